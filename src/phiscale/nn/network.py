@@ -1,0 +1,92 @@
+"""A Spec made into a torch module: stem, stages, head, pool, classifier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from phiscale.nn.blocks import ConvNorm, block, pad_same
+from phiscale.nn.init import initialise
+from phiscale.spec import Spec
+
+
+class Network(nn.Module):
+    """Takes float NCHW of any size, returns logits. Children are named as in `cost(spec).layers`."""
+
+    def __init__(self, spec: Spec, *, dropout: float = 0.0, drop_path: float = 0.0):
+        super().__init__()
+        self.spec = spec
+        self.dropout = dropout
+        self.stem = ConvNorm(spec, spec.in_channels, spec.stem_channels, spec.stem_kernel,
+                             spec.stem_stride)  # fmt: skip
+        channels, number, stages = spec.stem_channels, 0, []
+        for stage in spec.stages:
+            blocks = []
+            for repeat in range(stage.repeats):
+                # block i of N drops at i/N of the rate; blocks without a skip count too
+                drop = drop_path * number / spec.blocks
+                blocks.append(block(spec, stage, channels, repeat == 0, drop))
+                channels, number = stage.channels, number + 1
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+        head = spec.head_channels
+        self.head = ConvNorm(spec, channels, head) if head else nn.Identity()
+        self.classifier = nn.Linear(head or channels, spec.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last map before pooling: n, channels, h, w."""
+        x = self._stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        return self.head(x)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Logits from the last map."""
+        return self.classifier(F.dropout(features.mean((2, 3)), self.dropout, self.training))
+
+    def intermediates(self, x: Tensor) -> dict[str, Tensor]:
+        """Every named map on the way, without hooks: stem, stages.0 ..., head; and the logits."""
+        maps = {"stem": self._stem(x)}
+        x = maps["stem"]
+        for number, stage in enumerate(self.stages):
+            maps[f"stages.{number}"] = x = stage(x)
+        maps["head"] = x = self.head(x)
+        maps["logits"] = self.forward_head(x)
+        return maps
+
+    def _stem(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        if not self.spec.stem_pool:
+            return x
+        if self.spec.padding == "same":
+            return F.max_pool2d(pad_same(x, 3, 2, value=float("-inf")), 3, 2)
+        return F.max_pool2d(x, 3, 2, padding=1)
+
+
+def build(
+    spec: Spec, *, classes: int | None = None, in_channels: int | None = None,
+    dropout: float = 0.0, drop_path: float = 0.0, initialised: bool = True,
+) -> Network:  # fmt: skip
+    """The network of a spec, initialised as the original is (draws from torch's generator).
+
+    `dropout` (before the classifier) and `drop_path` (rate of the last block; 0 at the first, linear
+    between) act in training only. `initialised=False` leaves the memory as it is, for weights that
+    are loaded at once.
+    """
+    if classes is not None or in_channels is not None:
+        spec = replace(spec, classes=classes if classes is not None else spec.classes,
+                       in_channels=in_channels if in_channels is not None else spec.in_channels)  # fmt: skip
+    with torch.device("meta"):  # torch's own initialisation would be done and thrown away
+        network = Network(spec, dropout=dropout, drop_path=drop_path)
+    if torch.get_default_device().type == "meta":
+        return network
+    network.to_empty(device=torch.get_default_device())
+    if initialised:
+        initialise(network)
+    return network

@@ -1,0 +1,187 @@
+"""Architecture as data: a `Spec` is a stem, a tuple of `Stage`s, a head. Nothing here builds or trains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from phiscale.errors import SpecError
+
+SPEC_VERSION = 1
+
+BlockKind = Literal["mbconv", "fused_mbconv", "separable", "basic", "bottleneck"]
+Activation = Literal["silu", "relu", "relu6"]
+Padding = Literal["symmetric", "same"]
+DepthRounding = Literal["ceil", "round"]
+ChannelRounding = Literal["at_least_90", "nearest"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of equal blocks; only the first one strides and changes the number of channels.
+
+    Positional in the literal tables of `families`, by keyword everywhere else.
+    """
+
+    block: BlockKind
+    repeats: int
+    kernel: int  # pixels, odd
+    stride: int
+    expand: float
+    """mbconv, fused_mbconv: hidden / input channels. bottleneck: hidden / output channels.
+    separable, basic: 1."""
+    channels: int  # output
+    se_ratio: float = 0.0  # squeezed / *input* channels of the block; 0 = no squeeze-and-excite
+    group_width: int = 0  # bottleneck: channels per group of the k x k convolution; 0 = one group
+    expand_from: int = 0
+    """First block: `expand` counts from this many channels; 0 = from its input. (EdgeTPU.)"""
+
+    def __post_init__(self) -> None:
+        _check(self.block in get_args(BlockKind), f"block={self.block!r} is unknown",
+               f"use one of {', '.join(get_args(BlockKind))}")  # fmt: skip
+        for name in ("repeats", "kernel", "stride", "channels"):
+            _positive_int(name, getattr(self, name))
+        _check(self.kernel % 2 == 1, f"kernel={self.kernel} is even, so padding cannot be symmetric",
+               f"use {self.kernel - 1} or {self.kernel + 1}")  # fmt: skip
+        _check(self.stride in (1, 2), f"stride={self.stride} is not supported", "use 1 or 2")
+        _check(self.expand > 0, f"expand={self.expand} leaves no hidden channels", "use 1 or more")
+        _check(0 <= self.se_ratio <= 1, f"se_ratio={self.se_ratio} is not a fraction",
+               "use 0.25, or 0 for no squeeze-and-excite")  # fmt: skip
+        _check(self.group_width >= 0 and self.expand_from >= 0,
+               f"group_width={self.group_width}, expand_from={self.expand_from} cannot be negative",
+               "leave them at 0")  # fmt: skip
+        if self.block in ("separable", "basic"):
+            _check(self.expand == 1 and not self.se_ratio,
+                   f"a {self.block} block has no expansion and no squeeze-and-excite, "
+                   f"but expand={self.expand}, se_ratio={self.se_ratio}",
+                   "use expand=1, se_ratio=0")  # fmt: skip
+        if self.group_width:
+            _check(self.block == "bottleneck", f"group_width={self.group_width} in {self.block}",
+                   "only bottleneck blocks have groups: leave it at 0")  # fmt: skip
+            hidden = round(self.channels * self.expand)
+            _check(hidden % self.group_width == 0,
+                   f"group_width={self.group_width} does not divide the {hidden} hidden channels",
+                   "choose channels that are a multiple of it")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """Everything that fixes a network's function, and nothing about how it is trained."""
+
+    stem_channels: int
+    stages: tuple[Stage, ...]
+    head_channels: int  # 1x1 convolution before pooling; 0 = none (ResNet, RegNet, MobileNetV1)
+    resolution: int  # pixels, square: the evaluation size
+    classes: int = 1000
+    in_channels: int = 3
+    stem_kernel: int = 3
+    stem_stride: int = 2
+    stem_pool: bool = False  # a 3x3 max pool of stride 2 after the stem (ResNet)
+    activation: Activation = "silu"
+    padding: Padding = "symmetric"  # "same" = TensorFlow's, whose odd pixel goes right and below
+    norm_eps: float = 1e-5
+    norm_momentum: float = 0.1  # torch's sense: 0.1 here is 0.9 in TensorFlow
+    depth_rounding: DepthRounding = "ceil"
+    channel_rounding: ChannelRounding = "at_least_90"
+    channel_divisor: int = 8
+    fixed_ends: bool = False
+    """Lite's rule: stem and head channels, first and last stages' repeats do not scale."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(self.stages))
+        _check(len(self.stages) > 0, "a spec without stages is no network", "add a Stage")
+        for stage in self.stages:
+            _check(isinstance(stage, Stage), f"{stage!r} is not a Stage", "write Stage(...)")
+        for name in ("stem_channels", "resolution", "classes", "in_channels", "stem_kernel",
+                     "stem_stride", "channel_divisor"):  # fmt: skip
+            _positive_int(name, getattr(self, name))
+        _check(isinstance(self.head_channels, int) and self.head_channels >= 0,
+               f"head_channels={self.head_channels!r} is not a count", "use 0 for no head")  # fmt: skip
+        _check(self.stem_kernel % 2 == 1, f"stem_kernel={self.stem_kernel} is even",
+               f"use {self.stem_kernel - 1} or {self.stem_kernel + 1}")  # fmt: skip
+        _check(self.stem_stride in (1, 2), f"stem_stride={self.stem_stride} is not supported",
+               "use 1 or 2")  # fmt: skip
+        for name, kind in (("activation", Activation), ("padding", Padding),
+                           ("depth_rounding", DepthRounding),
+                           ("channel_rounding", ChannelRounding)):  # fmt: skip
+            value = getattr(self, name)
+            _check(value in get_args(kind), f"{name}={value!r} is unknown",
+                   f"use one of {', '.join(get_args(kind))}")  # fmt: skip
+        _check(0 < self.norm_eps < 1, f"norm_eps={self.norm_eps} is out of range", "use 1e-5 or 1e-3")
+        _check(0 < self.norm_momentum <= 1, f"norm_momentum={self.norm_momentum} is out of range",
+               "use torch's sense: 0.1, or 0.01 for TensorFlow's 0.99")  # fmt: skip
+
+    @property
+    def blocks(self) -> int:
+        """Real blocks: what the error law counts as depth."""
+        return sum(stage.repeats for stage in self.stages)
+
+    @property
+    def reduction(self) -> int:
+        """Input pixels per pixel of the last map, a side."""
+        strides = self.stem_stride * (2 if self.stem_pool else 1)
+        for stage in self.stages:
+            strides *= stage.stride
+        return strides
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, complete and versioned."""
+        return {"phiscale_spec": SPEC_VERSION, **asdict(self)}
+
+    def to_json(self) -> str:
+        """The exchange form: `Spec.from_json(spec.to_json()) == spec`."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Spec:
+        """The inverse of `to_dict`. Unknown or missing fields are errors, never ignored."""
+        values = dict(data)
+        version = values.pop("phiscale_spec", None)
+        _check(version == SPEC_VERSION, f"spec format {version!r} is not {SPEC_VERSION}",
+               'write "phiscale_spec": 1, or update phiscale')  # fmt: skip
+        _check_keys("spec", values, Spec)
+        stages = values["stages"]
+        _check(isinstance(stages, list | tuple), "stages is not a list", "write a list of stages")
+        read: list[Stage] = []
+        for number, stage in enumerate(stages):
+            _check(isinstance(stage, Mapping), f"stage {number} is not an object", "see to_json()")
+            _check_keys(f"stage {number}", stage, Stage)
+            read.append(Stage(**stage))
+        return Spec(**{**values, "stages": tuple(read)})
+
+    @staticmethod
+    def from_json(text: str) -> Spec:
+        """Reads what `to_json` wrote."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SpecError(f"not a spec: {error}. Write one with spec.to_json().") from None
+        _check(isinstance(data, Mapping), "a spec is a JSON object", "see to_json()")
+        return Spec.from_dict(data)
+
+
+def lite(spec: Spec) -> Spec:
+    """The same network without squeeze-and-excite, with ReLU6 and fixed ends (efficientnet-lite)."""
+    stages = tuple(replace(stage, se_ratio=0.0) for stage in spec.stages)
+    return replace(spec, stages=stages, activation="relu6", fixed_ends=True)
+
+
+def _check(holds: bool, wrong: str, mend: str) -> None:
+    if not holds:
+        raise SpecError(f"{wrong}; {mend}.")
+
+
+def _positive_int(name: str, value: object) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    _check(whole and value > 0, f"{name}={value!r} is not a positive whole number",  # type: ignore[operator]
+           f"use {name}=1 or more")  # fmt: skip
+
+
+def _check_keys(what: str, values: Mapping[str, Any], cls: type) -> None:
+    known = {field.name for field in fields(cls)}
+    required = {field.name for field in fields(cls) if field.default is MISSING}
+    unknown, missing = sorted(values.keys() - known), sorted(required - values.keys())
+    _check(not unknown, f"{what} has unknown fields {unknown}", f"use {sorted(known)}")
+    _check(not missing, f"{what} lacks {missing}", "add them")
