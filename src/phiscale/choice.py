@@ -1,0 +1,265 @@
+"""How `fit` chooses: exact costs and a law propose, this machine's measurements correct, a short race
+on the validation split decides between networks that the law cannot tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phiscale.budget import (
+    Budget,
+    Candidate,
+    Solution,
+    explain,
+    finalists,
+    rank,
+    solve,
+    weigh,
+)
+from phiscale.data.audit import Audit
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.splits import ImageSet
+from phiscale.deploy.calibrate import measured_latency_ms, measured_seconds_per_image
+from phiscale.device import DeviceModel
+from phiscale.errors import BudgetError
+from phiscale.families import get_spec
+from phiscale.laws import ErrorLaw
+from phiscale.spec import Spec
+from phiscale.train.loop import read_log, train
+from phiscale.train.recipe import Recipe
+from phiscale.train.recipes import RECIPES
+from phiscale.weights.store import read as read_weights
+
+SMALL_PICTURES = 64  # pixels; above, the base has EfficientNet's stem
+TIME_USED = 0.95  # of --train-minutes: the rest covers saving and noise
+RACE_SHARE = 0.15  # of --train-minutes, at most
+LEAST_RACE_S = 30.0  # a finalist's turn; shorter ones say nothing
+EVALUATION_SPEED = 2.5  # images evaluated in the time of one trained
+EVALUATION_SHARE = 0.06
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The network to train, and everything that spoke for and against it."""
+
+    spec: Spec
+    recipe: Recipe
+    preprocessing: Preprocessing
+    name: str
+    why: str
+    predicted: Mapping[str, Any]  # the winner's row
+    candidates: tuple[Mapping[str, Any], ...]  # rows of the table
+    pareto: tuple[Mapping[str, Any], ...]
+    pretrained: str | None = None
+    race: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "spec": self.spec.to_dict(), "recipe": self.recipe.to_dict(),
+                "preprocessing": self.preprocessing.to_dict()}  # fmt: skip
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Choice:
+        return Choice(**{**data, "spec": Spec.from_dict(data["spec"]),
+                         "recipe": Recipe.from_dict(data["recipe"]),
+                         "preprocessing": Preprocessing.from_dict(data["preprocessing"])})  # fmt: skip
+
+
+def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
+    """The named recipe that suits these pictures; `balanced` where classes differ much in size."""
+    if pretrained:
+        name = "finetune"
+    elif images.source in ("digits", "mnist", "kmnist"):
+        name = "characters"
+    else:
+        name = "small-images" if native_pixels(audit) <= SMALL_PICTURES else "photos"
+    weights = "balanced" if audit.imbalance > 2 else "none"
+    return replace(RECIPES[name], class_weights=weights)
+
+
+def native_pixels(audit: Audit) -> int:
+    """What a typical picture really has, along its shorter side."""
+    assert audit.shorter_side is not None
+    return int(audit.shorter_side.median)
+
+
+def base_for(audit: Audit) -> str:
+    """The member whose scalings compete from scratch."""
+    return "small" if native_pixels(audit) <= SMALL_PICTURES else "efficientnet_b0"
+
+
+def preprocessing_for(spec: Spec, audit: Audit) -> Preprocessing:
+    """Small pictures are taken whole; of photos the centre, where that leaves real pixels."""
+    whole = native_pixels(audit) * 0.875 < spec.resolution or native_pixels(audit) <= SMALL_PICTURES
+    return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)
+
+
+def choose(
+    images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel, out: Path, *,
+    base: str | None = None, law: ErrorLaw | None = None, pretrained: tuple[Path, ...] = (),
+    from_scratch: bool = True, seed: int = 0, min_epochs: float | None = None,
+    tell: Callable[[str], None],
+) -> Choice:  # fmt: skip
+    """The best network within the budget for these images on this machine. Raises BudgetError."""
+    chooser = _Chooser(images, audit, budget, device, base or base_for(audit), law, min_epochs, seed)
+    given = [chooser.pretrained(path) for path in pretrained]
+    solution = chooser.within_measured_latency(given, from_scratch, tell)
+    measured = [chooser.measured(c, tell) for c in finalists(solution)]
+    ranked = rank([*measured, *(c for c in given if c.name not in {m.name for m in measured})],
+                  sd=solution.sd, name=chooser.base_name)  # fmt: skip
+    ranked = replace(ranked, considered=solution.considered, fitting=solution.fitting,
+                     ruled_out=solution.ruled_out, indifferent=solution.indifferent,
+                     pareto=solution.pareto)  # fmt: skip
+    winner, race = chooser.race(ranked, out, tell)
+    rivals = [c for c in (*measured, *given, *solution.pareto) if c.spec != winner.spec]
+    table = [winner, *{c.name: c for c in rivals}.values()]
+    recipe = chooser.recipe(winner, race.get("seconds", 0.0))
+    return Choice(
+        spec=winner.spec,
+        recipe=recipe,
+        preprocessing=preprocessing_for(winner.spec, audit),
+        name=winner.name,
+        why=_why(ranked, winner, race),
+        predicted=winner.to_dict(),
+        candidates=tuple(c.to_dict() for c in table),
+        pareto=tuple(c.to_dict() for c in solution.pareto),
+        pretrained=winner.pretrained,
+        race=race,
+    )
+
+
+class _Chooser:
+    """What every step of the choice needs to know."""
+
+    def __init__(
+        self, images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel, base: str,
+        law: ErrorLaw | None, min_epochs: float | None, seed: int,
+    ):  # fmt: skip
+        self.images, self.audit, self.budget, self.device = images, audit, budget, device
+        self.base_name, self.law, self.seed = base, law, seed
+        self.min_epochs = min_epochs
+        self.over = replace(get_spec(base), classes=len(images.classes))
+
+    def _rules(self) -> dict[str, Any]:
+        epochs = RECIPES_MOST if self.budget.train_minutes else recipe_for(self.images, self.audit).epochs
+        return {"law": self.law, "device": self.device, "train_images": len(self.images.train),
+                "native_pixels": native_pixels(self.audit), "max_epochs": epochs}  # fmt: skip
+
+    def pretrained(self, path: Path) -> Candidate:
+        """A network with weights at hand, its head made anew for these classes."""
+        card, _ = read_weights(path / "best.safetensors" if path.is_dir() else path)
+        spec = replace(card.spec, classes=len(self.images.classes))
+        return weigh(spec, self.budget, over=self.over, name=path.stem, pretrained=str(path),
+                     min_epochs=self.min_epochs, **self._rules())  # fmt: skip
+
+    def within_measured_latency(
+        self, given: list[Candidate], from_scratch: bool, tell: Callable[[str], None]
+    ) -> Solution:
+        """Solves, then runs the winner's shape: where the model was too kind, asks again for less."""
+        asked = self.budget
+        for _ in range(5):
+            solution = self._solve(asked, given, from_scratch)
+            if self.budget.latency_ms is None or asked.latency_ms is None:
+                return solution
+            real = measured_latency_ms(solution.best.spec)
+            tell(f"{solution.best.name}: {real:.3g} ms measured, "
+                 f"{self.budget.latency_ms:g} ms allowed")  # fmt: skip
+            if real <= self.budget.latency_ms:
+                return solution
+            asked = replace(asked, latency_ms=asked.latency_ms * self.budget.latency_ms / real * 0.95)
+            given = [replace(c, limits=tuple(
+                replace(limit, allowed=asked.latency_ms) if limit.name == "latency_ms" else limit
+                for limit in c.limits)) for c in given]  # fmt: skip
+        raise BudgetError(
+            f"no network was measured within --latency-ms {self.budget.latency_ms:g}; the last one "
+            f"took {real:.3g} ms. Raise it to {real * 1.1:.2g}, or try again on an idle machine."
+        )
+
+    def _solve(self, budget: Budget, given: list[Candidate], from_scratch: bool) -> Solution:
+        if not from_scratch:
+            return rank(given, sd=0.01, name="the pretrained networks")
+        least = {} if self.min_epochs is None else {"min_epochs": self.min_epochs}
+        return solve(self.over, budget, name=self.base_name, beside=given, **least, **self._rules())
+
+    def measured(self, candidate: Candidate, tell: Callable[[str], None]) -> Candidate:
+        """The same candidate with its training speed measured here instead of modelled."""
+        batch = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained)).batch
+        speed = 1 / measured_seconds_per_image(candidate.spec, batch=batch, seconds=4)
+        tell(f"{candidate.name}: {speed:.0f} images/s measured in training")
+        return weigh(candidate.spec, self.budget, over=self.over, name=candidate.name,
+                     pretrained=candidate.pretrained, images_per_s=speed,
+                     head_start=candidate.head_start, min_epochs=self.min_epochs, **self._rules())  # fmt: skip
+
+    def race(
+        self, ranked: Solution, out: Path, tell: Callable[[str], None]
+    ) -> tuple[Candidate, dict[str, Any]]:
+        """Trains the finalists briefly. What each does better or worse than the law foretold for so
+        short a training is added to the law's prediction for the whole one: a short race alone would
+        favour small networks."""
+        runners = finalists(ranked)
+        minutes = self.budget.train_minutes
+        turn = 0.0 if minutes is None else minutes * 60 * RACE_SHARE / max(1, len(runners))
+        if len(runners) < 2 or turn < LEAST_RACE_S:
+            return ranked.best, {}
+        rows: list[dict[str, Any]] = []
+        for number, runner in enumerate(runners):
+            speed = runner.train_images_per_s or 1.0
+            epochs = speed * turn * 0.85 / len(self.images.train)
+            recipe = replace(self._recipe(runner), epochs=epochs, evaluations=1)
+            tell(f"race {number + 1}/{len(runners)}: {runner.name}, {epochs:.1f} epochs")
+            run = out / "race" / str(number)
+            start_from = Path(runner.pretrained) if runner.pretrained else None
+            train(run, runner.spec, self.images, recipe,
+                  preprocessing_for(runner.spec, self.audit), start_from=start_from)  # fmt: skip
+            error = 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))
+            foretold = replace(self.budget, train_minutes=turn * 0.85 / 60)
+            short = weigh(runner.spec, foretold, over=self.over, images_per_s=speed,
+                          head_start=runner.head_start, min_epochs=1e-6, **self._rules())  # fmt: skip
+            rows.append({"name": runner.name, "validation_error": error, "foretold": short.error,
+                         "predicted": runner.error, "corrected": runner.error + error - short.error})  # fmt: skip
+        best = min(range(len(rows)), key=lambda i: rows[i]["corrected"])
+        return runners[best], {"seconds": turn * len(runners), "rows": rows,
+                               "winner": runners[best].name}  # fmt: skip
+
+    def _recipe(self, candidate: Candidate) -> Recipe:
+        named = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained))
+        return replace(named, seed=self.seed)
+
+    def recipe(self, winner: Candidate, race_seconds: float) -> Recipe:
+        """With the length that the time allows, fixed here once and for all."""
+        recipe = self._recipe(winner)
+        minutes, speed = self.budget.train_minutes, winner.train_images_per_s
+        if minutes is None or speed is None:
+            return recipe
+        train_images, validation = len(self.images.train), len(self.images.validation)
+        seconds = minutes * 60 * TIME_USED - race_seconds
+        allowed = int(EVALUATION_SHARE * seconds * speed * EVALUATION_SPEED / max(1, validation))
+        evaluations = max(3, min(recipe.evaluations, allowed))
+        images = seconds * speed - evaluations * validation / EVALUATION_SPEED
+        epochs = min(RECIPES_MOST, max(images, 1.0) / train_images)
+        return replace(recipe, epochs=round(epochs, 4), evaluations=evaluations)
+
+
+RECIPES_MOST = 350.0  # epochs: more of the same pictures teach little
+
+
+def _why(ranked: Solution, winner: Candidate, race: Mapping[str, Any]) -> str:
+    if not race:
+        return explain(ranked)
+    raced = "; ".join(f"{r['name']} {100 * r['validation_error']:.1f} %" for r in race["rows"])
+    return f"{explain(ranked)} Errors in the race: {raced}. Chosen: {winner.name}."
+
+
+def seconds_trained(run: Path) -> float:
+    """Time that training took, pauses between kill and resume left out."""
+    times = [record["time"] for record in read_log(run)]
+    return sum(b - a for a, b in zip(times, times[1:], strict=False) if 0 <= b - a < 120)
+
+
+def threads() -> int:
+    """Of torch, as a run records them."""
+    return torch.get_num_threads()

@@ -1,0 +1,243 @@
+"""An audit of an image set: every picture is read once, and what was found is a plain value.
+
+Names the bad files, counts classes, sizes and modes, and finds the same pixels wherever they stand
+twice. Near-duplicates (resized, re-encoded) are not looked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from phiscale.data.advice import Facts, advise
+from phiscale.data.decode import DEFAULT_LIMITS, Limits
+from phiscale.data.splits import BadFile, ImageSet, Split
+from phiscale.data.wording import counted, shown
+from phiscale.errors import BadImage, DataError
+
+_CHUNK = 64  # pictures handed to a thread at once
+_AHEAD = 8  # chunks per thread in flight
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of a measure over all readable pictures."""
+
+    minimum: float
+    median: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a picture stands."""
+
+    split: str
+    key: str
+    class_name: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an image set holds."""
+
+    source: str
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What was decided when the set was opened."""
+    bad: tuple[BadFile, ...]
+    counts: dict[str, tuple[int, ...]]
+    """Split -> readable pictures of each class."""
+    shorter_side: Spread | None
+    """Pixels; None if no picture can be read."""
+    aspect: Spread | None
+    """Longer over shorter side."""
+    modes: dict[str, int]
+    """"JPEG RGB" -> pictures stored so."""
+    duplicates: tuple[tuple[Standing, ...], ...]
+    """Groups of pictures with identical pixels, as decoded."""
+    imbalance: float
+    """Pictures of the largest class over those of the smallest, in train."""
+    advice: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """Readable and bad pictures."""
+        return sum(map(sum, self.counts.values())) + len(self.bad)
+
+    @property
+    def leaks(self) -> tuple[tuple[Standing, ...], ...]:
+        """Duplicates that stand in more than one split."""
+        return tuple(g for g in self.duplicates if len({place.split for place in g}) > 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For a terminal; no name can break a line."""
+        return list(_lines(self))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    width: int
+    height: int
+    kind: str
+    digest: bytes
+
+
+def audit(
+    images: ImageSet,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
+    """Read every picture once, in `workers` threads (Pillow decodes outside Python's lock).
+
+    `progress(done, total)` is called from this thread. A bad picture is reported, never raised.
+    """
+    total = sum(len(split) for _, split in images.splits())
+    found: dict[str, list[_Seen | str]] = {}
+    done = 0
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="audit") as pool:
+        for name, split in images.splits():
+            found[name] = []
+            for chunk in _in_order(pool, split, limits, max(1, workers) * _AHEAD):
+                found[name] += chunk
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+    return _summary(images, found)
+
+
+def bad_files_error(audit: Audit) -> DataError:
+    """All bad files of an audit as one error, to be raised before any training."""
+    names = "\n".join(f"  {line}" for line in _bad_lines(audit.bad))
+    return DataError(
+        f"{counted(len(audit.bad), 'file')} of {audit.total:,} cannot be read:\n{names}\n"
+        "Mend or remove them, or train without them: --on-bad skip"
+    )
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, split: Split, limits: Limits, ahead: int
+) -> Iterator[list[_Seen | str]]:
+    """Chunks of what was seen, in the order of the split, with few in flight."""
+    waiting: list[Future[list[_Seen | str]]] = []
+    try:
+        for start in range(0, len(split), _CHUNK):
+            rows = range(start, min(start + _CHUNK, len(split)))
+            waiting.append(pool.submit(_look_at, split, rows, limits))
+            if len(waiting) >= ahead:
+                yield waiting.pop(0).result()
+        while waiting:
+            yield waiting.pop(0).result()
+    finally:  # an interrupt does not wait for what has not begun
+        for future in waiting:
+            future.cancel()
+
+
+def _look_at(split: Split, rows: range, limits: Limits) -> list[_Seen | str]:
+    """What each picture is, or why it cannot be read."""
+    seen: list[_Seen | str] = []
+    for i in rows:
+        try:
+            picture = split.picture(i, limits=limits)
+        except BadImage as error:
+            seen.append(error.reason)
+            continue
+        width, height = picture.image.size
+        digest = hashlib.blake2b(f"{width} {height} ".encode(), digest_size=16)
+        digest.update(picture.image.tobytes())
+        kind = f"{picture.format} {picture.mode}"
+        seen.append(_Seen(width, height, kind, digest.digest()))
+    return seen
+
+
+def _summary(images: ImageSet, found: dict[str, list[_Seen | str]]) -> Audit:
+    bad: list[BadFile] = []
+    good: list[_Seen] = []
+    groups: dict[bytes, list[Standing]] = {}
+    counts: dict[str, tuple[int, ...]] = {}
+    for name, split in images.splits():
+        per_class = [0] * len(images.classes)
+        for i, seen in enumerate(found[name]):
+            label = int(split.labels[i])
+            if isinstance(seen, str):
+                bad.append(BadFile(name, split.keys[i], seen))
+                continue
+            per_class[label] += 1
+            good.append(seen)
+            place = Standing(name, split.keys[i], images.classes[label])
+            groups.setdefault(seen.digest, []).append(place)
+        counts[name] = tuple(per_class)
+    duplicates = tuple(tuple(group) for group in groups.values() if len(group) > 1)
+    sides = [min(seen.width, seen.height) for seen in good]
+    aspects = [max(s.width, s.height) / min(s.width, s.height) for s in good]
+    train = counts["train"]
+    facts = Facts(
+        classes=images.classes,
+        counts=counts,
+        shorter_sides=sides,
+        aspects=aspects,
+        duplicates=[[(p.split, p.key, p.class_name) for p in group] for group in duplicates],
+    )
+    return Audit(
+        source=images.source,
+        classes=images.classes,
+        notes=images.notes,
+        bad=tuple(bad),
+        counts=counts,
+        shorter_side=_spread(sides),
+        aspect=_spread(aspects),
+        modes=dict(Counter(seen.kind for seen in good).most_common()),
+        duplicates=duplicates,
+        imbalance=max(train) / max(1, min(train)),
+        advice=advise(facts),
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    return Spread(min(values), median(values), max(values)) if values else None
+
+
+def _bad_lines(bad: Sequence[BadFile]) -> Iterator[str]:
+    for file in bad:
+        yield f"{shown(file.key)} ({file.split}): {shown(file.reason)}"
+
+
+def _lines(found: Audit) -> Iterator[str]:
+    pictures = counted(found.total, "picture")
+    yield f"{shown(found.source)}: {pictures} in {len(found.classes)} classes"
+    for note in found.notes:
+        yield f"  {note}"
+    widest = max(len(shown(name)) for name in (*found.classes, "class"))
+    yield f"{'class':<{widest}}" + "".join(f"{name:>12}" for name in found.counts)
+    for label, name in enumerate(found.classes):
+        numbers = "".join(f"{per_class[label]:>12,}" for per_class in found.counts.values())
+        yield f"{shown(name):<{widest}}{numbers}"
+    sums = "".join(f"{sum(per_class):>12,}" for per_class in found.counts.values())
+    yield f"{'all':<{widest}}{sums}"
+    if found.shorter_side and found.aspect:
+        side, aspect = found.shorter_side, found.aspect
+        yield (
+            f"shorter side {side.minimum:g} to {side.maximum:g} px, median {side.median:g}; "
+            f"aspect {aspect.minimum:.2f} to {aspect.maximum:.2f}, median {aspect.median:.2f}"
+        )
+    yield "stored as " + (", ".join(f"{k}: {n:,}" for k, n in found.modes.items()) or "nothing")
+    if found.bad:
+        yield f"{counted(len(found.bad), 'file')} cannot be read:"
+        yield from (f"  {line}" for line in _bad_lines(found.bad))
+    if found.duplicates:
+        yield f"{counted(len(found.duplicates), 'picture')} more than once:"
+        for group in found.duplicates:
+            yield "  " + " = ".join(f"{shown(p.key)} ({p.split})" for p in group)
+    for sentence in found.advice:
+        yield f"- {sentence}"

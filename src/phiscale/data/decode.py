@@ -1,0 +1,238 @@
+"""One picture from a file or from bytes: RGB, upright, whole; or a BadImage that says why not.
+
+The same function reads for the audit, training, evaluation, the predictor and the server, so a
+picture has the same pixels everywhere. Files are recognised by their content, never by their
+name. Of animations the first frame is read; the others are not looked at, however many they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from phiscale.data.integrity import check_checksums, check_complete, check_parts
+from phiscale.data.pixels import WHITE, to_rgb
+from phiscale.data.strangers import known_format, stranger
+from phiscale.errors import BadImage
+
+# Pillow's other formats are left out on purpose: some start other programs (EPS), some hold
+# pictures of another size than they declare (ICO), some decode pixel by pixel in Python.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a file may claim before it is decoded. Pillow's own limit (179 megapixels) holds too."""
+
+    max_pixels: int = 64_000_000
+    max_file_bytes: int = 64 * 2**20
+    max_aspect: float = 100.0
+    """Longer side over shorter side."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, and how it lay in its file."""
+
+    image: Image.Image
+    """RGB, upright."""
+    format: str
+    """As Pillow calls it: JPEG, PNG, ...; "array" where there was no file."""
+    mode: str
+    """Pillow's mode in the file: RGB, L, P, CMYK, I;16, ..."""
+
+
+def read_image(
+    source: Path | bytes,
+    *,
+    background: tuple[int, int, int] = WHITE,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Image.Image:
+    """The picture in RGB, upright, transparency laid on `background`. Raises BadImage only."""
+    return read_picture(source, background=background, limits=limits).image
+
+
+def read_picture(
+    source: Path | bytes,
+    *,
+    background: tuple[int, int, int] = WHITE,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Picture:
+    """`read_image` and what the file said about itself. Raises BadImage only."""
+    data = source if isinstance(source, bytes) else read_bytes(Path(source), limits)
+    if not data:
+        raise BadImage("empty file")
+    if len(data) > limits.max_file_bytes:
+        raise BadImage(_too_big(len(data), limits))
+    if reason := stranger(data):
+        raise BadImage(reason)
+    with _pillow_is_silent():
+        try:
+            return _decode(data, background, limits)
+        except BadImage:
+            raise
+        except Exception as error:  # decoders raise nearly everything on damaged files
+            raise BadImage(_reason(error, data)) from error
+
+
+def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """A regular file's bytes. Raises BadImage at once for all else; never waits for a writer."""
+    size = regular_size(path)
+    if size > limits.max_file_bytes:
+        raise BadImage(_too_big(size, limits))
+    try:
+        with open_at_once(path) as file:
+            return file.read(size + 1)
+    except OSError as error:
+        raise BadImage(_os_reason(path, error)) from error
+
+
+def regular_size(path: Path) -> int:
+    """Bytes of a regular file, links followed. Raises BadImage for whatever else is there."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        raise BadImage(_os_reason(path, error)) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise BadImage(f"{_KINDS.get(stat.S_IFMT(found.st_mode), 'a device')}, not a file")
+    return found.st_size
+
+
+def open_at_once(path: Path) -> io.BufferedReader:
+    """Open for reading; does not wait, should the file have become a pipe since it was seen."""
+    return open(path, "rb", opener=_non_blocking)
+
+
+def _non_blocking(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such flag
+
+
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+
+
+def _os_reason(path: Path, error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "a link that leads nowhere" if path.is_symlink() else "does not exist"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, OSError):
+        if error.errno == errno.ELOOP:
+            return "a link that leads to itself"
+        return f"cannot be read: {error.strerror}"
+    return f"cannot be read: {error}"  # a NUL in the name
+
+
+def _too_big(size: int, limits: Limits) -> str:
+    return f"{size / 2**20:,.1f} MiB, over the limit of {limits.max_file_bytes / 2**20:,.4g} MiB"
+
+
+def _decode(data: bytes, background: tuple[int, int, int], limits: Limits) -> Picture:
+    check_parts(data)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _check_size(image.size, limits)
+        check_checksums(data)
+        mode, raw_mode = image.mode, _raw_mode(image)
+        image.load()
+        check_complete(data, image)
+        turn = _TURNS.get(_orientation(image))
+        upright = to_rgb(image, background, raw_mode=raw_mode)
+        upright = upright.copy() if turn is None else upright.transpose(turn)
+    upright.info = {}  # nobody downstream reads it, and profiles and comments are heavy
+    kind = "JPEG" if image.format == "MPO" else str(image.format)
+    return Picture(upright, kind, mode)
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        most = f"{limits.max_pixels / 1e6:,.4g} megapixels"
+        raise BadImage(f"{width:,} x {height:,} pixels, over the limit of {most}")
+    if max(size) > limits.max_aspect * min(size):
+        longest = f"more than {limits.max_aspect:g} times as long as wide"
+        raise BadImage(f"{width:,} x {height:,} pixels, {longest}")
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """The depth in the file; Pillow keeps it with the tiles, which loading drops."""
+    for tile in image.tile if image.format in ("PNG", "TIFF") else ():
+        first = tile[3][0] if isinstance(tile[3], tuple) and tile[3] else tile[3]
+        return first if isinstance(first, str) else ""
+    return ""
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where the EXIF data are broken, since the picture itself is sound."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # whatever the parser stumbles over, no pixel depends on it
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    """A decoder's complaint in our words."""
+    text = re.sub(r"<[^>]* object at 0x[0-9a-f]+>", "it", str(error))
+    text = "".join(c if c.isprintable() else " " for c in text)[:120].strip()
+    if isinstance(error, Image.DecompressionBombError):
+        return "more pixels than Pillow's own limit: a decompression bomb"
+    if isinstance(error, UnidentifiedImageError):
+        kind = known_format(data)
+        return f"damaged: {kind} that cannot be read" if kind else "not a picture in a known format"
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    if "runcated" in text or isinstance(error, EOFError):
+        return "cut short: the file ends before the picture does"
+    if "too large" in text:
+        return "a text or profile chunk that unpacks to more than Pillow allows"
+    return f"damaged: {text or type(error).__name__}"
+
+
+_silence = threading.Lock()
+_silent: list[warnings.catch_warnings] = []  # the one that is entered, if any
+_readers = 0
+
+
+@contextmanager
+def _pillow_is_silent() -> Iterator[None]:
+    """Pillow's warnings (bombs, corrupt EXIF) off. Counted, since the filters are the process's:
+    two threads that each saved and restored them would leave them changed for good."""
+    global _readers
+    with _silence:
+        if _readers == 0:
+            catcher = warnings.catch_warnings()
+            catcher.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+            _silent.append(catcher)
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _silence:
+            _readers -= 1
+            if _readers == 0:
+                _silent.pop().__exit__(None, None, None)

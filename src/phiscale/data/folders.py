@@ -1,0 +1,291 @@
+"""Image folders: train/ and held-out folders with a folder per class, or class folders alone.
+
+Every file that is neither hidden nor known junk counts as a picture; whether it is one, the audit
+tells. So a stray text file is reported, never passed over in silence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from phiscale.data.decode import open_at_once, regular_size
+from phiscale.data.names import check_classes, check_known, is_junk, role_of
+from phiscale.data.splits import FileSplit, ImageSet, assemble
+from phiscale.data.strangers import HEAD_BYTES, IMAGE_SUFFIXES, known_format
+from phiscale.data.wording import counted, listed, shown
+from phiscale.errors import BadImage, DataError
+
+
+def open_folder(root: Path, source: str) -> ImageSet:
+    """The image set in a folder. Raises DataError for a layout that cannot be trained on."""
+    folders, files = _listing(root)
+    if not folders and not files:
+        raise DataError(f"{source} is empty. Put a folder of pictures per class into it.")
+    if not folders:
+        raise DataError(
+            f"{source} has files but no class folders. "
+            "Put the pictures of each class into a folder that bears the class's name."
+        )
+    layout = _layout(root, folders, source)
+    notes = list(layout.notes)
+    if files:
+        notes.append(f"{counted(len(files), 'file')} beside the folders not read: {listed(files)}")
+
+    tree = _Tree(root)
+    tree.visit(layout.class_folders())
+    notes += tree.notes()
+
+    classes = sorted(layout.splits["train"])
+    where = f"{source}/{layout.names['train']}" if layout.names["train"] else source
+    _check_train(tree, layout, classes, where, source)
+    splits = {}
+    for split, class_folders in layout.splits.items():
+        filled = {name: folder for name, folder in class_folders.items() if tree.files[folder]}
+        if split != "train":
+            name = layout.names[split]
+            if not filled:
+                raise DataError(
+                    f"{source}: folder '{shown(name)}' has no pictures in class folders. "
+                    "Fill it as train is, or remove it."
+                )
+            check_known(filled, classes, name, source)
+        splits[split] = _split(root, tree, filled, classes)
+    return assemble(
+        source, classes, splits["train"], splits.get("validation"), splits.get("test"), notes
+    )
+
+
+@dataclass
+class _Layout:
+    names: dict[str, str] = field(default_factory=dict)
+    """Split -> folder; "" where the class folders stand in the root."""
+    splits: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Split -> class -> folder below the root."""
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, root: Path, split: str, name: str) -> None:
+        self.names[split] = name
+        self.splits[split] = {c: f"{name}/{c}" for c in _listing(root / name)[0]}
+
+    def class_folders(self) -> list[str]:
+        return [folder for classes in self.splits.values() for folder in classes.values()]
+
+
+def _layout(root: Path, folders: Sequence[str], source: str) -> _Layout:
+    layout = _Layout()
+    roles: dict[str, str] = {}
+    for name in folders:
+        if role := role_of(name):
+            if role in roles:
+                raise DataError(
+                    f"{source} has '{roles[role]}' and '{name}', which both mean {role}. "
+                    "Keep one of them, or rename it."
+                )
+            roles[role] = name
+    others = [name for name in folders if role_of(name) is None]
+    nested = [name for name in roles.values() if _listing(root / name)[0]]
+    if not roles or (others and not nested):  # a class may well be called "train"
+        layout.names["train"] = ""
+        layout.splits["train"] = {name: name for name in folders}
+        return layout
+    if "train" not in roles:
+        if others:
+            raise DataError(
+                f"{source} has class folders and split folder {listed(nested)} side by side. "
+                "Move the class folders into a folder 'train'."
+            )
+        raise DataError(f"{source} has {listed(folders)} but no 'train'. Add a folder 'train'.")
+    for split, name in roles.items():
+        layout.add(root, split, name)
+    if not layout.splits["train"]:
+        raise DataError(
+            f"{source}/{roles['train']} has no class folders. "
+            "Put the pictures of each class into a folder that bears the class's name."
+        )
+    if len(roles) == 1 and len(others) == 1:
+        inner = set(_listing(root / others[0])[0])
+        if inner and inner <= set(layout.splits["train"]):
+            layout.add(root, "test", others.pop())
+            layout.notes.append(f"folder '{shown(layout.names['test'])}' is the test")
+    elif len(roles) == 2 and "validation" in roles:
+        layout.notes.append(f"'{roles['validation']}', the only held-out folder, is the test")
+    if others:
+        layout.notes.append(f"beside '{roles['train']}' not read: {listed(others)}")
+    _check_apart(root, layout.names.values(), source)
+    return layout
+
+
+def _check_apart(root: Path, names: Iterable[str], source: str) -> None:
+    seen: dict[tuple[int, int], str] = {}
+    for name in names:
+        found = (root / name).stat()
+        twin = seen.setdefault((found.st_dev, found.st_ino), name)
+        if twin != name:
+            raise DataError(
+                f"{source}: '{name}' and '{twin}' are the same folder. "
+                "A held-out split needs pictures of its own."
+            )
+
+
+def _check_train(
+    tree: _Tree, layout: _Layout, classes: Sequence[str], where: str, source: str
+) -> None:
+    folders = layout.splits["train"]
+    if len(classes) == 1 and _listing(tree.root / folders[classes[0]])[0]:
+        inner = f"{source}/{folders[classes[0]]}"
+        raise DataError(f"{where} has one folder only. Did you mean {shown(inner)}?")
+    empty = [name for name in classes if not tree.has_picture(folders[name])]
+    if len(empty) == len(classes):
+        raise DataError(f"{where} has no picture in any class folder. Put some there.")
+    check_classes(classes, where)
+    if empty:
+        noun = "class folder" if len(empty) == 1 else "class folders"
+        twice = [name for name in empty if folders[name] in tree.repeated]
+        why = f" ({listed(twice)}: a link to a folder that is read already)" if twice else ""
+        raise DataError(
+            f"{where}: no picture in {noun} {listed(empty)}{why}. Fill or remove what is empty."
+        )
+
+
+def _split(root: Path, tree: _Tree, folders: dict[str, str], classes: Sequence[str]) -> FileSplit:
+    keys, labels, sizes = [], [], []
+    label_of = {name: label for label, name in enumerate(classes)}
+    for name in sorted(folders):
+        for key, size in sorted(tree.files[folders[name]]):
+            keys.append(key)
+            labels.append(label_of[name])
+            sizes.append(size)
+    return FileSplit(
+        keys=tuple(keys),
+        labels=np.array(labels, dtype=np.int64),
+        sizes=np.array(sizes, dtype=np.int64),
+        root=str(root),
+    )
+
+
+class _Tree:
+    """Walks class folders: real folders first, then links, so that a link never takes a folder
+    away from the class it stands in; no folder twice, hence no loop."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.files: dict[str, list[tuple[str, int]]] = {}
+        self.repeated: list[str] = []
+        self._base = root.resolve()
+        self._seen = {_identity(root)}
+        self._outside = 0
+
+    def visit(self, class_folders: Sequence[str]) -> None:
+        for parent in {(self.root / folder).parent for folder in class_folders}:
+            self._seen.add(_identity(parent))
+            if parent != self.root and parent.is_symlink():
+                self._count_outside(parent)
+        self.files = {folder: [] for folder in class_folders}
+        links = [(name, name) for name in class_folders if (self.root / name).is_symlink()]
+        for folder in sorted(set(class_folders) - {name for name, _ in links}):
+            self._walk(folder, folder, links)
+        while links:
+            links.sort(reverse=True)
+            folder, key = links.pop()
+            self._walk(folder, key, links)
+
+    def _walk(self, folder: str, start: str, links: list[tuple[str, str]]) -> None:
+        """Collect the files below `start`, which belongs to class folder `folder`."""
+        waiting = [start]
+        while waiting:
+            at = waiting.pop()
+            path = self.root / at
+            identity = _identity(path)
+            if identity in self._seen:
+                self.repeated.append(at)
+                continue
+            self._seen.add(identity)
+            if at == start and path.is_symlink():
+                self._count_outside(path)
+            for entry in _entries(path):
+                if is_junk(entry.name):
+                    continue
+                key = f"{at}/{entry.name}"
+                link = entry.is_symlink()
+                # a folder called x.jpg was meant as a picture: it is listed, and reported as bad
+                if _is_folder(entry) and not _named_like_a_picture(entry.name):
+                    (links.append((folder, key)) if link else waiting.append(key))
+                    continue
+                if link:
+                    self._count_outside(path / entry.name)
+                self.files[folder].append((key, _size(entry)))
+
+    def _count_outside(self, link: Path) -> None:
+        if not link.resolve().is_relative_to(self._base):
+            self._outside += 1
+
+    def has_picture(self, folder: str) -> bool:
+        """By name, and only where no name tells, by content."""
+        keys = [key for key, _ in self.files[folder]]
+        return any(_named_like_a_picture(key) for key in keys) or any(
+            _begins_like_a_picture(self.root / key) for key in sorted(keys)
+        )
+
+    def notes(self) -> list[str]:
+        notes = []
+        if self._outside:
+            verb = "leads" if self._outside == 1 else "lead"
+            notes.append(f"{counted(self._outside, 'link')} {verb} outside the folder; followed")
+        if self.repeated:
+            notes.append(f"links to folders that are read already: {listed(self.repeated)}")
+        return notes
+
+
+def _listing(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of folders and of other files, sorted, without hidden ones and junk."""
+    entries = [entry for entry in _entries(folder) if not is_junk(entry.name)]
+    folders = sorted(entry.name for entry in entries if _is_folder(entry))
+    return folders, sorted({entry.name for entry in entries} - set(folders))
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(
+            f"Folder '{shown(str(folder))}' cannot be read: {error.strerror}. "
+            "Give yourself the permission, or remove it."
+        ) from error
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return -1
+
+
+def _named_like_a_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (60,000 Path objects)
+
+
+def _begins_like_a_picture(path: Path) -> bool:
+    try:
+        regular_size(path)
+        with open_at_once(path) as file:
+            return known_format(file.read(HEAD_BYTES)) is not None
+    except (BadImage, OSError):
+        return False

@@ -1,0 +1,137 @@
+"""Batches of pixels, prepared in threads ahead of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from phiscale.data.augment import RANDOM_NUMBERS, Augment, augmented
+from phiscale.data.order import Order, uniforms
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.splits import Split
+
+AHEAD = 3  # batches
+CACHE_BYTES = 3 * 2**30
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pixels are uint8 NCHW (channels last in memory); `indices` are the split's samples."""
+
+    pixels: Tensor
+    labels: Tensor
+    indices: np.ndarray
+
+
+class Pictures:
+    """A split whose decoded pictures stay in memory while they fit, shrunk to what is of use."""
+
+    def __init__(
+        self, split: Split, shortest: int, background: tuple[int, int, int] = (255, 255, 255),
+        cache_bytes: int = CACHE_BYTES,
+    ):  # fmt: skip
+        self.split, self.shortest, self.background = split, shortest, background
+        self._room = cache_bytes
+        self._kept: dict[int, np.ndarray] = {}
+
+    def image(self, index: int) -> Image.Image:
+        """RGB; its shorter side is `shortest` pixels at most, kept or not: results do not depend
+        on the memory at hand."""
+        kept = self._kept.get(index)
+        if kept is not None:
+            return Image.fromarray(kept)
+        image = self.split.image(index, background=self.background)
+        shorter = min(image.size)
+        if shorter > self.shortest:
+            width, height = (max(1, round(s * self.shortest / shorter)) for s in image.size)
+            image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        pixels = np.asarray(image)
+        if self._room >= pixels.nbytes:
+            self._room -= pixels.nbytes
+            self._kept[index] = pixels
+        return image
+
+
+def training_batches(
+    pictures: Pictures, preprocessing: Preprocessing, augment: Augment, *, seed: int, batch: int,
+    start: int, stop: int, workers: int = 1,
+) -> Iterator[Batch]:  # fmt: skip
+    """Augmented batches for positions start..stop of a training, in its order."""
+    order = Order(len(pictures.split), seed)
+
+    def one(index: int, position: int) -> np.ndarray:
+        u = uniforms(seed, position, RANDOM_NUMBERS)
+        return augmented(pictures.image(index), augment, preprocessing, u)
+
+    def make(at: int) -> Batch:
+        indices = order_samples[at]
+        pixels = np.stack([one(int(i), at + k) for k, i in enumerate(indices)])
+        return _batch(pixels, pictures.split, indices)
+
+    # the permutation is drawn here, in one thread; the pictures in several
+    order_samples: dict[int, np.ndarray] = {}
+
+    def positions() -> Iterator[int]:
+        for at in range(start, stop, batch):
+            order_samples[at] = order.samples(at, min(at + batch, stop))
+            yield at
+
+    for at, made in _ahead(make, positions(), workers):
+        del order_samples[at]
+        yield made
+
+
+def evaluation_batches(
+    split: Split, preprocessing: Preprocessing, *, batch: int, workers: int = 1
+) -> Iterator[Batch]:
+    """Every picture once, in order, as an exported model would see it."""
+
+    def make(at: int) -> Batch:
+        indices = np.arange(at, min(at + batch, len(split)))
+        pixels = [
+            np.asarray(
+                preprocessing.crop_and_resize(
+                    split.image(int(i), background=preprocessing.background)
+                )
+            )
+            for i in indices
+        ]
+        return _batch(np.stack(pixels), split, indices)
+
+    for _, made in _ahead(make, iter(range(0, len(split), batch)), workers):
+        yield made
+
+
+def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray) -> Batch:
+    labels = torch.from_numpy(np.ascontiguousarray(split.labels[indices]))
+    return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, indices)
+
+
+def _ahead(make, places: Iterator[int], workers: int) -> Iterator[tuple[int, Batch]]:  # type: ignore[no-untyped-def]
+    """`make` over places, a few batches ahead, in order."""
+    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="loader")
+    waiting = []
+    try:
+        for place in places:
+            waiting.append((place, pool.submit(make, place)))
+            if len(waiting) > AHEAD:
+                first, future = waiting.pop(0)
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def normalised(pixels: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
+    """Float NCHW, channels last, as `Preprocessing.normalise` gives it."""
+    pixels = pixels.to(device, non_blocking=True)
+    mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1) * 255
+    return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,168 @@
+"""Image sets known by name: `digits`, embedded in scikit-learn, and torchvision's by download.
+
+The libraries are imported when a set is opened: listing names costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phiscale.data.splits import ArraySplit, FileSplit, ImageSet, Split, assemble
+from phiscale.data.wording import shown
+from phiscale.errors import DataError
+
+TIMEOUT_S = 30.0
+"""How long a server may stay silent during a download."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    torchvision: str
+    """The class in torchvision.datasets; "" for what is embedded."""
+    splits: tuple[str, ...] = ()
+    """torchvision's names of train and, where there are any, of what is held out. Sets that lie
+    in arrays have two and no names for them."""
+
+
+NAMED: dict[str, _Known] = {
+    "digits": _Known(""),
+    "mnist": _Known("MNIST"),
+    "fashion-mnist": _Known("FashionMNIST"),
+    "kmnist": _Known("KMNIST"),
+    "cifar10": _Known("CIFAR10"),
+    "cifar100": _Known("CIFAR100"),
+    "flowers102": _Known("Flowers102", ("train", "val", "test")),
+    "dtd": _Known("DTD", ("train", "val", "test")),
+    "fgvc-aircraft": _Known("FGVCAircraft", ("train", "val", "test")),
+    "country211": _Known("Country211", ("train", "valid", "test")),
+    "food101": _Known("Food101", ("train", "test")),
+    "imagenette": _Known("Imagenette", ("train", "val")),
+    "eurosat": _Known("EuroSAT", ("",)),
+}
+
+
+def open_named(name: str) -> ImageSet:
+    """A set by its name in NAMED. Raises DataError if it is neither cached nor to be had."""
+    known = NAMED[name]
+    if not known.torchvision:
+        return _digits()
+    from torchvision import datasets
+
+    build: Callable[..., Any] = getattr(datasets, known.torchvision)
+    root = cache_folder() / name
+    if known.splits:
+        return _from_files(name, build, root, known.splits)
+    return _from_arrays(name, build, root)
+
+
+def cache_folder() -> Path:
+    """Where downloads go: $PHISCALE_CACHE, else the user's cache folder."""
+    if own := os.environ.get("PHISCALE_CACHE"):
+        return Path(own, "datasets")
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared, "phiscale", "datasets")
+    try:
+        return Path.home() / ".cache" / "phiscale" / "datasets"
+    except RuntimeError as error:
+        raise DataError("There is no home folder to cache in. Set PHISCALE_CACHE.") from error
+
+
+def _digits() -> ImageSet:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)  # n 8 8, 0..16 in the source
+    names = tuple(str(digit) for digit in found.target_names)
+    return assemble("digits", names, _array_split("digits", pixels, found.target))
+
+
+def _from_arrays(name: str, build: Callable[..., Any], root: Path) -> ImageSet:
+    parts = []
+    for split, is_train in (("train", True), ("test", False)):
+
+        def make(download: bool, train: bool = is_train) -> Any:
+            return build(root=str(root), train=train, download=download)
+
+        parts.append((split, _cached_or_fetched(name, make, root)))
+    splits = [_array_split(split, np.asarray(d.data), d.targets) for split, d in parts]
+    return assemble(name, tuple(parts[0][1].classes), splits[0], test=splits[1])
+
+
+def _from_files(
+    name: str, build: Callable[..., Any], root: Path, names: tuple[str, ...]
+) -> ImageSet:
+    splits: list[Split] = []
+    classes: tuple[str, ...] = ()
+    for split in names:
+
+        def make(download: bool, split: str = split) -> Any:
+            if not split:
+                return build(root=str(root), download=download, loader=str)
+            return build(root=str(root), split=split, download=download, loader=str)
+
+        found = _cached_or_fetched(name, make, root)
+        # Imagenette gives each class as a tuple of synonyms
+        classes = tuple(c if isinstance(c, str) else c[0] for c in found.classes)
+        splits.append(_file_split(root, found))
+    validation = splits[1] if len(splits) == 3 else None
+    test = splits[-1] if len(splits) > 1 else None
+    return assemble(name, classes, splits[0], validation, test)
+
+
+def _cached_or_fetched(name: str, make: Callable[[bool], Any], root: Path) -> Any:
+    """The cache first, so that a set at hand never touches the network."""
+    try:
+        return make(False)
+    except Exception:  # absent or half there; torchvision says so in many ways
+        pass
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _impatient():
+            return make(True)
+    except Exception as error:
+        why = shown(" ".join(str(error).split())[:200])
+        raise DataError(
+            f"'{name}' is not in the cache and could not be downloaded: {why}. "
+            f"Go online, or put torchvision's files into '{shown(str(root))}', "
+            "or name a folder of pictures instead."
+        ) from error
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _array_split(split: str, pixels: np.ndarray, labels: Any) -> ArraySplit:
+    count = len(pixels)
+    return ArraySplit(
+        keys=tuple(f"{split}/{i:05d}" for i in range(count)),
+        labels=np.array(labels, dtype=np.int64),
+        sizes=np.full(count, pixels[0].nbytes, dtype=np.int64),
+        pixels=pixels,
+    )
+
+
+def _file_split(root: Path, found: Any) -> FileSplit:
+    """`found` gives (path, label) for each index, since its loader is `str`."""
+    rows = [found[i] for i in range(len(found))]
+    paths = [Path(path) for path, _ in rows]
+    return FileSplit(
+        keys=tuple(path.relative_to(root).as_posix() for path in paths),
+        labels=np.array([label for _, label in rows], dtype=np.int64),
+        sizes=np.array([path.stat().st_size for path in paths], dtype=np.int64),
+        root=str(root),
+    )

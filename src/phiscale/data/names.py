@@ -1,0 +1,60 @@
+"""The names that mean something in a data set: splits, classes, and what is no one's picture."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from phiscale.data.wording import listed
+from phiscale.errors import DataError
+
+ROLES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Names of folders and shards, in small letters -> split."""
+
+_JUNK = frozenset({"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"})
+
+
+def is_junk(name: str) -> bool:
+    """Hidden, or left behind by a file manager."""
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def role_of(name: str) -> str | None:
+    """The split that a folder of this name holds, or None."""
+    return ROLES.get(name.lower())
+
+
+def check_classes(classes: Sequence[str], where: str) -> None:
+    """Raises DataError for a single class, and for names that only case or Unicode form parts."""
+    if len(classes) == 1:
+        raise DataError(
+            f"{where} has one class only, {listed(classes)}. A classifier needs at least two."
+        )
+    twins: dict[str, str] = {}
+    for name in classes:
+        folded = unicodedata.normalize("NFC", name).casefold()
+        if folded in twins:
+            raise DataError(
+                f"{where} has classes {listed([twins[folded], name])}, which differ only by case "
+                "or Unicode form. Rename or merge them."
+            )
+        twins[folded] = name
+
+
+def check_known(found: Iterable[str], classes: Sequence[str], split: str, where: str) -> None:
+    """Raises DataError if a held-out split has a class that train lacks."""
+    if unknown := sorted(set(found) - set(classes)):
+        noun = "class" if len(unknown) == 1 else "classes"
+        raise DataError(
+            f"{where}: '{split}' has {noun} {listed(unknown)}, which train lacks. "
+            f"Add pictures of it to train, or remove it from '{split}'."
+        )

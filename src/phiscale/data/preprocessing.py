@@ -1,0 +1,139 @@
+"""From a picture to what a network takes: one value, shared by training, export and serving.
+
+No torch here: a predictor without it makes the same numbers. Resampling is Pillow's (integers, the
+same on every machine); after it come one multiplication and one subtraction in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from phiscale.data.pixels import WHITE, to_rgb
+from phiscale.errors import DataError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a picture becomes a network's input. Raises DataError if a value makes no sense."""
+
+    size: int
+    """Pixels, height and width of the input."""
+    crop: float = 0.875
+    """The part of the shorter side that the central square keeps, in (0, 1]."""
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Per channel (red, green, blue), of pixel values in [0, 1]."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    background: tuple[int, int, int] = WHITE
+    """What transparent pixels lie on, 0 to 255."""
+
+    def __post_init__(self) -> None:
+        if not _is_int(self.size) or not 1 <= self.size <= 16_384:
+            raise DataError(
+                f"Preprocessing size is {self.size!r}. Give whole pixels, 1 to 16384, such as 224."
+            )
+        if not _is_number(self.crop) or not 0 < self.crop <= 1:
+            raise DataError(
+                f"Preprocessing crop is {self.crop!r}. Give the part of the shorter side to keep, "
+                "above 0 and at most 1, such as 0.875."
+            )
+        if self.interpolation not in get_args(Interpolation):
+            raise DataError(
+                f"Preprocessing interpolation is {self.interpolation!r}. "
+                f"Give one of {', '.join(get_args(Interpolation))}."
+            )
+        if not _three(self.mean, _is_number):
+            raise DataError(
+                f"Preprocessing mean is {self.mean!r}. Give three numbers, such as {IMAGENET_MEAN}."
+            )
+        if not _three(self.std, _is_number) or min(self.std) <= 0:
+            raise DataError(
+                f"Preprocessing std is {self.std!r}. "
+                f"Give three numbers above 0, such as {IMAGENET_STD}."
+            )
+        if not _three(self.background, _is_int) or not set(self.background) <= set(range(256)):
+            raise DataError(
+                f"Preprocessing background is {self.background!r}. "
+                f"Give three whole numbers from 0 to 255, such as {WHITE}."
+            )
+
+    def crop_and_resize(self, image: Image.Image) -> Image.Image:
+        """The central square of side crop x min(height, width), resized to size x size, RGB."""
+        image = to_rgb(image, self.background)
+        side = self.crop * min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        return image.resize(
+            (self.size, self.size),
+            _RESAMPLING[self.interpolation],
+            box=(left, top, left + side, top + side),
+        )
+
+    def normalise(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 HWC or NHWC -> float32 CHW or NCHW: (pixels / 255 - mean) / std."""
+        if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
+            raise DataError(
+                f"Pixels are {pixels.dtype} of shape {pixels.shape}. "
+                "Give uint8 with three channels last: height, width, 3."
+            )
+        scale = np.array([1 / (255 * s) for s in self.std], dtype=np.float32)
+        offset = np.array([m / s for m, s in zip(self.mean, self.std, strict=True)], np.float32)
+        return np.ascontiguousarray(np.moveaxis(pixels * scale - offset, -1, -3))
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """A picture as the network takes it: float32, 3 x size x size."""
+        return self.normalise(np.asarray(self.crop_and_resize(image)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; `from_dict` gives the same value back."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return {"version": _VERSION, **plain}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """The value that `to_dict` wrote. Raises DataError for another version, key or type."""
+        version = values.get("version") if isinstance(values, Mapping) else values
+        if version != _VERSION:
+            raise DataError(
+                f"Preprocessing has version {version!r}, this phiscale reads "
+                f"{_VERSION}. Export the model again, or update phiscale."
+            )
+        names = {field.name for field in fields(cls)}
+        given = set(values) - {"version"}
+        if given != names:
+            raise DataError(
+                f"Preprocessing lacks {sorted(names - given)} and has unknown "
+                f"{sorted(given - names)}. Export the model again with this phiscale."
+            )
+        return cls(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names}
+        )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _three(value: object, kind: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(kind(v) for v in value)

@@ -1,0 +1,370 @@
+"""Tar shards: the WebDataset form, and tars of class folders. Indexed by their headers, so that any
+picture is one seek away; nothing is unpacked.
+
+A sample is all members that share a key, the name up to the first dot of its last part: a picture,
+and `.cls` (a whole number or a class name) or `.json` with "label". Where no member of any shard is
+a label, the folder that a picture stands in is its class.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from phiscale.data.decode import DEFAULT_LIMITS, Limits, open_at_once
+from phiscale.data.names import ROLES, check_classes, check_known, is_junk
+from phiscale.data.splits import ImageSet, Split, assemble
+from phiscale.data.strangers import IMAGE_SUFFIXES
+from phiscale.data.wording import counted, listed, shown
+from phiscale.errors import BadImage, DataError
+
+MAX_SHARDS = 100_000
+MAX_LABEL_BYTES = 1 << 20
+
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_ROLE_PREFIX = re.compile(rf"({'|'.join(sorted(ROLES, key=len, reverse=True))})(?![a-z])", re.I)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShardSplit(Split):
+    """Pictures inside uncompressed tars. Files are opened per read: safe in threads and workers."""
+
+    shards: tuple[str, ...]
+    shard_of: np.ndarray
+    """int64, which shard each picture is in."""
+    offsets: np.ndarray
+    """int64, bytes from the shard's start."""
+
+    def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes:
+        size = int(self.sizes[i])
+        if size > limits.max_file_bytes:
+            raise BadImage(f"{size:,} bytes, over the limit of {limits.max_file_bytes:,}")
+        shard = Path(self.shards[self.shard_of[i]])
+        try:
+            with open_at_once(shard) as file:
+                file.seek(int(self.offsets[i]))
+                data = file.read(size)
+        except OSError as error:
+            raise BadImage(f"shard {shown(shard.name)} cannot be read: {error.strerror}") from error
+        if len(data) < size:
+            raise BadImage(f"cut short: shard {shown(shard.name)} ends before the picture does")
+        return data
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> ShardSplit:
+        rows = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            keys=tuple(self.keys[i] for i in rows),
+            labels=self.labels[rows],
+            sizes=self.sizes[rows],
+            shard_of=self.shard_of[rows],
+            offsets=self.offsets[rows],
+        )
+
+
+def expand(pattern: str) -> list[Path]:
+    """The shards that {000..099}, {a,b} or wildcards in a path mean. Raises DataError for none."""
+    if Path(pattern).exists():  # braces and brackets may stand in a real name
+        return [Path(pattern)]
+    texts, at = [], 0
+    choices: list[list[str]] = []
+    for found in _BRACES.finditer(pattern):
+        first, last, words = found.groups()
+        texts.append(pattern[at : found.start()])
+        choices.append(words.split(",") if words else _numbers(first, last, pattern))
+        at = found.end()
+    total = 1
+    for choice in choices:
+        total *= len(choice)
+    if total > MAX_SHARDS:
+        raise DataError(f"'{shown(pattern)}' means {total:,} shards. Give at most {MAX_SHARDS:,}.")
+    names = []
+    for words in product(*choices):
+        parts = (text + word for text, word in zip(texts, words, strict=True))
+        names.append("".join(parts) + pattern[at:])
+    paths = [path for name in names for path in _globbed(name)]
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        raise DataError(
+            f"'{shown(pattern)}': {counted(len(missing), 'shard')} missing: {listed(missing)}. "
+            "Mend the pattern, or fetch what is missing."
+        )
+    if not paths:
+        raise DataError(f"No shard matches '{shown(pattern)}'. Mend the pattern.")
+    return paths
+
+
+def _numbers(first: str, last: str, pattern: str) -> list[str]:
+    low, high = int(first), int(last)
+    if low > high or high - low >= MAX_SHARDS:
+        raise DataError(
+            f"'{shown(pattern)}' counts from {first} to {last}. "
+            f"Count upwards, over at most {MAX_SHARDS:,} shards."
+        )
+    width = len(first) if first.startswith("0") and len(first) > 1 else 0
+    return [str(number).zfill(width) for number in range(low, high + 1)]
+
+
+def _globbed(name: str) -> list[Path]:
+    if not any(c in name for c in "*?["):
+        return [Path(name)]
+    path = Path(name)
+    anchor = Path(path.anchor) if path.anchor else Path()
+    return sorted(anchor.glob(str(path.relative_to(path.anchor))))
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The tars of a folder, and of its folders train/, val/, ..."""
+    inner = (sub for sub in sorted(folder.iterdir()) if sub.name.lower() in ROLES and sub.is_dir())
+    return [
+        path
+        for place in (folder, *inner)
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() == ".tar" and path.is_file() and not is_junk(path.name)
+    ]
+
+
+def open_shards(paths: Sequence[Path], source: str) -> ImageSet:
+    """The image set in these tars. Raises DataError for shards or labels that cannot be used."""
+    by_split = _by_split(paths, source)
+    index = {split: _Index(shards) for split, shards in by_split.items()}
+    notes: list[str] = []
+    if any(shard_index.has_labels for shard_index in index.values()):
+        samples = {split: list(found.labelled()) for split, found in index.items()}
+    else:
+        samples = {split: list(found.by_folder()) for split, found in index.items()}
+        notes.append("no .cls or .json in the shards: a picture's folder is its class")
+    if odd := sum(found.odd for found in index.values()):
+        notes.append(f"{counted(odd, 'member')} that are links or devices not read")
+    for split, found in samples.items():
+        if not found:
+            raise DataError(f"{source}: the shards of split '{split}' hold no picture. Mend them.")
+
+    classes, names = _classes(samples, by_split["train"][0].parent, source)
+    splits = {}
+    for split, found in samples.items():
+        if split != "train":
+            check_known((names[sample.label] for sample in found), classes, split, source)
+        label_of = {name: label for label, name in enumerate(classes)}
+        splits[split] = ShardSplit(
+            keys=tuple(sample.key for sample in found),
+            labels=_int64(label_of[names[sample.label]] for sample in found),
+            sizes=_int64(sample.size for sample in found),
+            shards=tuple(str(path) for path in by_split[split]),
+            shard_of=_int64(sample.shard for sample in found),
+            offsets=_int64(sample.offset for sample in found),
+        )
+    return assemble(
+        source, classes, splits["train"], splits.get("validation"), splits.get("test"), notes
+    )
+
+
+def _int64(values: Iterable[int]) -> np.ndarray:
+    return np.fromiter(values, dtype=np.int64)
+
+
+def _by_split(paths: Sequence[Path], source: str) -> dict[str, list[Path]]:
+    """Shards by the split that their names, or else their folders' names, begin with."""
+    found: dict[str | None, list[Path]] = {}
+    for path in paths:
+        named = _ROLE_PREFIX.match(path.name) or _ROLE_PREFIX.fullmatch(path.parent.name)
+        found.setdefault(ROLES[named[1].lower()] if named else None, []).append(path)
+    nameless = found.pop(None, [])
+    if not found:
+        return {"train": nameless}
+    if nameless:
+        raise DataError(
+            f"{source}: the split of {listed(path.name for path in nameless)} cannot be told. "
+            "Begin every shard's name with train, val or test, or none."
+        )
+    splits = {split: shards for split, shards in found.items() if split}
+    if "train" not in splits:
+        if len(splits) == 1:  # one split asked for by its name: all the data there are
+            return {"train": next(iter(splits.values()))}
+        raise DataError(f"{source} has no train shards. Add some whose names begin with train.")
+    return splits
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    shard: int
+    key: str
+    offset: int
+    size: int
+    label: int | str
+
+
+@dataclass(slots=True)
+class _Member:
+    shard: int
+    name: str
+    offset: int
+    size: int
+
+
+@dataclass
+class _Index:
+    """The regular members of some shards, from one pass over their headers."""
+
+    shards: list[Path]
+    members: list[_Member] = field(default_factory=list)
+    has_labels: bool = False
+    odd: int = 0
+
+    def __post_init__(self) -> None:
+        for number, path in enumerate(self.shards):
+            self._scan(number, path)
+
+    def _scan(self, number: int, path: Path) -> None:
+        places: dict[str, tuple[int, int]] = {}
+        for info in _headers(path):
+            name = info.name.removeprefix("./")
+            if info.isdir() or any(is_junk(part) for part in name.split("/")):
+                continue
+            if info.islnk() and info.linkname.removeprefix("./") in places:
+                offset, size = places[info.linkname.removeprefix("./")]
+            elif info.isreg() and not info.issparse():
+                offset, size = info.offset_data, info.size
+            else:
+                self.odd += 1
+                continue
+            places[name] = offset, size
+            self.members.append(_Member(number, name, offset, size))
+            self.has_labels |= name.endswith((".cls", ".json"))
+
+    def by_folder(self) -> Iterator[_Sample]:
+        """One sample per member; its class is the folder it stands in."""
+        for member in self.members:
+            path = PurePosixPath(member.name)
+            shard = self.shards[member.shard].name
+            if not path.parent.name:
+                raise DataError(
+                    f"Shard '{shown(shard)}' has no .cls or .json, and '{shown(member.name)}' "
+                    "stands in no folder. Give each picture a label in one of the two ways."
+                )
+            key = f"{shard}:{member.name}"
+            yield _Sample(member.shard, key, member.offset, member.size, path.parent.name)
+
+    def labelled(self) -> Iterator[_Sample]:
+        """WebDataset samples in the order of their pictures."""
+        samples: dict[tuple[int, str], dict[str, _Member]] = {}
+        for member in self.members:
+            folder, _, base = member.name.rpartition("/")
+            stem, _, extension = base.partition(".")
+            parts = samples.setdefault((member.shard, f"{folder}/{stem}" if folder else stem), {})
+            if parts.setdefault(extension.lower(), member) is not member:
+                raise DataError(
+                    f"Shard '{shown(self.shards[member.shard].name)}' has two members "
+                    f"'{shown(member.name)}'. Write the shard again with a key per sample."
+                )
+        unlabelled = []
+        for (number, key), parts in samples.items():
+            pictures = [part for ext, part in parts.items() if f".{ext}" in IMAGE_SUFFIXES]
+            name = f"{self.shards[number].name}:{key}"
+            if not pictures:
+                continue
+            label = self._label(number, parts, name)
+            if label is None:
+                unlabelled.append(name)
+                continue
+            yield _Sample(number, name, pictures[0].offset, pictures[0].size, label)
+        if unlabelled:
+            raise DataError(
+                f"{counted(len(unlabelled), 'sample')} without a label: {listed(unlabelled)}. "
+                'Add a .cls member, or a .json member with "label".'
+            )
+
+    def _label(self, number: int, parts: dict[str, _Member], name: str) -> int | str | None:
+        member = parts.get("cls") or parts.get("json")
+        if member is None:
+            return None
+        if member.size > MAX_LABEL_BYTES:
+            raise DataError(f"The label of '{shown(name)}' has {member.size:,} bytes. Shorten it.")
+        with open_at_once(self.shards[number]) as file:
+            file.seek(member.offset)
+            data = file.read(member.size)
+        try:
+            text = data.decode()
+            if member is parts.get("cls"):
+                label: object = int(text) if text.strip().isdecimal() else text.strip()
+            else:
+                label = json.loads(text)["label"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            label = None
+        if isinstance(label, bool) or not isinstance(label, int | str) or label in ("",):
+            raise DataError(
+                f"The label of '{shown(name)}' is neither a whole number nor a class name. "
+                'Write .cls as such, or .json as {"label": ...}.'
+            )
+        return label
+
+
+def _headers(path: Path) -> Iterator[tarfile.TarInfo]:
+    try:
+        with open_at_once(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            while (info := tar.next()) is not None:
+                tar.members = []  # the index is ours; tarfile would keep every header
+                yield info
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(
+            f"Shard '{shown(path.name)}' is no whole, uncompressed tar ({error}). "
+            "Unpack it if it is compressed; fetch it again if it was cut short."
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"Shard '{shown(path.name)}' cannot be read: {error.strerror}. Check its permissions."
+        ) from error
+
+
+def _classes(
+    samples: dict[str, list[_Sample]], folder: Path, source: str
+) -> tuple[list[str], dict[int | str, str]]:
+    """Class names in the order of their numbers, and the name that each label means."""
+    labels = {sample.label for found in samples.values() for sample in found}
+    listing = folder / "classes.txt"
+    if not listing.is_file():
+        names: dict[int | str, str] = {label: str(label) for label in labels}
+        train = {sample.label for sample in samples["train"]}
+        numbers = sorted(label for label in train if isinstance(label, int))
+        words = sorted({names[label] for label in train} - {str(number) for number in numbers})
+        classes = [str(number) for number in numbers] + words
+        check_classes(classes, source)
+        return classes, names
+    classes = _class_list(listing)
+    check_classes(classes, f"{source} (classes.txt)")
+    names = {label: _listed_name(label, classes, source) for label in labels}
+    used = {names[sample.label] for sample in samples["train"]}
+    if unused := [name for name in classes if name not in used]:
+        raise DataError(
+            f"{source}: classes.txt lists {listed(unused)}, of which train has no picture. "
+            "Remove what is not there from classes.txt, or add pictures."
+        )
+    return classes, names
+
+
+def _class_list(listing: Path) -> list[str]:
+    try:
+        lines = listing.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(
+            "classes.txt beside the shards cannot be read. Write it in UTF-8, one name a line."
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _listed_name(label: int | str, classes: Sequence[str], source: str) -> str:
+    """The name that a label means beside a classes.txt: a whole number is an index."""
+    if isinstance(label, str) and label in classes:
+        return label
+    if isinstance(label, int) and 0 <= label < len(classes):
+        return classes[label]
+    raise DataError(
+        f"{source}: label {shown(repr(label))} is not among the {len(classes)} of classes.txt. "
+        "Add it there, or mend the label."
+    )

@@ -1,0 +1,69 @@
+"""Where pictures come from: a folder, a set known by name, or tar shards. One door to all three."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from phiscale.data.folders import open_folder
+from phiscale.data.named import NAMED, open_named
+from phiscale.data.names import role_of
+from phiscale.data.shards import expand, open_shards, shards_in
+from phiscale.data.splits import BadFile, ImageSet, Split
+from phiscale.data.wording import shown
+from phiscale.errors import DataError
+
+__all__ = ["BadFile", "ImageSet", "Split", "open_images"]
+
+
+def open_images(data: str | Path) -> ImageSet:
+    """The pictures that DATA means. Nothing is decoded. Raises DataError with what to change.
+
+    DATA is an image folder, a named set (`digits`, `cifar10`, ...) or tar shards
+    (`"shards-{000..099}.tar"`, a wildcard, one tar, or a folder of tars).
+    """
+    source = str(data)
+    if not source or "\0" in source:
+        raise DataError("The data path is empty or has a NUL. Give a folder, a set or shards.")
+    path = Path(data)
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise DataError(f"'{shown(source)}' cannot be read: {error.strerror}.") from error
+    name = source.lower().replace("_", "-")
+    if is_folder:
+        images = _open_directory(path, shown(source))
+        if isinstance(data, str) and name in NAMED:
+            note = f"'{source}' is a folder here; the named set of that name is not read"
+            images = images.noting(note)
+        return images
+    if is_file and path.suffix.lower() != ".tar":
+        raise DataError(
+            f"'{shown(source)}' is a file. Give a folder with a folder of pictures per class, "
+            "or an uncompressed .tar."
+        )
+    if is_file:
+        return open_shards([path], shown(source))
+    if isinstance(data, str) and name in NAMED:
+        return open_named(name)
+    if any(c in source for c in "{*?["):
+        return open_shards(expand(source), shown(source))
+    near = difflib.get_close_matches(name, NAMED, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else f" Sets known by name: {', '.join(NAMED)}."
+    raise DataError(f"'{shown(source)}' does not exist.{hint}")
+
+
+def _open_directory(path: Path, source: str) -> ImageSet:
+    """Class folders where there are any, else tars; so a tar may stay beside what it was."""
+    try:
+        folders = [sub for sub in path.iterdir() if sub.is_dir() and not sub.name.startswith(".")]
+        shards = shards_in(path)
+        has_classes = any(
+            role_of(sub.name) is None or any(inner.is_dir() for inner in sub.iterdir())
+            for sub in folders
+        )
+    except OSError as error:
+        raise DataError(
+            f"'{source}' cannot be read: {error.strerror}. Give yourself the permission."
+        ) from error
+    return open_shards(shards, source) if shards and not has_classes else open_folder(path, source)

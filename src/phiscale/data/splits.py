@@ -1,0 +1,304 @@
+"""What an image set is, wherever it comes from, and how pictures are held out of training.
+
+A split is labels, keys, and a way to each picture's bytes. Nothing is decoded unless asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from phiscale.data.decode import (
+    DEFAULT_LIMITS,
+    Limits,
+    Picture,
+    open_at_once,
+    read_bytes,
+    read_picture,
+    regular_size,
+)
+from phiscale.data.pixels import WHITE
+from phiscale.data.wording import counted, listed
+from phiscale.errors import BadImage, DataError
+
+HELD_OUT = 0.1
+"""The part of each class that the test, and the part that validation, take where none is given."""
+
+_PIECE = 32 * 1024  # bytes hashed at either end of a file
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Split(ABC):
+    """Labelled pictures in a fixed order."""
+
+    keys: tuple[str, ...]
+    """What reports call each picture: its path within the data, or shard and key."""
+    labels: np.ndarray
+    """int64, indices into the classes."""
+    sizes: np.ndarray
+    """int64, bytes of each picture as stored; -1 where there is no readable file."""
+
+    def __post_init__(self) -> None:
+        for array in (self.labels, self.sizes):
+            assert array.dtype == np.int64 and array.shape == (len(self.keys),)
+            array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @abstractmethod
+    def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes | np.ndarray:
+        """Picture i as stored: its file's bytes, or uint8 pixels. Raises BadImage."""
+
+    @abstractmethod
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
+        """These pictures only, in this order."""
+
+    def picture(
+        self,
+        i: int,
+        *,
+        background: tuple[int, int, int] = WHITE,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Picture:
+        """Picture i and how it was stored. Raises BadImage."""
+        raw = self.raw(i, limits)
+        if isinstance(raw, bytes):
+            return read_picture(raw, background=background, limits=limits)
+        image = Image.fromarray(raw)
+        return Picture(image.convert("RGB"), "array", image.mode)
+
+    def image(
+        self,
+        i: int,
+        *,
+        background: tuple[int, int, int] = WHITE,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Image.Image:
+        """Picture i in RGB, upright. Raises BadImage."""
+        return self.picture(i, background=background, limits=limits).image
+
+    def digest(self, i: int) -> bytes:
+        """Equal for equal content. Unequal content may share one (see `FileSplit`)."""
+        raw = self.raw(i)
+        return _hash(raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).data)
+
+    def digests(self) -> list[bytes]:
+        return [self.digest(i) for i in range(len(self))]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FileSplit(Split):
+    """One file per picture; keys are paths below `root`, with slashes."""
+
+    root: str
+
+    def path(self, i: int) -> Path:
+        return Path(self.root, self.keys[i])
+
+    def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes:
+        return read_bytes(self.path(i), limits)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> FileSplit:
+        rows = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            keys=tuple(self.keys[i] for i in rows),
+            labels=self.labels[rows],
+            sizes=self.sizes[rows],
+        )
+
+    def digest(self, i: int) -> bytes:
+        """Of the size and both ends of a large file, so that a big set is split in a short time.
+
+        Two large files that differ in the middle only would share it; they would then stand in
+        the same split, which does no harm. A file that cannot be read is known by its name.
+        """
+        path = self.path(i)
+        try:
+            size = regular_size(path)
+            with open_at_once(path) as file:
+                head = file.read(2 * _PIECE if size <= 2 * _PIECE else _PIECE)
+                if size <= 2 * _PIECE:
+                    return _hash(head)
+                file.seek(-_PIECE, 2)
+                return _hash(head, file.read(_PIECE), size)
+        except (BadImage, OSError):
+            return _hash(self.keys[i].encode("utf-8", "surrogatepass"))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ArraySplit(Split):
+    """Pictures in memory: uint8, N x H x W (grey) or N x H x W x 3."""
+
+    pixels: np.ndarray
+
+    def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
+        return self.pixels[i]
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> ArraySplit:
+        rows = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            keys=tuple(self.keys[i] for i in rows),
+            labels=self.labels[rows],
+            sizes=self.sizes[rows],
+            pixels=self.pixels[rows],
+        )
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A picture that cannot be read."""
+
+    split: str
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Train, validation and test pictures of the same classes."""
+
+    source: str
+    """As the user gave it."""
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    notes: tuple[str, ...] = ()
+    """What was decided while reading, in sentences."""
+    skipped: tuple[BadFile, ...] = ()
+    """What `without` took out."""
+
+    def splits(self) -> Iterator[tuple[str, Split]]:
+        yield "train", self.train
+        yield "validation", self.validation
+        yield "test", self.test
+
+    def noting(self, note: str) -> ImageSet:
+        return replace(self, notes=(*self.notes, note))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of classes, keys, labels and sizes: tells that the data changed, without reading
+        them. An edit that keeps a file's size goes unseen; where the data lie does not count."""
+        digest = hashlib.sha256()
+        for words in (self.classes, *(split.keys for _, split in self.splits())):
+            for word in words:
+                digest.update(word.encode("utf-8", "surrogatepass") + b"\0")
+            digest.update(b"\0")
+        for _, split in self.splits():
+            digest.update(split.labels.astype("<i8").tobytes())
+            digest.update(split.sizes.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def without(self, bad: Iterable[BadFile]) -> ImageSet:
+        """The set without these files, which it records. Raises DataError if too little is left."""
+        bad = tuple(bad)
+        gone = {(file.split, file.key) for file in bad}
+        if not gone:
+            return self
+        kept = {
+            name: split.subset([i for i, key in enumerate(split.keys) if (name, key) not in gone])
+            for name, split in self.splits()
+        }
+        for name, split in kept.items():
+            if not len(split):
+                raise DataError(f"No picture of split '{name}' can be read. Mend or add some.")
+        if lost := _lacking(kept["train"], self.classes):
+            raise DataError(f"No training picture of {listed(lost)} can be read. Mend or add some.")
+        return replace(
+            self,
+            train=kept["train"],
+            validation=kept["validation"],
+            test=kept["test"],
+            notes=(*self.notes, f"{counted(len(gone), 'unreadable file')} skipped"),
+            skipped=self.skipped + bad,
+        )
+
+
+def assemble(
+    source: str,
+    classes: Sequence[str],
+    train: Split,
+    validation: Split | None = None,
+    test: Split | None = None,
+    notes: Iterable[str] = (),
+) -> ImageSet:
+    """An image set from the splits that there are: what is missing is held out of train.
+
+    A single held-out split is the test, whatever its name. Raises DataError if train is too small.
+    """
+    notes = list(notes)
+    if validation is not None and test is None:
+        validation, test = None, validation
+    if test is None:
+        rest, testing, validating = hold_out(train.digests(), train.labels, (HELD_OUT, HELD_OUT))
+        train, validation, test = (train.subset(i) for i in (rest, validating, testing))
+        notes.append("80 % train, 10 % validate, 10 % test: by content hash, within each class")
+    elif validation is None:
+        rest, validating = hold_out(train.digests(), train.labels, (HELD_OUT,))
+        train, validation = train.subset(rest), train.subset(validating)
+        notes.append("10 % of train, by content hash within each class, validates")
+    assert validation is not None
+    for name, split in (("validation", validation), ("test", test)):
+        if not len(split):
+            raise DataError(
+                f"{source}: too few different pictures to hold any out for split '{name}'. "
+                "Give each class at least three, or folders train/, validation/ and test/."
+            )
+        if lacking := _lacking(split, classes):
+            noun = "class" if len(lacking) == 1 else "classes"
+            notes.append(f"split '{name}' lacks {noun} {listed(lacking)}")
+    if lacking := _lacking(train, classes):  # each of its pictures stands in another class too
+        raise DataError(
+            f"{source}: no training picture is left for {listed(lacking)}, since the same pictures "
+            "stand in other classes. Keep each picture in one class."
+        )
+    return ImageSet(source, tuple(classes), train, validation, test, tuple(notes))
+
+
+def _lacking(split: Split, classes: Sequence[str]) -> list[str]:
+    there = set(split.labels.tolist())
+    return [name for label, name in enumerate(classes) if label not in there]
+
+
+def hold_out(
+    digests: Sequence[bytes], labels: np.ndarray, parts: Sequence[float]
+) -> tuple[np.ndarray, ...]:
+    """Indices of the rest, then of each held-out part; every index once, in rising order.
+
+    Within each class the distinct contents are ranked by digest, and the first go to the first
+    part: no chance, no dependence on the order of files, and equal contents never part ways, not
+    even where they stand under two classes. Each part gets at least one content of every class
+    that has enough to leave one to the rest.
+    """
+    owner: dict[bytes, int] = {}
+    for digest, label in zip(digests, labels.tolist(), strict=True):
+        owner[digest] = min(label, owner.get(digest, label))
+    contents: dict[int, list[bytes]] = {}
+    for digest in sorted(owner):
+        contents.setdefault(owner[digest], []).append(digest)
+    where: dict[bytes, int] = {}
+    for ranked in contents.values():
+        at = 0
+        for part, share in enumerate(parts, start=1):
+            left = len(ranked) - at - 1  # one stays in the rest
+            take = min(left, max(1, int(share * len(ranked) + 0.5)))
+            where.update((digest, part) for digest in ranked[at : at + take])
+            at += take
+    places = np.array([where.get(digest, 0) for digest in digests], dtype=np.int64)
+    return tuple(np.flatnonzero(places == part) for part in range(len(parts) + 1))
+
+
+def _hash(*pieces: bytes | memoryview | int) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in pieces:
+        digest.update(str(piece).encode() if isinstance(piece, int) else piece)
+    return digest.digest()

@@ -1,0 +1,91 @@
+"""What a file is, from its first bytes: a picture we read, or something else with a name."""
+
+from __future__ import annotations
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".avif"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".jpx"}
+)
+"""What names usually end in. A hint for listing files; reading goes by content."""
+
+HEAD_BYTES = 512
+"""How much of a file the functions here look at."""
+
+_PICTURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+)
+
+_STRANGERS = (
+    (b"version https://git-lfs", "a git-LFS pointer, not the picture; git lfs pull fetches it"),
+    (b"%PDF", "a PDF document, not a picture"),
+    (b"%!PS", "PostScript, not a picture"),
+    (b"PK\x03\x04", "a ZIP archive, not a picture"),
+    (b"\x1f\x8b", "gzip-compressed data, not a picture"),
+    (b"7z\xbc\xaf", "a 7z archive, not a picture"),
+    (b"Rar!", "a RAR archive, not a picture"),
+    (b"8BPS", "a Photoshop document; save it as PNG"),
+    (b"\xff\x0a", "JPEG XL, which is not read; save it as PNG or JPEG"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL, which is not read; save it as PNG or JPEG"),
+    (b"\x7fELF", "a program, not a picture"),
+    (b"MZ", "a program, not a picture"),
+)
+
+_MARKUP = (
+    (b"<!doctype html", "a web page (HTML), not a picture"),
+    (b"<html", "a web page (HTML), not a picture"),
+    (b"<head", "a web page (HTML), not a picture"),
+    (b"<body", "a web page (HTML), not a picture"),
+    (b"<svg", "an SVG drawing, not pixels; save it as PNG"),
+    (b"<?xml", "XML (perhaps an SVG drawing), not a picture"),
+)
+
+
+def known_format(data: bytes) -> str | None:
+    """The format we read that these bytes begin like, or None."""
+    for magic, name in _PICTURES:
+        if data.startswith(magic):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+        return "AVIF"
+    if data[:1] == b"P" and data[1:2] in b"1234567Ff" and data[2:3].isspace():
+        return "PPM"
+    return None
+
+
+def stranger(data: bytes) -> str | None:
+    """What these bytes are instead of a picture, where that can be told; else None."""
+    for magic, reason in _STRANGERS:
+        if data.startswith(magic):
+            return reason
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+            return None if b"avif" in data[12:64] else "HEIC, which is not read; save it as JPEG"
+        if brand not in (b"avif", b"avis"):
+            return "a video, not a picture"
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return "a video, not a picture"
+    text = data[:HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for start, reason in _MARKUP:
+        if text.startswith(start):
+            return reason
+    head = data[:HEAD_BYTES]
+    if (
+        known_format(head) is None
+        and head.isascii()
+        and head.decode().replace("\n", "").isprintable()
+    ):
+        return "text, not a picture"
+    return None

@@ -1,0 +1,127 @@
+"""Measures this machine in under a minute: milliseconds of an answer, seconds of a training image.
+
+Both are fitted to scalings of two bases (pictures up to 64 pixels, and photographs), so that `solve`
+and `fit` interpolate. Latency is ONNX Runtime's on twins of the networks; training is torch's.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from phiscale.costs import Cost, cost
+from phiscale.deploy.runtime import latency_ms, open_session
+from phiscale.deploy.twin import onnx_twin
+from phiscale.device import DeviceModel, Fingerprint, Timing
+from phiscale.families import get_spec
+from phiscale.scaling import Scaling, scale
+from phiscale.spec import Spec
+
+TRAINING_BATCH = 64
+
+# (base, depth, width, pixels): corners and middles of what `fit` would choose among
+_LATENCY = (
+    ("small", 1, 1, 32), ("small", 1, 1, 16), ("small", 1, 2, 32), ("small", 2, 1, 32),
+    ("small", 0.5, 1.5, 24), ("small", 1.5, 1.5, 24), ("small", 3, 0.75, 16), ("small", 1, 1, 64),
+    ("small", 2, 2, 48), ("small", 1, 2.5, 16),
+    ("efficientnet_b0", 1, 1, 224), ("efficientnet_b0", 0.5, 0.5, 96), ("efficientnet_b0", 1, 0.5, 160),
+    ("efficientnet_b0", 0.5, 1, 128), ("efficientnet_b0", 1.4, 1.2, 160), ("efficientnet_b0", 0.25, 0.25, 64),
+)  # fmt: skip
+_TRAINING = (
+    ("small", 1, 1, 32), ("small", 1, 1, 16), ("small", 1, 2, 24), ("small", 2, 1, 24),
+    ("small", 0.5, 1.5, 32), ("efficientnet_b0", 0.5, 0.5, 96), ("efficientnet_b0", 1, 0.5, 64),
+    ("efficientnet_b0", 0.25, 1, 96),
+)  # fmt: skip
+
+
+def calibrate(tell: Callable[[str], None] = lambda line: None) -> DeviceModel:
+    """This machine as a value that `solve` and `fit` take, here or elsewhere."""
+    tell("measuring latency with ONNX Runtime")
+    answers = [(cost(spec), measured_latency_ms(spec, seconds=0.4)) for spec in _specs(_LATENCY)]
+    tell("measuring training steps with torch")
+    steps = [(cost(spec), measured_seconds_per_image(spec)) for spec in _specs(_TRAINING)]
+    return DeviceModel(
+        fingerprint=fingerprint(),
+        latency=_timing(answers),
+        training=_timing(steps),
+        training_batch=TRAINING_BATCH,
+    )
+
+
+def measured_latency_ms(spec: Spec, *, seconds: float = 1.0, threads: int = 0) -> float:
+    """Median milliseconds of the exported network's shape on one picture, here and now."""
+    size = spec.resolution
+    session = open_session(onnx_twin(spec), threads)
+    return latency_ms(session, (1, spec.in_channels, size, size), seconds)
+
+
+def measured_seconds_per_image(
+    spec: Spec, *, batch: int = TRAINING_BATCH, seconds: float = 1.5, device: str = "cpu"
+) -> float:
+    """Median seconds a training image takes: forward, backward, update, moving average."""
+    import torch
+    from torch.nn import functional as F
+
+    from phiscale.nn.network import build
+    from phiscale.train.ema import Ema
+    from phiscale.train.optim import make_optimizer
+    from phiscale.train.recipe import Optim
+
+    place = torch.device(device)
+    network = build(spec).to(place).to(memory_format=torch.channels_last).train()
+    optimizer, ema = make_optimizer(network, Optim()), Ema(network, 100)
+    size = spec.resolution
+    x = torch.randn(batch, spec.in_channels, size, size, device=place)
+    x = x.contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(batch, dtype=torch.long, device=place)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 4 or time.perf_counter() < end:
+        start = time.perf_counter()
+        loss = F.cross_entropy(network(x), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        ema.update(network)
+        loss.item()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:]) / batch
+
+
+def fingerprint() -> Fingerprint:
+    """This machine, so that nobody takes its numbers for another's."""
+    import onnxruntime
+    import torch
+
+    return Fingerprint(
+        device=_cpu_name(),
+        cores=os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        runtime=f"onnxruntime {onnxruntime.__version__}",
+        torch=str(torch.__version__),
+        date=date.today().isoformat(),
+    )
+
+
+def _timing(measured: list[tuple[Cost, float]]) -> Timing:
+    return Timing.fit([each for each, _ in measured], [time for _, time in measured])
+
+
+def _specs(rows: tuple[tuple[str, float, float, int], ...]) -> Iterator[Spec]:
+    for base, depth, width, pixels in rows:
+        yield replace(scale(get_spec(base), Scaling(depth=depth, width=width)), resolution=pixels)
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

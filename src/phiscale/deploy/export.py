@@ -1,0 +1,121 @@
+"""A run made into files that need no torch: model.onnx, and model.json that says how to feed it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phiscale.data.loader import evaluation_batches, normalised
+from phiscale.data.splits import Split
+from phiscale.deploy.predict import ARTEFACT_VERSION, METADATA_KEY
+from phiscale.deploy.runtime import latency_ms, open_session, run
+from phiscale.errors import ExportError
+from phiscale.files import sha256, write_atomic, write_json
+from phiscale.nn.network import Network
+from phiscale.weights.store import Card
+
+PARITY_PICTURES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """How far the exported file's answers are from the network's."""
+
+    pictures: int
+    largest_difference: float  # of logits
+    relative_difference: float  # norm of the difference over the norm of the logits
+    same_top1: float  # share of pictures
+
+
+def export_onnx(network: Network, card: Card, split: Split | None, out: Path) -> dict[str, Any]:
+    """Writes `out/model.onnx` and `out/model.json`; returns the latter's content.
+
+    Batch is free, pixels are fixed. Answers on up to 256 pictures of `split` (random ones without it)
+    are compared first; above 1e-3 of relative difference nothing is written and ExportError raised.
+    """
+    model = _onnx(network, card)
+    session = open_session(model)
+    parity = _parity(network, card, split, session)
+    if not parity.relative_difference < 1e-3 or parity.same_top1 < 0.99:
+        raise ExportError(
+            f"the exported network differs from ours: relative difference "
+            f"{parity.relative_difference:.2g}, same top-1 {parity.same_top1:.3f} on {parity.pictures} "
+            "pictures. Nothing was written; please report this with the spec.json."
+        )
+    size = card.spec.resolution
+    described = {
+        "phiscale_artefact": ARTEFACT_VERSION,
+        **card.to_dict(),
+        "input": {"name": "images", "type": "float32", "layout": "NCHW",
+                  "shape": ["batch", card.spec.in_channels, size, size],
+                  "made_by": "preprocessing below: centre crop, resize, / 255, - mean, / std"},
+        "output": {"name": "logits", "type": "float32", "shape": ["batch", card.spec.classes]},
+        "parity": asdict(parity),
+        "latency_ms": round(latency_ms(session, (1, card.spec.in_channels, size, size), 2.0), 4),
+        "bytes": len(model),
+        "sha256": sha256(model),
+    }  # fmt: skip
+    write_atomic(out / "model.onnx", model)
+    write_json(out / "model.json", described)
+    return described
+
+
+def _onnx(network: Network, card: Card) -> bytes:
+    import onnx
+
+    network = network.to("cpu").eval()
+    size = card.spec.resolution
+    example = torch.zeros(2, card.spec.in_channels, size, size)
+    quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in quiet]
+    try:
+        for logger in quiet:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network, (example,), dynamo=True, verbose=False, input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
+            )  # fmt: skip
+    except Exception as error:  # whatever the exporter raises becomes one line
+        raise ExportError(f"this network cannot be exported to ONNX: {error}") from error
+    finally:
+        for logger, level in zip(quiet, levels, strict=True):
+            logger.setLevel(level)
+    assert program is not None
+    model = program.model_proto
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, json.dumps(card.to_dict(), ensure_ascii=False)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _parity(network: Network, card: Card, split: Split | None, session: Any) -> Parity:
+    size, channels = card.spec.resolution, card.spec.in_channels
+    if split is None or len(split) == 0:
+        generator = torch.Generator().manual_seed(0)
+        batches = [torch.randn(64, channels, size, size, generator=generator)] * 1
+    else:
+        some = split.subset(np.arange(min(PARITY_PICTURES, len(split))))
+        batches = [
+            normalised(b.pixels, card.preprocessing, torch.device("cpu"))
+            for b in evaluation_batches(some, card.preprocessing, batch=64)
+        ]
+    with torch.inference_mode():
+        ours = np.concatenate([network(b).numpy() for b in batches])
+    theirs = np.concatenate([run(session, b.contiguous().numpy()) for b in batches])
+    difference = ours - theirs
+    return Parity(
+        pictures=len(ours),
+        largest_difference=float(np.abs(difference).max()),
+        relative_difference=float(np.linalg.norm(difference) / max(1e-12, np.linalg.norm(ours))),
+        same_top1=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+    )

@@ -1,0 +1,45 @@
+"""ONNX Runtime: sessions, and how long one answer takes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from phiscale.errors import ExportError
+
+
+def open_session(model: bytes | Path, threads: int = 0) -> ort.InferenceSession:
+    """A CPU session; `threads` 0 = as many as the machine has cores."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exception classes share no base but this
+        name = model if isinstance(model, Path) else "the model"
+        raise ExportError(f"ONNX Runtime cannot open {name}: {str(error).splitlines()[0]}") from None
+
+
+def run(session: ort.InferenceSession, images: np.ndarray) -> np.ndarray:
+    """Logits of float32 NCHW."""
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
+
+
+def latency_ms(session: ort.InferenceSession, shape: tuple[int, ...], seconds: float = 0.5) -> float:
+    """Median milliseconds of one run on an input of this shape, over `seconds` (20 runs at least)."""
+    images = np.zeros(shape, np.float32)
+    name = session.get_inputs()[0].name
+    for _ in range(5):
+        session.run(None, {name: images})
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 20 or time.perf_counter() < end:
+        start = time.perf_counter()
+        session.run(None, {name: images})
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e3

@@ -1,0 +1,50 @@
+"""The one table of named networks, and the ways to name a spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phiscale.errors import SpecError
+from phiscale.families.efficientnet import EFFICIENTNET
+from phiscale.families.efficientnetv2 import EFFICIENTNET_V2
+from phiscale.families.member import Figure, Home, Member
+from phiscale.families.mobile import MOBILE
+from phiscale.families.regnet import REGNET
+from phiscale.families.resnet import RESNET
+from phiscale.families.small import SMALL
+from phiscale.families.sources import spec_from_json_file, spec_from_python_file
+from phiscale.spec import Spec
+
+__all__ = ["MEMBERS", "Figure", "Home", "Member", "get_spec", "resolve_spec"]
+
+MEMBERS: dict[str, Member] = {
+    member.name: member
+    for family in (EFFICIENTNET, EFFICIENTNET_V2, MOBILE, RESNET, REGNET, SMALL)
+    for member in family
+}
+
+
+def get_spec(name: str) -> Spec:
+    """The spec of a member."""
+    if name not in MEMBERS:
+        from difflib import get_close_matches  # only errors need it
+
+        near = get_close_matches(name.lower(), MEMBERS, n=3, cutoff=0.5)
+        mend = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise SpecError(f"{name!r} is not a member. {mend}`phiscale models` lists all of them.")
+    return MEMBERS[name].spec
+
+
+def resolve_spec(text: str) -> Spec:
+    """The spec that a user names: a member, a `spec.json`, or `path/to/file.py:NAME`."""
+    if text in MEMBERS:
+        return MEMBERS[text].spec
+    file, _, name = text.rpartition(":")
+    if file.endswith(".py"):
+        return spec_from_python_file(Path(file), name)
+    path = Path(text)
+    if path.suffix == ".py":
+        return spec_from_python_file(path, "")
+    if path.suffix == ".json" or path.exists() or len(path.parts) > 1:
+        return spec_from_json_file(path)
+    return get_spec(text)

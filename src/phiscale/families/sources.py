@@ -1,0 +1,89 @@
+"""Specs that users keep in files: JSON, or a name in a Python file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from phiscale.errors import SpecError
+from phiscale.spec import Spec
+
+
+def spec_from_json_file(path: Path) -> Spec:
+    """The spec that `to_json` wrote to this file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError(f"{path} does not exist. Write one with spec.to_json().") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path} is a folder. Name a file in it: {path / 'spec.json'}.") from None
+    except UnicodeDecodeError:
+        raise SpecError(
+            f"{path} is not text. Name a spec.json that spec.to_json() wrote."
+        ) from None
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}. Check the path.") from None
+    try:
+        return Spec.from_json(text)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+
+
+def spec_from_python_file(path: Path, name: str) -> Spec:
+    """The Spec that `name` is in this file, or that it returns when called. Runs the file."""
+    if not path.is_file():
+        raise SpecError(f"{path} does not exist. Write it path/to/file.py:NAME.")
+    module = _run(path)
+    if not name or not hasattr(module, name):
+        have = ", ".join(key for key, value in vars(module).items() if isinstance(value, Spec))
+        wrong = f"{path} has no {name}" if name else f"{path} names no spec"
+        raise SpecError(f"{wrong}. Write {path}:NAME; its specs are: {have or 'none'}.")
+    found = getattr(module, name)
+    if callable(found):
+        try:
+            found = found()
+        except Exception as error:
+            raise SpecError(f"{path}:{name} failed: {_last_line(error, path)}. Mend it.") from error
+        if not isinstance(found, Spec):
+            raise SpecError(f"{path}:{name} returned {_kind(found)}. Let it return a Spec.")
+    if not isinstance(found, Spec):
+        raise SpecError(f"{path}:{name} is {_kind(found)}. Make it a Spec, or return one from it.")
+    return found
+
+
+def _run(path: Path) -> ModuleType:
+    name = f"phiscale_spec_{path.stem}"  # not a name that an installed package may have
+    loader = importlib.util.spec_from_file_location(name, path)
+    assert loader is not None and loader.loader is not None  # .py files always have one
+    module = importlib.util.module_from_spec(loader)
+    sys.modules[name] = module  # dataclasses look their module up
+    sys.path.append(str(path.parent))  # its neighbours import, but hide nothing
+    try:
+        loader.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise SpecError(f"{path} failed: {_last_line(error, path)}. Mend the file.") from error
+    finally:
+        sys.path.remove(str(path.parent))
+        del sys.modules[name]
+    return module
+
+
+def _last_line(error: BaseException, path: Path) -> str:
+    """What Python prints last, and the line of the file that led to it."""
+    number = (
+        error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else None
+    )
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            number = trace.tb_lineno
+        trace = trace.tb_next
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    first = f"{type(error).__name__}: {message}".splitlines()[0].rstrip(". ")
+    return first if number is None else f"line {number}, {first}"
+
+
+def _kind(value: object) -> str:
+    return f"of type {type(value).__name__}"

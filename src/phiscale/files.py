@@ -1,0 +1,87 @@
+"""Files that are whole or absent: everything that a run leaves behind is written through here."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from phiscale.errors import PhiscaleError
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Writes beside, syncs, renames: a kill at any point leaves the old file or the new one."""
+    data = content.encode() if isinstance(content, str) else content
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise PhiscaleError(
+            f"cannot write {path}: {error.strerror}. Free some space or choose another --out."
+        ) from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; errors name it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PhiscaleError(f"cannot read {path}: {error.strerror}. Check the path.") from None
+    except ValueError as error:
+        raise PhiscaleError(f"{path} is not JSON: {error}. Make it again or delete it.") from None
+
+
+def sha256(content: bytes | str) -> str:
+    """Hexadecimal digest."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process a folder. The system drops the lock of a process that dies, however it dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise PhiscaleError(
+            f"cannot write in {folder}: {error.strerror}. Choose another --out."
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise PhiscaleError(
+                f"{folder} is in use by process {file.read().strip() or '?'}. "
+                "Wait for it, or choose another --out."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,46 @@
+"""Checkpoints: whole or absent, hashed by name, the last two kept."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phiscale.errors import CheckpointError
+from phiscale.files import sha256, write_atomic
+
+KEPT = 2
+
+
+def save_checkpoint(folder: Path, images_seen: int, state: dict[str, Any]) -> Path:
+    """Writes `IMAGES-HASH.pt` and drops all but the last two."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    path = folder / f"{images_seen:012d}-{sha256(content)[:16]}.pt"
+    write_atomic(path, content)
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_newest(folder: Path, warn: Any) -> dict[str, Any] | None:
+    """The newest checkpoint whose content is what its name says; None if there is none at all."""
+    paths = _newest_first(folder)
+    for path in paths:
+        content = path.read_bytes()
+        if sha256(content)[:16] == path.stem.rpartition("-")[2]:
+            return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        warn(f"{path} is damaged (its content does not match its hash); going back to the one before")
+    if paths:
+        raise CheckpointError(
+            f"no checkpoint in {folder} is intact ({', '.join(p.name for p in paths)}). "
+            "Delete them to start again, or restore one."
+        )
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*-*.pt"), reverse=True) if folder.is_dir() else []

@@ -1,0 +1,41 @@
+"""A running average of weights and batch-norm statistics, which is what gets evaluated and shipped."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """decay = min(cap, (1 + n) / (10 + n)) at update n (TensorFlow's num_updates), so that the random
+    start is forgotten at once, whatever the cap."""
+
+    def __init__(self, network: nn.Module, half_life_updates: float):
+        self.cap = 0.5 ** (1 / half_life_updates) if half_life_updates > 0 else 0.0
+        self.updates = 0
+        self.averages = {k: v.detach().clone() for k, v in network.state_dict().items()}
+
+    def decay(self) -> float:
+        return min(self.cap, (1 + self.updates) / (10 + self.updates))
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        decay = self.decay()
+        self.updates += 1
+        floats, currents = [], []
+        for name, current in network.state_dict().items():
+            average = self.averages[name]
+            if average.is_floating_point():
+                floats.append(average)
+                currents.append(current)
+            else:
+                average.copy_(current)
+        torch._foreach_lerp_(floats, currents, 1 - decay)
+
+    def state_dict(self) -> dict[str, Tensor | int]:
+        return {"updates": self.updates, **{f"average.{k}": v for k, v in self.averages.items()}}
+
+    def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
+        self.updates = int(state["updates"])
+        for name, average in self.averages.items():
+            average.copy_(state[f"average.{name}"])  # type: ignore[arg-type]

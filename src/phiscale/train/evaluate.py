@@ -1,0 +1,38 @@
+"""A network on a split: logits, then metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from phiscale.data.loader import evaluation_batches, normalised
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.splits import Split
+from phiscale.train.metrics import Metrics, measure
+
+
+@torch.inference_mode()
+def logits_of(
+    network: nn.Module, split: Split, preprocessing: Preprocessing, *, batch: int = 256,
+    device: torch.device | None = None, workers: int = 2,
+) -> np.ndarray:  # fmt: skip
+    """float32 (images, classes), every picture once, in the split's order."""
+    device = device or torch.device("cpu")
+    was_training = network.training
+    network.eval()
+    rows = [
+        network(normalised(b.pixels, preprocessing, device)).float().cpu().numpy()
+        for b in evaluation_batches(split, preprocessing, batch=batch, workers=workers)
+    ]
+    network.train(was_training)
+    return np.concatenate(rows)
+
+
+def evaluate(
+    network: nn.Module, split: Split, preprocessing: Preprocessing, classes: tuple[str, ...],
+    *, device: torch.device | None = None,
+) -> Metrics:  # fmt: skip
+    """Metrics of a network in eval mode on a split."""
+    logits = logits_of(network, split, preprocessing, device=device)
+    return measure(logits, split.labels, classes)

@@ -1,0 +1,300 @@
+"""The training loop. Images seen are its only clock; run again, it goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from phiscale.data.loader import Pictures, normalised, training_batches
+from phiscale.data.order import mix
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.splits import ImageSet
+from phiscale.errors import CheckpointError, TrainingError
+from phiscale.files import locked, read_json, write_json
+from phiscale.nn.network import Network, build
+from phiscale.spec import Spec
+from phiscale.train.checkpoint import load_newest, save_checkpoint
+from phiscale.train.ema import Ema
+from phiscale.train.evaluate import evaluate
+from phiscale.train.optim import learning_rate, make_optimizer
+from phiscale.train.recipe import Recipe, differences
+from phiscale.train.signals import StopSignal
+from phiscale.weights.store import Card, fill, read, save
+
+SAVE_EVERY_S = 60.0  # and at every evaluation: what a kill can cost
+
+
+@dataclass
+class State:
+    """All that a checkpoint holds."""
+
+    network: Network  # what is optimised
+    ema: Ema
+    optimizer: torch.optim.Optimizer
+    images_seen: int = 0
+    best_top1: float = -1.0
+    log_bytes: int = 0  # log.jsonl up to here belongs to this state
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(), "images_seen": self.images_seen,
+                "best_top1": self.best_top1, "log_bytes": self.log_bytes}  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.images_seen, self.best_top1 = state["images_seen"], state["best_top1"]
+        self.log_bytes = state["log_bytes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a reporter is told after a step or an evaluation."""
+
+    images_seen: int
+    total: int
+    loss: float
+    images_per_s: float
+    validation_top1: float | None = None
+
+
+def train(
+    run: Path, spec: Spec, images: ImageSet, recipe: Recipe, preprocessing: Preprocessing, *,
+    device: torch.device | None = None, workers: int = 1, start_from: Path | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    warn: Callable[[str], None] = print,
+) -> Path:  # fmt: skip
+    """Trains `spec` on `images` into the folder `run`; returns its `best.safetensors`.
+
+    Run again with the same arguments it resumes, bit for bit as if never stopped (same machine and
+    number of threads). `start_from`: a weights file whose tensors the network starts with, its head
+    made anew where the classes differ. Raises CheckpointError where the folder holds another run.
+    """
+    device = device or torch.device("cpu")
+    with locked(run), StopSignal() as signal:
+        best = run / "best.safetensors"
+        _claim(run, spec, images, recipe, preprocessing, start_from)
+        total = recipe.images(len(images.train))
+        state = _start(spec, recipe, images, start_from, device, total)
+        saved = load_newest(run / "checkpoints", warn)
+        if saved is not None:
+            state.load_state_dict(saved)
+        log = _Log(run, state)
+        card = Card(spec=spec, preprocessing=preprocessing, classes=images.classes,
+                    recipe=recipe.to_dict(), origin=f"trained on {images.source}")  # fmt: skip
+        marks = _evaluation_marks(total, recipe)
+        loss_of = _objective(recipe, images, device)
+        pictures = Pictures(images.train, _shortest(preprocessing, recipe), preprocessing.background)
+        meter, last_save = _Meter(), time.monotonic()
+        batches = training_batches(
+            pictures, preprocessing, recipe.augment, seed=recipe.seed, batch=recipe.batch,
+            start=state.images_seen, stop=total, workers=workers,
+        )  # fmt: skip
+        state.network.train()
+        for batch in batches:
+            rate = learning_rate(state.images_seen, total=total, train_images=len(images.train),
+                                 peak=recipe.optim.lr_peak, schedule=recipe.schedule)  # fmt: skip
+            for group in state.optimizer.param_groups:
+                group["lr"] = rate
+            # dropout and stochastic depth too are functions of the place in the training
+            torch.manual_seed(mix(recipe.seed, state.images_seen) >> 1)
+            loss = loss_of(state.network, normalised(batch.pixels, preprocessing, device),
+                           batch.labels.to(device))  # fmt: skip
+            value = loss.item()
+            if not math.isfinite(value):
+                raise TrainingError(_not_finite(value, state, rate, batch.indices, images))
+            state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if recipe.optim.clip_norm:
+                nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optim.clip_norm)
+            state.optimizer.step()
+            state.ema.update(state.network)
+            state.images_seen += len(batch.indices)
+            speed = meter.step(len(batch.indices))
+            log.step(state, value, rate, speed)
+            report(Progress(images_seen=state.images_seen, total=total, loss=value,
+                            images_per_s=speed))  # fmt: skip
+            if marks and state.images_seen >= marks[0]:
+                marks = [m for m in marks if m > state.images_seen]
+                top1 = _keep_if_best(state, images, card, best, log, device)
+                report(Progress(images_seen=state.images_seen, total=total, loss=value,
+                                images_per_s=speed, validation_top1=top1))  # fmt: skip
+                last_save = -math.inf
+                meter.pause()
+            if time.monotonic() - last_save > SAVE_EVERY_S or signal.caught:
+                state.log_bytes = log.flush()
+                save_checkpoint(run / "checkpoints", state.images_seen, state.state_dict())
+                last_save = time.monotonic()
+                meter.pause()
+            signal.leave_if_caught(f"saved in {run}; run the same command to go on")
+        log.close()
+        return best
+
+
+def _start(
+    spec: Spec, recipe: Recipe, images: ImageSet, start_from: Path | None, device: torch.device,
+    total: int,
+) -> State:  # fmt: skip
+    torch.manual_seed(recipe.seed)
+    network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
+    if start_from is not None:
+        card, tensors = read(start_from)
+        if card.spec.classes != spec.classes or card.classes != images.classes:
+            own = network.state_dict()
+            tensors |= {k: own[k] for k in own if k.startswith("classifier.")}
+        fill(network, tensors, start_from)
+    network = network.to(device).to(memory_format=torch.channels_last)
+    updates = math.ceil(total / recipe.batch)
+    ema = Ema(network, recipe.ema_half_life_fraction * updates)
+    return State(network, ema, make_optimizer(network, recipe.optim))
+
+
+def _objective(recipe: Recipe, images: ImageSet, device: torch.device) -> Callable[..., torch.Tensor]:
+    weight = None
+    if recipe.class_weights == "balanced":
+        counts = torch.bincount(torch.from_numpy(images.train.labels), minlength=len(images.classes))
+        weight = counts.clamp(min=1).float().rsqrt()
+        weight = (weight / weight.mean()).to(device)
+
+    def loss_of(network: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(network(x), labels, weight, label_smoothing=recipe.label_smoothing)
+
+    return loss_of
+
+
+def _keep_if_best(
+    state: State, images: ImageSet, card: Card, best: Path, log: _Log, device: torch.device
+) -> float:
+    """Evaluates the average on the validation split; the best so far becomes best.safetensors."""
+    averaged = build(card.spec, initialised=False).to(device)
+    averaged.load_state_dict(state.ema.averages, assign=True)
+    averaged = averaged.to(memory_format=torch.channels_last)
+    metrics = evaluate(averaged, images.validation, card.preprocessing, images.classes, device=device)
+    log.evaluation(state, metrics.top1, metrics.cross_entropy)
+    if metrics.top1 > state.best_top1:
+        state.best_top1 = metrics.top1
+        said = {"validation": {"top1": metrics.top1, "interval": list(metrics.interval),
+                               "images": metrics.images, "images_seen": state.images_seen,
+                               "weights": "moving average"}}  # fmt: skip
+        save(best, state.ema.averages, replace(card, metrics=said))
+    return metrics.top1
+
+
+def _evaluation_marks(total: int, recipe: Recipe) -> list[int]:
+    """Images seen at which to evaluate; the end is always one."""
+    return sorted({math.ceil(total * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)})
+
+
+def _shortest(preprocessing: Preprocessing, recipe: Recipe) -> int:
+    """Pixels of the shorter side that training can use."""
+    spare = 1.0 if recipe.augment.frame == "shift" else 1.3
+    return math.ceil(preprocessing.size * spare / preprocessing.crop)
+
+
+def _claim(
+    run: Path, spec: Spec, images: ImageSet, recipe: Recipe, preprocessing: Preprocessing,
+    start_from: Path | None,
+) -> None:  # fmt: skip
+    """Writes what this run is, or compares it with what the folder says it is."""
+    about = {
+        "recipe.json": recipe.to_dict(),
+        "spec.json": spec.to_dict(),
+        "data.json": {"source": images.source, "classes": list(images.classes),
+                      "fingerprint": images.fingerprint(), "notes": list(images.notes),
+                      "preprocessing": preprocessing.to_dict(),
+                      "start_from": str(start_from) if start_from else None},
+    }  # fmt: skip
+    for name, value in about.items():
+        path = run / name
+        value = json.loads(json.dumps(value))
+        if not path.exists():
+            write_json(path, value)
+            continue
+        changed = differences(read_json(path), value)
+        if changed and (run / "checkpoints").exists():
+            raise CheckpointError(
+                f"{run} holds another run: {name} differs in {'; '.join(changed[:5])}. "
+                "Use the same arguments to resume it, or another --out."
+            )
+        write_json(path, value)
+
+
+def _not_finite(value: float, state: State, rate: float, indices: Any, images: ImageSet) -> str:
+    names = ", ".join(images.train.keys[int(i)] for i in indices[:3])
+    return (
+        f"the loss became {value} at {state.images_seen} images (learning rate {rate:.4g}; batch: "
+        f"{names}, ...). The last checkpoint is intact; lower --optim.lr-peak and use another --out."
+    )
+
+
+class _Meter:
+    """Images per second over the recent steps, evaluations and saves left out."""
+
+    def __init__(self) -> None:
+        self.recent: list[tuple[int, float]] = []
+        self.last = time.monotonic()
+
+    def pause(self) -> None:
+        self.last = time.monotonic()
+
+    def step(self, images: int) -> float:
+        now = time.monotonic()
+        self.recent = [*self.recent[-49:], (images, now - self.last)]
+        self.last = now
+        return sum(n for n, _ in self.recent) / max(1e-9, sum(t for _, t in self.recent))
+
+
+class _Log:
+    """log.jsonl and TensorBoard: every step once, whatever was killed and resumed."""
+
+    def __init__(self, run: Path, state: State):
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self.file = (run / "log.jsonl").open("ab")
+        self.file.truncate(state.log_bytes)
+        self.file.seek(0, os.SEEK_END)
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=state.images_seen)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self.file.write(json.dumps(record).encode() + b"\n")
+
+    def step(self, state: State, loss: float, rate: float, images_per_s: float) -> None:
+        self._write({"images_seen": state.images_seen, "loss": loss, "lr": rate,
+                     "images_per_s": round(images_per_s, 1), "time": round(time.time(), 1)})  # fmt: skip
+        self.board.add_scalar("train/loss", loss, state.images_seen)
+        self.board.add_scalar("train/lr", rate, state.images_seen)
+
+    def evaluation(self, state: State, top1: float, cross_entropy: float) -> None:
+        self._write({"images_seen": state.images_seen, "validation_top1": top1,
+                     "validation_cross_entropy": cross_entropy, "time": round(time.time(), 1)})  # fmt: skip
+        self.board.add_scalar("validation/top1", top1, state.images_seen)
+
+    def flush(self) -> int:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.board.flush()
+        return self.file.tell()
+
+    def close(self) -> None:
+        self.flush()
+        self.file.close()
+        self.board.close()
+
+
+def read_log(run: Path) -> Iterator[dict[str, Any]]:
+    """The records of a run's log."""
+    path = run / "log.jsonl"
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield json.loads(line)

@@ -1,0 +1,56 @@
+"""The named recipes. A variant is `replace(RECIPES["photos"], epochs=90)`."""
+
+from __future__ import annotations
+
+from phiscale.data.augment import Augment
+from phiscale.train.recipe import Optim, Recipe, Schedule
+
+RECIPES: dict[str, Recipe] = {
+    # Small pictures (up to about 64 px, CIFAR): short runs from scratch, Nesterov and cosine.
+    "small-images": Recipe(
+        epochs=20,
+        batch=128,
+        optim=Optim(name="sgd", lr_peak=0.2, weight_decay=5e-4),
+        schedule=Schedule(warmup_fraction=0.15),
+        augment=Augment(frame="shift", shift=0.125),
+    ),
+    # Digits and letters: the same without mirror images.
+    "characters": Recipe(
+        epochs=60,
+        batch=64,
+        optim=Optim(name="sgd", lr_peak=0.1, weight_decay=5e-4),
+        schedule=Schedule(warmup_fraction=0.1),
+        augment=Augment(frame="shift", shift=0.1, flip=False),
+        evaluations=10,
+    ),
+    # Photographs from scratch: random areas, light RandAugment.
+    "photos": Recipe(
+        epochs=30,
+        batch=32,
+        optim=Optim(name="sgd", lr_peak=0.1, weight_decay=5e-4),
+        schedule=Schedule(warmup_fraction=0.1),
+        augment=Augment(frame="area", least_area=0.35, randaugment_layers=1),
+        class_weights="balanced",
+        dropout=0.1,
+    ),
+    # tensorflow/tpu's optimiser and schedule for EfficientNet; its length is ImageNet's. Not run.
+    "efficientnet": Recipe(
+        epochs=350,
+        batch=256,
+        optim=Optim(name="rmsprop_tf", lr_peak=0.016, weight_decay=1e-5),
+        schedule=Schedule(shape="step", warmup_fraction=5 / 350),
+        augment=Augment(frame="area", least_area=0.08, randaugment_layers=2),
+        dropout=0.2,
+        drop_path=0.2,
+    ),
+    # A gentle start from pretrained weights of ours.
+    "finetune": Recipe(
+        epochs=15,
+        batch=32,
+        optim=Optim(name="adamw", lr_peak=1e-3, weight_decay=0.02, decay=0.9),
+        schedule=Schedule(warmup_fraction=0.1),
+        augment=Augment(frame="area", least_area=0.35),
+        class_weights="balanced",
+        dropout=0.2,
+    ),
+}

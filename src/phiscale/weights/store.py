@@ -1,0 +1,135 @@
+"""Weights that say what they are: safetensors whose header carries everything that loading needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.errors import PhiscaleError, WeightsError
+from phiscale.files import write_atomic
+from phiscale.nn.network import Network, build
+from phiscale.spec import Spec
+
+HEADER = "phiscale"
+HEADER_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a weights file says of itself."""
+
+    spec: Spec
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # with their conditions
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""  # how the weights came about
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "version": HEADER_VERSION,
+            "spec": self.spec.to_dict(),
+            "preprocessing": self.preprocessing.to_dict(),
+            "classes": list(self.classes),
+            "metrics": dict(self.metrics),
+            "recipe": dict(self.recipe),
+            "origin": self.origin,
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Card:
+        if data.get("version") != HEADER_VERSION:
+            raise WeightsError(f"header version {data.get('version')!r} is not {HEADER_VERSION}; "
+                               "update phiscale.")  # fmt: skip
+        try:
+            return Card(
+                spec=Spec.from_dict(data["spec"]),
+                preprocessing=Preprocessing.from_dict(data["preprocessing"]),
+                classes=tuple(str(name) for name in data["classes"]),
+                metrics=data["metrics"],
+                recipe=data["recipe"],
+                origin=str(data["origin"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise WeightsError(f"the header lacks {error}; save the weights again.") from None
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
+    """Writes tensors and card as one safetensors file, whole or not at all."""
+    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    header = {**card.to_dict(), "sha256": fingerprint(ready)}
+    write_atomic(path, to_bytes(ready, metadata={HEADER: json.dumps(header, ensure_ascii=False)}))
+
+
+def load(path: str | Path) -> Network:
+    """The network of a weights file or of a run's `best.safetensors`, in eval mode, with `.card`,
+    `.spec` and `.preprocessing`. Hash, keys, shapes and finite values are checked."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "best.safetensors"
+    card, tensors = read(path)
+    network = build(card.spec, initialised=False)
+    fill(network, tensors, path)
+    network.card, network.preprocessing = card, card.preprocessing
+    return network.eval()
+
+
+def read(path: Path) -> tuple[Card, dict[str, Tensor]]:
+    """Card and tensors, checked against the hash in the header."""
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}. Give a .safetensors file or a run folder.")
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get(HEADER)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file ({error}). "
+                           "Copy or train it again.") from None  # fmt: skip
+    if header is None:
+        raise WeightsError(f"{path} has no phiscale header, so its network is unknown. "
+                           "Use a file that phiscale wrote.")  # fmt: skip
+    try:
+        said = json.loads(header)
+        card = Card.from_dict(said)
+    except (ValueError, PhiscaleError) as error:
+        raise WeightsError(f"{path}: {error}") from None
+    if said.get("sha256") != fingerprint(tensors):
+        raise WeightsError(f"{path} is damaged: its tensors do not match the hash in its header. "
+                           "Copy or train it again.")  # fmt: skip
+    return card, tensors
+
+
+def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
+    """Copies tensors in; keys and shapes must match and values be finite."""
+    wanted = network.state_dict()
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    shapes = [k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape]
+    for what, names in (("missing", missing), ("unknown", extra), ("of another shape", sorted(shapes))):
+        if names:
+            raise WeightsError(f"{origin}: {len(names)} tensors {what} ({', '.join(names[:3])}, ...). "
+                               "They belong to another network.")  # fmt: skip
+    bad = [k for k, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    if bad:
+        raise WeightsError(f"{origin}: {len(bad)} tensors hold NaN or infinity ({bad[0]}, ...). "
+                           "Use an earlier file.")  # fmt: skip
+    network.load_state_dict(dict(tensors), assign=True)
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the names' order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
