@@ -1,0 +1,46 @@
+"""phiscale: one number, phi, scales depth, width and resolution of a ConvNet together.
+
+    build(scale(get_spec("efficientnet_b0"), compound(1)))
+
+Names are imported when first used, so that what needs no torch does not load it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phiscale.budget import Budget, solve
+    from phiscale.costs import Cost, cost
+    from phiscale.deploy.predict import Predictor
+    from phiscale.families import MEMBERS, get_spec
+    from phiscale.nn.network import build
+    from phiscale.pipeline import fit
+    from phiscale.scaling import Scaling, compound, scale
+    from phiscale.spec import Spec, Stage
+    from phiscale.weights.store import load, save
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "MEMBERS": "families", "Budget": "budget", "Cost": "costs", "Predictor": "deploy.predict",
+    "Scaling": "scaling", "Spec": "spec", "Stage": "spec", "build": "nn.network",
+    "compound": "scaling", "cost": "costs", "fit": "pipeline", "get_spec": "families",
+    "load": "weights.store", "save": "weights.store", "scale": "scaling", "solve": "budget",
+}  # fmt: skip
+
+__all__ = [
+    "MEMBERS", "Budget", "Cost", "Predictor", "Scaling", "Spec", "Stage", "__version__", "build",
+    "compound", "cost", "fit", "get_spec", "load", "save", "scale", "solve",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'phiscale' has no attribute {name!r}")
+    return getattr(import_module(f"phiscale.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -149,7 +149,6 @@ class Candidate:
 class Solution:
     """The best network, those that trade its error for less cost, and how clear the choice is."""
 
-    name: str
     best: Candidate
     pareto: tuple[Candidate, ...]  # none beaten in error and cost at once; best first, thinned
     pareto_total: int  # before thinning
@@ -250,7 +249,7 @@ def solve(
         make=make,
     )
     return _choose([lattice, *_explicit(beside, plan.budget.limits)], plan.budget.limits,
-                   plan.law.sd, name)  # fmt: skip
+                   plan.law.sd, f"scaling of {name}")  # fmt: skip
 
 
 def weigh(
@@ -286,13 +285,13 @@ def weigh(
     return replace(found, name=name or found.name, pretrained=pretrained)
 
 
-def rank(candidates: Iterable[Candidate], *, sd: float, name: str = "the candidates") -> Solution:
+def rank(candidates: Iterable[Candidate], *, sd: float) -> Solution:
     """`solve`'s choice among given networks; `sd` is that of the law that weighed them."""
     given = list(candidates)
     if not given:
         raise UsageError("there is no network to choose from. Name at least one candidate.")
     allowed = _allowed(given[0])
-    return _choose(_explicit(given, allowed), allowed, sd, name)
+    return _choose(_explicit(given, allowed), allowed, sd, "candidate")
 
 
 def finalists(solution: Solution, limit: int = 3) -> tuple[Candidate, ...]:
@@ -315,7 +314,7 @@ def explain(solution: Solution) -> str:
     if over := [f"{limit} {count:,}" for limit, count in solution.ruled_out.items() if count]:
         text += f" Of {solution.considered:,}, ruled out by {', '.join(over)}."
     if solution.indifferent:
-        text += f" {solution.indifferent:,} others are within 0.1 point."
+        text += f" Others within 0.1 point: {solution.indifferent:,}."
     if rivals := [rival.name for rival in finalists(solution)[1:]]:
         text += f" The law cannot tell it from {' or '.join(rivals)}: a race can."
     return text
@@ -403,13 +402,14 @@ class _Plan:
             if minutes is not None and speed is not None:
                 seen = _at_most(seen, speed * minutes * 60)
         counted = None if seen is None else seen + head_start
+        per_s = math.inf if speed is None else speed  # a limit of minutes comes with a speed
         taken: dict[str, Callable[[], Any]] = {
             "macs": lambda: cost.macs,
             "params": lambda: cost.params,
             "latency_ms": lambda: latency,
             "weight_bytes": lambda: cost.weight_bytes,
             "train_memory_bytes": lambda: cost.train_bytes(self.batch),
-            "train_minutes": lambda: self.min_epochs * (self.train_images or 0) / (speed or 1) / 60,
+            "train_minutes": lambda: self.min_epochs * (self.train_images or 0) / per_s / 60,
         }
         return _Figures(
             error=self.law.error(depth=depth, width=width, resolution=resolution, images=counted),
@@ -535,7 +535,7 @@ def _explicit(candidates: Iterable[Candidate], limits: Mapping[str, float]) -> l
     )]  # fmt: skip
 
 
-def _choose(pools: Sequence[_Pool], limits: Mapping[str, float], sd: float, name: str) -> Solution:
+def _choose(pools: Sequence[_Pool], limits: Mapping[str, float], sd: float, of: str) -> Solution:
     import numpy as np
 
     starts = np.cumsum([0, *(len(pool.error) for pool in pools)])
@@ -548,7 +548,7 @@ def _choose(pools: Sequence[_Pool], limits: Mapping[str, float], sd: float, name
     over = {limit: taken > limits[limit] for limit, taken in values.items()}
     fits = ~np.logical_or.reduce([np.zeros(starts[-1], dtype=bool), *over.values()])
     if not fits.any():
-        raise BudgetError(_infeasible(values, limits, make, name))
+        raise BudgetError(_infeasible(values, limits, make, of))
     chosen = fits.nonzero()[0]
     error = np.concatenate([pool.error for pool in pools])[chosen]
     macs, params = (np.concatenate([pool.costs[i] for pool in pools])[chosen] for i in (0, 1))
@@ -577,7 +577,6 @@ def _choose(pools: Sequence[_Pool], limits: Mapping[str, float], sd: float, name
     front = undominated(np.stack([error, macs, params, *timed], axis=1))
     shown = _thinned(front, timed[0] if timed and "latency_ms" in limits else macs)
     return Solution(
-        name=name,
         best=make(chosen[best]),
         pareto=tuple(make(chosen[index]) for index in shown),
         pareto_total=len(front),
@@ -645,7 +644,8 @@ def _beaten(points: Any, others: Any) -> Any:
     if points.shape[1] == 2:
         order = np.argsort(first)
         least = np.minimum.accumulate(others[order, 1])
-            at = np.searchsorted(np.asarray(first)[order], np.asarray(points)[:, 0], side="right") - 1
+        ordered, wanted = np.asarray(first)[order], np.asarray(points)[:, 0]
+        at = np.searchsorted(ordered, wanted, side="right") - 1
         return np.logical_and(at >= 0, least[at] <= points[:, 1])
     if len(points) * len(others) <= 8192:
         return (others[None] <= points[:, None]).all(axis=2).any(axis=1)
@@ -672,7 +672,7 @@ def _infeasible(
     values: Mapping[str, Any],
     limits: Mapping[str, float],
     make: Callable[[int], Candidate],
-    name: str,
+    of: str,
 ) -> str:
     import numpy as np
 
@@ -691,10 +691,10 @@ def _infeasible(
         takes += " for the fewest epochs worth it"
     raised = " and ".join(f"{_FLAGS[each.name]} to {_enough(each)}" for each in broken)
     together = " together" if len(culprits) > 1 else ""
-    kind = "smallest" if len(culprits) == 1 else "nearest"
+    kind = "smallest" if len(broken) == 1 else "nearest"
     return (
-        f"no scaling of {name} has {wanted}{together}: the {kind} lattice network takes {takes} "
-        f"({nearest.name}). Raise {raised}."
+        f"no {of} has {wanted}{together}: the {kind} network takes {takes} ({nearest.name}). "
+        f"Raise {raised}."
     )
 
 
@@ -719,7 +719,7 @@ def _units(limit: str) -> list[tuple[str, float]]:
 def _typed(limit: str, value: float, digits: int = 3) -> str:
     """As one types it: 1.83G, 20MB, 0.08."""
     number, unit = _scaled(value, _units(limit))
-    return f"{number:.{digits}g}{unit}"
+    return f"{number:.0f}{unit}" if number >= 1000 else f"{number:.{digits}g}{unit}"
 
 
 def _enough(limit: Limit) -> str:
@@ -730,6 +730,6 @@ def _enough(limit: Limit) -> str:
 
 
 def _quantity(limit: str, value: float) -> str:
-    nouns = {"macs": " MACs", "params": " params", "latency_ms": " ms", "train_minutes": " minutes",
-             "weight_bytes": " of weights", "train_memory_bytes": " of training memory"}  # fmt: skip
-    return _typed(limit, value) + nouns[limit]
+    nouns = {"macs": "MACs", "params": "params", "latency_ms": "ms", "weight_bytes": "of weights",
+             "train_memory_bytes": "of training memory", "train_minutes": "minutes"}  # fmt: skip
+    return f"{_typed(limit, value)} {nouns[limit]}"

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -239,13 +239,26 @@ def fit_law(
                 f"all rows have {name} {x[0, number]:g}, so its term cannot be told. "
                 f"Add a network of another {name}."
             )
-    grid = np.array(list(product(exponents, repeat=3)))
-    squares, _ = _project(x, error, runs, grid)
-    log_odds = squares / (2 * run_sd**2) + np.sum(
-        np.log(grid / PRIOR_MEDIAN) ** 2 / (2 * PRIOR_SPREAD**2), axis=1
-    )
-    weight = np.exp(log_odds.min() - log_odds)
-    p = weight @ grid / weight.sum()
+    axes = [np.array(exponents)] * 3
+    while True:
+        grid = np.stack([axis.ravel() for axis in np.meshgrid(*axes)], axis=1)
+        squares, _ = _project(x, error, runs, grid)
+        log_odds = squares / (2 * run_sd**2) + np.sum(
+            np.log(grid / PRIOR_MEDIAN) ** 2 / (2 * PRIOR_SPREAD**2), axis=1
+        )
+        weight = np.exp(log_odds.min() - log_odds)
+        weight /= weight.sum()
+        p, step = weight @ grid, axes[0][1] / axes[0][0]
+        if 1 / np.sum(weight**2) > 8 or step < 1.01:
+            break
+        # many good rows put all the weight into a few cells: look between them
+        least, most = (
+            np.maximum(p / step**1.5, exponents[0]),
+            np.minimum(p * step**1.5, exponents[-1]),
+        )
+        axes = [
+            np.geomspace(low, high, len(exponents)) for low, high in zip(least, most, strict=True)
+        ]
     _, found = _project(x, error, runs, p[None])
     e0, *a = (float(value) for value in found[0])
     depth, width, resolution = (Term(A, float(q)) for A, q in zip(a, p, strict=True))
@@ -326,7 +339,7 @@ def fit_images_term(rows: Iterable[tuple[float, float]], images_unit: float = IM
     return Term(float(found[best, 1]), float(grid[best, 0]))
 
 
-def read_lengths(path: Path = LENGTHS) -> list[tuple[float, float]]:
+def read_lengths(path: Path) -> list[tuple[float, float]]:
     """(images seen, error) of the runs of `small`, kept as package data beside their command.
 
     {"command": "...", "rows": [{"images_seen": 15000, "error": 0.12, "seed": 0}, ...]}
@@ -366,5 +379,5 @@ def default_law() -> Law:
     The published runs were all equally long, so the term cannot be read off them.
     """
     law = published_law()
-    return replace(law, images=fit_images_term(read_lengths()),
+    return replace(law, images=fit_images_term(read_lengths(LENGTHS)),
                    source=f"{law.source}; images seen: our runs of small")  # fmt: skip

@@ -5,33 +5,27 @@ Every stage leaves a file in the folder; run again, `fit` goes on at the first o
 
 from __future__ import annotations
 
-import csv
-import io
-import platform
-import sys
+import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from datetime import date
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from phiscale.budget import Budget
-from phiscale.choice import Choice, base_for, choose, seconds_trained
-from phiscale.costs import cost
+from phiscale.choice import Choice, base_for, choose
 from phiscale.data.audit import Audit, audit, bad_files_error
 from phiscale.data.sources import open_images
-from phiscale.data.splits import ImageSet, Split
+from phiscale.data.splits import ImageSet
 from phiscale.deploy.calibrate import calibrate
 from phiscale.deploy.export import export_onnx
 from phiscale.device import DeviceModel
 from phiscale.errors import CheckpointError, UsageError
 from phiscale.files import read_json, sha256, write_atomic, write_json
+from phiscale.jobs import per_image_csv
 from phiscale.laws import Law
 from phiscale.train.evaluate import logits_of
 from phiscale.train.loop import Progress, train
-from phiscale.train.metrics import measure, softmax
+from phiscale.train.metrics import measure
 from phiscale.train.recipe import differences
 from phiscale.weights.store import load
 
@@ -91,8 +85,6 @@ def _claim(request: Request, out: Path) -> None:
 
 
 def _plain(request: Request) -> dict[str, Any]:
-    import json
-
     return json.loads(json.dumps(asdict(request)))
 
 
@@ -152,19 +144,6 @@ def _evaluated(images: ImageSet, out: Path, tell: Callable[[str], None]) -> dict
     said = {"weights": weights, "split": "test", "metrics": metrics.to_dict()}
     write_json(path, said)
     return read_json(path)
-
-
-def per_image_csv(split: Split, logits: np.ndarray, classes: tuple[str, ...]) -> str:
-    """key, truth, predicted, probability of each picture."""
-    text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(["key", "truth", "predicted", "probability"])
-    probabilities = softmax(logits)
-    for i, key in enumerate(split.keys):
-        best = int(probabilities[i].argmax())
-        rows.writerow([key, classes[int(split.labels[i])], classes[best],
-                       f"{probabilities[i, best]:.6f}"])  # fmt: skip
-    return text.getvalue()
 
 
 def _exported(images: ImageSet, out: Path, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -140,13 +140,17 @@ _LINES = (  # family, legend, colour, marker, what a label drops of the name
 
 def plot(path: Path | str) -> None:
     """Top-1 against parameters and against MACs, as in the paper's Figures 1 and 5."""
+    path = Path(path)
+    if path.suffix not in (".png", ".svg"):
+        raise UsageError(f"cannot draw {path.name!r}. Let the name end in .png or .svg.")
+    _figure().savefig(path, dpi=150)
+
+
+def _figure() -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MultipleLocator
 
-    path = Path(path)
-    if path.suffix not in (".png", ".svg"):
-        raise UsageError(f"cannot draw {path.name!r}. Let the name end in .png or .svg.")
     figure = Figure(figsize=(13, 8), layout="constrained")
     canvas = FigureCanvasAgg(figure)  # measures text, whatever the format
     panels = figure.subplots(1, 2, sharey=True)
@@ -162,7 +166,7 @@ def plot(path: Path | str) -> None:
     figure.set_layout_engine("none")  # what was measured stays
     for panel, wanted in zip(panels, labels, strict=True):
         _place(panel, wanted)
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 Label = tuple[float, float, str, str]  # x, y, text, colour

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from phiscale.spec import Spec
 
 class Network(nn.Module):
     """Takes float NCHW of any size, returns logits. Children are named as in `cost(spec).layers`."""
+
+    preprocessing: Any = None  # set by `load`: how pictures become its input
+    card: Any = None  # set by `load`: classes, metrics, origin
 
     def __init__(self, spec: Spec, *, dropout: float = 0.0, drop_path: float = 0.0):
         super().__init__()

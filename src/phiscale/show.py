@@ -1,0 +1,124 @@
+"""What verbs print: tables, JSON, progress."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phiscale.jobs import Answer
+    from phiscale.train.loop import Progress
+
+
+def show_json(value: Any) -> None:
+    """Indented, unicode as it is."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of equal keys; columns that are empty throughout are left out."""
+    columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
+    cells = [[_cell(row[key]) for key in columns] for row in rows]
+    widths = [max(len(c), *(len(r[i]) for r in cells)) for i, c in enumerate(columns)]
+    numeric = [all(not isinstance(r[c], str) for r in rows) for c in columns]
+    for line in [columns, *cells]:
+        print("  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip())  # fmt: skip
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int() if abs(value) >= 100_000:
+            for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
+                if abs(value) >= size:
+                    return f"{value / size:.4g}{unit}"
+            return str(value)
+        case float():
+            return f"{value:.4g}"
+        case _:
+            return str(value)
+
+
+def print_predictions(answers: Iterable[Answer], form: str, top: int) -> int:
+    """Prints as they come; returns how many pictures could not be read."""
+    bad = 0
+    rows: list[dict[str, Any]] = []
+    writer = csv.writer(sys.stdout)
+    if form == "csv":
+        writer.writerow(["image", "rank", "class", "probability", "error"])
+    for answer in answers:
+        bad += answer.error is not None
+        shown = answer.top[:top]
+        if form == "json":
+            rows.append({"image": str(answer.path), "error": answer.error,
+                         "top": [{"class": c, "probability": p} for c, p in shown]})  # fmt: skip
+        elif form == "csv":
+            for rank, (name, probability) in enumerate(shown, 1):
+                writer.writerow([answer.path, rank, name, f"{probability:.6f}", ""])
+            if answer.error:
+                writer.writerow([answer.path, "", "", "", answer.error])
+        else:
+            words = "  ".join(f"{name} {100 * p:.1f} %" for name, p in shown)
+            print(f"{answer.path}  {words or 'unreadable: ' + str(answer.error)}")
+    if form == "json":
+        show_json(rows)
+    return bad
+
+
+@contextmanager
+def training_progress() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+    """A bar with images/s and time left on a terminal, now and then a line elsewhere; and `tell`."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(), lambda line: print(line, file=sys.stderr, flush=True)
+        return
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("images"),
+               TextColumn("{task.fields[words]}"), TimeRemainingColumn())  # fmt: skip
+    with Bar(*columns, console=console, transient=False, refresh_per_second=4) as bar:
+        task: list[Any] = []
+        best = [""]
+
+        def report(progress: Progress) -> None:
+            if not task:
+                task.append(bar.add_task("training", total=progress.total, words=""))
+            if progress.validation_top1 is not None:
+                best[0] = f", validation {100 * progress.validation_top1:.1f} %"
+            words = f"{progress.images_per_s:.0f}/s, loss {progress.loss:.3f}{best[0]}"
+            bar.update(task[0], completed=progress.images_seen, words=words)
+
+        yield report, lambda line: bar.console.print(line, markup=False, highlight=False)
+
+
+def _lines(every_s: float = 30.0) -> Callable[[Progress], None]:
+    last = [time.monotonic()]
+
+    def report(progress: Progress) -> None:
+        if progress.validation_top1 is None and time.monotonic() - last[0] < every_s:
+            return
+        last[0] = time.monotonic()
+        left = (progress.total - progress.images_seen) / max(1e-9, progress.images_per_s)
+        words = f", validation {100 * progress.validation_top1:.2f} %" if progress.validation_top1 is not None else ""
+        print(f"{progress.images_seen}/{progress.total} images, {progress.images_per_s:.0f}/s, "
+              f"loss {progress.loss:.3f}{words}, {left:.0f} s left", file=sys.stderr, flush=True)  # fmt: skip
+
+    return report

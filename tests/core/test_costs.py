@@ -1,0 +1,174 @@
+"""Costs: exact sums over layers, the tables they must reproduce, lattices, deviations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phiscale.costs import Cost, cost, cost_grid, deviation
+from phiscale.errors import SpecError
+from phiscale.families import MEMBERS, get_spec
+from phiscale.families.efficientnet import B0
+from phiscale.scaling import Scaling, scale
+from phiscale.spec import Spec
+
+MIB = 2**20
+
+
+def test_the_core_counts_without_torch_numpy_or_matplotlib():
+    code = (
+        "import sys; from phiscale.analysis.models import markdown_table, ratios;"
+        "ratios(); markdown_table('efficientnet_b?');"
+        "print({'torch', 'numpy', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+# MiB: peak of inference and weights at fp32 and int8, saved for the backward pass at fp32. An
+# estimate by closed forms, rounded: the int8 weights there lack scales of the squeeze convolutions.
+MEMORY = {
+    #                  peak  int8  weights int8  saved
+    "efficientnet_b0": (5.7, 1.4, 20, 5.0, 85),
+    "efficientnet_b1": (6.6, 1.6, 30, 7.4, 137),
+    "efficientnet_b2": (7.7, 1.9, 35, 8.7, 175),
+    "efficientnet_b3": (15.4, 3.9, 47, 12, 300),
+    "efficientnet_b4": (24.8, 6.2, 74, 18, 628),
+    "efficientnet_b5": (35.7, 8.9, 116, 29, 1255),
+    "efficientnet_b6": (63.8, 16.0, 164, 41, 2125),
+    "efficientnet_b7": (82.4, 20.6, 253, 63, 3688),
+}
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_memory_is_what_closed_forms_estimate(name: str):
+    counted, (peak, peak_int8, weights, weights_int8, saved) = cost(get_spec(name)), MEMORY[name]
+    assert counted.peak_bytes / MIB == pytest.approx(peak, abs=0.051)
+    assert counted.peak_bytes / 4 / MIB == pytest.approx(peak_int8, abs=0.051)
+    assert counted.weight_bytes / MIB == pytest.approx(weights, abs=0.51)
+    assert counted.weight_bytes_int8 / MIB == pytest.approx(weights_int8, rel=0.06)
+    assert counted.saved_bytes / MIB == pytest.approx(saved, rel=0.012)
+
+
+@pytest.mark.parametrize(
+    ("name", "elements"), [("efficientnet_b0", 22.09e6), ("efficientnet_b2", 45.52e6)]
+)
+def test_saved_elements_are_what_torch_was_seen_to_save(name: str, elements: float):
+    assert cost(get_spec(name)).saved_bytes / 4 == pytest.approx(elements, abs=0.005e6)
+
+
+# Per cent: how the integer network departs from d * w^2 * r^2, and which rounding makes it so.
+DEVIATION = {
+    #     d * w^2 * r^2, exact, total, structure, depth, channels, pixels, blocks
+    "efficientnet_b1": (1.26, 1.78, 41.0, 0.2, 33.9, 0.0, 5.1, 1.438),
+    "efficientnet_b2": (1.96, 2.58, 31.6, -0.7, 22.5, -3.4, 12.0, 1.438),
+    "efficientnet_b3": (3.62, 4.74, 31.0, -1.3, 18.0, 6.1, 6.0, 1.625),
+    "efficientnet_b4": (10.15, 11.39, 12.2, -2.2, 11.3, 1.2, 1.7, 2.000),
+    "efficientnet_b5": (23.34, 26.61, 14.0, -2.8, 12.2, -0.8, 5.4, 2.438),
+    "efficientnet_b6": (46.80, 49.42, 5.6, -3.3, 8.5, -1.7, 2.4, 2.812),
+    "efficientnet_b7": (88.97, 97.83, 10.0, -3.7, 11.9, 0.0, 2.0, 3.438),
+}
+
+
+@pytest.mark.parametrize("name", DEVIATION)
+def test_deviations_from_the_monomial_are_the_known_ones(name: str):
+    found, (monomial, exact, *percents, blocks) = (
+        deviation(B0, MEMBERS[name].scaling),
+        DEVIATION[name],
+    )
+    assert found.monomial == pytest.approx(monomial, abs=0.0051)
+    assert found.exact == pytest.approx(exact, abs=0.0051)
+    factors = (found.total, found.structure, found.depth_rounding, found.channel_rounding,
+               found.spatial_rounding)  # fmt: skip
+    assert [100 * (factor - 1) for factor in factors] == pytest.approx(percents, abs=0.0501)
+    assert found.real_depth == pytest.approx(blocks, abs=0.00051)
+
+
+@given(spec=st.from_type(Spec), by=st.from_type(Scaling))
+def test_the_factors_of_a_deviation_multiply_to_the_exact_ratio(spec: Spec, by: Scaling):
+    found = deviation(spec, by)
+    product = (found.monomial * found.structure * found.depth_rounding * found.channel_rounding
+               * found.spatial_rounding)  # fmt: skip
+    assert product == pytest.approx(found.exact)
+    assert found.exact == pytest.approx(cost(scale(spec, by)).macs / cost(spec).macs)
+
+
+@given(spec=st.from_type(Spec))
+def test_the_layers_sum_to_the_total_and_each_has_a_path_of_its_own(spec: Spec):
+    counted = cost(spec)
+    paths = [layer.path for layer in counted.layers]
+    assert len(set(paths)) == len(paths) == counted.convs
+    assert not any("*" in path for path in paths)
+    assert sum(layer.params for layer in counted.layers) == counted.params
+    assert sum(layer.macs for layer in counted.layers) == counted.macs
+    assert sum(layer.activations for layer in counted.layers) == counted.activations
+    assert 4 * sum(layer.saved for layer in counted.layers) == counted.saved_bytes
+    assert 4 * max(layer.live for layer in counted.layers) == counted.peak_bytes
+
+
+@given(spec=st.from_type(Spec))
+def test_layers_stand_in_forward_order_and_hand_their_map_on(spec: Spec):
+    layers = [layer for layer in cost(spec).layers if layer.kind != "se"]
+    assert layers[0].path == "stem" and layers[-1].path == "classifier"
+    trunk = [layer for layer in layers if not layer.path.endswith("shortcut")]
+    for one, following in pairwise(trunk):
+        assert following.channels_in == one.channels, (one.path, following.path)
+
+
+@given(spec=st.from_type(Spec))
+def test_every_cost_of_an_integer_network_is_a_whole_number(spec: Spec):
+    counted = cost(spec)
+    for field in fields(Cost):
+        if field.name != "layers":
+            assert type(getattr(counted, field.name)) is int, field.name
+    assert counted.peak_bytes > 0 and counted.saved_bytes > 0
+
+
+@given(
+    spec=st.from_type(Spec),
+    depths=st.lists(st.floats(0.4, 3), min_size=1, max_size=3),
+    widths=st.lists(st.floats(0.4, 3), min_size=1, max_size=3),
+    pixels=st.lists(st.integers(3, 60), min_size=1, max_size=3),
+)
+def test_a_lattice_counts_each_of_its_networks_as_cost_does(
+    spec: Spec, depths: list[float], widths: list[float], pixels: list[int]
+):
+    import numpy as np
+
+    grid = cost_grid(spec, depths, widths, pixels)
+    for field in fields(Cost):
+        if field.name == "layers":
+            continue
+        values = np.broadcast_to(getattr(grid.cost, field.name), grid.shape)
+        for index in np.ndindex(*grid.shape):
+            net = grid.spec(index)
+            assert values[index] == getattr(cost(net), field.name), (field.name, net)
+
+
+def test_a_lattice_names_the_network_that_scale_makes():
+    grid = cost_grid(B0, [1.0, 1.4], [1.0, 1.2], [224, 300])
+    assert grid.shape == (2, 2, 2)
+    assert grid.spec((1, 1, 1)) == get_spec("efficientnet_b3")
+
+
+def test_multipliers_that_round_to_the_same_network_appear_once():
+    assert cost_grid(B0, [1.0, 1.1, 1.2], [1.0, 1.01], [224, 224]).shape == (2, 1, 1)
+
+
+def test_an_empty_lattice_is_refused_and_the_error_says_the_mend():
+    with pytest.raises(SpecError, match="give at least one of each"):
+        cost_grid(B0, [], [1.0], [224])
+
+
+def test_training_memory_is_activations_of_the_batch_and_five_numbers_a_parameter():
+    counted = cost(B0)
+    assert counted.train_bytes(1) == counted.saved_bytes + 20 * counted.params
+    assert (
+        counted.train_bytes(8, optimizer_slots=1) == 8 * counted.saved_bytes + 16 * counted.params
+    )

@@ -1,0 +1,341 @@
+"""Error laws: what the published table says, and how a law is fitted, kept and refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phiscale import laws
+from phiscale.errors import DataError, PhiscaleError, UsageError
+from phiscale.families import get_spec
+from phiscale.families.published import LAW_ROWS
+from phiscale.laws import (
+    PUBLISHED_ROWS,
+    Law,
+    Row,
+    Term,
+    default_law,
+    fit_images_term,
+    fit_law,
+    published_law,
+    read_lengths,
+)
+from phiscale.scaling import scale
+
+LAW = Law(
+    e0=0.15,
+    depth=Term(0.02, 2.0),
+    width=Term(0.03, 1.5),
+    resolution=Term(0.04, 1.0),
+    images=Term(0.05, 0.5),
+    sd=0.003,
+    source="a test",
+)
+B0_TO_B3, B4_TO_B7, ARMS = PUBLISHED_ROWS[:4], PUBLISHED_ROWS[4:8], PUBLISHED_ROWS[8:]
+
+
+def predicted(law: Law, row: Row) -> float:
+    return law.error(depth=row.depth, width=row.width, resolution=row.resolution)
+
+
+def rmse(law: Law, rows: tuple[Row, ...]) -> float:
+    return math.sqrt(sum((predicted(law, row) - row.error) ** 2 for row in rows) / len(rows))
+
+
+def nominal(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    depths = dict(zip((row.name for row in PUBLISHED_ROWS),
+                      (1, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1, 4, 1, 1), strict=True))  # fmt: skip
+    return tuple(replace(row, depth=depths[row.name]) for row in rows)
+
+
+# What the published table says
+
+
+def test_the_literal_rows_are_those_of_the_members_counted_as_built() -> None:
+    assert len(LAW_ROWS) == len(PUBLISHED_ROWS) == 11
+    for published, row in zip(LAW_ROWS, PUBLISHED_ROWS, strict=True):
+        base = get_spec(published.base)
+        net = scale(base, published.scaling)
+        pairs = zip(net.stages, base.stages, strict=True)
+        squares = sum(old.repeats * new.channels**2 for new, old in pairs)
+        width = math.sqrt(squares / sum(old.repeats * old.channels**2 for old in base.stages))
+        counted = (net.blocks / base.blocks, width, net.resolution / base.resolution)
+        assert (row.depth, row.width, row.resolution) == pytest.approx(counted, abs=5e-5), row.name
+        assert row.error == pytest.approx(published.error, abs=1e-9), row.name
+
+
+def test_the_law_explains_all_eleven_published_rows() -> None:
+    assert rmse(published_law(), PUBLISHED_ROWS) <= 0.0017
+
+
+def test_the_table_itself_says_that_depth_is_counted_in_real_blocks() -> None:
+    rows = nominal(PUBLISHED_ROWS)
+    assert rmse(fit_law(rows), rows) == pytest.approx(0.0029, abs=0.0003)
+
+
+def test_fitted_on_b0_to_b3_and_three_arms_it_predicts_b4_to_b7() -> None:
+    law = fit_law(B0_TO_B3 + ARMS)
+    for row in B4_TO_B7:
+        assert predicted(law, row) == pytest.approx(row.error, abs=0.0025), row.name
+
+
+def test_fitted_on_b0_to_b5_and_three_arms_it_predicts_b6_and_b7() -> None:
+    law = fit_law(PUBLISHED_ROWS[:6] + ARMS)
+    for row in PUBLISHED_ROWS[6:8]:
+        assert predicted(law, row) == pytest.approx(row.error, abs=0.0025), row.name
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected", "within"),
+    [
+        (PUBLISHED_ROWS, (1.22, 1.12, 1.14), 0.01),
+        (PUBLISHED_ROWS, (1.2, 1.1, 1.15), 0.06),  # the paper's grid search
+        (B0_TO_B3 + ARMS, (1.2, 1.1, 1.15), 0.06),
+        (B0_TO_B3[:1] + ARMS, (1.2, 1.1, 1.15), 0.075),  # four trainings give the direction
+    ],
+)
+def test_its_optimum_at_b3s_compute_is_near_the_papers_coefficients(
+    rows: tuple[Row, ...], expected: tuple[float, float, float], within: float
+) -> None:
+    best = fit_law(rows).optimum(4.67)
+    phi = math.log2(4.67)
+    found = [each ** (1 / phi) for each in (best.depth, best.width, best.resolution)]
+    assert found == pytest.approx(expected, abs=within)
+
+
+def test_four_trainings_do_not_give_the_level_and_the_sd_admits_it() -> None:
+    law = fit_law(B0_TO_B3[:1] + ARMS)
+    b3 = PUBLISHED_ROWS[3]
+    assert predicted(law, b3) - b3.error > 0.01
+    assert law.sd > abs(predicted(law, b3) - b3.error)
+
+
+def test_the_typical_error_of_the_published_law_is_about_half_a_point() -> None:
+    assert 0.0025 <= published_law().sd <= 0.008
+
+
+# Fits
+
+
+def rows_of(law: Law, noise: float = 0.0) -> list[Row]:
+    spots = [(1, 1, 1), (2, 1, 1), (4, 1, 1), (1, 1.4, 1), (1, 2, 1), (1, 1, 1.4), (1, 1, 2),
+             (0.5, 1, 1), (1, 0.5, 1), (1, 1, 0.5), (2, 1.4, 1.4), (0.5, 0.7, 0.7), (3, 2, 2)]  # fmt: skip
+    random = np.random.default_rng(0)
+    rows = (Row(depth=d, width=w, resolution=r, error=0.0) for d, w, r in spots)
+    return [replace(row, error=predicted(law, row) + noise * random.normal()) for row in rows]
+
+
+def test_it_gives_back_a_law_from_its_own_errors() -> None:
+    found = fit_law(rows_of(LAW), run_sd=0.0005)
+    for depth, width, resolution in ((1.5, 1.2, 1.2), (3, 1.5, 1.7), (0.7, 0.8, 0.9)):
+        at = {"depth": depth, "width": width, "resolution": resolution}
+        assert found.error(**at) == pytest.approx(LAW.error(**at), abs=0.001)
+
+
+def test_rows_of_more_runs_count_more() -> None:
+    rows = rows_of(LAW)
+    off = replace(rows[-1], error=rows[-1].error + 0.02)
+    light, heavy = (fit_law([*rows[:-1], replace(off, runs=runs)]) for runs in (0.01, 100))
+    misses = [abs(predicted(law, off) - off.error) for law in (light, heavy)]
+    assert misses[1] < misses[0] / 2
+
+
+def test_the_sd_grows_with_noise_and_is_never_below_that_of_a_run() -> None:
+    calm, noisy = fit_law(rows_of(LAW), run_sd=0.001), fit_law(rows_of(LAW, 0.02), run_sd=0.001)
+    assert 0.001 <= calm.sd < noisy.sd
+
+
+def test_coefficients_are_never_negative() -> None:
+    rows = [replace(row, error=0.2 + 0.01 * row.depth) for row in rows_of(LAW)]  # deeper is worse
+    law = fit_law(rows)
+    assert min(law.e0, law.depth.A, law.width.A, law.resolution.A) >= 0
+
+
+def test_networks_on_one_ray_can_be_fitted_though_their_terms_are_confounded() -> None:
+    rows = [Row(depth=x, width=x, resolution=x, error=0.1 + 0.1 / x) for x in (1, 1.3, 1.7, 2.2, 3)]
+    law = fit_law(rows)
+    assert rmse(law, tuple(rows)) < 0.003
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (PUBLISHED_ROWS[:3], "3 rows cannot fit.*at least 4"),
+        (PUBLISHED_ROWS[:1] * 5, "all rows have depth 1.*another depth"),
+        (PUBLISHED_ROWS[8:9] + PUBLISHED_ROWS[:1] * 4, "all rows have width 1.*another width"),
+        ([*PUBLISHED_ROWS, Row(depth=0, width=1, resolution=1, error=0.1)], "not above 0.*drop"),
+        ([*PUBLISHED_ROWS, Row(depth=1, width=1, resolution=1, error=math.nan)], "no number"),
+    ],
+)
+def test_rows_that_cannot_be_fitted_are_refused(rows: list[Row], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        fit_law(rows)
+
+
+# A law
+
+
+def test_floats_and_arrays_give_the_same_errors() -> None:
+    depth, width = np.array([1.0, 2.0])[:, None], np.array([1.0, 1.5, 2.0])[None, :]
+    errors = LAW.error(depth=depth, width=width, resolution=1.2, images=2e6)
+    assert errors.shape == (2, 3)
+    assert errors[1, 2] == pytest.approx(LAW.error(depth=2, width=2, resolution=1.2, images=2e6))
+
+
+def test_images_count_in_their_unit_and_are_left_out_when_unknown() -> None:
+    at = {"depth": 1.0, "width": 1.0, "resolution": 1.0}
+    assert LAW.error(**at) == pytest.approx(0.15 + 0.02 + 0.03 + 0.04)
+    assert LAW.error(**at, images=4e6) - LAW.error(**at) == pytest.approx(0.05 / 2)
+
+
+@given(st.floats(1.01, 100), st.floats(-0.3, 0.3), st.floats(-0.3, 0.3))
+def test_no_other_split_of_the_compute_beats_the_optimum(
+    compute: float, more_depth: float, more_width: float
+) -> None:
+    best = LAW.optimum(compute)
+    assert best.macs == pytest.approx(compute)
+    depth, width = best.depth * math.exp(more_depth), best.width * math.exp(more_width)
+    resolution = math.sqrt(compute / depth) / width
+    other = LAW.error(depth=depth, width=width, resolution=resolution)
+    found = LAW.error(depth=best.depth, width=best.width, resolution=best.resolution)
+    assert found <= other + 1e-12
+
+
+@pytest.mark.parametrize("compute", [0.0, -1.0, math.nan, math.inf])
+def test_no_optimum_at_a_compute_that_is_none(compute: float) -> None:
+    with pytest.raises(UsageError, match="no optimum"):
+        LAW.optimum(compute)
+
+
+def test_no_optimum_where_a_dimension_buys_nothing() -> None:
+    with pytest.raises(UsageError, match="above 0"):
+        replace(LAW, width=Term(0.0, 1.0)).optimum(2.0)
+
+
+positive = st.floats(1e-6, 10)
+
+
+@given(st.tuples(positive, positive, positive, positive), positive, st.text())
+def test_a_law_survives_json(numbers: tuple[float, ...], sd: float, source: str) -> None:
+    a, b, c, d = numbers
+    law = Law(e0=a, depth=Term(a, b), width=Term(b, c), resolution=Term(c, d), images=Term(d, a),
+              images_unit=b, sd=sd, source=source)  # fmt: skip
+    assert Law.from_dict(json.loads(json.dumps(law.to_dict()))) == law
+
+
+def test_a_law_is_written_to_a_file_and_read_back(tmp_path: Path) -> None:
+    LAW.write(tmp_path / "law.json")
+    assert Law.read(tmp_path / "law.json") == LAW
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"phiscale_law": 2}, "format 2, not 1.*Law.write"),
+        ({"e1": 0.1}, r"does not know \['e1'\]"),
+        ({"sd": None}, "something else than numbers"),
+        ({"depth": {"A": 0.1}}, r'Each of depth.*"p"'),
+        ({"depth": {"A": -0.1, "p": 1}}, "A=-0.1.*0 or more"),
+        ({"depth": {"A": 0.1, "p": 0}}, "p=0.*above 0"),
+        ({"e0": math.inf}, "e0=inf.*fraction"),
+        ({"images_unit": 0}, "images_unit=0.*1e6"),
+    ],
+)
+def test_a_file_that_is_no_law_is_refused_and_told_how(
+    change: dict[str, object], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "law.json"
+    path.write_text(json.dumps({**LAW.to_dict(), **change}))
+    with pytest.raises(UsageError, match=says):
+        Law.read(path)
+
+
+def test_a_law_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PhiscaleError, match=r"law\.json"):
+        Law.read(tmp_path / "law.json")
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(UsageError, match=r"list\.json has format None"):
+        Law.read(tmp_path / "list.json")
+
+
+# Images seen
+
+
+@given(st.floats(0.02, 0.3), st.floats(0.01, 0.2), st.floats(0.2, 1.5))
+@settings(max_examples=20)
+def test_the_images_term_is_found_from_three_lengths(floor: float, A: float, p: float) -> None:
+    rows = [(seen, floor + A * (seen / 1e5) ** -p) for seen in (2e4, 1e5, 5e5) for _ in range(3)]
+    term = fit_images_term(rows, images_unit=1e5)
+    for seen in (3e4, 3e5):
+        gain = term(seen / 1e5) - term(1.0)
+        assert gain == pytest.approx(A * (seen / 1e5) ** -p - A, abs=0.02 * A + 1e-4)
+
+
+def test_seeds_are_pooled() -> None:
+    rows = [(seen, 0.1 + 0.05 * (seen / 1e5) ** -0.5) for seen in (2e4, 1e5, 5e5)]
+    spread = [(seen, error + off) for seen, error in rows for off in (-0.01, 0.01)]
+    one, both = fit_images_term(rows, 1e5), fit_images_term(spread, 1e5)
+    assert both.p == one.p
+    assert both.A == pytest.approx(one.A, rel=1e-6)
+
+
+def test_a_network_that_does_not_learn_from_more_images_gets_no_gain_from_them() -> None:
+    assert fit_images_term([(1e4, 0.1), (1e5, 0.2), (1e6, 0.3)]).A == pytest.approx(0, abs=1e-9)
+
+
+def test_two_lengths_do_not_make_an_images_term() -> None:
+    with pytest.raises(UsageError, match="2 lengths.*3 lengths or more"):
+        fit_images_term([(1e4, 0.3), (1e4, 0.31), (1e5, 0.2)])
+
+
+def lengths(path: Path, rows: object) -> Path:
+    path.write_text(json.dumps({"command": "phiscale ...", "rows": rows}))
+    return path
+
+
+def test_the_default_law_is_the_published_one_with_the_images_term_of_our_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"images_seen": seen, "error": 0.1 + 100 / seen, "seed": seed}
+            for seen in (1000, 5000, 25000) for seed in (0, 1)]  # fmt: skip
+    monkeypatch.setattr(laws, "LENGTHS", lengths(tmp_path / "lengths.json", rows))
+    default_law.cache_clear()
+    try:
+        law = default_law()
+        assert law.depth == published_law().depth
+        assert law.images.A > 0
+        assert "small" in law.source
+        assert default_law() is law
+    finally:
+        default_law.cache_clear()
+
+
+def test_without_the_runs_there_is_no_default_law_and_the_error_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(laws, "LENGTHS", tmp_path / "none.json")
+    default_law.cache_clear()
+    with pytest.raises(DataError, match=r"none\.json is missing.*--law FILE"):
+        default_law()
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (None, "has no rows"),
+        ([{"images_seen": 1000}], "has no rows"),
+        ([{"images_seen": "many", "error": 0.1}], "has no rows"),
+        ([{"images_seen": 1000, "error": 10.5}], "outside 0 to 1"),
+        ([{"images_seen": 0, "error": 0.5}], "no images seen"),
+    ],
+)
+def test_a_table_of_runs_that_is_broken_is_refused(rows: object, says: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=says):
+        read_lengths(lengths(tmp_path / "lengths.json", rows))

@@ -1,0 +1,136 @@
+"""Specs are data: what they refuse, and that they survive JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phiscale.errors import SpecError
+from phiscale.families.efficientnet import B0
+from phiscale.families.resnet import RESNET
+from phiscale.spec import Spec, Stage, lite
+
+STAGE = Stage("mbconv", 2, 3, 2, 6, 24, 0.25)
+RESNET50 = next(member.spec for member in RESNET if member.name == "resnet50")
+
+
+@given(spec=st.from_type(Spec))
+def test_any_spec_survives_json(spec: Spec):
+    assert Spec.from_json(spec.to_json()) == spec
+
+
+@given(spec=st.from_type(Spec))
+def test_equal_specs_have_equal_hashes_so_that_they_can_be_keys(spec: Spec):
+    assert hash(Spec.from_json(spec.to_json())) == hash(spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong", "mend"),
+    [
+        ({"kernel": 4}, "kernel=4 is even", "use 3 or 5"),
+        ({"stride": 3}, "stride=3", "use 1 or 2"),
+        ({"repeats": 0}, "repeats=0", "use repeats=1 or more"),
+        ({"channels": -8}, "channels=-8", "use channels=1 or more"),
+        ({"channels": 24.0}, "channels=24.0 is not a positive whole number", "use channels=1"),
+        ({"repeats": True}, "repeats=True", "use repeats=1 or more"),
+        ({"expand": 0}, "expand=0", "use 1 or more"),
+        ({"se_ratio": 4}, "se_ratio=4 is not a fraction", "use 0.25, or 0"),
+        ({"block": "conv"}, "block='conv' is unknown", "mbconv, fused_mbconv, separable"),
+        ({"block": "separable"}, "a separable block has no expansion", "use expand=1, se_ratio=0"),
+        ({"group_width": 8}, "group_width=8 in mbconv", "leave it at 0"),
+        ({"group_width": -1}, "cannot be negative", "leave them at 0"),
+        ({"expand_from": -1}, "cannot be negative", "leave them at 0"),
+    ],
+)
+def test_a_stage_that_no_network_has_is_refused_and_the_error_says_the_mend(
+    change: dict, wrong: str, mend: str
+):
+    with pytest.raises(SpecError) as caught:
+        replace(STAGE, **change)
+    assert wrong in str(caught.value) and mend in str(caught.value)
+
+
+def test_a_group_width_that_does_not_divide_is_refused_and_the_error_says_what_it_must_divide():
+    with pytest.raises(SpecError, match=r"does not divide the 100 hidden channels; choose"):
+        Stage("bottleneck", 1, 3, 1, 1, 100, group_width=24)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong", "mend"),
+    [
+        ({"stages": ()}, "without stages", "add a Stage"),
+        ({"stages": ("ir_r2_k3",)}, "'ir_r2_k3' is not a Stage", "write Stage(...)"),
+        ({"resolution": 0}, "resolution=0", "use resolution=1 or more"),
+        ({"resolution": 224.0}, "resolution=224.0", "use resolution=1 or more"),
+        ({"classes": 0}, "classes=0", "use classes=1 or more"),
+        ({"head_channels": -1}, "head_channels=-1", "use 0 for no head"),
+        ({"stem_kernel": 2}, "stem_kernel=2 is even", "use 1 or 3"),
+        ({"stem_stride": 4}, "stem_stride=4", "use 1 or 2"),
+        ({"activation": "swish"}, "activation='swish'", "use one of silu, relu, relu6"),
+        ({"padding": "SAME"}, "padding='SAME'", "use one of symmetric, same"),
+        ({"depth_rounding": "floor"}, "depth_rounding='floor'", "use one of ceil, round"),
+        ({"channel_rounding": "up"}, "channel_rounding='up'", "at_least_90, nearest"),
+        ({"norm_eps": 0}, "norm_eps=0", "use 1e-5 or 1e-3"),
+        ({"norm_momentum": 0}, "norm_momentum=0", "torch's sense"),
+    ],
+)
+def test_a_spec_that_no_network_has_is_refused_and_the_error_says_the_mend(
+    change: dict, wrong: str, mend: str
+):
+    with pytest.raises(SpecError) as caught:
+        replace(B0, **change)
+    assert wrong in str(caught.value) and mend in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "wrong", "mend"),
+    [
+        (lambda data: data.pop("phiscale_spec"), "spec format None is not 1", "update phiscale"),
+        (lambda data: data.update(phiscale_spec=2), "spec format 2 is not 1", "update phiscale"),
+        (lambda data: data.update(depth=2), "unknown fields ['depth']", "use ["),
+        (lambda data: data.pop("stem_channels"), "lacks ['stem_channels']", "add them"),
+        (lambda data: data.update(stages={}), "stages is not a list", "write a list"),
+        (lambda data: data.update(stages=[3]), "stage 0 is not an object", "see to_json()"),
+        (
+            lambda data: data["stages"][1].update(se=0.25),
+            "stage 1 has unknown fields ['se']",
+            "use",
+        ),
+        (lambda data: data["stages"][2].pop("kernel"), "stage 2 lacks ['kernel']", "add them"),
+        (lambda data: data["stages"][2].update(kernel=4), "kernel=4 is even", "use 3 or 5"),
+    ],
+)
+def test_json_that_is_nearly_a_spec_is_refused_never_guessed_at(edit, wrong: str, mend: str):
+    data = json.loads(B0.to_json())
+    edit(data)
+    with pytest.raises(SpecError) as caught:
+        Spec.from_json(json.dumps(data))
+    assert wrong in str(caught.value) and mend in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "efficientnet_b0"])
+def test_text_that_is_no_json_object_is_a_spec_error(text: str):
+    with pytest.raises(SpecError):
+        Spec.from_json(text)
+
+
+def test_json_says_every_field_so_that_a_default_may_change_without_changing_old_networks():
+    data = json.loads(B0.to_json())
+    assert data["phiscale_spec"] == 1
+    assert data["padding"] == "symmetric" and data["stages"][0]["expand_from"] == 0
+
+
+def test_blocks_are_counted_for_real_and_reduction_includes_stem_and_pool():
+    assert (B0.blocks, B0.reduction) == (16, 32)
+    assert (RESNET50.blocks, RESNET50.reduction) == (16, 32)
+
+
+def test_lite_drops_squeeze_and_excite_takes_relu6_and_fixes_the_ends():
+    changed = lite(B0)
+    assert all(stage.se_ratio == 0 for stage in changed.stages)
+    assert (changed.activation, changed.fixed_ends) == ("relu6", True)
+    assert lite(changed) == changed

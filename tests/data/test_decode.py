@@ -1,0 +1,244 @@
+"""Reading one picture: right pixels or a reason, never anything else, never a wait."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from phiscale.data.decode import Limits, read_image, read_picture
+from phiscale.errors import BadImage
+
+from .nasty import COLOURS, RED, Nasty, bad, bombs, colours_of, good, jpeg, quadrants, saved
+
+GOOD, BAD = good(), bad()
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="pipes, links and devices of POSIX")
+
+
+def named(file: Nasty) -> str:
+    return file.name
+
+
+def test_the_collection_is_as_large_as_promised():
+    names = [file.name for file in GOOD + BAD]
+    assert len(names) == len(set(names)) >= 100
+
+
+@pytest.mark.parametrize("file", GOOD, ids=named)
+def test_a_good_file_shows_its_four_colours(file: Nasty, tmp_path: Path):
+    path = tmp_path / file.name
+    path.write_bytes(file.data)
+    image = read_image(path)
+    assert image.mode == "RGB"
+    assert np.abs(np.array(colours_of(image)) - np.array(file.colours)).max() <= 26
+    assert np.array_equal(np.asarray(image), np.asarray(read_image(file.data)))
+
+
+@pytest.mark.parametrize("file", BAD, ids=named)
+def test_a_bad_file_is_refused_with_its_reason(file: Nasty, tmp_path: Path):
+    path = tmp_path / file.name
+    path.write_bytes(file.data)
+    with pytest.raises(BadImage, match=file.reason) as caught:
+        read_image(path)
+    assert caught.value.reason.isprintable() and len(caught.value.reason) < 200
+    with pytest.raises(BadImage, match=re.escape(caught.value.reason)):
+        read_image(file.data)
+
+
+def test_transparency_lies_on_the_background_that_is_asked_for():
+    see_through = saved(Image.new("RGBA", (8, 8), (9, 9, 9, 0)), "PNG")
+    assert read_image(see_through, background=(1, 2, 3)).getpixel((4, 4)) == (1, 2, 3)
+
+
+def test_half_transparency_mixes_with_the_background():
+    half = saved(Image.new("RGBA", (8, 8), (0, 0, 0, 128)), "PNG")
+    assert read_image(half).getpixel((4, 4)) == pytest.approx((127,) * 3, abs=1)
+
+
+def test_a_picture_tells_how_it_was_stored():
+    picture = read_picture(saved(quadrants().convert("CMYK"), "JPEG"))
+    assert (picture.format, picture.mode, picture.image.mode) == ("JPEG", "CMYK", "RGB")
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(max_pixels=4095), "64 x 64 pixels, over the limit of 0.004095 megapixels"),
+        (Limits(max_file_bytes=100), "over the limit of"),
+        (Limits(max_aspect=0.5), "as long as wide"),
+    ],
+)
+def test_limits_are_kept_for_files_and_for_bytes(limits: Limits, reason: str, tmp_path: Path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg())
+    for source in (path, path.read_bytes()):
+        with pytest.raises(BadImage, match=reason):
+            read_image(source, limits=limits)
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+PLACES = {
+    "does not exist": lambda path: None,
+    "a folder, not a file": lambda path: path.mkdir(),
+    "a named pipe, not a file": _pipe,
+    "a device, not a file": lambda path: path.symlink_to("/dev/zero"),
+    "a link that leads nowhere": lambda path: path.symlink_to("gone"),
+    "a link that leads to itself": lambda path: path.symlink_to(path),
+}
+
+
+@needs_posix
+@pytest.mark.parametrize("reason", PLACES)
+def test_what_is_no_file_is_reported_at_once(reason: str, tmp_path: Path):
+    path = tmp_path / "picture.jpg"
+    PLACES[reason](path)
+    with pytest.raises(BadImage, match=f"^{reason}$"):
+        read_image(path)
+
+
+@needs_posix
+def test_a_socket_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)  # names of sockets must be short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("picture.jpg")
+        with pytest.raises(BadImage, match="a socket, not a file"):
+            read_image(Path("picture.jpg"))
+
+
+@pytest.mark.parametrize("name", ["a\0b.jpg", "x" * 300 + ".jpg"])
+def test_a_name_that_no_file_can_bear_is_reported(name: str, tmp_path: Path):
+    with pytest.raises(BadImage, match=r"cannot be read|does not exist"):
+        read_image(tmp_path / name)
+
+
+@needs_posix
+def test_a_file_without_permission_is_reported(tmp_path: Path):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(jpeg())
+    path.chmod(0)
+    if os.geteuid() != 0:
+        with pytest.raises(BadImage, match="no permission"):
+            read_image(path)
+        return
+    tmp_path.chmod(0o755)
+    code = (  # root reads everything: ask as nobody
+        "import os, pathlib, sys; import phiscale.data.decode as d, PIL.JpegImagePlugin\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: d.read_image(pathlib.Path(sys.argv[1]))\n"
+        "except d.BadImage as error: print(error.reason)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, path.name],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.stdout.strip() == "no permission to read it", run.stderr
+
+
+MEMORY = """
+import pathlib, resource, sys
+from PIL import Image
+from phiscale.data.decode import BadImage, read_image
+Image.init()
+def bytes_held():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+limit = bytes_held() + 300 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+for name in sys.argv[1:]:
+    try:
+        read_image(pathlib.Path(name))
+    except BadImage as error:
+        assert "memory" not in error.reason, name
+    else:
+        raise SystemExit(f"{name} was read")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_bombs_are_refused_before_they_take_memory(tmp_path: Path):
+    names = []
+    for file in bombs():
+        (tmp_path / file.name).write_bytes(file.data)
+        names.append(str(tmp_path / file.name))
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY, *names], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 100  # MB
+
+
+def test_pillows_warnings_stay_inside_whatever_the_threads():
+    """A corrupt TIFF tag and a large picture make Pillow warn; the filters must come back."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\xff\x7f\xff\xff\xff\x7f"
+    files = [saved(quadrants(), "JPEG", exif=exif), saved(Image.new("L", (9600, 9600)), "PNG")]
+    before = list(warnings.filters)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+
+        def read() -> None:
+            for _ in range(3):
+                read_image(files[0])
+                with pytest.raises(BadImage, match="megapixels"):
+                    read_image(files[1])
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not seen
+    assert warnings.filters == before
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_give_a_picture_or_a_bad_image(data: bytes):
+    try:
+        assert read_image(data).mode == "RGB"
+    except BadImage as error:
+        assert error.reason
+
+
+WHOLE = [file.data for file in GOOD if len(file.data) < 20_000]
+
+
+@given(st.sampled_from(WHOLE), st.data())
+@settings(max_examples=250, deadline=None)
+def test_a_mutated_picture_gives_a_picture_or_a_bad_image(whole: bytes, data: st.DataObject):
+    changed = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(changed) - 1))
+        piece = data.draw(st.binary(max_size=4))
+        changed[at : at + data.draw(st.integers(0, 4))] = piece
+        if not changed:
+            break
+    try:
+        assert read_image(bytes(changed), limits=Limits(max_pixels=10**6)).mode == "RGB"
+    except BadImage as error:
+        assert error.reason
+
+
+def test_a_read_image_owns_its_pixels_and_carries_no_metadata():
+    data = saved(quadrants(), "JPEG", exif=b"Exif\0\0" + bytes(50), icc_profile=b"x" * 99)
+    image = read_image(data)
+    assert image.info == {} and type(image) is Image.Image
+    assert colours_of(image)[0] == pytest.approx(RED, abs=26)
+    again = io.BytesIO()
+    image.save(again, "PNG")
+    assert np.abs(np.array(colours_of(read_image(again.getvalue()))) - COLOURS).max() <= 26
