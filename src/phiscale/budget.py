@@ -218,12 +218,12 @@ def solve(
 
     plan = _plan(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
                  over or spec)  # fmt: skip
-    resolutions = (
-        resolutions if resolutions is not None else lattice_resolutions(spec, native_pixels)
-    )
-    depths = depths if depths is not None else lattice_depths(spec)
+    if depths is None:
+        depths = lattice_depths(spec)
+    if resolutions is None:
+        resolutions = lattice_resolutions(spec, native_pixels)
     if widths is None:
-        widths = lattice_widths(LATTICE_SIZE // (len(depths) * len(resolutions)))
+        widths = lattice_widths(LATTICE_SIZE // max(1, len(depths) * len(resolutions)))
     grid = cost_grid(spec, depths, widths, resolutions)
     by = (
         np.array([effective(each, plan.over).depth for each in grid.depths])[:, None, None],
@@ -324,7 +324,7 @@ def explain(solution: Solution) -> str:
 
 
 def lattice_depths(
-    spec: Spec, least: float = 0.25, most: float = 4.0, count: int = 32
+    spec: Spec, least: float = 0.25, most: float = 4.0, count: int = 40
 ) -> list[float]:
     """One multiplier for every different vector of repeats, thinned to at most `count` of them."""
     half = 0.5 if spec.depth_rounding == "round" else 0.0

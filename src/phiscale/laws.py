@@ -205,7 +205,6 @@ def fit_law(
     rows: Iterable[Row],
     *,
     run_sd: float = 0.0025,
-    exponents: Sequence[float] = EXPONENTS,
     source: str = "a fit",
 ) -> Law:
     """The law through measured errors, by variable projection.
@@ -239,7 +238,7 @@ def fit_law(
                 f"all rows have {name} {x[0, number]:g}, so its term cannot be told. "
                 f"Add a network of another {name}."
             )
-    axes = [np.array(exponents)] * 3
+    axes = [np.array(EXPONENTS)] * 3
     while True:
         grid = np.stack([axis.ravel() for axis in np.meshgrid(*axes)], axis=1)
         squares, _ = _project(x, error, runs, grid)
@@ -253,11 +252,11 @@ def fit_law(
             break
         # many good rows put all the weight into a few cells: look between them
         least, most = (
-            np.maximum(p / step**1.5, exponents[0]),
-            np.minimum(p * step**1.5, exponents[-1]),
+            np.maximum(p / step**1.5, EXPONENTS[0]),
+            np.minimum(p * step**1.5, EXPONENTS[-1]),
         )
         axes = [
-            np.geomspace(low, high, len(exponents)) for low, high in zip(least, most, strict=True)
+            np.geomspace(low, high, len(EXPONENTS)) for low, high in zip(least, most, strict=True)
         ]
     _, found = _project(x, error, runs, p[None])
     e0, *a = (float(value) for value in found[0])

@@ -32,7 +32,7 @@ def test_the_core_counts_without_torch_numpy_or_matplotlib():
 
 
 # MiB: peak of inference and weights at fp32 and int8, saved for the backward pass at fp32. An
-# estimate by closed forms, rounded: the int8 weights there lack scales of the squeeze convolutions.
+# estimate by closed forms, rounded: its int8 weights leave out each channel's scale and bias.
 MEMORY = {
     #                  peak  int8  weights int8  saved
     "efficientnet_b0": (5.7, 1.4, 20, 5.0, 85),
@@ -158,7 +158,7 @@ def test_a_lattice_names_the_network_that_scale_makes():
 
 
 def test_multipliers_that_round_to_the_same_network_appear_once():
-    assert cost_grid(B0, [1.0, 1.1, 1.2], [1.0, 1.01], [224, 224]).shape == (2, 1, 1)
+    assert cost_grid(B0, [1.0, 1.1, 1.2], [1.0, 1.001], [224, 224]).shape == (2, 1, 1)
 
 
 def test_an_empty_lattice_is_refused_and_the_error_says_the_mend():

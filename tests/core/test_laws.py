@@ -125,8 +125,10 @@ def test_the_typical_error_of_the_published_law_is_about_half_a_point() -> None:
 
 
 def rows_of(law: Law, noise: float = 0.0) -> list[Row]:
-    spots = [(1, 1, 1), (2, 1, 1), (4, 1, 1), (1, 1.4, 1), (1, 2, 1), (1, 1, 1.4), (1, 1, 2),
-             (0.5, 1, 1), (1, 0.5, 1), (1, 1, 0.5), (2, 1.4, 1.4), (0.5, 0.7, 0.7), (3, 2, 2)]  # fmt: skip
+    spots = [
+        *((d, 1, 1) for d in (0.5, 1, 2, 4)), *((1, w, 1) for w in (0.5, 1.4, 2)),
+        *((1, 1, r) for r in (0.5, 1.4, 2)), (2, 1.4, 1.4), (0.5, 0.7, 0.7), (3, 2, 2),
+    ]  # fmt: skip
     random = np.random.default_rng(0)
     rows = (Row(depth=d, width=w, resolution=r, error=0.0) for d, w, r in spots)
     return [replace(row, error=predicted(law, row) + noise * random.normal()) for row in rows]
@@ -283,15 +285,15 @@ def test_seeds_are_pooled() -> None:
     spread = [(seen, error + off) for seen, error in rows for off in (-0.01, 0.01)]
     one, both = fit_images_term(rows, 1e5), fit_images_term(spread, 1e5)
     assert both.p == one.p
-    assert both.A == pytest.approx(one.A, rel=1e-6)
+    assert pytest.approx(one.A, rel=1e-6) == both.A
 
 
 def test_a_network_that_does_not_learn_from_more_images_gets_no_gain_from_them() -> None:
-    assert fit_images_term([(1e4, 0.1), (1e5, 0.2), (1e6, 0.3)]).A == pytest.approx(0, abs=1e-9)
+    assert pytest.approx(0, abs=1e-9) == fit_images_term([(1e4, 0.1), (1e5, 0.2), (1e6, 0.3)]).A
 
 
 def test_two_lengths_do_not_make_an_images_term() -> None:
-    with pytest.raises(UsageError, match="2 lengths.*3 lengths or more"):
+    with pytest.raises(UsageError, match=r"2 lengths.*3 lengths or more"):
         fit_images_term([(1e4, 0.3), (1e4, 0.31), (1e5, 0.2)])
 
 

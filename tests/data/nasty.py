@@ -11,11 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, features
 
+from phiscale.data.decode import FORMATS
+
 SIDE = 64
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 40), (30, 40, 210), (230, 220, 40)
 COLOURS = (RED, GREEN, BLUE, YELLOW)  # top left, top right, bottom left, bottom right
 WHITE = (255, 255, 255)
 GREYS = tuple((v, v, v) for v in (40, 100, 160, 220))
+AVIF = "AVIF" in FORMATS and features.check("avif")
 LEVELS = np.array([40, 100, 160, 220]) / 255
 Colours = tuple[tuple[int, int, int], ...]
 
@@ -150,7 +153,7 @@ def good() -> list[Nasty]:
             Nasty("lossy.webp", saved(plain, "WEBP")),
             Nasty("lossless.webp", saved(plain, "WEBP", lossless=True)),
         ]
-    if features.check("avif"):
+    if AVIF:
         files.append(Nasty("picture.avif", saved(plain, "AVIF")))
     if features.check("jpg_2000"):
         files.append(Nasty("picture.jp2", saved(plain, "JPEG2000")))
@@ -370,7 +373,7 @@ def _cut() -> list[Nasty]:
     }
     if features.check("webp"):
         kinds["picture.webp"] = lambda: saved(textured(), "WEBP")
-    if features.check("avif"):
+    if AVIF:
         kinds["picture.avif"] = lambda: saved(textured(), "AVIF")
     if features.check("jpg_2000"):
         kinds["picture.jp2"] = lambda: saved(textured(), "JPEG2000")

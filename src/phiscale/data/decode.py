@@ -17,9 +17,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from phiscale.data.integrity import check_checksums, check_complete, check_parts
 from phiscale.data.pixels import WHITE, to_rgb
@@ -28,7 +29,9 @@ from phiscale.errors import BadImage
 
 # Pillow's other formats are left out on purpose: some start other programs (EPS), some hold
 # pictures of another size than they declare (ICO), some decode pixel by pixel in Python.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000")
+if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
+    FORMATS += ("AVIF",)
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -177,12 +180,13 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
         raise BadImage(f"{width:,} x {height:,} pixels, {longest}")
 
 
-def _raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: ImageFile.ImageFile) -> str:
     """The depth in the file; Pillow keeps it with the tiles, which loading drops."""
-    for tile in image.tile if image.format in ("PNG", "TIFF") else ():
-        first = tile[3][0] if isinstance(tile[3], tuple) and tile[3] else tile[3]
-        return first if isinstance(first, str) else ""
-    return ""
+    if image.format not in ("PNG", "TIFF") or not image.tile:
+        return ""
+    arguments = image.tile[0].args
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
 
 
 def _orientation(image: Image.Image) -> int:

@@ -123,8 +123,7 @@ def _layout(root: Path, folders: Sequence[str], source: str) -> _Layout:
 def _check_apart(root: Path, names: Iterable[str], source: str) -> None:
     seen: dict[tuple[int, int], str] = {}
     for name in names:
-        found = (root / name).stat()
-        twin = seen.setdefault((found.st_dev, found.st_ino), name)
+        twin = seen.setdefault(_identity(root / name), name)
         if twin != name:
             raise DataError(
                 f"{source}: '{name}' and '{twin}' are the same folder. "
@@ -216,12 +215,14 @@ class _Tree:
                 if _is_folder(entry) and not _named_like_a_picture(entry.name):
                     (links.append((folder, key)) if link else waiting.append(key))
                     continue
-                if link:
+                size = _size(entry)
+                if link and size >= 0:
                     self._count_outside(path / entry.name)
-                self.files[folder].append((key, _size(entry)))
+                self.files[folder].append((key, size))
 
     def _count_outside(self, link: Path) -> None:
-        if not link.resolve().is_relative_to(self._base):
+        # Path.resolve raises for a link to itself
+        if not Path(os.path.realpath(link)).is_relative_to(self._base):
             self._outside += 1
 
     def has_picture(self, folder: str) -> bool:
@@ -253,15 +254,22 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise DataError(
-            f"Folder '{shown(str(folder))}' cannot be read: {error.strerror}. "
-            "Give yourself the permission, or remove it."
-        ) from error
+        raise _unreadable(folder, error) from error
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    found = folder.stat()
+    try:
+        found = folder.stat()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     return found.st_dev, found.st_ino
+
+
+def _unreadable(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"Folder '{shown(str(folder))}' cannot be read: {error.strerror}. "
+        "Give yourself the permission, or remove it."
+    )
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -78,7 +78,7 @@ def cache_folder() -> Path:
 def _digits() -> ImageSet:
     from sklearn.datasets import load_digits
 
-    found = load_digits()
+    found: Any = load_digits()
     pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)  # n 8 8, 0..16 in the source
     names = tuple(str(digit) for digit in found.target_names)
     return assemble("digits", names, _array_split("digits", pixels, found.target))

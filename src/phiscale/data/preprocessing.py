@@ -109,7 +109,7 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """The value that `to_dict` wrote. Raises DataError for another version, key or type."""
-        version = values.get("version") if isinstance(values, Mapping) else values
+        version = values.get("version") if isinstance(values, Mapping) else None
         if version != _VERSION:
             raise DataError(
                 f"Preprocessing has version {version!r}, this phiscale reads "
@@ -122,9 +122,11 @@ class Preprocessing:
                 f"Preprocessing lacks {sorted(names - given)} and has unknown "
                 f"{sorted(given - names)}. Export the model again with this phiscale."
             )
-        return cls(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names}
-        )
+        plain: dict[str, Any] = {name: values[name] for name in names}
+        for name in ("mean", "std", "background"):  # JSON has no tuples
+            if isinstance(plain[name], list):
+                plain[name] = tuple(plain[name])
+        return cls(**plain)
 
 
 def _is_int(value: object) -> bool:

@@ -9,30 +9,25 @@ a label, the folder that a picture stands in is its class.
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from phiscale.data.decode import DEFAULT_LIMITS, Limits, open_at_once
-from phiscale.data.names import ROLES, check_classes, check_known, is_junk
+from phiscale.data.names import check_classes, check_known, is_junk
+from phiscale.data.shard_names import by_split_name
 from phiscale.data.splits import ImageSet, Split, assemble
 from phiscale.data.strangers import IMAGE_SUFFIXES
 from phiscale.data.wording import counted, listed, shown
 from phiscale.errors import BadImage, DataError
 
-MAX_SHARDS = 100_000
 MAX_LABEL_BYTES = 1 << 20
 
-_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
-_ROLE_PREFIX = re.compile(rf"({'|'.join(sorted(ROLES, key=len, reverse=True))})(?![a-z])", re.I)
 
-
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ShardSplit(Split):
     """Pictures inside uncompressed tars. Files are opened per read: safe in threads and workers."""
 
@@ -69,70 +64,9 @@ class ShardSplit(Split):
         )
 
 
-def expand(pattern: str) -> list[Path]:
-    """The shards that {000..099}, {a,b} or wildcards in a path mean. Raises DataError for none."""
-    if Path(pattern).exists():  # braces and brackets may stand in a real name
-        return [Path(pattern)]
-    texts, at = [], 0
-    choices: list[list[str]] = []
-    for found in _BRACES.finditer(pattern):
-        first, last, words = found.groups()
-        texts.append(pattern[at : found.start()])
-        choices.append(words.split(",") if words else _numbers(first, last, pattern))
-        at = found.end()
-    total = 1
-    for choice in choices:
-        total *= len(choice)
-    if total > MAX_SHARDS:
-        raise DataError(f"'{shown(pattern)}' means {total:,} shards. Give at most {MAX_SHARDS:,}.")
-    names = []
-    for words in product(*choices):
-        parts = (text + word for text, word in zip(texts, words, strict=True))
-        names.append("".join(parts) + pattern[at:])
-    paths = [path for name in names for path in _globbed(name)]
-    if missing := [str(path) for path in paths if not path.is_file()]:
-        raise DataError(
-            f"'{shown(pattern)}': {counted(len(missing), 'shard')} missing: {listed(missing)}. "
-            "Mend the pattern, or fetch what is missing."
-        )
-    if not paths:
-        raise DataError(f"No shard matches '{shown(pattern)}'. Mend the pattern.")
-    return paths
-
-
-def _numbers(first: str, last: str, pattern: str) -> list[str]:
-    low, high = int(first), int(last)
-    if low > high or high - low >= MAX_SHARDS:
-        raise DataError(
-            f"'{shown(pattern)}' counts from {first} to {last}. "
-            f"Count upwards, over at most {MAX_SHARDS:,} shards."
-        )
-    width = len(first) if first.startswith("0") and len(first) > 1 else 0
-    return [str(number).zfill(width) for number in range(low, high + 1)]
-
-
-def _globbed(name: str) -> list[Path]:
-    if not any(c in name for c in "*?["):
-        return [Path(name)]
-    path = Path(name)
-    anchor = Path(path.anchor) if path.anchor else Path()
-    return sorted(anchor.glob(str(path.relative_to(path.anchor))))
-
-
-def shards_in(folder: Path) -> list[Path]:
-    """The tars of a folder, and of its folders train/, val/, ..."""
-    inner = (sub for sub in sorted(folder.iterdir()) if sub.name.lower() in ROLES and sub.is_dir())
-    return [
-        path
-        for place in (folder, *inner)
-        for path in sorted(place.iterdir())
-        if path.suffix.lower() == ".tar" and path.is_file() and not is_junk(path.name)
-    ]
-
-
 def open_shards(paths: Sequence[Path], source: str) -> ImageSet:
     """The image set in these tars. Raises DataError for shards or labels that cannot be used."""
-    by_split = _by_split(paths, source)
+    by_split = by_split_name(paths, source)
     index = {split: _Index(shards) for split, shards in by_split.items()}
     notes: list[str] = []
     if any(shard_index.has_labels for shard_index in index.values()):
@@ -141,7 +75,7 @@ def open_shards(paths: Sequence[Path], source: str) -> ImageSet:
         samples = {split: list(found.by_folder()) for split, found in index.items()}
         notes.append("no .cls or .json in the shards: a picture's folder is its class")
     if odd := sum(found.odd for found in index.values()):
-        notes.append(f"{counted(odd, 'member')} that are links or devices not read")
+        notes.append(f"{counted(odd, 'link or device', 'links or devices')} in the shards not read")
     for split, found in samples.items():
         if not found:
             raise DataError(f"{source}: the shards of split '{split}' hold no picture. Mend them.")
@@ -167,28 +101,6 @@ def open_shards(paths: Sequence[Path], source: str) -> ImageSet:
 
 def _int64(values: Iterable[int]) -> np.ndarray:
     return np.fromiter(values, dtype=np.int64)
-
-
-def _by_split(paths: Sequence[Path], source: str) -> dict[str, list[Path]]:
-    """Shards by the split that their names, or else their folders' names, begin with."""
-    found: dict[str | None, list[Path]] = {}
-    for path in paths:
-        named = _ROLE_PREFIX.match(path.name) or _ROLE_PREFIX.fullmatch(path.parent.name)
-        found.setdefault(ROLES[named[1].lower()] if named else None, []).append(path)
-    nameless = found.pop(None, [])
-    if not found:
-        return {"train": nameless}
-    if nameless:
-        raise DataError(
-            f"{source}: the split of {listed(path.name for path in nameless)} cannot be told. "
-            "Begin every shard's name with train, val or test, or none."
-        )
-    splits = {split: shards for split, shards in found.items() if split}
-    if "train" not in splits:
-        if len(splits) == 1:  # one split asked for by its name: all the data there are
-            return {"train": next(iter(splits.values()))}
-        raise DataError(f"{source} has no train shards. Add some whose names begin with train.")
-    return splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +221,7 @@ def _headers(path: Path) -> Iterator[tarfile.TarInfo]:
     try:
         with open_at_once(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             while (info := tar.next()) is not None:
-                tar.members = []  # the index is ours; tarfile would keep every header
+                tar.members = []  # type: ignore  # tarfile would keep every header
                 yield info
     except (tarfile.TarError, EOFError) as error:
         raise DataError(

@@ -8,7 +8,8 @@ from pathlib import Path
 from phiscale.data.folders import open_folder
 from phiscale.data.named import NAMED, open_named
 from phiscale.data.names import role_of
-from phiscale.data.shards import expand, open_shards, shards_in
+from phiscale.data.shard_names import expand, shards_in
+from phiscale.data.shards import open_shards
 from phiscale.data.splits import BadFile, ImageSet, Split
 from phiscale.data.wording import shown
 from phiscale.errors import DataError

@@ -33,7 +33,7 @@ HELD_OUT = 0.1
 _PIECE = 32 * 1024  # bytes hashed at either end of a file
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Split(ABC):
     """Labelled pictures in a fixed order."""
 
@@ -51,6 +51,9 @@ class Split(ABC):
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {counted(len(self), 'picture')}>"
 
     @abstractmethod
     def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes | np.ndarray:
@@ -85,15 +88,24 @@ class Split(ABC):
         return self.picture(i, background=background, limits=limits).image
 
     def digest(self, i: int) -> bytes:
-        """Equal for equal content. Unequal content may share one (see `FileSplit`)."""
-        raw = self.raw(i)
+        """Equal for equal content. Unequal content may share one (see `FileSplit`).
+
+        A picture that cannot be read is known by its key.
+        """
+        try:
+            raw = self.raw(i)
+        except BadImage:
+            return self._digest_of_key(i)
         return _hash(raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).data)
+
+    def _digest_of_key(self, i: int) -> bytes:
+        return _hash(self.keys[i].encode("utf-8", "surrogatepass"))
 
     def digests(self) -> list[bytes]:
         return [self.digest(i) for i in range(len(self))]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class FileSplit(Split):
     """One file per picture; keys are paths below `root`, with slashes."""
 
@@ -118,7 +130,7 @@ class FileSplit(Split):
         """Of the size and both ends of a large file, so that a big set is split in a short time.
 
         Two large files that differ in the middle only would share it; they would then stand in
-        the same split, which does no harm. A file that cannot be read is known by its name.
+        the same split, which does no harm.
         """
         path = self.path(i)
         try:
@@ -130,10 +142,10 @@ class FileSplit(Split):
                 file.seek(-_PIECE, 2)
                 return _hash(head, file.read(_PIECE), size)
         except (BadImage, OSError):
-            return _hash(self.keys[i].encode("utf-8", "surrogatepass"))
+            return self._digest_of_key(i)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ArraySplit(Split):
     """Pictures in memory: uint8, N x H x W (grey) or N x H x W x 3."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -35,55 +37,61 @@ def spec_from_python_file(path: Path, name: str) -> Spec:
     """The Spec that `name` is in this file, or that it returns when called. Runs the file."""
     if not path.is_file():
         raise SpecError(f"{path} does not exist. Write it path/to/file.py:NAME.")
-    module = _run(path)
-    if not name or not hasattr(module, name):
-        have = ", ".join(key for key, value in vars(module).items() if isinstance(value, Spec))
-        wrong = f"{path} has no {name}" if name else f"{path} names no spec"
-        raise SpecError(f"{wrong}. Write {path}:NAME; its specs are: {have or 'none'}.")
-    found = getattr(module, name)
-    if callable(found):
+    with _importable(path.parent):
+        module = _run(path)
+        if not name or not hasattr(module, name):
+            have = ", ".join(key for key, value in vars(module).items() if isinstance(value, Spec))
+            wrong = f"{path} has no {name}" if name else f"{path} names no spec"
+            raise SpecError(f"{wrong}. Write {path}:NAME; its specs are: {have or 'none'}.")
+        found = getattr(module, name)
+        if isinstance(found, Spec):
+            return found
+        if not callable(found):
+            kind = type(found).__name__
+            raise SpecError(f"{path}:{name} is of type {kind}. Make it a Spec, or return one.")
         try:
-            found = found()
+            made = found()
         except Exception as error:
-            raise SpecError(f"{path}:{name} failed: {_last_line(error, path)}. Mend it.") from error
-        if not isinstance(found, Spec):
-            raise SpecError(f"{path}:{name} returned {_kind(found)}. Let it return a Spec.")
-    if not isinstance(found, Spec):
-        raise SpecError(f"{path}:{name} is {_kind(found)}. Make it a Spec, or return one from it.")
-    return found
+            reason = _last_line(error, module.__file__)
+            raise SpecError(f"{path}:{name} failed: {reason}. Mend it.") from error
+    if not isinstance(made, Spec):
+        raise SpecError(f"{path}:{name} returned a {type(made).__name__}. Let it return a Spec.")
+    return made
 
 
 def _run(path: Path) -> ModuleType:
     name = f"phiscale_spec_{path.stem}"  # not a name that an installed package may have
-    loader = importlib.util.spec_from_file_location(name, path)
-    assert loader is not None and loader.loader is not None  # .py files always have one
-    module = importlib.util.module_from_spec(loader)
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None and found.loader is not None  # .py files always have one
+    module = importlib.util.module_from_spec(found)
     sys.modules[name] = module  # dataclasses look their module up
-    sys.path.append(str(path.parent))  # its neighbours import, but hide nothing
     try:
-        loader.loader.exec_module(module)
+        found.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise SpecError(f"{path} failed: {_last_line(error, path)}. Mend the file.") from error
-    finally:
-        sys.path.remove(str(path.parent))
         del sys.modules[name]
+        reason = _last_line(error, found.origin)
+        raise SpecError(f"{path} failed: {reason}. Mend the file.") from error
     return module
 
 
-def _last_line(error: BaseException, path: Path) -> str:
-    """What Python prints last, and the line of the file that led to it."""
-    number = (
-        error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else None
-    )
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets a file import its neighbours, which hide nothing that is installed."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _last_line(error: BaseException, file: str | None) -> str:
+    """What Python prints last, in one line, and the line of the file that led to it."""
+    number = error.lineno if isinstance(error, SyntaxError) and error.filename == file else None
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if trace.tb_frame.f_code.co_filename == file:
             number = trace.tb_lineno
         trace = trace.tb_next
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     first = f"{type(error).__name__}: {message}".splitlines()[0].rstrip(". ")
     return first if number is None else f"line {number}, {first}"
-
-
-def _kind(value: object) -> str:
-    return f"of type {type(value).__name__}"

@@ -93,7 +93,7 @@ def train(
         log = _Log(run, state)
         card = Card(spec=spec, preprocessing=preprocessing, classes=images.classes,
                     recipe=recipe.to_dict(), origin=f"trained on {images.source}")  # fmt: skip
-        marks = _evaluation_marks(total, recipe)
+        marks = [m for m in _evaluation_marks(total, recipe) if m > state.images_seen]
         loss_of = _objective(recipe, images, device)
         pictures = Pictures(images.train, _shortest(preprocessing, recipe), preprocessing.background)
         meter, last_save = _Meter(), time.monotonic()

@@ -1,0 +1,46 @@
+# Everything that a fresh machine with Python >= 3.11, pip, make and git needs. `uv sync --extra dev`
+# does the same set-up for those who have uv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DEMO := demo/digits
+
+.PHONY: demo test test-all faults check models-table format clean
+
+demo: $(VENV)/.core  ## the main job on scikit-learn's digits, end to end
+	$(BIN)/phiscale fit digits --train-minutes 1.5 --latency-ms 2 --out $(DEMO)
+
+test: $(VENV)/.dev  ## what every change must pass, under ten minutes on two cores
+	$(BIN)/pytest -m "not slow" -n 2
+
+test-all: $(VENV)/.dev  ## the slow ones too
+	$(BIN)/pytest -n 2
+
+faults: $(VENV)/.dev  ## kills, damaged files and nasty pictures
+	$(BIN)/pytest -n 2 tests/train/test_faults.py tests/test_fit_story.py tests/data
+
+check: $(VENV)/.dev  ## formatting, lint, types, imports one way
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+models-table: $(VENV)/.core  ## writes the README's family table anew
+	$(BIN)/python benchmarks/models_table.py
+
+clean:
+	rm -rf $(VENV) demo dist
+
+$(VENV)/.core: pyproject.toml lock.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint lock.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) install --constraint lock.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,72 @@
+"""Where a network looks: class activation maps (Zhou et al., arXiv:1512.04150).
+
+Exact for networks that end in a global average pool and a linear classifier, as all of ours do: a
+class's logit is the mean over places of (its weights . features there), plus its bias.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from phiscale.nn.network import Network
+
+LEAST_SIDE = 96  # pixels: smaller pictures are enlarged before anything is drawn over them
+
+
+def class_evidence(network: Network, images: Tensor, labels: Tensor) -> Tensor:
+    """What each place of the last map adds to the logit of `labels`: n h w, of any sign.
+
+    Its mean over places plus the classifier's bias is the logit.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            features = network.forward_features(images)  # n c h w
+            weights = network.classifier.weight[labels]  # n c
+            return torch.einsum("nchw,nc->nhw", features, weights)
+    finally:
+        network.train(was_training)
+
+
+def class_activation_maps(network: Network, images: Tensor, labels: Tensor) -> Tensor:
+    """How much each pixel speaks for the class of `labels`: n h w in [0, 1], as large as the images.
+
+    `images` are preprocessed, n c h w. 1 is the strongest place of each image, 0 where nothing speaks
+    for the class or something speaks against it; all 0 if no place speaks for it.
+    """
+    evidence = class_evidence(network, images, labels).relu()
+    strongest = evidence.amax((1, 2), keepdim=True)
+    relative = evidence / strongest.clamp(min=torch.finfo(evidence.dtype).tiny)
+    size = images.shape[-2:]
+    smooth = F.interpolate(relative[:, None], size=size, mode="bilinear", align_corners=False)
+    return smooth[:, 0].clamp(0, 1)
+
+
+def overlay(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
+    """The picture in grey under its map's colours: uint8 H W 3, at least 96 pixels a side.
+
+    Dark purple to yellow grows evenly in lightness (inferno), so it reads in print and by the
+    colour-blind too. Small pictures keep their pixels as squares.
+    """
+    from matplotlib import colormaps
+
+    image = enlarged(image)
+    height, width = image.shape[:2]
+    field = torch.from_numpy(np.array(cam, np.float32))[None, None]
+    field = F.interpolate(field, size=(height, width), mode="bilinear", align_corners=False)
+    strength = field[0, 0].clamp(0, 1).numpy()
+    colour = colormaps["inferno"](0.08 + 0.87 * strength)[..., :3]
+    grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None] / 255
+    share = (0.45 + 0.25 * strength)[..., None]
+    mixed = (1 - share) * (0.1 + 0.8 * grey) + share * colour
+    return np.clip(mixed * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def enlarged(image: np.ndarray, least: int = LEAST_SIDE) -> np.ndarray:
+    """Every pixel as a square of pixels, so that the shorter side has at least `least`."""
+    times = -(-least // min(image.shape[:2]))
+    return image.repeat(times, axis=0).repeat(times, axis=1) if times > 1 else image

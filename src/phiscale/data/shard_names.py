@@ -1,0 +1,100 @@
+"""Which tars a pattern or a folder means, and which split each of them holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+from phiscale.data.names import ROLES, is_junk
+from phiscale.data.wording import counted, listed, shown
+from phiscale.errors import DataError
+
+MAX_SHARDS = 100_000
+
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_ROLE_PREFIX = re.compile(rf"({'|'.join(sorted(ROLES, key=len, reverse=True))})(?![a-z])", re.I)
+
+
+def expand(pattern: str) -> list[Path]:
+    """The shards that {000..099}, {a,b} or wildcards in a path mean. Raises DataError for none."""
+    if Path(pattern).exists():  # braces and brackets may stand in a real name
+        return [Path(pattern)]
+    texts, at = [], 0
+    choices: list[list[str]] = []
+    for found in _BRACES.finditer(pattern):
+        first, last, words = found.groups()
+        texts.append(pattern[at : found.start()])
+        choices.append(words.split(",") if words else _numbers(first, last, pattern))
+        at = found.end()
+    total = 1
+    for choice in choices:
+        total *= len(choice)
+    if total > MAX_SHARDS:
+        raise DataError(f"'{shown(pattern)}' means {total:,} shards. Give at most {MAX_SHARDS:,}.")
+    names = []
+    for words in product(*choices):
+        parts = (text + word for text, word in zip(texts, words, strict=True))
+        names.append("".join(parts) + pattern[at:])
+    paths = [path for name in names for path in _globbed(name)]
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        raise DataError(
+            f"'{shown(pattern)}': {counted(len(missing), 'shard')} missing: {listed(missing)}. "
+            "Mend the pattern, or fetch what is missing."
+        )
+    if not paths:
+        raise DataError(f"No shard matches '{shown(pattern)}'. Mend the pattern.")
+    return paths
+
+
+def _numbers(first: str, last: str, pattern: str) -> list[str]:
+    low, high = int(first), int(last)
+    if low > high or high - low >= MAX_SHARDS:
+        raise DataError(
+            f"'{shown(pattern)}' counts from {first} to {last}. "
+            f"Count upwards, over at most {MAX_SHARDS:,} shards."
+        )
+    width = len(first) if first.startswith("0") and len(first) > 1 else 0
+    return [str(number).zfill(width) for number in range(low, high + 1)]
+
+
+def _globbed(name: str) -> list[Path]:
+    if not any(c in name for c in "*?["):
+        return [Path(name)]
+    path = Path(name)
+    anchor = Path(path.anchor) if path.anchor else Path()
+    return sorted(anchor.glob(str(path.relative_to(path.anchor))))
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The tars of a folder, and of its folders train/, val/, ..."""
+    inner = (sub for sub in sorted(folder.iterdir()) if sub.name.lower() in ROLES and sub.is_dir())
+    return [
+        path
+        for place in (folder, *inner)
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() == ".tar" and path.is_file() and not is_junk(path.name)
+    ]
+
+
+def by_split_name(paths: Sequence[Path], source: str) -> dict[str, list[Path]]:
+    """Shards by the split that their names, or else their folders' names, begin with."""
+    found: dict[str | None, list[Path]] = {}
+    for path in paths:
+        named = _ROLE_PREFIX.match(path.name) or _ROLE_PREFIX.fullmatch(path.parent.name)
+        found.setdefault(ROLES[named[1].lower()] if named else None, []).append(path)
+    nameless = found.pop(None, [])
+    if not found:
+        return {"train": nameless}
+    if nameless:
+        raise DataError(
+            f"{source}: the split of {listed(path.name for path in nameless)} cannot be told. "
+            "Begin every shard's name with train, val or test, or none."
+        )
+    splits = {split: shards for split, shards in found.items() if split}
+    if "train" not in splits:
+        if len(splits) == 1:  # one split asked for by its name: all the data there are
+            return {"train": next(iter(splits.values()))}
+        raise DataError(f"{source} has no train shards. Add some whose names begin with train.")
+    return splits

@@ -1,0 +1,624 @@
+"""From a budget to networks: limits are exact, the choice is the best, refusals say the mend."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phiscale.budget import (
+    Budget,
+    Candidate,
+    Limit,
+    Solution,
+    effective,
+    explain,
+    finalists,
+    lattice_depths,
+    lattice_resolutions,
+    lattice_widths,
+    parse_bytes,
+    parse_count,
+    rank,
+    solve,
+    undominated,
+    weigh,
+)
+from phiscale.costs import cost
+from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.errors import BudgetError, SpecError, UsageError
+from phiscale.families import get_spec
+from phiscale.laws import Term, published_law
+from phiscale.scaling import Scaling, scale
+
+B0, B3, SMALL = get_spec("efficientnet_b0"), get_spec("efficientnet_b3"), get_spec("small")
+LAW = replace(published_law(), images=Term(0.05, 0.5))
+DEVICE = DeviceModel(
+    fingerprint=Fingerprint(device="a test", cores=2, threads=2, runtime="-", torch="-", date="-"),
+    latency=Timing(
+        rates=Rates(dense_macs=4e-9, depthwise_macs=8e-9, activations=2e-7, weight_bytes=3e-8,
+                    convs=0.002, constant=0.01),
+        median_error=0.0, max_error=0.0),
+    training=Timing(
+        rates=Rates(dense_macs=1e-10, depthwise_macs=4e-10, activations=2e-9, weight_bytes=0.0,
+                    convs=1e-6, constant=1e-5),
+        median_error=0.0, max_error=0.0),
+    training_batch=48,
+)  # fmt: skip
+
+# A lattice that can be checked one by one
+DEPTHS, WIDTHS, PIXELS = (0.5, 1.0, 1.5, 2.0), (0.5, 0.75, 1.0, 1.25, 1.5, 2.0), (16, 24, 32, 40)
+LATTICE: dict[str, Any] = {"depths": DEPTHS, "widths": WIDTHS, "resolutions": PIXELS}
+PLAN: dict[str, Any] = {"law": LAW, "device": DEVICE, "train_images": 40_000, "native_pixels": 32}
+LIMITS = ("macs", "params", "latency_ms", "weight_bytes", "train_memory_bytes", "train_minutes")
+
+
+@cache
+def one_by_one(budget: Budget) -> tuple[Candidate, ...]:
+    """Every network of the lattice, weighed on its own."""
+    networks = (
+        replace(scale(SMALL, Scaling(depth=depth, width=width)), resolution=pixels)
+        for depth in DEPTHS
+        for width in WIDTHS
+        for pixels in PIXELS
+    )
+    return tuple(weigh(each, budget, over=SMALL, **PLAN) for each in networks)
+
+
+LOOSE = Budget(macs=1e12, params=1e12, latency_ms=1e6, weight_bytes=1e12, train_memory_bytes=1e15,
+               train_minutes=1e4)  # fmt: skip
+
+
+@cache
+def levels() -> dict[str, list[float]]:
+    """For each limit, what the networks of the lattice take of it, in order."""
+    rows = [{limit.name: limit.value for limit in each.limits} for each in one_by_one(LOOSE)]
+    return {name: sorted(row[name] for row in rows) for name in LIMITS}
+
+
+def solved(budget: Budget) -> Solution:
+    return solve(SMALL, budget, **LATTICE, **PLAN)
+
+
+@st.composite
+def budgets(draw: st.DrawFn) -> Budget:
+    """Limits that lie on a network of the lattice: what counts is <= against <."""
+    chosen = draw(st.sets(st.sampled_from(LIMITS), max_size=4))
+    count = len(one_by_one(LOOSE))
+    return Budget(**{name: levels()[name][draw(st.integers(0, count - 1))] for name in chosen})
+
+
+def axes(each: Candidate) -> tuple[float, ...]:
+    assert each.latency_ms is not None
+    return (each.error, each.cost.macs, each.cost.params, each.latency_ms)
+
+
+def dominates(one: Candidate, other: Candidate) -> bool:
+    pairs = list(zip(axes(one), axes(other), strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+# The choice, against an exhaustive check
+
+
+@given(budgets())
+@settings(max_examples=30, deadline=None)
+def test_the_choice_is_the_one_that_an_exhaustive_search_makes(budget: Budget) -> None:
+    every = one_by_one(budget)
+    fitting = [each for each in every if each.ruled_out is None]
+    if not fitting:
+        with pytest.raises(BudgetError, match="no scaling of this network has"):
+            solved(budget)
+        return
+    solution = solved(budget)
+    assert (solution.considered, solution.fitting) == (len(every), len(fitting))
+    least = min(fitting, key=lambda each: (each.error, each.cost.macs, each.cost.params))
+    assert solution.best.error == pytest.approx(least.error, rel=1e-12)
+    assert solution.best.cost.macs == least.cost.macs
+    for name in budget.limits:
+        broken = sum(not limit.met for each in every for limit in each.limits if limit.name == name)
+        assert solution.ruled_out[name] == broken
+    close = sum(each.error <= least.error + 0.001 for each in fitting) - 1
+    assert solution.indifferent == close
+
+
+@given(budgets())
+@settings(max_examples=30, deadline=None)
+def test_the_pareto_list_has_no_dominated_network_and_leaves_none_out(budget: Budget) -> None:
+    fitting = [each for each in one_by_one(budget) if each.ruled_out is None]
+    if not fitting:
+        return
+    solution = solved(budget)
+    for shown in solution.pareto:
+        assert not any(dominates(each, shown) for each in fitting)
+    free = {axes(each) for each in fitting if not any(dominates(other, each) for other in fitting)}
+    assert solution.pareto_total == len(free)
+    assert len(solution.pareto) <= 20
+    assert solution.pareto[0].spec == solution.best.spec
+    assert [each.error for each in solution.pareto] == sorted(
+        each.error for each in solution.pareto
+    )
+
+
+@given(budgets())
+@settings(max_examples=40, deadline=None)
+def test_every_returned_candidate_meets_every_limit(budget: Budget) -> None:
+    try:
+        solution = solved(budget)
+    except BudgetError:
+        return
+    for each in (solution.best, *solution.pareto, *solution.rivals):
+        assert each.ruled_out is None
+        counted = cost(each.spec)
+        assert counted.macs <= (budget.macs or counted.macs)
+        assert counted.params <= (budget.params or counted.params)
+        assert DEVICE.latency_ms(counted) <= (budget.latency_ms or 1e9)
+        assert counted.weight_bytes <= (budget.weight_bytes or 1e18)
+        assert counted.train_bytes(48) <= (budget.train_memory_bytes or 1e18)
+        if budget.train_minutes:
+            assert each.epochs is not None and each.epochs >= 4 * (1 - 1e-9)
+            seconds = each.epochs * 40_000 / DEVICE.train_images_per_s(counted)
+            assert seconds <= budget.train_minutes * 60 * (1 + 1e-9)
+
+
+@given(budgets(), st.sampled_from(LIMITS), st.floats(0.3, 1))
+@settings(max_examples=40, deadline=None)
+def test_a_tighter_budget_never_improves_the_error(budget: Budget, name: str, part: float) -> None:
+    limit = budget.limits.get(name, levels()[name][-1])
+    tighter = replace(budget, **{name: limit * part})
+    try:
+        tight = solved(tighter)
+    except BudgetError:
+        return
+    # without a limit of minutes all train to the end
+    assert solved(budget).best.error <= tight.best.error
+
+
+@given(
+    st.integers(1, 4).flatmap(
+        lambda columns: st.lists(
+            st.tuples(*[st.integers(0, 6)] * columns), min_size=1, max_size=200
+        )
+    )
+)
+def test_the_undominated_are_those_that_no_other_row_equals_or_betters(
+    rows: list[tuple[int, ...]],
+) -> None:
+    points = np.array(rows, dtype=float)
+    found = undominated(points)
+    better = (points[:, None] <= points[None]).all(axis=2) & (points[:, None] < points[None]).any(
+        axis=2
+    )
+    free = {tuple(row) for row in points[~better.any(axis=0)]}
+    assert {tuple(row) for row in points[found]} == free
+    assert len(found) == len(free)
+    assert list(points[found, 0]) == sorted(points[found, 0])
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4])
+def test_the_undominated_of_many_rows_beat_all_the_others(columns: int) -> None:
+    random = np.random.default_rng(columns)
+    points = random.integers(0, 3000, size=(24_000, columns)).astype(float)
+    points += points.sum(axis=1, keepdims=True) * random.random((24_000, 1))  # a long front
+    found = undominated(points)
+    kept = points[found]
+    among = (kept[:, None] <= kept[None]).all(axis=2)
+    np.fill_diagonal(among, False)
+    assert not among.any()
+    for part in np.array_split(np.delete(points, found, axis=0), 20):
+        assert (kept[:, None] <= part[None]).all(axis=2).any(axis=0).all()
+
+
+# What the published law answers
+
+
+def test_with_the_macs_of_b3_it_is_wider_and_less_sharp_than_b3() -> None:
+    solution = solve(B0, Budget(macs=cost(B3).macs), name="efficientnet_b0")
+    best = solution.best
+    assert best.spec.resolution == 288
+    assert best.width == pytest.approx(1.3, abs=0.05)
+    assert best.depth == pytest.approx(1.625)
+    assert best.error == pytest.approx(0.1844, abs=0.001)
+    assert best.error < weigh(B3, over=B0).error
+    assert solution.considered == pytest.approx(500_000, rel=0.05)
+
+
+def test_training_memory_of_b3_buys_more_width_than_its_macs_do() -> None:
+    b3 = weigh(B3, over=B0)
+    depths, widths = lattice_depths(B0), lattice_widths(60)
+    kept: dict[str, Any] = {"depths": depths, "widths": widths, "resolutions": range(224, 353, 32)}
+    by_macs = solve(B0, Budget(macs=b3.cost.macs), **kept).best
+    by_memory = solve(B0, Budget(train_memory_bytes=b3.cost.train_bytes(64)), **kept).best
+    assert by_memory.width > by_macs.width
+    assert by_memory.spec.resolution <= by_macs.spec.resolution
+    assert by_memory.error < by_macs.error
+
+
+def test_a_limit_on_parameters_buys_pixels_which_have_none() -> None:
+    b3 = weigh(B3, over=B0)
+    best = solve(B0, Budget(params=b3.cost.params, macs=4e9), widths=lattice_widths(60)).best
+    assert best.spec.resolution >= 416
+    assert best.width == pytest.approx(1.2, abs=0.05)
+
+
+# Time
+
+
+def test_more_minutes_buy_a_larger_network_and_never_a_worse_one() -> None:
+    errors, macs = [], []
+    for minutes in (1, 10, 100):
+        best = solve(SMALL, Budget(train_minutes=minutes), **PLAN).best
+        errors.append(best.error)
+        macs.append(best.cost.macs)
+    assert errors == sorted(errors, reverse=True)
+    assert macs == sorted(macs)
+
+
+def test_training_ends_at_the_most_epochs_however_much_time_there_is() -> None:
+    best = solve(SMALL, Budget(train_minutes=1e6), **LATTICE, **PLAN, max_epochs=30).best
+    assert best.epochs == 30
+    assert best.images_seen == 30 * 40_000
+
+
+def test_without_a_limit_of_time_training_lasts_the_most_epochs() -> None:
+    assert solve(SMALL, **LATTICE, **PLAN, max_epochs=30).best.images_seen == 30 * 40_000
+    assert solve(SMALL, **LATTICE, law=LAW).best.images_seen is None
+
+
+def test_a_network_that_would_see_too_few_epochs_is_out_and_the_minimum_can_be_lowered() -> None:
+    budget = Budget(train_minutes=1)
+    large = weigh(scale(SMALL, Scaling(depth=4, width=2)), budget, over=SMALL, **PLAN)
+    assert large.ruled_out is not None and large.ruled_out.startswith("train_minutes")
+    assert large.epochs is not None and large.epochs < 4
+    again = weigh(large.spec, budget, over=SMALL, min_epochs=large.epochs / 2, **PLAN)
+    assert again.ruled_out is None
+
+
+def test_a_measured_speed_replaces_the_device_models() -> None:
+    slow = weigh(SMALL, Budget(train_minutes=10), over=SMALL, images_per_s=1000.0, **PLAN)
+    assert slow.train_images_per_s == 1000.0
+    assert slow.images_seen == 600_000
+    assert slow.epochs == 15
+
+
+# Pixels
+
+
+def test_no_more_pixels_are_tried_than_the_images_have() -> None:
+    assert lattice_resolutions(SMALL, 32) == [16, 20, 24, 28, 32]
+    assert lattice_resolutions(B0, 100) == [64, 72, 80, 88, 96]
+    assert max(lattice_resolutions(B0)) == 600
+    assert 224 in lattice_resolutions(B0)
+
+
+def test_tiny_images_are_enlarged_to_the_least_that_the_network_can_take() -> None:
+    assert lattice_resolutions(SMALL, 8) == [16]
+    assert lattice_resolutions(B0, 32) == [64]
+
+
+def test_pixels_beyond_the_images_predict_no_gain() -> None:
+    at_32, at_64 = (weigh(replace(SMALL, resolution=px), over=SMALL, law=LAW, native_pixels=32)
+                    for px in (32, 64))  # fmt: skip
+    assert at_32.error == at_64.error
+    assert solve(SMALL, law=LAW, native_pixels=32, **LATTICE).best.spec.resolution == 32
+
+
+# The lattice
+
+
+def test_every_different_depth_of_b0_is_in_the_lattice_once() -> None:
+    found = lattice_depths(B0)
+    vectors = {tuple(s.repeats for s in scale(B0, Scaling(depth=d)).stages) for d in found}
+    fine = {tuple(s.repeats for s in scale(B0, Scaling(depth=d / 500)).stages)
+            for d in range(125, 2001)}  # fmt: skip
+    assert vectors == fine
+    assert len(found) == len(vectors) == 24
+
+
+def test_every_depth_that_rounds_to_the_nearest_is_in_the_lattice_too() -> None:
+    spec = replace(B0, depth_rounding="round")
+    vectors = {tuple(s.repeats for s in scale(spec, Scaling(depth=d)).stages)
+               for d in lattice_depths(spec)}  # fmt: skip
+    fine = {tuple(s.repeats for s in scale(spec, Scaling(depth=d / 500)).stages)
+            for d in range(125, 2001)}  # fmt: skip
+    assert vectors == fine
+
+
+def test_a_deep_base_has_a_thinned_lattice_that_still_holds_the_base() -> None:
+    found = lattice_depths(get_spec("efficientnet_b7"))
+    assert len(found) <= 40
+    assert 1.0 in found
+
+
+@pytest.mark.parametrize("count", [10, 100, 301, 10_000])
+def test_widths_are_even_and_meet_the_base(count: int) -> None:
+    found = lattice_widths(count)
+    assert found[0] == 0.25 and found[-1] == 2.5 and 1.0 in found
+    assert np.allclose(np.diff(found), found[1] - found[0])
+
+
+# Given networks, beside a lattice and alone
+
+
+def test_a_pretrained_network_counts_the_images_that_it_has_seen() -> None:
+    scratch = weigh(SMALL, over=SMALL, **PLAN)
+    taught = weigh(SMALL, over=SMALL, name="small", pretrained="small.safetensors", **PLAN)
+    assert taught.error < scratch.error
+    assert taught.images_seen == scratch.images_seen
+    assert (taught.name, taught.pretrained) == ("small", "small.safetensors")
+    some = weigh(SMALL, over=SMALL, pretrained="a run", head_start=1_000_000, **PLAN)
+    assert taught.error < some.error < scratch.error
+
+
+def test_fine_tuning_needs_fewer_epochs() -> None:
+    kept: dict[str, Any] = {"over": SMALL, "images_per_s": 40_000 / 20, **PLAN}  # 3 epochs a minute
+    assert weigh(SMALL, Budget(train_minutes=1), **kept).ruled_out is not None
+    assert weigh(SMALL, Budget(train_minutes=1), pretrained="a run", **kept).ruled_out is None
+
+
+def test_a_pretrained_member_competes_with_the_lattice_under_the_same_limits() -> None:
+    budget = Budget(train_minutes=5)
+    alone = solve(SMALL, budget, **LATTICE, **PLAN)
+    member = weigh(SMALL, budget, over=SMALL, name="small, pretrained", pretrained="hub", **PLAN)
+    both = solve(SMALL, budget, **LATTICE, **PLAN, beside=[member])
+    assert both.best == member
+    assert both.considered == alone.considered + 1
+    assert both.fitting == alone.fitting + 1
+    large = weigh(replace(B0, resolution=224), budget, over=SMALL, pretrained="hub", **PLAN)
+    assert large.ruled_out is not None
+    without = solve(SMALL, budget, **LATTICE, **PLAN, beside=[large])
+    assert without.best == alone.best
+    assert without.ruled_out["train_minutes"] == alone.ruled_out["train_minutes"] + 1
+
+
+def test_where_no_scaling_fits_a_given_network_may() -> None:
+    budget = Budget(train_minutes=0.05)
+    member = weigh(
+        SMALL, budget, over=SMALL, name="small", pretrained="hub", images_per_s=1e6, **PLAN
+    )
+    with pytest.raises(BudgetError):
+        solve(SMALL, budget, **LATTICE, **PLAN)
+    assert solve(SMALL, budget, **LATTICE, **PLAN, beside=[member]).best == member
+
+
+def test_given_networks_are_ranked_by_the_same_rules() -> None:
+    budget = Budget(macs=4e6)
+    given = [weigh(scale(SMALL, Scaling(width=w)), budget, over=SMALL, name=f"x{w}", **PLAN)
+             for w in (0.5, 1.0, 2.0)]  # fmt: skip
+    solution = rank(given, sd=LAW.sd)
+    assert solution.best.name == "x1.0"
+    assert (solution.considered, solution.fitting) == (3, 2)
+    assert solution.ruled_out == {"macs": 1}
+    assert given[2].ruled_out is not None and given[2].ruled_out.startswith("macs ")
+    assert [each.name for each in solution.pareto] == ["x1.0", "x0.5"]
+
+
+def test_equal_errors_go_to_fewer_macs() -> None:
+    given = [replace(weigh(scale(SMALL, Scaling(width=w)), over=SMALL, law=LAW), error=0.2)
+             for w in (2.0, 0.5, 1.0)]  # fmt: skip
+    assert rank(given, sd=0.01).best == given[1]
+    assert rank(given[::-1], sd=0.01).best == given[1]
+
+
+def test_candidates_of_different_budgets_are_not_compared() -> None:
+    one, other = (weigh(SMALL, Budget(macs=m), over=SMALL, law=LAW) for m in (1e7, 2e7))
+    with pytest.raises(UsageError, match="Weigh all networks for one budget"):
+        rank([one, other], sd=0.01)
+    with pytest.raises(UsageError, match="Name at least one"):
+        rank([], sd=0.01)
+    with pytest.raises(BudgetError, match="no candidate has macs <= 1K"):
+        rank([weigh(SMALL, Budget(macs=1e3), over=SMALL, law=LAW)], sd=0.01)
+
+
+def test_another_family_is_measured_over_the_same_base() -> None:
+    by = effective(SMALL, B0, native_pixels=32)
+    assert by.depth == 10 / 16
+    assert by.resolution == 1  # both see 32 real pixels
+    assert 0.1 < by.width < 0.5
+    again = effective(scale(SMALL, Scaling(depth=2, width=2)), B0)
+    assert again.depth == 2 * by.depth
+    assert again.width == pytest.approx(2 * by.width)
+    assert effective(B0, B0) == Scaling()
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A law of one's own: only width counts."""
+
+    sd: float = 0.0
+
+    def error(self, *, depth: Any, width: Any, resolution: Any, images: Any = None) -> Any:
+        return 1 / width
+
+
+def test_any_object_that_predicts_is_a_law() -> None:
+    best = solve(SMALL, Budget(macs=4e6), law=Flat(), **LATTICE).best
+    assert (best.depth, best.spec.resolution) == (0.5, 16)
+    assert best.width > 1.2
+
+
+# The words for it
+
+
+def test_finalists_are_clearly_different_and_within_the_laws_error() -> None:
+    solution = solve(B0, Budget(macs=400e6), widths=lattice_widths(60))
+    race = finalists(solution)
+    assert race[0] == solution.best
+    assert 2 <= len(race) <= 3
+    assert len(finalists(solution, limit=2)) == 2
+    for i, one in enumerate(race):
+        assert one.error <= solution.best.error + solution.sd
+        for other in race[:i]:
+            ratios = [getattr(one, name) / getattr(other, name)
+                      for name in ("depth", "width", "resolution")]  # fmt: skip
+            assert any(ratio > 1.19 or ratio < 1 / 1.19 for ratio in ratios)
+
+
+def test_a_certain_law_leaves_nothing_to_a_race() -> None:
+    solution = solve(SMALL, law=replace(LAW, sd=0.0), **LATTICE)
+    assert finalists(solution) == (solution.best,)
+
+
+def test_the_explanation_names_what_won_what_it_costs_and_what_was_ruled_out() -> None:
+    text = explain(solve(SMALL, Budget(macs=4e6, params=2e5), **LATTICE, **PLAN))
+    for part in ("px: the least predicted error", "%", "points", "networks that fit", "M MACs",
+                 " ms", "epochs", "ruled out by macs ", "params "):  # fmt: skip
+        assert part in text
+    assert "\n" not in text
+
+
+def test_the_explanation_of_two_equals_sends_them_to_a_race() -> None:
+    text = explain(solve(B0, Budget(macs=400e6), widths=lattice_widths(60)))
+    assert "The law cannot tell it from depth x" in text
+    assert text.endswith(": a race can.")
+
+
+def test_a_candidate_is_a_row_of_plain_numbers() -> None:
+    row = weigh(SMALL, Budget(macs=1e3), over=SMALL, name="small", **PLAN).to_dict()
+    assert row["name"] == "small"
+    assert row["pixels"] == 32
+    assert row["ruled_out"] == "macs 3.32M > 1K"
+    assert all(value is None or isinstance(value, str | int | float) for value in row.values())
+
+
+def test_a_limit_missed_by_a_hair_is_told_with_enough_digits() -> None:
+    assert str(Limit("macs", 400_000_001, 400_000_000)) == "macs 400.000001M > 400M"
+    assert str(Limit("weight_bytes", 20.5e6, 20e6)) == "weight_bytes 20.5MB > 20MB"
+    assert str(Limit("train_minutes", 1500, 10)) == "train_minutes 1500 > 10"
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [
+        (Budget(latency_ms=0.001),
+         r"no scaling of small has latency_ms <= 0\.001: the smallest network takes 0\.\d+ ms "
+         r"\(depth x0\.50, width x0\.\d+, 16 px\)\. Raise --latency-ms to 0\.\d+\."),
+        (Budget(macs=1000), r"takes \d+K MACs.*Raise --macs to \d+K\."),
+        (Budget(params=1000), r"K params.*Raise --params to"),
+        (Budget(weight_bytes=1000), r"KB of weights.*Raise --weight-bytes to \d+KB\."),
+        (Budget(train_memory_bytes=1e5), r"MB of training memory.*Raise --train-memory to"),
+        (Budget(train_minutes=0.001), r"minutes for the fewest epochs.*Raise --train-minutes to"),
+        (Budget(macs=1000, params=1e9, latency_ms=100), r"has macs <= 1K: "),
+    ],
+)  # fmt: skip
+def test_an_impossible_limit_is_named_with_the_nearest_network(budget: Budget, says: str) -> None:
+    with pytest.raises(BudgetError, match=says):
+        solve(SMALL, budget, name="small", **LATTICE, **PLAN)
+
+
+def test_limits_that_only_together_are_impossible_are_named_together() -> None:
+    wide = weigh(scale(SMALL, Scaling(width=2)), over=SMALL, law=LAW)
+    sharp = weigh(replace(SMALL, resolution=80), over=SMALL, law=LAW)
+    assert sharp.cost.params < wide.cost.params and wide.cost.macs < sharp.cost.macs
+    budget = Budget(params=sharp.cost.params, macs=wide.cost.macs)
+    with pytest.raises(BudgetError, match=r"macs <= .* and params <= .* together: the \w+ network"):
+        rank([weigh(each.spec, budget, over=SMALL, law=LAW) for each in (wide, sharp)], sd=0.01)
+
+
+def test_an_empty_lattice_is_refused() -> None:
+    with pytest.raises(SpecError, match="at least one"):
+        solve(SMALL, law=LAW, depths=[], resolutions=PIXELS)
+
+
+@given(budgets(), st.sampled_from(LIMITS))
+@settings(max_examples=25, deadline=None)
+def test_the_limits_that_a_refusal_suggests_are_enough(budget: Budget, name: str) -> None:
+    impossible = replace(budget, **{name: max(1.0, levels()[name][0] / 3)
+                                    if name not in ("latency_ms", "train_minutes")
+                                    else levels()[name][0] / 3})  # fmt: skip
+    with pytest.raises(BudgetError) as refusal:
+        solved(impossible)
+    raised = {}
+    for part in str(refusal.value).rpartition("Raise ")[2].rstrip(".").split(" and "):
+        flag, _, amount = part.partition(" to ")
+        field = {"--train-memory": "train_memory_bytes"}.get(flag, flag[2:].replace("-", "_"))
+        parse = {"latency_ms": float, "train_minutes": float, "macs": parse_count,
+                 "params": parse_count}.get(field, parse_bytes)  # fmt: skip
+        raised[field] = parse(amount)
+    assert name in raised
+    assert solved(replace(impossible, **raised)).fitting >= 1
+
+
+@pytest.mark.parametrize(
+    ("budget", "kept", "says"),
+    [
+        (Budget(latency_ms=5), {}, r"--latency-ms.*phiscale calibrate --out device\.json"),
+        (Budget(latency_ms=5), {"device": replace(DEVICE, latency=None)}, "phiscale calibrate"),
+        (Budget(train_minutes=5), {"train_images": 100}, r"--train-minutes.*phiscale calibrate"),
+        (Budget(train_minutes=5), {"device": DEVICE}, "number of training images"),
+        (Budget(), {"train_images": 0}, "train_images=0"),
+        (Budget(), {"native_pixels": -1}, "native_pixels=-1"),
+        (Budget(), {"batch": 0}, "batch=0"),
+        (Budget(), {"min_epochs": 10, "max_epochs": 5}, "Lower the one or raise the other"),
+    ],
+)
+def test_arguments_that_lack_something_or_contradict_are_refused(
+    budget: Budget, kept: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        solve(SMALL, budget, law=LAW, **LATTICE, **kept)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True])
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_is_a_number_above_zero(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=r"--[a-z-]+ .* is no limit.*leave it out"):
+        Budget(**{name: value})
+
+
+def test_a_count_below_one_is_a_unit_that_was_forgotten() -> None:
+    with pytest.raises(UsageError, match=r"--macs 0\.4 is less than one.*400M"):
+        Budget(macs=0.4)
+    assert Budget(latency_ms=0.4, train_minutes=0.5).limits == {
+        "latency_ms": 0.4,
+        "train_minutes": 0.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("400M", 400_000_000), ("1.8G", 1_800_000_000), ("1.8b", 1_800_000_000), ("5k", 5000),
+     (" 2 T ", 2 * 10**12), ("123", 123), ("1e9", 10**9), (".5M", 500_000), ("3.M", 3_000_000)],
+)  # fmt: skip
+def test_counts_are_read(text: str, count: int) -> None:
+    assert parse_count(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("20MB", 20_000_000), ("20MiB", 20 * 2**20), ("20", 20), ("1.5 gb", 1_500_000_000),
+     ("1GiB", 2**30), ("64KiB", 65536), ("7B", 7)],
+)  # fmt: skip
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "M", "400 MB", "-4M", "4X", "nan", "inf", "1,8G", "4M4", "0", "0.1", "1e99", "1e999"],
+)
+def test_what_is_no_count_is_refused_and_shown_one(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is no count.*400M or 1\.8G"):
+        parse_count(text)
+
+
+@pytest.mark.parametrize("text", ["20M", "20 megabytes", "twenty", "0MB", "20iB"])
+def test_what_is_no_size_is_refused_and_shown_both_kinds(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is no size.*20MB \(10\^6\) or 20MiB \(2\^20\)"):
+        parse_bytes(text)
+
+
+def test_planning_imports_neither_torch_nor_numpy() -> None:
+    code = "import phiscale.budget, sys; print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,191 @@
+"""The audit: every picture read once, every fault named, advice that follows from the numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from phiscale.data.advice import Facts, advise
+from phiscale.data.audit import Audit, audit, bad_files_error
+from phiscale.data.decode import Limits
+from phiscale.data.sources import BadFile, open_images
+
+from .nasty import bad, good, saved
+from .trees import picture, tree
+
+
+@pytest.fixture
+def tidy(tmp_path: Path) -> Path:
+    folders = {"train/a": 20, "train/b": 10, "val/a": 4, "val/b": 4, "test/a": 4, "test/b": 4}
+    return tree(tmp_path / "data", folders)
+
+
+def audited(root: Path) -> Audit:
+    return audit(open_images(root))
+
+
+def test_a_tidy_set_is_counted(tidy: Path):
+    found = audited(tidy)
+    assert found.bad == () and found.duplicates == ()
+    assert found.counts == {"train": (20, 10), "validation": (4, 4), "test": (4, 4)}
+    assert found.total == 46 and found.imbalance == 2
+    assert found.modes == {"PNG RGB": 46}
+    assert found.shorter_side and found.shorter_side.median == 8
+
+
+def test_all_bad_files_are_listed_and_good_ones_are_not(tidy: Path):
+    nasty, fine = bad(), good()
+    for file in nasty + fine:
+        (tidy / "train" / "a" / file.name).write_bytes(file.data)
+    images = open_images(tidy)
+    found = audit(images)
+    assert {file.key for file in found.bad} == {f"train/a/{file.name}" for file in nasty}
+    error = str(bad_files_error(found))
+    assert all(file.name in error for file in nasty)
+    assert f"{len(nasty)} files of {found.total} cannot be read" in error
+    assert error.endswith("--on-bad skip")
+    rest = images.without(found.bad)
+    assert len(rest.train) == 30 + len(fine) and rest.skipped == found.bad
+    assert audit(rest).bad == ()
+
+
+def test_names_cannot_forge_lines_of_a_report(tidy: Path):
+    for name in ("new\nline.png", "red\x1b[31m.png", "\u202egnp.png"):
+        try:
+            (tidy / "train" / "a" / name).write_bytes(b"")
+        except OSError:
+            pytest.skip("this file system takes no such name")
+    found = audited(tidy)
+    text = "\n".join(found.lines()) + str(bad_files_error(found))
+    assert r"new\nline.png (train): empty file" in text
+    assert r"red\x1b[31m.png" in text and r"\u202egnp.png" in text
+    assert "\x1b" not in text and "\u202e" not in text
+    assert all("\n" not in line for line in found.lines())
+
+
+def test_the_same_pixels_are_found_whatever_the_file(tidy: Path):
+    image = Image.effect_noise((8, 8), 80).convert("RGB")
+    (tidy / "train" / "a" / "same.png").write_bytes(saved(image, "PNG"))
+    (tidy / "test" / "a" / "same.bmp").write_bytes(saved(image, "BMP"))
+    (tidy / "train" / "b" / "copy.png").write_bytes((tidy / "train/b/000.png").read_bytes())
+    found = audited(tidy)
+    assert {tuple(sorted(p.key for p in group)) for group in found.duplicates} == {
+        ("train/b/000.png", "train/b/copy.png"),
+        ("test/a/same.bmp", "train/a/same.png"),
+    }
+    assert len(found.leaks) == 1
+    assert any("Remove 'train/a/same.png'" in sentence for sentence in found.advice)
+
+
+def test_pixels_of_another_shape_are_not_the_same(tidy: Path):
+    for i, size in enumerate([(2, 8), (8, 2), (4, 4)]):
+        (tidy / "train" / "a" / f"flat-{i}.png").write_bytes(saved(Image.new("RGB", size), "PNG"))
+    assert audited(tidy).duplicates == ()
+
+
+def test_progress_runs_to_the_end(tidy: Path):
+    steps: list[tuple[int, int]] = []
+    audit(open_images(tidy), progress=lambda done, total: steps.append((done, total)))
+    assert steps[-1] == (46, 46) and steps == sorted(steps)
+
+
+def test_the_number_of_threads_changes_nothing(tidy: Path):
+    (tidy / "train" / "a" / "empty.png").touch()
+    images = open_images(tidy)
+    assert audit(images, workers=1) == audit(images, workers=4)
+
+
+def test_limits_hold_in_the_audit(tidy: Path):
+    found = audit(open_images(tidy), limits=Limits(max_pixels=63))
+    assert len(found.bad) == found.total == 46
+    assert found.shorter_side is None
+    assert "stored as nothing" in found.lines()
+
+
+def test_an_audit_is_json(tidy: Path):
+    (tidy / "train" / "a" / "empty.png").touch()
+    found = audited(tidy)
+    again = json.loads(json.dumps(found.to_dict()))
+    assert again["bad"] == [{"split": "train", "key": "train/a/empty.png", "reason": "empty file"}]
+    assert again["counts"]["train"] == [20, 10]
+
+
+def test_arrays_are_audited_too():
+    found = audit(open_images("digits"))
+    assert found.modes == {"array L": 1797} and found.bad == ()
+
+
+PLENTY = {"train": (9000, 9000), "validation": (900, 900), "test": (900, 900)}
+
+
+def facts(**changes: object) -> Facts:
+    usual = {
+        "classes": ("cat", "dog"),
+        "counts": PLENTY,
+        "shorter_sides": [256.0],
+        "aspects": [1.3],
+        "duplicates": [],
+    }
+    return Facts(**(usual | changes))
+
+
+def test_a_set_in_order_gets_the_resolution_only():
+    assert advise(facts()) == (
+        "The median shorter side is 256 px: a resolution above that adds interpolation, "
+        "not detail.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"counts": PLENTY | {"train": (9000, 12)}}, "Fewer than 20 training .* in class 'dog'"),
+        ({"counts": PLENTY | {"train": (500, 400)}}, "900 training pictures: start from"),
+        ({"counts": PLENTY | {"train": (9000, 1000)}}, "'cat' has 9.0 times the training pictures"),
+        ({"counts": PLENTY | {"validation": (20, 20)}}, "has 40 pictures: .* ± 9.3 points"),
+        ({"counts": PLENTY | {"test": (0, 0)}}, "'test', which is the result, has 0 pictures"),
+        ({"shorter_sides": [32.0]}, "median shorter side is 32 px"),
+        ({"shorter_sides": [3000.0]}, "Shrink them once"),
+        ({"shorter_sides": [30.0] + [200.0] * 9}, "10 % of the pictures have less than half"),
+        ({"aspects": [1.0, 3.0]}, "50 % of the pictures are more than twice as long"),
+        (
+            {"duplicates": [[("train", "t/1", "cat"), ("test", "x/1", "cat")]]},
+            "1 picture outside 'test' .* Remove 't/1'.",
+        ),
+        (
+            {"duplicates": [[("train", "t/1", "cat"), ("validation", "v/1", "cat")]]},
+            "1 picture outside 'validation' .* Remove 't/1'.",
+        ),
+        (
+            {"duplicates": [[("train", "t/1", "cat"), ("train", "t/2", "dog")]]},
+            "1 picture under more than one class. Decide for one: 't/1 = t/2'.",
+        ),
+    ],
+)  # fmt: skip
+def test_advice_follows_from_the_numbers(changes: dict, sentence: str):
+    assert any(re.search(sentence, said) for said in advise(facts(**changes))), advise(
+        facts(**changes)
+    )
+
+
+def test_thumbnails_are_not_told_to_start_from_pretrained_weights():
+    few = PLENTY | {"train": (500, 500)}
+    said = advise(facts(counts=few, shorter_sides=[8.0]))
+    assert not any("pretrained" in sentence for sentence in said)
+
+
+def test_bad_files_of_a_small_list_read_well(tmp_path: Path):
+    tree(tmp_path, {"a": 10, "b": 10})
+    (tmp_path / "b" / "x.jpg").write_bytes(b"<html>")
+    (tmp_path / "b" / "ok.jpg").write_bytes(picture(77, "JPEG"))
+    found = audited(tmp_path)
+    (only,) = found.bad
+    assert only == BadFile(only.split, "b/x.jpg", "a web page (HTML), not a picture")
+    assert str(bad_files_error(found)).splitlines()[:2] == [
+        "1 file of 22 cannot be read:",
+        f"  b/x.jpg ({only.split}): a web page (HTML), not a picture",
+    ]

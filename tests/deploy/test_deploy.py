@@ -1,0 +1,167 @@
+"""From a network to a file that answers without torch."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
+from phiscale.deploy.export import export_onnx
+from phiscale.deploy.predict import Predictor
+from phiscale.deploy.runtime import open_session
+from phiscale.deploy.twin import onnx_twin
+from phiscale.errors import ExportError, WeightsError
+from phiscale.families import get_spec
+from phiscale.nn.network import Network, build
+from phiscale.weights.store import Card, load, read, save
+
+SPEC = replace(get_spec("small"), resolution=16)
+CARD = Card(spec=SPEC, preprocessing=Preprocessing(size=16, crop=1.0),
+            classes=tuple(str(n) for n in range(10)), origin="a test")  # fmt: skip
+
+
+def network(spec=SPEC) -> Network:  # type: ignore[no-untyped-def]
+    """With weights and batch-norm statistics that differ from the initial ones."""
+    torch.manual_seed(0)
+    made = build(spec)
+    with torch.no_grad():
+        for module in made.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_mean is not None and module.running_var is not None
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.2)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported")
+    export_onnx(network(), CARD, open_images("digits").validation, out)
+    save(out / "best.safetensors", network().state_dict(), CARD)
+    return out
+
+
+def test_the_exported_file_answers_as_the_network_does(exported: Path):
+    images = open_images("digits").test
+    predictor = Predictor(exported)
+    pictures = [images.image(i) for i in range(32)]
+    answers = predictor(pictures)
+    pixels = torch.from_numpy(np.stack([CARD.preprocessing(p) for p in pictures]))
+    with torch.inference_mode():
+        ours = network()(pixels).softmax(1).numpy()
+    assert np.abs(np.stack([a.probabilities for a in answers]) - ours).max() < 1e-5
+    assert [a.label for a in answers] == [str(i) for i in ours.argmax(1)]
+    assert answers[0].top(3)[0] == (answers[0].label, answers[0].probability)
+
+
+def test_the_file_beside_says_how_to_feed_it_and_how_well_it_agrees(exported: Path):
+    said = json.loads((exported / "model.json").read_text())
+    assert said["input"]["shape"] == ["batch", 3, 16, 16] and said["output"]["shape"][1] == 10
+    assert said["preprocessing"]["size"] == 16 and said["classes"][3] == "3"
+    assert said["parity"]["pictures"] == min(256, len(open_images("digits").validation))
+    assert said["parity"]["relative_difference"] < 1e-4 and said["parity"]["same_top1"] == 1.0
+    assert said["latency_ms"] > 0 and said["bytes"] == (exported / "model.onnx").stat().st_size
+
+
+def test_a_predictor_does_not_import_torch(exported: Path):
+    code = (
+        "import sys; from phiscale import Predictor; import numpy as np; from PIL import Image; "
+        f"print(Predictor({str(exported)!r})([Image.new('RGB', (9, 9))])[0].label); "
+        "assert 'torch' not in sys.modules and 'scipy' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in CARD.classes
+
+
+def test_an_export_that_differs_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import phiscale.deploy.export as export
+
+    monkeypatch.setattr(export, "run", lambda session, images: np.ones((len(images), 10)))
+    with pytest.raises(ExportError, match="differs from ours"):
+        export_onnx(network(), CARD, None, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_others_is_refused_in_one_line(tmp_path: Path):
+    (tmp_path / "other.onnx").write_bytes(onnx_twin(SPEC))
+    with pytest.raises(ExportError, match="does not say how to prepare its input"):
+        Predictor(tmp_path / "other.onnx")
+    (tmp_path / "noise.onnx").write_bytes(b"noise")
+    with pytest.raises(ExportError, match="cannot open"):
+        Predictor(tmp_path / "noise.onnx")
+    with pytest.raises(ExportError, match="no model at"):
+        Predictor(tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize("name", ["small", "efficientnet_lite0", "efficientnetv2_b0", "mobilenetv1_100",
+                                  "resnet18", "regnety_002"])  # fmt: skip
+def test_a_twin_runs_the_convolutions_that_the_network_has(name: str):
+    spec = replace(get_spec(name), resolution=32)
+    twin = onnx.load_from_string(onnx_twin(spec))
+    convolutions = [m for m in build(spec).modules() if isinstance(m, torch.nn.Conv2d)]
+    assert Counter(n.op_type for n in twin.graph.node)["Conv"] == len(convolutions)
+    session = open_session(onnx_twin(spec), threads=1)
+    logits = session.run(None, {"images": np.zeros((1, 3, 32, 32), np.float32)})[0]
+    assert np.asarray(logits).shape == (1, spec.classes)
+
+
+def test_a_twin_has_the_operators_of_the_real_export(exported: Path):
+    real = Counter(n.op_type for n in onnx.load(exported / "model.onnx").graph.node)
+    twin = Counter(n.op_type for n in onnx.load_from_string(onnx_twin(SPEC)).graph.node)
+    assert real == twin
+
+
+def test_weights_carry_everything_that_loading_needs(exported: Path):
+    loaded = load(exported)
+    assert loaded.spec == SPEC and loaded.preprocessing == CARD.preprocessing
+    assert loaded.card.classes == CARD.classes and not loaded.training
+    images = torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), network()(images))
+
+
+def test_a_flipped_bit_in_our_own_file_is_noticed(exported: Path, tmp_path: Path):
+    content = bytearray((exported / "best.safetensors").read_bytes())
+    content[-10] ^= 1
+    (tmp_path / "flipped.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match="damaged"):
+        load(tmp_path / "flipped.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop("classifier.bias"), "1 tensors missing"),
+        (lambda t: t.update(extra=torch.ones(1)), "1 tensors unknown"),
+        (lambda t: t.update({"classifier.bias": torch.ones(3)}), "1 tensors of another shape"),
+        (lambda t: t["classifier.bias"].fill_(float("nan")), "NaN"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_with_counts(change, words: str, tmp_path: Path):  # type: ignore[no-untyped-def]
+    tensors = {k: v.clone() for k, v in network().state_dict().items()}
+    change(tensors)
+    save(tmp_path / "w.safetensors", tensors, CARD)
+    with pytest.raises(WeightsError, match=words):
+        load(tmp_path / "w.safetensors")
+
+
+def test_files_without_our_header_are_refused(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="no phiscale header"):
+        read(tmp_path / "other.safetensors")
+    (tmp_path / "pickle.safetensors").write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(WeightsError, match="no readable safetensors"):
+        read(tmp_path / "pickle.safetensors")

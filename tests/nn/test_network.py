@@ -1,0 +1,215 @@
+"""A built network is what its spec's cost says, layer by layer."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+
+from phiscale.costs import cost
+from phiscale.families import MEMBERS, get_spec
+from phiscale.nn.network import build
+from phiscale.scaling import Scaling, scale
+from phiscale.spec import Spec
+
+LIGHT = [name for name, member in MEMBERS.items() if cost(member.spec).macs < 1.2e9]
+HEAVY = [name for name in MEMBERS if name not in LIGHT]
+
+
+def counted(spec: Spec) -> dict[str, tuple[int, int]]:
+    """Path -> (params, MACs) of the built network on the meta device, MACs by forward hooks."""
+    with torch.device("meta"):
+        network = build(spec).eval()
+        images = torch.empty(1, spec.in_channels, spec.resolution, spec.resolution)
+    macs: dict[str, int] = {}
+
+    def hook(path: str):  # type: ignore[no-untyped-def]
+        def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
+            weight = module.weight
+            assert isinstance(weight, torch.Tensor)
+            places = output.numel() // output.shape[1]
+            macs[path] = weight.numel() * places
+
+        return count
+
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(hook(path.removesuffix(".conv")))
+    network(images)
+    modules = dict(network.named_modules())
+    return {path: (sum(p.numel() for p in modules[path].parameters()), macs[path]) for path in macs}
+
+
+def check(spec: Spec) -> None:
+    whole = cost(spec)
+    seen = counted(spec)
+    assert {layer.path: (layer.params, layer.macs) for layer in whole.layers} == seen
+    assert whole.params == sum(params for params, _ in seen.values())
+    assert whole.macs == sum(macs for _, macs in seen.values())
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_params_and_macs_of_every_layer_are_the_counted_ones(name: str):
+    check(get_spec(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEAVY)
+def test_params_and_macs_of_every_layer_of_the_heavy_members_are_the_counted_ones(name: str):
+    check(get_spec(name))
+
+
+@given(...)
+@settings(max_examples=40)
+def test_any_spec_is_built_as_it_is_counted(spec: Spec):
+    check(spec)
+
+
+def saved_bytes(spec: Spec) -> int:
+    network = build(spec).train()
+    own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(torch.randn(1, spec.in_channels, spec.resolution, spec.resolution))
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
+    return sum(size for place, size in storages.items() if place not in own)
+
+
+B0, B2, SMALL = get_spec("efficientnet_b0"), get_spec("efficientnet_b2"), get_spec("small")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [B0, B2, get_spec("tf_efficientnet_b0"), replace(B0, activation="relu"),
+     get_spec("efficientnet_lite0"), get_spec("efficientnet_es"), get_spec("mobilenetv1_100"),
+     scale(get_spec("efficientnetv2_b0"), Scaling(resolution=0.5)), get_spec("resnet18"),
+     scale(get_spec("resnet50"), Scaling(resolution=0.5)), get_spec("regnety_002")],
+)  # fmt: skip
+def test_saved_bytes_are_within_two_per_cent_of_what_torch_keeps(spec: Spec):
+    assert cost(spec).saved_bytes == pytest.approx(saved_bytes(spec), rel=0.02)
+
+
+def test_stochastic_depth_grows_linearly_from_zero_and_counts_every_block():
+    network = build(get_spec("efficientnet_b0"), drop_path=0.2)
+    rates = [block.drop_path.rate for stage in network.stages for block in stage]
+    assert rates == pytest.approx([0.2 * i / 16 for i in range(16)])
+
+
+def test_dropped_branches_are_whole_samples_and_the_rest_is_scaled_up():
+    from phiscale.nn.blocks import DropPath
+
+    torch.manual_seed(0)
+    out = DropPath(0.25).train()(torch.ones(1000, 2, 3, 3))
+    assert out.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert torch.equal(out, out[:, :1, :1, :1].expand_as(out))
+    assert out.mean().item() == pytest.approx(1.0, abs=0.06)
+    assert torch.equal(DropPath(0.25).eval()(out), out)
+
+
+def test_initial_weights_have_the_published_spread():
+    network = build(get_spec("efficientnet_b0"))
+    depthwise = network.get_submodule("stages.5.1.depthwise.conv").weight
+    expand = network.get_submodule("stages.5.1.expand.conv").weight
+    assert depthwise.std().item() == pytest.approx(2**0.5 / 5, rel=0.05)
+    assert expand.std().item() == pytest.approx((2 / 1152) ** 0.5, rel=0.02)
+    assert network.classifier.weight.abs().max().item() <= 1000**-0.5
+    assert network.classifier.bias.abs().max().item() == 0
+    assert (network.stem.norm.running_var == 1).all() and (network.stem.norm.weight == 1).all()
+
+
+def test_intermediates_have_names_and_end_in_the_logits_of_forward():
+    network = build(SMALL).eval()
+    images = torch.randn(2, 3, 32, 32)
+    maps = network.intermediates(images)
+    assert list(maps) == ["stem", *(f"stages.{i}" for i in range(5)), "head", "logits"]
+    assert torch.equal(maps["logits"], network(images))
+    assert torch.equal(network.forward_head(network.forward_features(images)), maps["logits"])
+    assert maps["head"].shape == (2, 128, 4, 4)
+
+
+@pytest.mark.parametrize("shape", [(33, 47), (64, 32), (7, 7)])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "tf_efficientnet_b0", "resnet18"])
+def test_any_picture_size_and_rectangle_is_taken(name: str, shape: tuple[int, int]):
+    assert build(get_spec(name), classes=5).eval()(torch.randn(2, 3, *shape)).shape == (2, 5)
+
+
+def test_tensorflow_padding_puts_the_odd_pixel_right_and_below():
+    from phiscale.nn.blocks import pad_same
+
+    padded = pad_same(torch.ones(1, 1, 4, 4), kernel=3, stride=2)
+    assert padded.shape == (1, 1, 5, 5)
+    assert padded[0, 0, :4, :4].min() == 1 and padded[0, 0, 4].max() == 0
+
+
+def test_classes_and_channels_can_be_given_when_building():
+    network = build(SMALL, classes=7, in_channels=1)
+    assert network.spec == replace(SMALL, classes=7, in_channels=1)
+    assert network(torch.randn(2, 1, 32, 32)).shape == (2, 7)
+
+
+def test_the_same_seed_builds_the_same_network():
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        networks.append(build(SMALL).state_dict())
+    assert all(torch.equal(networks[0][k], networks[1][k]) for k in networks[0])
+
+
+EXPORTED = ["small", "efficientnet_b0", "tf_efficientnet_lite0", "efficientnetv2_b0",
+            "efficientnet_es", "mobilenetv1_100", "semnasnet_100", "resnet18", "regnety_002"]  # fmt: skip
+
+
+def export_and_compile(name: str) -> None:
+    spec = replace(get_spec(name), resolution=min(64, get_spec(name).resolution))
+    with torch.device("meta"):
+        network = build(spec).eval()
+        images = torch.empty(2, 3, spec.resolution, spec.resolution)
+    program = torch.export.export(network, (images,))
+    assert tuple(program.graph_signature.user_outputs)
+    network = build(spec).train()
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    compiled(torch.randn(2, 3, 32, 32)).sum().backward()
+    torch.compiler.reset()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", EXPORTED[:3])
+def test_members_export_and_compile_without_a_graph_break(name: str):
+    export_and_compile(name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", [name for name in MEMBERS if name not in EXPORTED[:3]])
+def test_all_members_export_and_compile_without_a_graph_break(name: str):
+    export_and_compile(name)
+
+
+def test_inductor_computes_what_eager_does():
+    import shutil
+
+    if shutil.which("g++") is None:
+        pytest.skip("inductor needs a C++ compiler: apt-get install g++")
+    network = build(replace(SMALL, stages=SMALL.stages[:1]), classes=3).eval()
+    images = torch.randn(1, 3, 16, 16)
+    import warnings
+
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        assert torch.allclose(torch.compile(network)(images), network(images), atol=1e-5)
+    torch.compiler.reset()
+
+
+def test_building_on_the_meta_device_costs_no_memory():
+    start = time.perf_counter()
+    with torch.device("meta"):
+        network = build(get_spec("efficientnet_l2"))
+    assert next(network.parameters()).is_meta
+    assert time.perf_counter() > start

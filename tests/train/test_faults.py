@@ -1,0 +1,205 @@
+"""What may happen to a training, and what must come of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
+from phiscale.data.splits import ImageSet
+from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
+from phiscale.families import get_spec
+from phiscale.files import locked
+from phiscale.scaling import Scaling, scale
+from phiscale.spec import Spec
+from phiscale.train.loop import read_log, train
+from phiscale.train.recipe import Optim, Recipe
+from phiscale.train.recipes import RECIPES
+
+SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
+TAKE = Preprocessing(size=16, crop=1.0)
+RECIPE = replace(RECIPES["characters"], epochs=2, evaluations=4, dropout=0.1, drop_path=0.1)
+
+CHILD = """
+import sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+import importlib.util
+spec = importlib.util.spec_from_file_location("faults", {file!r})
+faults = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(faults)
+faults.run(sys.argv[1])
+"""
+
+
+def digits() -> ImageSet:
+    return open_images("digits")
+
+
+def run(out: Path | str, recipe: Recipe = RECIPE, images: ImageSet | None = None, spec: Spec = SPEC):
+    return train(Path(out), spec, images or digits(), recipe, TAKE, warn=lambda line: None)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("run") / "undisturbed"
+    run(out)
+    return out
+
+
+def timeless(run: Path) -> list[dict[str, object]]:
+    gone = ("time", "images_per_s")
+    return [{k: v for k, v in record.items() if k not in gone} for record in read_log(run)]
+
+
+def same(a: Path, b: Path) -> None:
+    assert timeless(a) == timeless(b)
+    ours, theirs = load_file(a / "best.safetensors"), load_file(b / "best.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    last = [sorted((r / "checkpoints").iterdir())[-1] for r in (a, b)]
+    assert last[0].name.split("-")[0] == last[1].name.split("-")[0]
+    one, two = (torch.load(path, weights_only=True) for path in last)
+    assert all(torch.equal(one["network"][k], two["network"][k]) for k in one["network"])
+
+
+def start_child(out: Path) -> subprocess.Popen[bytes]:
+    code = CHILD.format(tests=str(Path(__file__).parent), file=__file__)
+    return subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE)  # fmt: skip
+
+
+def wait_for_steps(out: Path, checkpoints: int, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise AssertionError(child.stderr.read().decode() if child.stderr else "died")
+        if len(list((out / "checkpoints").glob("*.pt"))) >= checkpoints:
+            return
+        time.sleep(0.01)
+    raise AssertionError("no checkpoint in time")
+
+
+def test_a_training_writes_what_a_run_holds(undisturbed: Path):
+    names = {path.name for path in undisturbed.iterdir()}
+    assert names >= {"recipe.json", "spec.json", "data.json", "log.jsonl", "checkpoints",
+                     "best.safetensors", "tensorboard"}  # fmt: skip
+    seen = [r["images_seen"] for r in read_log(undisturbed) if "loss" in r]
+    assert seen == sorted(set(seen)) and seen[-1] == RECIPE.images(len(digits().train))
+
+
+def test_the_same_seed_trains_the_same_weights_with_any_number_of_loader_threads(
+    undisturbed: Path, tmp_path: Path
+):
+    train(tmp_path / "again", SPEC, digits(), RECIPE, TAKE, workers=3)
+    same(undisturbed, tmp_path / "again")
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2])
+def test_killed_and_run_again_it_ends_with_identical_weights_and_log(
+    checkpoints: int, undisturbed: Path, tmp_path: Path
+):
+    out = tmp_path / "killed"
+    child = start_child(out)
+    wait_for_steps(out, checkpoints, child)
+    child.kill()
+    child.wait()
+    assert child.returncode == -signal.SIGKILL
+    run(out)
+    same(undisturbed, out)
+
+
+def test_sigterm_saves_and_leaves_with_143_and_the_run_goes_on(undisturbed: Path, tmp_path: Path):
+    out = tmp_path / "stopped"
+    child = start_child(out)
+    wait_for_steps(out, 1, child)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=60) in (143, 0)
+    run(out)
+    same(undisturbed, out)
+
+
+def test_a_finished_run_is_left_as_it_is(undisturbed: Path):
+    before = (undisturbed / "best.safetensors").read_bytes()
+    run(undisturbed)
+    assert (undisturbed / "best.safetensors").read_bytes() == before
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    undisturbed: Path, tmp_path: Path
+):
+    import shutil
+
+    out = tmp_path / "damaged"
+    shutil.copytree(undisturbed, out)
+    newest = sorted((out / "checkpoints").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    said: list[str] = []
+    train(out, SPEC, digits(), RECIPE, TAKE, warn=said.append)
+    assert "damaged" in said[0] and newest.name in said[0]
+    same(undisturbed, out)
+
+
+def test_with_every_checkpoint_damaged_it_names_them(undisturbed: Path, tmp_path: Path):
+    import shutil
+
+    out = tmp_path / "damaged"
+    shutil.copytree(undisturbed, out)
+    for path in (out / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="intact"):
+        run(out)
+
+
+def test_another_recipe_in_the_same_folder_is_refused_with_the_flag(undisturbed: Path):
+    other = replace(RECIPE, optim=replace(RECIPE.optim, lr_peak=0.5))
+    with pytest.raises(CheckpointError, match=r"optim.lr_peak: 0.1 -> 0.5"):
+        run(undisturbed, other)
+
+
+def test_changed_data_in_the_same_folder_are_refused(undisturbed: Path):
+    fewer = replace(digits(), train=digits().train.subset(np.arange(100)))
+    with pytest.raises(CheckpointError, match="fingerprint"):
+        run(undisturbed, images=fewer)
+
+
+def test_two_runs_in_one_folder_are_one_too_many(tmp_path: Path):
+    with locked(tmp_path), pytest.raises(PhiscaleError, match=f"process {os.getpid()}"):
+        run(tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_before_the_update(tmp_path: Path):
+    wild = replace(RECIPE, optim=Optim(lr_peak=1e8), schedule=replace(RECIPE.schedule, warmup_fraction=0.0))
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf).*lr-peak"):
+        run(tmp_path / "wild", wild)
+    assert not list((tmp_path / "wild" / "checkpoints").glob("*")) or json.dumps(timeless(tmp_path / "wild"))
+
+
+def test_training_on_a_handful_of_pictures_learns_them(tmp_path: Path):
+    images = digits()
+    few = images.train.subset(np.concatenate([np.flatnonzero(images.train.labels == c)[:4] for c in range(10)]))
+    easy = replace(images, train=few, validation=few, test=few)
+    recipe = replace(RECIPES["characters"], epochs=60, batch=20, label_smoothing=0.0, evaluations=2,
+                     augment=replace(RECIPES["characters"].augment, shift=0.0))  # fmt: skip
+    run(tmp_path / "few", recipe, easy)
+    assert max(r["validation_top1"] for r in read_log(tmp_path / "few") if "validation_top1" in r) == 1.0

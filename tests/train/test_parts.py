@@ -1,0 +1,190 @@
+"""Order, random numbers, schedules, optimisers, averages, metrics: each checked against its law."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from phiscale.data.augment import RANDOM_NUMBERS, Augment, augmented
+from phiscale.data.order import Order, mix, uniforms
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.errors import PhiscaleError, UsageError
+from phiscale.nn.network import build
+from phiscale.families import get_spec
+from phiscale.train.ema import Ema
+from phiscale.train.metrics import measure, wilson
+from phiscale.train.optim import RMSpropTF, learning_rate, make_optimizer
+from phiscale.train.recipe import Optim, Recipe, Schedule, differences
+from phiscale.train.recipes import RECIPES
+
+
+@given(st.integers(1, 50), st.integers(0, 3), st.lists(st.integers(0, 200), min_size=2, max_size=6))
+def test_the_order_does_not_depend_on_where_one_starts(size: int, seed: int, cuts: list[int]):
+    cuts = sorted(cuts)
+    whole = Order(size, seed).samples(cuts[0], cuts[-1]) if cuts[-1] > cuts[0] else np.empty(0)
+    pieces = [Order(size, seed).samples(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    assert np.array_equal(whole, np.concatenate(pieces) if pieces else np.empty(0))
+
+
+def test_every_epoch_shows_every_image_once_and_in_another_order():
+    epochs = Order(100, 0).samples(0, 300).reshape(3, 100)
+    assert all(sorted(epoch) == list(range(100)) for epoch in epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_random_numbers_belong_to_their_place_and_spread_evenly():
+    numbers = np.array([uniforms(1, place, 4) for place in range(4000)])
+    assert uniforms(1, 17, 4) == numbers[17].tolist()
+    assert np.abs(numbers.mean(0) - 0.5).max() < 0.02
+    assert np.abs(np.corrcoef(numbers.T) - np.eye(4)).max() < 0.05
+    assert mix(1, 2) != mix(2, 1)
+
+
+PICTURE = Image.fromarray(
+    np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+)
+
+
+@pytest.mark.parametrize("frame", ["shift", "area"])
+@pytest.mark.parametrize("layers", [0, 2])
+def test_augmentation_is_a_function_of_picture_and_numbers(frame: str, layers: int):
+    how = Augment(frame=frame, randaugment_layers=layers)  # type: ignore[arg-type]
+    take = Preprocessing(size=24, crop=1.0)
+    made = {}
+    for place in range(40):
+        u = uniforms(0, place, RANDOM_NUMBERS)
+        pixels = augmented(PICTURE, how, take, u)
+        assert pixels.shape == (24, 24, 3) and pixels.dtype == np.uint8
+        assert np.array_equal(pixels, augmented(PICTURE, how, take, u))
+        made[pixels.tobytes()] = place
+    assert len(made) > 30
+
+
+def test_without_any_change_training_sees_what_evaluation_sees():
+    take = Preprocessing(size=24, crop=1.0)
+    pixels = augmented(PICTURE, Augment(shift=0, flip=False), take, uniforms(0, 0, RANDOM_NUMBERS))
+    assert np.array_equal(pixels, np.asarray(take.crop_and_resize(PICTURE)))
+
+
+@given(st.integers(0, 10_000))
+def test_a_random_area_lies_inside_the_picture(place: int):
+    from phiscale.data.augment import _random_area
+
+    left, top, right, bottom = _random_area(50, 40, 0.08, *uniforms(0, place, 4))
+    assert 0 <= left < right <= 50 and 0 <= top < bottom <= 40.0001
+
+
+def test_cosine_warms_up_peaks_and_ends_at_nothing():
+    def rate(seen: int) -> float:
+        schedule = Schedule(warmup_fraction=0.1)
+        return learning_rate(seen, total=1000, train_images=100, peak=0.4, schedule=schedule)
+
+    assert rate(0) == 0 and rate(50) == pytest.approx(0.2) and rate(100) == pytest.approx(0.4)
+    assert rate(550) == pytest.approx(0.2) and rate(999) < 1e-5
+
+
+def test_the_step_schedule_counts_its_exponent_from_the_first_image():
+    schedule = Schedule(shape="step", warmup_fraction=5 / 350)
+    train_images = 1000
+
+    def rate(epoch: float) -> float:
+        return learning_rate(int(epoch * train_images), total=350 * train_images,
+                             train_images=train_images, peak=0.256, schedule=schedule)  # fmt: skip
+
+    assert rate(2.5) == pytest.approx(0.128)
+    assert rate(5.0) == pytest.approx(0.256 * 0.97**2)  # 2.4 and 4.8 epochs have passed
+    assert rate(240) == pytest.approx(0.256 * 0.97**100)
+
+
+def test_tensorflow_rmsprop_is_its_literal_transcription():
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(3, 4))
+    parameter = torch.nn.Parameter(torch.tensor(weight))
+    optimizer = RMSpropTF([{"params": [parameter], "weight_decay": 1e-2}], lr=0.05, decay=0.9,
+                          momentum=0.8, eps=1e-3)  # fmt: skip
+    square, buffer = np.ones_like(weight), np.zeros_like(weight)
+    for _ in range(5):
+        gradient = rng.normal(size=weight.shape)
+        parameter.grad = torch.tensor(gradient)
+        optimizer.step()
+        gradient = gradient + 1e-2 * weight
+        square = 0.9 * square + 0.1 * gradient**2
+        buffer = 0.8 * buffer + 0.05 * gradient / np.sqrt(square + 1e-3)
+        weight = weight - buffer
+    assert np.allclose(parameter.detach().numpy(), weight, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "rmsprop_tf"])
+def test_norms_and_biases_do_not_decay(name: str):
+    network = build(get_spec("small"))
+    optimizer = make_optimizer(network, Optim(name=name, weight_decay=0.1))  # type: ignore[arg-type]
+    decayed, free = optimizer.param_groups
+    assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0.0
+    assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim == 1 for p in free["params"])
+    assert len(decayed["params"]) + len(free["params"]) == len(list(network.parameters()))
+
+
+def test_the_average_forgets_its_random_start_and_covers_batch_norm():
+    network = build(replace(get_spec("small"), stages=get_spec("small").stages[:1]))
+    ema = Ema(network, half_life_updates=1000)
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            if value.is_floating_point():
+                value.fill_(1.0)
+    for update in range(60):
+        assert ema.decay() == pytest.approx(min(0.5**0.001, (1 + update) / (10 + update)))
+        ema.update(network)
+    left = max(float((a - 1).abs().max()) for a in ema.averages.values() if a.is_floating_point())
+    assert left < 1e-6
+    assert "stem.norm.running_var" in ema.averages
+
+
+def test_metrics_of_a_small_table():
+    logits = np.array([[2.0, 1, 0], [0, 2, 1], [0, 2, 1], [1, 0, 2]])
+    found = measure(logits, np.array([0, 1, 2, 2]), ("a", "b", "c"))
+    assert found.top1 == 0.75 and found.top5 == 1.0
+    assert found.confusion == ((1, 0, 0), (0, 1, 0), (0, 1, 1))
+    f1 = {row["name"]: row["f1"] for row in found.per_class}
+    assert f1 == {"a": 1.0, "b": pytest.approx(2 / 3), "c": pytest.approx(2 / 3)}
+    assert found.macro_f1 == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+    assert found.majority == 0.5
+
+
+def test_constant_logits_score_nothing():
+    found = measure(np.zeros((10, 20)), np.arange(10) + 5, tuple("abcdefghijklmnopqrst"))
+    assert found.top1 == 0.0 and found.top5 == 0.0
+
+
+def test_wilsons_interval_is_the_published_one():
+    assert wilson(8, 10) == pytest.approx((0.490, 0.943), abs=5e-4)
+    assert wilson(0, 10) == pytest.approx((0.0, 0.278), abs=5e-4)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_survive_json(name: str):
+    import json
+
+    recipe = RECIPES[name]
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_a_recipe_with_an_unknown_field_is_refused_by_name():
+    with pytest.raises(PhiscaleError, match="colour"):
+        Recipe.from_dict({**Recipe().to_dict(), "colour": 1})
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": float("nan")}, {"batch": 0},
+                                   {"dropout": 1.5}, {"label_smoothing": -0.1}])  # fmt: skip
+def test_recipes_that_train_nothing_are_refused(wrong: dict[str, float]):
+    with pytest.raises(UsageError, match=r"use"):
+        Recipe(**wrong)  # type: ignore[arg-type]
+
+
+def test_differences_name_the_flag_and_both_values():
+    a, b = Recipe().to_dict(), replace(Recipe(), optim=Optim(lr_peak=0.5)).to_dict()
+    assert differences(a, b) == ["optim.lr_peak: 0.1 -> 0.5"]
