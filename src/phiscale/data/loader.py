@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -61,7 +61,7 @@ class Pictures:
 def training_batches(
     pictures: Pictures, preprocessing: Preprocessing, augment: Augment, *, seed: int, batch: int,
     start: int, stop: int, workers: int = 1,
-) -> Iterator[Batch]:  # fmt: skip
+) -> Generator[Batch]:  # fmt: skip
     """Augmented batches for positions start..stop of a training, in its order."""
     order = Order(len(pictures.split), seed)
 
@@ -113,7 +113,9 @@ def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray) -> Batch:
     return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, indices)
 
 
-def _ahead(make, places: Iterator[int], workers: int) -> Iterator[tuple[int, Batch]]:  # type: ignore[no-untyped-def]
+def _ahead(
+    make: Callable[[int], Batch], places: Iterator[int], workers: int
+) -> Iterator[tuple[int, Batch]]:
     """`make` over places, a few batches ahead, in order."""
     pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="loader")
     waiting = []

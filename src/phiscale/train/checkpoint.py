@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,16 @@ def save_checkpoint(folder: Path, images_seen: int, state: dict[str, Any]) -> Pa
     return path
 
 
-def load_newest(folder: Path, warn: Any) -> dict[str, Any] | None:
+def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """The newest checkpoint whose content is what its name says; None if there is none at all."""
-    paths = _newest_first(folder)
+    paths, damaged = _newest_first(folder), []
     for path in paths:
         content = path.read_bytes()
         if sha256(content)[:16] == path.stem.rpartition("-")[2]:
+            for other in damaged:  # kept for who wants to look, out of the way of the next ones
+                other.rename(other.with_suffix(".damaged"))
             return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        damaged.append(path)
         warn(f"{path} is damaged (its content does not match its hash); going back to the one before")
     if paths:
         raise CheckpointError(

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from phiscale.data.loader import Pictures, normalised, training_batches
+from phiscale.data.loader import Batch, Pictures, normalised, training_batches
 from phiscale.data.order import mix
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
@@ -83,14 +84,12 @@ def train(
     """
     device = device or torch.device("cpu")
     with locked(run), StopSignal() as signal:
-        best = run / "best.safetensors"
         _claim(run, spec, images, recipe, preprocessing, start_from)
         total = recipe.images(len(images.train))
         state = _start(spec, recipe, images, start_from, device, total)
         saved = load_newest(run / "checkpoints", warn)
         if saved is not None:
             state.load_state_dict(saved)
-        log = _Log(run, state)
         card = Card(spec=spec, preprocessing=preprocessing, classes=images.classes,
                     recipe=recipe.to_dict(), origin=f"trained on {images.source}")  # fmt: skip
         marks = [m for m in _evaluation_marks(total, recipe) if m > state.images_seen]
@@ -102,44 +101,52 @@ def train(
             start=state.images_seen, stop=total, workers=workers,
         )  # fmt: skip
         state.network.train()
-        for batch in batches:
-            rate = learning_rate(state.images_seen, total=total, train_images=len(images.train),
-                                 peak=recipe.optim.lr_peak, schedule=recipe.schedule)  # fmt: skip
-            for group in state.optimizer.param_groups:
-                group["lr"] = rate
-            # dropout and stochastic depth too are functions of the place in the training
-            torch.manual_seed(mix(recipe.seed, state.images_seen) >> 1)
-            loss = loss_of(state.network, normalised(batch.pixels, preprocessing, device),
-                           batch.labels.to(device))  # fmt: skip
-            value = loss.item()
-            if not math.isfinite(value):
-                raise TrainingError(_not_finite(value, state, rate, batch.indices, images))
-            state.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if recipe.optim.clip_norm:
-                nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optim.clip_norm)
-            state.optimizer.step()
-            state.ema.update(state.network)
-            state.images_seen += len(batch.indices)
-            speed = meter.step(len(batch.indices))
-            log.step(state, value, rate, speed)
-            report(Progress(images_seen=state.images_seen, total=total, loss=value,
-                            images_per_s=speed))  # fmt: skip
-            if marks and state.images_seen >= marks[0]:
-                marks = [m for m in marks if m > state.images_seen]
-                top1 = _keep_if_best(state, images, card, best, log, device)
+        with closing(_Log(run, state)) as log, closing(batches):
+            for batch in batches:
+                rate = learning_rate(state.images_seen, total=total, peak=recipe.optim.lr_peak,
+                                     train_images=len(images.train), schedule=recipe.schedule)  # fmt: skip
+                value = _step(state, batch, rate, loss_of, recipe, preprocessing, device)
+                if not math.isfinite(value):
+                    raise TrainingError(_not_finite(value, state, rate, batch.indices, images))
+                state.images_seen += len(batch.indices)
+                speed = meter.step(len(batch.indices))
+                log.step(state, value, rate, speed)
+                top1 = None
+                if marks and state.images_seen >= marks[0]:
+                    marks = [m for m in marks if m > state.images_seen]
+                    top1 = _keep_if_best(state, images, card, run / "best.safetensors", log, device)
+                    last_save = -math.inf
                 report(Progress(images_seen=state.images_seen, total=total, loss=value,
                                 images_per_s=speed, validation_top1=top1))  # fmt: skip
-                last_save = -math.inf
-                meter.pause()
-            if time.monotonic() - last_save > SAVE_EVERY_S or signal.caught:
-                state.log_bytes = log.flush()
-                save_checkpoint(run / "checkpoints", state.images_seen, state.state_dict())
-                last_save = time.monotonic()
-                meter.pause()
-            signal.leave_if_caught(f"saved in {run}; run the same command to go on")
-        log.close()
-        return best
+                if time.monotonic() - last_save > SAVE_EVERY_S or signal.caught:
+                    state.log_bytes = log.flush()
+                    save_checkpoint(run / "checkpoints", state.images_seen, state.state_dict())
+                    last_save = time.monotonic()
+                    meter.pause()
+                signal.leave_if_caught(f"saved in {run}; run the same command to go on")
+        return run / "best.safetensors"
+
+
+def _step(
+    state: State, batch: Batch, rate: float, loss_of: Callable[..., torch.Tensor], recipe: Recipe,
+    preprocessing: Preprocessing, device: torch.device,
+) -> float:  # fmt: skip
+    """One update; returns the loss. A loss that is not finite changes nothing."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    # dropout and stochastic depth too are functions of the place in the training
+    torch.manual_seed(mix(recipe.seed, state.images_seen) >> 1)
+    images = normalised(batch.pixels, preprocessing, device)
+    loss = loss_of(state.network, images, batch.labels.to(device))
+    value = loss.item()
+    if math.isfinite(value):
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.optim.clip_norm:
+            nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optim.clip_norm)
+        state.optimizer.step()
+        state.ema.update(state.network)
+    return value
 
 
 def _start(
