@@ -89,6 +89,8 @@ def cost_grid(
 
     if not (len(depths) and len(widths) and len(resolutions)):
         raise SpecError("an empty lattice has no networks; give at least one of each multiplier.")
+    if min(resolutions) < 1:
+        raise SpecError(f"resolution {min(resolutions)} is no picture; use pixels of 1 or more.")
     deep = tuple(dict.fromkeys(scale(spec, Scaling(depth=d)) for d in depths))
     wide = tuple(dict.fromkeys(scale(spec, Scaling(width=w)) for w in widths))
     pixels = tuple(sorted(set(resolutions)))

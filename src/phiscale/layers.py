@@ -90,9 +90,9 @@ def walk(spec: Spec, shape: Shape) -> Iterator[tuple[Layer, Number]]:
                   kernel=spec.stem_kernel, stride=spec.stem_stride)  # fmt: skip
     side, channels = w.shrink(shape.side, spec.stem_stride), shape.stem
     if spec.stem_pool:
-        mapped, side = channels * side**2, w.shrink(side, 2)
-        # the pool keeps its input, unless ReLU has, and int64 indices
-        stem = replace(stem, saved=stem.saved + 2 * channels * side**2 + (0 if w.kept else mapped))
+        kept, pooled = w.pool_keeps(channels, side), w.shrink(side, 2)
+        side = pooled
+        stem = replace(stem, saved=stem.saved + kept)
         w.kept = False
     yield stem, 1
     for number, stage in enumerate(spec.stages):
@@ -128,8 +128,10 @@ class _Walk:
             return side
         return side / stride if self.fractional else -(-side // stride)
 
-    def whole(self, count: Number) -> Number:
-        return count if self.fractional else _floor(count)
+    def hidden(self, channels: Number, expand: float) -> Number:
+        """`spec.hidden_channels`, on arrays too."""
+        exact = channels * expand
+        return exact if self.fractional else _at_least(1, _floor(exact + 0.5))
 
     def conv(
         self, path: str, cin: Number, cout: Number, side: Number, *, kernel: int = 1,
@@ -153,6 +155,16 @@ class _Walk:
                      out_side, weights, weights + 2 * cout, weights * out_side**2, elements, saved,
                      cin * side**2 + elements + held)  # fmt: skip
 
+    def pool_keeps(self, channels: Number, side: Number) -> Number:
+        """A 3x3 pool of stride 2 keeps int64 indices and its input, unless ReLU keeps that already;
+        a padded copy comes on top."""
+        out = self.shrink(side, 2)
+        indices = 2 * channels * out**2
+        extra = _at_least(0, (out - 1) * 2 + 3 - side) if self.pads(3, 2) else 0
+        if self.pads(3, 2):
+            return indices + channels * (side + extra) ** 2
+        return indices + (0 if self.kept else channels * side**2)
+
     def pads(self, kernel: int, stride: int) -> bool:
         return self.same and stride > 1 and kernel > 1
 
@@ -160,7 +172,7 @@ class _Walk:
         self, at: str, cin: Number, hidden: Number, side: Number, ratio: float, held: Number
     ) -> Iterator[Layer]:
         """Two 1x1 convolutions with bias on the pooled map, then a product with the map itself."""
-        squeezed = _at_least(1, self.whole(cin * ratio))
+        squeezed = cin * ratio if self.fractional else _at_least(1, _floor(cin * ratio))
         mapped, weights = hidden * side**2, hidden * squeezed
         yield Layer(f"{at}.se.reduce", "se", 1, hidden, squeezed, 1, weights, weights + squeezed,
                     weights, squeezed, hidden + (1 if self.relu else 2) * squeezed,
@@ -176,12 +188,12 @@ class _Walk:
     ) -> Iterator[tuple[Layer, Number]]:  # fmt: skip
         """One block's layers, each with 1, or with 0 where a lattice point has no shortcut."""
         out_side = self.shrink(side, stride)
-        identity = _equal(cin, cout) if stride == 1 else False
+        identity = _equal(cin, cout) if stride == 1 and stage.skip else False
         incoming = cin * side**2
         match stage.block:
             case "mbconv" | "fused_mbconv":
                 held = _where(identity, incoming, 0)
-                hidden = self.whole(counted_from * stage.expand)
+                hidden = self.hidden(counted_from, stage.expand)
                 deep = stage.block == "mbconv"
                 if not deep:
                     hidden = hidden if stage.expand != 1 else cout
@@ -211,7 +223,7 @@ class _Walk:
                 yield self.conv(f"{at}.second", cout, cout, out_side, kernel=stage.kernel,
                                 held=cout * out_side**2), 1  # fmt: skip
             case "bottleneck":
-                hidden = self.whole(cout * stage.expand + 0.5)
+                hidden = self.hidden(cout, stage.expand)
                 groups = hidden / group if self.fractional and stage.group_width else hidden // group if stage.group_width else 1
                 yield self.conv(f"{at}.reduce", cin, hidden, side), 1
                 yield self.conv(f"{at}.spatial", hidden, hidden, side, kernel=stage.kernel,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from phiscale.errors import SpecError
-from phiscale.spec import Spec, Stage
+from phiscale.spec import Spec, Stage, hidden_channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class Scaling:
     def __post_init__(self) -> None:
         for name in ("depth", "width", "resolution"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise SpecError(f"{name}={value} scales to nothing; use a number above 0, 1 = as is.")
+            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+                raise SpecError(f"{name}={value!r} scales to nothing; use a number above 0, 1 = as is.")
 
     @property
     def macs(self) -> float:
@@ -59,7 +59,7 @@ class Strategy:
 
     def __post_init__(self) -> None:
         total = self.depth + self.width + self.resolution
-        if abs(total - 1) > 1e-6:
+        if not abs(total - 1) <= 1e-6:
             raise SpecError(f"shares sum to {total:g}, not 1; divide each by {total:g}.")
 
     def __call__(self, compute: float) -> Scaling:
@@ -103,7 +103,8 @@ def scale(spec: Spec, by: Scaling) -> Spec:
             old,
             repeats=old.repeats if keep_repeats else scaled_repeats(spec, old.repeats, by.depth),
             channels=channels(old.channels) if by.width != 1 else old.channels,
-            expand_from=channels(old.expand_from) if old.expand_from else 0,
+            expand_from=channels(old.expand_from) if old.expand_from and by.width != 1
+            else old.expand_from,
             group_width=0,
         )
         return _regroup(new, old, by.width) if old.group_width else new
@@ -141,7 +142,9 @@ def round_channels(channels: float, divisor: int = 8, rule: str = "at_least_90")
 
 def _regroup(stage: Stage, old: Stage, width: float) -> Stage:
     """Groups widen with the network, else a grouped convolution would cost w, not w^2."""
-    group = min(max(8, round(old.group_width * width / 8) * 8), stage.channels) if width != 1 else old.group_width
-    hidden = round(stage.channels * stage.expand)
+    if width == 1:
+        return replace(stage, group_width=old.group_width)
+    group = max(1, round(old.group_width * width / 8) * 8)
+    hidden = hidden_channels(stage.channels, stage.expand)
     hidden = max(group, round(hidden / group) * group)
     return replace(stage, channels=round(hidden / stage.expand), group_width=group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from math import isfinite
 from typing import Any, Literal, get_args
 
 from phiscale.errors import SpecError
@@ -37,21 +38,29 @@ class Stage:
     group_width: int = 0  # bottleneck: channels per group of the k x k convolution; 0 = one group
     expand_from: int = 0
     """First block: `expand` counts from this many channels; 0 = from its input. (EdgeTPU.)"""
+    skip: bool = True  # identity around blocks that keep their map (EdgeTPU's first stage has none)
 
     def __post_init__(self) -> None:
         _check(self.block in get_args(BlockKind), f"block={self.block!r} is unknown",
                f"use one of {', '.join(get_args(BlockKind))}")  # fmt: skip
         for name in ("repeats", "kernel", "stride", "channels"):
             _positive_int(name, getattr(self, name))
+        for name in ("expand", "se_ratio"):
+            _number(name, getattr(self, name))
+        for name in ("group_width", "expand_from"):
+            _count(name, getattr(self, name))
+        _flag("skip", self.skip)
         _check(self.kernel % 2 == 1, f"kernel={self.kernel} is even, so padding cannot be symmetric",
                f"use {self.kernel - 1} or {self.kernel + 1}")  # fmt: skip
         _check(self.stride in (1, 2), f"stride={self.stride} is not supported", "use 1 or 2")
         _check(self.expand > 0, f"expand={self.expand} leaves no hidden channels", "use 1 or more")
         _check(0 <= self.se_ratio <= 1, f"se_ratio={self.se_ratio} is not a fraction",
                "use 0.25, or 0 for no squeeze-and-excite")  # fmt: skip
-        _check(self.group_width >= 0 and self.expand_from >= 0,
-               f"group_width={self.group_width}, expand_from={self.expand_from} cannot be negative",
-               "leave them at 0")  # fmt: skip
+        _check(not self.expand_from or (self.block in ("mbconv", "fused_mbconv") and self.expand != 1),
+               f"expand_from={self.expand_from} has nothing to expand in this {self.block}",
+               "leave it at 0")  # fmt: skip
+        _check(self.skip or self.block in ("mbconv", "fused_mbconv"),
+               f"a {self.block} block cannot go without its skip", "use skip=True")  # fmt: skip
         if self.block in ("separable", "basic"):
             _check(self.expand == 1 and not self.se_ratio,
                    f"a {self.block} block has no expansion and no squeeze-and-excite, "
@@ -60,7 +69,7 @@ class Stage:
         if self.group_width:
             _check(self.block == "bottleneck", f"group_width={self.group_width} in {self.block}",
                    "only bottleneck blocks have groups: leave it at 0")  # fmt: skip
-            hidden = round(self.channels * self.expand)
+            hidden = hidden_channels(self.channels, self.expand)
             _check(hidden % self.group_width == 0,
                    f"group_width={self.group_width} does not divide the {hidden} hidden channels",
                    "choose channels that are a multiple of it")  # fmt: skip
@@ -94,11 +103,14 @@ class Spec:
         _check(len(self.stages) > 0, "a spec without stages is no network", "add a Stage")
         for stage in self.stages:
             _check(isinstance(stage, Stage), f"{stage!r} is not a Stage", "write Stage(...)")
+        for name in ("stem_pool", "fixed_ends"):
+            _flag(name, getattr(self, name))
+        for name in ("norm_eps", "norm_momentum"):
+            _number(name, getattr(self, name))
+        _count("head_channels", self.head_channels)
         for name in ("stem_channels", "resolution", "classes", "in_channels", "stem_kernel",
                      "stem_stride", "channel_divisor"):  # fmt: skip
             _positive_int(name, getattr(self, name))
-        _check(isinstance(self.head_channels, int) and self.head_channels >= 0,
-               f"head_channels={self.head_channels!r} is not a count", "use 0 for no head")  # fmt: skip
         _check(self.stem_kernel % 2 == 1, f"stem_kernel={self.stem_kernel} is even",
                f"use {self.stem_kernel - 1} or {self.stem_kernel + 1}")  # fmt: skip
         _check(self.stem_stride in (1, 2), f"stem_stride={self.stem_stride} is not supported",
@@ -173,10 +185,29 @@ def _check(holds: bool, wrong: str, mend: str) -> None:
         raise SpecError(f"{wrong}; {mend}.")
 
 
+def hidden_channels(channels: int, expand: float) -> int:
+    """Channels inside a block: the nearest whole number, halves up, at least one."""
+    return max(1, int(channels * expand + 0.5))
+
+
 def _positive_int(name: str, value: object) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     _check(whole and value > 0, f"{name}={value!r} is not a positive whole number",  # type: ignore[operator]
            f"use {name}=1 or more")  # fmt: skip
+
+
+def _count(name: str, value: object) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    _check(whole and value >= 0, f"{name}={value!r} is not a count", f"use {name}=0 for none")  # type: ignore[operator]
+
+
+def _number(name: str, value: object) -> None:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    _check(real and isfinite(value), f"{name}={value!r} is not a number", "write one")  # type: ignore[arg-type]
+
+
+def _flag(name: str, value: object) -> None:
+    _check(isinstance(value, bool), f"{name}={value!r} is neither true nor false", "use one of them")
 
 
 def _check_keys(what: str, values: Mapping[str, Any], cls: type) -> None:

@@ -42,8 +42,8 @@ def test_equal_specs_have_equal_hashes_so_that_they_can_be_keys(spec: Spec):
         ({"block": "conv"}, "block='conv' is unknown", "mbconv, fused_mbconv, separable"),
         ({"block": "separable"}, "a separable block has no expansion", "use expand=1, se_ratio=0"),
         ({"group_width": 8}, "group_width=8 in mbconv", "leave it at 0"),
-        ({"group_width": -1}, "cannot be negative", "leave them at 0"),
-        ({"expand_from": -1}, "cannot be negative", "leave them at 0"),
+        ({"group_width": -1}, "is not a count", "=0 for none"),
+        ({"expand_from": -1}, "is not a count", "=0 for none"),
     ],
 )
 def test_a_stage_that_no_network_has_is_refused_and_the_error_says_the_mend(
@@ -67,7 +67,7 @@ def test_a_group_width_that_does_not_divide_is_refused_and_the_error_says_what_i
         ({"resolution": 0}, "resolution=0", "use resolution=1 or more"),
         ({"resolution": 224.0}, "resolution=224.0", "use resolution=1 or more"),
         ({"classes": 0}, "classes=0", "use classes=1 or more"),
-        ({"head_channels": -1}, "head_channels=-1", "use 0 for no head"),
+        ({"head_channels": -1}, "head_channels=-1", "use head_channels=0 for none"),
         ({"stem_kernel": 2}, "stem_kernel=2 is even", "use 1 or 3"),
         ({"stem_stride": 4}, "stem_stride=4", "use 1 or 2"),
         ({"activation": "swish"}, "activation='swish'", "use one of silu, relu, relu6"),

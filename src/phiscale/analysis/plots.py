@@ -58,7 +58,7 @@ def curves(
             axes.plot(x, y, color=BLUE, label="training, smoothed")
             if entropies:
                 axes.plot(*zip(*entropies, strict=True), "o--", color=ORANGE, markersize=3.5,
-                          linewidth=1.2, label="validation")  # fmt: skip
+                          linewidth=1.2, label="validation", clip_on=False)  # fmt: skip
                 axes.legend(frameon=False)
             axes.set_ylim(bottom=0)
             pictures.append(_svg(figure, "loss", f"Training loss falls from {y[0]:.3g} to {y[-1]:.3g}"))
@@ -66,8 +66,8 @@ def curves(
             figure, axes = _panel("Validation top-1, %", total, train_images)
             x, y = zip(*((seen, 100 * share) for seen, share in top1), strict=True)
             best = y.index(max(y))  # the first: that one was kept
-            axes.plot(x, y, "o-", color=BLUE, markersize=4)
-            axes.plot(x[best], y[best], "D", color=ORANGE, markersize=7)
+            axes.plot(x, y, "o-", color=BLUE, markersize=4, clip_on=False)
+            axes.plot(x[best], y[best], "D", color=ORANGE, markersize=7, clip_on=False)
             right = x[best] > 0.6 * total
             axes.annotate(f"kept: {y[best]:.1f} %", (x[best], y[best]), (-4 if right else 4, 8),
                           textcoords="offset points", ha="right" if right else "left",
@@ -239,9 +239,12 @@ def _panel(title: str, total: int, train_images: int | None) -> tuple[Figure, An
     axes.xaxis.set_major_locator(MaxNLocator(5))
     if train_images:
         scale = (lambda seen: seen / train_images, lambda epochs: epochs * train_images)
-        epochs = axes.secondary_xaxis(-0.24, functions=scale)
+        epochs = axes.secondary_xaxis(-0.21, functions=scale)
         epochs.set_xlabel("epochs")
         epochs.xaxis.set_major_locator(MaxNLocator(5))
+        epochs.spines[:].set_visible(False)
+        epochs.tick_params(length=0)
+        epochs.grid(False)
     return figure, axes
 
 
@@ -275,9 +278,9 @@ def _number(figure: Figure, axes: Any, points: Sequence[tuple[float, float, Any]
 
 def _levels(shares: np.ndarray) -> Iterable[tuple[float, np.ndarray]]:
     """Cells by shade: one path a shade keeps the file small."""
-    shade = np.ceil(shares / 5).astype(int)  # 0, then steps of 5 points
+    shade = np.ceil(shares / 2.5).astype(int)  # 0, then steps of 2.5 points
     for level in np.unique(shade):
-        yield level / 20, np.argwhere(shade == level)
+        yield level / 40, np.argwhere(shade == level)
 
 
 def _squares(cells: np.ndarray) -> Outline:
@@ -289,12 +292,15 @@ def _squares(cells: np.ndarray) -> Outline:
 def _blue(level: float) -> tuple[float, ...]:
     """From nearly white to dark blue; the first step is taken at once, so that few are not none."""
     pale, deep = np.array([0.957, 0.965, 0.976]), np.array([0.03, 0.27, 0.47])
-    along = 0 if level == 0 else 0.1 + 0.9 * level
+    along = 0 if level == 0 else 0.05 + 0.95 * level
     return tuple(pale + (deep - pale) * along)
 
 
 def _svg(figure: Figure, name: str, described: str) -> str:
     """The figure as markup for HTML: prefixed ids, no namespaces, no metadata, the page's font."""
+    figure.patch.set_visible(False)
+    for axes in figure.axes:
+        axes.patch.set_visible(False)
     text = io.StringIO()
     with warnings.catch_warnings():  # the page's fonts have the letters that matplotlib's lacks
         warnings.filterwarnings("ignore", message="Glyph|.*missing from font")
@@ -332,7 +338,7 @@ def _attribute(key: str, value: str, name: str) -> str:
         case "href":
             return value.replace("#", f"#{name}-", 1)
         case "style":
-            value = re.sub(r"font: ([^;']*?px)[^;]*", r"font: \1 system-ui, sans-serif", value)
+            value = re.sub(r" ?font-family: [^;]*;?", "", value)
             return value.replace("url(#", f"url(#{name}-")
         case "d" | "transform" | "x" | "y":
             value = re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), value)

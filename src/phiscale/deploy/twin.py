@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.spec import Spec, Stage
+from phiscale.spec import Spec, Stage, hidden_channels
 
 
 def onnx_twin(spec: Spec) -> bytes:
@@ -104,8 +104,9 @@ class _Graph:
 
     def block(self, x: str, stage: Stage, cin: int, first: bool) -> str:
         stride, cout = stage.stride if first else 1, stage.channels
-        hidden = int((stage.expand_from if first and stage.expand_from else cin) * stage.expand)
-        identity = stride == 1 and cin == cout
+        counted_from = stage.expand_from if first and stage.expand_from else cin
+        hidden = hidden_channels(counted_from, stage.expand)
+        identity = stride == 1 and cin == cout and stage.skip
         match stage.block:
             case "mbconv":
                 y = self.conv(x, cin, hidden) if stage.expand != 1 else x
@@ -125,7 +126,7 @@ class _Graph:
                     y = self.conv(x, cin, cout, stage.kernel, stride)
                     y = self.conv(y, cout, cout, stage.kernel, act=False)
                 else:
-                    hidden = int(cout * stage.expand + 0.5)
+                    hidden = hidden_channels(cout, stage.expand)
                     groups = hidden // stage.group_width if stage.group_width else 1
                     y = self.conv(self.conv(x, cin, hidden), hidden, hidden, stage.kernel, stride, groups)
                     y = self.squeeze_excite(y, stage, cin, hidden)

@@ -22,7 +22,7 @@ EDGE_S = Spec(
     activation="relu",
     stages=(
         #       repeats kernel stride expand channels
-        _fused(1, 3, 1, 4, 24, expand_from=24),
+        _fused(1, 3, 1, 4, 24, expand_from=24, skip=False),
         _fused(2, 3, 2, 8, 32),
         _fused(4, 3, 2, 8, 48),
         _mbconv(5, 5, 2, 8, 96),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from phiscale.spec import Activation, Padding, Spec, Stage
+from phiscale.spec import Activation, Padding, Spec, Stage, hidden_channels
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
@@ -85,9 +85,9 @@ class DropPath(nn.Module):
 class _Block(nn.Module):
     """What all blocks share: is there an identity skip, and which share of branches is dropped."""
 
-    def __init__(self, cin: int, cout: int, stride: int, drop_path: float):
+    def __init__(self, stage: Stage, cin: int, stride: int, drop_path: float):
         super().__init__()
-        self.identity = stride == 1 and cin == cout
+        self.identity = stride == 1 and cin == stage.channels and stage.skip
         self.drop_path = DropPath(drop_path)
 
 
@@ -101,7 +101,7 @@ class MBConv(_Block):
     """Inverted bottleneck: 1x1 expansion, depthwise k x k, squeeze-and-excite, 1x1 projection."""
 
     def __init__(self, spec: Spec, stage: Stage, cin: int, stride: int, hidden: int, drop: float):
-        super().__init__(cin, stage.channels, stride, drop)
+        super().__init__(stage, cin, stride, drop)
         self.expand = ConvNorm(spec, cin, hidden) if stage.expand != 1 else nn.Identity()
         self.depthwise = ConvNorm(spec, hidden, hidden, stage.kernel, stride, groups=hidden)
         self.se = _squeeze_excite(spec, stage, cin, hidden)
@@ -116,7 +116,7 @@ class FusedMBConv(_Block):
     """Expansion and depthwise fused in one dense k x k; without expansion it is the whole block."""
 
     def __init__(self, spec: Spec, stage: Stage, cin: int, stride: int, hidden: int, drop: float):
-        super().__init__(cin, stage.channels, stride, drop)
+        super().__init__(stage, cin, stride, drop)
         alone = stage.expand == 1
         hidden = stage.channels if alone else hidden
         self.expand = ConvNorm(spec, cin, hidden, stage.kernel, stride)
@@ -145,7 +145,7 @@ class _Residual(_Block):
     """ResNet's frame: the sum is activated, and a 1x1 convolution mends a changed map."""
 
     def __init__(self, spec: Spec, stage: Stage, cin: int, stride: int, drop: float):
-        super().__init__(cin, stage.channels, stride, drop)
+        super().__init__(stage, cin, stride, drop)
         shortcut = not self.identity
         self.shortcut = (
             ConvNorm(spec, cin, stage.channels, stride=stride, act=False)
@@ -178,7 +178,7 @@ class Bottleneck(_Residual):
 
     def __init__(self, spec: Spec, stage: Stage, cin: int, stride: int, drop: float):
         super().__init__(spec, stage, cin, stride, drop)
-        hidden = int(stage.channels * stage.expand + 0.5)
+        hidden = hidden_channels(stage.channels, stage.expand)
         groups = hidden // stage.group_width if stage.group_width else 1
         self.reduce = ConvNorm(spec, cin, hidden)
         self.spatial = ConvNorm(spec, hidden, hidden, stage.kernel, stride, groups=groups)
@@ -193,7 +193,7 @@ def block(spec: Spec, stage: Stage, cin: int, first: bool, drop_path: float) -> 
     """One block of a stage; the first one strides and may count its expansion from elsewhere."""
     stride = stage.stride if first else 1
     counted_from = stage.expand_from if first and stage.expand_from else cin
-    hidden = int(counted_from * stage.expand)
+    hidden = hidden_channels(counted_from, stage.expand)
     match stage.block:
         case "mbconv":
             return MBConv(spec, stage, cin, stride, hidden, drop_path)

@@ -10,7 +10,7 @@ RECIPES: dict[str, Recipe] = {
     "small-images": Recipe(
         epochs=20,
         batch=128,
-        optim=Optim(name="sgd", lr_peak=0.2, weight_decay=5e-4),
+        optim=Optim(name="sgd", lr_peak=0.4, weight_decay=5e-4),
         schedule=Schedule(warmup_fraction=0.15),
         augment=Augment(frame="shift", shift=0.125),
     ),
