@@ -4,14 +4,14 @@ on the validation split decides between networks that the law cannot tell apart.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from phiscale.budget import (
+    MAX_EPOCHS,
     Budget,
     Candidate,
     Solution,
@@ -55,6 +55,7 @@ class Choice:
     predicted: Mapping[str, Any]  # the winner's row
     candidates: tuple[Mapping[str, Any], ...]  # rows of the table
     pareto: tuple[Mapping[str, Any], ...]
+    law_sd: float | None = None  # typical error of the predictions
     pretrained: str | None = None
     race: Mapping[str, Any] = field(default_factory=dict)
 
@@ -105,7 +106,9 @@ def choose(
     tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     """The best network within the budget for these images on this machine. Raises BudgetError."""
-    chooser = _Chooser(images, audit, budget, device, base or base_for(audit), law, min_epochs, seed)
+    chooser = _Chooser(
+        images, audit, budget, device, base or base_for(audit), law, min_epochs, seed
+    )
     given = [chooser.pretrained(path) for path in pretrained]
     solution = chooser.within_measured_latency(given, from_scratch, tell)
     measured = [chooser.measured(c, tell) for c in finalists(solution)]
@@ -127,6 +130,7 @@ def choose(
         predicted=winner.to_dict(),
         candidates=tuple(c.to_dict() for c in table),
         pareto=tuple(c.to_dict() for c in solution.pareto),
+        law_sd=solution.sd,
         pretrained=winner.pretrained,
         race=race,
     )
@@ -145,7 +149,9 @@ class _Chooser:
         self.over = replace(get_spec(base), classes=len(images.classes))
 
     def _rules(self) -> dict[str, Any]:
-        epochs = RECIPES_MOST if self.budget.train_minutes else recipe_for(self.images, self.audit).epochs
+        epochs = (
+            MAX_EPOCHS if self.budget.train_minutes else recipe_for(self.images, self.audit).epochs
+        )
         return {"law": self.law, "device": self.device, "train_images": len(self.images.train),
                 "native_pixels": native_pixels(self.audit), "max_epochs": epochs}  # fmt: skip
 
@@ -170,7 +176,9 @@ class _Chooser:
                  f"{self.budget.latency_ms:g} ms allowed")  # fmt: skip
             if real <= self.budget.latency_ms:
                 return solution
-            asked = replace(asked, latency_ms=asked.latency_ms * self.budget.latency_ms / real * 0.95)
+            asked = replace(
+                asked, latency_ms=asked.latency_ms * self.budget.latency_ms / real * 0.95
+            )
             given = [replace(c, limits=tuple(
                 replace(limit, allowed=asked.latency_ms) if limit.name == "latency_ms" else limit
                 for limit in c.limits)) for c in given]  # fmt: skip
@@ -240,11 +248,8 @@ class _Chooser:
         allowed = int(EVALUATION_SHARE * seconds * speed * EVALUATION_SPEED / max(1, validation))
         evaluations = max(3, min(recipe.evaluations, allowed))
         images = seconds * speed - evaluations * validation / EVALUATION_SPEED
-        epochs = min(RECIPES_MOST, max(images, 1.0) / train_images)
+        epochs = min(MAX_EPOCHS, max(images, 1.0) / train_images)
         return replace(recipe, epochs=round(epochs, 4), evaluations=evaluations)
-
-
-RECIPES_MOST = 350.0  # epochs: more of the same pictures teach little
 
 
 def _why(ranked: Solution, winner: Candidate, race: Mapping[str, Any]) -> str:
@@ -257,9 +262,4 @@ def _why(ranked: Solution, winner: Candidate, race: Mapping[str, Any]) -> str:
 def seconds_trained(run: Path) -> float:
     """Time that training took, pauses between kill and resume left out."""
     times = [record["time"] for record in read_log(run)]
-    return sum(b - a for a, b in zip(times, times[1:], strict=False) if 0 <= b - a < 120)
-
-
-def threads() -> int:
-    """Of torch, as a run records them."""
-    return torch.get_num_threads()
+    return sum(b - a for a, b in itertools.pairwise(times) if 0 <= b - a < 120)

@@ -57,7 +57,12 @@ class Limits:
 
 
 def models(
-    pattern: Positional[str] = "*", /, *, json: bool = False, markdown: bool = False, plot: File = None
+    pattern: Positional[str] = "*",
+    /,
+    *,
+    json: bool = False,
+    markdown: bool = False,
+    plot: File = None,
 ) -> None:
     """List the networks: size, cost, published accuracy, where each is meant to live.
 
@@ -67,7 +72,8 @@ def models(
         markdown: as the README's table.
         plot: draw accuracy against size beside the paper's rivals (.png, .svg).
     """
-    from phiscale.analysis.models import markdown_table, plot as draw, ratios, rows
+    from phiscale.analysis.models import markdown_table, ratios, rows
+    from phiscale.analysis.models import plot as draw
 
     found = rows(pattern)
     if not found:
@@ -131,7 +137,8 @@ def solve(
         json: as JSON.
         save: write the best network's spec.json.
     """
-    from phiscale.budget import explain, solve as search
+    from phiscale.budget import explain
+    from phiscale.budget import solve as search
     from phiscale.device import DeviceModel
     from phiscale.files import write_atomic
     from phiscale.laws import Law
@@ -201,8 +208,8 @@ def evaluate(
         per_image: write every picture's answer to this CSV file.
         json: as JSON.
     """
-    from phiscale.jobs import evaluate_model, metrics_lines, per_image_csv
     from phiscale.files import write_atomic
+    from phiscale.jobs import evaluate_model, metrics_lines, per_image_csv
 
     metrics, logits, part, classes = evaluate_model(model, data, split)
     if per_image:
@@ -233,7 +240,13 @@ def predict(
         raise SystemExit(1)
 
 
-def export(run: Positional[Path], /, *, out: File = None, data: Annotated[str | None, arg(metavar="DATA")] = None) -> None:
+def export(
+    run: Positional[Path],
+    /,
+    *,
+    out: File = None,
+    data: Annotated[str | None, arg(metavar="DATA")] = None,
+) -> None:
     """Write model.onnx and model.json of a RUN, after comparing their answers with the network's.
 
     Args:
@@ -247,7 +260,9 @@ def export(run: Positional[Path], /, *, out: File = None, data: Annotated[str | 
 
     network = load(run)
     folder = out or (run if run.is_dir() else run.parent)
-    said = export_onnx(network, network.card, open_images(data).validation if data else None, folder)
+    said = export_onnx(
+        network, network.card, open_images(data).validation if data else None, folder
+    )
     print(f"wrote {folder / 'model.onnx'}: {said['bytes'] / 1e6:.2f} MB, {said['latency_ms']:.3g} ms, "
           f"relative difference {said['parity']['relative_difference']:.1g}")  # fmt: skip
 

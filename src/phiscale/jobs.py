@@ -84,7 +84,9 @@ def evaluate_model(
 
         network = load(model)
         classes = network.card.classes
-        logits = logits_of(network, part, network.preprocessing) if classes == images.classes else None
+        logits = (
+            logits_of(network, part, network.preprocessing) if classes == images.classes else None
+        )
     if classes != images.classes:
         raise DataError(
             f"{model} knows {len(classes)} classes ({', '.join(classes[:3])}, ...), the data has "
@@ -101,7 +103,14 @@ def _onnx_logits(model: Path, part: Split) -> tuple[tuple[str, ...], np.ndarray 
     predictor = Predictor(model)
     take = predictor.preprocessing
     rows = [
-        predictor.logits(np.stack([take(part.image(i, background=take.background)) for i in range(at, min(at + 64, len(part)))]))
+        predictor.logits(
+            np.stack(
+                [
+                    take(part.image(i, background=take.background))
+                    for i in range(at, min(at + 64, len(part)))
+                ]
+            )
+        )
         for at in range(0, len(part), 64)
     ]
     return predictor.classes, np.concatenate(rows)

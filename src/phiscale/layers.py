@@ -141,9 +141,13 @@ class _Walk:
         """A convolution with batch norm and, mostly, an activation. `held`: elements of a residual
         that waits meanwhile. `input_kept`: another layer has counted this input."""
         out_side = self.shrink(side, stride)
-        weights = kernel**2 * cin * cout / groups if self.fractional else kernel**2 * cin * cout // groups
+        weights = (
+            kernel**2 * cin * cout / groups if self.fractional else kernel**2 * cin * cout // groups
+        )
         elements = cout * out_side**2
-        saved = elements + 2 * cout + (elements if act else 0)  # norm's input, moments; activation's
+        saved = (
+            elements + 2 * cout + (elements if act else 0)
+        )  # norm's input, moments; activation's
         padded = self.pads(kernel, stride)
         if padded:  # an explicit pad makes a copy
             extra = _at_least(0, (out_side - 1) * stride + kernel - side)
@@ -206,7 +210,9 @@ class _Walk:
                                     stride=stride, groups=hidden, kind="depthwise",
                                     held=held if stage.expand != 1 else 0), 1  # fmt: skip
                 if stage.se_ratio:
-                    for layer in self.squeeze_excite(at, cin, hidden, out_side, stage.se_ratio, held):
+                    for layer in self.squeeze_excite(
+                        at, cin, hidden, out_side, stage.se_ratio, held
+                    ):
                         yield layer, 1
                 if deep or stage.expand != 1:
                     yield self.conv(f"{at}.project", hidden, cout, out_side, act=False,
@@ -224,13 +230,21 @@ class _Walk:
                                 held=cout * out_side**2), 1  # fmt: skip
             case "bottleneck":
                 hidden = self.hidden(cout, stage.expand)
-                groups = hidden / group if self.fractional and stage.group_width else hidden // group if stage.group_width else 1
+                groups = (
+                    hidden / group
+                    if self.fractional and stage.group_width
+                    else hidden // group
+                    if stage.group_width
+                    else 1
+                )
                 yield self.conv(f"{at}.reduce", cin, hidden, side), 1
                 yield self.conv(f"{at}.spatial", hidden, hidden, side, kernel=stage.kernel,
                                 stride=stride, groups=groups, held=incoming,
                                 kind="grouped" if stage.group_width else ""), 1  # fmt: skip
                 if stage.se_ratio:
-                    for layer in self.squeeze_excite(at, cin, hidden, out_side, stage.se_ratio, incoming):
+                    for layer in self.squeeze_excite(
+                        at, cin, hidden, out_side, stage.se_ratio, incoming
+                    ):
                         yield layer, 1
                 kept = self.kept
                 yield self.shortcut(at, cin, cout, side, stride, identity, True)
@@ -238,11 +252,20 @@ class _Walk:
                 yield self.conv(f"{at}.project", hidden, cout, out_side, held=cout * out_side**2), 1
 
     def shortcut(
-        self, at: str, cin: Number, cout: Number, side: Number, stride: int, identity: Any, kept: bool
+        self,
+        at: str,
+        cin: Number,
+        cout: Number,
+        side: Number,
+        stride: int,
+        identity: Any,
+        kept: bool,
     ) -> tuple[Layer, Number]:
         """ResNet's 1x1 convolution beside a block that changes its map, with norm, no activation."""
         before = self.kept
-        layer = self.conv(f"{at}.shortcut", cin, cout, side, stride=stride, act=False, input_kept=kept)
+        layer = self.conv(
+            f"{at}.shortcut", cin, cout, side, stride=stride, act=False, input_kept=kept
+        )
         self.kept = before
         return layer, _where(identity, 0, 1)
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from phiscale.analysis.report import write_report
 from phiscale.budget import Budget
 from phiscale.choice import Choice, base_for, choose
 from phiscale.data.audit import Audit, audit, bad_files_error
@@ -23,6 +24,7 @@ from phiscale.errors import CheckpointError, UsageError
 from phiscale.files import read_json, sha256, write_atomic, write_json
 from phiscale.jobs import per_image_csv
 from phiscale.laws import Law
+from phiscale.story import tell_story
 from phiscale.train.evaluate import logits_of
 from phiscale.train.loop import Progress, train
 from phiscale.train.metrics import measure
@@ -61,9 +63,10 @@ def fit(
           report=report, warn=tell)  # fmt: skip
     evaluation = _evaluated(images, out, tell)
     described = _exported(images, out, tell)
-    from phiscale.reporting import report_fit
-
-    path = report_fit(request, out, images, audited, device, chosen, evaluation, described, command)
+    story = tell_story(out, images, audited, device, chosen, evaluation["metrics"], described,
+                       request.budget, command=command, seed=request.seed)  # fmt: skip
+    path = out / "report.html"
+    write_report(path, story)
     tell(f"report: {path}")
     return path
 
@@ -88,9 +91,7 @@ def _plain(request: Request) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(request)))
 
 
-def _audited(
-    request: Request, out: Path, tell: Callable[[str], None]
-) -> tuple[ImageSet, Audit]:
+def _audited(request: Request, out: Path, tell: Callable[[str], None]) -> tuple[ImageSet, Audit]:
     images = open_images(request.data)
     tell(f"{images.source}: {len(images.train)} train, {len(images.validation)} validation, "
          f"{len(images.test)} test images of {len(images.classes)} classes")  # fmt: skip

@@ -21,7 +21,9 @@ class Scaling:
         for name in ("depth", "width", "resolution"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-                raise SpecError(f"{name}={value!r} scales to nothing; use a number above 0, 1 = as is.")
+                raise SpecError(
+                    f"{name}={value!r} scales to nothing; use a number above 0, 1 = as is."
+                )
 
     @property
     def macs(self) -> float:
@@ -29,16 +31,16 @@ class Scaling:
         return self.depth * self.width**2 * self.resolution**2
 
 
-def compound(
-    phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15
-) -> Scaling:
+def compound(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15) -> Scaling:
     """depth = alpha^phi, width = beta^phi, resolution = gamma^phi (arXiv:1905.11946, eq. 3).
 
     Any real phi: 0 is the base, negative ones shrink it.
     """
     for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
         if not (math.isfinite(value) and value > 0):
-            raise SpecError(f"{name}={value} is no base of a power; use a number above 0, e.g. 1.2.")
+            raise SpecError(
+                f"{name}={value} is no base of a power; use a number above 0, e.g. 1.2."
+            )
     if not math.isfinite(phi) or abs(phi) > 100:
         raise SpecError(f"phi={phi} is out of range; use a number between -100 and 100.")
     return Scaling(depth=alpha**phi, width=beta**phi, resolution=gamma**phi)
@@ -74,7 +76,9 @@ class Strategy:
         """The strategy on whose ray `scaling` lies."""
         total = math.log(scaling.macs)
         if abs(total) < 1e-12:
-            raise SpecError("a scaling that keeps the compute lies on no ray; use phi other than 0.")
+            raise SpecError(
+                "a scaling that keeps the compute lies on no ray; use phi other than 0."
+            )
         return Strategy(depth=math.log(scaling.depth) / total,
                         width=2 * math.log(scaling.width) / total,
                         resolution=2 * math.log(scaling.resolution) / total)  # fmt: skip
@@ -103,7 +107,8 @@ def scale(spec: Spec, by: Scaling) -> Spec:
             old,
             repeats=old.repeats if keep_repeats else scaled_repeats(spec, old.repeats, by.depth),
             channels=channels(old.channels) if by.width != 1 else old.channels,
-            expand_from=channels(old.expand_from) if old.expand_from and by.width != 1
+            expand_from=channels(old.expand_from)
+            if old.expand_from and by.width != 1
             else old.expand_from,
             group_width=0,
         )

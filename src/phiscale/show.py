@@ -117,7 +117,11 @@ def _lines(every_s: float = 30.0) -> Callable[[Progress], None]:
             return
         last[0] = time.monotonic()
         left = (progress.total - progress.images_seen) / max(1e-9, progress.images_per_s)
-        words = f", validation {100 * progress.validation_top1:.2f} %" if progress.validation_top1 is not None else ""
+        words = (
+            f", validation {100 * progress.validation_top1:.2f} %"
+            if progress.validation_top1 is not None
+            else ""
+        )
         print(f"{progress.images_seen}/{progress.total} images, {progress.images_per_s:.0f}/s, "
               f"loss {progress.loss:.3f}{words}, {left:.0f} s left", file=sys.stderr, flush=True)  # fmt: skip
 

@@ -121,7 +121,9 @@ class Spec:
             value = getattr(self, name)
             _check(value in get_args(kind), f"{name}={value!r} is unknown",
                    f"use one of {', '.join(get_args(kind))}")  # fmt: skip
-        _check(0 < self.norm_eps < 1, f"norm_eps={self.norm_eps} is out of range", "use 1e-5 or 1e-3")
+        _check(
+            0 < self.norm_eps < 1, f"norm_eps={self.norm_eps} is out of range", "use 1e-5 or 1e-3"
+        )
         _check(0 < self.norm_momentum <= 1, f"norm_momentum={self.norm_momentum} is out of range",
                "use torch's sense: 0.1, or 0.01 for TensorFlow's 0.99")  # fmt: skip
 
@@ -207,7 +209,9 @@ def _number(name: str, value: object) -> None:
 
 
 def _flag(name: str, value: object) -> None:
-    _check(isinstance(value, bool), f"{name}={value!r} is neither true nor false", "use one of them")
+    _check(
+        isinstance(value, bool), f"{name}={value!r} is neither true nor false", "use one of them"
+    )
 
 
 def _check_keys(what: str, values: Mapping[str, Any], cls: type) -> None:

@@ -277,7 +277,7 @@ def test_the_images_term_is_found_from_three_lengths(floor: float, A: float, p: 
     term = fit_images_term(rows, images_unit=1e5)
     for seen in (3e4, 3e5):
         gain = term(seen / 1e5) - term(1.0)
-        assert gain == pytest.approx(A * (seen / 1e5) ** -p - A, abs=0.02 * A + 1e-4)
+        assert gain == pytest.approx(A * (seen / 1e5) ** -p - A, abs=0.05 * A + 1e-4)
 
 
 def test_seeds_are_pooled() -> None:

@@ -47,7 +47,9 @@ def digits() -> ImageSet:
     return open_images("digits")
 
 
-def run(out: Path | str, recipe: Recipe = RECIPE, images: ImageSet | None = None, spec: Spec = SPEC):
+def run(
+    out: Path | str, recipe: Recipe = RECIPE, images: ImageSet | None = None, spec: Spec = SPEC
+):
     return train(Path(out), spec, images or digits(), recipe, TAKE, warn=lambda line: None)
 
 
@@ -188,17 +190,26 @@ def test_two_runs_in_one_folder_are_one_too_many(tmp_path: Path):
 
 
 def test_a_loss_that_is_no_number_stops_before_the_update(tmp_path: Path):
-    wild = replace(RECIPE, optim=Optim(lr_peak=1e8), schedule=replace(RECIPE.schedule, warmup_fraction=0.0))
+    wild = replace(
+        RECIPE, optim=Optim(lr_peak=1e8), schedule=replace(RECIPE.schedule, warmup_fraction=0.0)
+    )
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf).*lr-peak"):
         run(tmp_path / "wild", wild)
-    assert not list((tmp_path / "wild" / "checkpoints").glob("*")) or json.dumps(timeless(tmp_path / "wild"))
+    assert not list((tmp_path / "wild" / "checkpoints").glob("*")) or json.dumps(
+        timeless(tmp_path / "wild")
+    )
 
 
 def test_training_on_a_handful_of_pictures_learns_them(tmp_path: Path):
     images = digits()
-    few = images.train.subset(np.concatenate([np.flatnonzero(images.train.labels == c)[:4] for c in range(10)]))
+    few = images.train.subset(
+        np.concatenate([np.flatnonzero(images.train.labels == c)[:4] for c in range(10)])
+    )
     easy = replace(images, train=few, validation=few, test=few)
     recipe = replace(RECIPES["characters"], epochs=60, batch=20, label_smoothing=0.0, evaluations=2,
                      augment=replace(RECIPES["characters"].augment, shift=0.0))  # fmt: skip
     run(tmp_path / "few", recipe, easy)
-    assert max(r["validation_top1"] for r in read_log(tmp_path / "few") if "validation_top1" in r) == 1.0
+    assert (
+        max(r["validation_top1"] for r in read_log(tmp_path / "few") if "validation_top1" in r)
+        == 1.0
+    )

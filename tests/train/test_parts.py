@@ -1,5 +1,6 @@
 """Order, random numbers, schedules, optimisers, averages, metrics: each checked against its law."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,8 @@ from phiscale.data.augment import RANDOM_NUMBERS, Augment, augmented
 from phiscale.data.order import Order, mix, uniforms
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.nn.network import build
 from phiscale.families import get_spec
+from phiscale.nn.network import build
 from phiscale.train.ema import Ema
 from phiscale.train.metrics import measure, wilson
 from phiscale.train.optim import RMSpropTF, learning_rate, make_optimizer
@@ -26,7 +27,9 @@ from phiscale.train.recipes import RECIPES
 def test_the_order_does_not_depend_on_where_one_starts(size: int, seed: int, cuts: list[int]):
     cuts = sorted(cuts)
     whole = Order(size, seed).samples(cuts[0], cuts[-1]) if cuts[-1] > cuts[0] else np.empty(0)
-    pieces = [Order(size, seed).samples(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    pieces = [
+        Order(size, seed).samples(a, b) for a, b in itertools.pairwise(cuts) if b > a
+    ]
     assert np.array_equal(whole, np.concatenate(pieces) if pieces else np.empty(0))
 
 
@@ -44,9 +47,7 @@ def test_random_numbers_belong_to_their_place_and_spread_evenly():
     assert mix(1, 2) != mix(2, 1)
 
 
-PICTURE = Image.fromarray(
-    np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-)
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
 
 
 @pytest.mark.parametrize("frame", ["shift", "area"])

@@ -61,7 +61,9 @@ def curves(
                           linewidth=1.2, label="validation", clip_on=False)  # fmt: skip
                 axes.legend(frameon=False)
             axes.set_ylim(bottom=0)
-            pictures.append(_svg(figure, "loss", f"Training loss falls from {y[0]:.3g} to {y[-1]:.3g}"))
+            pictures.append(
+                _svg(figure, "loss", f"Training loss falls from {y[0]:.3g} to {y[-1]:.3g}")
+            )
         if top1:
             figure, axes = _panel("Validation top-1, %", total, train_images)
             x, y = zip(*((seen, 100 * share) for seen, share in top1), strict=True)
@@ -75,7 +77,9 @@ def curves(
             low, high = min(y), max(y)
             room = max(1.0, high - low)
             axes.set_ylim(max(0, low - 0.1 * room), high + 0.2 * room)
-            pictures.append(_svg(figure, "top1", f"Validation top-1 reaches {y[best]:.1f} per cent"))
+            pictures.append(
+                _svg(figure, "top1", f"Validation top-1 reaches {y[best]:.1f} per cent")
+            )
     return tuple(pictures)
 
 
@@ -134,7 +138,9 @@ def pareto(
                           columnspacing=1.4)  # fmt: skip
         FigureCanvasSVG(figure)
         _number(figure, axes, [*best, *fit, *out])
-        return _svg(figure, "pareto", f"Predicted error of {len(points)} networks against their cost")
+        return _svg(
+            figure, "pareto", f"Predicted error of {len(points)} networks against their cost"
+        )
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | None:
@@ -144,15 +150,15 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
     if number > MOST_CLASSES or number < 2:
         return None
     shares = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
-    cell = min(0.62, max(0.19, 5.2 / number))  # inches
+    cell = min(0.55, max(0.19, 4.6 / number))  # inches
     longest = 22 if number <= 20 else 16
     names = [shortened(name, longest) for name in classes]
     letters = max(map(_columns, names))
     size = max(6.5, min(9.5, cell * 26))
     with rc_context(_STYLE | {"axes.grid": False}):
-        margin = (0.25 + letters * size * 0.0088, 0.35 + letters * size * 0.0075)
+        margin = (0.15 + letters * size * 0.0085, 0.15 + letters * size * 0.0085)
         side = cell * number
-        width, height = margin[0] + side + 0.3, margin[1] + side + 0.45
+        width, height = margin[0] + side + 0.1, margin[1] + side + 0.1
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes((margin[0] / width, 0.1 / height, side / width, side / height))
         for level, cells in _levels(shares):
@@ -161,10 +167,12 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
             for row, column in np.argwhere(shares >= 0.5):
                 axes.text(column + 0.5, row + 0.5, f"{shares[row, column]:.0f}", ha="center",
                           va="center", fontsize=min(9.0, cell * 22),
-                          color="white" if shares[row, column] > 50 else INK)  # fmt: skip
+                          color="white" if shares[row, column] > 58 else INK)  # fmt: skip
         steps = range(number + 1)
         grid = [((0, at), (number, at)) for at in steps] + [((at, 0), (at, number)) for at in steps]
-        lines = Outline([p for line in grid for p in line], [Outline.MOVETO, Outline.LINETO] * len(grid))
+        lines = Outline(
+            [p for line in grid for p in line], [Outline.MOVETO, Outline.LINETO] * len(grid)
+        )
         axes.add_patch(PathPatch(lines, fill=False, edgecolor="white", linewidth=0.8))
         axes.set(xlim=(0, number), ylim=(number, 0), aspect="equal")
         middles = np.arange(number) + 0.5
@@ -173,7 +181,9 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
         axes.tick_params(length=0, labelsize=size, labelcolor=INK, top=True, labeltop=True, bottom=False,
                          labelbottom=False)  # fmt: skip
         axes.spines[:].set_visible(False)
-        return _svg(figure, "confusion", "Rows: truth. Columns: what was predicted. Per cent of the row")
+        return _svg(
+            figure, "confusion", "Rows: truth. Columns: what was predicted. Per cent of the row"
+        )
 
 
 def worst_pairs(
@@ -222,9 +232,9 @@ def _series(records: Iterable[Mapping[str, Any]], key: str) -> list[tuple[float,
 
 
 def _smooth(series: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Means over a fiftieth of the training around each of at most 240 places."""
+    """Means over a twentieth of the training around each of at most 240 places."""
     x, y = np.array(series).T
-    half = max(0, len(x) // 100)
+    half = max(0, len(x) // 40)
     sums = np.concatenate([[0.0], np.cumsum(y)])
     at = np.unique(np.linspace(0, len(x) - 1, min(_POINTS, len(x))).round().astype(int))
     start, stop = np.maximum(0, at - half), np.minimum(len(x), at + half + 1)
@@ -284,7 +294,9 @@ def _levels(shares: np.ndarray) -> Iterable[tuple[float, np.ndarray]]:
 
 
 def _squares(cells: np.ndarray) -> Outline:
-    corners = [(c + dx, r + dy) for r, c in cells for dx, dy in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
+    corners = [
+        (c + dx, r + dy) for r, c in cells for dx, dy in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))
+    ]
     codes = [Outline.MOVETO, Outline.LINETO, Outline.LINETO, Outline.LINETO, Outline.CLOSEPOLY]
     return Outline(corners, codes * len(cells))
 
@@ -341,7 +353,9 @@ def _attribute(key: str, value: str, name: str) -> str:
             value = re.sub(r" ?font-family: [^;]*;?", "", value)
             return value.replace("url(#", f"url(#{name}-")
         case "d" | "transform" | "x" | "y":
-            value = re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), value)
+            value = re.sub(
+                r"-?\d+\.\d+", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), value
+            )
             return " ".join(value.split())
         case _:
             return value.replace("url(#", f"url(#{name}-")

@@ -173,7 +173,7 @@ def render(story: Story) -> str:
                               lstrip_blocks=True)  # fmt: skip
     environment.filters |= {
         "amount": amount, "bytes": size, "ms": milliseconds, "percent": percent, "time": duration,
-        "shown": lambda text: shown(str(text)), "quantity": quantity, "counted": counted,
+        "three": _three, "shown": lambda text: shown(str(text)), "quantity": quantity, "counted": counted,
     }  # fmt: skip
     template = (files("phiscale.analysis") / "report.html.j2").read_text(encoding="utf-8")
     page = environment.from_string(template).render(story=story, **_view(story))
@@ -221,7 +221,11 @@ def _part(layer: Layer) -> str:
 
 
 def _layer_row(layer: Layer) -> LayerRow:
-    kind = layer.kind if layer.kernel == 1 else f"{layer.kind} {layer.kernel}×{layer.kernel}"
+    kind = {"dense": "convolution", "pointwise": "convolution", "se": "squeeze-excite"}.get(
+        layer.kind, layer.kind
+    )
+    if "convolution" in kind or layer.kernel > 1:
+        kind = f"{kind} {layer.kernel}×{layer.kernel}"
     return LayerRow(path=layer.path, kind=kind, channels=int(layer.channels), side=int(layer.side),
                     params=int(layer.params), macs=int(layer.macs))  # fmt: skip
 
@@ -274,7 +278,7 @@ def _scaled(number: float, units: Sequence[str]) -> str:
 def _three(number: float) -> str:
     if not isfinite(number) or number == 0:
         return f"{number:g}"
-    return f"{number:,.0f}" if abs(number) >= 99.95 else f"{number:.3g}"
+    return f"{number:,.0f}" if abs(number) >= 99.95 or number == int(number) else f"{number:#.3g}"
 
 
 def milliseconds(number: float) -> str:
@@ -291,15 +295,14 @@ def percent(fraction: float, digits: int = 1) -> str:
 
 
 def duration(seconds: float) -> str:
-    """45 s, 14 min 20 s, 3 h 05 min."""
-    whole = round(seconds)
-    if seconds < 9.95:
-        return f"{seconds:.2g}{_SPACE}s"
-    if whole < 60:
-        return f"{whole}{_SPACE}s"
-    if whole < 3600:
-        return f"{whole // 60}{_SPACE}min {whole % 60:02}{_SPACE}s"
-    return f"{whole // 3600}{_SPACE}h {whole % 3600 // 60:02}{_SPACE}min"
+    """45 s, 14.3 min, 3 h 05 min."""
+    if seconds < 59.5:
+        return f"{_three(seconds) if seconds < 9.95 else round(seconds)}{_SPACE}s"
+    minutes = seconds / 60
+    if minutes < 59.95:
+        return f"{minutes:.3g}{_SPACE}min"
+    hours, minutes = divmod(round(minutes), 60)
+    return f"{hours}{_SPACE}h" + (f" {minutes:02}{_SPACE}min" if minutes else "")
 
 
 _LIMITS = {
@@ -318,4 +321,6 @@ def quantity(number: float | None, limit: str) -> str:
         return "–"
     if limit == "train_minutes":
         return duration(60 * number)
-    return {"latency_ms": milliseconds}.get(limit, size if limit.endswith("_bytes") else amount)(number)
+    return {"latency_ms": milliseconds}.get(limit, size if limit.endswith("_bytes") else amount)(
+        number
+    )

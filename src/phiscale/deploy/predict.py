@@ -48,7 +48,9 @@ class Predictor:
         path = Path(artefact)
         path = path / "model.onnx" if path.is_dir() else path
         if not path.is_file():
-            raise ExportError(f"no model at {path}. Give a model.onnx or the folder that holds one.")
+            raise ExportError(
+                f"no model at {path}. Give a model.onnx or the folder that holds one."
+            )
         self.session = open_session(path, threads)
         said = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if said is None:

@@ -22,7 +22,9 @@ def open_session(model: bytes | Path, threads: int = 0) -> ort.InferenceSession:
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exception classes share no base but this
         name = model if isinstance(model, Path) else "the model"
-        raise ExportError(f"ONNX Runtime cannot open {name}: {str(error).splitlines()[0]}") from None
+        raise ExportError(
+            f"ONNX Runtime cannot open {name}: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def run(session: ort.InferenceSession, images: np.ndarray) -> np.ndarray:
@@ -30,7 +32,9 @@ def run(session: ort.InferenceSession, images: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
 
 
-def latency_ms(session: ort.InferenceSession, shape: tuple[int, ...], seconds: float = 0.5) -> float:
+def latency_ms(
+    session: ort.InferenceSession, shape: tuple[int, ...], seconds: float = 0.5
+) -> float:
     """Median milliseconds of one run on an input of this shape, over `seconds` (20 runs at least)."""
     images = np.zeros(shape, np.float32)
     name = session.get_inputs()[0].name

@@ -18,7 +18,9 @@ def onnx_twin(spec: Spec) -> bytes:
     from onnx import TensorProto, helper
 
     graph = _Graph(spec)
-    x = graph.conv("images", spec.in_channels, spec.stem_channels, spec.stem_kernel, spec.stem_stride)
+    x = graph.conv(
+        "images", spec.in_channels, spec.stem_channels, spec.stem_kernel, spec.stem_stride
+    )
     if spec.stem_pool:
         x = graph.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     channels = spec.stem_channels
@@ -128,7 +130,9 @@ class _Graph:
                 else:
                     hidden = hidden_channels(cout, stage.expand)
                     groups = hidden // stage.group_width if stage.group_width else 1
-                    y = self.conv(self.conv(x, cin, hidden), hidden, hidden, stage.kernel, stride, groups)
+                    y = self.conv(
+                        self.conv(x, cin, hidden), hidden, hidden, stage.kernel, stride, groups
+                    )
                     y = self.squeeze_excite(y, stage, cin, hidden)
                     y = self.conv(y, hidden, cout, act=False)
                 other = x if identity else self.conv(x, cin, cout, stride=stride, act=False)

@@ -37,7 +37,9 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
                 other.rename(other.with_suffix(".damaged"))
             return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         damaged.append(path)
-        warn(f"{path} is damaged (its content does not match its hash); going back to the one before")
+        warn(
+            f"{path} is damaged (its content does not match its hash); going back to the one before"
+        )
     if paths:
         raise CheckpointError(
             f"no checkpoint in {folder} is intact ({', '.join(p.name for p in paths)}). "

@@ -94,7 +94,9 @@ def train(
                     recipe=recipe.to_dict(), origin=f"trained on {images.source}")  # fmt: skip
         marks = [m for m in _evaluation_marks(total, recipe) if m > state.images_seen]
         loss_of = _objective(recipe, images, device)
-        pictures = Pictures(images.train, _shortest(preprocessing, recipe), preprocessing.background)
+        pictures = Pictures(
+            images.train, _shortest(preprocessing, recipe), preprocessing.background
+        )
         meter, last_save = _Meter(), time.monotonic()
         batches = training_batches(
             pictures, preprocessing, recipe.augment, seed=recipe.seed, batch=recipe.batch,
@@ -167,10 +169,14 @@ def _start(
     return State(network, ema, make_optimizer(network, recipe.optim))
 
 
-def _objective(recipe: Recipe, images: ImageSet, device: torch.device) -> Callable[..., torch.Tensor]:
+def _objective(
+    recipe: Recipe, images: ImageSet, device: torch.device
+) -> Callable[..., torch.Tensor]:
     weight = None
     if recipe.class_weights == "balanced":
-        counts = torch.bincount(torch.from_numpy(images.train.labels), minlength=len(images.classes))
+        counts = torch.bincount(
+            torch.from_numpy(images.train.labels), minlength=len(images.classes)
+        )
         weight = counts.clamp(min=1).float().rsqrt()
         weight = (weight / weight.mean()).to(device)
 
@@ -187,7 +193,9 @@ def _keep_if_best(
     averaged = build(card.spec, initialised=False).to(device)
     averaged.load_state_dict(state.ema.averages, assign=True)
     averaged = averaged.to(memory_format=torch.channels_last)
-    metrics = evaluate(averaged, images.validation, card.preprocessing, images.classes, device=device)
+    metrics = evaluate(
+        averaged, images.validation, card.preprocessing, images.classes, device=device
+    )
     log.evaluation(state, metrics.top1, metrics.cross_entropy)
     if metrics.top1 > state.best_top1:
         state.best_top1 = metrics.top1
@@ -200,7 +208,9 @@ def _keep_if_best(
 
 def _evaluation_marks(total: int, recipe: Recipe) -> list[int]:
     """Images seen at which to evaluate; the end is always one."""
-    return sorted({math.ceil(total * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)})
+    return sorted(
+        {math.ceil(total * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
+    )
 
 
 def _shortest(preprocessing: Preprocessing, recipe: Recipe) -> int:

@@ -54,7 +54,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, least in (("epochs", self.epochs, 0.0), ("optim.lr-peak", self.optim.lr_peak, 0.0)):
+        for name, value, least in (
+            ("epochs", self.epochs, 0.0),
+            ("optim.lr-peak", self.optim.lr_peak, 0.0),
+        ):
             if not least < value < 1e9:
                 raise UsageError(f"{name}={value} trains nothing; use a number above {least:g}.")
         for name, count in (("batch", self.batch), ("evaluations", self.evaluations)):
@@ -80,7 +83,9 @@ class Recipe:
         """Strict: a field too many or too few is an error."""
         values = dict(data)
         if (version := values.pop("phiscale_recipe", None)) != RECIPE_VERSION:
-            raise PhiscaleError(f"recipe format {version!r} is not {RECIPE_VERSION}; update phiscale.")
+            raise PhiscaleError(
+                f"recipe format {version!r} is not {RECIPE_VERSION}; update phiscale."
+            )
         parts = {"optim": Optim, "schedule": Schedule, "augment": Augment}
         for name, cls in parts.items():
             values[name] = _strict(cls, values.get(name, {}), name)
@@ -92,7 +97,9 @@ def _strict(cls: type, values: Mapping[str, Any], what: str) -> Any:
     missing = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
     wrong = sorted((values.keys() - known) | (missing - values.keys()))
     if wrong:
-        raise PhiscaleError(f"{what} has wrong or missing fields {wrong}; the known ones: {sorted(known)}.")
+        raise PhiscaleError(
+            f"{what} has wrong or missing fields {wrong}; the known ones: {sorted(known)}."
+        )
     return cls(**values)
 
 

@@ -24,7 +24,9 @@ class StopSignal:
     def __enter__(self) -> StopSignal:
         self.active = threading.current_thread() is threading.main_thread()
         if self.active:
-            self.before = {s: signal.signal(s, self._catch) for s in (signal.SIGTERM, signal.SIGINT)}
+            self.before = {
+                s: signal.signal(s, self._catch) for s in (signal.SIGTERM, signal.SIGINT)
+            }
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -114,7 +114,11 @@ def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
     wanted = network.state_dict()
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     shapes = [k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape]
-    for what, names in (("missing", missing), ("unknown", extra), ("of another shape", sorted(shapes))):
+    for what, names in (
+        ("missing", missing),
+        ("unknown", extra),
+        ("of another shape", sorted(shapes)),
+    ):
         if names:
             raise WeightsError(f"{origin}: {len(names)} tensors {what} ({', '.join(names[:3])}, ...). "
                                "They belong to another network.")  # fmt: skip

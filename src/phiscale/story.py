@@ -1,0 +1,205 @@
+"""The files that `fit` left, told as the `Story` of its report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phiscale.analysis.cam import class_activation_maps, overlay
+from phiscale.analysis.report import (
+    BudgetRow,
+    CandidateRow,
+    FileRow,
+    Sample,
+    Snippet,
+    Story,
+    layer_rows,
+)
+from phiscale.budget import Budget
+from phiscale.choice import Choice, seconds_trained
+from phiscale.costs import cost
+from phiscale.data.audit import Audit
+from phiscale.data.loader import normalised
+from phiscale.data.splits import ImageSet, Split
+from phiscale.device import DeviceModel
+from phiscale.nn.network import Network
+from phiscale.train.loop import read_log
+from phiscale.weights.store import load
+
+PICTURES_A_KIND = 12  # right ones, and wrong ones
+
+_PURPOSES = {
+    "model.onnx": "the network for ONNX Runtime and others: float32 NCHW in, logits out",
+    "model.json": "how to prepare its input, the classes, parity and latency",
+    "best.safetensors": "the weights for torch, with spec, preprocessing, classes and metrics",
+    "spec.json": "the network's architecture, for `phiscale describe` and `train --model`",
+    "recipe.json": "how it was trained",
+    "choice.json": "all candidates and the choice",
+    "device.json": "the speed of this machine, for --device-model",
+    "audit.json": "what is in the images",
+    "evaluation.json": "the test's metrics",
+    "test-predictions.csv": "the answer on every test picture",
+    "log.jsonl": "every step of the training",
+}
+
+_NOTES = (
+    "The test split was read once, after everything had been chosen on the validation split.",
+    "The interval is Wilson's at 95 %: it covers the choice of test pictures, not another training.",
+    "Predicted errors come from a law fitted to ImageNet results and a few runs of ours: a prior "
+    "that ranks networks, not a promise for these pictures. --law FILE replaces it.",
+)
+
+
+def tell_story(
+    out: Path, images: ImageSet, audited: Audit, device: DeviceModel, chosen: Choice,
+    metrics: Mapping[str, Any], described: Mapping[str, Any], budget: Budget, *,
+    command: str, seed: int, total_s: float | None = None,
+) -> Story:  # fmt: skip
+    """Everything the report shows. Draws the sample pictures from the test split."""
+    network = load(out)
+    log = tuple(read_log(out))
+    tops = [record["validation_top1"] for record in log if "validation_top1" in record]
+    trained_s = seconds_trained(out)
+    rows = [CandidateRow.of(row, chosen=row["name"] == chosen.name) for row in chosen.candidates]
+    return Story(
+        title=f"{images.source}: {len(images.classes)} classes",
+        source=images.source,
+        model=chosen.name,
+        command=command,
+        date=date.today().isoformat(),
+        seed=seed,
+        metrics=metrics,
+        validation_top1=max(tops, default=None),
+        latency_ms=described["latency_ms"],
+        model_bytes=described["bytes"],
+        train_s=trained_s,
+        total_s=total_s,
+        budget=_budget_rows(budget, chosen, described, trained_s),
+        why=chosen.why,
+        candidates=tuple(rows),
+        pareto=tuple(CandidateRow.of(row) for row in chosen.pareto),
+        law_sd=chosen.law_sd,
+        race=tuple(chosen.race.get("rows", ())),
+        log=log,
+        planned_images=chosen.recipe.images(len(images.train)),
+        train_images=len(images.train),
+        audit=audited.to_dict(),
+        samples=_samples(network, images.test),
+        layers=layer_rows(chosen.spec),
+        parity=described["parity"],
+        files=tuple(FileRow(name, (out / name).stat().st_size, purpose)
+                    for name, purpose in _PURPOSES.items() if (out / name).exists()),
+        usage=_usage(out),
+        environment=_environment(device),
+        notes=(*_NOTES, *images.notes, *_latency_note(budget, described)),
+    )  # fmt: skip
+
+
+def _budget_rows(
+    budget: Budget, chosen: Choice, described: Mapping[str, Any], trained_s: float
+) -> tuple[BudgetRow, ...]:
+    whole = cost(chosen.spec)
+    train_bytes = whole.train_bytes(chosen.recipe.batch)
+    planned = None
+    if speed := chosen.predicted.get("train_images_per_s"):
+        planned = chosen.predicted["images_seen"] / speed / 60
+    # predicted, measured
+    known: dict[str, tuple[float | None, float | None]] = {
+        "latency_ms": (chosen.predicted["latency_ms"], described["latency_ms"]),
+        "train_minutes": (planned, trained_s / 60),
+        "macs": (whole.macs, whole.macs),
+        "params": (whole.params, whole.params),
+        "weight_bytes": (whole.weight_bytes, described["bytes"]),
+        "train_memory_bytes": (train_bytes, None),
+    }
+    rows = []
+    for limit, (predicted, measured) in known.items():
+        asked = budget.limits.get(limit)
+        # exact counts decide by themselves; a file also holds the graph, so weights are counted
+        judged = predicted if limit == "weight_bytes" or measured is None else measured
+        met = None if asked is None or judged is None else judged <= asked
+        rows.append(
+            BudgetRow(limit=limit, asked=asked, predicted=predicted, measured=measured, met=met)
+        )
+    return tuple(rows)
+
+
+def _latency_note(budget: Budget, described: Mapping[str, Any]) -> tuple[str, ...]:
+    if budget.latency_ms is not None and described["latency_ms"] > budget.latency_ms:
+        return (f"The exported file takes {described['latency_ms']:.3g} ms here, over the "
+                f"{budget.latency_ms:g} ms asked: the machine may have been busy; "
+                "measure again when it is idle, or ask for less.",)  # fmt: skip
+    return ()
+
+
+def _samples(network: Network, test: Split) -> tuple[Sample, ...]:
+    """The surest right answers of different classes, and the surest wrong ones."""
+    take, classes = network.preprocessing, network.card.classes
+    probabilities, predicted = _answers(network, test)
+    truth = test.labels
+    sure = probabilities[np.arange(len(test)), predicted]
+    order = np.argsort(-sure, kind="stable")
+    wrong = [int(i) for i in order if predicted[i] != truth[i]][:PICTURES_A_KIND]
+    right = _spread([int(i) for i in order if predicted[i] == truth[i]], truth)[:PICTURES_A_KIND]
+    found = []
+    for i in [*right, *wrong]:
+        pixels = np.asarray(take.crop_and_resize(test.image(i, background=take.background)))
+        x = normalised(
+            torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2), take, torch.device("cpu")
+        )
+        heat = class_activation_maps(network, x, torch.tensor([int(predicted[i])]))[0].numpy()
+        found.append(Sample(
+            image=pixels, cam_overlay=overlay(pixels, heat), truth=classes[int(truth[i])],
+            predicted=classes[int(predicted[i])], probability=float(sure[i]),
+            right=bool(predicted[i] == truth[i]), key=test.keys[i],
+        ))  # fmt: skip
+    return tuple(found)
+
+
+def _answers(network: Network, test: Split) -> tuple[np.ndarray, np.ndarray]:
+    from phiscale.train.evaluate import logits_of
+    from phiscale.train.metrics import softmax
+
+    probabilities = softmax(logits_of(network, test, network.preprocessing).astype(np.float64))
+    return probabilities, probabilities.argmax(axis=1)
+
+
+def _spread(indices: Sequence[int], labels: np.ndarray) -> list[int]:
+    """In rounds, one of every class."""
+    rounds: dict[int, list[int]] = {}
+    for i in indices:
+        rounds.setdefault(int(labels[i]), []).append(i)
+    longest = max(map(len, rounds.values()), default=0)
+    return [
+        group[n] for n in range(longest) for _, group in sorted(rounds.items()) if n < len(group)
+    ]
+
+
+def _usage(out: Path) -> tuple[Snippet, ...]:
+    return (
+        Snippet("Command line", f"phiscale predict {out} photo.jpg\nphiscale evaluate {out}/model.onnx DATA"),
+        Snippet("Python, without torch",
+                f'from phiscale import Predictor\n\npredict = Predictor("{out}/model.onnx")\n'
+                'print(predict(["photo.jpg"])[0].top(3))'),
+        Snippet("Python, with torch",
+                f'import phiscale\n\nnetwork = phiscale.load("{out}")  # .spec, .preprocessing, .card'),
+    )  # fmt: skip
+
+
+def _environment(device: DeviceModel) -> dict[str, Any]:
+    made = device.fingerprint
+    libraries = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "phiscale")
+    return {
+        "planned for": f"{made.device}, {made.cores} cores, {made.runtime}, measured {made.date}",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        **{name: version(name) for name in libraries},
+    }
