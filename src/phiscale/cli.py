@@ -356,6 +356,8 @@ VERBS: dict[str, Callable[..., None]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Mistakes end with one line: exit 2 for the command line, 1 for the rest."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # threads that spin at barriers lose most of their speed as soon as another program wants a core
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         _run(arguments)
         sys.stdout.flush()

@@ -1,8 +1,8 @@
 """What a network costs, counted exactly from its spec: no torch, no network built.
 
-MACs = multiply-adds of convolutions and linear layers. Activations = their output elements (as pycls
-counts; Dollár et al., arXiv:2103.06877). Saved = what torch keeps for the backward pass of training.
-Peak = the most elements alive at once in inference, batch norm folded, activations fused.
+MACs = multiply-adds of convolutions and linear layers. Activations = their output elements (as
+pycls counts; Dollár et al., arXiv:2103.06877). Saved = what torch keeps for the backward pass of
+training. Peak = the most elements alive at once in inference, batch norm folded, activations fused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Cost:
     layers: tuple[Layer, ...] = ()
 
     def train_bytes(self, batch: int, *, optimizer_slots: int = 2) -> Number:
-        """fp32 training: activations of the batch; weight, gradient, average and slots a parameter."""
+        """fp32 training: a batch's activations; weight, gradient, average, slots per parameter."""
         return self.saved_bytes * batch + 4 * self.params * (3 + optimizer_slots)
 
 
@@ -48,7 +48,7 @@ def cost(spec: Spec) -> Cost:
 
 
 def _forward_order(layer: Layer) -> tuple[float, int]:
-    """Blocks of a stage follow each other; the walk gives all first layers before all second ones."""
+    """A stage's blocks follow each other; the walk gives all first layers, then all second ones."""
     parts = layer.path.split(".")
     if parts[0] != "stages":
         return (-1 if parts[0] == "stem" else float("inf"), 0)
@@ -116,7 +116,7 @@ def cost_grid(
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """MACs of a scaled network over its base's, against d * w^2 * r^2: four factors that multiply."""
+    """MACs of a scaled network over its base's, against d w^2 r^2: four factors that multiply."""
 
     monomial: float  # d * w^2 * r^2
     exact: float  # the real ratio
@@ -133,7 +133,7 @@ class Deviation:
 
 
 def deviation(base: Spec, by: Scaling) -> Deviation:
-    """How far the integer network is from the paper's FLOPS ~ d * w^2 * r^2, and for which reason."""
+    """How far the integer network is from the paper's FLOPS ~ d w^2 r^2, and for which reason."""
     net = scale(base, by)
     by = replace(by, resolution=net.resolution / base.resolution)
     real, ideal = Shape.of(net), Shape.ideal(base, by)
@@ -168,7 +168,9 @@ def _total(counted: Sequence[tuple[Layer, Number]], layers: tuple[Layer, ...]) -
         weight_bytes=4 * params,
         weight_bytes_bf16=2 * params,
         weight_bytes_int8=weights + 8 * channels,
-        depthwise_macs=sum(l.macs * times for l, times in counted if l.kind == "depthwise"),
+        depthwise_macs=sum(
+            layer.macs * times for layer, times in counted if layer.kind == "depthwise"
+        ),
         convs=sum(times for _, times in counted),
         layers=layers,
     )

@@ -1,4 +1,6 @@
-"""Everything that phiscale raises on purpose. The first sentence says what is wrong, the second what to type.
+"""Everything that phiscale raises on purpose.
+
+The first sentence says what is wrong, the second what to type.
 
 PhiscaleError
 ├── UsageError        the command line or arguments contradict each other or themselves (exit 2)

@@ -19,7 +19,7 @@ Number = Any  # int, float or numpy array: the walk does not care
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One convolution or linear layer, with the norm and activation that follow it, for one image."""
+    """One convolution or linear layer, with the norm and activation after it, for one image."""
 
     path: str  # of the module in the built network
     kind: str  # dense, pointwise, depthwise, grouped, se, linear
@@ -261,7 +261,7 @@ class _Walk:
         identity: Any,
         kept: bool,
     ) -> tuple[Layer, Number]:
-        """ResNet's 1x1 convolution beside a block that changes its map, with norm, no activation."""
+        """ResNet's 1x1 convolution beside a block that changes its map: norm, no activation."""
         before = self.kept
         layer = self.conv(
             f"{at}.shortcut", cin, cout, side, stride=stride, act=False, input_kept=kept
@@ -279,7 +279,7 @@ def unroll(layer: Layer, times: int) -> Iterator[Layer]:
         yield layer
 
 
-# Plain numbers take Python's own arithmetic (a network in well under a millisecond), arrays numpy's.
+# Plain numbers take Python's arithmetic (a network in well under a millisecond), arrays numpy's.
 
 
 def _plain(value: Any) -> bool:

@@ -48,7 +48,7 @@ def compound(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """A law of scaling as shares of the log-compute: d = T^depth, w^2 = T^width, r^2 = T^resolution.
+    """A law of scaling as shares of log-compute: d = T^depth, w^2 = T^width, r^2 = T^resolution.
 
     T is the target compute over the base's. The shares sum to 1, so d * w^2 * r^2 = T: the one
     family to which compound, single-dimension, uniform and dWr scaling all belong
@@ -127,7 +127,7 @@ def scale(spec: Spec, by: Scaling) -> Spec:
 
 
 def scaled_repeats(spec: Spec, repeats: int, depth: float) -> int:
-    """Blocks of a stage at depth multiplier `depth`: rounded up as in the paper, or to the nearest."""
+    """Blocks of a stage at depth multiplier `depth`: rounded up as in the paper, or to nearest."""
     exact = repeats * depth
     # 1e-9: 1.2 * 5 is 6, not the 7 that binary fractions would make of it
     rounded = math.ceil(exact - 1e-9) if spec.depth_rounding == "ceil" else math.floor(exact + 0.5)

@@ -1,4 +1,4 @@
-"""Architecture as data: a `Spec` is a stem, a tuple of `Stage`s, a head. Nothing here builds or trains."""
+"""Architecture as data: a `Spec` is a stem, `Stage`s and a head. Nothing here builds or trains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from math import isfinite
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from phiscale.errors import SpecError
 
@@ -50,16 +50,18 @@ class Stage:
         for name in ("group_width", "expand_from"):
             _count(name, getattr(self, name))
         _flag("skip", self.skip)
-        _check(self.kernel % 2 == 1, f"kernel={self.kernel} is even, so padding cannot be symmetric",
+        _check(self.kernel % 2 == 1,
+               f"kernel={self.kernel} is even, so padding cannot be symmetric",
                f"use {self.kernel - 1} or {self.kernel + 1}")  # fmt: skip
         _check(self.stride in (1, 2), f"stride={self.stride} is not supported", "use 1 or 2")
         _check(self.expand > 0, f"expand={self.expand} leaves no hidden channels", "use 1 or more")
         _check(0 <= self.se_ratio <= 1, f"se_ratio={self.se_ratio} is not a fraction",
                "use 0.25, or 0 for no squeeze-and-excite")  # fmt: skip
-        _check(not self.expand_from or (self.block in ("mbconv", "fused_mbconv") and self.expand != 1),
+        inverted = self.block in ("mbconv", "fused_mbconv")
+        _check(not self.expand_from or (inverted and self.expand != 1),
                f"expand_from={self.expand_from} has nothing to expand in this {self.block}",
                "leave it at 0")  # fmt: skip
-        _check(self.skip or self.block in ("mbconv", "fused_mbconv"),
+        _check(self.skip or inverted,
                f"a {self.block} block cannot go without its skip", "use skip=True")  # fmt: skip
         if self.block in ("separable", "basic"):
             _check(self.expand == 1 and not self.se_ratio,
@@ -101,7 +103,7 @@ class Spec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
         _check(len(self.stages) > 0, "a spec without stages is no network", "add a Stage")
-        for stage in self.stages:
+        for stage in cast("tuple[object, ...]", self.stages):
             _check(isinstance(stage, Stage), f"{stage!r} is not a Stage", "write Stage(...)")
         for name in ("stem_pool", "fixed_ends"):
             _flag(name, getattr(self, name))
@@ -163,7 +165,8 @@ class Spec:
             _check(isinstance(stage, Mapping), f"stage {number} is not an object", "see to_json()")
             _check_keys(f"stage {number}", stage, Stage)
             read.append(Stage(**stage))
-        return Spec(**{**values, "stages": tuple(read)})
+        values["stages"] = tuple(read)
+        return Spec(**values)
 
     @staticmethod
     def from_json(text: str) -> Spec:
@@ -177,7 +180,7 @@ class Spec:
 
 
 def lite(spec: Spec) -> Spec:
-    """The same network without squeeze-and-excite, with ReLU6 and fixed ends (efficientnet-lite)."""
+    """The network without squeeze-and-excite, with ReLU6 and fixed ends (efficientnet-lite)."""
     stages = tuple(replace(stage, se_ratio=0.0) for stage in spec.stages)
     return replace(spec, stages=stages, activation="relu6", fixed_ends=True)
 

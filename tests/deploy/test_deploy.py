@@ -104,8 +104,10 @@ def test_a_model_of_others_is_refused_in_one_line(tmp_path: Path):
         Predictor(tmp_path / "absent.onnx")
 
 
-@pytest.mark.parametrize("name", ["small", "efficientnet_lite0", "efficientnetv2_b0", "mobilenetv1_100",
-                                  "resnet18", "regnety_002"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["small", "efficientnet_lite0", "efficientnetv2_b0", "mobilenetv1_100", "resnet18",
+             "regnety_002"]
+)  # fmt: skip
 def test_a_twin_runs_the_convolutions_that_the_network_has(name: str):
     spec = replace(get_spec(name), resolution=32)
     twin = onnx.load_from_string(onnx_twin(spec))

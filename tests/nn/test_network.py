@@ -162,8 +162,10 @@ def test_the_same_seed_builds_the_same_network():
     assert all(torch.equal(networks[0][k], networks[1][k]) for k in networks[0])
 
 
-EXPORTED = ["small", "efficientnet_b0", "tf_efficientnet_lite0", "efficientnetv2_b0",
-            "efficientnet_es", "mobilenetv1_100", "semnasnet_100", "resnet18", "regnety_002"]  # fmt: skip
+EXPORTED = [
+    "small", "efficientnet_b0", "tf_efficientnet_lite0", "efficientnetv2_b0", "efficientnet_es",
+    "mobilenetv1_100", "semnasnet_100", "resnet18", "regnety_002",
+]  # fmt: skip
 
 
 def export_and_compile(name: str) -> None:

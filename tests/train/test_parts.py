@@ -27,9 +27,7 @@ from phiscale.train.recipes import RECIPES
 def test_the_order_does_not_depend_on_where_one_starts(size: int, seed: int, cuts: list[int]):
     cuts = sorted(cuts)
     whole = Order(size, seed).samples(cuts[0], cuts[-1]) if cuts[-1] > cuts[0] else np.empty(0)
-    pieces = [
-        Order(size, seed).samples(a, b) for a, b in itertools.pairwise(cuts) if b > a
-    ]
+    pieces = [Order(size, seed).samples(a, b) for a, b in itertools.pairwise(cuts) if b > a]
     assert np.array_equal(whole, np.concatenate(pieces) if pieces else np.empty(0))
 
 
@@ -40,14 +38,16 @@ def test_every_epoch_shows_every_image_once_and_in_another_order():
 
 
 def test_random_numbers_belong_to_their_place_and_spread_evenly():
-    numbers = np.array([uniforms(1, place, 4) for place in range(4000)])
-    assert uniforms(1, 17, 4) == numbers[17].tolist()
+    numbers = uniforms(1, np.arange(4000), 4)
+    assert np.array_equal(uniforms(1, np.array([17]), 4)[0], numbers[17])
+    assert ((numbers >= 0) & (numbers < 1)).all()
     assert np.abs(numbers.mean(0) - 0.5).max() < 0.02
     assert np.abs(np.corrcoef(numbers.T) - np.eye(4)).max() < 0.05
     assert mix(1, 2) != mix(2, 1)
 
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+PLACES = np.arange(40)
 
 
 @pytest.mark.parametrize("frame", ["shift", "area"])
@@ -55,27 +55,38 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3),
 def test_augmentation_is_a_function_of_picture_and_numbers(frame: str, layers: int):
     how = Augment(frame=frame, randaugment_layers=layers)  # type: ignore[arg-type]
     take = Preprocessing(size=24, crop=1.0)
-    made = {}
-    for place in range(40):
-        u = uniforms(0, place, RANDOM_NUMBERS)
-        pixels = augmented(PICTURE, how, take, u)
-        assert pixels.shape == (24, 24, 3) and pixels.dtype == np.uint8
-        assert np.array_equal(pixels, augmented(PICTURE, how, take, u))
-        made[pixels.tobytes()] = place
-    assert len(made) > 30
+    u = uniforms(0, PLACES, RANDOM_NUMBERS)
+    together = augmented([PICTURE] * 40, how, take, u)
+    assert together.shape == (40, 24, 24, 3) and together.dtype == np.uint8
+    for place in PLACES:  # alone or in a batch: the same
+        alone = augmented([PICTURE], how, take, u[place : place + 1])[0]
+        assert np.array_equal(alone, together[place])
+    assert len({pixels.tobytes() for pixels in together}) > 30
+
+
+def test_a_shift_moves_the_picture_and_a_flip_mirrors_it():
+    take, u = Preprocessing(size=40, crop=1.0), np.full((1, RANDOM_NUMBERS), 0.5)
+    square = PICTURE[:, :40]
+    u[0, 4] = 0.999  # down by 5, and 0.5 leaves the columns where they are
+    moved = augmented([square], Augment(shift=0.125, flip=False), take, u)[0]
+    assert np.array_equal(moved[:35], square[5:])
+    u[0, 4], u[0, 6] = 0.5, 0.0
+    mirrored = augmented([square], Augment(shift=0.125), take, u)[0]
+    assert np.array_equal(mirrored, square[:, ::-1])
 
 
 def test_without_any_change_training_sees_what_evaluation_sees():
     take = Preprocessing(size=24, crop=1.0)
-    pixels = augmented(PICTURE, Augment(shift=0, flip=False), take, uniforms(0, 0, RANDOM_NUMBERS))
-    assert np.array_equal(pixels, np.asarray(take.crop_and_resize(PICTURE)))
+    u = uniforms(0, PLACES[:1], RANDOM_NUMBERS)
+    pixels = augmented([PICTURE], Augment(shift=0, flip=False), take, u)[0]
+    assert np.array_equal(pixels, take.crop_and_resize(Image.fromarray(PICTURE)))
 
 
 @given(st.integers(0, 10_000))
 def test_a_random_area_lies_inside_the_picture(place: int):
     from phiscale.data.augment import _random_area
 
-    left, top, right, bottom = _random_area(50, 40, 0.08, *uniforms(0, place, 4))
+    left, top, right, bottom = _random_area(50, 40, 0.08, *uniforms(0, np.array([place]), 4)[0])
     assert 0 <= left < right <= 50 and 0 <= top < bottom <= 40.0001
 
 

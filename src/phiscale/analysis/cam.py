@@ -33,10 +33,10 @@ def class_evidence(network: Network, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_activation_maps(network: Network, images: Tensor, labels: Tensor) -> Tensor:
-    """How much each pixel speaks for the class of `labels`: n h w in [0, 1], as large as the images.
+    """How much each pixel speaks for the class of `labels`: n h w in [0, 1], of the images' size.
 
-    `images` are preprocessed, n c h w. 1 is the strongest place of each image, 0 where nothing speaks
-    for the class or something speaks against it; all 0 if no place speaks for it.
+    `images` are preprocessed, n c h w. 1 is the strongest place of each image, 0 where nothing
+    speaks for the class or something speaks against it; all 0 if no place speaks for it.
     """
     evidence = class_evidence(network, images, labels).relu()
     strongest = evidence.amax((1, 2), keepdim=True)

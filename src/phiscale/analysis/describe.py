@@ -42,17 +42,19 @@ def lines(base: Spec, by: Scaling) -> list[str]:
         f"{spec.blocks} blocks, {spec.resolution} px, {spec.classes} classes",
         f"params {whole.params:,}; MACs {whole.macs:,} (FLOPs are twice that); "
         f"activations {whole.activations:,}",
-        f"weights {whole.weight_bytes / 1e6:.1f} MB fp32, {whole.weight_bytes_int8 / 1e6:.1f} MB int8; "
+        f"weights {whole.weight_bytes / 1e6:.1f} MB fp32, "
+        f"{whole.weight_bytes_int8 / 1e6:.1f} MB int8; "
         f"inference peak {whole.peak_bytes / 2**20:.1f} MiB; "
         f"training keeps {whole.saved_bytes / 2**20:.1f} MiB an image",
     ]
     if by != Scaling():
         away = deviation(base, by)
         text.append(
-            f"MACs x{away.exact:.3f} for d w^2 r^2 = {away.monomial:.3f}: {_percent(away.total)} off "
-            f"(structure {_percent(away.structure)}, depth rounding {_percent(away.depth_rounding)}, "
-            f"channel rounding {_percent(away.channel_rounding)}, map rounding "
-            f"{_percent(away.spatial_rounding)}); real depth x{away.real_depth:.3f}"
+            f"MACs x{away.exact:.3f} for d w^2 r^2 = {away.monomial:.3f}: "
+            f"{_percent(away.total)} off (structure {_percent(away.structure)}, "
+            f"depth rounding {_percent(away.depth_rounding)}, "
+            f"channel rounding {_percent(away.channel_rounding)}, "
+            f"map rounding {_percent(away.spatial_rounding)}); real depth x{away.real_depth:.3f}"
         )
     return text
 

@@ -1,7 +1,7 @@
 """The report's pictures, as small SVG strings to stand inside HTML: no script, no font, no link.
 
-The same numbers give the same string. Colours are Okabe and Ito's, which the colour-blind tell apart;
-nothing is said by colour alone.
+The same numbers give the same string. Colours are Okabe and Ito's, which the colour-blind tell
+apart; nothing is said by colour alone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from phiscale.data.wording import shown
 
 BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#8a8f98", "#23272e"
 MOST_CLASSES = 40  # of a confusion matrix that can still be read
+Series = list[tuple[float, float]]  # images seen, value
 _POINTS = 240  # of a curve: more are not seen
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "phiscale", "font.size": 9, "axes.titlesize": 10,
     "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.edgecolor": "#9aa0a8",
     "axes.labelcolor": INK, "axes.linewidth": 0.8, "text.color": INK, "text.parse_math": False,
@@ -43,8 +44,8 @@ def curves(
 ) -> tuple[str, ...]:
     """Loss and validation top-1 against images seen, up to the `total` planned: two pictures.
 
-    `log` holds the records of log.jsonl; `train_images` adds the epochs to the axis. A picture without
-    a number to show is left out.
+    `log` holds the records of log.jsonl; `train_images` adds the epochs to the axis. A picture
+    without a number to show is left out.
     """
     records = list(log)
     losses = _series(records, "loss")
@@ -53,34 +54,37 @@ def curves(
     pictures = []
     with rc_context(_STYLE):
         if losses:
-            figure, axes = _panel("Loss", total, train_images)
-            x, y = _smooth(losses)
-            axes.plot(x, y, color=BLUE, label="training, smoothed")
-            if entropies:
-                axes.plot(*zip(*entropies, strict=True), "o--", color=ORANGE, markersize=3.5,
-                          linewidth=1.2, label="validation", clip_on=False)  # fmt: skip
-                axes.legend(frameon=False)
-            axes.set_ylim(bottom=0)
-            pictures.append(
-                _svg(figure, "loss", f"Training loss falls from {y[0]:.3g} to {y[-1]:.3g}")
-            )
+            pictures.append(_loss(losses, entropies, total, train_images))
         if top1:
-            figure, axes = _panel("Validation top-1, %", total, train_images)
-            x, y = zip(*((seen, 100 * share) for seen, share in top1), strict=True)
-            best = y.index(max(y))  # the first: that one was kept
-            axes.plot(x, y, "o-", color=BLUE, markersize=4, clip_on=False)
-            axes.plot(x[best], y[best], "D", color=ORANGE, markersize=7, clip_on=False)
-            right = x[best] > 0.6 * total
-            axes.annotate(f"kept: {y[best]:.1f} %", (x[best], y[best]), (-4 if right else 4, 8),
-                          textcoords="offset points", ha="right" if right else "left",
-                          color=ORANGE, weight="bold")  # fmt: skip
-            low, high = min(y), max(y)
-            room = max(1.0, high - low)
-            axes.set_ylim(max(0, low - 0.1 * room), high + 0.2 * room)
-            pictures.append(
-                _svg(figure, "top1", f"Validation top-1 reaches {y[best]:.1f} per cent")
-            )
+            pictures.append(_top1(top1, total, train_images))
     return tuple(pictures)
+
+
+def _loss(losses: Series, entropies: Series, total: int, train_images: int | None) -> str:
+    figure, axes = _panel("Loss", total, train_images)
+    x, y = _smooth(losses)
+    axes.plot(x, y, color=BLUE, label="training, smoothed")
+    if entropies:
+        axes.plot(*zip(*entropies, strict=True), "o--", color=ORANGE, markersize=3.5,
+                  linewidth=1.2, label="validation", clip_on=False)  # fmt: skip
+        axes.legend(frameon=False)
+    axes.set_ylim(bottom=0)
+    return _svg(figure, "loss", f"Training loss goes from {y[0]:.3g} to {y[-1]:.3g}")
+
+
+def _top1(top1: Series, total: int, train_images: int | None) -> str:
+    figure, axes = _panel("Validation top-1, %", total, train_images)
+    x, y = zip(*((seen, 100 * share) for seen, share in top1), strict=True)
+    best = y.index(max(y))  # the first: that one was kept
+    axes.plot(x, y, "o-", color=BLUE, markersize=4, clip_on=False)
+    axes.plot(x[best], y[best], "D", color=ORANGE, markersize=7, clip_on=False)
+    right = x[best] > 0.6 * total
+    axes.annotate(f"kept: {y[best]:.1f} %", (x[best], y[best]), (-4 if right else 4, 8),
+                  textcoords="offset points", ha="right" if right else "left",
+                  color=ORANGE, weight="bold")  # fmt: skip
+    room = max(1.0, max(y) - min(y))
+    axes.set_ylim(max(0, min(y) - 0.1 * room), max(y) + 0.2 * room)
+    return _svg(figure, "top1", f"Validation top-1 reaches {y[best]:.1f} per cent")
 
 
 def pareto(
@@ -89,9 +93,9 @@ def pareto(
 ) -> str:  # fmt: skip
     """Predicted error against latency, or against MACs where a latency is not known.
 
-    Rows have name, macs, latency_ms, predicted_error, ruled_out and, where the picture is to refer to
-    a table, its number `no`. `budget` holds macs and latency_ms; `sd`, of the law, is drawn as the
-    band in which it cannot tell networks from the chosen one.
+    Rows have name, macs, latency_ms, predicted_error, ruled_out and, where the picture is to refer
+    to a table, its number `no`. `budget` holds macs and latency_ms; `sd`, of the law, is drawn as
+    the band in which it cannot tell networks from the chosen one.
     """
     quantity = "latency_ms" if all(row.get("latency_ms") for row in candidates) else "macs"
     limit = (budget or {}).get(quantity)
@@ -107,8 +111,8 @@ def pareto(
         figure = Figure(figsize=(6.6, 3.7), layout="constrained")
         axes = figure.subplots()
         axes.set_xscale("log")
-        axes.set(xlabel="latency of one image, ms" if quantity == "latency_ms" else "MACs of one image",
-                 ylabel="predicted error, %")  # fmt: skip
+        label = {"latency_ms": "latency of one image, ms", "macs": "MACs of one image"}[quantity]
+        axes.set(xlabel=label, ylabel="predicted error, %")
         if sd and best:
             middle = best[0][1]
             axes.axhspan(middle - 100 * sd, middle + 100 * sd, color=BLUE, alpha=0.08, linewidth=0,
@@ -155,7 +159,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
     names = [shortened(name, longest) for name in classes]
     letters = max(map(_columns, names))
     size = max(6.5, min(9.5, cell * 26))
-    with rc_context(_STYLE | {"axes.grid": False}):
+    with rc_context({**_STYLE, "axes.grid": False}):
         margin = (0.15 + letters * size * 0.0085, 0.15 + letters * size * 0.0085)
         side = cell * number
         width, height = margin[0] + side + 0.1, margin[1] + side + 0.1
@@ -178,8 +182,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
         middles = np.arange(number) + 0.5
         axes.set_xticks(middles, names, rotation=90 if letters > cell * 72 / size / 0.6 else 0)
         axes.set_yticks(middles, names)
-        axes.tick_params(length=0, labelsize=size, labelcolor=INK, top=True, labeltop=True, bottom=False,
-                         labelbottom=False)  # fmt: skip
+        axes.tick_params(length=0, labelsize=size, labelcolor=INK, labeltop=True, labelbottom=False)
         axes.spines[:].set_visible(False)
         return _svg(
             figure, "confusion", "Rows: truth. Columns: what was predicted. Per cent of the row"
@@ -227,11 +230,11 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _series(records: Iterable[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+def _series(records: Iterable[Mapping[str, Any]], key: str) -> Series:
     return [(r["images_seen"], r[key]) for r in records if key in r and math.isfinite(r[key])]
 
 
-def _smooth(series: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+def _smooth(series: Series) -> tuple[np.ndarray, np.ndarray]:
     """Means over a twentieth of the training around each of at most 240 places."""
     x, y = np.array(series).T
     half = max(0, len(x) // 40)

@@ -1,4 +1,4 @@
-"""The report of a `fit`: a `Story` of plain data made into one HTML page that needs nothing beside it.
+"""The report of a `fit`: a `Story` of plain data made into one self-contained HTML page.
 
 The page runs no script and loads nothing. Whatever stands in a name is shown as text.
 """
@@ -63,8 +63,9 @@ class CandidateRow:
         """From a row of choice.json, which is `Candidate.to_dict()`."""
         same = ("name", "depth", "width", "pixels", "params", "macs", "latency_ms", "epochs",
                 "ruled_out", "pretrained")  # fmt: skip
-        return CandidateRow(**{name: row[name] for name in same}, chosen=chosen,
-                            images_per_s=row["train_images_per_s"], predicted_error=row["error"])  # fmt: skip
+        values = {name: row[name] for name in same}
+        values |= {"images_per_s": row["train_images_per_s"], "predicted_error": row["error"]}
+        return CandidateRow(**values, chosen=chosen)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +113,7 @@ class Snippet:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """Everything the page shows. Fractions in [0, 1], bytes, seconds; JSON-like but for the samples."""
+    """Everything the page shows: fractions in [0, 1], bytes, seconds; plain data but samples."""
 
     title: str
     source: str  # the data
@@ -173,7 +174,8 @@ def render(story: Story) -> str:
                               lstrip_blocks=True)  # fmt: skip
     environment.filters |= {
         "amount": amount, "bytes": size, "ms": milliseconds, "percent": percent, "time": duration,
-        "three": _three, "shown": lambda text: shown(str(text)), "quantity": quantity, "counted": counted,
+        "three": _three, "quantity": quantity, "counted": counted,
+        "shown": lambda text: shown(str(text)),
     }  # fmt: skip
     template = (files("phiscale.analysis") / "report.html.j2").read_text(encoding="utf-8")
     page = environment.from_string(template).render(story=story, **_view(story))
@@ -206,12 +208,14 @@ def _view(story: Story) -> dict[str, Any]:
         if len(points) > 1 else None,
         "confusion": Markup(matrix) if matrix else None,
         "worst": worst_pairs(metrics["confusion"], names, 12 if matrix is None else 6),
-        "per_class": [{**row, "interval": wilson(round(row["recall"] * row["images"]), row["images"])}
-                      for row in metrics["per_class"]],
+        "per_class": [
+            {**row, "interval": wilson(round(row["recall"] * row["images"]), row["images"])}
+            for row in metrics["per_class"]
+        ],
         "samples": [{"image": _data_uri(s.image), "overlay": _data_uri(s.cam_overlay), "sample": s,
                      "small": max(s.image.shape[:2]) <= 64} for s in story.samples],
         "macs": macs, "params": params,
-        "cells": next((row.side for row in reversed(story.layers) if row.path != "classifier"), None),
+        "cells": story.layers[-2].side if len(story.layers) > 1 else None,
         "limits": _LIMITS,
     }  # fmt: skip
 

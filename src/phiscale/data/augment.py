@@ -4,6 +4,7 @@ random numbers of its place in the training, nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from typing import Literal
@@ -39,34 +40,53 @@ class Augment:
 
 
 def augmented(
-    image: Image.Image, how: Augment, preprocessing: Preprocessing, u: list[float]
+    pictures: Sequence[np.ndarray], how: Augment, preprocessing: Preprocessing, u: np.ndarray
 ) -> np.ndarray:
-    """uint8 HWC of the training size. `u`: RANDOM_NUMBERS uniforms of this place."""
+    """uint8 NHWC of the training size, from RGB pictures of any size. `u`: RANDOM_NUMBERS uniforms
+    for each picture's place."""
+    framed = [
+        _framed(pixels, how, preprocessing, row)
+        for pixels, row in zip(pictures, u.tolist(), strict=True)
+    ]
+    batch = np.stack(framed)
+    if how.frame == "shift" and how.shift:
+        batch = _shifted(batch, round(how.shift * preprocessing.size), u[:, 4], u[:, 5])
+    if how.flip:
+        batch[u[:, 6] < 0.5] = batch[u[:, 6] < 0.5, :, ::-1]
+    return batch
+
+
+def _framed(
+    pixels: np.ndarray, how: Augment, preprocessing: Preprocessing, u: list[float]
+) -> np.ndarray:
+    """One picture cut and resized, its colours and shape changed by RandAugment."""
     size = preprocessing.size
+    as_it_is = pixels.shape == (size, size, 3) and preprocessing.crop == 1.0
+    if how.frame == "shift" and as_it_is and not how.randaugment_layers:
+        return pixels
+    image = Image.fromarray(pixels)
     if how.frame == "shift":
         image = preprocessing.crop_and_resize(image)
     else:
-        box = _random_area(image.width, image.height, how.least_area, u[0], u[1], u[2], u[3])
+        box = _random_area(image.width, image.height, how.least_area, *u[:4])
         image = image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box)
     for layer in range(how.randaugment_layers):
-        at = 7 + 3 * layer
-        name = _OPERATIONS[int(u[at] * len(_OPERATIONS))]
-        image = _operation(
-            image, name, how.randaugment_magnitude / 10, 1 if u[at + 1] < 0.5 else -1
-        )
-    pixels = np.asarray(image)
-    if how.frame == "shift" and how.shift:
-        most = round(how.shift * size)
-        pixels = _shifted(pixels, most, int(u[4] * (2 * most + 1)), int(u[5] * (2 * most + 1)))
-    if how.flip and u[6] < 0.5:
-        pixels = pixels[:, ::-1]
-    return pixels
+        name = _OPERATIONS[int(u[7 + 3 * layer] * len(_OPERATIONS))]
+        sign = 1 if u[8 + 3 * layer] < 0.5 else -1
+        image = _operation(image, name, how.randaugment_magnitude / 10, sign)
+    return np.asarray(image)
 
 
-def _shifted(pixels: np.ndarray, most: int, down: int, across: int) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    padded = np.pad(pixels, ((most, most), (most, most), (0, 0)), mode="reflect")
-    return padded[down : down + height, across : across + width]
+def _shifted(batch: np.ndarray, most: int, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Each picture moved by up to `most` pixels, its edge mirrored into the gap."""
+    height, width = batch.shape[1:3]
+    padded = np.pad(batch, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
+    rows = (down * (2 * most + 1)).astype(int)
+    columns = (across * (2 * most + 1)).astype(int)
+    return np.stack([
+        picture[y : y + height, x : x + width]
+        for picture, y, x in zip(padded, rows.tolist(), columns.tolist(), strict=True)
+    ])  # fmt: skip
 
 
 def _random_area(

@@ -40,12 +40,12 @@ class Pictures:
         self._room = cache_bytes
         self._kept: dict[int, np.ndarray] = {}
 
-    def image(self, index: int) -> Image.Image:
-        """RGB; its shorter side is `shortest` pixels at most, kept or not: results do not depend
-        on the memory at hand."""
+    def pixels(self, index: int) -> np.ndarray:
+        """uint8 HWC; its shorter side is `shortest` pixels at most, kept or not: results do not
+        depend on the memory at hand."""
         kept = self._kept.get(index)
         if kept is not None:
-            return Image.fromarray(kept)
+            return kept
         image = self.split.image(index, background=self.background)
         shorter = min(image.size)
         if shorter > self.shortest:
@@ -55,7 +55,7 @@ class Pictures:
         if self._room >= pixels.nbytes:
             self._room -= pixels.nbytes
             self._kept[index] = pixels
-        return image
+        return pixels
 
 
 def training_batches(
@@ -64,26 +64,20 @@ def training_batches(
 ) -> Generator[Batch]:  # fmt: skip
     """Augmented batches for positions start..stop of a training, in its order."""
     order = Order(len(pictures.split), seed)
+    indices_at: dict[int, np.ndarray] = {}
 
-    def one(index: int, position: int) -> np.ndarray:
-        u = uniforms(seed, position, RANDOM_NUMBERS)
-        return augmented(pictures.image(index), augment, preprocessing, u)
-
-    def make(at: int) -> Batch:
-        indices = order_samples[at]
-        pixels = np.stack([one(int(i), at + k) for k, i in enumerate(indices)])
-        return _batch(pixels, pictures.split, indices)
-
-    # the permutation is drawn here, in one thread; the pictures in several
-    order_samples: dict[int, np.ndarray] = {}
-
-    def positions() -> Iterator[int]:
-        for at in range(start, stop, batch):
-            order_samples[at] = order.samples(at, min(at + batch, stop))
+    def places() -> Iterator[int]:
+        for at in range(start, stop, batch):  # permutations are drawn in one thread
+            indices_at[at] = order.samples(at, min(at + batch, stop))
             yield at
 
-    for at, made in _ahead(make, positions(), workers):
-        del order_samples[at]
+    def make(at: int) -> Batch:
+        indices = indices_at.pop(at)
+        u = uniforms(seed, np.arange(at, at + len(indices)), RANDOM_NUMBERS)
+        pixels = augmented([pictures.pixels(int(i)) for i in indices], augment, preprocessing, u)
+        return _batch(pixels, pictures.split, indices)
+
+    for _, made in _ahead(make, places(), workers):
         yield made
 
 

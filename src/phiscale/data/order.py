@@ -30,21 +30,19 @@ class Order:
         return np.concatenate(parts)
 
 
-def mix(*numbers: int) -> int:
-    """One well-spread 64-bit number from several (splitmix64's finaliser, Steele et al. 2014)."""
-    state = 0
-    for number in numbers:
-        state = (state + (number & _MASK) + 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        state ^= state >> 31
-    return state
+def mix(*numbers: int | np.ndarray) -> np.ndarray:
+    """One well-spread uint64 from several numbers or arrays (splitmix64, Steele et al. 2014)."""
+    state = np.uint64(0)
+    with np.errstate(over="ignore"):
+        for number in numbers:
+            state = state + np.asarray(number).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state = state ^ (state >> np.uint64(31))
+    return np.asarray(state)
 
 
-def uniforms(seed: int, position: int, count: int) -> list[float]:
-    """`count` numbers in [0, 1) that belong to this place of this training."""
-    base = mix(seed, position)
-    return [mix(base, index) / 2.0**64 for index in range(count)]
-
-
-_MASK = (1 << 64) - 1
+def uniforms(seed: int, positions: np.ndarray, count: int) -> np.ndarray:
+    """(positions, count) numbers in [0, 1) that belong to these places of this training."""
+    mixed = mix(seed, positions[:, None], np.arange(count)[None, :])
+    return (mixed >> np.uint64(11)) / 2.0**53

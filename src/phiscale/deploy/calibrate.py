@@ -1,7 +1,8 @@
 """Measures this machine in under a minute: milliseconds of an answer, seconds of a training image.
 
-Both are fitted to scalings of two bases (pictures up to 64 pixels, and photographs), so that `solve`
-and `fit` interpolate. Latency is ONNX Runtime's on twins of the networks; training is torch's.
+Both are fitted to scalings of two bases (pictures up to 64 pixels, and photographs), so that
+`solve` and `fit` interpolate. Latency is ONNX Runtime's on twins of the networks; training is
+torch's.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ _LATENCY = (
     ("small", 1, 1, 32), ("small", 1, 1, 16), ("small", 1, 2, 32), ("small", 2, 1, 32),
     ("small", 0.5, 1.5, 24), ("small", 1.5, 1.5, 24), ("small", 3, 0.75, 16), ("small", 1, 1, 64),
     ("small", 2, 2, 48), ("small", 1, 2.5, 16),
-    ("efficientnet_b0", 1, 1, 224), ("efficientnet_b0", 0.5, 0.5, 96), ("efficientnet_b0", 1, 0.5, 160),
-    ("efficientnet_b0", 0.5, 1, 128), ("efficientnet_b0", 1.4, 1.2, 160), ("efficientnet_b0", 0.25, 0.25, 64),
+    ("efficientnet_b0", 1, 1, 224), ("efficientnet_b0", 0.5, 0.5, 96),
+    ("efficientnet_b0", 1, 0.5, 160), ("efficientnet_b0", 0.5, 1, 128),
+    ("efficientnet_b0", 1.4, 1.2, 160), ("efficientnet_b0", 0.25, 0.25, 64),
 )  # fmt: skip
 _TRAINING = (
     ("small", 1, 1, 32), ("small", 1, 1, 16), ("small", 1, 2, 24), ("small", 2, 1, 24),

@@ -37,8 +37,9 @@ class Parity:
 def export_onnx(network: Network, card: Card, split: Split | None, out: Path) -> dict[str, Any]:
     """Writes `out/model.onnx` and `out/model.json`; returns the latter's content.
 
-    Batch is free, pixels are fixed. Answers on up to 256 pictures of `split` (random ones without it)
-    are compared first; above 1e-3 of relative difference nothing is written and ExportError raised.
+    Batch is free, pixels are fixed. Answers on up to 256 pictures of `split` (random ones without
+    it) are compared first; above 1e-3 of relative difference nothing is written and ExportError
+    raised.
     """
     model = _onnx(network, card)
     session = open_session(model)
@@ -46,8 +47,9 @@ def export_onnx(network: Network, card: Card, split: Split | None, out: Path) ->
     if not parity.relative_difference < 1e-3 or parity.same_top1 < 0.99:
         raise ExportError(
             f"the exported network differs from ours: relative difference "
-            f"{parity.relative_difference:.2g}, same top-1 {parity.same_top1:.3f} on {parity.pictures} "
-            "pictures. Nothing was written; please report this with the spec.json."
+            f"{parity.relative_difference:.2g}, same top-1 {parity.same_top1:.3f} "
+            f"on {parity.pictures} pictures. Nothing was written; please report this with the "
+            "spec.json."
         )
     size = card.spec.resolution
     described = {

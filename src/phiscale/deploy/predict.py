@@ -39,7 +39,7 @@ class Prediction:
 class Predictor:
     """`Predictor("model.onnx")(images)`: images are paths, bytes or PIL pictures.
 
-    Everything it needs (size, crop, interpolation, mean, std, classes) is read from the file itself.
+    All it needs (size, crop, interpolation, mean, std, classes) is read from the file itself.
     """
 
     def __init__(self, artefact: str | Path, *, threads: int = 0):

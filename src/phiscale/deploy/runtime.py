@@ -35,7 +35,7 @@ def run(session: ort.InferenceSession, images: np.ndarray) -> np.ndarray:
 def latency_ms(
     session: ort.InferenceSession, shape: tuple[int, ...], seconds: float = 0.5
 ) -> float:
-    """Median milliseconds of one run on an input of this shape, over `seconds` (20 runs at least)."""
+    """Median milliseconds of a run on an input of this shape, over `seconds` (at least 20 runs)."""
     images = np.zeros(shape, np.float32)
     name = session.get_inputs()[0].name
     for _ in range(5):

@@ -1,5 +1,5 @@
-"""An ONNX file of a spec's shape with arbitrary weights: what a device must run, without training or
-torch. Batch norm is folded, as in an export; latency does not depend on the weights' values."""
+"""An ONNX file of a spec's shape with arbitrary weights: what a device must run, without training
+or torch. Batch norm is folded, as in an export; latency does not depend on the weights' values."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from phiscale.spec import Spec, Stage, hidden_channels
 
 
 def onnx_twin(spec: Spec) -> bytes:
-    """A serialised ONNX model `images` (1, in_channels, resolution, resolution) -> `logits`, with the
-    operators that `deploy.export` gives the real network."""
+    """A serialised ONNX model `images` (1, in_channels, resolution, resolution) -> `logits`, with
+    the operators that `deploy.export` gives the real network."""
     import onnx
     from onnx import TensorProto, helper
 

@@ -65,7 +65,7 @@ class SqueezeExcite(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops a residual branch per sample, divides the kept ones by their share."""
+    """Stochastic depth: drops a residual branch per sample, divides kept ones by their share."""
 
     def __init__(self, rate: float):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Initial weights as TensorFlow's EfficientNet draws them (tensorflow/tpu, efficientnet_builder.py)."""
+"""Initial weights as in TensorFlow's EfficientNet (tensorflow/tpu, efficientnet_builder.py)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
-    """Convolutions N(0, sqrt(2 / fan_out)), fan_out = k^2 * outputs per group (1 in a depthwise one);
-    the classifier U(+-1/sqrt(classes)); norms 1 and 0; biases 0."""
+    """Convolutions N(0, sqrt(2 / fan_out)), fan_out = k^2 * outputs per group (1 in a depthwise
+    one); the classifier U(+-1/sqrt(classes)); norms 1 and 0; biases 0."""
     for module in network.modules():
         match module:
             case nn.Conv2d():

@@ -15,7 +15,7 @@ from phiscale.spec import Spec
 
 
 class Network(nn.Module):
-    """Takes float NCHW of any size, returns logits. Children are named as in `cost(spec).layers`."""
+    """Float NCHW of any size in, logits out. Children are named as in `cost(spec).layers`."""
 
     preprocessing: Any = None  # set by `load`: how pictures become its input
     card: Any = None  # set by `load`: classes, metrics, origin
@@ -79,13 +79,16 @@ def build(
 ) -> Network:  # fmt: skip
     """The network of a spec, initialised as the original is (draws from torch's generator).
 
-    `dropout` (before the classifier) and `drop_path` (rate of the last block; 0 at the first, linear
-    between) act in training only. `initialised=False` leaves the memory as it is, for weights that
-    are loaded at once.
+    `dropout` (before the classifier) and `drop_path` (rate of the last block; 0 at the first,
+    linear between) act in training only. `initialised=False` leaves the memory as it is, for
+    weights that are loaded at once.
     """
     if classes is not None or in_channels is not None:
-        spec = replace(spec, classes=classes if classes is not None else spec.classes,
-                       in_channels=in_channels if in_channels is not None else spec.in_channels)  # fmt: skip
+        spec = replace(
+            spec,
+            classes=classes if classes is not None else spec.classes,
+            in_channels=in_channels if in_channels is not None else spec.in_channels,
+        )
     with torch.device("meta"):  # torch's own initialisation would be done and thrown away
         network = Network(spec, dropout=dropout, drop_path=drop_path)
     if torch.get_default_device().type == "meta":

@@ -1,14 +1,15 @@
-"""A running average of weights and batch-norm statistics, which is what gets evaluated and shipped."""
+"""A running average of weights and batch-norm statistics: what gets evaluated and shipped."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
-    """decay = min(cap, (1 + n) / (10 + n)) at update n (TensorFlow's num_updates), so that the random
-    start is forgotten at once, whatever the cap."""
+    """decay = min(cap, (1 + n) / (10 + n)) at update n (TensorFlow's num_updates), so that the
+    random start is forgotten at once, whatever the cap."""
 
     def __init__(self, network: nn.Module, half_life_updates: float):
         self.cap = 0.5 ** (1 / half_life_updates) if half_life_updates > 0 else 0.0
@@ -30,7 +31,7 @@ class Ema:
                 currents.append(current)
             else:
                 average.copy_(current)
-        torch._foreach_lerp_(floats, currents, 1 - decay)
+        get_ema_multi_avg_fn(decay)(floats, currents, None)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         return {"updates": self.updates, **{f"average.{k}": v for k, v in self.averages.items()}}

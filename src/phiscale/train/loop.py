@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -105,8 +106,10 @@ def train(
         state.network.train()
         with closing(_Log(run, state)) as log, closing(batches):
             for batch in batches:
-                rate = learning_rate(state.images_seen, total=total, peak=recipe.optim.lr_peak,
-                                     train_images=len(images.train), schedule=recipe.schedule)  # fmt: skip
+                rate = learning_rate(
+                    state.images_seen, total=total, peak=recipe.optim.lr_peak,
+                    train_images=len(images.train), schedule=recipe.schedule,
+                )  # fmt: skip
                 value = _step(state, batch, rate, loss_of, recipe, preprocessing, device)
                 if not math.isfinite(value):
                     raise TrainingError(_not_finite(value, state, rate, batch.indices, images))
@@ -137,7 +140,7 @@ def _step(
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     # dropout and stochastic depth too are functions of the place in the training
-    torch.manual_seed(mix(recipe.seed, state.images_seen) >> 1)
+    torch.manual_seed(int(mix(recipe.seed, state.images_seen) >> np.uint64(1)))
     images = normalised(batch.pixels, preprocessing, device)
     loss = loss_of(state.network, images, batch.labels.to(device))
     value = loss.item()
@@ -250,8 +253,9 @@ def _claim(
 def _not_finite(value: float, state: State, rate: float, indices: Any, images: ImageSet) -> str:
     names = ", ".join(images.train.keys[int(i)] for i in indices[:3])
     return (
-        f"the loss became {value} at {state.images_seen} images (learning rate {rate:.4g}; batch: "
-        f"{names}, ...). The last checkpoint is intact; lower --optim.lr-peak and use another --out."
+        f"the loss became {value} at {state.images_seen} images (learning rate {rate:.4g}; "
+        f"batch: {names}, ...). The last checkpoint is intact; lower --optim.lr-peak and use "
+        "another --out."
     )
 
 
@@ -287,14 +291,18 @@ class _Log:
         self.file.write(json.dumps(record).encode() + b"\n")
 
     def step(self, state: State, loss: float, rate: float, images_per_s: float) -> None:
-        self._write({"images_seen": state.images_seen, "loss": loss, "lr": rate,
-                     "images_per_s": round(images_per_s, 1), "time": round(time.time(), 1)})  # fmt: skip
+        self._write({
+            "images_seen": state.images_seen, "loss": loss, "lr": rate,
+            "images_per_s": round(images_per_s, 1), "time": round(time.time(), 1),
+        })  # fmt: skip
         self.board.add_scalar("train/loss", loss, state.images_seen)
         self.board.add_scalar("train/lr", rate, state.images_seen)
 
     def evaluation(self, state: State, top1: float, cross_entropy: float) -> None:
-        self._write({"images_seen": state.images_seen, "validation_top1": top1,
-                     "validation_cross_entropy": cross_entropy, "time": round(time.time(), 1)})  # fmt: skip
+        self._write({
+            "images_seen": state.images_seen, "validation_top1": top1,
+            "validation_cross_entropy": cross_entropy, "time": round(time.time(), 1),
+        })  # fmt: skip
         self.board.add_scalar("validation/top1", top1, state.images_seen)
 
     def flush(self) -> int:

@@ -32,8 +32,8 @@ def make_optimizer(network: nn.Module, optim: Optim) -> torch.optim.Optimizer:
 
 
 class RMSpropTF(torch.optim.Optimizer):
-    """TensorFlow 1's RMSProp: the mean square starts at 1, eps is inside the root, the learning rate
-    inside the momentum buffer, weight decay is coupled (part of the gradient)."""
+    """TensorFlow 1's RMSProp: the mean square starts at 1, eps is inside the root, the learning
+    rate inside the momentum buffer, weight decay is coupled (part of the gradient)."""
 
     def __init__(self, params: Any, *, lr: float, decay: float, momentum: float, eps: float):
         super().__init__(params, {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps,

@@ -1,4 +1,4 @@
-"""Weights that say what they are: safetensors whose header carries everything that loading needs."""
+"""Weights that say what they are: safetensors whose header carries all that loading needs."""
 
 from __future__ import annotations
 
@@ -120,8 +120,10 @@ def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
         ("of another shape", sorted(shapes)),
     ):
         if names:
-            raise WeightsError(f"{origin}: {len(names)} tensors {what} ({', '.join(names[:3])}, ...). "
-                               "They belong to another network.")  # fmt: skip
+            raise WeightsError(
+                f"{origin}: {len(names)} tensors {what} ({', '.join(names[:3])}, ...). "
+                "They belong to another network."
+            )
     bad = [k for k, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if bad:
         raise WeightsError(f"{origin}: {len(bad)} tensors hold NaN or infinity ({bad[0]}, ...). "

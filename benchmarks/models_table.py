@@ -1,0 +1,30 @@
+"""Writes the family table between the markers of README.md: `make models-table`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phiscale.analysis.models import markdown_table
+from phiscale.families import MEMBERS
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- models-table: begin (make models-table) -->", "<!-- models-table: end -->"
+
+
+def table() -> str:
+    """Every member but the `tf_` twins, whose costs are the same."""
+    header, rule, *_ = markdown_table("*").splitlines()
+    names = [name for name in MEMBERS if not name.startswith("tf_")]
+    rows = [markdown_table(name).splitlines()[2] for name in names]
+    return "\n".join([header, rule, *rows])
+
+
+def with_table(text: str) -> str:
+    """README with the current table."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
