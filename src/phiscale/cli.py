@@ -1,84 +1,111 @@
-"""The command line: one short function per verb. Everything heavy is imported inside the verbs."""
+"""The command line: one short function per verb. Everything heavy is imported inside the verbs.
 
-from __future__ import annotations
+tyro reads the flags off the functions' annotations, so these are values here, not strings.
+"""
 
 import contextlib
+import functools
+import inspect
 import io
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
-from phiscale.errors import PhiscaleError, UsageError
+from phiscale.data.wording import shown
+from phiscale.errors import PhiscaleError, SpecError, UsageError
 from phiscale.show import show_json, table
+from phiscale.train.signals import Interrupted
 
 if TYPE_CHECKING:
     from phiscale.budget import Budget
     from phiscale.scaling import Scaling
     from phiscale.spec import Spec
 
-Count = Annotated[str | None, arg(metavar="COUNT")]
-Size = Annotated[str | None, arg(metavar="BYTES")]
-Number = Annotated[float | None, arg(metavar="F")]
-File = Annotated[Path | None, arg(metavar="FILE")]
+# What a value is called in the help; `None` is nothing to tell there.
+Count = Annotated[str | None, arg(metavar="COUNT", help_behavior_hint="")]
+Size = Annotated[str | None, arg(metavar="BYTES", help_behavior_hint="")]
+Number = Annotated[float | None, arg(metavar="NUMBER", help_behavior_hint="")]
+Whole = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
+Member = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+Held = Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")]
+Times = Annotated[float, arg(metavar="FACTOR")]
 SpecName = Annotated[str, arg(metavar="SPEC")]
 Data = Annotated[str, arg(metavar="DATA")]
+Run = Annotated[Path, arg(metavar="RUN")]
+Model = Annotated[Path, arg(metavar="MODEL")]
+Out = Annotated[Path, arg(metavar="DIR")]
+Source = Annotated[Path | None, arg(metavar="SOURCE", help_behavior_hint="")]
+Sources = Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="SOURCE", help_behavior_hint="")]
+Images = Annotated[tuple[Path, ...], arg(metavar="IMAGES", help_behavior_hint="")]
+Seed = Annotated[int, arg(metavar="N")]
+Switch = FlagCreatePairsOff[bool]
+
+MOST_BLOCKS, MOST_TIMES = 5_000, 1_000  # what `describe` still scales to
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the network may cost: counts as 400M or 1.8G, sizes as 20MB or 20MiB."""
+    """What the network may cost. Counts such as 400M or 1.8G, sizes such as 20MB or 20MiB."""
 
-    macs: Count = None  # multiply-adds for one image
+    macs: Count = None
+    """Multiply-adds for one picture, at most."""
     params: Count = None
-    latency_ms: Number = None  # of one image, exported, on the device
-    weight_bytes: Size = None  # of the fp32 weights
-    train_memory: Size = None  # fp32, of a training batch
+    """Parameters, at most."""
+    latency_ms: Number = None
+    """Milliseconds for one picture on the device, exported, at most."""
+    weight_bytes: Size = None
+    """Size of the weights in float32, at most."""
+    train_memory: Size = None
+    """Memory of a training batch in float32, at most."""
     train_minutes: Number = None
+    """Minutes of training, at most."""
 
-    def budget(self) -> Budget:
+    def budget(self) -> "Budget":
         from phiscale.budget import Budget, parse_bytes, parse_count
 
         return Budget(
-            macs=parse_count(self.macs) if self.macs else None,
-            params=parse_count(self.params) if self.params else None,
+            macs=_parsed("--macs", parse_count, self.macs),
+            params=_parsed("--params", parse_count, self.params),
             latency_ms=self.latency_ms,
-            weight_bytes=parse_bytes(self.weight_bytes) if self.weight_bytes else None,
-            train_memory_bytes=parse_bytes(self.train_memory) if self.train_memory else None,
+            weight_bytes=_parsed("--weight-bytes", parse_bytes, self.weight_bytes),
+            train_memory_bytes=_parsed("--train-memory", parse_bytes, self.train_memory),
             train_minutes=self.train_minutes,
         )
 
 
+Limited = Annotated[Limits, arg(name="")]
+
+
 def models(
-    pattern: Positional[str] = "*",
-    /,
-    *,
-    json: bool = False,
-    markdown: bool = False,
-    plot: File = None,
-) -> None:
+    pattern: Positional[Annotated[str, arg(metavar="PATTERN")]] = "*", /, *,
+    json: Switch = False, markdown: Switch = False, plot: File = None,
+) -> None:  # fmt: skip
     """List the networks: size, cost, published accuracy, where each is meant to live.
 
     Args:
-        pattern: such as "*lite*".
-        json: as JSON, with the paper's headline ratios.
-        markdown: as the README's table.
+        pattern: part of the names, such as "*lite*".
+        json: print JSON, with the paper's headline ratios.
+        markdown: print the README's table.
         plot: draw accuracy against size beside the paper's rivals (.png, .svg).
     """
     from phiscale.analysis.models import markdown_table, ratios, rows
     from phiscale.analysis.models import plot as draw
 
+    if json + markdown + (plot is not None) > 1:
+        raise UsageError("--json, --markdown and --plot exclude each other. Give one of them.")
     found = rows(pattern)
-    if not found:
-        raise UsageError(f"no network is called like {pattern!r}. `phiscale models` lists all.")
     if plot:
+        _not_a_folder("--plot", plot)
         draw(plot)
         print(f"wrote {plot}")
     elif json:
@@ -90,30 +117,32 @@ def models(
 
 
 def describe(
-    spec: Positional[SpecName], /, *, phi: Number = None, depth: float = 1.0, width: float = 1.0,
-    resolution: float = 1.0, classes: int | None = None, json: bool = False, save: File = None,
+    spec: Positional[SpecName], /, *, phi: Number = None, depth: Times = 1.0, width: Times = 1.0,
+    resolution: Times = 1.0, classes: Whole = None, json: Switch = False, save: File = None,
 ) -> None:  # fmt: skip
     """Show one network layer by layer, scaled if asked.
 
     Args:
         spec: a member's name, a spec.json, or file.py:NAME.
         phi: scale depth, width and resolution together by 1.2^phi, 1.1^phi, 1.15^phi.
-        depth: scale the number of blocks.
-        width: scale the number of channels.
-        resolution: scale the pixels a side.
-        classes: of the classifier.
-        json: as JSON.
+        depth: scale the number of blocks by this factor.
+        width: scale the number of channels by this factor.
+        resolution: scale the pixels a side by this factor.
+        classes: of the classifier; the member's own if left out.
+        json: print JSON.
         save: write the spec.json of what is shown.
     """
     from phiscale.analysis.describe import described, lines
     from phiscale.files import write_atomic
     from phiscale.scaling import scale
 
-    base, by = _spec(spec), _scaling(phi, depth, width, resolution)
+    base = _spec(spec)
+    by = _scaling(base, phi, depth, width, resolution)
     if classes is not None:
-        base = replace(base, classes=classes)
+        base = replace(base, classes=_at_least_1("--classes", classes))
     network = scale(base, by)
     if save:
+        _not_a_folder("--save", save)
         write_atomic(save, network.to_json() + "\n")
     if json:
         show_json(described(base, by))
@@ -122,9 +151,9 @@ def describe(
 
 
 def solve(
-    spec: Positional[SpecName], /, *, limits: OmitArgPrefixes[Limits] = Limits(),
-    device_model: File = None, law: File = None, train_images: int | None = None,
-    native_pixels: int | None = None, json: bool = False, save: File = None,
+    spec: Positional[SpecName], /, *, limits: Limited = Limits(),
+    device_model: File = None, law: File = None, train_images: Whole = None,
+    native_pixels: Whole = None, json: Switch = False, save: File = None,
 ) -> None:  # fmt: skip
     """Find the best scalings of a network within limits.
 
@@ -132,9 +161,9 @@ def solve(
         spec: a member's name, a spec.json, or file.py:NAME.
         device_model: device.json of `phiscale calibrate`, for --latency-ms and --train-minutes.
         law: another error law (JSON) instead of the published one.
-        train_images: number of training images, for --train-minutes.
-        native_pixels: of the images: more is not tried.
-        json: as JSON.
+        train_images: training pictures of an epoch, for --train-minutes.
+        native_pixels: shorter side of the pictures: more pixels are not tried.
+        json: print JSON.
         save: write the best network's spec.json.
     """
     from phiscale.budget import explain
@@ -143,6 +172,14 @@ def solve(
     from phiscale.files import write_atomic
     from phiscale.laws import Law
 
+    if limits.train_minutes is not None and device_model and train_images is None:
+        raise UsageError("--train-minutes needs the number of pictures. Give --train-images N.")
+    if train_images is not None:
+        _at_least_1("--train-images", train_images)
+    if native_pixels is not None:
+        _at_least_1("--native-pixels", native_pixels)
+    if save:
+        _not_a_folder("--save", save)
     found = search(
         _spec(spec), limits.budget(), name=spec,
         device=DeviceModel.read(device_model) if device_model else None,
@@ -161,7 +198,7 @@ def solve(
         print(explain(found))
 
 
-def calibrate(*, out: Path) -> None:
+def calibrate(*, out: Annotated[Path, arg(metavar="FILE")]) -> None:
     """Measure this machine, in under a minute, so that `solve` and `fit` can plan for it.
 
     Args:
@@ -169,22 +206,25 @@ def calibrate(*, out: Path) -> None:
     """
     from phiscale.deploy.calibrate import calibrate as measure
 
-    found = measure(print)
+    _not_a_folder("--out", out)
+    found = measure(lambda line: print(line, file=sys.stderr))
     found.write(out)
     for name, (median, largest) in found.errors.items():
         print(f"{name}: median error {100 * median:.0f} %, largest {100 * largest:.0f} %")
     print(f"wrote {out}")
 
 
-def check(data: Positional[Data], /, *, json: bool = False) -> None:
+def check(data: Positional[Data], /, *, json: Switch = False) -> None:
     """Audit an image set: every bad file, balance, sizes, duplicates, leaks between splits.
 
     Args:
         data: image folder, named set (digits, cifar10, ...), or tar shards.
-        json: as JSON.
+        json: print JSON.
     """
     from phiscale.data.audit import audit
     from phiscale.data.sources import open_images
+    from phiscale.data.wording import counted
+    from phiscale.errors import DataError
 
     found = audit(open_images(data))
     if json:
@@ -192,25 +232,84 @@ def check(data: Positional[Data], /, *, json: bool = False) -> None:
     else:
         print("\n".join(found.lines()))
     if found.bad:
-        raise SystemExit(1)
+        raise DataError(
+            f"{counted(len(found.bad), 'file')} of {shown(data)} cannot be read. Mend or remove "
+            "them, or train without them: --on-bad skip."
+        )
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train one network by a named recipe; run again, it resumes."""
+    from phiscale.train.recipe import Recipe
+    from phiscale.train.recipes import RECIPES
+
+    given = bool(arguments) and not arguments[0].startswith("-")
+    name = arguments[0] if given else next(iter(RECIPES))
+    if not {"-h", "--help"} & set(arguments) and (not given or name not in RECIPES):
+        raise UsageError(
+            (f"{name!r} is no recipe." if given else "train needs a recipe: train RECIPE ...")
+            + f" Use one of {', '.join(RECIPES)}."
+        )
+    named = RECIPES.get(name, next(iter(RECIPES.values())))
+
+    def train(
+        *, model: SpecName, data: Data, out: Annotated[Path, arg(metavar="RUN")],
+        recipe: Annotated[Recipe, arg(name="")] = named,
+        resolution: Whole = None, pretrained: Source = None,
+        device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+        on_bad: Literal["stop", "skip"] = "stop",
+    ) -> None:  # fmt: skip
+        from phiscale.jobs import train_run
+        from phiscale.show import training_progress
+
+        if resolution is not None:
+            _at_least_1("--resolution", resolution)
+        spec = _spec(model)
+        with training_progress() as (report, tell):
+            best = train_run(spec, data, out, recipe, resolution=resolution,
+                             start_from=pretrained, device=device, on_bad=on_bad,
+                             report=report, tell=tell)  # fmt: skip
+        print(best)
+
+    train.__doc__ = f"""Train one network by a named recipe; run again, it resumes.
+
+        Recipes: {", ".join(RECIPES)}. The defaults below are those of {name}.
+
+        Args:
+            model: a member's name, a spec.json, or file.py:NAME.
+            data: image folder, named set (digits, cifar10, ...), or tar shards.
+            out: folder of the run, new or of an earlier start of the same.
+            resolution: pixels a side, other than the network's own.
+            pretrained: weights file or RUN of phiscale to start from.
+            device: where to compute; auto takes a GPU where there is one.
+            on_bad: stop with the list of unreadable pictures, or skip and record them.
+        """
+    _call(
+        train,
+        arguments[1:] if given else arguments,
+        f"phiscale train {name if given else 'RECIPE'}",
+    )
 
 
 def evaluate(
-    model: Positional[Path], data: Positional[Data], /, *, split: Literal["test", "validation", "train"] = "test",
-    per_image: File = None, json: bool = False,
+    model: Positional[Model], data: Positional[Data], /, *,
+    split: Literal["test", "validation", "train"] = "test",
+    per_image: File = None, json: Switch = False,
 ) -> None:  # fmt: skip
-    """Measure a RUN, a weights file or a model.onnx on a split: top-1 and top-5, per class, calibration.
+    """Measure a model on a split: top-1 and top-5 with interval, per class, calibration.
 
     Args:
-        model: run folder, .safetensors, or model.onnx.
-        data: image folder, named set, or tar shards.
+        model: RUN, weights file, or model.onnx.
+        data: image folder, named set (digits, cifar10, ...), or tar shards.
         split: which one.
         per_image: write every picture's answer to this CSV file.
-        json: as JSON.
+        json: print JSON.
     """
     from phiscale.files import write_atomic
     from phiscale.jobs import evaluate_model, metrics_lines, per_image_csv
 
+    if per_image:
+        _not_a_folder("--per-image", per_image)
     metrics, logits, part, classes = evaluate_model(model, data, split)
     if per_image:
         write_atomic(per_image, per_image_csv(part, logits, classes))
@@ -221,57 +320,53 @@ def evaluate(
 
 
 def predict(
-    model: Positional[Path], images: Positional[tuple[Path, ...]], /, *,
-    format: Literal["table", "csv", "json"] = "table", top: int = 1,
+    model: Positional[Model],
+    images: Positional[Images], /, *,
+    format: Literal["table", "csv", "json"] = "table", top: Annotated[int, arg(metavar="N")] = 1,
 ) -> None:  # fmt: skip
-    """Class and probability of each image, from a RUN or a model.onnx.
+    """Class and probability of each image.
 
     Args:
-        model: run folder, fit's folder, or model.onnx.
-        images: files, or folders of them.
+        model: RUN, weights file, or model.onnx.
+        images: picture files, or folders of them.
         format: of the answer.
-        top: how many classes for each image.
+        top: how many classes for each picture.
     """
+    from phiscale.data.wording import counted
+    from phiscale.errors import DataError
     from phiscale.jobs import predict_files
     from phiscale.show import print_predictions
 
-    bad = print_predictions(predict_files(model, images), format, top)
+    _at_least_1("--top", top)
+    if not images:
+        raise UsageError("predict needs IMAGES. See phiscale predict --help.")
+    bad, count = print_predictions(predict_files(model, images), format, top)
     if bad:
-        raise SystemExit(1)
+        raise DataError(f"{bad} of {counted(count, 'picture')} cannot be read. "
+                        "The answer says why; mend or leave them out.")  # fmt: skip
 
 
-def export(
-    run: Positional[Path],
-    /,
-    *,
-    out: File = None,
-    data: Annotated[str | None, arg(metavar="DATA")] = None,
-) -> None:
+def export(run: Positional[Run], /, *, out: Folder = None, data: Held = None) -> None:
     """Write model.onnx and model.json of a RUN, after comparing their answers with the network's.
 
     Args:
-        run: run folder or .safetensors.
-        out: folder; the run's own if left out.
+        run: folder of a training, or a weights file.
+        out: folder to write into; the run's own if left out.
         data: compare on this set's validation pictures instead of on random ones.
     """
-    from phiscale.data.sources import open_images
-    from phiscale.deploy.export import export_onnx
-    from phiscale.weights.store import load
+    from phiscale.jobs import export_run
 
-    network = load(run)
-    folder = out or (run if run.is_dir() else run.parent)
-    said = export_onnx(
-        network, network.card, open_images(data).validation if data else None, folder
-    )
-    print(f"wrote {folder / 'model.onnx'}: {said['bytes'] / 1e6:.2f} MB, {said['latency_ms']:.3g} ms, "
-          f"relative difference {said['parity']['relative_difference']:.1g}")  # fmt: skip
+    folder, said = export_run(run, out, data)
+    print(f"wrote {folder / 'model.onnx'}: {said['bytes'] / 1e6:.2f} MB, "
+          f"{said['latency_ms']:.3g} ms, relative difference {said['parity']['relative_difference']:.1g}")  # fmt: skip
 
 
 def fit(
-    data: Positional[Data], /, *, out: Path, limits: OmitArgPrefixes[Limits] = Limits(),
-    base: Annotated[str | None, arg(metavar="SPEC")] = None, pretrained: tuple[Path, ...] = (),
-    from_scratch: bool | None = None, device_model: File = None, law: File = None,
-    on_bad: Literal["stop", "skip"] = "stop", min_epochs: Number = None, seed: int = 0,
+    data: Positional[Data], /, *, out: Out, limits: Limited = Limits(),
+    base: Member = None,
+    pretrained: Sources = (),
+    from_scratch: bool = True, device_model: File = None, law: File = None,
+    on_bad: Literal["stop", "skip"] = "stop", min_epochs: Number = None, seed: Seed = 0,
 ) -> None:  # fmt: skip
     """From images and a budget to a deployable model: choose, train, evaluate, export, report.
 
@@ -281,70 +376,34 @@ def fit(
         data: image folder, named set (digits, cifar10, ...), or tar shards.
         out: folder for the model, its report and the run.
         base: member whose scalings compete; chosen by the pictures' size if left out.
-        pretrained: weights files or run folders of phiscale that compete too.
-        from_scratch: whether scalings of the base compete (default: yes).
-        device_model: device.json of `phiscale calibrate` on the target; else this machine is measured.
+        pretrained: weights file or RUN of phiscale that competes too; may be given several times.
+        from_scratch: whether scalings of the base compete.
+        device_model: device.json of `phiscale calibrate` on the target; else this machine's.
         law: another error law (JSON).
         on_bad: stop with the list of unreadable pictures, or skip and record them.
-        min_epochs: fewest epochs worth training (default 4; 2 for pretrained networks).
+        min_epochs: fewest epochs worth training; 4, or 2 for pretrained networks, if left out.
         seed: of the whole run.
     """
+    if not from_scratch and not pretrained:
+        raise UsageError("--no-from-scratch leaves no network to choose. Add --pretrained FILE.")
+    if min_epochs is not None and not 0 < min_epochs < float("inf"):
+        raise UsageError(f"--min-epochs {min_epochs:g} trains nothing. Use a number above 0.")
+    _at_least_0("--seed", seed)
+    budget = limits.budget()
+
     from phiscale.pipeline import Request
     from phiscale.pipeline import fit as run
     from phiscale.show import training_progress
 
-    if from_scratch is False and not pretrained:
-        raise UsageError("--no-from-scratch leaves no network to choose. Add --pretrained FILE.")
     request = Request(
-        data=data, budget=limits.budget(), base=base, pretrained=tuple(str(p) for p in pretrained),
-        from_scratch=from_scratch is not False, law=str(law) if law else None,
+        data=data, budget=budget, base=base, pretrained=tuple(str(p) for p in pretrained),
+        from_scratch=from_scratch, law=str(law) if law else None,
         device_model=str(device_model) if device_model else None, on_bad=on_bad,
         min_epochs=min_epochs, seed=seed,
     )  # fmt: skip
     with training_progress() as (report, tell):
         path = run(request, out, tell=tell, report=report, command=_command())
     print(path)
-
-
-def train(arguments: Sequence[str]) -> None:
-    """Train one network by a named recipe; run again, it resumes."""
-    from phiscale.train.recipe import Recipe
-    from phiscale.train.recipes import RECIPES
-
-    name = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    if name not in RECIPES and not {"-h", "--help"} & set(arguments):
-        what = f"{name!r} is no recipe" if name else "which recipe? Put its name first"
-        raise UsageError(f"{what}. Use one of {', '.join(RECIPES)}.")
-
-    def train(
-        *, model: SpecName, data: Data, out: Path,
-        recipe: OmitArgPrefixes[Recipe] = RECIPES.get(name, Recipe()),
-        resolution: int | None = None, start_from: File = None,
-        device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-        on_bad: Literal["stop", "skip"] = "stop",
-    ) -> None:  # fmt: skip
-        """Train one network by a named recipe; run again with the same flags, it resumes.
-
-        Args:
-            model: a member's name, a spec.json, or file.py:NAME.
-            data: image folder, named set, or tar shards.
-            out: run folder.
-            resolution: pixels, other than the network's own.
-            start_from: weights of phiscale to start with.
-            device: where to compute.
-            on_bad: stop with the list of unreadable pictures, or skip them.
-        """
-        from phiscale.jobs import train_run
-        from phiscale.show import training_progress
-
-        with training_progress() as (report, tell):
-            best = train_run(_spec(model), data, out, recipe, resolution=resolution,
-                             start_from=start_from, device=device, on_bad=on_bad,
-                             report=report, tell=tell)  # fmt: skip
-        print(best)
-
-    rest = arguments[1:] if name in RECIPES else arguments
-    _parsed(train, rest, f"phiscale train {name or '{' + ','.join(RECIPES) + '}'}")
 
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -356,22 +415,29 @@ VERBS: dict[str, Callable[..., None]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Mistakes end with one line: exit 2 for the command line, 1 for the rest."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # threads that spin at barriers lose most of their speed as soon as another program wants a core
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _write_any_name()
     try:
         _run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed before we began: `>&-`
+            sys.stdout.flush()
     except PhiscaleError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except Interrupted as stop:
+        _fail(stop.message, stop.code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except MemoryError:
+        _fail("out of memory. Use a smaller network, --batch or fewer pixels.", 1)
+    except OSError as error:
+        what = f"{error.filename or 'output'}: {error.strerror or error}"
+        _fail(f"{what}. Check it and the free space.", 1)
 
 
 def _run(arguments: list[str]) -> None:
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return
     if arguments[0] == "--version":
@@ -381,39 +447,105 @@ def _run(arguments: list[str]) -> None:
         return
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(verb, VERBS, n=1)
-        raise UsageError(f"{verb!r} is no verb. " + (f"Did you mean {near[0]}? " if near else "")
-                         + f"They are {', '.join(VERBS)}.")  # fmt: skip
+        what = "a flag, no verb" if verb.startswith("-") else "no verb"
+        raise UsageError(f"{verb!r} is {what}.{_near(verb, VERBS)} They are {', '.join(VERBS)}.")
     if verb == "train":
         train(rest)
     else:
-        _parsed(VERBS[verb], rest, f"phiscale {verb}")
+        _call(VERBS[verb], rest, f"phiscale {verb}")
 
 
-def _parsed(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
-    """tyro reads the flags; its box of complaints becomes one line."""
+def _call(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
+    """tyro reads the flags; then the verb runs, outside tyro, so that errors are its own."""
     called: list[Callable[[], None]] = []
     said = io.StringIO()
-
-    import functools
 
     @functools.wraps(function)
     def later(*args: Any, **kwargs: Any) -> None:
         called.append(functools.partial(function, *args, **kwargs))
 
+    if not {"-h", "--help"} & set(arguments):
+        _check_flags(function, arguments, prog)
     try:
         with contextlib.redirect_stderr(said):
             tyro.cli(later, args=list(arguments), prog=prog)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        lines = (re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in said.getvalue().splitlines())
-        words = " ".join(line for line in lines if line and not line.startswith("For full help"))
-        words = re.sub(rf" *{re.escape(prog)} --help *", " ", words).strip()
-        raise UsageError(f"{words}. See {prog} --help.") from None
+        raise UsageError(f"{_complaint(said.getvalue(), prog)}. See {prog} --help.") from None
     called[0]()
+
+
+def _check_flags(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
+    """Refuses unknown flags, and those given twice, of which tyro would take the last."""
+    defaults: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            grouped = is_dataclass(parameter.default)
+            defaults |= _values(parameter.default) if grouped else {name: parameter.default}
+    known, given = dict(_flags(defaults)), set[str]()
+    for word in arguments:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag == "--":
+            break
+        if not flag.startswith("--"):
+            continue
+        if flag not in known:
+            raise UsageError(f"unknown flag {flag}.{_near(flag, known)} See {prog} --help.")
+        if known[flag] in given:
+            raise UsageError(f"{flag} is given twice. Give it once.")
+        given |= {known[flag]} - {""}
+
+
+def _flags(defaults: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    """Every flag and what may come once only: the flag, its opposite counted as the same."""
+    for name, default in defaults.items():
+        own = name.replace("_", "-")
+        if is_dataclass(default):
+            yield from _flags(_values(default), f"{within}{own}.")
+            continue
+        flag = f"--{within}{own}"
+        yield flag, "" if isinstance(default, tuple) else flag
+        if isinstance(default, bool):
+            yield f"--{within}no-{own}", flag
+
+
+def _values(group: Any) -> dict[str, Any]:
+    return {field.name: getattr(group, field.name) for field in fields(group)}
+
+
+_COMPLAINTS: tuple[tuple[str, str], ...] = (  # what tyro says, and what we make of it
+    (r"Missing value for argument '(\S+)'", r"\1 needs a value"),
+    (r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)",
+     r"\2 \1 is none of \3"),
+    (r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: '(.*?)'",
+     r"\1 \2 is no whole number"),
+    (r"Error parsing (\S+): .*could not convert string to float: '(.*?)'", r"\1 \2 is no number"),
+    (r"Unrecognized options: (\S+)", r"\1 is unexpected"),
+)  # fmt: skip
+
+
+def _complaint(text: str, prog: str) -> str:
+    """tyro's box of complaints as one line."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    if "Missing from" in text:
+        names = [n for n in re.findall(r"^\W {5}(\S+)", text, re.MULTILINE) if n != "phiscale"]
+        *first, last = names
+        listed = f"{', '.join(first)} and {last}" if first else last
+        return f"{prog.removeprefix('phiscale ')} needs {listed}"
+    words = " ".join(re.sub(r"[│╭╮╰╯─]+", " ", text).split())
+    words = re.sub(r" For full helptext.*", "", words)
+    for theirs, ours in _COMPLAINTS:
+        if found := re.search(theirs, words):
+            return found.expand(ours)
+    return words.rstrip(".")
+
+
+def _near(word: str, known: Mapping[str, Any]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _help() -> str:
@@ -428,26 +560,75 @@ def _help() -> str:
     )
 
 
-def _spec(text: str) -> Spec:
+def _spec(text: str) -> "Spec":
     from phiscale.families import resolve_spec
 
-    return resolve_spec(text)
+    try:
+        return resolve_spec(text)
+    except SpecError as error:
+        if re.fullmatch(r"\w*", text):  # a name, not a file
+            raise UsageError(str(error)) from None
+        raise
 
 
-def _scaling(phi: float | None, depth: float, width: float, resolution: float) -> Scaling:
+def _scaling(
+    base: "Spec", phi: float | None, depth: float, width: float, resolution: float
+) -> "Scaling":
     from phiscale.scaling import Scaling, compound
 
-    if phi is None:
-        return Scaling(depth=depth, width=width, resolution=resolution)
-    if (depth, width, resolution) != (1.0, 1.0, 1.0):
+    single = {"depth": depth, "width": width, "resolution": resolution}
+    if phi is not None and set(single.values()) != {1.0}:
         raise UsageError("--phi sets depth, width and resolution. Give --phi or those, not both.")
-    return compound(phi)
+    try:
+        by = Scaling(**single) if phi is None else compound(phi)
+    except SpecError as error:
+        raise UsageError(f"--{error}") from None
+    most = {"depth": MOST_BLOCKS / base.blocks, "width": MOST_TIMES, "resolution": MOST_TIMES}
+    for name, limit in most.items():
+        if (value := getattr(by, name)) > limit:
+            flag = f"--{name} {value:g}" if phi is None else f"--phi {phi:g}"
+            raise UsageError(f"{flag} makes {name} x{value:.3g}. Use at most x{limit:.3g}.")
+    return by
+
+
+def _parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | None:
+    try:
+        return None if text is None else parse(text)
+    except UsageError as error:
+        raise UsageError(f"{flag}: {error}") from None
+
+
+def _at_least_1(flag: str, value: int) -> int:
+    if value < 1:
+        raise UsageError(f"{flag} {value} is too few. Use 1 or more.")
+    return value
+
+
+def _at_least_0(flag: str, value: int) -> int:
+    if not 0 <= value < 2**63:
+        raise UsageError(f"{flag} {value} is out of range. Use 0 to 2^63 - 1.")
+    return value
+
+
+def _not_a_folder(flag: str, path: Path) -> None:
+    """Told before the work, not after it."""
+    if path.is_dir():
+        raise UsageError(f"{flag} {path} is a folder. Name a file in it.")
 
 
 def _command() -> str:
     return shlex.join(["phiscale", *sys.argv[1:]])
 
 
+def _write_any_name() -> None:
+    """Names that the terminal's encoding lacks are escaped, not fatal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _fail(message: str, code: int) -> None:
-    print(f"phiscale: {message}", file=sys.stderr)
+    """Nothing in a name can forge a line."""
+    text = "\n".join(shown(line) for line in message.split("\n"))
+    print(f"phiscale: {text}", file=sys.stderr)
     raise SystemExit(code)

@@ -124,7 +124,8 @@ def _chosen(
             images, audited, request.budget, device, out, base=request.base or base_for(audited),
             law=law, pretrained=tuple(Path(p) for p in request.pretrained),
             from_scratch=request.from_scratch, seed=request.seed,
-            min_epochs=request.min_epochs, tell=tell,
+            min_epochs=request.min_epochs,
+            elsewhere=request.device_model is not None, tell=tell,
         )  # fmt: skip
         write_json(path, found.to_dict())
     return Choice.from_dict(read_json(path))

@@ -210,13 +210,13 @@ def shortened(name: str, most: int) -> str:
     name = shown(name)
     if _columns(name) <= most:
         return name
-    tail = (most - 1) // 3
-    head = most - 1 - tail
-    while _columns(name[:head]) > most - 1 - tail:
+    ending = (most - 1) // 3
+    head = tail = most
+    while _columns(name[:head]) > most - 1 - ending:
         head -= 1
-    while _columns(name[-tail:]) > most // 3:
+    while _columns(name[-tail:]) > ending:
         tail -= 1
-    return f"{name[:head].rstrip()}…{name[-tail:].lstrip() if tail > 0 else ''}"
+    return f"{name[:head].rstrip()}…{name[-tail:].lstrip()}"
 
 
 def _columns(text: str) -> int:

@@ -291,11 +291,15 @@ def milliseconds(number: float) -> str:
 
 
 def percent(fraction: float, digits: int = 1) -> str:
-    """86.1 %; 0 % and 100 % only where it is exact."""
+    """86.1 %; 0 % and 100 % only where it is exact, else < 0.1 % and > 99.9 %."""
+    text = f"{100 * fraction:.{digits}f}"
     if fraction in (0, 1):
-        return f"{100 * fraction:.0f}{_SPACE}%"
-    step = 10**-digits
-    return f"{min(100 - step, max(step, 100 * fraction)):.{digits}f}{_SPACE}%"
+        text = f"{100 * fraction:.0f}"
+    elif float(text) == 0:
+        text = f"<{_SPACE}{10**-digits:.{digits}f}"
+    elif float(text) == 100:
+        text = f">{_SPACE}{100 - 10**-digits:.{digits}f}"
+    return f"{text}{_SPACE}%"
 
 
 def duration(seconds: float) -> str:

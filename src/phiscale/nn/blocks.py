@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from phiscale.nn.init import BatchNorm2d, Conv2d
 from phiscale.spec import Activation, Padding, Spec, Stage, hidden_channels
 
 
@@ -39,8 +40,8 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.explicit: Padding = spec.padding if stride > 1 else "symmetric"  # stride 1: they agree
         padding = 0 if self.explicit == "same" else kernel // 2
-        self.conv = nn.Conv2d(cin, cout, kernel, stride, padding, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(cout, eps=spec.norm_eps, momentum=spec.norm_momentum)
+        self.conv = Conv2d(cin, cout, kernel, stride, padding, groups=groups, bias=False)
+        self.norm = BatchNorm2d(cout, eps=spec.norm_eps, momentum=spec.norm_momentum)
         self.activation: Activation | None = spec.activation if act else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,8 +56,8 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, squeezed: int, activation: Activation):
         super().__init__()
-        self.reduce = nn.Conv2d(channels, squeezed, 1)
-        self.expand = nn.Conv2d(squeezed, channels, 1)
+        self.reduce = Conv2d(channels, squeezed, 1)
+        self.expand = Conv2d(squeezed, channels, 1)
         self.activation: Activation = activation
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,27 @@ import torch
 from torch import nn
 
 
+class Conv2d(nn.Conv2d):
+    """torch's, but its memory is left as it is: `initialise` or a weights file fills it."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """torch's, but its memory is left as it is."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class Linear(nn.Linear):
+    """torch's, but its memory is left as it is."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
     """Convolutions N(0, sqrt(2 / fan_out)), fan_out = k^2 * outputs per group (1 in a depthwise
@@ -21,7 +42,7 @@ def initialise(network: nn.Module) -> None:
                 bound = 1.0 / sqrt(module.out_features)
                 module.weight.uniform_(-bound, bound)
             case nn.BatchNorm2d():
-                module.weight.fill_(1.0)
+                nn.init.ones_(module.weight)
                 module.reset_running_stats()
         if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and module.bias is not None:
             module.bias.zero_()

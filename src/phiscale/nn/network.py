@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from phiscale.nn.blocks import ConvNorm, block, pad_same
-from phiscale.nn.init import initialise
+from phiscale.nn.init import Linear, initialise
 from phiscale.spec import Spec
 
 
@@ -38,7 +38,7 @@ class Network(nn.Module):
         self.stages = nn.ModuleList(stages)
         head = spec.head_channels
         self.head = ConvNorm(spec, channels, head) if head else nn.Identity()
-        self.classifier = nn.Linear(head or channels, spec.classes)
+        self.classifier = Linear(head or channels, spec.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
@@ -89,11 +89,7 @@ def build(
             classes=classes if classes is not None else spec.classes,
             in_channels=in_channels if in_channels is not None else spec.in_channels,
         )
-    with torch.device("meta"):  # torch's own initialisation would be done and thrown away
-        network = Network(spec, dropout=dropout, drop_path=drop_path)
-    if torch.get_default_device().type == "meta":
-        return network
-    network.to_empty(device=torch.get_default_device())
-    if initialised:
+    network = Network(spec, dropout=dropout, drop_path=drop_path)
+    if initialised and not network.classifier.weight.is_meta:
         initialise(network)
     return network

@@ -1,0 +1,56 @@
+"""The README is a test too: its code runs, its table is current, its commands exist."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_family_table_is_what_the_code_says():
+    place = ROOT / "benchmarks" / "models_table.py"
+    found = importlib.util.spec_from_file_location("models_table", place)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    assert module.with_table(README) == README, "run `make models-table`"
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.S))
+def test_its_python_runs(block: str, capsys: pytest.CaptureFixture[str]):
+    exec(compile(block, "README.md", "exec"), {})
+    assert "9109994 992629472" in capsys.readouterr().out
+
+
+def commands() -> list[str]:
+    lines = re.findall(r"^phiscale .*$", README, re.M)
+    return [line.partition("#")[0].strip() for line in lines]
+
+
+def test_its_commands_are_verbs_in_the_order_of_the_flow():
+    from phiscale.cli import VERBS
+
+    assert [shlex.split(line)[1] for line in commands()] == [
+        "describe", "solve", "check", "fit", "predict"]  # fmt: skip
+    assert all(shlex.split(line)[1] in VERBS for line in commands())
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if "photos" not in line and "run" not in line])
+def test_its_commands_that_need_no_data_run(line: str, capsys: pytest.CaptureFixture[str]):
+    from phiscale.cli import main
+
+    main(shlex.split(line)[1:])
+    assert capsys.readouterr().out
+
+
+def test_the_files_that_it_points_to_exist():
+    links = re.findall(r"\]\(([^)h][^)]*)\)", README)
+    assert links and all((ROOT / link).exists() for link in links)
+    tree = re.findall(r"^  ([\w/]+(?:\.py|/)) ", README, re.M)
+    assert tree and all((ROOT / "src" / "phiscale" / name).exists() for name in tree)
+    for target in re.findall(r"make ([\w-]+)", README):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target
