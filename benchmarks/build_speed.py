@@ -45,8 +45,8 @@ def main() -> None:
     median = {name: statistics.median(values) for name, values in imports.items()}
     for name, value in median.items():
         print(f"{name:<20} {value:6.2f} s")
-    print(f"over torch's own import: phiscale + build {median['phiscale + build'] - median['torch']:+.2f} s, "
-          f"timm + build {median['timm + build'] - median['torch']:+.2f} s\n")  # fmt: skip
+    for name in ("phiscale + build", "timm + build"):
+        print(f"{name}: {median[name] - median['torch']:+.2f} s over torch's own import")
 
     import timm
 

@@ -39,7 +39,9 @@ def test_its_commands_are_verbs_in_the_order_of_the_flow():
     assert all(shlex.split(line)[1] in VERBS for line in commands())
 
 
-@pytest.mark.parametrize("line", [line for line in commands() if "photos" not in line and "run" not in line])
+@pytest.mark.parametrize(
+    "line", [line for line in commands() if "photos" not in line and "run" not in line]
+)
 def test_its_commands_that_need_no_data_run(line: str, capsys: pytest.CaptureFixture[str]):
     from phiscale.cli import main
 
@@ -52,5 +54,5 @@ def test_the_files_that_it_points_to_exist():
     assert links and all((ROOT / link).exists() for link in links)
     tree = re.findall(r"^  ([\w/]+(?:\.py|/)) ", README, re.M)
     assert tree and all((ROOT / "src" / "phiscale" / name).exists() for name in tree)
-    for target in re.findall(r"make ([\w-]+)", README):
+    for target in re.findall(r"^make ([\w-]+)", README, re.M):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target

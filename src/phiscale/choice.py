@@ -1,5 +1,5 @@
-"""How `fit` chooses: exact costs and a law propose, this machine's measurements correct, a short race
-on the validation split decides between networks that the law cannot tell apart.
+"""How `fit` chooses: exact costs and a law propose, measurements correct, a short race on the
+validation split decides between networks that the law cannot tell apart.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from phiscale.budget import (
     MAX_EPOCHS,
@@ -24,7 +26,11 @@ from phiscale.budget import (
 from phiscale.data.audit import Audit
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
-from phiscale.deploy.calibrate import measured_latency_ms, measured_seconds_per_image
+from phiscale.deploy.calibrate import (
+    measured_latency_ms,
+    measured_seconds_per_image,
+    training_threads,
+)
 from phiscale.device import DeviceModel
 from phiscale.errors import BudgetError
 from phiscale.families import get_spec
@@ -55,6 +61,7 @@ class Choice:
     predicted: Mapping[str, Any]  # the winner's row
     candidates: tuple[Mapping[str, Any], ...]  # rows of the table
     pareto: tuple[Mapping[str, Any], ...]
+    threads: int = 1  # of torch in training: part of the run, since sums round differently
     law_sd: float | None = None  # typical error of the predictions
     pretrained: str | None = None
     race: Mapping[str, Any] = field(default_factory=dict)
@@ -65,9 +72,12 @@ class Choice:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Choice:
-        return Choice(**{**data, "spec": Spec.from_dict(data["spec"]),
-                         "recipe": Recipe.from_dict(data["recipe"]),
-                         "preprocessing": Preprocessing.from_dict(data["preprocessing"])})  # fmt: skip
+        read = {
+            "spec": Spec.from_dict(data["spec"]),
+            "recipe": Recipe.from_dict(data["recipe"]),
+            "preprocessing": Preprocessing.from_dict(data["preprocessing"]),
+        }
+        return Choice(**{**data, **read})
 
 
 def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
@@ -133,6 +143,7 @@ def choose(
         predicted=winner.to_dict(),
         candidates=tuple(c.to_dict() for c in table),
         pareto=tuple(c.to_dict() for c in solution.pareto),
+        threads=chooser.threads,
         law_sd=solution.sd,
         pretrained=winner.pretrained,
         race=race,
@@ -149,6 +160,7 @@ class _Chooser:
         self.images, self.audit, self.budget, self.device = images, audit, budget, device
         self.base_name, self.law, self.seed = base, law, seed
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
+        self.threads = training_threads() if elsewhere else device.fingerprint.threads
         self.over = replace(get_spec(base), classes=len(images.classes))
 
     def _rules(self) -> dict[str, Any]:
@@ -168,7 +180,7 @@ class _Chooser:
     def within_measured_latency(
         self, given: list[Candidate], from_scratch: bool, tell: Callable[[str], None]
     ) -> Solution:
-        """Solves, then runs the winner's shape: where the model was too kind, asks again for less."""
+        """Solves, then times the winner's shape: where it is too slow, asks again for less."""
         allowed, asked, real = self.budget.latency_ms, self.budget, float("inf")
         for _ in range(5):
             solution = self._solve(asked, given, from_scratch)
@@ -207,18 +219,23 @@ class _Chooser:
     def measured(self, candidate: Candidate, tell: Callable[[str], None]) -> Candidate:
         """The same candidate with its training speed measured here instead of modelled."""
         batch = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained)).batch
-        speed = 1 / measured_seconds_per_image(candidate.spec, batch=batch, seconds=4)
+        seconds = measured_seconds_per_image(
+            candidate.spec, batch=batch, seconds=4, threads=self.threads
+        )
+        speed = 1 / seconds
         tell(f"{candidate.name}: {speed:.0f} images/s measured in training")
         return weigh(candidate.spec, self.budget, over=self.over, name=candidate.name,
                      pretrained=candidate.pretrained, images_per_s=speed,
-                     head_start=candidate.head_start, min_epochs=self.min_epochs, **self._rules())  # fmt: skip
+                     head_start=candidate.head_start, min_epochs=self.min_epochs,
+                     **self._rules())  # fmt: skip
 
     def race(
         self, ranked: Solution, out: Path, tell: Callable[[str], None]
     ) -> tuple[Candidate, dict[str, Any]]:
         """Trains the finalists briefly. What each does better or worse than the law foretold for so
-        short a training is added to the law's prediction for the whole one: a short race alone would
-        favour small networks."""
+        short a training is added to the law's prediction for the whole one: a short race alone
+        would favour small networks."""
+        torch.set_num_threads(self.threads)
         runners = finalists(ranked)
         minutes = self.budget.train_minutes
         turn = 0.0 if minutes is None else minutes * 60 * RACE_SHARE / max(1, len(runners))
@@ -237,9 +254,11 @@ class _Chooser:
             error = 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))
             foretold = replace(self.budget, train_minutes=turn * 0.85 / 60)
             short = weigh(runner.spec, foretold, over=self.over, images_per_s=speed,
-                          head_start=runner.head_start, min_epochs=1e-6, **self._rules())  # fmt: skip
+                          head_start=runner.head_start, min_epochs=1e-6,
+                          **self._rules())  # fmt: skip
+            corrected = runner.error + error - short.error
             rows.append({"name": runner.name, "validation_error": error, "foretold": short.error,
-                         "predicted": runner.error, "corrected": runner.error + error - short.error})  # fmt: skip
+                         "predicted": runner.error, "corrected": corrected})  # fmt: skip
         best = min(range(len(rows)), key=lambda i: rows[i]["corrected"])
         return runners[best], {"seconds": turn * len(runners), "rows": rows,
                                "winner": runners[best].name}  # fmt: skip

@@ -138,8 +138,9 @@ def describe(
 
     base = _spec(spec)
     by = _scaling(base, phi, depth, width, resolution)
+    _in_range("--classes", classes)
     if classes is not None:
-        base = replace(base, classes=_at_least_1("--classes", classes))
+        base = replace(base, classes=classes)
     network = scale(base, by)
     if save:
         _not_a_folder("--save", save)
@@ -174,10 +175,8 @@ def solve(
 
     if limits.train_minutes is not None and device_model and train_images is None:
         raise UsageError("--train-minutes needs the number of pictures. Give --train-images N.")
-    if train_images is not None:
-        _at_least_1("--train-images", train_images)
-    if native_pixels is not None:
-        _at_least_1("--native-pixels", native_pixels)
+    _in_range("--train-images", train_images)
+    _in_range("--native-pixels", native_pixels)
     if save:
         _not_a_folder("--save", save)
     found = search(
@@ -243,18 +242,15 @@ def train(arguments: Sequence[str]) -> None:
     from phiscale.train.recipe import Recipe
     from phiscale.train.recipes import RECIPES
 
-    given = bool(arguments) and not arguments[0].startswith("-")
-    name = arguments[0] if given else next(iter(RECIPES))
-    if not {"-h", "--help"} & set(arguments) and (not given or name not in RECIPES):
-        raise UsageError(
-            (f"{name!r} is no recipe." if given else "train needs a recipe: train RECIPE ...")
-            + f" Use one of {', '.join(RECIPES)}."
-        )
-    named = RECIPES.get(name, next(iter(RECIPES.values())))
+    word = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if word not in RECIPES and not _asks_help(arguments):
+        what = f"{word!r} is no recipe." if word else "train needs a recipe: train RECIPE ..."
+        raise UsageError(f"{what} Use one of {', '.join(RECIPES)}.")
+    name = word if word in RECIPES else next(iter(RECIPES))
 
     def train(
         *, model: SpecName, data: Data, out: Annotated[Path, arg(metavar="RUN")],
-        recipe: Annotated[Recipe, arg(name="")] = named,
+        recipe: Annotated[Recipe, arg(name="")] = RECIPES[name],
         resolution: Whole = None, pretrained: Source = None,
         device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
         on_bad: Literal["stop", "skip"] = "stop",
@@ -262,8 +258,7 @@ def train(arguments: Sequence[str]) -> None:
         from phiscale.jobs import train_run
         from phiscale.show import training_progress
 
-        if resolution is not None:
-            _at_least_1("--resolution", resolution)
+        _in_range("--resolution", resolution)
         spec = _spec(model)
         with training_progress() as (report, tell):
             best = train_run(spec, data, out, recipe, resolution=resolution,
@@ -284,11 +279,8 @@ def train(arguments: Sequence[str]) -> None:
             device: where to compute; auto takes a GPU where there is one.
             on_bad: stop with the list of unreadable pictures, or skip and record them.
         """
-    _call(
-        train,
-        arguments[1:] if given else arguments,
-        f"phiscale train {name if given else 'RECIPE'}",
-    )
+    prog = f"phiscale train {word if word in RECIPES else 'RECIPE'}"
+    _call(train, arguments[1:] if word else arguments, prog)
 
 
 def evaluate(
@@ -337,7 +329,7 @@ def predict(
     from phiscale.jobs import predict_files
     from phiscale.show import print_predictions
 
-    _at_least_1("--top", top)
+    _in_range("--top", top)
     if not images:
         raise UsageError("predict needs IMAGES. See phiscale predict --help.")
     bad, count = print_predictions(predict_files(model, images), format, top)
@@ -357,8 +349,9 @@ def export(run: Positional[Run], /, *, out: Folder = None, data: Held = None) ->
     from phiscale.jobs import export_run
 
     folder, said = export_run(run, out, data)
+    away = said["parity"]["relative_difference"]
     print(f"wrote {folder / 'model.onnx'}: {said['bytes'] / 1e6:.2f} MB, "
-          f"{said['latency_ms']:.3g} ms, relative difference {said['parity']['relative_difference']:.1g}")  # fmt: skip
+          f"{said['latency_ms']:.3g} ms, relative difference {away:.1g}")  # fmt: skip
 
 
 def fit(
@@ -388,7 +381,9 @@ def fit(
         raise UsageError("--no-from-scratch leaves no network to choose. Add --pretrained FILE.")
     if min_epochs is not None and not 0 < min_epochs < float("inf"):
         raise UsageError(f"--min-epochs {min_epochs:g} trains nothing. Use a number above 0.")
-    _at_least_0("--seed", seed)
+    _in_range("--seed", seed, least=0)
+    if base is not None:
+        _spec(base)
     budget = limits.budget()
 
     from phiscale.pipeline import Request
@@ -418,8 +413,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _write_any_name()
     try:
         _run(arguments)
-        if sys.stdout is not None:  # closed before we began: `>&-`
-            sys.stdout.flush()
+        sys.stdout.flush()
     except PhiscaleError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except Interrupted as stop:
@@ -464,16 +458,35 @@ def _call(function: Callable[..., None], arguments: Sequence[str], prog: str) ->
     def later(*args: Any, **kwargs: Any) -> None:
         called.append(functools.partial(function, *args, **kwargs))
 
-    if not {"-h", "--help"} & set(arguments):
+    if not _asks_help(arguments):
         _check_flags(function, arguments, prog)
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), _uncoloured():
             tyro.cli(later, args=list(arguments), prog=prog)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise UsageError(f"{_complaint(said.getvalue(), prog)}. See {prog} --help.") from None
     called[0]()
+
+
+@contextlib.contextmanager
+def _uncoloured() -> Iterator[None]:
+    """tyro colours the help of every terminal; NO_COLOR says that this one wants none."""
+    if not os.environ.get("NO_COLOR"):
+        yield
+        return
+    plain = io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding, errors="backslashreplace")
+    try:
+        with contextlib.redirect_stdout(plain):
+            yield
+    finally:
+        plain.seek(0)
+        sys.stdout.write(plain.read())
+
+
+def _asks_help(arguments: Sequence[str]) -> bool:
+    return not {"-h", "--help"}.isdisjoint(arguments)
 
 
 def _check_flags(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
@@ -517,7 +530,7 @@ def _values(group: Any) -> dict[str, Any]:
 _COMPLAINTS: tuple[tuple[str, str], ...] = (  # what tyro says, and what we make of it
     (r"Missing value for argument '(\S+)'", r"\1 needs a value"),
     (r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)",
-     r"\2 \1 is none of \3"),
+     r"\2 \1 is unknown: use one of \3"),
     (r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: '(.*?)'",
      r"\1 \2 is no whole number"),
     (r"Error parsing (\S+): .*could not convert string to float: '(.*?)'", r"\1 \2 is no number"),
@@ -566,7 +579,7 @@ def _spec(text: str) -> "Spec":
     try:
         return resolve_spec(text)
     except SpecError as error:
-        if re.fullmatch(r"\w*", text):  # a name, not a file
+        if re.fullmatch(r"\w*", text) and not Path(text).exists():  # a name, not a file
             raise UsageError(str(error)) from None
         raise
 
@@ -598,16 +611,9 @@ def _parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | N
         raise UsageError(f"{flag}: {error}") from None
 
 
-def _at_least_1(flag: str, value: int) -> int:
-    if value < 1:
-        raise UsageError(f"{flag} {value} is too few. Use 1 or more.")
-    return value
-
-
-def _at_least_0(flag: str, value: int) -> int:
-    if not 0 <= value < 2**63:
-        raise UsageError(f"{flag} {value} is out of range. Use 0 to 2^63 - 1.")
-    return value
+def _in_range(flag: str, value: int | None, least: int = 1) -> None:
+    if value is not None and not least <= value < 2**63:
+        raise UsageError(f"{flag} {value} is out of range. Use {least} or more.")
 
 
 def _not_a_folder(flag: str, path: Path) -> None:
@@ -621,7 +627,9 @@ def _command() -> str:
 
 
 def _write_any_name() -> None:
-    """Names that the terminal's encoding lacks are escaped, not fatal."""
+    """Names that the terminal's encoding lacks are escaped, not fatal; nor is a closed output."""
+    if sys.stdout is None:  # `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (to the end)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""The smaller jobs behind the verbs: train one network, evaluate a model, predict files."""
+"""The smaller jobs behind the verbs: train one network, evaluate a model, predict files, export."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet, Split
-from phiscale.errors import BadImage, DataError, UsageError
+from phiscale.data.wording import counted, listed
+from phiscale.errors import BadImage, DataError, UsageError, WeightsError
 from phiscale.spec import Spec
 from phiscale.train.metrics import Metrics, measure, softmax
 from phiscale.train.recipe import Recipe
@@ -21,6 +22,7 @@ from phiscale.train.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
+    from phiscale.deploy.predict import Predictor
     from phiscale.train.loop import Progress
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -40,19 +42,46 @@ def checked_images(data: str, on_bad: str, tell: Callable[[str], None]) -> Image
     return images.without(found.bad)
 
 
+def own_folder(out: Path, mark: str) -> None:
+    """Refuses a file, and a folder of other things; `mark` is the file that makes it ours."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
+    if not out.is_dir() or (out / mark).exists():
+        return
+    if any(p.name != ".lock" and p.suffix != ".part" for p in out.iterdir()):
+        raise UsageError(f"--out {out} holds other files. Give a new folder.")
+
+
 def train_run(
     spec: Spec, data: str, out: Path, recipe: Recipe, *, resolution: int | None = None,
-    start_from: Path | None = None, device: str = "auto", on_bad: Literal["stop", "skip"] = "stop",
+    start_from: Path | None = None, device: str = "auto",
+    on_bad: Literal["stop", "skip"] = "stop",
     report: Callable[[Progress], None], tell: Callable[[str], None],
 ) -> Path:  # fmt: skip
     """Trains `spec` on `data`; returns the best weights' path."""
+    own_folder(out, "recipe.json")
+    if start_from is not None:
+        start_from = weights_of(start_from)
+    images = checked_images(data, on_bad, tell)
+    pixels = spec.resolution if resolution is None else resolution
+    spec = replace(spec, classes=len(images.classes), resolution=pixels)
+    crop = 1.0 if recipe.augment.frame == "shift" else 0.875
+
     from phiscale.train.loop import train
 
-    images = checked_images(data, on_bad, tell)
-    spec = replace(spec, classes=len(images.classes), resolution=resolution or spec.resolution)
-    crop = 1.0 if recipe.augment.frame == "shift" else 0.875
-    return train(out, spec, images, recipe, Preprocessing(size=spec.resolution, crop=crop),
-                 device=compute_device(device), start_from=start_from, report=report, warn=tell)  # fmt: skip
+    take = Preprocessing(size=spec.resolution, crop=crop)
+    return train(out, spec, images, recipe, take, device=compute_device(device),
+                 start_from=start_from, report=report, warn=tell)  # fmt: skip
+
+
+def weights_of(source: Path) -> Path:
+    """The weights file that a RUN or a file's path means."""
+    path = source / "best.safetensors" if source.is_dir() else source
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights at {path}. Give a .safetensors file or the folder of a run."
+        )
+    return path
 
 
 def compute_device(name: str) -> torch.device:
@@ -74,59 +103,87 @@ def evaluate_model(
     """Metrics and logits of a run, a weights file or a model.onnx on a split of `data`."""
     from phiscale.data.sources import open_images
 
+    _check_exists(model)
     images = open_images(data)
     part = dict(images.splits())[split]
-    if model.suffix == ".onnx":
-        classes, logits = _onnx_logits(model, part)
+    onnx = _exported(model)
+    if onnx and not (model / "best.safetensors").exists():
+        from phiscale.deploy.predict import Predictor
+
+        predictor = Predictor(onnx)
+        _check_classes(model, predictor.classes, images)
+        logits = _onnx_logits(predictor, part)
     else:
         from phiscale.train.evaluate import logits_of
         from phiscale.weights.store import load
 
         network = load(model)
-        classes = network.card.classes
-        logits = (
-            logits_of(network, part, network.preprocessing) if classes == images.classes else None
-        )
+        _check_classes(model, network.card.classes, images)
+        logits = logits_of(network, part, network.preprocessing)
+    return measure(logits, part.labels, images.classes), logits, part, images.classes
+
+
+def _check_exists(model: Path) -> None:
+    if not model.exists():
+        raise WeightsError(f"{model} does not exist. Give a RUN, a weights file or a model.onnx.")
+
+
+def _exported(model: Path) -> Path | None:
+    """The model.onnx that a path means, if it means one."""
+    path = model / "model.onnx" if model.is_dir() else model
+    return path if path.suffix == ".onnx" and path.exists() else None
+
+
+def _check_classes(model: Path, classes: tuple[str, ...], images: ImageSet) -> None:
     if classes != images.classes:
         raise DataError(
-            f"{model} knows {len(classes)} classes ({', '.join(classes[:3])}, ...), the data has "
-            f"{len(images.classes)} ({', '.join(images.classes[:3])}, ...). "
+            f"{model} knows {counted(len(classes), 'class', 'classes')} ({listed(classes, 3)}), "
+            f"the data has {len(images.classes)} ({listed(images.classes, 3)}). "
             "Evaluate on data with the classes it was trained for."
         )
-    assert logits is not None
-    return measure(logits, part.labels, classes), logits, part, classes
 
 
-def _onnx_logits(model: Path, part: Split) -> tuple[tuple[str, ...], np.ndarray | None]:
-    from phiscale.deploy.predict import Predictor
-
-    predictor = Predictor(model)
+def _onnx_logits(predictor: Predictor, part: Split) -> np.ndarray:
     take = predictor.preprocessing
-    rows = [
-        predictor.logits(
-            np.stack(
-                [
-                    take(part.image(i, background=take.background))
-                    for i in range(at, min(at + 64, len(part)))
-                ]
-            )
-        )
-        for at in range(0, len(part), 64)
-    ]
-    return predictor.classes, np.concatenate(rows)
+
+    def batch(at: int) -> np.ndarray:
+        rows = range(at, min(at + 64, len(part)))
+        return np.stack([take(part.image(i, background=take.background)) for i in rows])
+
+    return np.concatenate([predictor.logits(batch(at)) for at in range(0, len(part), 64)])
 
 
-def per_image_csv(split: Split, logits: np.ndarray, classes: Sequence[str]) -> str:
-    """key, truth, predicted, probability of each picture."""
+def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dict[str, Any]]:
+    """Writes model.onnx and model.json; returns their folder and what model.json says."""
+    weights = weights_of(run)
+    folder = weights.parent if out is None else out
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file. Give a folder.")
+
+    from phiscale.data.sources import open_images
+    from phiscale.deploy.export import export_onnx
+    from phiscale.weights.store import load
+
+    network = load(weights)
+    pictures = None
+    if data is not None:
+        images = open_images(data)
+        _check_classes(run, network.card.classes, images)
+        pictures = images.validation
+    return folder, export_onnx(network, network.card, pictures, folder)
+
+
+def per_image_csv(split: Split, logits: np.ndarray, classes: Sequence[str]) -> bytes:
+    """key, truth, predicted, probability of each picture, in UTF-8."""
     text = io.StringIO()
-    rows = csv.writer(text)
+    rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["key", "truth", "predicted", "probability"])
     probabilities = softmax(logits)
     for i, key in enumerate(split.keys):
         best = int(probabilities[i].argmax())
         rows.writerow([key, classes[int(split.labels[i])], classes[best],
                        f"{probabilities[i, best]:.6f}"])  # fmt: skip
-    return text.getvalue()
+    return text.getvalue().encode(errors="backslashreplace")  # undecodable bytes of a name
 
 
 def metrics_lines(metrics: Metrics) -> list[str]:
@@ -137,7 +194,8 @@ def metrics_lines(metrics: Metrics) -> list[str]:
         f"top-1 {100 * metrics.top1:.2f} % [{100 * low:.2f}, {100 * high:.2f}] at 95 % on "
         f"{metrics.images} images (always the commonest class: {100 * metrics.majority:.1f} %)",
         f"top-5 {100 * metrics.top5:.2f} %, macro-F1 {metrics.macro_f1:.4f}, "
-        f"cross-entropy {metrics.cross_entropy:.4f}, calibration error {metrics.calibration_error:.4f}",
+        f"cross-entropy {metrics.cross_entropy:.4f}, "
+        f"calibration error {metrics.calibration_error:.4f}",
         "",
         f"{'class':<{width}}  images  precision  recall     F1",
         *(
@@ -159,10 +217,14 @@ class Answer:
 
 def predict_files(model: Path, paths: Sequence[Path]) -> Iterator[Answer]:
     """An answer for each picture, in order; a folder stands for the pictures in it."""
+    _check_exists(model)
     files = [file for path in paths for file in _pictures(path)]
-    if not files:
-        raise UsageError("no pictures to predict. Name image files, or folders that hold some.")
-    answer = _predictor(model)
+    return _answers(_predictor(model), files)
+
+
+def _answers(
+    answer: Callable[[Path], list[tuple[str, float]]], files: Sequence[Path]
+) -> Iterator[Answer]:
     for file in files:
         try:
             yield Answer(file, tuple(answer(file)))
@@ -171,17 +233,19 @@ def predict_files(model: Path, paths: Sequence[Path]) -> Iterator[Answer]:
 
 
 def _pictures(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
     if not path.exists():
-        raise UsageError(f"{path} does not exist. Name image files, or folders that hold some.")
-    return [path]
+        raise DataError(f"{path} does not exist. Name image files, or folders that hold some.")
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+    if not found:
+        raise DataError(f"no picture in {path}. Name image files, or folders that hold some.")
+    return found
 
 
 def _predictor(model: Path) -> Callable[[Path], list[tuple[str, float]]]:
     """From a model.onnx without torch; from a run's weights where there is no export."""
-    onnx = model / "model.onnx" if model.is_dir() else model
-    if onnx.suffix == ".onnx" and onnx.exists():
+    if onnx := _exported(model):
         from phiscale.deploy.predict import Predictor
 
         predictor = Predictor(onnx)

@@ -1,28 +1,33 @@
 """`fit`, the main job: images and a budget in, a deployable model and its report out.
 
-Every stage leaves a file in the folder; run again, `fit` goes on at the first one that is missing.
+Every stage leaves a file in the folder, whole or not at all; run again, `fit` goes on at the first
+one that is missing: request, audit, device, choice, the run, evaluation, model, report.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from phiscale.analysis.report import write_report
 from phiscale.budget import Budget
 from phiscale.choice import Choice, base_for, choose
-from phiscale.data.audit import Audit, audit, bad_files_error
+from phiscale.data.audit import Audit, Spread, Standing, audit, bad_files_error
 from phiscale.data.sources import open_images
-from phiscale.data.splits import ImageSet
+from phiscale.data.splits import BadFile, ImageSet
 from phiscale.deploy.calibrate import calibrate
 from phiscale.deploy.export import export_onnx
 from phiscale.device import DeviceModel
-from phiscale.errors import CheckpointError, UsageError
-from phiscale.files import read_json, sha256, write_atomic, write_json
-from phiscale.jobs import per_image_csv
+from phiscale.errors import CheckpointError
+from phiscale.families import get_spec
+from phiscale.files import locked, read_json, sha256, write_atomic, write_json
+from phiscale.jobs import own_folder, per_image_csv, weights_of
 from phiscale.laws import Law
 from phiscale.story import tell_story
 from phiscale.train.evaluate import logits_of
@@ -30,6 +35,9 @@ from phiscale.train.loop import Progress, train
 from phiscale.train.metrics import measure
 from phiscale.train.recipe import differences
 from phiscale.weights.store import load
+from phiscale.weights.store import read as read_weights
+
+REQUEST = "request.json"  # makes a folder one of fit's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,73 +61,130 @@ def fit(
     report: Callable[[Progress], None] = lambda progress: None, command: str = "",
 ) -> Path:  # fmt: skip
     """Audit, measure, choose, train, evaluate once, export, report. Returns the report's path."""
-    _claim(request, out)
-    images, audited = _audited(request, out, tell)
-    device = _measured(request, out, tell)
-    chosen = _chosen(request, images, audited, device, out, tell)
-    tell(chosen.why)
+    own_folder(out, REQUEST)
+    law, images = _read(request)
+    with locked(out):
+        _claim(request, out)
+        images, audited = _audited(request, images, out, tell)
+        device = _measured(request, out, tell)
+        chosen = _chosen(request, images, audited, device, law, out, tell)
+        tell(chosen.why)
+    torch.set_num_threads(chosen.threads)
     train(out, chosen.spec, images, chosen.recipe, chosen.preprocessing,
           start_from=Path(chosen.pretrained) if chosen.pretrained else None,
           report=report, warn=tell)  # fmt: skip
-    evaluation = _evaluated(images, out, tell)
-    described = _exported(images, out, tell)
-    story = tell_story(out, images, audited, device, chosen, evaluation["metrics"], described,
-                       request.budget, command=command, seed=request.seed)  # fmt: skip
-    path = out / "report.html"
-    write_report(path, story)
+    with locked(out):
+        evaluation = _evaluated(images, out, tell)
+        described = _exported(images, out, tell)
+        story = tell_story(out, images, audited, device, chosen, evaluation["metrics"], described,
+                           request.budget, command=command, seed=request.seed)  # fmt: skip
+        path = out / "report.html"
+        write_report(path, story)
     tell(f"report: {path}")
     return path
 
 
+def _read(request: Request) -> tuple[Law | None, ImageSet]:
+    """Everything that was named is looked at before a folder is made or anything measured."""
+    if request.base is not None:
+        get_spec(request.base)
+    for source in request.pretrained:
+        read_weights(weights_of(Path(source)))
+    if request.device_model:
+        DeviceModel.read(Path(request.device_model))
+    law = Law.read(Path(request.law)) if request.law else None
+    return law, open_images(request.data)
+
+
 def _claim(request: Request, out: Path) -> None:
-    path, asked = out / "request.json", _plain(request)
-    if path.exists():
-        if changed := differences(read_json(path), asked):
-            raise CheckpointError(
-                f"{out} answers another request: {'; '.join(changed[:5])}. "
-                "Use the same flags to go on with it, or another --out."
-            )
-    else:
-        if out.exists() and not out.is_dir():
-            raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier fit.")
-        if out.exists() and any(p for p in out.iterdir() if p.name != ".lock"):
-            raise UsageError(f"--out {out} holds other files. Give a new folder.")
-        write_json(path, asked)
+    """Writes down what was asked. Once a network is chosen, only the same may be asked again."""
+    for half in out.rglob(".*.part"):  # of a write that was killed
+        half.unlink(missing_ok=True)
+    path, asked = out / REQUEST, _plain(request)
+    before = read_json(path) if path.exists() else None
+    if before == asked:
+        return
+    if before is not None and (out / "choice.json").exists():
+        changed = [_flag(line) for line in differences(before, asked)]
+        raise CheckpointError(
+            f"{out} answers another request: {'; '.join(changed[:5])}. "
+            "Use the same flags to go on with it, or another --out."
+        )
+    if before is not None and before.get("device_model") != asked["device_model"]:
+        (out / "device.json").unlink(missing_ok=True)
+    write_json(path, asked)
+
+
+def _flag(difference: str) -> str:
+    """`budget.macs: None -> 5` as `--macs not given -> 5`."""
+    name, _, values = difference.partition(": ")
+    name = name.removeprefix("budget.").replace("train_memory_bytes", "train_memory")
+    flag = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
+    return f"{flag} {values.replace('None', 'not given')}"
 
 
 def _plain(request: Request) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(request)))
 
 
-def _audited(request: Request, out: Path, tell: Callable[[str], None]) -> tuple[ImageSet, Audit]:
-    images = open_images(request.data)
+def _audited(
+    request: Request, images: ImageSet, out: Path, tell: Callable[[str], None]
+) -> tuple[ImageSet, Audit]:
+    """Without the bad pictures, if they may be skipped."""
     tell(f"{images.source}: {len(images.train)} train, {len(images.validation)} validation, "
          f"{len(images.test)} test images of {len(images.classes)} classes")  # fmt: skip
-    found = audit(images)
+    path, own = out / "audit.json", {"fingerprint": images.fingerprint()}
+    said = read_json(path) if path.exists() else {}
+    if said.get("fingerprint") == own["fingerprint"]:
+        found = _read_audit(said)
+    elif (out / "choice.json").exists():
+        raise CheckpointError(
+            f"{request.data} has changed since {out} began. Bring its pictures back as they were, "
+            "or use another --out."
+        )
+    else:
+        found = audit(images)
+        write_json(path, {**own, **found.to_dict()})
     if found.bad and request.on_bad == "stop":
         raise bad_files_error(found)
-    write_json(out / "audit.json", found.to_dict())
     for line in found.advice:
         tell(f"  {line}")
     return images.without(found.bad), found
 
 
+def _read_audit(said: Mapping[str, Any]) -> Audit:
+    """The inverse of `Audit.to_dict`: pictures that have not changed are not read again."""
+    spreads = {name: said[name] and Spread(**said[name]) for name in ("shorter_side", "aspect")}
+    return Audit(
+        source=said["source"],
+        classes=tuple(said["classes"]),
+        notes=tuple(said["notes"]),
+        bad=tuple(BadFile(**file) for file in said["bad"]),
+        counts={split: tuple(numbers) for split, numbers in said["counts"].items()},
+        modes=said["modes"],
+        duplicates=tuple(tuple(Standing(**p) for p in group) for group in said["duplicates"]),
+        imbalance=said["imbalance"],
+        advice=tuple(said["advice"]),
+        **spreads,
+    )
+
+
 def _measured(request: Request, out: Path, tell: Callable[[str], None]) -> DeviceModel:
     path = out / "device.json"
-    if request.device_model:
-        DeviceModel.read(Path(request.device_model)).write(path)
-    elif not path.exists():
-        calibrate(tell).write(path)
+    if not path.exists():
+        given = request.device_model
+        (DeviceModel.read(Path(given)) if given else calibrate(tell)).write(path)
     return DeviceModel.read(path)
 
 
 def _chosen(
-    request: Request, images: ImageSet, audited: Audit, device: DeviceModel, out: Path,
-    tell: Callable[[str], None],
+    request: Request, images: ImageSet, audited: Audit, device: DeviceModel, law: Law | None,
+    out: Path, tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     path = out / "choice.json"
     if not path.exists():
-        law = Law.read(Path(request.law)) if request.law else None
+        # half a race says nothing: speeds are measured anew, so its lengths would differ
+        shutil.rmtree(out / "race", ignore_errors=True)
         found = choose(
             images, audited, request.budget, device, out, base=request.base or base_for(audited),
             law=law, pretrained=tuple(Path(p) for p in request.pretrained),

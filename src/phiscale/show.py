@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from phiscale.data.wording import shown
+
 if TYPE_CHECKING:
     from phiscale.jobs import Answer
     from phiscale.train.loop import Progress
 
 
 def show_json(value: Any) -> None:
-    """Indented, unicode as it is."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    """Indented; unicode as it is, where the terminal can show it."""
+    plain = "utf" not in (sys.stdout.encoding or "utf").lower()
+    print(json.dumps(value, indent=1, ensure_ascii=plain, allow_nan=False))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -50,35 +53,36 @@ def _cell(value: Any) -> str:
             return str(value)
 
 
-def print_predictions(answers: Iterable[Answer], form: str, top: int) -> int:
-    """Prints as they come; returns how many pictures could not be read."""
-    bad = 0
+def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[int, int]:
+    """Prints as they come; returns how many could not be read, of how many."""
+    bad = count = 0
     rows: list[dict[str, Any]] = []
-    writer = csv.writer(sys.stdout)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     if form == "csv":
         writer.writerow(["image", "rank", "class", "probability", "error"])
     for answer in answers:
+        count += 1
         bad += answer.error is not None
-        shown = answer.top[:top]
+        best = answer.top[:top]
         if form == "json":
             rows.append({"image": str(answer.path), "error": answer.error,
-                         "top": [{"class": c, "probability": p} for c, p in shown]})  # fmt: skip
+                         "top": [{"class": c, "probability": p} for c, p in best]})  # fmt: skip
         elif form == "csv":
-            for rank, (name, probability) in enumerate(shown, 1):
+            for rank, (name, probability) in enumerate(best, 1):
                 writer.writerow([answer.path, rank, name, f"{probability:.6f}", ""])
             if answer.error:
                 writer.writerow([answer.path, "", "", "", answer.error])
         else:
-            words = "  ".join(f"{name} {100 * p:.1f} %" for name, p in shown)
-            print(f"{answer.path}  {words or 'unreadable: ' + str(answer.error)}")
+            words = "  ".join(f"{shown(name)} {100 * p:.1f} %" for name, p in best)
+            print(f"{shown(str(answer.path))}  {words or f'unreadable: {answer.error}'}")
     if form == "json":
         show_json(rows)
-    return bad
+    return bad, count
 
 
 @contextmanager
 def training_progress() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
-    """A bar with images/s and time left on a terminal, now and then a line elsewhere; and `tell`."""
+    """A bar with images/s and time left on a terminal, a line now and then elsewhere; `tell`."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -122,7 +126,10 @@ def _lines(every_s: float = 30.0) -> Callable[[Progress], None]:
             if progress.validation_top1 is not None
             else ""
         )
-        print(f"{progress.images_seen}/{progress.total} images, {progress.images_per_s:.0f}/s, "
-              f"loss {progress.loss:.3f}{words}, {left:.0f} s left", file=sys.stderr, flush=True)  # fmt: skip
+        line = (
+            f"{progress.images_seen}/{progress.total} images, {progress.images_per_s:.0f}/s, "
+            f"loss {progress.loss:.3f}{words}, {left:.0f} s left"
+        )
+        print(line, file=sys.stderr, flush=True)
 
     return report

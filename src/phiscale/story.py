@@ -51,7 +51,7 @@ _PURPOSES = {
 
 _NOTES = (
     "The test split was read once, after everything had been chosen on the validation split.",
-    "The interval is Wilson's at 95 %: it covers the choice of test pictures, not another training.",
+    "The interval is Wilson's at 95 %: it covers the choice of pictures, not another training.",
     "Predicted errors come from a law fitted to ImageNet results and a few runs of ours: a prior "
     "that ranks networks, not a promise for these pictures. --law FILE replaces it.",
 )
@@ -184,12 +184,13 @@ def _spread(indices: Sequence[int], labels: np.ndarray) -> list[int]:
 
 def _usage(out: Path) -> tuple[Snippet, ...]:
     return (
-        Snippet("Command line", f"phiscale predict {out} photo.jpg\nphiscale evaluate {out}/model.onnx DATA"),
+        Snippet("Command line",
+                f"phiscale predict {out} photo.jpg\nphiscale evaluate {out}/model.onnx DATA"),
         Snippet("Python, without torch",
                 f'from phiscale import Predictor\n\npredict = Predictor("{out}/model.onnx")\n'
                 'print(predict(["photo.jpg"])[0].top(3))'),
         Snippet("Python, with torch",
-                f'import phiscale\n\nnetwork = phiscale.load("{out}")  # .spec, .preprocessing, .card'),
+                f'import phiscale\n\nnetwork = phiscale.load("{out}")  # has .spec, .card'),
     )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ from phiscale.train.metrics import measure
 
 EVIL = "<script>alert('x')</script>"
 ODD = (EVIL, '"><img src=x onerror=alert(1)>', "حذاء رياضي", "犬と猫の写真",
-       "$x^2$ & <b>bold</b>", "a" * 200, "many words " * 20, "line\nbreak\x1b[2J\u202e", "{{ story.command }}")  # fmt: skip
+       "$x^2$ & <b>bold</b>", "a" * 200, "many words " * 20, "line\nbreak\x1b[2J\u202e",
+       "{{ story.command }}")  # fmt: skip
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -86,7 +87,8 @@ def story(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **changed) 
               BudgetRow(limit="macs", predicted=3.3e6, measured=3.3e6))  # fmt: skip
     values = {
         "title": "pets", "source": "data/pets", "model": "chosen one", "seed": 7,
-        "date": "2025-01-31", "command": "phiscale fit data/pets --latency-ms 0.5", "metrics": metrics(classes),
+        "date": "2025-01-31", "command": "phiscale fit data/pets --latency-ms 0.5",
+        "metrics": metrics(classes),
         "validation_top1": 0.873, "latency_ms": 0.412, "model_bytes": 1_304_000, "train_s": 1590.0,
         "total_s": 1800.0, "budget": limits, "why": "The least predicted error of 812 networks.",
         "candidates": (candidate("second", 0.15), candidate("chosen one", 0.123, chosen=True),

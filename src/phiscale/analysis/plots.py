@@ -171,7 +171,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
             for row, column in np.argwhere(shares >= 0.5):
                 axes.text(column + 0.5, row + 0.5, f"{shares[row, column]:.0f}", ha="center",
                           va="center", fontsize=min(9.0, cell * 22),
-                          color="white" if shares[row, column] > 58 else INK)  # fmt: skip
+                          color="white" if shares[row, column] > 64 else INK)  # fmt: skip
         steps = range(number + 1)
         grid = [((0, at), (number, at)) for at in steps] + [((at, 0), (at, number)) for at in steps]
         lines = Outline(
