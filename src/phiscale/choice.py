@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,7 +29,6 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.deploy.calibrate import (
     measured_latency_ms,
-    measured_seconds_per_image,
     training_threads,
 )
 from phiscale.device import DeviceModel
@@ -42,9 +42,10 @@ from phiscale.train.recipes import RECIPES
 from phiscale.weights.store import read as read_weights
 
 SMALL_PICTURES = 64  # pixels; above, the base has EfficientNet's stem
-TIME_USED = 0.95  # of --train-minutes: the rest covers saving and noise
+TIME_USED = 0.94  # of --train-minutes: the rest covers saving and noise
 RACE_SHARE = 0.15  # of --train-minutes, at most
 LEAST_RACE_S = 30.0  # a finalist's turn; shorter ones say nothing
+MEASURED_S = 8.0  # of each finalist's training, to plan with
 EVALUATION_SPEED = 2.5  # images evaluated in the time of one trained
 EVALUATION_SHARE = 0.06
 
@@ -217,17 +218,32 @@ class _Chooser:
         return solve(self.over, budget, name=self.base_name, beside=given, **least, **self._rules())
 
     def measured(self, candidate: Candidate, tell: Callable[[str], None]) -> Candidate:
-        """The same candidate with its training speed measured here instead of modelled."""
-        batch = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained)).batch
-        seconds = measured_seconds_per_image(
-            candidate.spec, batch=batch, seconds=4, threads=self.threads
-        )
-        speed = 1 / seconds
+        """The same candidate with the speed of its real training, on these pictures and here."""
+        speed = self.images_per_s(candidate)
         tell(f"{candidate.name}: {speed:.0f} images/s measured in training")
-        return weigh(candidate.spec, self.budget, over=self.over, name=candidate.name,
-                     pretrained=candidate.pretrained, images_per_s=speed,
-                     head_start=candidate.head_start, min_epochs=self.min_epochs,
-                     **self._rules())  # fmt: skip
+        return weigh(
+            candidate.spec, self.budget, over=self.over, name=candidate.name,
+            pretrained=candidate.pretrained, images_per_s=speed, head_start=candidate.head_start,
+            min_epochs=self.min_epochs, **self._rules(),
+        )  # fmt: skip
+
+    def images_per_s(self, candidate: Candidate) -> float:
+        """Of a few seconds of the loop itself: with reading, augmenting, averaging and logging."""
+        torch.set_num_threads(self.threads)
+        recipe = self._recipe(candidate)
+        modelled = candidate.train_images_per_s or 200.0
+        steps = max(8, round(modelled * MEASURED_S / recipe.batch))
+        epochs = steps * recipe.batch / len(self.images.train)
+        few = self.images.validation.subset(range(min(8, len(self.images.validation))))
+        with TemporaryDirectory() as folder:
+            train(
+                Path(folder), candidate.spec, replace(self.images, validation=few),
+                replace(recipe, epochs=epochs, evaluations=1),
+                preprocessing_for(candidate.spec, self.audit),
+            )  # fmt: skip
+            times = [record["time"] for record in read_log(Path(folder)) if "loss" in record]
+        warm = len(times) // 4  # the first steps plan and fill the queue
+        return (len(times) - 1 - warm) * recipe.batch / max(1e-3, times[-1] - times[warm])
 
     def race(
         self, ranked: Solution, out: Path, tell: Callable[[str], None]

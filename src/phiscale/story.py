@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +27,6 @@ from phiscale.budget import Budget
 from phiscale.choice import Choice, seconds_trained
 from phiscale.costs import cost
 from phiscale.data.audit import Audit
-from phiscale.data.loader import normalised
 from phiscale.data.splits import ImageSet, Split
 from phiscale.device import DeviceModel
 from phiscale.nn.network import Network
@@ -34,6 +34,7 @@ from phiscale.train.loop import read_log
 from phiscale.weights.store import load
 
 PICTURES_A_KIND = 12  # right ones, and wrong ones
+SHOWN_PIXELS = 192
 
 _PURPOSES = {
     "model.onnx": "the network for ONNX Runtime and others: float32 NCHW in, logits out",
@@ -98,7 +99,7 @@ def tell_story(
                     for name, purpose in _PURPOSES.items() if (out / name).exists()),
         usage=_usage(out),
         environment=_environment(device),
-        notes=(*_NOTES, *images.notes, *_latency_note(budget, described)),
+        notes=(*_NOTES, *_latency_note(budget, described)),
     )  # fmt: skip
 
 
@@ -150,10 +151,11 @@ def _samples(network: Network, test: Split) -> tuple[Sample, ...]:
     right = _spread([int(i) for i in order if predicted[i] == truth[i]], truth)[:PICTURES_A_KIND]
     found = []
     for i in [*right, *wrong]:
-        pixels = np.asarray(take.crop_and_resize(test.image(i, background=take.background)))
-        x = normalised(
-            torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2), take, torch.device("cpu")
-        )
+        picture = test.image(i, background=take.background)
+        x = torch.from_numpy(take(picture))[None]
+        # drawn with the pixels it has, up to what a page shows, not with the network's few
+        side = min(SHOWN_PIXELS, max(take.size, int(take.crop * min(picture.size))))
+        pixels = np.asarray(replace(take, size=side).crop_and_resize(picture))
         heat = class_activation_maps(network, x, torch.tensor([int(predicted[i])]))[0].numpy()
         found.append(Sample(
             image=pixels, cam_overlay=overlay(pixels, heat), truth=classes[int(truth[i])],

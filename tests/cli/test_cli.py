@@ -445,7 +445,7 @@ def test_names_that_the_locale_cannot_show_are_escaped(place: Path, form: str):
         assert {row["class"] for row in json.loads(out)[0]["top"]} == set(CLASSES)
 
 
-@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+@pytest.mark.parametrize(("environment", "coloured"), [({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)])
 def test_help_on_a_terminal_is_coloured_unless_no_color_is_set(
     environment: dict[str, str], coloured: bool
 ):
@@ -473,7 +473,10 @@ def wait_until(ready: Iterator[bool], running: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_stopped_training_says_that_it_is_saved_and_goes_on(
     number: int, code: int, tmp_path: Path
 ):

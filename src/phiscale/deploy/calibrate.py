@@ -110,8 +110,11 @@ def _step_seconds(spec: Spec, batch: int, seconds: float) -> list[float]:
 
 
 def training_threads(batch: int = TRAINING_BATCH) -> int:
-    """One thread, or one a core where that is a third faster. Threads meet hundreds of times a step:
-    where another program holds a core now and then, all of them wait, and one alone is faster."""
+    """One thread, or one a core where that is a third faster.
+
+    Threads meet hundreds of times a step: where another program takes a core now and then, all of
+    them wait, and one alone is faster.
+    """
     cores = os.cpu_count() or 1
     spec = replace(get_spec("small"), resolution=24)
     alone, together = (

@@ -293,7 +293,7 @@ class _Log:
     def step(self, state: State, loss: float, rate: float, images_per_s: float) -> None:
         self._write({
             "images_seen": state.images_seen, "loss": loss, "lr": rate,
-            "images_per_s": round(images_per_s, 1), "time": round(time.time(), 1),
+            "images_per_s": round(images_per_s, 1), "time": round(time.time(), 3),
         })  # fmt: skip
         self.board.add_scalar("train/loss", loss, state.images_seen)
         self.board.add_scalar("train/lr", rate, state.images_seen)
@@ -301,7 +301,7 @@ class _Log:
     def evaluation(self, state: State, top1: float, cross_entropy: float) -> None:
         self._write({
             "images_seen": state.images_seen, "validation_top1": top1,
-            "validation_cross_entropy": cross_entropy, "time": round(time.time(), 1),
+            "validation_cross_entropy": cross_entropy, "time": round(time.time(), 3),
         })  # fmt: skip
         self.board.add_scalar("validation/top1", top1, state.images_seen)
 

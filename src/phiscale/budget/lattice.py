@@ -1,0 +1,77 @@
+"""The lattice: where rounding changes the network, as far as a base can sensibly be scaled; and how
+an error law counts a network's place on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from phiscale.scaling import Scaling
+from phiscale.spec import Spec
+
+
+def effective(spec: Spec, over: Spec, native_pixels: int | None = None) -> Scaling:
+    """The multipliers of `spec` over another network, as an error law counts them.
+
+    Blocks; channels as the root of the ratio of their summed squares over the blocks of `over` (or
+    over stages, where the two have a different number of them); pixels that the images have.
+    """
+    most = native_pixels or max(spec.resolution, over.resolution)
+    return Scaling(
+        depth=spec.blocks / over.blocks,
+        width=_width(spec, over),
+        resolution=min(spec.resolution, most) / min(over.resolution, most),
+    )
+
+
+def _width(spec: Spec, over: Spec) -> float:
+    if len(spec.stages) == len(over.stages):
+        pairs = zip(spec.stages, over.stages, strict=True)
+        squares = sum(base.repeats * stage.channels**2 for stage, base in pairs)
+        return math.sqrt(squares / sum(s.repeats * s.channels**2 for s in over.stages))
+
+    def mean_square(of: Spec) -> float:
+        return sum(stage.channels**2 for stage in of.stages) / len(of.stages)
+
+    return math.sqrt(mean_square(spec) / mean_square(over))
+
+
+def lattice_depths(
+    spec: Spec, least: float = 0.25, most: float = 4.0, count: int = 40
+) -> list[float]:
+    """One multiplier for every different vector of repeats, thinned to at most `count` of them."""
+    half = 0.5 if spec.depth_rounding == "round" else 0.0
+    steps = {1.0, least} | {
+        (repeats - half) / stage.repeats + (1e-9 if half else 0)
+        for stage in spec.stages
+        for repeats in range(1, math.ceil(most * stage.repeats) + 1)
+    }
+    inside = sorted(step for step in steps if least <= step <= most)
+    return sorted({1.0, *_evenly(inside, count - 1)})
+
+
+def lattice_widths(count: int, least: float = 0.25, most: float = 2.5) -> list[float]:
+    """About `count` multipliers in equal steps that meet 1: they round to different channels."""
+    below = min(150, max(30, round(count * (1 - least) / (most - least))))
+    step = (1 - least) / below
+    return [round(least + step * i, 9) for i in range(round((most - least) / step) + 1)]
+
+
+def lattice_resolutions(spec: Spec, native_pixels: int | None = None) -> list[int]:
+    """Multiples of 8 (4 for bases of at most 64 px), from a last map of 2x2 to 2.7 times the base.
+
+    Not above what the images have, unless that leaves less than the smallest of them.
+    """
+    step = 8 if spec.resolution > 64 else 4
+    least = -(-2 * spec.reduction // step) * step
+    most = int(2.7 * spec.resolution)
+    if native_pixels is not None:
+        most = min(most, max(native_pixels, least))
+    base = {spec.resolution} if spec.resolution <= most or most < least else set[int]()
+    return sorted(base | set(range(least, most + 1, step)))
+
+
+def _evenly(values: Sequence[float], count: int) -> list[float]:
+    if len(values) <= count:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

@@ -1,0 +1,481 @@
+"""The main job from images to answers, and what may happen to it on the way."""
+
+import csv
+import fnmatch
+import importlib
+import io
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import phiscale
+from phiscale.budget import Budget
+from phiscale.cli import main
+from phiscale.data.sources import open_images
+from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.errors import PhiscaleError
+from phiscale.files import locked
+from phiscale.laws import Law, Term
+from phiscale.pipeline import Request, fit
+
+EVERYTHING = {
+    "audit.json", "device.json", "choice.json", "spec.json", "recipe.json", "data.json",
+    "log.jsonl", "checkpoints", "best.safetensors", "evaluation.json", "test-predictions.csv",
+    "model.onnx", "model.json", "report.html", "request.json",
+}  # fmt: skip
+FLAGS = "digits --train-minutes 0.05 --min-epochs 0.1 --macs 330K --latency-ms 5 --seed 3"
+
+
+def made_up_device() -> DeviceModel:
+    latency = Rates(dense_macs=1e-9, depthwise_macs=5e-9, activations=1e-7, weight_bytes=0,
+                    convs=1e-3, constant=0.01)  # fmt: skip
+    step = Rates(dense_macs=2e-11, depthwise_macs=1e-10, activations=1e-9, weight_bytes=0,
+                 convs=1e-6, constant=1e-5)  # fmt: skip
+    which = Fingerprint(device="made up", cores=1, threads=1, runtime="onnxruntime", torch="2",
+                        date="2026-01-01")  # fmt: skip
+    return DeviceModel(
+        fingerprint=which,
+        latency=Timing(rates=latency, median_error=0.05, max_error=0.2),
+        training=Timing(rates=step, median_error=0.05, max_error=0.2),
+        training_batch=64,
+    )
+
+
+def made_up_law() -> Law:
+    return Law(e0=0.01, depth=Term(0.02, 1.0), width=Term(0.03, 1.0), resolution=Term(0.02, 1.0),
+               images=Term(0.01, 0.5), sd=0.03, source="made up")  # fmt: skip
+
+
+def same_speed_every_time(replace: Callable[[str, Any], None]) -> None:
+    """Measured times differ from run to run, and choices with them; here they do not."""
+    replace("phiscale.choice._Chooser.images_per_s", lambda *_: 400.0)
+    replace("phiscale.choice.training_threads", lambda *_: 1)
+    replace("phiscale.choice.measured_latency_ms", lambda *_, **__: 0.1)
+    replace("phiscale.deploy.export.latency_ms", lambda *_, **__: 0.1)
+
+
+def run(command: str) -> int:
+    """Exit code of a command line, in this process."""
+    try:
+        main(shlex.split(command))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    return 0
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    same_speed_every_time(monkeypatch.setattr)
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A device model and a law to plan with."""
+    root = tmp_path_factory.mktemp("shelf")
+    made_up_device().write(root / "device.json")
+    made_up_law().write(root / "law.json")
+    return root
+
+
+@pytest.fixture(scope="session")
+def story(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that `fit` has filled."""
+    out = tmp_path_factory.mktemp("story") / "fitted"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        same_speed_every_time(monkeypatch.setattr)
+        assert run(f"fit {planned(shelf)} --out {out}") == 0
+    return out
+
+
+def planned(shelf: Path) -> str:
+    return f"{FLAGS} --device-model {shelf}/device.json --law {shelf}/law.json"
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty of the test's digits as files."""
+    root = tmp_path_factory.mktemp("pictures")
+    test = open_images("digits").test
+    for i in range(20):
+        test.image(i).save(root / f"{i:02d}.png")
+    return root
+
+
+# What fit leaves
+
+
+def test_fit_leaves_everything_in_one_folder(story: Path):
+    assert {path.name for path in story.iterdir()} >= EVERYTHING
+    choice = json.loads((story / "choice.json").read_text())
+    assert json.loads((story / "spec.json").read_text()) == choice["spec"]
+    assert json.loads((story / "recipe.json").read_text()) == choice["recipe"]
+    assert choice["recipe"]["seed"] == 3
+    assert choice["predicted"]["macs"] <= 330_000 and choice["why"]
+    assert not list(story.rglob("*.part"))
+
+
+def answers(command: str, capsys: pytest.CaptureFixture[str]) -> list[tuple[str, float]]:
+    """Class and probability of each picture, from `predict` in one of its formats."""
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    if command.endswith("json"):
+        return [(r["top"][0]["class"], r["top"][0]["probability"]) for r in json.loads(out)]
+    if command.endswith("csv"):
+        rows = csv.DictReader(io.StringIO(out))
+        return [(row["class"], float(row["probability"])) for row in rows]
+    found = re.findall(r"(\S+) (\d+\.\d) %$", out, re.MULTILINE)
+    return [(name, float(percent) / 100) for name, percent in found]
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+@pytest.mark.parametrize("model", ["", "/model.onnx", "/best.safetensors"])
+def test_predict_answers_as_the_loaded_network_does(
+    story: Path, pictures: Path, model: str, form: str, capsys: pytest.CaptureFixture[str]
+):
+    network = phiscale.load(story)
+    files = sorted(pictures.iterdir())
+    images = np.stack([network.preprocessing(Image.open(file)) for file in files])
+    with torch.inference_mode():
+        best = network(torch.from_numpy(images)).softmax(1).max(1)
+    expected = [(network.card.classes[i], float(p))
+                for p, i in zip(best.values, best.indices, strict=True)]  # fmt: skip
+    given = answers(f"predict {story}{model} {pictures} --format {form}", capsys)
+    assert [name for name, _ in given] == [name for name, _ in expected]
+    assert [p for _, p in given] == pytest.approx([p for _, p in expected], abs=1e-3)
+
+
+def test_the_python_predictor_answers_the_same(story: Path, pictures: Path):
+    files = sorted(pictures.iterdir())
+    from_file, from_folder = (
+        phiscale.Predictor(where)(files) for where in (story / "model.onnx", story)
+    )
+    assert [p.label for p in from_file] == [p.label for p in from_folder]
+
+
+def test_evaluate_of_the_run_and_of_the_export_agree_with_the_evaluation(
+    story: Path, capsys: pytest.CaptureFixture[str]
+):
+    said = json.loads((story / "evaluation.json").read_text())["metrics"]
+    for model in ("", "/model.onnx", "/best.safetensors"):
+        assert run(f"evaluate {story}{model} digits --json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["images"], found["top1"]) == (said["images"], said["top1"])
+        assert found["cross_entropy"] == pytest.approx(said["cross_entropy"], abs=1e-4)
+        assert found["confusion"] == said["confusion"]
+
+
+def test_every_test_pictures_answer_is_kept(story: Path):
+    with (story / "test-predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    said = json.loads((story / "evaluation.json").read_text())["metrics"]
+    assert [row["key"] for row in rows] == list(open_images("digits").test.keys)
+    right = sum(row["truth"] == row["predicted"] for row in rows)
+    assert right / len(rows) == pytest.approx(said["top1"])
+
+
+def test_the_report_stands_alone_and_tells_the_accuracy(story: Path):
+    page = (story / "report.html").read_text(encoding="utf-8")
+    said = json.loads((story / "evaluation.json").read_text())["metrics"]
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    assert re.search(rf"\b{100 * said['top1']:.1f}\s*%", text)
+    assert "accuracy" in text.lower() and "interval" in text.lower()
+    assert "<script" not in page and "<link" not in page and "@import" not in page
+    sources = re.findall(r"(?:src|href)=[\"']?([^\"'>\s]+)", page)
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "url(http" not in page
+
+
+# Asking again
+
+
+def test_a_finished_fit_run_again_does_nothing_twice(
+    story: Path, shelf: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+):
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("done already")
+
+    for stage in ("audit", "calibrate", "choose", "logits_of", "export_onnx"):
+        monkeypatch.setattr(f"phiscale.pipeline.{stage}", again)
+    kept = [path for path in story.rglob("*.*") if path.name in EVERYTHING - {"report.html"}]
+    before = {path: path.read_bytes() for path in kept}
+    assert run(f"fit {planned(shelf)} --out {story}") == 0
+    assert {path: path.read_bytes() for path in kept} == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ("--macs 1M", "--macs 330000 -> 1000000"),
+        ("--seed 4", "--seed 3 -> 4"),
+        ("--params 1M", "--params not given -> 1000000"),
+        ("--train-memory 1GB", "--train-memory not given -> 1000000000"),
+        ("--on-bad skip", "--on-bad stop -> skip"),
+        ("--base efficientnet_b0", "--base not given -> efficientnet_b0"),
+    ],
+)
+def test_another_request_in_the_same_folder_is_refused_and_the_flag_named(
+    story: Path, shelf: Path, changed: str, says: str, capsys: pytest.CaptureFixture[str]
+):
+    flag = changed.partition(" ")[0]
+    kept = re.sub(rf"{flag} \S+ ?", "", planned(shelf))
+    capsys.readouterr()
+    assert run(f"fit {kept} {changed} --out {story}") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and says in error and "another --out" in error
+
+
+class Stopped(PhiscaleError):
+    """Raised where training would begin."""
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped("training would begin")
+
+    monkeypatch.setattr("phiscale.pipeline.train", stop)
+
+
+def test_a_budget_that_no_network_meets_can_be_mended_in_the_same_folder(
+    shelf: Path, tmp_path: Path, no_training: None, capsys: pytest.CaptureFixture[str]
+):
+    flags = re.sub(r"--macs \S+ ", "", planned(shelf))
+    assert run(f"fit {flags} --macs 10 --out {tmp_path}/out") == 1
+    assert re.search(r"smallest network takes .* Raise --macs to", capsys.readouterr().err)
+    assert run(f"fit {flags} --macs 300K --out {tmp_path}/out") == 1
+    assert "training would begin" in capsys.readouterr().err
+    choice = json.loads((tmp_path / "out" / "choice.json").read_text())
+    assert choice["predicted"]["macs"] <= 300_000
+
+
+@pytest.mark.parametrize(
+    "mistake", ["--law {0}/nope.json", "--device-model {0}/nope.json", "--pretrained {0}/nope.x"]
+)
+def test_a_file_that_is_missing_is_told_before_anything_is_made(
+    tmp_path: Path, mistake: str, capsys: pytest.CaptureFixture[str]
+):
+    assert run(f"fit digits --out {tmp_path}/out {mistake.format(tmp_path)}") == 1
+    assert "nope" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def noise(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for seed in range(40):
+        noise(tmp_path / "photos" / "ab"[seed % 2] / f"{seed}.png", seed)
+    return tmp_path / "photos"
+
+
+def test_pictures_that_changed_since_the_choice_are_noticed(
+    photos: Path, shelf: Path, no_training: None, capsys: pytest.CaptureFixture[str]
+):
+    command = f"fit {photos} --device-model {shelf}/device.json --out {photos.parent}/out"
+    assert run(command) == 1
+    assert "training would begin" in capsys.readouterr().err
+    noise(photos / "a" / "new.png", 99)
+    assert run(command) == 1
+    assert "has changed since" in capsys.readouterr().err
+    (photos / "a" / "new.png").unlink()
+    assert run(command) == 1
+    assert "training would begin" in capsys.readouterr().err
+
+
+def test_bad_pictures_are_all_listed_before_training_or_skipped_and_recorded(
+    photos: Path, shelf: Path, no_training: None, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("a/cut.png", "b/words.png"):
+        (photos / name).write_bytes(b"\x89PNG\r\n\x1a\n not a picture")
+    command = f"fit {photos} --device-model {shelf}/device.json --out {photos.parent}/out"
+    assert run(command) == 1
+    error = capsys.readouterr().err
+    assert "a/cut.png" in error and "b/words.png" in error and "--on-bad skip" in error
+    assert run(f"{command} --on-bad skip") == 1
+    assert "training would begin" in capsys.readouterr().err
+    audited = json.loads((photos.parent / "out" / "audit.json").read_text())
+    assert {file["key"] for file in audited["bad"]} == {"a/cut.png", "b/words.png"}
+
+
+def test_a_folder_in_use_is_left_alone(shelf: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    with locked(out), pytest.raises(PhiscaleError, match="in use by process"):
+        fit(Request(data="digits", budget=Budget(), law=str(shelf / "law.json")), out)
+    assert {path.name for path in out.iterdir()} == {".lock"}
+
+
+# Killed
+
+
+def stand_ins(events: Path) -> None:
+    """In a process of its own: no measurement differs, and what is done is written down."""
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with events.open("a", encoding="utf-8") as file:
+                file.write(f"{name}\n")
+            return function(*args, **kwargs)
+
+        return call
+
+    from phiscale import pipeline
+
+    put = pytest.MonkeyPatch().setattr
+    same_speed_every_time(put)
+    put("phiscale.choice.LEAST_RACE_S", 0.0)  # so that there is a race
+    put("phiscale.pipeline.calibrate", counted("calibrated", lambda tell: made_up_device()))
+    put("phiscale.pipeline.audit", counted("audited", pipeline.audit))
+    put("phiscale.pipeline.choose", counted("chosen", pipeline.choose))
+    put("phiscale.pipeline.logits_of", counted("tested", pipeline.logits_of))
+
+
+def die_before_writing(pattern: str, nth: int) -> None:
+    """SIGKILL at the nth file of that name, its content written beside, not yet renamed."""
+    plain, left = Path.replace, [nth]
+
+    def replace(self: Path, target: Path) -> Path:
+        if fnmatch.fnmatch(str(target), f"*/{pattern}"):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return plain(self, target)
+
+    Path.replace = replace  # type: ignore[method-assign]
+
+
+def fit_with_kills(out: Path, points: Sequence[tuple[str, int]]) -> None:
+    """One fit, killed at each point in turn and begun again; a fork each, so torch loads once."""
+    for heavy in ("onnxruntime", "onnxscript", "torch.utils.tensorboard", "torchvision"):
+        importlib.import_module(heavy)
+    torch.set_num_threads(1)
+    open_images("digits")
+    stand_ins(out.parent / f"{out.name}.events")
+    os.chdir(out.parent)  # the same words in every request
+    made_up_law().write(Path("law.json"))
+    budget = Budget(train_minutes=0.05, latency_ms=5, macs=330_000)
+    request = Request(data="digits", budget=budget, law="law.json", min_epochs=0.1, seed=3)
+    for pattern, nth in points:
+        pid = os.fork()
+        if pid == 0:
+            if pattern:
+                die_before_writing(pattern, nth)
+            fit(request, out, tell=lambda line: None)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        expected = signal.SIGKILL if pattern else 0
+        assert status == expected, f"{pattern} {nth}: ended with {status}"
+
+
+def in_a_child(out: Path, points: Sequence[tuple[str, int]]) -> Path:
+    code = f"""
+import importlib.util, json, pathlib, sys
+found = importlib.util.spec_from_file_location("story", {__file__!r})
+story = importlib.util.module_from_spec(found)
+found.loader.exec_module(story)
+story.fit_with_kills(pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]))
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code, str(out), json.dumps(points)], check=True,
+                   env=environment)  # fmt: skip
+    return out
+
+
+TO_THE_END = ("", 0)
+
+POINTS = (  # file, and which of those of that name: where fit dies, in the order of the stages
+    ("request.json", 1),
+    ("audit.json", 1),
+    ("device.json", 1),
+    ("race/1/best.safetensors", 1),
+    ("choice.json", 1),
+    ("spec.json", 3),  # after those of the race
+    ("checkpoints/*.pt", 2),
+    ("best.safetensors", 1),
+    ("test-predictions.csv", 1),
+    ("evaluation.json", 1),
+    ("model.onnx", 1),
+    ("model.json", 1),
+    ("report.html", 1),
+)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same fit, never stopped."""
+    return in_a_child(tmp_path_factory.mktemp("undisturbed") / "out", [TO_THE_END])
+
+
+def same(disturbed: Path, undisturbed: Path) -> None:
+    for name in ("request.json", "device.json", "choice.json", "spec.json", "recipe.json",
+                 "evaluation.json", "test-predictions.csv"):  # fmt: skip
+        assert (disturbed / name).read_text() == (undisturbed / name).read_text(), name
+    ours, theirs = (load_file(folder / "best.safetensors") for folder in (disturbed, undisturbed))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert {path.name for path in disturbed.iterdir()} >= EVERYTHING
+    assert not list(disturbed.rglob("*.part"))
+
+
+def events(out: Path) -> Counter[str]:
+    return Counter((out.parent / f"{out.name}.events").read_text().split())
+
+
+def test_a_fit_killed_in_every_stage_ends_as_if_it_had_not_been(undisturbed: Path, tmp_path: Path):
+    out = in_a_child(tmp_path / "out", [*POINTS, TO_THE_END])
+    same(out, undisturbed)
+    # again only what was killed before its file was whole
+    assert events(out) == {"audited": 2, "calibrated": 2, "chosen": 3, "tested": 3}
+    assert events(undisturbed) == {"audited": 1, "calibrated": 1, "chosen": 1, "tested": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pattern", "nth"), POINTS, ids=[p for p, _ in POINTS])
+def test_a_fit_killed_once_ends_as_if_it_had_not_been(
+    undisturbed: Path, tmp_path: Path, pattern: str, nth: int
+):
+    same(in_a_child(tmp_path / "out", [(pattern, nth), TO_THE_END]), undisturbed)
+
+
+@pytest.mark.slow
+def test_the_command_killed_at_any_time_and_run_again_ends(shelf: Path, tmp_path: Path):
+    """With real measurements, so that the choice of the first run must be kept."""
+    arguments = [sys.executable, "-m", "phiscale", "fit", *shlex.split(planned(shelf)), "--out",
+                 "out"]  # fmt: skip
+    chance, choices = random.Random(0), set()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for _ in range(12):
+        with subprocess.Popen(arguments, cwd=tmp_path, env=environment,
+                              stderr=subprocess.DEVNULL) as running:  # fmt: skip
+            time.sleep(chance.uniform(1, 25))
+            running.kill()
+        choices |= {path.read_text() for path in tmp_path.glob("out/choice.json")}
+    subprocess.run(arguments, cwd=tmp_path, env=environment, check=True)
+    assert {(tmp_path / "out" / "choice.json").read_text()} >= choices
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= EVERYTHING
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path: Path) -> Iterator[None]:
+    yield
+    shutil.rmtree(tmp_path, ignore_errors=True)
