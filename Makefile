@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO := demo/digits
+# one thread each: two test workers that spin for two cores slow each other down
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 .PHONY: demo test test-all faults check models-table format clean
 
@@ -12,13 +14,13 @@ demo: $(VENV)/.core  ## the main job on scikit-learn's digits, end to end
 	$(BIN)/phiscale fit digits --train-minutes 1.5 --latency-ms 2 --out $(DEMO)
 
 test: $(VENV)/.dev  ## what every change must pass, under ten minutes on two cores
-	$(BIN)/pytest -m "not slow" -n 2
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/.dev  ## the slow ones too
-	$(BIN)/pytest -n 2
+	$(PYTEST)
 
 faults: $(VENV)/.dev  ## kills, damaged files and nasty pictures
-	$(BIN)/pytest -n 2 tests/train/test_faults.py tests/test_fit_story.py tests/data
+	$(PYTEST) tests/train/test_faults.py tests/test_fit_story.py tests/data
 
 check: $(VENV)/.dev  ## formatting, lint, types, imports one way
 	$(BIN)/ruff format --check .
