@@ -46,7 +46,7 @@ def made_up_device() -> DeviceModel:
     latency = Rates(dense_macs=1e-9, depthwise_macs=5e-9, activations=1e-7, weight_bytes=0,
                     convs=1e-3, constant=0.01)  # fmt: skip
     step = Rates(dense_macs=2e-11, depthwise_macs=1e-10, activations=1e-9, weight_bytes=0,
-                 convs=1e-6, constant=1e-5)  # fmt: skip
+                 convs=1e-6, constant=2e-3)  # fmt: skip
     which = Fingerprint(device="made up", cores=1, threads=1, runtime="onnxruntime", torch="2",
                         date="2026-01-01")  # fmt: skip
     return DeviceModel(
@@ -409,8 +409,8 @@ POINTS = (  # file, and which of those of that name: where fit dies, in the orde
     ("race/1/best.safetensors", 1),
     ("choice.json", 1),
     ("spec.json", 1),
-    ("checkpoints/*.pt", 2),
     ("best.safetensors", 1),
+    ("checkpoints/*.pt", 2),
     ("test-predictions.csv", 1),
     ("evaluation.json", 1),
     ("model.onnx", 1),

@@ -259,6 +259,7 @@ def train(arguments: Sequence[str]) -> None:
         from phiscale.show import training_progress
 
         _in_range("--resolution", resolution)
+        _in_range("--seed", recipe.seed, least=0)
         spec = _spec(model)
         with training_progress() as (report, tell):
             best = train_run(spec, data, out, recipe, resolution=resolution,
@@ -417,7 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except PhiscaleError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except Interrupted as stop:
-        _fail(stop.message, stop.code)
+        _fail(stop.message, stop.status)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:  # `| head` has seen enough

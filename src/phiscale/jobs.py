@@ -13,7 +13,7 @@ import numpy as np
 
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet, Split
-from phiscale.data.wording import counted, listed
+from phiscale.data.wording import counted, listed, shown
 from phiscale.errors import BadImage, DataError, UsageError, WeightsError
 from phiscale.spec import Spec
 from phiscale.train.metrics import Metrics, measure, softmax
@@ -106,21 +106,30 @@ def evaluate_model(
     _check_exists(model)
     images = open_images(data)
     part = dict(images.splits())[split]
+    try:
+        logits = _logits(model, images, part)
+    except BadImage as error:
+        raise DataError(
+            f"a picture of the {split} split cannot be read ({error.reason}). "
+            f"`phiscale check {data}` lists all such; mend or remove them."
+        ) from None
+    return measure(logits, part.labels, images.classes), logits, part, images.classes
+
+
+def _logits(model: Path, images: ImageSet, part: Split) -> np.ndarray:
     onnx = _exported(model)
     if onnx and not (model / "best.safetensors").exists():
         from phiscale.deploy.predict import Predictor
 
         predictor = Predictor(onnx)
         _check_classes(model, predictor.classes, images)
-        logits = _onnx_logits(predictor, part)
-    else:
-        from phiscale.train.evaluate import logits_of
-        from phiscale.weights.store import load
+        return _onnx_logits(predictor, part)
+    from phiscale.train.evaluate import logits_of
+    from phiscale.weights.store import load
 
-        network = load(model)
-        _check_classes(model, network.card.classes, images)
-        logits = logits_of(network, part, network.preprocessing)
-    return measure(logits, part.labels, images.classes), logits, part, images.classes
+    network = load(model)
+    _check_classes(model, network.card.classes, images)
+    return logits_of(network, part, network.preprocessing)
 
 
 def _check_exists(model: Path) -> None:
@@ -189,7 +198,7 @@ def per_image_csv(split: Split, logits: np.ndarray, classes: Sequence[str]) -> b
 def metrics_lines(metrics: Metrics) -> list[str]:
     """For a terminal."""
     low, high = metrics.interval
-    width = max([5, *(len(row["name"]) for row in metrics.per_class)])
+    width = max([5, *(len(shown(row["name"])) for row in metrics.per_class)])
     return [
         f"top-1 {100 * metrics.top1:.2f} % [{100 * low:.2f}, {100 * high:.2f}] at 95 % on "
         f"{metrics.images} images (always the commonest class: {100 * metrics.majority:.1f} %)",
@@ -199,7 +208,7 @@ def metrics_lines(metrics: Metrics) -> list[str]:
         "",
         f"{'class':<{width}}  images  precision  recall     F1",
         *(
-            f"{row['name']:<{width}}  {row['images']:6d}  {row['precision']:9.3f}  "
+            f"{shown(row['name']):<{width}}  {row['images']:6d}  {row['precision']:9.3f}  "
             f"{row['recall']:6.3f}  {row['f1']:5.3f}"
             for row in metrics.per_class
         ),

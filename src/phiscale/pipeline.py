@@ -143,6 +143,7 @@ def _audited(
             "or use another --out."
         )
     else:
+        tell("reading every picture once")
         found = audit(images)
         write_json(path, {**own, **found.to_dict()})
     if found.bad and request.on_bad == "stop":
@@ -219,5 +220,6 @@ def _exported(images: ImageSet, out: Path, tell: Callable[[str], None]) -> dict[
         said = read_json(described)
         if said["sha256"] == sha256(model.read_bytes()):
             return said
+    tell("exporting model.onnx; its answers are compared with the network's")
     network = load(out)
     return export_onnx(network, network.card, images.validation, out)

@@ -62,6 +62,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(10):
             draw(root / "spoilt" / name / f"{number}.png", 60, number + 10 * (name == "b"))
     (root / "spoilt" / "a" / "cut.png").write_bytes((root / "one.png").read_bytes()[:60])
+    shutil.copytree(root / "pictures", root / "pictures-cut")
+    for file in (root / "pictures-cut" / "a").iterdir():
+        file.write_bytes(file.read_bytes()[:60])
     for folder in ("empty", "no-weights"):
         (root / folder).mkdir()
     (root / "no-weights" / "notes.txt").write_text("nothing here")
@@ -157,6 +160,7 @@ MISTAKES = (
     (f"{TRAIN} --optim.lr-peak nan", 2, r"optim\.lr-peak=nan trains nothing"),
     (f"{TRAIN} --batch 0", 2, r"batch=0 is too few"),
     (f"{TRAIN} --dropout 2", 2, r"--dropout 2\.0 is not a fraction"),
+    (f"{TRAIN} --seed -1", 2, r"--seed -1 is out of range"),
     (f"{TRAIN} --resolution 0", 2, r"--resolution 0 is out of range"),
     # budgets
     ("solve small --macs 1", 1, r"macs <= 1: the smallest network takes .* Raise --macs to "),
@@ -201,6 +205,8 @@ MISTAKES = (
     ("evaluate empty pictures", 1, r"no weights at empty"),
     ("evaluate junk.safetensors pictures", 1, r"junk\.safetensors is no readable safetensors"),
     ("evaluate junk.onnx pictures", 1, r"cannot open junk\.onnx"),
+    ("evaluate model pictures-cut", 1, r"picture of the test split .*`phiscale check pictures-cu"),
+    ("evaluate exported pictures-cut", 1, r"picture of the test split cannot be read \("),
     ("evaluate model pictures --per-image empty", 2, r"--per-image empty is a folder"),
     ("predict model", 2, r"predict needs IMAGES"),
     ("predict model nope.png", 1, r"nope\.png does not exist"),
@@ -445,7 +451,9 @@ def test_names_that_the_locale_cannot_show_are_escaped(place: Path, form: str):
         assert {row["class"] for row in json.loads(out)[0]["top"]} == set(CLASSES)
 
 
-@pytest.mark.parametrize(("environment", "coloured"), [({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)])
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)]
+)
 def test_help_on_a_terminal_is_coloured_unless_no_color_is_set(
     environment: dict[str, str], coloured: bool
 ):

@@ -12,7 +12,7 @@ class Interrupted(SystemExit):
 
     def __init__(self, code: int, message: str):
         super().__init__(code)
-        self.message = message
+        self.status, self.message = code, message
 
 
 class StopSignal:
