@@ -8,13 +8,12 @@ import os
 import random
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -485,9 +484,3 @@ def test_the_command_killed_at_any_time_and_run_again_ends(shelf: Path, tmp_path
     assert chosen == {choice.read_text()}
     assert {path.name for path in choice.parent.iterdir()} >= EVERYTHING
     assert not list(tmp_path.rglob("*.part"))
-
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path: Path) -> Iterator[None]:
-    yield
-    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -124,8 +124,7 @@ def choose(
         images, audit, budget, device, base or base_for(audit), law, min_epochs, seed, elsewhere
     )
     given = [chooser.pretrained(path) for path in pretrained]
-    solution = chooser.within_measured_latency(given, from_scratch, tell)
-    measured = [chooser.measured(c, tell) for c in chooser.fast_enough(finalists(solution))]
+    solution, measured = chooser.at_measured_speed(given, from_scratch, tell)
     others = [c for c in given if c.name not in {m.name for m in measured}]
     ranked = rank([*measured, *others], sd=solution.sd)
     ranked = replace(ranked, considered=solution.considered, fitting=solution.fitting,
@@ -177,6 +176,25 @@ class _Chooser:
         spec = replace(card.spec, classes=len(self.images.classes))
         return weigh(spec, self.budget, over=self.over, name=path.stem, pretrained=str(path),
                      min_epochs=self.min_epochs, **self._rules())  # fmt: skip
+
+    def at_measured_speed(
+        self, given: list[Candidate], from_scratch: bool, tell: Callable[[str], None]
+    ) -> tuple[Solution, list[Candidate]]:
+        """Solves, then trains the winner for seconds: where the model is far off, corrects it and
+        asks again. Returns the finalists with their measured speeds too."""
+        solution = self.within_measured_latency(given, from_scratch, tell)
+        best = self.measured(solution.best, tell)
+        for _ in range(2):
+            modelled, real = solution.best.train_images_per_s, best.train_images_per_s
+            if self.budget.train_minutes is None or not modelled or not real:
+                break
+            if 0.8 < real / modelled < 1.25:
+                break
+            self.device = self.device.training_faster(real / modelled)
+            solution = self.within_measured_latency(given, from_scratch, tell)
+            best = self.measured(solution.best, tell)
+        rivals = self.fast_enough(finalists(solution))[1:]
+        return solution, [best, *(self.measured(rival, tell) for rival in rivals)]
 
     def within_measured_latency(
         self, given: list[Candidate], from_scratch: bool, tell: Callable[[str], None]
@@ -231,8 +249,11 @@ class _Chooser:
         """Of a few seconds of the loop itself: with reading, augmenting, averaging and logging."""
         torch.set_num_threads(self.threads)
         recipe = self._recipe(candidate)
-        modelled = candidate.train_images_per_s or 200.0
-        steps = max(8, round(modelled * MEASURED_S / recipe.batch))
+        first = self._images_per_s(candidate, recipe, 8)
+        steps = round(first * MEASURED_S / recipe.batch)
+        return first if steps < 16 else self._images_per_s(candidate, recipe, steps)
+
+    def _images_per_s(self, candidate: Candidate, recipe: Recipe, steps: int) -> float:
         epochs = steps * recipe.batch / len(self.images.train)
         few = self.images.validation.subset(range(min(8, len(self.images.validation))))
         with TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,12 @@ class DeviceModel:
     def train_images_per_s(self, cost: Cost) -> Number:
         """Training speed at `training_batch`, of one network or of a grid."""
         return 1 / _measured(self.training, "training").rates(cost)
+
+    def training_faster(self, times: float) -> DeviceModel:
+        """The same device, training `times` as fast: a real training has corrected the model."""
+        timing = _measured(self.training, "training")
+        rates = {name: getattr(timing.rates, name) / times for name in FEATURES}
+        return replace(self, training=replace(timing, rates=Rates(**rates)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, complete and versioned."""

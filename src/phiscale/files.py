@@ -44,7 +44,12 @@ def sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """`value` as JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name that is no unicode, escaped as \\udcff
+        text = json.dumps(value, indent=1)
+    write_atomic(path, text + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -53,7 +58,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PhiscaleError(f"cannot read {path}: {error.strerror}. Check the path.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PhiscaleError(f"{path} is not JSON: {error}. Make it again or delete it.") from None
 
 

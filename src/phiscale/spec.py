@@ -173,7 +173,7 @@ class Spec:
         """Reads what `to_json` wrote."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise SpecError(f"not a spec: {error}. Write one with spec.to_json().") from None
         _check(isinstance(data, Mapping), "a spec is a JSON object", "see to_json()")
         return Spec.from_dict(data)

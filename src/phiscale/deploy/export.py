@@ -95,7 +95,7 @@ def _onnx(network: Network, card: Card) -> bytes:
     assert program is not None
     model = program.model_proto
     entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, json.dumps(card.to_dict(), ensure_ascii=False)
+    entry.key, entry.value = METADATA_KEY, json.dumps(card.to_dict())
     onnx.checker.check_model(model)
     return model.SerializeToString()
 

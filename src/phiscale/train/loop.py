@@ -73,7 +73,7 @@ class Progress:
 
 def train(
     run: Path, spec: Spec, images: ImageSet, recipe: Recipe, preprocessing: Preprocessing, *,
-    device: torch.device | None = None, workers: int = 1, start_from: Path | None = None,
+    device: torch.device | None = None, workers: int = 2, start_from: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     warn: Callable[[str], None] = print,
 ) -> Path:  # fmt: skip
@@ -177,9 +177,7 @@ def _objective(
 ) -> Callable[..., torch.Tensor]:
     weight = None
     if recipe.class_weights == "balanced":
-        counts = torch.bincount(
-            torch.from_numpy(images.train.labels), minlength=len(images.classes)
-        )
+        counts = torch.bincount(torch.tensor(images.train.labels), minlength=len(images.classes))
         weight = counts.clamp(min=1).float().rsqrt()
         weight = (weight / weight.mean()).to(device)
 

@@ -68,7 +68,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Writes tensors and card as one safetensors file, whole or not at all."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     header = {**card.to_dict(), "sha256": fingerprint(ready)}
-    write_atomic(path, to_bytes(ready, metadata={HEADER: json.dumps(header, ensure_ascii=False)}))
+    write_atomic(path, to_bytes(ready, metadata={HEADER: json.dumps(header)}))
 
 
 def load(path: str | Path) -> Network:
