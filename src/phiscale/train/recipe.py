@@ -64,7 +64,7 @@ class Recipe:
             if count < 1:
                 raise UsageError(f"{name}={count} is too few; use {name} 1 or more.")
         if not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed={self.seed} is out of range; use 0 or more.")
+            raise UsageError(f"--seed {self.seed} is out of range. Use 0 or more.")
         for name in ("label_smoothing", "dropout", "drop_path", "ema_half_life_fraction"):
             value = getattr(self, name)
             if not 0 <= value < 1:
