@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,8 @@ MAX_LABEL_BYTES = 1 << 20
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ShardSplit(Split):
     """Pictures inside uncompressed tars. Files are opened per read: safe in threads and workers."""
+
+    PER_PICTURE: ClassVar[tuple[str, ...]] = ("shard_of", "offsets")
 
     shards: tuple[str, ...]
     shard_of: np.ndarray
@@ -51,17 +54,6 @@ class ShardSplit(Split):
         if len(data) < size:
             raise BadImage(f"cut short: shard {shown(shard.name)} ends before the picture does")
         return data
-
-    def subset(self, indices: Sequence[int] | np.ndarray) -> ShardSplit:
-        rows = np.asarray(indices, dtype=np.int64)
-        return replace(
-            self,
-            keys=tuple(self.keys[i] for i in rows),
-            labels=self.labels[rows],
-            sizes=self.sizes[rows],
-            shard_of=self.shard_of[rows],
-            offsets=self.offsets[rows],
-        )
 
 
 def open_shards(paths: Sequence[Path], source: str) -> ImageSet:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 from PIL import Image
@@ -59,9 +60,16 @@ class Split(ABC):
     def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes | np.ndarray:
         """Picture i as stored: its file's bytes, or uint8 pixels. Raises BadImage."""
 
-    @abstractmethod
-    def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
+    PER_PICTURE: ClassVar[tuple[str, ...]] = ()
+    """Names of a subclass's own arrays that have a row for each picture."""
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
         """These pictures only, in this order."""
+        rows = np.asarray(indices, dtype=np.int64)
+        arrays = {
+            name: getattr(self, name)[rows] for name in ("labels", "sizes", *self.PER_PICTURE)
+        }
+        return replace(self, keys=tuple(self.keys[i] for i in rows), **arrays)
 
     def picture(
         self,
@@ -117,15 +125,6 @@ class FileSplit(Split):
     def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes:
         return read_bytes(self.path(i), limits)
 
-    def subset(self, indices: Sequence[int] | np.ndarray) -> FileSplit:
-        rows = np.asarray(indices, dtype=np.int64)
-        return replace(
-            self,
-            keys=tuple(self.keys[i] for i in rows),
-            labels=self.labels[rows],
-            sizes=self.sizes[rows],
-        )
-
     def digest(self, i: int) -> bytes:
         """Of the size and both ends of a large file, so that a big set is split in a short time.
 
@@ -149,20 +148,12 @@ class FileSplit(Split):
 class ArraySplit(Split):
     """Pictures in memory: uint8, N x H x W (grey) or N x H x W x 3."""
 
+    PER_PICTURE: ClassVar[tuple[str, ...]] = ("pixels",)
+
     pixels: np.ndarray
 
     def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
         return self.pixels[i]
-
-    def subset(self, indices: Sequence[int] | np.ndarray) -> ArraySplit:
-        rows = np.asarray(indices, dtype=np.int64)
-        return replace(
-            self,
-            keys=tuple(self.keys[i] for i in rows),
-            labels=self.labels[rows],
-            sizes=self.sizes[rows],
-            pixels=self.pixels[rows],
-        )
 
 
 @dataclass(frozen=True)
