@@ -64,7 +64,6 @@ def made_up_law() -> Law:
 def same_speed_every_time(replace: Callable[[str, Any], None]) -> None:
     """Measured times differ from run to run, and choices with them; here they do not."""
     replace("phiscale.choice._Chooser.images_per_s", lambda *_: 400.0)
-    replace("phiscale.choice.training_threads", lambda *_: 1)
     replace("phiscale.choice.measured_latency_ms", lambda *_, **__: 0.1)
     replace("phiscale.deploy.export.latency_ms", lambda *_, **__: 0.1)
 

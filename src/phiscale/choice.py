@@ -11,8 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from phiscale.budget import (
     MAX_EPOCHS,
     Budget,
@@ -29,24 +27,24 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.deploy.calibrate import (
     measured_latency_ms,
-    training_threads,
 )
 from phiscale.device import DeviceModel
 from phiscale.errors import BudgetError
 from phiscale.families import get_spec
 from phiscale.laws import ErrorLaw
 from phiscale.spec import Spec
+from phiscale.train.lanes import lanes_for
 from phiscale.train.loop import read_log, train
 from phiscale.train.recipe import Recipe
 from phiscale.train.recipes import RECIPES
 from phiscale.weights.store import read as read_weights
 
 SMALL_PICTURES = 64  # pixels; above, the base has EfficientNet's stem
-TIME_USED = 0.94  # of --train-minutes: the rest covers saving and noise
+TIME_USED = 0.97  # of --train-minutes: the rest covers saving and noise
 RACE_SHARE = 0.15  # of --train-minutes, at most
 LEAST_RACE_S = 30.0  # a finalist's turn; shorter ones say nothing
 MEASURED_S = 8.0  # of each finalist's training, to plan with
-EVALUATION_SPEED = 2.5  # images evaluated in the time of one trained
+EVALUATION_SPEED = 3.0  # images evaluated in the time of one trained
 EVALUATION_SHARE = 0.06
 
 
@@ -62,7 +60,6 @@ class Choice:
     predicted: Mapping[str, Any]  # the winner's row
     candidates: tuple[Mapping[str, Any], ...]  # rows of the table
     pareto: tuple[Mapping[str, Any], ...]
-    threads: int = 1  # of torch in training: part of the run, since sums round differently
     law_sd: float | None = None  # typical error of the predictions
     pretrained: str | None = None
     race: Mapping[str, Any] = field(default_factory=dict)
@@ -130,20 +127,19 @@ def choose(
     ranked = replace(ranked, considered=solution.considered, fitting=solution.fitting,
                      ruled_out=solution.ruled_out, indifferent=solution.indifferent,
                      pareto=solution.pareto)  # fmt: skip
-    winner, race = chooser.race(ranked, out, tell)
+    winner, race, said = chooser.race(ranked, out, tell)
     rivals = [c for c in (*measured, *given, *solution.pareto) if c.spec != winner.spec]
     table = [winner, *{c.name: c for c in rivals}.values()]
-    recipe = chooser.recipe(winner, race.get("seconds", 0.0))
+    recipe = chooser.recipe(winner)
     return Choice(
         spec=winner.spec,
         recipe=recipe,
         preprocessing=preprocessing_for(winner.spec, audit),
         name=winner.name,
-        why=_why(ranked, winner, race),
+        why=f"{explain(ranked)}{said}",
         predicted=winner.to_dict(),
         candidates=tuple(c.to_dict() for c in table),
         pareto=tuple(c.to_dict() for c in solution.pareto),
-        threads=chooser.threads,
         law_sd=solution.sd,
         pretrained=winner.pretrained,
         race=race,
@@ -160,8 +156,8 @@ class _Chooser:
         self.images, self.audit, self.budget, self.device = images, audit, budget, device
         self.base_name, self.law, self.seed = base, law, seed
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
-        self.threads = training_threads() if elsewhere else device.fingerprint.threads
         self.over = replace(get_spec(base), classes=len(images.classes))
+        self.seconds_used = 0.0  # of the training's, by measuring and racing
 
     def _rules(self) -> dict[str, Any]:
         epochs = (
@@ -238,6 +234,7 @@ class _Chooser:
     def measured(self, candidate: Candidate, tell: Callable[[str], None]) -> Candidate:
         """The same candidate with the speed of its real training, on these pictures and here."""
         speed = self.images_per_s(candidate)
+        self.seconds_used += MEASURED_S
         tell(f"{candidate.name}: {speed:.0f} images/s measured in training")
         return weigh(
             candidate.spec, self.budget, over=self.over, name=candidate.name,
@@ -247,7 +244,6 @@ class _Chooser:
 
     def images_per_s(self, candidate: Candidate) -> float:
         """Of a few seconds of the loop itself: with reading, augmenting, averaging and logging."""
-        torch.set_num_threads(self.threads)
         recipe = self._recipe(candidate)
         first = self._images_per_s(candidate, recipe, 8)
         steps = round(first * MEASURED_S / recipe.batch)
@@ -268,16 +264,23 @@ class _Chooser:
 
     def race(
         self, ranked: Solution, out: Path, tell: Callable[[str], None]
-    ) -> tuple[Candidate, dict[str, Any]]:
+    ) -> tuple[Candidate, dict[str, Any], str]:
         """Trains the finalists briefly. What each does better or worse than the law foretold for so
         short a training is added to the law's prediction for the whole one: a short race alone
-        would favour small networks."""
-        torch.set_num_threads(self.threads)
+        would favour small networks. No race where the time it takes costs more error than the law
+        is unsure of. Returns the winner, the race, and words for it."""
         runners = finalists(ranked)
         minutes = self.budget.train_minutes
-        turn = 0.0 if minutes is None else minutes * 60 * RACE_SHARE / max(1, len(runners))
-        if len(runners) < 2 or turn < LEAST_RACE_S:
-            return ranked.best, {}
+        turn = 0.0 if minutes is None else minutes * 60 * RACE_SHARE / len(runners)
+        if len(runners) < 2 or minutes is None or turn < LEAST_RACE_S:
+            return ranked.best, {}, ""
+        price = self._after(ranked.best, minutes * (1 - RACE_SHARE)).error - ranked.best.error
+        if price > ranked.sd:
+            return (
+                ranked.best,
+                {},
+                f" But its minutes would cost {100 * price:.1f} points: no race.",
+            )
         rows: list[dict[str, Any]] = []
         for number, runner in enumerate(runners):
             speed = runner.train_images_per_s or 1.0
@@ -289,29 +292,34 @@ class _Chooser:
             train(run, runner.spec, self.images, recipe,
                   preprocessing_for(runner.spec, self.audit), start_from=start_from)  # fmt: skip
             error = 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))
-            foretold = replace(self.budget, train_minutes=turn * 0.85 / 60)
-            short = weigh(runner.spec, foretold, over=self.over, images_per_s=speed,
-                          head_start=runner.head_start, min_epochs=1e-6,
-                          **self._rules())  # fmt: skip
-            corrected = runner.error + error - short.error
-            rows.append({"name": runner.name, "validation_error": error, "foretold": short.error,
+            foretold = self._after(runner, turn * 0.85 / 60).error
+            corrected = runner.error + error - foretold
+            rows.append({"name": runner.name, "validation_error": error, "foretold": foretold,
                          "predicted": runner.error, "corrected": corrected})  # fmt: skip
         best = min(range(len(rows)), key=lambda i: rows[i]["corrected"])
-        return runners[best], {"seconds": turn * len(runners), "rows": rows,
-                               "winner": runners[best].name}  # fmt: skip
+        self.seconds_used += turn * len(runners)
+        errors = "; ".join(f"{r['name']} {100 * r['validation_error']:.1f} %" for r in rows)
+        winner = runners[best]
+        return winner, {"rows": rows}, f" Errors in the race: {errors}. Chosen: {winner.name}."
+
+    def _after(self, candidate: Candidate, minutes: float) -> Candidate:
+        """The same candidate, trained for so long."""
+        return weigh(candidate.spec, replace(self.budget, train_minutes=minutes), over=self.over,
+                     images_per_s=candidate.train_images_per_s, head_start=candidate.head_start,
+                     min_epochs=1e-6, **self._rules())  # fmt: skip
 
     def _recipe(self, candidate: Candidate) -> Recipe:
         named = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained))
-        return replace(named, seed=self.seed)
+        return replace(named, seed=self.seed, lanes=lanes_for(named.batch))
 
-    def recipe(self, winner: Candidate, race_seconds: float) -> Recipe:
+    def recipe(self, winner: Candidate) -> Recipe:
         """With the length that the time allows, fixed here once and for all."""
         recipe = self._recipe(winner)
         minutes, speed = self.budget.train_minutes, winner.train_images_per_s
         if minutes is None or speed is None:
             return recipe
         train_images, validation = len(self.images.train), len(self.images.validation)
-        seconds = minutes * 60 * TIME_USED - race_seconds
+        seconds = max(0.5, TIME_USED - self.seconds_used / 60 / minutes) * minutes * 60
         allowed = int(EVALUATION_SHARE * seconds * speed * EVALUATION_SPEED / max(1, validation))
         evaluations = max(3, min(recipe.evaluations, allowed))
         images = seconds * speed - evaluations * validation / EVALUATION_SPEED
@@ -326,13 +334,6 @@ def _asked_less(candidate: Candidate, budget: Budget) -> Candidate:
         for limit in candidate.limits
     )
     return replace(candidate, limits=limits)
-
-
-def _why(ranked: Solution, winner: Candidate, race: Mapping[str, Any]) -> str:
-    if not race:
-        return explain(ranked)
-    raced = "; ".join(f"{r['name']} {100 * r['validation_error']:.1f} %" for r in race["rows"])
-    return f"{explain(ranked)} Errors in the race: {raced}. Chosen: {winner.name}."
 
 
 def seconds_trained(run: Path) -> float:

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from phiscale.analysis.report import write_report
 from phiscale.budget import Budget
 from phiscale.choice import Choice, base_for, choose
@@ -69,7 +67,6 @@ def fit(
         device = _measured(request, out, tell)
         chosen = _chosen(request, images, audited, device, law, out, tell)
         tell(chosen.why)
-    torch.set_num_threads(chosen.threads)
     train(out, chosen.spec, images, chosen.recipe, chosen.preprocessing,
           start_from=Path(chosen.pretrained) if chosen.pretrained else None,
           report=report, warn=tell)  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from phiscale.data.augment import RANDOM_NUMBERS, Augment, augmented
 from phiscale.data.order import Order, uniforms
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import Split
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 AHEAD = 3  # batches
 CACHE_BYTES = 3 * 2**30
@@ -77,8 +81,7 @@ def training_batches(
         pixels = augmented([pictures.pixels(int(i)) for i in indices], augment, preprocessing, u)
         return _batch(pixels, pictures.split, indices)
 
-    for _, made in _ahead(make, places(), workers):
-        yield made
+    yield from ahead(make, places(), workers)
 
 
 def evaluation_batches(
@@ -98,8 +101,7 @@ def evaluation_batches(
         ]
         return _batch(np.stack(pixels), split, indices)
 
-    for _, made in _ahead(make, iter(range(0, len(split), batch)), workers):
-        yield made
+    yield from ahead(make, iter(range(0, len(split), batch)), workers)
 
 
 def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray) -> Batch:
@@ -107,20 +109,20 @@ def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray) -> Batch:
     return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, indices)
 
 
-def _ahead(
-    make: Callable[[int], Batch], places: Iterator[int], workers: int
-) -> Iterator[tuple[int, Batch]]:
-    """`make` over places, a few batches ahead, in order."""
-    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="loader")
-    waiting = []
+def ahead(
+    make: Callable[[T], R], things: Iterator[T], workers: int,
+    begin: Callable[[], object] | None = None,
+) -> Generator[R]:  # fmt: skip
+    """`make` over things in threads, a few ahead, in order; each thread calls `begin` first."""
+    pool = ThreadPoolExecutor(max(1, workers), "ahead", begin)
+    waiting: list[Future[R]] = []
     try:
-        for place in places:
-            waiting.append((place, pool.submit(make, place)))
-            if len(waiting) > AHEAD:
-                first, future = waiting.pop(0)
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
+        for thing in things:
+            waiting.append(pool.submit(make, thing))
+            if len(waiting) > max(AHEAD, workers):
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

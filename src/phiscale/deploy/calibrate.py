@@ -12,6 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -47,13 +48,9 @@ def calibrate(tell: Callable[[str], None] = lambda line: None) -> DeviceModel:
     tell("measuring latency with ONNX Runtime")
     answers = [(cost(spec), measured_latency_ms(spec, seconds=0.4)) for spec in _specs(_LATENCY)]
     tell("measuring training steps with torch")
-    threads = training_threads()
-    steps = [
-        (cost(spec), measured_seconds_per_image(spec, threads=threads))
-        for spec in _specs(_TRAINING)
-    ]
+    steps = [(cost(spec), measured_seconds_per_image(spec)) for spec in _specs(_TRAINING)]
     return DeviceModel(
-        fingerprint=fingerprint(threads),
+        fingerprint=fingerprint(),
         latency=_timing(answers),
         training=_timing(steps),
         training_batch=TRAINING_BATCH,
@@ -68,25 +65,16 @@ def measured_latency_ms(spec: Spec, *, seconds: float = 1.0, threads: int = 0) -
 
 
 def measured_seconds_per_image(
-    spec: Spec, *, batch: int = TRAINING_BATCH, seconds: float = 1.0, threads: int
+    spec: Spec, *, batch: int = TRAINING_BATCH, seconds: float = 1.0
 ) -> float:
     """Median seconds a training image takes: forward, backward, update, moving average."""
     import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return statistics.median(_step_seconds(spec, batch, seconds)) / batch
-    finally:
-        torch.set_num_threads(before)
-
-
-def _step_seconds(spec: Spec, batch: int, seconds: float) -> list[float]:
-    import torch
+    from torch import nn
     from torch.nn import functional as F
 
     from phiscale.nn.network import build
     from phiscale.train.ema import Ema
+    from phiscale.train.lanes import Lanes, lanes_for
     from phiscale.train.optim import make_optimizer
     from phiscale.train.recipe import Optim
 
@@ -95,43 +83,31 @@ def _step_seconds(spec: Spec, batch: int, seconds: float) -> list[float]:
     x = torch.randn(batch, spec.in_channels, spec.resolution, spec.resolution)
     x = x.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch) % spec.classes  # all alike would end in denormals
+
+    def loss_of(network: nn.Module, part: slice) -> torch.Tensor:
+        return F.cross_entropy(network(x[part]), labels[part], reduction="sum") / batch
+
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times) < 4 or time.perf_counter() < end:
-        start = time.perf_counter()
-        loss = F.cross_entropy(network(x), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        ema.update(network)
-        loss.item()
-        times.append(time.perf_counter() - start)
-    return times[1:]  # the first one plans
+    with closing(Lanes(network, lanes_for(batch), seed=0)) as lanes:
+        while len(times) < 4 or time.perf_counter() < end:
+            start = time.perf_counter()
+            lanes.gradients(loss_of, batch, at=0)
+            optimizer.step()
+            ema.update(network)
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[1:]) / batch  # the first one plans
 
 
-def training_threads(batch: int = TRAINING_BATCH) -> int:
-    """One thread, or one a core where that is a third faster.
-
-    Threads meet hundreds of times a step: where another program takes a core now and then, all of
-    them wait, and one alone is faster.
-    """
-    cores = os.cpu_count() or 1
-    spec = replace(get_spec("small"), resolution=24)
-    alone, together = (
-        measured_seconds_per_image(spec, batch=batch, threads=n, seconds=2.0) for n in (1, cores)
-    )
-    return cores if cores > 1 and together * 1.33 < alone else 1
-
-
-def fingerprint(threads: int) -> Fingerprint:
-    """This machine, so that nobody takes its numbers for another's. `threads`: of training."""
+def fingerprint() -> Fingerprint:
+    """This machine, so that nobody takes its numbers for another's."""
     import onnxruntime
     import torch
 
     return Fingerprint(
         device=_cpu_name(),
         cores=os.cpu_count() or 1,
-        threads=threads,
+        threads=torch.get_num_threads(),
         runtime=f"onnxruntime {onnxruntime.__version__}",
         torch=str(torch.__version__),
         date=date.today().isoformat(),

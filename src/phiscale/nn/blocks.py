@@ -65,22 +65,35 @@ class SqueezeExcite(nn.Module):
         return x * self.expand(gate).sigmoid()
 
 
-class DropPath(nn.Module):
-    """Stochastic depth: drops a residual branch per sample, divides kept ones by their share."""
+class Dropout(nn.Module):
+    """Drops values, divides the kept ones by their share. torch's own can only draw from the one
+    generator that all threads share; this one draws from `generator`, if it has been given any."""
+
+    generator: torch.Generator | None = None
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
+    def mask_shape(self, x: Tensor) -> tuple[int, ...]:
+        return tuple(x.shape)
+
     def forward(self, x: Tensor) -> Tensor:
         if self.rate == 0.0 or not self.training:
             return x
         keep = 1.0 - self.rate
-        mask = torch.empty((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(keep)
-        return x * (mask / keep)
+        mask = torch.empty(self.mask_shape(x), dtype=x.dtype, device=x.device)
+        return x * (mask.bernoulli_(keep, generator=self.generator) / keep)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}"
+
+
+class DropPath(Dropout):
+    """Stochastic depth: drops a residual branch per sample, divides kept ones by their share."""
+
+    def mask_shape(self, x: Tensor) -> tuple[int, ...]:
+        return (x.shape[0], 1, 1, 1)
 
 
 class _Block(nn.Module):

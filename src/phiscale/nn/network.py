@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from phiscale.nn.blocks import ConvNorm, block, pad_same
+from phiscale.nn.blocks import ConvNorm, Dropout, block, pad_same
 from phiscale.nn.init import Linear, initialise
 from phiscale.spec import Spec
 
@@ -22,7 +22,6 @@ class Network(nn.Module):
     def __init__(self, spec: Spec, *, dropout: float = 0.0, drop_path: float = 0.0):
         super().__init__()
         self.spec = spec
-        self.dropout = dropout
         self.stem = ConvNorm(spec, spec.in_channels, spec.stem_channels, spec.stem_kernel,
                              spec.stem_stride)  # fmt: skip
         channels, number, stages = spec.stem_channels, 0, []
@@ -37,6 +36,7 @@ class Network(nn.Module):
         self.stages = nn.ModuleList(stages)
         head = spec.head_channels
         self.head = ConvNorm(spec, channels, head) if head else nn.Identity()
+        self.dropout = Dropout(dropout)
         self.classifier = Linear(head or channels, spec.classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Network(nn.Module):
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Logits from the last map."""
-        return self.classifier(F.dropout(features.mean((2, 3)), self.dropout, self.training))
+        return self.classifier(self.dropout(features.mean((2, 3))))
 
     def intermediates(self, x: Tensor) -> dict[str, Tensor]:
         """Every named map on the way, without hooks: stem, stages.0 ..., head; and the logits."""

@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from phiscale.data.loader import Batch, Pictures, normalised, training_batches
-from phiscale.data.order import mix
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.errors import CheckpointError, TrainingError
@@ -28,10 +26,13 @@ from phiscale.spec import Spec
 from phiscale.train.checkpoint import load_newest, save_checkpoint
 from phiscale.train.ema import Ema
 from phiscale.train.evaluate import evaluate
+from phiscale.train.lanes import Lanes
 from phiscale.train.optim import learning_rate, make_optimizer
 from phiscale.train.recipe import Recipe, differences
 from phiscale.train.signals import StopSignal
 from phiscale.weights.store import Card, fill, read, save
+
+LossOf = Callable[[nn.Module, slice], torch.Tensor]
 
 SAVE_EVERY_S = 60.0  # and at every evaluation: what a kill can cost
 
@@ -94,7 +95,8 @@ def train(
         card = Card(spec=spec, preprocessing=preprocessing, classes=images.classes,
                     recipe=recipe.to_dict(), origin=f"trained on {images.source}")  # fmt: skip
         marks = [m for m in _evaluation_marks(total, recipe) if m > state.images_seen]
-        loss_of = _objective(recipe, images, device)
+        objective = _objective(recipe, images, preprocessing, device)
+        lanes = Lanes(state.network, recipe.lanes, recipe.seed)
         pictures = Pictures(
             images.train, _shortest(preprocessing, recipe), preprocessing.background
         )
@@ -104,13 +106,13 @@ def train(
             start=state.images_seen, stop=total, workers=workers,
         )  # fmt: skip
         state.network.train()
-        with closing(_Log(run, state)) as log, closing(batches):
+        with closing(_Log(run, state)) as log, closing(batches), closing(lanes):
             for batch in batches:
                 rate = learning_rate(
                     state.images_seen, total=total, peak=recipe.optim.lr_peak,
                     train_images=len(images.train), schedule=recipe.schedule,
                 )  # fmt: skip
-                value = _step(state, batch, rate, loss_of, recipe, preprocessing, device)
+                value = _step(state, lanes, objective(batch), len(batch.indices), rate, recipe)
                 if not math.isfinite(value):
                     raise TrainingError(_not_finite(value, state, rate, batch.indices, images))
                 state.images_seen += len(batch.indices)
@@ -133,20 +135,13 @@ def train(
 
 
 def _step(
-    state: State, batch: Batch, rate: float, loss_of: Callable[..., torch.Tensor], recipe: Recipe,
-    preprocessing: Preprocessing, device: torch.device,
-) -> float:  # fmt: skip
+    state: State, lanes: Lanes, loss_of: LossOf, images: int, rate: float, recipe: Recipe
+) -> float:
     """One update; returns the loss. A loss that is not finite changes nothing."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    # dropout and stochastic depth too are functions of the place in the training
-    torch.manual_seed(int(mix(recipe.seed, state.images_seen) >> np.uint64(1)))
-    images = normalised(batch.pixels, preprocessing, device)
-    loss = loss_of(state.network, images, batch.labels.to(device))
-    value = loss.item()
+    value = lanes.gradients(loss_of, images, state.images_seen)
     if math.isfinite(value):
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         if recipe.optim.clip_norm:
             nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optim.clip_norm)
         state.optimizer.step()
@@ -173,18 +168,28 @@ def _start(
 
 
 def _objective(
-    recipe: Recipe, images: ImageSet, device: torch.device
-) -> Callable[..., torch.Tensor]:
+    recipe: Recipe, images: ImageSet, preprocessing: Preprocessing, device: torch.device
+) -> Callable[[Batch], LossOf]:
+    """For a batch: what a part of it adds to the batch's mean loss."""
     weight = None
     if recipe.class_weights == "balanced":
         counts = torch.bincount(torch.tensor(images.train.labels), minlength=len(images.classes))
         weight = counts.clamp(min=1).float().rsqrt()
         weight = (weight / weight.mean()).to(device)
 
-    def loss_of(network: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(network(x), labels, weight, label_smoothing=recipe.label_smoothing)
+    def objective(batch: Batch) -> LossOf:
+        labels = batch.labels.to(device)
+        whole = len(labels) if weight is None else weight[labels].sum()
 
-    return loss_of
+        def loss_of(network: nn.Module, part: slice) -> torch.Tensor:
+            logits = network(normalised(batch.pixels[part], preprocessing, device))
+            loss = F.cross_entropy(logits, labels[part], weight, reduction="sum",
+                                   label_smoothing=recipe.label_smoothing)  # fmt: skip
+            return loss / whole
+
+        return loss_of
+
+    return objective
 
 
 def _keep_if_best(

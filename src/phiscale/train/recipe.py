@@ -51,6 +51,7 @@ class Recipe:
     drop_path: float = 0.0  # of the last block; linear from 0 at the first
     ema_half_life_fraction: float = 0.02  # of the training; 0 = no averaging
     evaluations: int = 20  # on the validation split, spread evenly; the best is kept
+    lanes: int = 1  # parts of a batch on cores of their own, each with its own batch statistics
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,7 +61,11 @@ class Recipe:
         ):
             if not least < value < 1e9:
                 raise UsageError(f"{name}={value} trains nothing; use a number above {least:g}.")
-        for name, count in (("batch", self.batch), ("evaluations", self.evaluations)):
+        for name, count in (
+            ("batch", self.batch),
+            ("evaluations", self.evaluations),
+            ("lanes", self.lanes),
+        ):
             if count < 1:
                 raise UsageError(f"{name}={count} is too few; use {name} 1 or more.")
         if not 0 <= self.seed < 2**63:
