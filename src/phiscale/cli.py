@@ -3,24 +3,21 @@
 tyro reads the flags off the functions' annotations, so these are values here, not strings.
 """
 
-import contextlib
-import functools
-import inspect
 import io
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, SpecError, UsageError
+from phiscale.flags import asks_help, call, near
 from phiscale.show import show_json, table
 from phiscale.train.signals import Interrupted
 
@@ -50,6 +47,7 @@ Images = Annotated[tuple[Path, ...], arg(metavar="IMAGES", help_behavior_hint=""
 Seed = Annotated[int, arg(metavar="N")]
 Switch = FlagCreatePairsOff[bool]
 
+_OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
 MOST_BLOCKS, MOST_TIMES = 5_000, 1_000  # what `describe` still scales to
 
 
@@ -243,7 +241,7 @@ def train(arguments: Sequence[str]) -> None:
     from phiscale.train.recipes import RECIPES
 
     word = arguments[0] if arguments and not arguments[0].startswith("-") else None
-    if word not in RECIPES and not _asks_help(arguments):
+    if word not in RECIPES and not asks_help(arguments):
         what = f"{word!r} is no recipe." if word else "train needs a recipe: train RECIPE ..."
         raise UsageError(f"{what} Use one of {', '.join(RECIPES)}.")
     name = word if word in RECIPES else next(iter(RECIPES))
@@ -259,7 +257,6 @@ def train(arguments: Sequence[str]) -> None:
         from phiscale.show import training_progress
 
         _in_range("--resolution", resolution)
-        _in_range("--seed", recipe.seed, least=0)
         spec = _spec(model)
         with training_progress() as (report, tell):
             best = train_run(spec, data, out, recipe, resolution=resolution,
@@ -281,7 +278,7 @@ def train(arguments: Sequence[str]) -> None:
             on_bad: stop with the list of unreadable pictures, or skip and record them.
         """
     prog = f"phiscale train {word if word in RECIPES else 'RECIPE'}"
-    _call(train, arguments[1:] if word else arguments, prog)
+    call(train, arguments[1:] if word else arguments, prog)
 
 
 def evaluate(
@@ -425,7 +422,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except MemoryError:
-        _fail("out of memory. Use a smaller network, --batch or fewer pixels.", 1)
+        _fail(_OUT_OF_MEMORY, 1)
+    except RuntimeError as error:  # torch's own
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        _fail(_OUT_OF_MEMORY, 1)
     except OSError as error:
         what = f"{error.filename or 'output'}: {error.strerror or error}"
         _fail(f"{what}. Check it and the free space.", 1)
@@ -443,123 +444,11 @@ def _run(arguments: list[str]) -> None:
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         what = "a flag, no verb" if verb.startswith("-") else "no verb"
-        raise UsageError(f"{verb!r} is {what}.{_near(verb, VERBS)} They are {', '.join(VERBS)}.")
+        raise UsageError(f"{verb!r} is {what}.{near(verb, VERBS)} They are {', '.join(VERBS)}.")
     if verb == "train":
         train(rest)
     else:
-        _call(VERBS[verb], rest, f"phiscale {verb}")
-
-
-def _call(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
-    """tyro reads the flags; then the verb runs, outside tyro, so that errors are its own."""
-    called: list[Callable[[], None]] = []
-    said = io.StringIO()
-
-    @functools.wraps(function)
-    def later(*args: Any, **kwargs: Any) -> None:
-        called.append(functools.partial(function, *args, **kwargs))
-
-    if not _asks_help(arguments):
-        _check_flags(function, arguments, prog)
-    try:
-        with contextlib.redirect_stderr(said), _uncoloured():
-            tyro.cli(later, args=list(arguments), prog=prog)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise UsageError(f"{_complaint(said.getvalue(), prog)}. See {prog} --help.") from None
-    called[0]()
-
-
-@contextlib.contextmanager
-def _uncoloured() -> Iterator[None]:
-    """tyro colours the help of every terminal; NO_COLOR says that this one wants none."""
-    if not os.environ.get("NO_COLOR"):
-        yield
-        return
-    plain = io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding, errors="backslashreplace")
-    try:
-        with contextlib.redirect_stdout(plain):
-            yield
-    finally:
-        plain.seek(0)
-        sys.stdout.write(plain.read())
-
-
-def _asks_help(arguments: Sequence[str]) -> bool:
-    return not {"-h", "--help"}.isdisjoint(arguments)
-
-
-def _check_flags(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
-    """Refuses unknown flags, and those given twice, of which tyro would take the last."""
-    defaults: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            grouped = is_dataclass(parameter.default)
-            defaults |= _values(parameter.default) if grouped else {name: parameter.default}
-    known, given = dict(_flags(defaults)), set[str]()
-    for word in arguments:
-        flag = word.partition("=")[0].replace("_", "-")
-        if flag == "--":
-            break
-        if not flag.startswith("--"):
-            continue
-        if flag not in known:
-            raise UsageError(f"unknown flag {flag}.{_near(flag, known)} See {prog} --help.")
-        if known[flag] in given:
-            raise UsageError(f"{flag} is given twice. Give it once.")
-        given |= {known[flag]} - {""}
-
-
-def _flags(defaults: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
-    """Every flag and what may come once only: the flag, its opposite counted as the same."""
-    for name, default in defaults.items():
-        own = name.replace("_", "-")
-        if is_dataclass(default):
-            yield from _flags(_values(default), f"{within}{own}.")
-            continue
-        flag = f"--{within}{own}"
-        yield flag, "" if isinstance(default, tuple) else flag
-        if isinstance(default, bool):
-            yield f"--{within}no-{own}", flag
-
-
-def _values(group: Any) -> dict[str, Any]:
-    return {field.name: getattr(group, field.name) for field in fields(group)}
-
-
-_COMPLAINTS: tuple[tuple[str, str], ...] = (  # what tyro says, and what we make of it
-    (r"Missing value for argument '(\S+)'", r"\1 needs a value"),
-    (r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)",
-     r"\2 \1 is unknown: use one of \3"),
-    (r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: '(.*?)'",
-     r"\1 \2 is no whole number"),
-    (r"Error parsing (\S+): .*could not convert string to float: '(.*?)'", r"\1 \2 is no number"),
-    (r"Unrecognized options: (\S+)", r"\1 is unexpected"),
-)  # fmt: skip
-
-
-def _complaint(text: str, prog: str) -> str:
-    """tyro's box of complaints as one line."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    if "Missing from" in text:
-        names = [n for n in re.findall(r"^\W {5}(\S+)", text, re.MULTILINE) if n != "phiscale"]
-        *first, last = names
-        listed = f"{', '.join(first)} and {last}" if first else last
-        return f"{prog.removeprefix('phiscale ')} needs {listed}"
-    words = " ".join(re.sub(r"[│╭╮╰╯─]+", " ", text).split())
-    words = re.sub(r" For full helptext.*", "", words)
-    for theirs, ours in _COMPLAINTS:
-        if found := re.search(theirs, words):
-            return found.expand(ours)
-    return words.rstrip(".")
-
-
-def _near(word: str, known: Mapping[str, Any]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, known, n=1)
-    return f" Did you mean {near[0]}?" if near else ""
+        call(VERBS[verb], rest, f"phiscale {verb}")
 
 
 def _help() -> str:

@@ -29,8 +29,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise PhiscaleError(
-            f"cannot write {path}: {error.strerror}. Free some space or choose another --out."
+            f"cannot write {path}: {error.strerror}. Free some space or write elsewhere."
         ) from None
+
+
+def sweep(folder: Path) -> None:
+    """Drops what writes that were killed have left beside."""
+    for half in folder.rglob(".*.part"):
+        half.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

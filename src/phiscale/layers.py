@@ -192,7 +192,7 @@ class _Walk:
     ) -> Iterator[tuple[Layer, Number]]:  # fmt: skip
         """One block's layers, each with 1, or with 0 where a lattice point has no shortcut."""
         out_side = self.shrink(side, stride)
-        identity = _equal(cin, cout) if stride == 1 and stage.skip else False
+        identity: Any = cin == cout if stride == 1 and stage.skip else False
         incoming = cin * side**2
         match stage.block:
             case "mbconv" | "fused_mbconv":
@@ -300,10 +300,6 @@ def _at_least(least: int, value: Number) -> Number:
     import numpy as np
 
     return np.maximum(least, value)
-
-
-def _equal(a: Number, b: Number) -> Any:
-    return a == b
 
 
 def _where(condition: Any, then: Number, otherwise: Number) -> Number:

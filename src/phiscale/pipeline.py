@@ -15,7 +15,7 @@ from typing import Any
 
 from phiscale.analysis.report import write_report
 from phiscale.budget import Budget
-from phiscale.choice import Choice, base_for, choose
+from phiscale.choice import Choice, choose
 from phiscale.data.audit import Audit, Spread, Standing, audit, bad_files_error
 from phiscale.data.sources import open_images
 from phiscale.data.splits import BadFile, ImageSet
@@ -24,10 +24,10 @@ from phiscale.deploy.export import export_onnx
 from phiscale.device import DeviceModel
 from phiscale.errors import CheckpointError
 from phiscale.families import get_spec
-from phiscale.files import locked, read_json, sha256, write_atomic, write_json
+from phiscale.files import locked, read_json, sha256, sweep, write_atomic, write_json
 from phiscale.jobs import own_folder, per_image_csv, weights_of
 from phiscale.laws import Law
-from phiscale.story import tell_story
+from phiscale.story import ANSWERS, tell_story
 from phiscale.train.evaluate import logits_of
 from phiscale.train.loop import Progress, train
 from phiscale.train.metrics import measure
@@ -95,8 +95,7 @@ def _read(request: Request) -> tuple[Law | None, ImageSet]:
 
 def _claim(request: Request, out: Path) -> None:
     """Writes down what was asked. Once a network is chosen, only the same may be asked again."""
-    for half in out.rglob(".*.part"):  # of a write that was killed
-        half.unlink(missing_ok=True)
+    sweep(out)
     path, asked = out / REQUEST, _plain(request)
     before = read_json(path) if path.exists() else None
     if before == asked:
@@ -184,7 +183,7 @@ def _chosen(
         # half a race says nothing: speeds are measured anew, so its lengths would differ
         shutil.rmtree(out / "race", ignore_errors=True)
         found = choose(
-            images, audited, request.budget, device, out, base=request.base or base_for(audited),
+            images, audited, request.budget, device, out, base=request.base,
             law=law, pretrained=tuple(Path(p) for p in request.pretrained),
             from_scratch=request.from_scratch, seed=request.seed,
             min_epochs=request.min_epochs,
@@ -198,12 +197,14 @@ def _evaluated(images: ImageSet, out: Path, tell: Callable[[str], None]) -> dict
     """The test split, read once; every picture's answer is kept."""
     path = out / "evaluation.json"
     weights = sha256((out / "best.safetensors").read_bytes())
-    if path.exists() and (said := read_json(path))["weights"] == weights:
-        return said
+    if path.exists() and (out / ANSWERS).exists():
+        said = read_json(path)
+        if said["weights"] == weights:
+            return said
     network = load(out)
     logits = logits_of(network, images.test, network.preprocessing)
     metrics = measure(logits, images.test.labels, images.classes)
-    write_atomic(out / "test-predictions.csv", per_image_csv(images.test, logits, images.classes))
+    write_atomic(out / ANSWERS, per_image_csv(images.test, logits, images.classes))
     tell(f"test top-1 {100 * metrics.top1:.2f} % "
          f"[{100 * metrics.interval[0]:.1f}, {100 * metrics.interval[1]:.1f}]")  # fmt: skip
     said = {"weights": weights, "split": "test", "metrics": metrics.to_dict()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,8 @@ from phiscale.nn.network import Network
 from phiscale.train.loop import read_log
 from phiscale.weights.store import load
 
+ANSWERS = "test-predictions.csv"
+
 PICTURES_A_KIND = 12  # right ones, and wrong ones
 SHOWN_PIXELS = 192
 
@@ -46,7 +49,7 @@ _PURPOSES = {
     "device.json": "the speed of this machine, for --device-model",
     "audit.json": "what is in the images",
     "evaluation.json": "the test's metrics",
-    "test-predictions.csv": "the answer on every test picture",
+    ANSWERS: "the answer on every test picture",
     "log.jsonl": "every step of the training",
 }
 
@@ -92,7 +95,7 @@ def tell_story(
         planned_images=chosen.recipe.images(len(images.train)),
         train_images=len(images.train),
         audit=audited.to_dict(),
-        samples=_samples(network, images.test),
+        samples=_samples(network, images.test, out / ANSWERS),
         layers=layer_rows(chosen.spec),
         parity=described["parity"],
         files=tuple(FileRow(name, (out / name).stat().st_size, purpose)
@@ -140,12 +143,11 @@ def _latency_note(budget: Budget, described: Mapping[str, Any]) -> tuple[str, ..
     return ()
 
 
-def _samples(network: Network, test: Split) -> tuple[Sample, ...]:
+def _samples(network: Network, test: Split, answers: Path) -> tuple[Sample, ...]:
     """The surest right answers of different classes, and the surest wrong ones."""
     take, classes = network.preprocessing, network.card.classes
-    probabilities, predicted = _answers(network, test)
+    predicted, sure = _answers(answers, classes)
     truth = test.labels
-    sure = probabilities[np.arange(len(test)), predicted]
     order = np.argsort(-sure, kind="stable")
     wrong = [int(i) for i in order if predicted[i] != truth[i]][:PICTURES_A_KIND]
     right = _spread([int(i) for i in order if predicted[i] == truth[i]], truth)[:PICTURES_A_KIND]
@@ -165,12 +167,13 @@ def _samples(network: Network, test: Split) -> tuple[Sample, ...]:
     return tuple(found)
 
 
-def _answers(network: Network, test: Split) -> tuple[np.ndarray, np.ndarray]:
-    from phiscale.train.evaluate import logits_of
-    from phiscale.train.metrics import softmax
-
-    probabilities = softmax(logits_of(network, test, network.preprocessing).astype(np.float64))
-    return probabilities, probabilities.argmax(axis=1)
+def _answers(table: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each test picture, in the split's order: the predicted class, and how sure it was."""
+    numbers = {name.encode(errors="backslashreplace").decode(): i for i, name in enumerate(classes)}
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [(numbers[row["predicted"]], row["probability"]) for row in csv.DictReader(file)]
+    predicted, sure = zip(*rows, strict=True)
+    return np.array(predicted), np.array(sure, dtype=float)
 
 
 def _spread(indices: Sequence[int], labels: np.ndarray) -> list[int]:

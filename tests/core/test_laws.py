@@ -22,8 +22,8 @@ from phiscale.laws import (
     Row,
     Term,
     default_law,
-    fit_images_term,
     fit_law,
+    fit_lengths,
     published_law,
     read_lengths,
 )
@@ -274,27 +274,30 @@ def test_a_law_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
 @settings(max_examples=20)
 def test_the_images_term_is_found_from_three_lengths(floor: float, A: float, p: float) -> None:
     rows = [(seen, floor + A * (seen / 1e5) ** -p) for seen in (2e4, 1e5, 5e5) for _ in range(3)]
-    term = fit_images_term(rows, images_unit=1e5)
+    left, term = fit_lengths(rows, images_unit=1e5)
     for seen in (3e4, 3e5):
         gain = term(seen / 1e5) - term(1.0)
         assert gain == pytest.approx(A * (seen / 1e5) ** -p - A, abs=0.05 * A + 1e-4)
+        whole = floor + A * (seen / 1e5) ** -p
+        assert left + term(seen / 1e5) == pytest.approx(whole, abs=0.05 * A + 1e-4)
 
 
 def test_seeds_are_pooled() -> None:
     rows = [(seen, 0.1 + 0.05 * (seen / 1e5) ** -0.5) for seen in (2e4, 1e5, 5e5)]
     spread = [(seen, error + off) for seen, error in rows for off in (-0.01, 0.01)]
-    one, both = fit_images_term(rows, 1e5), fit_images_term(spread, 1e5)
+    (_, one), (_, both) = fit_lengths(rows, 1e5), fit_lengths(spread, 1e5)
     assert both.p == one.p
     assert pytest.approx(one.A, rel=1e-6) == both.A
 
 
 def test_a_network_that_does_not_learn_from_more_images_gets_no_gain_from_them() -> None:
-    assert pytest.approx(0, abs=1e-9) == fit_images_term([(1e4, 0.1), (1e5, 0.2), (1e6, 0.3)]).A
+    left, term = fit_lengths([(1e4, 0.1), (1e5, 0.2), (1e6, 0.3)])
+    assert (left, term.A) == pytest.approx((0.2, 0), abs=1e-9)
 
 
 def test_two_lengths_do_not_make_an_images_term() -> None:
     with pytest.raises(UsageError, match=r"2 lengths.*3 lengths or more"):
-        fit_images_term([(1e4, 0.3), (1e4, 0.31), (1e5, 0.2)])
+        fit_lengths([(1e4, 0.3), (1e4, 0.31), (1e5, 0.2)])
 
 
 def lengths(path: Path, rows: object) -> Path:
@@ -302,10 +305,10 @@ def lengths(path: Path, rows: object) -> Path:
     return path
 
 
-def test_the_default_law_is_the_published_one_with_the_images_term_of_our_runs(
+def test_the_default_law_is_the_published_one_with_the_images_term_and_level_of_our_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"images_seen": seen, "error": 0.1 + 100 / seen, "seed": seed}
+    rows = [{"images_seen": seen, "error": 0.2 + 100 / seen, "seed": seed}
             for seen in (1000, 5000, 25000) for seed in (0, 1)]  # fmt: skip
     monkeypatch.setattr(laws, "LENGTHS", lengths(tmp_path / "lengths.json", rows))
     default_law.cache_clear()
@@ -313,6 +316,8 @@ def test_the_default_law_is_the_published_one_with_the_images_term_of_our_runs(
         law = default_law()
         assert law.depth == published_law().depth
         assert law.images.A > 0
+        small = law.error(depth=1, width=1, resolution=1, images=5000)
+        assert small == pytest.approx(0.2 + 100 / 5000, abs=1e-3)
         assert "small" in law.source
         assert default_law() is law
     finally:

@@ -1,6 +1,5 @@
 """A built network is what its spec's cost says, layer by layer."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -210,8 +209,6 @@ def test_inductor_computes_what_eager_does():
 
 
 def test_building_on_the_meta_device_costs_no_memory():
-    start = time.perf_counter()
     with torch.device("meta"):
         network = build(get_spec("efficientnet_l2"))
-    assert next(network.parameters()).is_meta
-    assert time.perf_counter() > start
+    assert all(p.is_meta for p in (*network.parameters(), *network.buffers()))

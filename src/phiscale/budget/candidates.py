@@ -39,6 +39,7 @@ class Candidate:
     epochs: float | None = None
     pretrained: str | None = None  # where its weights come from
     head_start: int = 0  # images that the law counts besides, for a pretrained network
+    handicap: float = 0.0  # error that its family has more than the law's, at the same scaling
 
     @property
     def ruled_out(self) -> str | None:
@@ -65,6 +66,7 @@ def weigh(
     name: str | None = None,
     pretrained: str | None = None,
     head_start: int | None = None,
+    handicap: float = 0.0,
     images_per_s: float | None = None,
     law: ErrorLaw | None = None,
     device: DeviceModel | None = None,
@@ -77,13 +79,14 @@ def weigh(
     """One given network under the same rules as `solve`: what it costs, and what rules it out.
 
     `over`: the network whose multiples the law counts. `pretrained`: where its weights come from;
-    the law then counts `head_start` more images and fewer epochs are enough.
+    the law then counts `head_start` more images and fewer epochs are enough. `handicap`: error
+    that the network's family has more than that of `over` at the same scaling.
     `images_per_s`: measured training speed, instead of the device model's.
     """
     if min_epochs is None:
         min_epochs = MIN_EPOCHS_PRETRAINED if pretrained else MIN_EPOCHS
     plan = plan_for(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
-                 over, images_per_s)  # fmt: skip
+                 over, images_per_s, handicap)  # fmt: skip
     if head_start is None:
         head_start = HEAD_START_IMAGES if pretrained else 0
     found = plan.candidate(spec, effective(spec, over, native_pixels), head_start)
@@ -111,6 +114,7 @@ class Plan:
     max_epochs: float
     over: Spec
     images_per_s: float | None
+    handicap: float
 
     def figures(
         self, cost: Cost, depth: Any, width: Any, resolution: Any, head_start: int = 0
@@ -134,8 +138,9 @@ class Plan:
             "train_memory_bytes": lambda: cost.train_bytes(self.batch),
             "train_minutes": lambda: self.min_epochs * (self.train_images or 0) / per_s / 60,
         }
+        error = self.law.error(depth=depth, width=width, resolution=resolution, images=counted)
         return Figures(
-            error=self.law.error(depth=depth, width=width, resolution=resolution, images=counted),
+            error=error + self.handicap,
             latency_ms=latency,
             images_per_s=speed,
             images_seen=seen,
@@ -161,6 +166,7 @@ class Plan:
             images_seen=None if seen is None else int(seen),
             epochs=None if seen is None else float(seen) / (self.train_images or 1),
             head_start=head_start,
+            handicap=self.handicap,
         )  # fmt: skip
 
 
@@ -168,6 +174,7 @@ def plan_for(
     budget: Budget | None, law: ErrorLaw | None, device: DeviceModel | None,
     train_images: int | None, native_pixels: int | None, batch: int | None, min_epochs: float,
     max_epochs: float, over: Spec, images_per_s: float | None = None,
+    handicap: float = 0.0,
 ) -> Plan:  # fmt: skip
     budget = budget or Budget()
     for name, value in (("train_images", train_images), ("native_pixels", native_pixels),
@@ -202,7 +209,7 @@ def plan_for(
     return Plan(budget=budget, law=law, device=device, train_images=train_images,
                  native_pixels=native_pixels, min_epochs=min_epochs, max_epochs=max_epochs,
                  batch=batch or (device and device.training_batch) or 64,
-                 over=over, images_per_s=images_per_s)  # fmt: skip
+                 over=over, images_per_s=images_per_s, handicap=handicap)  # fmt: skip
 
 
 def _at_most(most: float, value: Any) -> Any:

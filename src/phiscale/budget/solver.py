@@ -60,6 +60,7 @@ def solve(
     min_epochs: float = MIN_EPOCHS,
     max_epochs: float = MAX_EPOCHS,
     over: Spec | None = None,
+    handicap: float = 0.0,
     beside: Iterable[Candidate] = (),
 ) -> Solution:
     """The scaling of `spec` with the least predicted error within `budget`.
@@ -70,12 +71,13 @@ def solve(
     `batch`: of training memory; the device model's, else 64.
     `depths`, `widths`, `resolutions`: the lattice, instead of the default one.
     `over`: the network that multipliers are counted over; `spec` itself.
+    `handicap`: error that these networks have more than those of `over` at the same scaling.
     `beside`: candidates of `weigh`, which compete under the same rules.
     """
     import numpy as np
 
     plan = plan_for(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
-                 over or spec)  # fmt: skip
+                 over or spec, handicap=handicap)  # fmt: skip
     if depths is None:
         depths = lattice_depths(spec)
     if resolutions is None:
@@ -133,8 +135,8 @@ def explain(solution: Solution) -> str:
     if best.epochs is not None:
         costs.append(f"{best.epochs:.3g} epochs")
     text = (
-        f"{best.name}: the least predicted error, {percent(best.error)} ± {sd} points, of "
-        f"{solution.fitting:,} networks that fit ({', '.join(costs)})."
+        f"{best.name}: the least predicted error of {solution.fitting:,} networks that fit "
+        f"({', '.join(costs)}): {percent(best.error)}, a prior; ± {sd} points between networks."
     )
     if over := [f"{limit} {count:,}" for limit, count in solution.ruled_out.items() if count]:
         text += f" Of {solution.considered:,}, ruled out by {', '.join(over)}."

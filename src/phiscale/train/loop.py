@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from phiscale.data.loader import Batch, Pictures, normalised, training_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.errors import CheckpointError, TrainingError
-from phiscale.files import locked, read_json, write_json
+from phiscale.files import locked, read_json, sweep, write_json
 from phiscale.nn.network import Network, build
 from phiscale.spec import Spec
 from phiscale.train.checkpoint import load_newest, save_checkpoint
@@ -230,12 +230,14 @@ def _claim(
     start_from: Path | None,
 ) -> None:  # fmt: skip
     """Writes what this run is, or compares it with what the folder says it is."""
+    sweep(run)
     about = {
         "recipe.json": recipe.to_dict(),
         "spec.json": spec.to_dict(),
         "data.json": {"source": images.source, "classes": list(images.classes),
                       "fingerprint": images.fingerprint(), "notes": list(images.notes),
                       "preprocessing": preprocessing.to_dict(),
+                      "skipped": [asdict(file) for file in images.skipped],
                       "start_from": str(start_from) if start_from else None},
     }  # fmt: skip
     for name, value in about.items():
@@ -257,8 +259,8 @@ def _not_finite(value: float, state: State, rate: float, indices: Any, images: I
     names = ", ".join(images.train.keys[int(i)] for i in indices[:3])
     return (
         f"the loss became {value} at {state.images_seen} images (learning rate {rate:.4g}; "
-        f"batch: {names}, ...). The last checkpoint is intact; lower --optim.lr-peak and use "
-        "another --out."
+        f"batch: {names}, ...). The last checkpoint is intact. Lower the rate "
+        "(train: --optim.lr-peak) and use another --out."
     )
 
 

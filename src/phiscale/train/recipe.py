@@ -16,8 +16,8 @@ RECIPE_VERSION = 1
 class Optim:
     """The optimiser. `lr_peak` is for the recipe's own batch."""
 
-    name: Literal["sgd", "adamw", "rmsprop_tf"] = "sgd"
-    lr_peak: float = 0.1
+    name: Literal["sgd", "adamw", "rmsprop_tf"] = "sgd"  # sgd is Nesterov's
+    lr_peak: float = 0.1  # the highest learning rate
     momentum: float = 0.9  # sgd: Nesterov; adamw: beta 1; rmsprop_tf: momentum
     decay: float = 0.9  # rmsprop_tf: of the mean square; adamw: beta 2 is 1 - (1 - decay) / 100
     eps: float = 1e-3  # rmsprop_tf: inside the root; adamw takes 1e-8
@@ -40,8 +40,8 @@ class Schedule:
 class Recipe:
     """Everything about a training but the network and the data."""
 
-    epochs: float = 30.0
-    batch: int = 128
+    epochs: float = 30.0  # passes over the training pictures; fractions are fine
+    batch: int = 128  # pictures of one update
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augment = field(default_factory=Augment)

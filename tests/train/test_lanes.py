@@ -1,0 +1,117 @@
+"""A batch shared among cores trains as a batch should, whoever is faster."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from phiscale.families import get_spec
+from phiscale.nn.network import Network, build
+from phiscale.scaling import Scaling, scale
+from phiscale.train.lanes import LEAST_SHARE, Lanes, lanes_for
+
+SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16, classes=5)
+IMAGES = 3 * LEAST_SHARE + 1  # no even share
+X = torch.randn(IMAGES, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(IMAGES) % 5
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def network(**drops: float) -> Network:
+    torch.manual_seed(1)
+    return build(SPEC, **drops).double().train()
+
+
+def loss_of(network: nn.Module, part: slice) -> Tensor:
+    return F.cross_entropy(network(X[part]), LABELS[part], reduction="sum") / IMAGES
+
+
+def step(network: Network, lanes: int, images: int = IMAGES, at: int = 0) -> float:
+    with closing(Lanes(network, lanes, seed=7)) as running:
+        return running.gradients(loss_of, images, at)
+
+
+def gradient(network: nn.Module) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("lanes", [2, 3])
+def test_lanes_give_the_gradient_of_the_whole_batch(lanes: int) -> None:
+    whole, shared = network().eval(), network().eval()  # eval: batch statistics play no part
+    losses = step(whole, 1), step(shared, lanes)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    assert torch.allclose(gradient(whole), gradient(shared), rtol=1e-9, atol=1e-12)
+
+
+def test_the_same_lanes_give_the_same_bits_with_dropout_and_stochastic_depth() -> None:
+    one, two = (network(dropout=0.3, drop_path=0.3) for _ in range(2))
+    assert step(one, 3) == step(two, 3)
+    assert torch.equal(gradient(one), gradient(two))
+    assert all(torch.equal(a, b) for a, b in zip(one.buffers(), two.buffers(), strict=True))
+
+
+def test_another_place_in_the_training_and_another_lane_draw_other_dropout() -> None:
+    one, two = (network(dropout=0.5) for _ in range(2))
+    assert step(one, 2, at=0) != step(two, 2, at=1)
+    with closing(Lanes(network(dropout=0.5), 2, seed=7)) as lanes:
+        lanes.gradients(loss_of, IMAGES, at=0)
+        drawn = [torch.rand(9, generator=each) for each in lanes.generators]
+    assert not torch.equal(*drawn)
+
+
+def test_batch_statistics_are_the_mean_over_lanes() -> None:
+    shared, half = network(), IMAGES // 2
+    halves = []
+    for part in (slice(0, half), slice(half, IMAGES)):
+        alone = network()
+        alone(X[part])
+        halves.append(dict(alone.named_buffers()))
+    step(shared, 2)
+    for name, mine in shared.named_buffers():
+        expected = (halves[0][name] + halves[1][name]) / (2 if mine.is_floating_point() else 1)
+        if mine.is_floating_point():
+            assert torch.allclose(mine, expected, rtol=1e-9, atol=1e-12)
+        else:
+            assert mine == 1
+
+
+def test_lanes_share_weights_so_that_an_update_reaches_all_of_them() -> None:
+    first = network()
+    with closing(Lanes(first, 2, seed=0)) as lanes:
+        optimizer = torch.optim.SGD(first.parameters(), lr=0.1)
+        lanes.gradients(loss_of, IMAGES, at=0)
+        optimizer.step()
+        for mine, theirs in zip(first.parameters(), lanes.networks[1].parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_a_batch_too_small_for_all_lanes_takes_fewer() -> None:
+    alone, shared = network(), network()
+    few = LEAST_SHARE + 3
+    assert step(alone, 1, few) == step(shared, 3, few)
+    assert torch.equal(gradient(alone), gradient(shared))
+
+
+def test_there_are_no_more_lanes_than_threads_and_none_is_left_with_few_images() -> None:
+    torch.set_num_threads(4)
+    assert [lanes_for(batch) for batch in (1, 16, 32, 64, 1024)] == [1, 1, 2, 4, 4]
+
+
+def test_a_failure_in_a_lane_is_the_steps() -> None:
+    def failing(network: nn.Module, part: slice) -> Tensor:
+        if part.start:
+            raise ValueError("in the second lane")
+        return loss_of(network, part)
+
+    with closing(Lanes(network(), 2, seed=0)) as lanes, pytest.raises(ValueError, match="second"):
+        lanes.gradients(failing, IMAGES, at=0)
