@@ -279,7 +279,7 @@ class _Chooser:
                 preprocessing_for(candidate.spec, self.audit),
             )  # fmt: skip
             times = [record["time"] for record in read_log(Path(folder)) if "loss" in record]
-        warm = len(times) // 4  # the first steps plan and fill the queue
+        warm = min(3, len(times) // 4)  # steps that plan and fill the queue
         return (len(times) - 1 - warm) * recipe.batch / max(1e-3, times[-1] - times[warm])
 
     def race(

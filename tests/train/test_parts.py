@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from phiscale.data.augment import RANDOM_NUMBERS, Augment, augmented
+from phiscale.data.loader import Pictures, training_batches
 from phiscale.data.order import Order, mix, uniforms
 from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.families import get_spec
 from phiscale.nn.network import build
@@ -200,3 +202,33 @@ def test_recipes_that_train_nothing_are_refused(wrong: dict[str, float]):
 def test_differences_name_the_flag_and_both_values():
     a, b = Recipe().to_dict(), replace(Recipe(), optim=Optim(lr_peak=0.5)).to_dict()
     assert differences(a, b) == ["optim.lr_peak: 0.1 -> 0.5"]
+
+
+def test_pictures_grow_in_steps_of_4_to_the_full_side() -> None:
+    growing = Recipe(first_size=0.75, full_size_from=0.6)
+    sides = [growing.pixels(32, percent / 100) for percent in range(100)]
+    assert sides == sorted(sides)
+    assert sorted(set(sides)) == [24, 28, 32]
+    assert (sides[29], sides[30], sides[60], sides[99]) == (24, 28, 32, 32)
+    assert {Recipe().pixels(30, percent / 100) for percent in range(100)} == {30}
+
+
+@given(full=st.integers(4, 600), first=st.floats(0.01, 1), progress=st.floats(0, 1))
+def test_training_pictures_are_never_larger_than_the_networks(
+    full: int, first: float, progress: float
+) -> None:
+    recipe = Recipe(first_size=first)
+    assert 4 <= recipe.pixels(full, progress) <= full
+    assert recipe.pixels(full, 1.0) == full
+
+
+def test_a_smaller_picture_at_the_start_is_the_whole_picture() -> None:
+    images = open_images("digits")
+    pictures, take = Pictures(images.train, 16), Preprocessing(size=16, crop=1.0)
+    plain = Augment(frame="shift", shift=0.0, flip=False)
+    sides = [
+        tuple(batch.pixels.shape[2:])
+        for batch in training_batches(pictures, take, plain, seed=0, batch=8, start=0, stop=32,
+                                      size_at=lambda at: 8 if at < 16 else 16)
+    ]  # fmt: skip
+    assert sides == [(8, 8), (8, 8), (16, 16), (16, 16)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -64,9 +64,10 @@ class Pictures:
 
 def training_batches(
     pictures: Pictures, preprocessing: Preprocessing, augment: Augment, *, seed: int, batch: int,
-    start: int, stop: int, workers: int = 1,
+    start: int, stop: int, workers: int = 1, size_at: Callable[[int], int] | None = None,
 ) -> Generator[Batch]:  # fmt: skip
-    """Augmented batches for positions start..stop of a training, in its order."""
+    """Augmented batches for positions start..stop of a training, in its order. `size_at`: pixels a
+    side of the batch at a position; those of `preprocessing` if None."""
     order = Order(len(pictures.split), seed)
     indices_at: dict[int, np.ndarray] = {}
 
@@ -78,7 +79,8 @@ def training_batches(
     def make(at: int) -> Batch:
         indices = indices_at.pop(at)
         u = uniforms(seed, np.arange(at, at + len(indices)), RANDOM_NUMBERS)
-        pixels = augmented([pictures.pixels(int(i)) for i in indices], augment, preprocessing, u)
+        take = replace(preprocessing, size=size_at(at)) if size_at else preprocessing
+        pixels = augmented([pictures.pixels(int(i)) for i in indices], augment, take, u)
         return _batch(pixels, pictures.split, indices)
 
     yield from ahead(make, places(), workers)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from phiscale.data.order import mix
 from phiscale.nn.blocks import Dropout
+from phiscale.train.allocator import keep_freed_memory
 
 LEAST_SHARE = 16  # images a lane: batch statistics of fewer are noise
 
@@ -30,6 +31,8 @@ class Lanes:
         self.networks = [network, *(_twin(network) for _ in range(count - 1))]
         self.seed = seed
         device = next(network.parameters()).device
+        if device.type == "cpu":
+            keep_freed_memory()
         self.generators = [torch.Generator(device) for _ in self.networks]
         for each, generator in zip(self.networks, self.generators, strict=True):
             for module in each.modules():

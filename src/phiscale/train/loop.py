@@ -104,6 +104,7 @@ def train(
         batches = training_batches(
             pictures, preprocessing, recipe.augment, seed=recipe.seed, batch=recipe.batch,
             start=state.images_seen, stop=total, workers=workers,
+            size_at=lambda at: recipe.pixels(preprocessing.size, at / total),
         )  # fmt: skip
         state.network.train()
         with closing(_Log(run, state)) as log, closing(batches), closing(lanes):

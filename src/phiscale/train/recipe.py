@@ -51,6 +51,8 @@ class Recipe:
     drop_path: float = 0.0  # of the last block; linear from 0 at the first
     ema_half_life_fraction: float = 0.02  # of the training; 0 = no averaging
     evaluations: int = 20  # on the validation split, spread evenly; the best is kept
+    first_size: float = 1.0  # of the pictures' side at the start of training; then they grow ...
+    full_size_from: float = 0.6  # ... to their full side at this share of the training
     lanes: int = 1  # parts of a batch on cores of their own, each with its own batch statistics
     seed: int = 0
 
@@ -70,13 +72,32 @@ class Recipe:
                 raise UsageError(f"{name}={count} is too few; use {name} 1 or more.")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed {self.seed} is out of range. Use 0 or more.")
-        for name in ("label_smoothing", "dropout", "drop_path", "ema_half_life_fraction"):
+        if not 0 < self.first_size <= 1:
+            raise UsageError(
+                f"--first-size {self.first_size} is a share of the full side; use 0.5 to 1."
+            )
+        for name in (
+            "label_smoothing",
+            "dropout",
+            "drop_path",
+            "ema_half_life_fraction",
+            "full_size_from",
+        ):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 flag = name.replace("_", "-")
                 raise UsageError(f"--{flag} {value} is not a fraction; use 0 to less than 1.")
         if not 0 <= self.schedule.warmup_fraction < 1:
             raise UsageError("--schedule.warmup-fraction is a share of the training; use 0 to 0.5.")
+
+    def pixels(self, full: int, progress: float) -> int:
+        """A side of the training pictures: small ones first teach as much in less time
+        (progressive resizing; Howard 2018, DAWNBench; Tan and Le, arXiv:2104.00298, section 4).
+        In steps of 4 px up to `full`, what the network is made for."""
+        if self.first_size == 1 or progress >= self.full_size_from:
+            return full
+        share = self.first_size + (1 - self.first_size) * progress / self.full_size_from
+        return min(full, max(4, int(full * share + 1e-9) // 4 * 4))
 
     def images(self, train_images: int) -> int:
         """The planned length: fixed before the first step."""

@@ -13,6 +13,7 @@ RECIPES: dict[str, Recipe] = {
         optim=Optim(name="sgd", lr_peak=0.4, weight_decay=5e-4),
         schedule=Schedule(warmup_fraction=0.15),
         augment=Augment(frame="shift", shift=0.125),
+        first_size=0.75,
     ),
     # Digits and letters: the same without mirror images.
     "characters": Recipe(
@@ -32,6 +33,7 @@ RECIPES: dict[str, Recipe] = {
         augment=Augment(frame="area", least_area=0.35, randaugment_layers=1),
         class_weights="balanced",
         dropout=0.1,
+        first_size=0.75,
     ),
     # tensorflow/tpu's optimiser and schedule for EfficientNet; its length is ImageNet's. Not run.
     "efficientnet": Recipe(
