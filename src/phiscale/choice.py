@@ -24,8 +24,9 @@ from phiscale.budget import (
     weigh,
 )
 from phiscale.data.audit import Audit
+from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import ImageSet
+from phiscale.data.splits import ImageSet, Split
 from phiscale.deploy.calibrate import (
     measured_latency_ms,
 )
@@ -47,6 +48,7 @@ HANDICAPS = {"efficientnet_lite0": 0.016}
 TIME_USED = 0.97  # of --train-minutes: the rest covers saving and noise
 RACE_SHARE = 0.15  # of --train-minutes, at most
 LEAST_RACE_S = 30.0  # a finalist's turn; shorter ones say nothing
+WARM_STEPS = 4
 MEASURED_S = 8.0  # of each finalist's training, to plan with
 EVALUATION_SPEED = 3.0  # images evaluated in the time of one trained
 EVALUATION_SHARE = 0.06
@@ -270,17 +272,27 @@ class _Chooser:
         return first if steps < 16 else self._images_per_s(candidate, recipe, steps)
 
     def _images_per_s(self, candidate: Candidate, recipe: Recipe, steps: int) -> float:
-        epochs = steps * recipe.batch / len(self.images.train)
+        pictures = self._pictures_to_measure(candidate.spec.resolution, WARM_STEPS * recipe.batch)
+        epochs = steps * recipe.batch / len(pictures)
         few = self.images.validation.subset(range(min(8, len(self.images.validation))))
         with TemporaryDirectory() as folder:
             train(
-                Path(folder), candidate.spec, replace(self.images, validation=few),
+                Path(folder), candidate.spec, 
+                replace(self.images, train=pictures, validation=few),
                 replace(recipe, epochs=epochs, evaluations=1),
                 preprocessing_for(candidate.spec, self.audit),
             )  # fmt: skip
             times = [record["time"] for record in read_log(Path(folder)) if "loss" in record]
-        warm = min(3, len(times) // 4)  # steps that plan and fill the queue
+        warm = min(WARM_STEPS, len(times) // 2)  # they plan, and read the pictures first
         return (len(times) - 1 - warm) * recipe.batch / max(1e-3, times[-1] - times[warm])
+
+    def _pictures_to_measure(self, pixels: int, count: int) -> Split:
+        """So few that they are read once and then at hand, as all are in a long training whose
+        pictures fit in memory; all of them where they do not fit."""
+        train = self.images.train
+        if len(train) <= count or len(train) * 3 * (1.3 * pixels) ** 2 > CACHE_BYTES:
+            return train
+        return train.subset(range(0, len(train), len(train) // count)[:count])
 
     def race(
         self, ranked: Solution, out: Path, tell: Callable[[str], None]
