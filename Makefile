@@ -1,5 +1,4 @@
-# Everything that a fresh machine with Python >= 3.11, pip, make and git needs. `uv sync --extra dev`
-# does the same set-up for those who have uv.
+# Everything that a fresh machine with Python >= 3.11, pip, make and git needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -38,7 +38,11 @@ def main() -> None:
         for _ in range(REPEATS):
             for kind in KINDS:
                 torch.set_num_threads(1 if kind == "one thread" else cores)
-                speeds[kind].append(images_per_s(spec, lanes_for(BATCH) if kind == "lanes" else 1))
+                speeds[kind].append(
+                    images_per_s(
+                        spec, lanes_for(BATCH, torch.device("cpu")) if kind == "lanes" else 1
+                    )
+                )
         torch.set_num_threads(cores)
         middle = {kind: statistics.median(found) for kind, found in speeds.items()}
         row = "  ".join(f"{middle[kind]:.0f}" for kind in KINDS)

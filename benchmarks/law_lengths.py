@@ -32,7 +32,7 @@ def main() -> None:
     rows = []
     for epochs in EPOCHS:
         run = asked.runs / f"small-{epochs:g}-epochs"
-        recipe = replace(RECIPES["small-images"], epochs=epochs, evaluations=1)
+        recipe = replace(RECIPES["small-images"], epochs=epochs, evaluations=1, first_size=1.0)
         with training_progress() as (report, tell):
             train_run(get_spec("small"), asked.data, run, recipe, report=report, tell=tell)
         records = list(read_log(run))
@@ -42,7 +42,8 @@ def main() -> None:
         print(rows[-1], file=sys.stderr)
     about = {
         "what": "validation error of `small` at 32 px on CIFAR-10 (10 % of train held out by "
-                "content hash), recipe small-images, after three lengths of training",
+                "content hash), recipe small-images with pictures of one size, after three lengths "
+                "of training",
         "command": "python benchmarks/law_lengths.py CIFAR_FOLDER --runs RUNS_FOLDER",
         "rows": rows,
     }  # fmt: skip

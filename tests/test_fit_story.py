@@ -63,7 +63,7 @@ def made_up_law() -> Law:
 
 def same_speed_every_time(replace: Callable[[str, Any], None]) -> None:
     """Measured times differ from run to run, and choices with them; here they do not."""
-    replace("phiscale.choice._Chooser.images_per_s", lambda *_: 400.0)
+    replace("phiscale.trials.Trials.images_per_s", lambda *_: 400.0)
     replace("phiscale.choice.measured_latency_ms", lambda *_, **__: 0.1)
     replace("phiscale.deploy.export.latency_ms", lambda *_, **__: 0.1)
 
@@ -340,7 +340,7 @@ def stand_ins(events: Path) -> None:
     put = pytest.MonkeyPatch().setattr
     same_speed_every_time(put)
     put("phiscale.choice.LEAST_RACE_S", 0.0)  # so that there is a race
-    put("phiscale.pipeline.calibrate", counted("calibrated", lambda tell: made_up_device()))
+    put("phiscale.pipeline.calibrate", counted("calibrated", lambda *_: made_up_device()))
     put("phiscale.pipeline.audit", counted("audited", pipeline.audit))
     put("phiscale.pipeline.choose", counted("chosen", pipeline.choose))
     put("phiscale.pipeline.logits_of", counted("tested", pipeline.logits_of))

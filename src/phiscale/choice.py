@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+
+import torch
 
 from phiscale.budget import (
     MAX_EPOCHS,
+    MIN_EPOCHS,
+    MIN_EPOCHS_PRETRAINED,
     Budget,
     Candidate,
     Solution,
@@ -24,9 +28,8 @@ from phiscale.budget import (
     weigh,
 )
 from phiscale.data.audit import Audit
-from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import ImageSet, Split
+from phiscale.data.splits import ImageSet
 from phiscale.deploy.calibrate import (
     measured_latency_ms,
 )
@@ -35,21 +38,23 @@ from phiscale.errors import BudgetError
 from phiscale.families import get_spec
 from phiscale.laws import ErrorLaw
 from phiscale.spec import Spec
-from phiscale.train.lanes import lanes_for
-from phiscale.train.loop import read_log, train
+from phiscale.train.loop import read_log
 from phiscale.train.recipe import Recipe
-from phiscale.train.recipes import RECIPES
+from phiscale.trials import (
+    SMALL_PICTURES,
+    Trials,
+    native_pixels,
+    preprocessing_for,
+    recipe_for,
+)
 from phiscale.weights.store import read as read_weights
 
-SMALL_PICTURES = 64  # pixels; above, the base has EfficientNet's stem
 # Error beyond B0's at the same scaling: ImageNet, both without AutoAugment, from the READMEs of
 # tensorflow/tpu's EfficientNet (76.7 %) and EfficientNet-Lite (75.1 %).
 HANDICAPS = {"efficientnet_lite0": 0.016}
-TIME_USED = 0.97  # of --train-minutes: the rest covers saving and noise
+TIME_USED = 0.92  # of --train-minutes: the rest covers saving and a machine that gets slower
 RACE_SHARE = 0.15  # of --train-minutes, at most
 LEAST_RACE_S = 30.0  # a finalist's turn; shorter ones say nothing
-WARM_STEPS = 4
-MEASURED_S = 8.0  # of each finalist's training, to plan with
 EVALUATION_SPEED = 3.0  # images evaluated in the time of one trained
 EVALUATION_SHARE = 0.06
 
@@ -84,52 +89,29 @@ class Choice:
         return Choice(**{**data, **read})
 
 
-def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
-    """The named recipe that suits these pictures; `balanced` where classes differ much in size."""
-    if pretrained:
-        name = "finetune"
-    elif images.source in ("digits", "mnist", "kmnist"):
-        name = "characters"
-    else:
-        name = "small-images" if native_pixels(audit) <= SMALL_PICTURES else "photos"
-    weights = "balanced" if audit.imbalance > 2 else "none"
-    return replace(RECIPES[name], class_weights=weights)
-
-
-def native_pixels(audit: Audit) -> int:
-    """What a typical picture really has, along its shorter side."""
-    assert audit.shorter_side is not None
-    return int(audit.shorter_side.median)
-
-
 def bases_for(audit: Audit) -> tuple[str, ...]:
     """The members whose scalings compete from scratch; the law counts multiples of the first."""
     small = native_pixels(audit) <= SMALL_PICTURES
     return ("small",) if small else ("efficientnet_b0", *HANDICAPS)
 
 
-def preprocessing_for(spec: Spec, audit: Audit) -> Preprocessing:
-    """Small pictures are taken whole; of photos the centre, where that leaves real pixels."""
-    whole = native_pixels(audit) * 0.875 < spec.resolution or native_pixels(audit) <= SMALL_PICTURES
-    return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)
-
-
 def choose(
     images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel, out: Path, *,
     base: str | None = None, law: ErrorLaw | None = None, pretrained: tuple[Path, ...] = (),
     from_scratch: bool = True, seed: int = 0, min_epochs: float | None = None,
-    elsewhere: bool = False, tell: Callable[[str], None],
+    compute: torch.device, elsewhere: bool = False, tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     """The best network within the budget for these images. Raises BudgetError.
 
-    `elsewhere`: `device` is another machine, so latencies are its model's word, not measured here.
+    `compute`: where torch trains. `elsewhere`: `device` is another machine, so latencies are its
+    model's word, not measured here.
     """
     chooser = _Chooser(
-        images, audit, budget, device, (base,) if base else bases_for(audit), law, min_epochs, seed,
-        elsewhere,
+        images, audit, budget, device, (base,) if base else bases_for(audit), law, min_epochs,
+        Trials(images, audit, seed, compute), elsewhere,
     )  # fmt: skip
-    given = [chooser.pretrained(path) for path in pretrained]
-    solution, measured = chooser.at_measured_speed(given, from_scratch, tell)
+    solution, measured = chooser.at_measured_speed(pretrained, from_scratch, tell)
+    given = chooser.given(pretrained)
     others = [c for c in given if c.name not in {m.name for m in measured}]
     ranked = rank([*measured, *others], sd=solution.sd)
     ranked = replace(ranked, considered=solution.considered, fitting=solution.fitting,
@@ -159,11 +141,11 @@ class _Chooser:
 
     def __init__(
         self, images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel,
-        bases: tuple[str, ...], law: ErrorLaw | None, min_epochs: float | None, seed: int,
+        bases: tuple[str, ...], law: ErrorLaw | None, min_epochs: float | None, trials: Trials,
         elsewhere: bool,
     ):  # fmt: skip
         self.images, self.audit, self.budget, self.device = images, audit, budget, device
-        self.bases, self.law, self.seed = bases, law, seed
+        self.bases, self.law, self.trials = bases, law, trials
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
         self.over = self._base(bases[0])
         self.seconds_used = 0.0  # of the training's, by measuring and racing
@@ -171,26 +153,35 @@ class _Chooser:
     def _base(self, name: str) -> Spec:
         return replace(get_spec(name), classes=len(self.images.classes))
 
-    def _rules(self) -> dict[str, Any]:
-        epochs = (
-            MAX_EPOCHS if self.budget.train_minutes else recipe_for(self.images, self.audit).epochs
-        )
+    def _rules(self, pretrained: bool = False) -> dict[str, Any]:
+        recipe = recipe_for(self.images, self.audit, pretrained=pretrained)
+        epochs = MAX_EPOCHS if self.budget.train_minutes else recipe.epochs
         return {"law": self.law, "device": self.device, "train_images": len(self.images.train),
-                "native_pixels": native_pixels(self.audit), "max_epochs": epochs}  # fmt: skip
+                "native_pixels": native_pixels(self.audit), "batch": recipe.batch,
+                "max_epochs": epochs}  # fmt: skip
 
-    def pretrained(self, path: Path) -> Candidate:
-        """A network with weights at hand, its head made anew for these classes."""
-        card, _ = read_weights(path / "best.safetensors" if path.is_dir() else path)
-        spec = replace(card.spec, classes=len(self.images.classes))
-        return weigh(spec, self.budget, over=self.over, name=path.stem, pretrained=str(path),
-                     min_epochs=self.min_epochs, **self._rules())  # fmt: skip
+    def given(self, paths: Iterable[Path]) -> list[Candidate]:
+        """Networks with weights at hand, their heads made anew for these classes."""
+        found = []
+        for path in paths:
+            card, _ = read_weights(path)
+            spec = replace(card.spec, classes=len(self.images.classes))
+            name = path.parent.name if path.stem == "best" else path.stem
+            if name in {other.name for other in found}:
+                name = str(path)
+            seen = card.metrics.get("validation", {}).get("images_seen")
+            found.append(weigh(
+                spec, self.budget, over=self.over, name=name, pretrained=str(path),
+                head_start=seen, min_epochs=self.min_epochs, **self._rules(pretrained=True),
+            ))  # fmt: skip
+        return found
 
     def at_measured_speed(
-        self, given: list[Candidate], from_scratch: bool, tell: Callable[[str], None]
+        self, pretrained: tuple[Path, ...], from_scratch: bool, tell: Callable[[str], None]
     ) -> tuple[Solution, list[Candidate]]:
         """Solves, then trains the winner for seconds: where the model is far off, corrects it and
         asks again. Returns the finalists with their measured speeds too."""
-        solution = self.within_measured_latency(given, from_scratch, tell)
+        solution = self.within_measured_latency(self.given(pretrained), from_scratch, tell)
         best = self.measured(solution.best, tell)
         for _ in range(2):
             modelled, real = solution.best.train_images_per_s, best.train_images_per_s
@@ -199,7 +190,7 @@ class _Chooser:
             if 0.8 < real / modelled < 1.25:
                 break
             self.device = self.device.training_faster(real / modelled)
-            solution = self.within_measured_latency(given, from_scratch, tell)
+            solution = self.within_measured_latency(self.given(pretrained), from_scratch, tell)
             best = self.measured(solution.best, tell)
         rivals = self.fast_enough(finalists(solution))[1:]
         return solution, [best, *(self.measured(rival, tell) for rival in rivals)]
@@ -210,7 +201,12 @@ class _Chooser:
         """Solves, then times the winner's shape: where it is too slow, asks again for less."""
         allowed, asked, real = self.budget.latency_ms, self.budget, float("inf")
         for _ in range(5):
-            solution = self._solve(asked, given, from_scratch)
+            try:
+                solution = self._solve(asked, given, from_scratch)
+            except BudgetError:
+                if asked is self.budget:
+                    raise
+                break  # its message would name the limit that was tightened here
             if allowed is None or asked.latency_ms is None:
                 return solution
             real = self.latency_ms(solution.best)
@@ -254,45 +250,20 @@ class _Chooser:
         return solve(self.over, budget, name=first, beside=beside, **rules)
 
     def measured(self, candidate: Candidate, tell: Callable[[str], None]) -> Candidate:
-        """The same candidate with the speed of its real training, on these pictures and here."""
-        speed = self.images_per_s(candidate)
-        self.seconds_used += MEASURED_S
+        """The same candidate with the speed of its real training, on these pictures and here.
+
+        Half of the fewest epochs is enough by now: noise must not rule out what was solved for."""
+        start = time.monotonic()
+        speed = self.trials.images_per_s(candidate)
+        self.seconds_used += round(time.monotonic() - start)
+        least = MIN_EPOCHS_PRETRAINED if candidate.pretrained else MIN_EPOCHS
         tell(f"{candidate.name}: {speed:.0f} images/s measured in training")
         return weigh(
             candidate.spec, self.budget, over=self.over, name=candidate.name,
             pretrained=candidate.pretrained, images_per_s=speed, head_start=candidate.head_start,
-            handicap=candidate.handicap, min_epochs=self.min_epochs, **self._rules(),
+            handicap=candidate.handicap, min_epochs=(self.min_epochs or least) / 2,
+            **self._rules(bool(candidate.pretrained)),
         )  # fmt: skip
-
-    def images_per_s(self, candidate: Candidate) -> float:
-        """Of a few seconds of the loop itself: with reading, augmenting, averaging and logging."""
-        recipe = self._recipe(candidate)
-        first = self._images_per_s(candidate, recipe, 8)
-        steps = round(first * MEASURED_S / recipe.batch)
-        return first if steps < 16 else self._images_per_s(candidate, recipe, steps)
-
-    def _images_per_s(self, candidate: Candidate, recipe: Recipe, steps: int) -> float:
-        pictures = self._pictures_to_measure(candidate.spec.resolution, WARM_STEPS * recipe.batch)
-        epochs = steps * recipe.batch / len(pictures)
-        few = self.images.validation.subset(range(min(8, len(self.images.validation))))
-        with TemporaryDirectory() as folder:
-            train(
-                Path(folder), candidate.spec, 
-                replace(self.images, train=pictures, validation=few),
-                replace(recipe, epochs=epochs, evaluations=1),
-                preprocessing_for(candidate.spec, self.audit),
-            )  # fmt: skip
-            times = [record["time"] for record in read_log(Path(folder)) if "loss" in record]
-        warm = min(WARM_STEPS, len(times) // 2)  # they plan, and read the pictures first
-        return (len(times) - 1 - warm) * recipe.batch / max(1e-3, times[-1] - times[warm])
-
-    def _pictures_to_measure(self, pixels: int, count: int) -> Split:
-        """So few that they are read once and then at hand, as all are in a long training whose
-        pictures fit in memory; all of them where they do not fit."""
-        train = self.images.train
-        if len(train) <= count or len(train) * 3 * (1.3 * pixels) ** 2 > CACHE_BYTES:
-            return train
-        return train.subset(range(0, len(train), len(train) // count)[:count])
 
     def race(
         self, ranked: Solution, out: Path, tell: Callable[[str], None]
@@ -304,26 +275,20 @@ class _Chooser:
         runners = finalists(ranked)
         minutes = self.budget.train_minutes
         turn = 0.0 if minutes is None else minutes * 60 * RACE_SHARE / len(runners)
-        if len(runners) < 2 or minutes is None or turn < LEAST_RACE_S:
+        if len(runners) < 2 or minutes is None:
             return ranked.best, {}, ""
+        if turn < LEAST_RACE_S:
+            return ranked.best, {}, " But these minutes are too few for one."
         price = self._after(ranked.best, minutes * (1 - RACE_SHARE)).error - ranked.best.error
         if price > ranked.sd:
-            return (
-                ranked.best,
-                {},
-                f" But its minutes would cost {100 * price:.1f} points: no race.",
-            )
+            said = f" But its minutes would cost {100 * price:.1f} points: no race."
+            return ranked.best, {}, said
         rows: list[dict[str, Any]] = []
         for number, runner in enumerate(runners):
             speed = runner.train_images_per_s or 1.0
             epochs = speed * turn * 0.85 / len(self.images.train)
-            recipe = replace(self._recipe(runner), epochs=epochs, evaluations=1)
             tell(f"race {number + 1}/{len(runners)}: {runner.name}, {epochs:.1f} epochs")
-            run = out / "race" / str(number)
-            start_from = Path(runner.pretrained) if runner.pretrained else None
-            train(run, runner.spec, self.images, recipe,
-                  preprocessing_for(runner.spec, self.audit), start_from=start_from)  # fmt: skip
-            error = 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))
+            error = self.trials.error_after(runner, epochs, out / "race" / str(number))
             foretold = self._after(runner, turn * 0.85 / 60).error
             corrected = runner.error + error - foretold
             rows.append({"name": runner.name, "validation_error": error, "foretold": foretold,
@@ -338,15 +303,12 @@ class _Chooser:
         """The same candidate, trained for so long."""
         return weigh(candidate.spec, replace(self.budget, train_minutes=minutes), over=self.over,
                      images_per_s=candidate.train_images_per_s, head_start=candidate.head_start,
-                     handicap=candidate.handicap, min_epochs=1e-6, **self._rules())  # fmt: skip
-
-    def _recipe(self, candidate: Candidate) -> Recipe:
-        named = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained))
-        return replace(named, seed=self.seed, lanes=lanes_for(named.batch))
+                     handicap=candidate.handicap, min_epochs=1e-6,
+                     **self._rules(bool(candidate.pretrained)))  # fmt: skip
 
     def recipe(self, winner: Candidate) -> Recipe:
         """With the length that the time allows, fixed here once and for all."""
-        recipe = self._recipe(winner)
+        recipe = self.trials.recipe(winner)
         minutes, speed = self.budget.train_minutes, winner.train_images_per_s
         if minutes is None or speed is None:
             return recipe

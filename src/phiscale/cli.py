@@ -45,6 +45,7 @@ Source = Annotated[Path | None, arg(metavar="SOURCE", help_behavior_hint="")]
 Sources = Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="SOURCE", help_behavior_hint="")]
 Images = Annotated[tuple[Path, ...], arg(metavar="IMAGES", help_behavior_hint="")]
 Seed = Annotated[int, arg(metavar="N")]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Switch = FlagCreatePairsOff[bool]
 
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
@@ -101,6 +102,8 @@ def models(
 
     if json + markdown + (plot is not None) > 1:
         raise UsageError("--json, --markdown and --plot exclude each other. Give one of them.")
+    if plot and pattern != "*":
+        raise UsageError(f"--plot draws the paper's figures, not {pattern!r}. Leave the one out.")
     found = rows(pattern)
     if plot:
         _not_a_folder("--plot", plot)
@@ -195,16 +198,18 @@ def solve(
         print(explain(found))
 
 
-def calibrate(*, out: Annotated[Path, arg(metavar="FILE")]) -> None:
+def calibrate(*, out: Annotated[Path, arg(metavar="FILE")], device: Device = "auto") -> None:
     """Measure this machine, in under a minute, so that `solve` and `fit` can plan for it.
 
     Args:
         out: the device.json to write.
+        device: where torch trains; auto takes a GPU where there is one.
     """
     from phiscale.deploy.calibrate import calibrate as measure
+    from phiscale.jobs import compute_device
 
     _not_a_folder("--out", out)
-    found = measure(lambda line: print(line, file=sys.stderr))
+    found = measure(lambda line: print(line, file=sys.stderr), compute_device(device))
     found.write(out)
     for name, (median, largest) in found.errors.items():
         print(f"{name}: median error {100 * median:.0f} %, largest {100 * largest:.0f} %")
@@ -250,7 +255,7 @@ def train(arguments: Sequence[str]) -> None:
         *, model: SpecName, data: Data, out: Annotated[Path, arg(metavar="RUN")],
         recipe: Annotated[Recipe, arg(name="")] = RECIPES[name],
         resolution: Whole = None, pretrained: Source = None,
-        device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+        device: Device = "auto",
         on_bad: Literal["stop", "skip"] = "stop",
     ) -> None:  # fmt: skip
         from phiscale.jobs import train_run
@@ -357,7 +362,8 @@ def fit(
     base: Member = None,
     pretrained: Sources = (),
     from_scratch: bool = True, device_model: File = None, law: File = None,
-    on_bad: Literal["stop", "skip"] = "stop", min_epochs: Number = None, seed: Seed = 0,
+    on_bad: Literal["stop", "skip"] = "stop", min_epochs: Number = None, device: Device = "auto",
+    seed: Seed = 0,
 ) -> None:  # fmt: skip
     """From images and a budget to a deployable model: choose, train, evaluate, export, report.
 
@@ -373,6 +379,7 @@ def fit(
         law: another error law (JSON).
         on_bad: stop with the list of unreadable pictures, or skip and record them.
         min_epochs: fewest epochs worth training; 4, or 2 for pretrained networks, if left out.
+        device: where to train; auto takes a GPU where there is one.
         seed: of the whole run.
     """
     if not from_scratch and not pretrained:
@@ -392,7 +399,7 @@ def fit(
         data=data, budget=budget, base=base, pretrained=tuple(str(p) for p in pretrained),
         from_scratch=from_scratch, law=str(law) if law else None,
         device_model=str(device_model) if device_model else None, on_bad=on_bad,
-        min_epochs=min_epochs, seed=seed,
+        min_epochs=min_epochs, device=device, seed=seed,
     )  # fmt: skip
     with training_progress() as (report, tell):
         path = run(request, out, tell=tell, report=report, command=_command())
@@ -469,7 +476,7 @@ def _spec(text: str) -> "Spec":
     try:
         return resolve_spec(text)
     except SpecError as error:
-        if re.fullmatch(r"\w*", text) and not Path(text).exists():  # a name, not a file
+        if re.fullmatch(r"[\w.-]*", text) and not Path(text).exists():  # a name, not a file
             raise UsageError(str(error)) from None
         raise
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from phiscale.analysis.report import write_report
 from phiscale.budget import Budget
 from phiscale.choice import Choice, choose
@@ -25,8 +27,9 @@ from phiscale.device import DeviceModel
 from phiscale.errors import CheckpointError
 from phiscale.families import get_spec
 from phiscale.files import locked, read_json, sha256, sweep, write_atomic, write_json
-from phiscale.jobs import own_folder, per_image_csv, weights_of
+from phiscale.jobs import compute_device, own_folder, per_image_csv, weights_of
 from phiscale.laws import Law
+from phiscale.show import table_lines
 from phiscale.story import ANSWERS, tell_story
 from phiscale.train.evaluate import logits_of
 from phiscale.train.loop import Progress, train
@@ -35,6 +38,7 @@ from phiscale.train.recipe import differences
 from phiscale.weights.store import load
 from phiscale.weights.store import read as read_weights
 
+SHOWN = 12  # candidates; the report has them all
 REQUEST = "request.json"  # makes a folder one of fit's
 
 
@@ -51,6 +55,7 @@ class Request:
     device_model: str | None = None
     on_bad: str = "stop"
     min_epochs: float | None = None
+    device: str = "auto"
     seed: int = 0
 
 
@@ -61,24 +66,34 @@ def fit(
     """Audit, measure, choose, train, evaluate once, export, report. Returns the report's path."""
     own_folder(out, REQUEST)
     law, images = _read(request)
+    compute = compute_device(request.device)
     with locked(out):
         _claim(request, out)
         images, audited = _audited(request, images, out, tell)
-        device = _measured(request, out, tell)
-        chosen = _chosen(request, images, audited, device, law, out, tell)
-        tell(chosen.why)
+        device = _measured(request, out, compute, tell)
+        chosen = _chosen(request, images, audited, device, law, out, compute, tell)
+        for line in [*table_lines([_shown(row) for row in chosen.candidates[:SHOWN]]), chosen.why]:
+            tell(line)
     train(out, chosen.spec, images, chosen.recipe, chosen.preprocessing,
-          start_from=Path(chosen.pretrained) if chosen.pretrained else None,
+          device=compute, start_from=Path(chosen.pretrained) if chosen.pretrained else None,
           report=report, warn=tell)  # fmt: skip
     with locked(out):
-        evaluation = _evaluated(images, out, tell)
+        evaluation = _evaluated(images, out, compute, tell)
         described = _exported(images, out, tell)
         story = tell_story(out, images, audited, device, chosen, evaluation["metrics"], described,
-                           request.budget, command=command, seed=request.seed)  # fmt: skip
+                           request.budget, command=command, seed=request.seed,
+                           elsewhere=request.device_model is not None)  # fmt: skip
         path = out / "report.html"
         write_report(path, story)
     tell(f"report: {path}")
     return path
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A candidate's row as a terminal shows it."""
+    names = ("name", "macs", "params", "latency_ms", "train_images_per_s", "epochs", "error",
+             "ruled_out")  # fmt: skip
+    return {"predicted_error" if name == "error" else name: row[name] for name in names}
 
 
 def _read(request: Request) -> tuple[Law | None, ImageSet]:
@@ -166,17 +181,19 @@ def _read_audit(said: Mapping[str, Any]) -> Audit:
     )
 
 
-def _measured(request: Request, out: Path, tell: Callable[[str], None]) -> DeviceModel:
+def _measured(
+    request: Request, out: Path, compute: torch.device, tell: Callable[[str], None]
+) -> DeviceModel:
     path = out / "device.json"
     if not path.exists():
         given = request.device_model
-        (DeviceModel.read(Path(given)) if given else calibrate(tell)).write(path)
+        (DeviceModel.read(Path(given)) if given else calibrate(tell, compute)).write(path)
     return DeviceModel.read(path)
 
 
 def _chosen(
     request: Request, images: ImageSet, audited: Audit, device: DeviceModel, law: Law | None,
-    out: Path, tell: Callable[[str], None],
+    out: Path, compute: torch.device, tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     path = out / "choice.json"
     if not path.exists():
@@ -184,16 +201,18 @@ def _chosen(
         shutil.rmtree(out / "race", ignore_errors=True)
         found = choose(
             images, audited, request.budget, device, out, base=request.base,
-            law=law, pretrained=tuple(Path(p) for p in request.pretrained),
+            law=law, pretrained=tuple(weights_of(Path(p)) for p in request.pretrained),
             from_scratch=request.from_scratch, seed=request.seed,
-            min_epochs=request.min_epochs,
+            min_epochs=request.min_epochs, compute=compute,
             elsewhere=request.device_model is not None, tell=tell,
         )  # fmt: skip
         write_json(path, found.to_dict())
     return Choice.from_dict(read_json(path))
 
 
-def _evaluated(images: ImageSet, out: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def _evaluated(
+    images: ImageSet, out: Path, compute: torch.device, tell: Callable[[str], None]
+) -> dict[str, Any]:
     """The test split, read once; every picture's answer is kept."""
     path = out / "evaluation.json"
     weights = sha256((out / "best.safetensors").read_bytes())
@@ -201,8 +220,8 @@ def _evaluated(images: ImageSet, out: Path, tell: Callable[[str], None]) -> dict
         said = read_json(path)
         if said["weights"] == weights:
             return said
-    network = load(out)
-    logits = logits_of(network, images.test, network.preprocessing)
+    network = load(out).to(compute)
+    logits = logits_of(network, images.test, network.preprocessing, device=compute)
     metrics = measure(logits, images.test.labels, images.classes)
     write_atomic(out / ANSWERS, per_image_csv(images.test, logits, images.classes))
     tell(f"test top-1 {100 * metrics.top1:.2f} % "

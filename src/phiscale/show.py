@@ -24,16 +24,22 @@ def show_json(value: Any) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints `table_lines`."""
+    for line in table_lines(rows):
+        print(line)
+
+
+def table_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Rows of equal keys; columns that are empty throughout are left out."""
     columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     cells = [[_cell(row[key]) for key in columns] for row in rows]
     widths = [max(len(c), *(len(r[i]) for r in cells)) for i, c in enumerate(columns)]
     numeric = [all(not isinstance(r[c], str) for r in rows) for c in columns]
     for line in [columns, *cells]:
-        print("  ".join(
+        yield "  ".join(
             text.rjust(width) if right else text.ljust(width)
             for text, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip())  # fmt: skip
+        ).rstrip()
 
 
 def _cell(value: Any) -> str:

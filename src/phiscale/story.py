@@ -46,7 +46,7 @@ _PURPOSES = {
     "spec.json": "the network's architecture, for `phiscale describe` and `train --model`",
     "recipe.json": "how it was trained",
     "choice.json": "all candidates and the choice",
-    "device.json": "the speed of this machine, for --device-model",
+    "device.json": "the device that was planned for, as --device-model takes it",
     "audit.json": "what is in the images",
     "evaluation.json": "the test's metrics",
     ANSWERS: "the answer on every test picture",
@@ -64,13 +64,13 @@ _NOTES = (
 def tell_story(
     out: Path, images: ImageSet, audited: Audit, device: DeviceModel, chosen: Choice,
     metrics: Mapping[str, Any], described: Mapping[str, Any], budget: Budget, *,
-    command: str, seed: int, total_s: float | None = None,
+    command: str, seed: int, elsewhere: bool = False,
 ) -> Story:  # fmt: skip
     """Everything the report shows. Draws the sample pictures from the test split."""
     network = load(out)
     log = tuple(read_log(out))
     tops = [record["validation_top1"] for record in log if "validation_top1" in record]
-    trained_s = seconds_trained(out)
+    trained_s, planned_images = seconds_trained(out), chosen.recipe.images(len(images.train))
     rows = [CandidateRow.of(row, chosen=row["name"] == chosen.name) for row in chosen.candidates]
     return Story(
         title=f"{images.source}: {len(images.classes)} classes",
@@ -84,15 +84,14 @@ def tell_story(
         latency_ms=described["latency_ms"],
         model_bytes=described["bytes"],
         train_s=trained_s,
-        total_s=total_s,
-        budget=_budget_rows(budget, chosen, described, trained_s),
+        budget=_budget_rows(budget, chosen, described, trained_s, planned_images, elsewhere),
         why=chosen.why,
         candidates=tuple(rows),
         pareto=tuple(CandidateRow.of(row) for row in chosen.pareto),
         law_sd=chosen.law_sd,
         race=tuple(chosen.race.get("rows", ())),
         log=log,
-        planned_images=chosen.recipe.images(len(images.train)),
+        planned_images=planned_images,
         train_images=len(images.train),
         audit=audited.to_dict(),
         samples=_samples(network, images.test, out / ANSWERS),
@@ -102,18 +101,19 @@ def tell_story(
                     for name, purpose in _PURPOSES.items() if (out / name).exists()),
         usage=_usage(out),
         environment=_environment(device),
-        notes=(*_NOTES, *_latency_note(budget, described)),
+        notes=(*_NOTES, *_latency_note(budget, described, elsewhere)),
     )  # fmt: skip
 
 
 def _budget_rows(
-    budget: Budget, chosen: Choice, described: Mapping[str, Any], trained_s: float
-) -> tuple[BudgetRow, ...]:
+    budget: Budget, chosen: Choice, described: Mapping[str, Any], trained_s: float,
+    planned_images: int, elsewhere: bool,
+) -> tuple[BudgetRow, ...]:  # fmt: skip
     whole = cost(chosen.spec)
     train_bytes = whole.train_bytes(chosen.recipe.batch)
     planned = None
     if speed := chosen.predicted.get("train_images_per_s"):
-        planned = chosen.predicted["images_seen"] / speed / 60
+        planned = planned_images / speed / 60
     # predicted, measured
     known: dict[str, tuple[float | None, float | None]] = {
         "latency_ms": (chosen.predicted["latency_ms"], described["latency_ms"]),
@@ -127,7 +127,8 @@ def _budget_rows(
     for limit, (predicted, measured) in known.items():
         asked = budget.limits.get(limit)
         # exact counts decide by themselves; a file also holds the graph, so weights are counted
-        judged = predicted if limit == "weight_bytes" or measured is None else measured
+        modelled = limit == "weight_bytes" or (elsewhere and limit == "latency_ms")
+        judged = predicted if modelled or measured is None else measured
         met = None if asked is None or judged is None else judged <= asked
         rows.append(
             BudgetRow(limit=limit, asked=asked, predicted=predicted, measured=measured, met=met)
@@ -135,7 +136,10 @@ def _budget_rows(
     return tuple(rows)
 
 
-def _latency_note(budget: Budget, described: Mapping[str, Any]) -> tuple[str, ...]:
+def _latency_note(budget: Budget, described: Mapping[str, Any], elsewhere: bool) -> tuple[str, ...]:
+    if elsewhere:
+        return ("The limit on latency is judged by the model of the other device; what was "
+                "measured is this machine.",)  # fmt: skip
     if budget.latency_ms is not None and described["latency_ms"] > budget.latency_ms:
         return (f"The exported file takes {described['latency_ms']:.3g} ms here, over the "
                 f"{budget.latency_ms:g} ms asked: the machine may have been busy; "

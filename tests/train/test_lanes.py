@@ -104,7 +104,9 @@ def test_a_batch_too_small_for_all_lanes_takes_fewer() -> None:
 
 def test_there_are_no_more_lanes_than_threads_and_none_is_left_with_few_images() -> None:
     torch.set_num_threads(4)
-    assert [lanes_for(batch) for batch in (1, 16, 32, 64, 1024)] == [1, 1, 2, 4, 4]
+    cpu = torch.device("cpu")
+    assert [lanes_for(batch, cpu) for batch in (1, 16, 32, 64, 1024)] == [1, 1, 2, 4, 4]
+    assert lanes_for(1024, torch.device("cuda")) == 1
 
 
 def test_a_failure_in_a_lane_is_the_steps() -> None:

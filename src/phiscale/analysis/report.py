@@ -126,7 +126,6 @@ class Story:
     latency_ms: float | None = None  # measured, one image
     model_bytes: int | None = None  # of model.onnx
     train_s: float | None = None
-    total_s: float | None = None  # everything, from the audit to this page
     budget: tuple[BudgetRow, ...] = ()
     why: str
     candidates: tuple[CandidateRow, ...] = ()  # of the table

@@ -6,7 +6,13 @@ solve(..., beside=[...]), rank    both kinds by the same rules
 finalists, explain                what a race may still decide, and why the best one won
 """
 
-from phiscale.budget.candidates import MAX_EPOCHS, Candidate, weigh
+from phiscale.budget.candidates import (
+    MAX_EPOCHS,
+    MIN_EPOCHS,
+    MIN_EPOCHS_PRETRAINED,
+    Candidate,
+    weigh,
+)
 from phiscale.budget.lattice import (
     effective,
     lattice_depths,
@@ -19,6 +25,8 @@ from phiscale.budget.solver import Solution, explain, finalists, rank, solve
 
 __all__ = [
     "MAX_EPOCHS",
+    "MIN_EPOCHS",
+    "MIN_EPOCHS_PRETRAINED",
     "Budget",
     "Candidate",
     "Limit",

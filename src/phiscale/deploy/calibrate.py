@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from phiscale.costs import Cost, cost
 from phiscale.deploy.runtime import latency_ms, open_session
@@ -24,6 +25,9 @@ from phiscale.device import DeviceModel, Fingerprint, Timing
 from phiscale.families import get_spec
 from phiscale.scaling import Scaling, scale
 from phiscale.spec import Spec
+
+if TYPE_CHECKING:
+    import torch
 
 TRAINING_BATCH = 64
 
@@ -43,14 +47,17 @@ _TRAINING = (
 )  # fmt: skip
 
 
-def calibrate(tell: Callable[[str], None] = lambda line: None) -> DeviceModel:
-    """This machine as a value that `solve` and `fit` take, here or elsewhere."""
+def calibrate(
+    tell: Callable[[str], None] = lambda line: None, compute: torch.device | None = None
+) -> DeviceModel:
+    """This machine as a value that `solve` and `fit` take, here or elsewhere. `compute`: where
+    torch trains; the CPU if None."""
     tell("measuring latency with ONNX Runtime")
     answers = [(cost(spec), measured_latency_ms(spec, seconds=0.4)) for spec in _specs(_LATENCY)]
     tell("measuring training steps with torch")
-    steps = [(cost(spec), measured_seconds_per_image(spec)) for spec in _specs(_TRAINING)]
+    steps = [(cost(spec), measured_seconds_per_image(spec, compute)) for spec in _specs(_TRAINING)]
     return DeviceModel(
-        fingerprint=fingerprint(),
+        fingerprint=fingerprint(compute),
         latency=_timing(answers),
         training=_timing(steps),
         training_batch=TRAINING_BATCH,
@@ -65,8 +72,9 @@ def measured_latency_ms(spec: Spec, *, seconds: float = 1.0, threads: int = 0) -
 
 
 def measured_seconds_per_image(
-    spec: Spec, *, batch: int = TRAINING_BATCH, seconds: float = 1.0
-) -> float:
+    spec: Spec, compute: torch.device | None = None, *, batch: int = TRAINING_BATCH,
+    seconds: float = 1.0,
+) -> float:  # fmt: skip
     """Median seconds a training image takes: forward, backward, update, moving average."""
     import torch
     from torch import nn
@@ -78,18 +86,19 @@ def measured_seconds_per_image(
     from phiscale.train.optim import make_optimizer
     from phiscale.train.recipe import Optim
 
-    network = build(spec).to(memory_format=torch.channels_last).train()
+    compute = compute or torch.device("cpu")
+    network = build(spec).to(compute).to(memory_format=torch.channels_last).train()
     optimizer, ema = make_optimizer(network, Optim()), Ema(network, 100)
     x = torch.randn(batch, spec.in_channels, spec.resolution, spec.resolution)
-    x = x.contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(batch) % spec.classes  # all alike would end in denormals
+    x = x.to(compute).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch, device=compute) % spec.classes  # all alike would end in denormals
 
     def loss_of(network: nn.Module, part: slice) -> torch.Tensor:
         return F.cross_entropy(network(x[part]), labels[part], reduction="sum") / batch
 
     times: list[float] = []
     end = time.perf_counter() + seconds
-    with closing(Lanes(network, lanes_for(batch), seed=0)) as lanes:
+    with closing(Lanes(network, lanes_for(batch, compute), seed=0)) as lanes:
         while len(times) < 4 or time.perf_counter() < end:
             start = time.perf_counter()
             lanes.gradients(loss_of, batch, at=0)
@@ -99,7 +108,7 @@ def measured_seconds_per_image(
     return statistics.median(times[1:]) / batch  # the first one plans
 
 
-def fingerprint() -> Fingerprint:
+def fingerprint(compute: torch.device | None = None) -> Fingerprint:
     """This machine, so that nobody takes its numbers for another's."""
     import onnxruntime
     import torch
@@ -109,7 +118,7 @@ def fingerprint() -> Fingerprint:
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         runtime=f"onnxruntime {onnxruntime.__version__}",
-        torch=str(torch.__version__),
+        torch=f"{torch.__version__} on {_name(compute)}",
         date=date.today().isoformat(),
     )
 
@@ -121,6 +130,14 @@ def _timing(measured: list[tuple[Cost, float]]) -> Timing:
 def _specs(rows: tuple[tuple[str, float, float, int], ...]) -> Iterator[Spec]:
     for base, depth, width, pixels in rows:
         yield replace(scale(get_spec(base), Scaling(depth=depth, width=width)), resolution=pixels)
+
+
+def _name(compute: torch.device | None) -> str:
+    import torch
+
+    if compute is None or compute.type != "cuda":
+        return "cpu" if compute is None else compute.type
+    return torch.cuda.get_device_name(compute)
 
 
 def _cpu_name() -> str:

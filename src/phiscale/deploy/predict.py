@@ -15,7 +15,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import ExportError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
 METADATA_KEY = "phiscale"
 ARTEFACT_VERSION = 1
@@ -86,7 +86,7 @@ class Predictor:
             image = Path(image)
         if isinstance(image, Path | bytes):
             return read_image(image, background=self.preprocessing.background)
-        return image.convert("RGB")
+        return ImageOps.exif_transpose(image)  # `preprocessing` makes it RGB, as it does a file's
 
 
 def _batches(items: Sequence, size: int) -> Iterable[Sequence]:  # type: ignore[type-arg]

@@ -13,7 +13,7 @@ def keep_freed_memory() -> None:
     """From here on this process keeps the memory that it frees, for its next use of it.
 
     glibc returns every large block to the system at once, and the next layer gets it back page by
-    page, each one zeroed: up to a third of the time of a training step (docs/benchmarks.md).
+    page, each one zeroed: up to a third of the time of a training step (docs/log.md).
     Where the C library is another one, nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -87,8 +87,10 @@ class Lanes:
             self.pool.shutdown()
 
 
-def lanes_for(batch: int) -> int:
-    """As many as there are cores for torch, if each has its share."""
+def lanes_for(batch: int, device: torch.device) -> int:
+    """As many as there are cores for torch, if each has its share; a GPU needs but one."""
+    if device.type != "cpu":
+        return 1
     return max(1, min(torch.get_num_threads(), batch // LEAST_SHARE))
 
 

@@ -1,0 +1,101 @@
+"""Short trainings of candidates that inform a choice: how fast they train, how well they begin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from phiscale.budget import Candidate
+from phiscale.data.audit import Audit
+from phiscale.data.loader import CACHE_BYTES
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.splits import ImageSet, Split
+from phiscale.spec import Spec
+from phiscale.train.lanes import lanes_for
+from phiscale.train.loop import read_log, train
+from phiscale.train.recipe import Recipe
+from phiscale.train.recipes import RECIPES
+
+SMALL_PICTURES = 64  # pixels; up to there pictures are taken whole, and the base is `small`
+WARM_STEPS = 4
+MEASURED_S = 8.0  # of each candidate's training, to plan with
+
+
+def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
+    """The named recipe that suits these pictures; `balanced` where classes differ much in size."""
+    if pretrained:
+        name = "finetune"
+    elif images.source in ("digits", "mnist", "kmnist"):
+        name = "characters"
+    else:
+        name = "small-images" if native_pixels(audit) <= SMALL_PICTURES else "photos"
+    weights = "balanced" if audit.imbalance > 2 else "none"
+    return replace(RECIPES[name], class_weights=weights)
+
+
+def native_pixels(audit: Audit) -> int:
+    """What a typical picture really has, along its shorter side."""
+    assert audit.shorter_side is not None
+    return int(audit.shorter_side.median)
+
+
+def preprocessing_for(spec: Spec, audit: Audit) -> Preprocessing:
+    """Small pictures are taken whole; of photos the centre, where that leaves real pixels."""
+    whole = native_pixels(audit) * 0.875 < spec.resolution or native_pixels(audit) <= SMALL_PICTURES
+    return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)
+
+
+class Trials:
+    """Trains candidates for a while, on these pictures and this device."""
+
+    def __init__(self, images: ImageSet, audit: Audit, seed: int, device: torch.device):
+        self.images, self.audit, self.seed, self.device = images, audit, seed, device
+
+    def recipe(self, candidate: Candidate) -> Recipe:
+        """The named one of these pictures; its length is still to be set."""
+        named = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained))
+        return replace(named, seed=self.seed, lanes=lanes_for(named.batch, self.device))
+
+    def images_per_s(self, candidate: Candidate) -> float:
+        """Of a few seconds of the loop itself: with reading, augmenting, averaging and logging."""
+        recipe = self.recipe(candidate)
+        first = self._images_per_s(candidate, recipe, 8)
+        steps = round(first * MEASURED_S / recipe.batch)
+        return first if steps < 16 else self._images_per_s(candidate, recipe, steps)
+
+    def _images_per_s(self, candidate: Candidate, recipe: Recipe, steps: int) -> float:
+        pictures = self._pictures_to_measure(candidate.spec.resolution, WARM_STEPS * recipe.batch)
+        epochs = steps * recipe.batch / len(pictures)
+        few = self.images.validation.subset(range(min(8, len(self.images.validation))))
+        with TemporaryDirectory() as folder:
+            train(
+                Path(folder),
+                candidate.spec,
+                replace(self.images, train=pictures, validation=few),
+                replace(recipe, epochs=epochs, evaluations=1),
+                preprocessing_for(candidate.spec, self.audit),
+                device=self.device,
+            )
+            times = [record["time"] for record in read_log(Path(folder)) if "loss" in record]
+        warm = min(WARM_STEPS, len(times) // 2)  # they plan, and read the pictures first
+        return (len(times) - 1 - warm) * recipe.batch / max(1e-3, times[-1] - times[warm])
+
+    def _pictures_to_measure(self, pixels: int, count: int) -> Split:
+        """So few that they are read once and then at hand, as all are in a long training whose
+        pictures fit in memory; all of them where they do not fit."""
+        train = self.images.train
+        if len(train) <= count or len(train) * 3 * (1.3 * pixels) ** 2 > CACHE_BYTES:
+            return train
+        return train.subset(range(0, len(train), len(train) // count)[:count])
+
+    def error_after(self, candidate: Candidate, epochs: float, run: Path) -> float:
+        """Validation error of a whole training that lasts so long, in the folder `run`."""
+        recipe = replace(self.recipe(candidate), epochs=epochs, evaluations=1)
+        start_from = Path(candidate.pretrained) if candidate.pretrained else None
+        train(run, candidate.spec, self.images, recipe,
+              preprocessing_for(candidate.spec, self.audit), device=self.device,
+              start_from=start_from)  # fmt: skip
+        return 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))
