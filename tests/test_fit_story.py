@@ -242,6 +242,30 @@ class Stopped(PhiscaleError):
     """Raised where training would begin."""
 
 
+def test_a_run_folder_competes_as_pretrained_and_counts_what_it_has_seen(
+    quick: None, story: Path, shelf: Path, tmp_path: Path
+):
+    flags = planned(shelf).replace("--macs", "--no-from-scratch --macs")
+    assert run(f"fit {flags} --pretrained {story} --out {tmp_path / 'again'}") == 0
+    choice = json.loads((tmp_path / "again" / "choice.json").read_text())
+    assert choice["pretrained"] == str(story / "best.safetensors")
+    assert choice["name"] == story.name  # not "best", as all such files are called
+    started = load_file(story / "best.safetensors")
+    assert started.keys() == load_file(tmp_path / "again" / "best.safetensors").keys()
+
+
+def test_a_latency_that_no_measured_network_keeps_is_told_with_the_users_own_limit(
+    quick: None, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.setattr("phiscale.choice.measured_latency_ms", lambda *_, **__: 50.0)
+    monkeypatch.setattr("phiscale.pipeline.calibrate", lambda *_: made_up_device())
+    flags = f"{FLAGS} --law {shelf}/law.json"
+    assert run(f"fit {flags} --out {tmp_path / 'slow'}") == 1
+    error = capsys.readouterr().err
+    assert "within --latency-ms 5; the last one took 50 ms. Raise it to 55" in error
+
+
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
     def stop(*_: object, **__: object) -> None:

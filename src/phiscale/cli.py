@@ -476,7 +476,7 @@ def _spec(text: str) -> "Spec":
     try:
         return resolve_spec(text)
     except SpecError as error:
-        if re.fullmatch(r"[\w.-]*", text) and not Path(text).exists():  # a name, not a file
+        if re.fullmatch(r"[\w-]*", text) and not Path(text).exists():  # a name, not a file
             raise UsageError(str(error)) from None
         raise
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +20,7 @@ from phiscale.train.lanes import lanes_for
 from phiscale.train.loop import read_log, train
 from phiscale.train.recipe import Recipe
 from phiscale.train.recipes import RECIPES
+from phiscale.train.signals import Interrupted
 
 SMALL_PICTURES = 64  # pixels; up to there pictures are taken whole, and the base is `small`
 WARM_STEPS = 4
@@ -48,6 +51,15 @@ def preprocessing_for(spec: Spec, audit: Audit) -> Preprocessing:
     return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)
 
 
+@contextlib.contextmanager
+def _nothing_saved() -> Iterator[None]:
+    """A measurement that is stopped has saved nothing that one could go on with."""
+    try:
+        yield
+    except Interrupted as stop:
+        raise Interrupted(stop.status, "stopped; run the same command to go on") from None
+
+
 class Trials:
     """Trains candidates for a while, on these pictures and this device."""
 
@@ -70,7 +82,7 @@ class Trials:
         pictures = self._pictures_to_measure(candidate.spec.resolution, WARM_STEPS * recipe.batch)
         epochs = steps * recipe.batch / len(pictures)
         few = self.images.validation.subset(range(min(8, len(self.images.validation))))
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, _nothing_saved():
             train(
                 Path(folder),
                 candidate.spec,

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from phiscale.data.decode import read_image
 from phiscale.data.names import ROLES
 from phiscale.data.sources import BadFile, ImageSet, open_images
 from phiscale.data.splits import hold_out
-from phiscale.errors import BadImage, DataError
+from phiscale.errors import DataError
 
 from .trees import picture, tree
 
@@ -399,10 +400,12 @@ def test_splits_survive_pickling_for_worker_processes(tmp_path: Path):
     assert copy.train.image(3).tobytes() == images.train.image(3).tobytes()
 
 
-def test_a_file_deleted_later_is_a_bad_image(tmp_path: Path):
+def test_a_file_deleted_later_is_named_when_it_is_wanted(tmp_path: Path):
     images = open_images(tree(tmp_path, {"a": 10, "b": 10}))
     images.train.path(0).unlink()
-    with pytest.raises(BadImage, match="does not exist"):
+    with pytest.raises(
+        DataError, match=f"{re.escape(images.train.keys[0])} .*does not exist.*check"
+    ):
         images.train.image(0)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
@@ -71,6 +72,23 @@ def test_the_file_beside_says_how_to_feed_it_and_how_well_it_agrees(exported: Pa
     assert said["parity"]["pictures"] == min(256, len(open_images("digits").validation))
     assert said["parity"]["relative_difference"] < 1e-4 and said["parity"]["same_top1"] == 1.0
     assert said["latency_ms"] > 0 and said["bytes"] == (exported / "model.onnx").stat().st_size
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I;16", "L"])
+def test_a_picture_in_memory_is_read_as_the_same_file_is(
+    exported: Path, tmp_path: Path, mode: str
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 9, 4), dtype=np.uint8)
+    picture = {
+        "RGBA": Image.fromarray(pixels),
+        "I;16": Image.fromarray(pixels[..., 0].astype(np.uint16) * 257),
+        "L": Image.fromarray(pixels[..., 0]),
+    }[mode]
+    assert picture.mode == mode
+    picture.save(tmp_path / "one.png")
+    predict = Predictor(exported)
+    in_memory, from_file = predict([picture, tmp_path / "one.png"])
+    assert np.allclose(in_memory.probabilities, from_file.probabilities, atol=1e-6)
 
 
 def test_a_predictor_does_not_import_torch(exported: Path):

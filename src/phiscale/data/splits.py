@@ -25,7 +25,7 @@ from phiscale.data.decode import (
     regular_size,
 )
 from phiscale.data.pixels import WHITE
-from phiscale.data.wording import counted, listed
+from phiscale.data.wording import counted, listed, shown
 from phiscale.errors import BadImage, DataError
 
 HELD_OUT = 0.1
@@ -92,8 +92,14 @@ class Split(ABC):
         background: tuple[int, int, int] = WHITE,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Image.Image:
-        """Picture i in RGB, upright. Raises BadImage."""
-        return self.picture(i, background=background, limits=limits).image
+        """Picture i in RGB, upright. Raises DataError, which names it."""
+        try:
+            return self.picture(i, background=background, limits=limits).image
+        except BadImage as error:
+            raise DataError(
+                f"{shown(self.keys[i])} cannot be read: {error.reason}. `phiscale check` lists all "
+                "such; mend or remove them."
+            ) from None
 
     def digest(self, i: int) -> bytes:
         """Equal for equal content. Unequal content may share one (see `FileSplit`).

@@ -15,7 +15,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import ExportError
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
 METADATA_KEY = "phiscale"
 ARTEFACT_VERSION = 1
@@ -86,6 +86,8 @@ class Predictor:
             image = Path(image)
         if isinstance(image, Path | bytes):
             return read_image(image, background=self.preprocessing.background)
+        from PIL import ImageOps
+
         return ImageOps.exif_transpose(image)  # `preprocessing` makes it RGB, as it does a file's
 
 
