@@ -76,12 +76,15 @@ def _run(path: Path) -> ModuleType:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Lets a file import its neighbours, which hide nothing that is installed."""
+    """Lets a file import its neighbours, which hide nothing that is installed. Leaves no
+    `__pycache__` in the user's folder."""
+    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.append(str(folder))
     try:
         yield
     finally:
         sys.path.remove(str(folder))
+        sys.dont_write_bytecode = wrote
 
 
 def _last_line(error: BaseException, file: str | None) -> str:
