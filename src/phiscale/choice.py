@@ -16,12 +16,11 @@ import torch
 
 from phiscale.budget import (
     MAX_EPOCHS,
-    MIN_EPOCHS,
-    MIN_EPOCHS_PRETRAINED,
     Budget,
     Candidate,
     Solution,
     explain,
+    fewest_epochs,
     finalists,
     rank,
     solve,
@@ -30,9 +29,7 @@ from phiscale.budget import (
 from phiscale.data.audit import Audit
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
-from phiscale.deploy.calibrate import (
-    measured_latency_ms,
-)
+from phiscale.deploy.calibrate import measured_latency_ms
 from phiscale.device import DeviceModel
 from phiscale.errors import BudgetError
 from phiscale.families import get_spec
@@ -108,10 +105,10 @@ def choose(
     """
     chooser = _Chooser(
         images, audit, budget, device, (base,) if base else bases_for(audit), law, min_epochs,
-        Trials(images, audit, seed, compute), elsewhere,
+        Trials(images, audit, seed, compute), elsewhere, pretrained,
     )  # fmt: skip
-    solution, measured = chooser.at_measured_speed(pretrained, from_scratch, tell)
-    given = chooser.given(pretrained)
+    solution, measured = chooser.at_measured_speed(from_scratch, tell)
+    given = chooser.given()
     others = [c for c in given if c.name not in {m.name for m in measured}]
     ranked = rank([*measured, *others], sd=solution.sd)
     ranked = replace(ranked, considered=solution.considered, fitting=solution.fitting,
@@ -142,11 +139,12 @@ class _Chooser:
     def __init__(
         self, images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel,
         bases: tuple[str, ...], law: ErrorLaw | None, min_epochs: float | None, trials: Trials,
-        elsewhere: bool,
+        elsewhere: bool, pretrained: Iterable[Path],
     ):  # fmt: skip
         self.images, self.audit, self.budget, self.device = images, audit, budget, device
         self.bases, self.law, self.trials = bases, law, trials
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
+        self.cards = {path: read_weights(path)[0] for path in pretrained}
         self.over = self._base(bases[0])
         self.seconds_used = 0.0  # of the training's, by measuring and racing
 
@@ -160,11 +158,10 @@ class _Chooser:
                 "native_pixels": native_pixels(self.audit), "batch": recipe.batch,
                 "max_epochs": epochs}  # fmt: skip
 
-    def given(self, paths: Iterable[Path]) -> list[Candidate]:
+    def given(self) -> list[Candidate]:
         """Networks with weights at hand, their heads made anew for these classes."""
         found = []
-        for path in paths:
-            card, _ = read_weights(path)
+        for path, card in self.cards.items():
             spec = replace(card.spec, classes=len(self.images.classes))
             name = path.parent.name if path.stem == "best" else path.stem
             if name in {other.name for other in found}:
@@ -177,11 +174,11 @@ class _Chooser:
         return found
 
     def at_measured_speed(
-        self, pretrained: tuple[Path, ...], from_scratch: bool, tell: Callable[[str], None]
+        self, from_scratch: bool, tell: Callable[[str], None]
     ) -> tuple[Solution, list[Candidate]]:
         """Solves, then trains the winner for seconds: where the model is far off, corrects it and
         asks again. Returns the finalists with their measured speeds too."""
-        solution = self.within_measured_latency(self.given(pretrained), from_scratch, tell)
+        solution = self.within_measured_latency(self.given(), from_scratch, tell)
         best = self.measured(solution.best, tell)
         for _ in range(2):
             modelled, real = solution.best.train_images_per_s, best.train_images_per_s
@@ -190,7 +187,7 @@ class _Chooser:
             if 0.8 < real / modelled < 1.25:
                 break
             self.device = self.device.training_faster(real / modelled)
-            solution = self.within_measured_latency(self.given(pretrained), from_scratch, tell)
+            solution = self.within_measured_latency(self.given(), from_scratch, tell)
             best = self.measured(solution.best, tell)
         rivals = self.fast_enough(finalists(solution))[1:]
         return solution, [best, *(self.measured(rival, tell) for rival in rivals)]
@@ -256,12 +253,18 @@ class _Chooser:
         start = time.monotonic()
         speed = self.trials.images_per_s(candidate)
         self.seconds_used += round(time.monotonic() - start)
-        least = MIN_EPOCHS_PRETRAINED if candidate.pretrained else MIN_EPOCHS
+        least = self.min_epochs or fewest_epochs(candidate.pretrained is not None)
         tell(f"{candidate.name}: {speed:.0f} images/s measured in training")
+        return self._again(candidate, self.budget, speed, least / 2)
+
+    def _again(
+        self, candidate: Candidate, budget: Budget, images_per_s: float | None, min_epochs: float
+    ) -> Candidate:
+        """The same candidate under another budget or at another speed."""
         return weigh(
-            candidate.spec, self.budget, over=self.over, name=candidate.name,
-            pretrained=candidate.pretrained, images_per_s=speed, head_start=candidate.head_start,
-            handicap=candidate.handicap, min_epochs=(self.min_epochs or least) / 2,
+            candidate.spec, budget, over=self.over, name=candidate.name,
+            pretrained=candidate.pretrained, images_per_s=images_per_s,
+            head_start=candidate.head_start, handicap=candidate.handicap, min_epochs=min_epochs,
             **self._rules(bool(candidate.pretrained)),
         )  # fmt: skip
 
@@ -274,9 +277,9 @@ class _Chooser:
         is unsure of. Returns the winner, the race, and words for it."""
         runners = finalists(ranked)
         minutes = self.budget.train_minutes
-        turn = 0.0 if minutes is None else minutes * 60 * RACE_SHARE / len(runners)
         if len(runners) < 2 or minutes is None:
             return ranked.best, {}, ""
+        turn = minutes * 60 * RACE_SHARE / len(runners)
         if turn < LEAST_RACE_S:
             return ranked.best, {}, " But these minutes are too few for one."
         price = self._after(ranked.best, minutes * (1 - RACE_SHARE)).error - ranked.best.error
@@ -301,10 +304,8 @@ class _Chooser:
 
     def _after(self, candidate: Candidate, minutes: float) -> Candidate:
         """The same candidate, trained for so long."""
-        return weigh(candidate.spec, replace(self.budget, train_minutes=minutes), over=self.over,
-                     images_per_s=candidate.train_images_per_s, head_start=candidate.head_start,
-                     handicap=candidate.handicap, min_epochs=1e-6,
-                     **self._rules(bool(candidate.pretrained)))  # fmt: skip
+        budget = replace(self.budget, train_minutes=minutes)
+        return self._again(candidate, budget, candidate.train_images_per_s, 1e-6)
 
     def recipe(self, winner: Candidate) -> Recipe:
         """With the length that the time allows, fixed here once and for all."""

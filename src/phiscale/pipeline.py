@@ -58,6 +58,11 @@ class Request:
     device: str = "auto"
     seed: int = 0
 
+    @property
+    def elsewhere(self) -> bool:
+        """Is the model to run on another device than this one?"""
+        return self.device_model is not None
+
 
 def fit(
     request: Request, out: Path, *, tell: Callable[[str], None] = print,
@@ -82,7 +87,7 @@ def fit(
         described = _exported(images, out, tell)
         story = tell_story(out, images, audited, device, chosen, evaluation["metrics"], described,
                            request.budget, command=command, seed=request.seed,
-                           elsewhere=request.device_model is not None)  # fmt: skip
+                           elsewhere=request.elsewhere)  # fmt: skip
         path = out / "report.html"
         write_report(path, story)
     tell(f"report: {path}")
@@ -204,7 +209,7 @@ def _chosen(
             law=law, pretrained=tuple(weights_of(Path(p)) for p in request.pretrained),
             from_scratch=request.from_scratch, seed=request.seed,
             min_epochs=request.min_epochs, compute=compute,
-            elsewhere=request.device_model is not None, tell=tell,
+            elsewhere=request.elsewhere, tell=tell,
         )  # fmt: skip
         write_json(path, found.to_dict())
     return Choice.from_dict(read_json(path))

@@ -8,9 +8,8 @@ finalists, explain                what a race may still decide, and why the best
 
 from phiscale.budget.candidates import (
     MAX_EPOCHS,
-    MIN_EPOCHS,
-    MIN_EPOCHS_PRETRAINED,
     Candidate,
+    fewest_epochs,
     weigh,
 )
 from phiscale.budget.lattice import (
@@ -25,14 +24,13 @@ from phiscale.budget.solver import Solution, explain, finalists, rank, solve
 
 __all__ = [
     "MAX_EPOCHS",
-    "MIN_EPOCHS",
-    "MIN_EPOCHS_PRETRAINED",
     "Budget",
     "Candidate",
     "Limit",
     "Solution",
     "effective",
     "explain",
+    "fewest_epochs",
     "finalists",
     "lattice_depths",
     "lattice_resolutions",

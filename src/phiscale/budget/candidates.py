@@ -21,6 +21,11 @@ MAX_EPOCHS = 350  # as the published networks had
 HEAD_START_IMAGES = 450_000_000  # what a network trained on ImageNet has seen: 350 x 1.28 million
 
 
+def fewest_epochs(pretrained: bool) -> int:
+    """What is asked where nobody says otherwise."""
+    return MIN_EPOCHS_PRETRAINED if pretrained else MIN_EPOCHS
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One network with all that speaks for and against it."""
@@ -84,7 +89,7 @@ def weigh(
     `images_per_s`: measured training speed, instead of the device model's.
     """
     if min_epochs is None:
-        min_epochs = MIN_EPOCHS_PRETRAINED if pretrained else MIN_EPOCHS
+        min_epochs = fewest_epochs(pretrained is not None)
     plan = plan_for(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
                  over, images_per_s, handicap)  # fmt: skip
     if head_start is None:
