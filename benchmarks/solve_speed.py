@@ -14,7 +14,7 @@ from phiscale.budget import Budget, lattice_depths, lattice_resolutions, lattice
 from phiscale.costs import cost, cost_grid
 from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.families import get_spec
-from phiscale.laws import published_law
+from phiscale.priors import published_law
 
 # of the size of a desktop processor's; the time to solve does not depend on them
 RATES = Rates(dense_macs=4e-9, depthwise_macs=8e-9, activations=2e-7, weight_bytes=3e-8, convs=0.08,

@@ -31,7 +31,7 @@ from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.errors import PhiscaleError
 from phiscale.files import locked
 from phiscale.laws import Law, Term
-from phiscale.pipeline import Request, fit
+from phiscale.pipeline import fit
 
 EVERYTHING = {
     "audit.json", "device.json", "choice.json", "spec.json", "recipe.json", "data.json",
@@ -341,7 +341,7 @@ def test_bad_pictures_are_all_listed_before_training_or_skipped_and_recorded(
 def test_a_folder_in_use_is_left_alone(shelf: Path, tmp_path: Path):
     out = tmp_path / "out"
     with locked(out), pytest.raises(PhiscaleError, match="in use by process"):
-        fit(Request(data="digits", budget=Budget(), law=str(shelf / "law.json")), out)
+        fit("digits", out, law=str(shelf / "law.json"))
     assert {path.name for path in out.iterdir()} == {".lock"}
 
 
@@ -396,8 +396,8 @@ def fit_with_kills(root: Path, points: Sequence[tuple[str, int]]) -> None:
             if pattern:
                 die_before_writing(pattern, nth)
             budget = Budget(train_minutes=0.05, latency_ms=5, macs=330_000)
-            request = Request(data="digits", budget=budget, law="law.json", min_epochs=0.1, seed=3)
-            fit(request, root / "out", tell=lambda line: None)
+            fit("digits", root / "out", budget, law="law.json", min_epochs=0.1, seed=3,
+                tell=lambda line: None)  # fmt: skip
             os._exit(0)
         _, status = os.waitpid(pid, 0)
         expected = signal.SIGKILL if pattern else 0

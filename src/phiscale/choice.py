@@ -33,12 +33,13 @@ from phiscale.deploy.calibrate import measured_latency_ms
 from phiscale.device import DeviceModel
 from phiscale.errors import BudgetError
 from phiscale.families import get_spec
+from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws import ErrorLaw
+from phiscale.priors import law_for
 from phiscale.spec import Spec
 from phiscale.train.loop import read_log
 from phiscale.train.recipe import Recipe
 from phiscale.trials import (
-    SMALL_PICTURES,
     Trials,
     native_pixels,
     preprocessing_for,
@@ -50,8 +51,11 @@ from phiscale.weights.store import read as read_weights
 # tensorflow/tpu's EfficientNet (76.7 %) and EfficientNet-Lite (75.1 %).
 HANDICAPS = {"efficientnet_lite0": 0.016}
 TIME_USED = 0.92  # of --train-minutes: the rest covers saving and a machine that gets slower
+MEASURED_SHARE = 0.012  # of --train-minutes: every finalist's speed, to plan with
 RACE_SHARE = 0.15  # of --train-minutes, at most
 LEAST_RACE_S = 30.0  # a finalist's turn; shorter ones say nothing
+LEAST_RACE_EPOCHS = 2  # what fewer teach a network says little of what more will
+RACED = 0.85  # of a runner's turn: evaluation takes the rest
 EVALUATION_SPEED = 3.0  # images evaluated in the time of one trained
 EVALUATION_SHARE = 0.06
 
@@ -69,6 +73,7 @@ class Choice:
     candidates: tuple[Mapping[str, Any], ...]  # rows of the table
     pareto: tuple[Mapping[str, Any], ...]
     law_sd: float | None = None  # typical error of the predictions
+    law_source: str = ""  # what they were fitted to
     pretrained: str | None = None
     race: Mapping[str, Any] = field(default_factory=dict)
 
@@ -88,7 +93,7 @@ class Choice:
 
 def bases_for(audit: Audit) -> tuple[str, ...]:
     """The members whose scalings compete from scratch; the law counts multiples of the first."""
-    small = native_pixels(audit) <= SMALL_PICTURES
+    small = native_pixels(audit) <= SMALL_PIXELS
     return ("small",) if small else ("efficientnet_b0", *HANDICAPS)
 
 
@@ -128,6 +133,7 @@ def choose(
         candidates=tuple(c.to_dict() for c in table),
         pareto=tuple(c.to_dict() for c in solution.pareto),
         law_sd=solution.sd,
+        law_source=chooser.law.source,
         pretrained=winner.pretrained,
         race=race,
     )
@@ -142,10 +148,11 @@ class _Chooser:
         elsewhere: bool, pretrained: Iterable[Path],
     ):  # fmt: skip
         self.images, self.audit, self.budget, self.device = images, audit, budget, device
-        self.bases, self.law, self.trials = bases, law, trials
+        self.bases, self.trials = bases, trials
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
         self.cards = {path: read_weights(path)[0] for path in pretrained}
         self.over = self._base(bases[0])
+        self.law = law or law_for(self.over)
         self.seconds_used = 0.0  # of the training's, by measuring and racing
 
     def _base(self, name: str) -> Spec:
@@ -251,7 +258,8 @@ class _Chooser:
 
         Half of the fewest epochs is enough by now: noise must not rule out what was solved for."""
         start = time.monotonic()
-        speed = self.trials.images_per_s(candidate)
+        minutes = self.budget.train_minutes or 10.0
+        speed = self.trials.images_per_s(candidate, max(2.0, MEASURED_SHARE * 60 * minutes))
         self.seconds_used += round(time.monotonic() - start)
         least = self.min_epochs or fewest_epochs(candidate.pretrained is not None)
         tell(f"{candidate.name}: {speed:.0f} images/s measured in training")
@@ -280,7 +288,9 @@ class _Chooser:
         if len(runners) < 2 or minutes is None:
             return ranked.best, {}, ""
         turn = minutes * 60 * RACE_SHARE / len(runners)
-        if turn < LEAST_RACE_S:
+        epochs = [turn * RACED * (r.train_images_per_s or 1) / len(self.images.train)
+                  for r in runners]  # fmt: skip
+        if turn < LEAST_RACE_S or min(epochs) < LEAST_RACE_EPOCHS:
             return ranked.best, {}, " But these minutes are too few for one."
         price = self._after(ranked.best, minutes * (1 - RACE_SHARE)).error - ranked.best.error
         if price > ranked.sd:
@@ -288,11 +298,10 @@ class _Chooser:
             return ranked.best, {}, said
         rows: list[dict[str, Any]] = []
         for number, runner in enumerate(runners):
-            speed = runner.train_images_per_s or 1.0
-            epochs = speed * turn * 0.85 / len(self.images.train)
-            tell(f"race {number + 1}/{len(runners)}: {runner.name}, {epochs:.1f} epochs")
-            error = self.trials.error_after(runner, epochs, out / "race" / str(number))
-            foretold = self._after(runner, turn * 0.85 / 60).error
+            lasts = epochs[number]
+            tell(f"race {number + 1}/{len(runners)}: {runner.name}, {lasts:.1f} epochs")
+            error = self.trials.error_after(runner, lasts, out / "race" / str(number))
+            foretold = self._after(runner, turn * RACED / 60).error
             corrected = runner.error + error - foretold
             rows.append({"name": runner.name, "validation_error": error, "foretold": foretold,
                          "predicted": runner.error, "corrected": corrected})  # fmt: skip

@@ -98,7 +98,7 @@ def compute_device(name: str) -> torch.device:
 
 
 def evaluate_model(
-    model: Path, data: str, split: str
+    model: Path, data: str, split: str, device: str = "auto"
 ) -> tuple[Metrics, np.ndarray, Split, tuple[str, ...]]:
     """Metrics and logits of a run, a weights file or a model.onnx on a split of `data`."""
     from phiscale.data.sources import open_images
@@ -106,11 +106,11 @@ def evaluate_model(
     _check_exists(model)
     images = open_images(data)
     part = dict(images.splits())[split]
-    logits = _logits(model, images, part)
+    logits = _logits(model, images, part, device)
     return measure(logits, part.labels, images.classes), logits, part, images.classes
 
 
-def _logits(model: Path, images: ImageSet, part: Split) -> np.ndarray:
+def _logits(model: Path, images: ImageSet, part: Split, device: str) -> np.ndarray:
     onnx = _exported(model)
     if onnx and not (model / "best.safetensors").exists():
         from phiscale.deploy.predict import Predictor
@@ -123,7 +123,8 @@ def _logits(model: Path, images: ImageSet, part: Split) -> np.ndarray:
 
     network = load(model)
     _check_classes(model, network.card.classes, images)
-    return logits_of(network, part, network.preprocessing)
+    compute = compute_device(device)
+    return logits_of(network.to(compute), part, network.preprocessing, device=compute)
 
 
 def _check_exists(model: Path) -> None:
@@ -218,11 +219,11 @@ class Answer:
     error: str | None = None
 
 
-def predict_files(model: Path, paths: Sequence[Path]) -> Iterator[Answer]:
+def predict_files(model: Path, paths: Sequence[Path], device: str = "auto") -> Iterator[Answer]:
     """An answer for each picture, in order; a folder stands for the pictures in it."""
     _check_exists(model)
     files = [file for path in paths for file in _pictures(path)]
-    return _answers(_predictor(model), files)
+    return _answers(_predictor(model, device), files)
 
 
 def _answers(
@@ -246,7 +247,7 @@ def _pictures(path: Path) -> list[Path]:
     return found
 
 
-def _predictor(model: Path) -> Callable[[Path], list[tuple[str, float]]]:
+def _predictor(model: Path, device: str) -> Callable[[Path], list[tuple[str, float]]]:
     """From a model.onnx without torch; from a run's weights where there is no export."""
     if onnx := _exported(model):
         from phiscale.deploy.predict import Predictor
@@ -258,13 +259,14 @@ def _predictor(model: Path) -> Callable[[Path], list[tuple[str, float]]]:
     from phiscale.data.decode import read_image
     from phiscale.weights.store import load
 
-    network = load(model)
+    compute = compute_device(device)
+    network = load(model).to(compute)
     take, classes = network.preprocessing, network.card.classes
 
     def answer(file: Path) -> list[tuple[str, float]]:
         pixels = torch.from_numpy(take(read_image(file, background=take.background)))[None]
         with torch.inference_mode():
-            row = softmax(network(pixels).numpy().astype(np.float64))[0]
+            row = softmax(network(pixels.to(compute)).cpu().numpy().astype(np.float64))[0]
         return [(classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")]
 
     return answer

@@ -12,17 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
 
-from phiscale.errors import DataError, UsageError
+from phiscale.errors import UsageError
 from phiscale.files import read_json, write_json
 from phiscale.scaling import Scaling
 
 LAW_VERSION = 1
-LENGTHS = Path(__file__).parent / "tables" / "small_lengths.json"
 IMAGES_UNIT = 1e6
 
 Number = Any  # float or numpy array
@@ -34,6 +32,11 @@ class ErrorLaw(Protocol):
     @property
     def sd(self) -> float:
         """Typical error of a prediction; networks closer than this are for a race to tell apart."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What it was fitted to."""
         ...
 
     def error(
@@ -172,32 +175,12 @@ class Row:
     width: float
     resolution: float
     error: float  # fraction
+    images_seen: float | None = None  # in training; None where all rows are trained to the end
     runs: float = 1.0
 
 
-def _row(name: str, depth: float, width: float, resolution: float, top1: float) -> Row:
-    return Row(name=name, depth=depth, width=width, resolution=resolution, error=1 - top1 / 100)
-
-
-# Top-1 on ImageNet, arXiv:1905.11946v5: Table 2 (B0-B7) and the three single-dimension arms of
-# Table 7. Depth is real blocks / 16, width the root of the ratio of the summed squares of the
-# blocks' channels, as built. Table 7 prints 77.3 for B0 where Table 2 has 77.1: it is 77.1 here.
-PUBLISHED_ROWS: tuple[Row, ...] = (
-    #    network           depth   width   pixels  top-1
-    _row("efficientnet_b0", 1.0000, 1.0000, 1.0000, 77.1),
-    _row("efficientnet_b1", 1.4375, 1.0000, 1.0714, 79.1),
-    _row("efficientnet_b2", 1.4375, 1.0893, 1.1607, 80.1),
-    _row("efficientnet_b3", 1.6250, 1.2065, 1.3393, 81.6),
-    _row("efficientnet_b4", 2.0000, 1.4112, 1.6964, 82.9),
-    _row("efficientnet_b5", 2.4375, 1.5889, 2.0357, 83.6),
-    _row("efficientnet_b6", 2.8125, 1.7940, 2.3571, 84.0),
-    _row("efficientnet_b7", 3.4375, 2.0000, 2.6786, 84.3),
-    _row("depth x4", 4.0000, 1.0000, 1.0000, 79.0),
-    _row("width x2", 1.0000, 2.0000, 1.0000, 78.9),
-    _row("resolution x2", 1.0000, 1.0000, 2.0000, 79.1),
-)  # fmt: skip
-
 EXPONENTS = tuple(0.15 * (4 / 0.15) ** (i / 12) for i in range(13))
+COARSE = EXPONENTS[::2]  # where a fourth term multiplies the cells
 PRIOR_MEDIAN, PRIOR_SPREAD = 0.9, 0.8  # of an exponent: ln p ~ N(ln 0.9, 0.8^2)
 
 
@@ -207,7 +190,8 @@ def fit_law(
     run_sd: float = 0.0025,
     source: str = "a fit",
 ) -> Law:
-    """The law through measured errors, by variable projection.
+    """The law through measured errors, by variable projection; with its images term if every row
+    says how many it saw.
 
     On a grid of exponents the best e0, A >= 0 are a linear problem, solved exactly. A cell of the
     grid weighs as likely as its residuals are under `run_sd` (run-to-run sd of an error) and the
@@ -218,7 +202,8 @@ def fit_law(
     import numpy as np
 
     rows = tuple(rows)
-    x = np.array([[row.depth, row.width, row.resolution] for row in rows], dtype=float)
+    names = _terms(rows)
+    x = _columns(rows, names)
     error, runs = np.array([row.error for row in rows]), np.array([row.runs for row in rows])
     if len(rows) < 4:
         raise UsageError(
@@ -232,13 +217,13 @@ def fit_law(
             "a row holds a multiplier or a number of runs that is not above 0, or an "
             "error that is no number. Mend or drop that row."
         )
-    for number, name in enumerate(("depth", "width", "resolution")):
+    for number, name in enumerate(names):
         if np.ptp(x[:, number]) < 1e-9:
             raise UsageError(
                 f"all rows have {name} {x[0, number]:g}, so its term cannot be told. "
                 f"Add a network of another {name}."
             )
-    axes = [np.array(EXPONENTS)] * 3
+    axes = [np.array(EXPONENTS if len(names) == 3 else COARSE)] * len(names)
     while True:
         grid = np.stack([axis.ravel() for axis in np.meshgrid(*axes)], axis=1)
         squares, _ = _project(x, error, runs, grid)
@@ -256,13 +241,28 @@ def fit_law(
             np.minimum(p * step**1.5, EXPONENTS[-1]),
         )
         axes = [
-            np.geomspace(low, high, len(EXPONENTS)) for low, high in zip(least, most, strict=True)
+            np.geomspace(low, high, len(axes[0])) for low, high in zip(least, most, strict=True)
         ]
     _, found = _project(x, error, runs, p[None])
     e0, *a = (float(value) for value in found[0])
-    depth, width, resolution = (Term(A, float(q)) for A, q in zip(a, p, strict=True))
-    law = Law(e0=e0, depth=depth, width=width, resolution=resolution, sd=0.0, source=source)
+    terms = {name: Term(A, float(q)) for name, A, q in zip(names, a, p, strict=True)}
+    law = Law(e0=e0, **terms, sd=0.0, source=source)  # type: ignore[arg-type]
     return replace(law, sd=max(run_sd, _left_out_error(law, rows)))
+
+
+def _terms(rows: Sequence[Row]) -> tuple[str, ...]:
+    lengths = all(row.images_seen is not None for row in rows)
+    return ("depth", "width", "resolution", *(["images"] if lengths else []))
+
+
+def _columns(rows: Sequence[Row], names: Sequence[str]) -> Any:
+    import numpy as np
+
+    read = {"images": lambda row: row.images_seen / IMAGES_UNIT}
+    return np.array(
+        [[read[n](row) if n in read else getattr(row, n) for n in names] for row in rows],
+        dtype=float,
+    )
 
 
 def _project(x: Any, y: Any, weight: Any, exponents: Any) -> tuple[Any, Any]:
@@ -304,9 +304,8 @@ def _left_out_error(law: Law, rows: Sequence[Row]) -> float:
     """Root mean square error on each row when the others set e0 and A (exponents kept)."""
     import numpy as np
 
-    terms = (law.depth, law.width, law.resolution)
-    p = np.array([[term.p for term in terms]])
-    x = np.array([[row.depth, row.width, row.resolution] for row in rows])
+    names = _terms(rows)
+    p, x = np.array([[getattr(law, name).p for name in names]]), _columns(rows, names)
     error, runs = np.array([row.error for row in rows]), np.array([row.runs for row in rows])
     squares = 0.0
     for number in range(len(rows)):
@@ -338,51 +337,3 @@ def fit_lengths(
     squares, found = _project(seen, pairs[:, 1], np.ones(len(pairs)), grid)
     best = int(squares.argmin())
     return float(found[best, 0]), Term(float(found[best, 1]), float(grid[best, 0]))
-
-
-def read_lengths(path: Path) -> list[tuple[float, float]]:
-    """(images seen, error) of the runs of `small`, kept as package data beside their command.
-
-    {"command": "...", "rows": [{"images_seen": 15000, "error": 0.12, "seed": 0}, ...]}
-    """
-    if not path.exists():
-        raise DataError(
-            f"{path} is missing, so no law can count images seen. "
-            "Give a whole law with --law FILE, or install phiscale again."
-        )
-    try:
-        rows = [(float(row["images_seen"]), float(row["error"])) for row in read_json(path)["rows"]]
-    except (TypeError, KeyError, ValueError):
-        raise DataError(
-            f'{path} has no rows of {{"images_seen", "error", "seed"}}. '
-            "Make it again with the command that stands in it, or install phiscale again."
-        ) from None
-    if any(seen <= 0 or not 0 <= error <= 1 for seen, error in rows):
-        raise DataError(
-            f"{path} has an error outside 0 to 1 or no images seen. Make it again with "
-            "the command that stands in it."
-        )
-    return rows
-
-
-@cache
-def published_law() -> Law:
-    """The law of depth, width and resolution that the published EfficientNets follow."""
-    return fit_law(
-        PUBLISHED_ROWS, source="B0-B7 and three arms of B0, arXiv:1905.11946v5, ImageNet"
-    )
-
-
-@cache
-def default_law() -> Law:
-    """`published_law` with the images term and the level of our own runs of `small` on CIFAR-10.
-
-    The published runs were all equally long, so the term cannot be read off them; and what error is
-    left at the end is the data's, not the network's. On other data the level is off, differences
-    between networks less so.
-    """
-    law = published_law()
-    left, images = fit_lengths(read_lengths(LENGTHS))
-    e0 = max(0.0, left - law.depth.A - law.width.A - law.resolution.A)
-    ours = "images seen and level: our runs of small on CIFAR-10"
-    return replace(law, e0=e0, images=images, source=f"{law.source}; {ours}")

@@ -40,6 +40,7 @@ from phiscale.weights.store import read as read_weights
 
 SHOWN = 12  # candidates; the report has them all
 REQUEST = "request.json"  # makes a folder one of fit's
+UNLIMITED = Budget()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +66,16 @@ class Request:
 
 
 def fit(
-    request: Request, out: Path, *, tell: Callable[[str], None] = print,
-    report: Callable[[Progress], None] = lambda progress: None, command: str = "",
+    data: str | Path, out: str | Path, budget: Budget = UNLIMITED, *,
+    tell: Callable[[str], None] = print,
+    report: Callable[[Progress], None] = lambda progress: None, command: str = "", **options: Any,
 ) -> Path:  # fmt: skip
-    """Audit, measure, choose, train, evaluate once, export, report. Returns the report's path."""
+    """Audit, measure, choose, train, evaluate once, export, report. Returns the report's path.
+
+    `data`: image folder, named set or tar shards; `out`: folder of the answer, new or of an earlier
+    start, which then goes on. `options`: the other fields of `Request`, such as `pretrained`.
+    """
+    request, out = Request(data=str(data), budget=budget, **options), Path(out)
     own_folder(out, REQUEST)
     law, images = _read(request)
     compute = compute_device(request.device)

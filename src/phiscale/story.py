@@ -55,9 +55,9 @@ _PURPOSES = {
 
 _NOTES = (
     "The test split was read once, after everything had been chosen on the validation split.",
+    "Latency is that of one picture on all cores of this machine: the median of the quietest fifth "
+    "of the measurement, since other programs can only add to it.",
     "The interval is Wilson's at 95 %: it covers the choice of pictures, not another training.",
-    "Predicted errors come from a law fitted to ImageNet results and a few runs of ours: a prior "
-    "that ranks networks, not a promise for these pictures. --law FILE replaces it.",
 )
 
 
@@ -101,7 +101,7 @@ def tell_story(
                     for name, purpose in _PURPOSES.items() if (out / name).exists()),
         usage=_usage(out),
         environment=_environment(device),
-        notes=(*_NOTES, *_latency_note(budget, described, elsewhere)),
+        notes=(*_NOTES, _law_note(chosen), *_latency_note(budget, described, elsewhere)),
     )  # fmt: skip
 
 
@@ -134,6 +134,13 @@ def _budget_rows(
             BudgetRow(limit=limit, asked=asked, predicted=predicted, measured=measured, met=met)
         )
     return tuple(rows)
+
+
+def _law_note(chosen: Choice) -> str:
+    return (
+        f"Predicted errors come from a law fitted to {chosen.law_source}: a prior that ranks "
+        "networks, not a promise for these pictures. --law FILE replaces it."
+    )
 
 
 def _latency_note(budget: Budget, described: Mapping[str, Any], elsewhere: bool) -> tuple[str, ...]:

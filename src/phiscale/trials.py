@@ -15,6 +15,7 @@ from phiscale.data.audit import Audit
 from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet, Split
+from phiscale.families.small import SMALL_PIXELS
 from phiscale.spec import Spec
 from phiscale.train.lanes import lanes_for
 from phiscale.train.loop import read_log, train
@@ -22,9 +23,7 @@ from phiscale.train.recipe import Recipe
 from phiscale.train.recipes import RECIPES
 from phiscale.train.signals import Interrupted
 
-SMALL_PICTURES = 64  # pixels; up to there pictures are taken whole, and the base is `small`
 WARM_STEPS = 4
-MEASURED_S = 8.0  # of each candidate's training, to plan with
 
 
 def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
@@ -34,7 +33,7 @@ def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> R
     elif images.source in ("digits", "mnist", "kmnist"):
         name = "characters"
     else:
-        name = "small-images" if native_pixels(audit) <= SMALL_PICTURES else "photos"
+        name = "small-images" if native_pixels(audit) <= SMALL_PIXELS else "photos"
     weights = "balanced" if audit.imbalance > 2 else "none"
     return replace(RECIPES[name], class_weights=weights)
 
@@ -47,7 +46,7 @@ def native_pixels(audit: Audit) -> int:
 
 def preprocessing_for(spec: Spec, audit: Audit) -> Preprocessing:
     """Small pictures are taken whole; of photos the centre, where that leaves real pixels."""
-    whole = native_pixels(audit) * 0.875 < spec.resolution or native_pixels(audit) <= SMALL_PICTURES
+    whole = native_pixels(audit) * 0.875 < spec.resolution or native_pixels(audit) <= SMALL_PIXELS
     return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)
 
 
@@ -71,11 +70,11 @@ class Trials:
         named = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained))
         return replace(named, seed=self.seed, lanes=lanes_for(named.batch, self.device))
 
-    def images_per_s(self, candidate: Candidate) -> float:
-        """Of a few seconds of the loop itself: with reading, augmenting, averaging and logging."""
+    def images_per_s(self, candidate: Candidate, seconds: float) -> float:
+        """Of so many seconds of the loop itself: with reading, augmenting, averaging, logging."""
         recipe = self.recipe(candidate)
         first = self._images_per_s(candidate, recipe, 8)
-        steps = round(first * MEASURED_S / recipe.batch)
+        steps = round(first * seconds / recipe.batch)
         return first if steps < 16 else self._images_per_s(candidate, recipe, steps)
 
     def _images_per_s(self, candidate: Candidate, recipe: Recipe, steps: int) -> float:

@@ -35,7 +35,8 @@ from phiscale.costs import cost
 from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.errors import BudgetError, SpecError, UsageError
 from phiscale.families import get_spec
-from phiscale.laws import Term, published_law
+from phiscale.laws import Term
+from phiscale.priors import published_law
 from phiscale.scaling import Scaling, scale
 
 B0, B3, SMALL = get_spec("efficientnet_b0"), get_spec("efficientnet_b3"), get_spec("small")

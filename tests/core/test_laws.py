@@ -12,21 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phiscale import laws
-from phiscale.errors import DataError, PhiscaleError, UsageError
+from phiscale.errors import PhiscaleError, UsageError
 from phiscale.families import get_spec
 from phiscale.families.published import LAW_ROWS
-from phiscale.laws import (
-    PUBLISHED_ROWS,
-    Law,
-    Row,
-    Term,
-    default_law,
-    fit_law,
-    fit_lengths,
-    published_law,
-    read_lengths,
-)
+from phiscale.laws import Law, Row, Term, fit_law, fit_lengths
+from phiscale.priors import PUBLISHED_ROWS, published_law
 from phiscale.scaling import scale
 
 LAW = Law(
@@ -298,51 +288,3 @@ def test_a_network_that_does_not_learn_from_more_images_gets_no_gain_from_them()
 def test_two_lengths_do_not_make_an_images_term() -> None:
     with pytest.raises(UsageError, match=r"2 lengths.*3 lengths or more"):
         fit_lengths([(1e4, 0.3), (1e4, 0.31), (1e5, 0.2)])
-
-
-def lengths(path: Path, rows: object) -> Path:
-    path.write_text(json.dumps({"command": "phiscale ...", "rows": rows}))
-    return path
-
-
-def test_the_default_law_is_the_published_one_with_the_images_term_and_level_of_our_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [{"images_seen": seen, "error": 0.2 + 100 / seen, "seed": seed}
-            for seen in (1000, 5000, 25000) for seed in (0, 1)]  # fmt: skip
-    monkeypatch.setattr(laws, "LENGTHS", lengths(tmp_path / "lengths.json", rows))
-    default_law.cache_clear()
-    try:
-        law = default_law()
-        assert law.depth == published_law().depth
-        assert law.images.A > 0
-        small = law.error(depth=1, width=1, resolution=1, images=5000)
-        assert small == pytest.approx(0.2 + 100 / 5000, abs=1e-3)
-        assert "small" in law.source
-        assert default_law() is law
-    finally:
-        default_law.cache_clear()
-
-
-def test_without_the_runs_there_is_no_default_law_and_the_error_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(laws, "LENGTHS", tmp_path / "none.json")
-    default_law.cache_clear()
-    with pytest.raises(DataError, match=r"none\.json is missing.*--law FILE"):
-        default_law()
-
-
-@pytest.mark.parametrize(
-    ("rows", "says"),
-    [
-        (None, "has no rows"),
-        ([{"images_seen": 1000}], "has no rows"),
-        ([{"images_seen": "many", "error": 0.1}], "has no rows"),
-        ([{"images_seen": 1000, "error": 10.5}], "outside 0 to 1"),
-        ([{"images_seen": 0, "error": 0.5}], "no images seen"),
-    ],
-)
-def test_a_table_of_runs_that_is_broken_is_refused(rows: object, says: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=says):
-        read_lengths(lengths(tmp_path / "lengths.json", rows))

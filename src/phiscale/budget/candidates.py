@@ -12,7 +12,8 @@ from phiscale.budget.limits import Budget, Limit
 from phiscale.costs import Cost, cost
 from phiscale.device import DeviceModel
 from phiscale.errors import UsageError
-from phiscale.laws import ErrorLaw, default_law, published_law
+from phiscale.laws import ErrorLaw
+from phiscale.priors import law_for
 from phiscale.scaling import Scaling
 from phiscale.spec import Spec
 
@@ -210,7 +211,7 @@ def plan_for(
                 "--train-minutes needs the number of training images. Give train_images."
             )
     if law is None:
-        law = published_law() if train_images is None else default_law()
+        law = law_for(over, lengths=train_images is not None)
     return Plan(budget=budget, law=law, device=device, train_images=train_images,
                  native_pixels=native_pixels, min_epochs=min_epochs, max_epochs=max_epochs,
                  batch=batch or (device and device.training_batch) or 64,

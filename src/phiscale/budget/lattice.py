@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from phiscale.families.small import SMALL_PIXELS
 from phiscale.scaling import Scaling
 from phiscale.spec import Spec
 
@@ -62,7 +63,7 @@ def lattice_resolutions(spec: Spec, native_pixels: int | None = None) -> list[in
 
     Not above what the images have, unless that leaves less than the smallest of them.
     """
-    step = 8 if spec.resolution > 64 else 4
+    step = 8 if spec.resolution > SMALL_PIXELS else 4
     least = -(-2 * spec.reduction // step) * step
     most = int(2.7 * spec.resolution)
     if native_pixels is not None:

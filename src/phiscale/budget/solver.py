@@ -20,6 +20,7 @@ from phiscale.budget.pareto import undominated
 from phiscale.costs import cost_grid
 from phiscale.device import DeviceModel
 from phiscale.errors import BudgetError, UsageError
+from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws import ErrorLaw
 from phiscale.spec import Spec
 
@@ -65,9 +66,11 @@ def solve(
 ) -> Solution:
     """The scaling of `spec` with the least predicted error within `budget`.
 
-    `law`: the published one, with its images term as soon as `train_images` are known.
+    `law`: the prior for `over` (`priors.law_for`), with its images term as soon as `train_images`
+    are known.
     `train_images`: of one epoch; then training lasts `max_epochs` or what `train_minutes` allow.
-    `native_pixels`: of the images; more than that are not tried and predict no gain.
+    `native_pixels`: of the images; more than that are not tried and predict no gain. If None, those
+    of `over` where that is made for small pictures: nothing is known of it beyond them.
     `batch`: of training memory; the device model's, else 64.
     `depths`, `widths`, `resolutions`: the lattice, instead of the default one.
     `over`: the network that multipliers are counted over; `spec` itself.
@@ -76,6 +79,8 @@ def solve(
     """
     import numpy as np
 
+    if native_pixels is None and (over or spec).resolution <= SMALL_PIXELS:
+        native_pixels = (over or spec).resolution
     plan = plan_for(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
                  over or spec, handicap=handicap)  # fmt: skip
     if depths is None:

@@ -7,6 +7,8 @@ from functools import partial
 from phiscale.families.member import Member
 from phiscale.spec import Spec, Stage
 
+SMALL_PIXELS = 64  # pictures up to here are taken whole, and scalings of `small` compete
+
 _mbconv = partial(Stage, "mbconv", se_ratio=0.25)
 
 # EfficientNet's stem and stages halve an image five times: 32 pixels become one. This one keeps 4.

@@ -24,6 +24,15 @@ class Optim:
     weight_decay: float = 5e-4  # of weights with two dimensions or more: not norms, not biases
     clip_norm: float = 0.0  # of the whole gradient; 0 = none
 
+    def __post_init__(self) -> None:
+        _between("--optim.lr-peak", self.lr_peak, 0, 1e9, "a number above 0")
+        for name in ("momentum", "decay"):
+            _between(f"--optim.{name}", getattr(self, name), -1e-9, 1, "0 to less than 1")
+        _between("--optim.eps", self.eps, 0, 1e9, "a number above 0")
+        for name in ("weight_decay", "clip_norm"):
+            flag = f"--optim.{name.replace('_', '-')}"
+            _between(flag, getattr(self, name), -1e-9, 1e9, "0 or more")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -34,6 +43,12 @@ class Schedule:
     final_fraction: float = 0.0  # cosine ends at this share of the peak
     step_factor: float = 0.97  # step: times this ...
     step_epochs: float = 2.4  # ... every so many epochs, counted from the first image
+
+    def __post_init__(self) -> None:
+        _between("--schedule.warmup-fraction", self.warmup_fraction, -1e-9, 1, "0 to 0.5")
+        _between("--schedule.final-fraction", self.final_fraction, -1e-9, 1 + 1e-9, "0 to 1")
+        _between("--schedule.step-factor", self.step_factor, 0, 1 + 1e-9, "above 0, at most 1")
+        _between("--schedule.step-epochs", self.step_epochs, 0, 1e9, "a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +72,14 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("epochs", self.epochs, 0.0),
-            ("optim.lr-peak", self.optim.lr_peak, 0.0),
-        ):
-            if not least < value < 1e9:
-                raise UsageError(f"{name}={value} trains nothing; use a number above {least:g}.")
+        _between("--epochs", self.epochs, 0, 1e9, "a number above 0")
         for name, count in (
             ("batch", self.batch),
             ("evaluations", self.evaluations),
             ("lanes", self.lanes),
         ):
             if count < 1:
-                raise UsageError(f"{name}={count} is too few; use {name} 1 or more.")
+                raise UsageError(f"--{name} {count} is too few; use 1 or more.")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed {self.seed} is out of range. Use 0 or more.")
         if not 0 < self.first_size <= 1:
@@ -87,8 +97,6 @@ class Recipe:
             if not 0 <= value < 1:
                 flag = name.replace("_", "-")
                 raise UsageError(f"--{flag} {value} is not a fraction; use 0 to less than 1.")
-        if not 0 <= self.schedule.warmup_fraction < 1:
-            raise UsageError("--schedule.warmup-fraction is a share of the training; use 0 to 0.5.")
 
     def pixels(self, full: int, progress: float) -> int:
         """A side of the training pictures: small ones first teach as much in less time
@@ -118,6 +126,11 @@ class Recipe:
         for name, cls in parts.items():
             values[name] = _strict(cls, values.get(name, {}), name)
         return _strict(Recipe, values, "recipe")
+
+
+def _between(flag: str, value: float, above: float, below: float, use: str) -> None:
+    if not above < value < below:  # NaN is not, either
+        raise UsageError(f"{flag} {value} makes no sense; use {use}.")
 
 
 def _strict(cls: type, values: Mapping[str, Any], what: str) -> Any:

@@ -109,8 +109,8 @@ _COMPLAINTS: tuple[tuple[str, str], ...] = (  # what tyro says, and what we make
 def _complaint(text: str, prog: str) -> str:
     """tyro's box of complaints as one line."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    if "Missing from" in text:
-        names = [n for n in re.findall(r"^\W {5}(\S+)", text, re.MULTILINE) if n != "phiscale"]
+    names = [n for n in re.findall(r"^\W {5}(\S+)", text, re.MULTILINE) if n != "phiscale"]
+    if "Missing from" in text and names:
         *first, last = names
         listed = f"{', '.join(first)} and {last}" if first else last
         return f"{prog.removeprefix('phiscale ')} needs {listed}"

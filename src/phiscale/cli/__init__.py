@@ -1,0 +1,95 @@
+"""The command line: one short function per verb. Everything heavy is imported inside the verbs."""
+
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from phiscale.cli.flags import call, near
+from phiscale.cli.planning import calibrate, check, describe, models, solve
+from phiscale.cli.running import evaluate, export, fit, predict, train
+from phiscale.data.wording import shown
+from phiscale.errors import PhiscaleError, UsageError
+from phiscale.train.signals import Interrupted
+
+_OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
+
+VERBS: dict[str, Callable[..., None]] = {
+    "models": models, "describe": describe, "solve": solve, "calibrate": calibrate, "check": check,
+    "train": train, "evaluate": evaluate, "predict": predict, "export": export, "fit": fit,
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Mistakes end with one line: exit 2 for the command line, 1 for the rest."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _write_any_name()
+    try:
+        _run(arguments)
+        sys.stdout.flush()
+    except PhiscaleError as error:
+        _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except Interrupted as stop:
+        _fail(stop.message, stop.status)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except MemoryError:
+        _fail(_OUT_OF_MEMORY, 1)
+    except RuntimeError as error:  # torch's own
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        _fail(_OUT_OF_MEMORY, 1)
+    except OSError as error:
+        what = f"{error.filename or 'output'}: {error.strerror or error}"
+        _fail(f"{what}. Check it and the free space.", 1)
+
+
+def _run(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return
+    if arguments[0] == "--version":
+        from phiscale import __version__
+
+        print(f"phiscale {__version__}")
+        return
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        what = "a flag, no verb" if verb.startswith("-") else "no verb"
+        raise UsageError(f"{verb!r} is {what}.{near(verb, VERBS)} They are {', '.join(VERBS)}.")
+    if verb == "train":
+        train(rest)
+    else:
+        call(VERBS[verb], rest, f"phiscale {verb}")
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(
+        f"  {name:<{width}}  {(function.__doc__ or '').splitlines()[0]}"
+        for name, function in VERBS.items()
+    )
+    return (
+        "phiscale: from images, a device and a budget to the best ConvNet that fits.\n\n"
+        f"usage: phiscale VERB ... (phiscale VERB --help)\n\n{verbs}\n"
+    )
+
+
+def _write_any_name() -> None:
+    """Names that the terminal's encoding lacks are escaped, not fatal; nor is a closed output."""
+    if sys.stdout is None:  # `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (to the end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _fail(message: str, code: int) -> None:
+    """Nothing in a name can forge a line."""
+    text = "\n".join(shown(line) for line in message.split("\n"))
+    print(f"phiscale: {text}", file=sys.stderr)
+    raise SystemExit(code)

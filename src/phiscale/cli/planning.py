@@ -1,0 +1,208 @@
+"""Verbs that plan: which networks there are, what they cost, what fits, what the pictures are."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from phiscale.cli.values import (
+    UNLIMITED,
+    Data,
+    Device,
+    File,
+    Limited,
+    Number,
+    SpecName,
+    Switch,
+    Times,
+    Whole,
+    a_file,
+    in_range,
+    spec_of,
+)
+from phiscale.data.wording import shown
+from phiscale.errors import SpecError, UsageError
+from phiscale.show import show_json, table
+
+if TYPE_CHECKING:
+    from phiscale.scaling import Scaling
+    from phiscale.spec import Spec
+
+MOST_BLOCKS, MOST_TIMES = 5_000, 1_000  # what `describe` still scales to
+
+
+def models(
+    pattern: Positional[Annotated[str, arg(metavar="PATTERN")]] = "*", /, *,
+    json: Switch = False, markdown: Switch = False, plot: File = None,
+) -> None:  # fmt: skip
+    """List the networks: size, cost, published accuracy, where each is meant to live.
+
+    Args:
+        pattern: part of the names, such as "*lite*".
+        json: print JSON, with the paper's headline ratios.
+        markdown: print the README's table.
+        plot: draw accuracy against size beside the paper's rivals (.png, .svg).
+    """
+    from phiscale.analysis.models import markdown_table, ratios, rows
+    from phiscale.analysis.models import plot as draw
+
+    if json + markdown + (plot is not None) > 1:
+        raise UsageError("--json, --markdown and --plot exclude each other. Give one of them.")
+    if plot and pattern != "*":
+        raise UsageError(f"--plot draws the paper's figures, not {pattern!r}. Leave the one out.")
+    found = rows(pattern)
+    if plot:
+        a_file("--plot", plot)
+        draw(plot)
+        print(f"wrote {plot}")
+    elif json:
+        show_json({"models": found, "ratios": ratios()})
+    elif markdown:
+        print(markdown_table(pattern))
+    else:
+        table(found)
+
+
+def describe(
+    spec: Positional[SpecName], /, *, phi: Number = None, depth: Times = 1.0, width: Times = 1.0,
+    resolution: Times = 1.0, classes: Whole = None, json: Switch = False, save: File = None,
+) -> None:  # fmt: skip
+    """Show one network layer by layer, scaled if asked.
+
+    Args:
+        spec: a member's name, a spec.json, or file.py:NAME.
+        phi: scale depth, width and resolution together by 1.2^phi, 1.1^phi, 1.15^phi.
+        depth: scale the number of blocks by this factor.
+        width: scale the number of channels by this factor.
+        resolution: scale the pixels a side by this factor.
+        classes: of the classifier; the member's own if left out.
+        json: print JSON.
+        save: write the spec.json of what is shown.
+    """
+    from phiscale.analysis.describe import described, lines
+    from phiscale.files import write_atomic
+    from phiscale.scaling import scale
+
+    base = spec_of(spec)
+    by = _scaling(base, phi, depth, width, resolution)
+    in_range("--classes", classes)
+    if classes is not None:
+        base = replace(base, classes=classes)
+    network = scale(base, by)
+    if save:
+        a_file("--save", save)
+        write_atomic(save, network.to_json() + "\n")
+    if json:
+        show_json(described(base, by))
+    else:
+        print("\n".join(lines(base, by)))
+
+
+def solve(
+    spec: Positional[SpecName], /, *, limits: Limited = UNLIMITED,
+    device_model: File = None, law: File = None, train_images: Whole = None,
+    native_pixels: Whole = None, json: Switch = False, save: File = None,
+) -> None:  # fmt: skip
+    """Find the best scalings of a network within limits.
+
+    Args:
+        spec: a member's name, a spec.json, or file.py:NAME.
+        device_model: device.json of `phiscale calibrate`, for --latency-ms and --train-minutes.
+        law: another error law (JSON) instead of phiscale's own.
+        train_images: training pictures of an epoch, for --train-minutes.
+        native_pixels: shorter side of the pictures: more pixels are not tried.
+        json: print JSON.
+        save: write the best network's spec.json.
+    """
+    from phiscale.budget import explain
+    from phiscale.budget import solve as search
+    from phiscale.device import DeviceModel
+    from phiscale.files import write_atomic
+    from phiscale.laws import Law
+
+    if limits.train_minutes is not None and device_model and train_images is None:
+        raise UsageError("--train-minutes needs the number of pictures. Give --train-images N.")
+    in_range("--train-images", train_images)
+    in_range("--native-pixels", native_pixels)
+    if save:
+        a_file("--save", save)
+    found = search(
+        spec_of(spec), limits.budget(), name=spec,
+        device=DeviceModel.read(device_model) if device_model else None,
+        law=Law.read(law) if law else None,
+        train_images=train_images, native_pixels=native_pixels,
+    )  # fmt: skip
+    if save:
+        write_atomic(save, found.best.spec.to_json() + "\n")
+    rows = [c.to_dict() for c in found.pareto]
+    if json:
+        show_json({"best": {**found.best.to_dict(), "spec": found.best.spec.to_dict()},
+                   "pareto": rows, "pareto_total": found.pareto_total, "why": explain(found),
+                   "considered": found.considered, "fitting": found.fitting})  # fmt: skip
+    else:
+        table(rows)
+        print(explain(found))
+
+
+def calibrate(*, out: Annotated[Path, arg(metavar="FILE")], device: Device = "auto") -> None:
+    """Measure this machine, in under a minute, so that `solve` and `fit` can plan for it.
+
+    Args:
+        out: the device.json to write.
+        device: where torch trains; auto takes a GPU where there is one.
+    """
+    from phiscale.deploy.calibrate import calibrate as measure
+    from phiscale.jobs import compute_device
+
+    a_file("--out", out)
+    found = measure(lambda line: print(line, file=sys.stderr), compute_device(device))
+    found.write(out)
+    for name, (median, largest) in found.errors.items():
+        print(f"{name}: median error {100 * median:.0f} %, largest {100 * largest:.0f} %")
+    print(f"wrote {out}")
+
+
+def check(data: Positional[Data], /, *, json: Switch = False) -> None:
+    """Audit an image set: every bad file, balance, sizes, duplicates, leaks between splits.
+
+    Args:
+        data: image folder, named set (digits, cifar10, ...), or tar shards.
+        json: print JSON.
+    """
+    from phiscale.data.audit import audit
+    from phiscale.data.sources import open_images
+    from phiscale.data.wording import counted
+    from phiscale.errors import DataError
+
+    found = audit(open_images(data))
+    if json:
+        show_json(found.to_dict())
+    else:
+        print("\n".join(found.lines()))
+    if found.bad:
+        raise DataError(
+            f"{counted(len(found.bad), 'file')} of {shown(data)} cannot be read. Mend or remove "
+            "them, or train without them: --on-bad skip."
+        )
+
+
+def _scaling(
+    base: "Spec", phi: float | None, depth: float, width: float, resolution: float
+) -> "Scaling":
+    from phiscale.scaling import Scaling, compound
+
+    single = {"depth": depth, "width": width, "resolution": resolution}
+    if phi is not None and set(single.values()) != {1.0}:
+        raise UsageError("--phi sets depth, width and resolution. Give --phi or those, not both.")
+    try:
+        by = Scaling(**single) if phi is None else compound(phi)
+    except SpecError as error:
+        raise UsageError(f"--{error}") from None
+    most = {"depth": MOST_BLOCKS / base.blocks, "width": MOST_TIMES, "resolution": MOST_TIMES}
+    for name, limit in most.items():
+        if (value := getattr(by, name)) > limit:
+            flag = f"--{name} {value:g}" if phi is None else f"--phi {phi:g}"
+            raise UsageError(f"{flag} makes {name} x{value:.3g}. Use at most x{limit:.3g}.")
+    return by

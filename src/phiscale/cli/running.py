@@ -1,0 +1,209 @@
+"""Verbs that run: train, evaluate, predict, export, and fit, which does it all."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from phiscale.cli.flags import asks_help, call
+from phiscale.cli.values import (
+    UNLIMITED,
+    Data,
+    Device,
+    File,
+    Folder,
+    Held,
+    Images,
+    Limited,
+    Member,
+    Model,
+    Number,
+    Out,
+    Run,
+    Seed,
+    Source,
+    Sources,
+    SpecName,
+    Switch,
+    Whole,
+    a_file,
+    in_range,
+    spec_of,
+)
+from phiscale.errors import UsageError
+from phiscale.show import show_json
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train one network by a named recipe; run again, it resumes."""
+    from phiscale.train.recipe import Recipe
+    from phiscale.train.recipes import RECIPES
+
+    word = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if word not in RECIPES and not asks_help(arguments):
+        what = f"{word!r} is no recipe." if word else "train needs a recipe: train RECIPE ..."
+        raise UsageError(f"{what} Use one of {', '.join(RECIPES)}.")
+    name = word if word in RECIPES else next(iter(RECIPES))
+
+    def train(
+        *, model: SpecName, data: Data, out: Annotated[Path, arg(metavar="RUN")],
+        recipe: Annotated[Recipe, arg(name="")] = RECIPES[name],
+        resolution: Whole = None, pretrained: Source = None,
+        device: Device = "auto",
+        on_bad: Literal["stop", "skip"] = "stop",
+    ) -> None:  # fmt: skip
+        from phiscale.jobs import train_run
+        from phiscale.show import training_progress
+
+        in_range("--resolution", resolution)
+        spec = spec_of(model)
+        with training_progress() as (report, tell):
+            best = train_run(spec, data, out, recipe, resolution=resolution,
+                             start_from=pretrained, device=device, on_bad=on_bad,
+                             report=report, tell=tell)  # fmt: skip
+        print(best)
+
+    train.__doc__ = f"""Train one network by a named recipe; run again, it resumes.
+
+        Recipes: {", ".join(RECIPES)}. The defaults below are those of {name}.
+
+        Args:
+            model: a member's name, a spec.json, or file.py:NAME.
+            data: image folder, named set (digits, cifar10, ...), or tar shards.
+            out: folder of the run, new or of an earlier start of the same.
+            resolution: pixels a side, other than the network's own.
+            pretrained: weights file or RUN of phiscale to start from.
+            device: where to compute; auto takes a GPU where there is one.
+            on_bad: stop with the list of unreadable pictures, or skip and record them.
+        """
+    prog = f"phiscale train {word if word in RECIPES else 'RECIPE'}"
+    call(train, arguments[1:] if word else arguments, prog)
+
+
+def evaluate(
+    model: Positional[Model], data: Positional[Data], /, *,
+    split: Literal["test", "validation", "train"] = "test",
+    per_image: File = None, json: Switch = False, device: Device = "auto",
+) -> None:  # fmt: skip
+    """Measure a model on a split: top-1 and top-5 with interval, per class, calibration.
+
+    Args:
+        model: RUN, weights file, or model.onnx.
+        data: image folder, named set (digits, cifar10, ...), or tar shards.
+        split: which one.
+        per_image: write every picture's answer to this CSV file.
+        json: print JSON.
+        device: where to compute; auto takes a GPU where there is one. A model.onnx runs on the CPU.
+    """
+    from phiscale.files import write_atomic
+    from phiscale.jobs import evaluate_model, metrics_lines, per_image_csv
+
+    if per_image:
+        a_file("--per-image", per_image)
+    metrics, logits, part, classes = evaluate_model(model, data, split, device)
+    if per_image:
+        write_atomic(per_image, per_image_csv(part, logits, classes))
+    if json:
+        show_json(metrics.to_dict())
+    else:
+        print("\n".join(metrics_lines(metrics)))
+
+
+def predict(
+    model: Positional[Model],
+    images: Positional[Images], /, *,
+    format: Literal["table", "csv", "json"] = "table", top: Annotated[int, arg(metavar="N")] = 1,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Class and probability of each image.
+
+    Args:
+        model: RUN, weights file, or model.onnx.
+        images: picture files, or folders of them.
+        format: of the answer.
+        top: how many classes for each picture.
+        device: where to compute; auto takes a GPU where there is one. A model.onnx runs on the CPU.
+    """
+    from phiscale.data.wording import counted
+    from phiscale.errors import DataError
+    from phiscale.jobs import predict_files
+    from phiscale.show import print_predictions
+
+    in_range("--top", top)
+    if not images:
+        raise UsageError("predict needs IMAGES. See phiscale predict --help.")
+    bad, count = print_predictions(predict_files(model, images, device), format, top)
+    if bad:
+        raise DataError(f"{bad} of {counted(count, 'picture')} cannot be read. "
+                        "The answer says why; mend or leave them out.")  # fmt: skip
+
+
+def export(run: Positional[Run], /, *, out: Folder = None, data: Held = None) -> None:
+    """Write model.onnx and model.json of a RUN, after comparing their answers with the network's.
+
+    Args:
+        run: folder of a training, or a weights file.
+        out: folder to write into; the run's own if left out.
+        data: compare on this set's validation pictures instead of on random ones.
+    """
+    from phiscale.jobs import export_run
+
+    folder, said = export_run(run, out, data)
+    away = said["parity"]["relative_difference"]
+    print(f"wrote {folder / 'model.onnx'}: {said['bytes'] / 1e6:.2f} MB, "
+          f"{said['latency_ms']:.3g} ms, relative difference {away:.1g}")  # fmt: skip
+
+
+def fit(
+    data: Positional[Data], /, *, out: Out, limits: Limited = UNLIMITED,
+    base: Member = None,
+    pretrained: Sources = (),
+    from_scratch: bool = True, device_model: File = None, law: File = None,
+    on_bad: Literal["stop", "skip"] = "stop", min_epochs: Number = None, device: Device = "auto",
+    seed: Seed = 0,
+) -> None:  # fmt: skip
+    """From images and a budget to a deployable model: choose, train, evaluate, export, report.
+
+    Run again with the same flags, it goes on where it was stopped.
+
+    Args:
+        data: image folder, named set (digits, cifar10, ...), or tar shards.
+        out: folder for the model, its report and the run.
+        base: member whose scalings compete; chosen by the pictures' size if left out.
+        pretrained: weights file or RUN of phiscale that competes too; may be given several times.
+        from_scratch: whether scalings of the base compete.
+        device_model: device.json of `phiscale calibrate` on the target; else this machine's.
+        law: another error law (JSON).
+        on_bad: stop with the list of unreadable pictures, or skip and record them.
+        min_epochs: fewest epochs worth training; 4, or 2 for pretrained networks, if left out.
+        device: where to train; auto takes a GPU where there is one.
+        seed: of the whole run.
+    """
+    if not from_scratch and not pretrained:
+        raise UsageError("--no-from-scratch leaves no network to choose. Add --pretrained FILE.")
+    if min_epochs is not None and not 0 < min_epochs < float("inf"):
+        raise UsageError(f"--min-epochs {min_epochs:g} trains nothing. Use a number above 0.")
+    in_range("--seed", seed, least=0)
+    if base is not None:
+        spec_of(base)
+    budget = limits.budget()
+
+    from phiscale.pipeline import fit as run
+    from phiscale.show import training_progress
+
+    with training_progress() as (report, tell):
+        path = run(
+            data, out, budget, base=base, pretrained=tuple(str(p) for p in pretrained),
+            from_scratch=from_scratch, law=str(law) if law else None,
+            device_model=str(device_model) if device_model else None, on_bad=on_bad,
+            min_epochs=min_epochs, device=device, seed=seed,
+            tell=tell, report=report, command=_command(),
+        )  # fmt: skip
+    print(path)
+
+
+def _command() -> str:
+    return shlex.join(["phiscale", *sys.argv[1:]])

@@ -1,0 +1,105 @@
+"""What verbs take: how a value is called in the help, and what it must be.
+
+tyro reads the flags off the verbs' annotations, so these are values here, not strings.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
+
+from phiscale.errors import SpecError, UsageError
+
+if TYPE_CHECKING:
+    from phiscale.budget import Budget
+    from phiscale.spec import Spec
+
+# What a value is called in the help; `None` is nothing to tell there.
+Count = Annotated[str | None, arg(metavar="COUNT", help_behavior_hint="")]
+Size = Annotated[str | None, arg(metavar="BYTES", help_behavior_hint="")]
+Number = Annotated[float | None, arg(metavar="NUMBER", help_behavior_hint="")]
+Whole = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
+Member = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+Held = Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")]
+Times = Annotated[float, arg(metavar="FACTOR")]
+SpecName = Annotated[str, arg(metavar="SPEC")]
+Data = Annotated[str, arg(metavar="DATA")]
+Run = Annotated[Path, arg(metavar="RUN")]
+Model = Annotated[Path, arg(metavar="MODEL")]
+Out = Annotated[Path, arg(metavar="DIR")]
+Source = Annotated[Path | None, arg(metavar="SOURCE", help_behavior_hint="")]
+Sources = Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="SOURCE", help_behavior_hint="")]
+Images = Annotated[tuple[Path, ...], arg(metavar="IMAGES", help_behavior_hint="")]
+Seed = Annotated[int, arg(metavar="N")]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Switch = FlagCreatePairsOff[bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the network may cost. Counts such as 400M or 1.8G, sizes such as 20MB or 20MiB."""
+
+    macs: Count = None
+    """Multiply-adds for one picture, at most."""
+    params: Count = None
+    """Parameters, at most."""
+    latency_ms: Number = None
+    """Milliseconds for one picture on the device, exported, at most."""
+    weight_bytes: Size = None
+    """Size of the weights in float32, at most."""
+    train_memory: Size = None
+    """Memory of a training batch in float32, at most."""
+    train_minutes: Number = None
+    """Minutes of training, at most."""
+
+    def budget(self) -> "Budget":
+        from phiscale.budget import Budget, parse_bytes, parse_count
+
+        return Budget(
+            macs=parsed("--macs", parse_count, self.macs),
+            params=parsed("--params", parse_count, self.params),
+            latency_ms=self.latency_ms,
+            weight_bytes=parsed("--weight-bytes", parse_bytes, self.weight_bytes),
+            train_memory_bytes=parsed("--train-memory", parse_bytes, self.train_memory),
+            train_minutes=self.train_minutes,
+        )
+
+
+Limited = Annotated[Limits, arg(name="")]
+UNLIMITED = Limits()
+
+
+def spec_of(text: str) -> "Spec":
+    from phiscale.families import resolve_spec
+
+    try:
+        return resolve_spec(text)
+    except SpecError as error:
+        if re.fullmatch(r"[\w-]*", text) and not Path(text).exists():  # a name, not a file
+            raise UsageError(str(error)) from None
+        raise
+
+
+def parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | None:
+    try:
+        return None if text is None else parse(text)
+    except UsageError as error:
+        raise UsageError(f"{flag}: {error}") from None
+
+
+def in_range(flag: str, value: int | None, least: int = 1) -> None:
+    if value is not None and not least <= value < 2**63:
+        raise UsageError(f"{flag} {value} is out of range. Use {least} or more.")
+
+
+def a_file(flag: str, path: Path) -> None:
+    """Can it be written? Told before the work, not after it."""
+    if path.is_dir():
+        raise UsageError(f"{flag} {path} is a folder. Name a file in it.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{flag} {path}: there is no folder {path.parent}. Make it first.")
