@@ -21,9 +21,9 @@ TORCH_FREE = (
     "phiscale", "phiscale.cli", "phiscale.errors", "phiscale.files", "phiscale.spec",
     "phiscale.scaling", "phiscale.families", "phiscale.layers", "phiscale.costs", "phiscale.laws",
     "phiscale.priors", "phiscale.budget", "phiscale.device", "phiscale.data.preprocessing",
-    "phiscale.data.decode", "phiscale.data.sources", "phiscale.data.audit", "phiscale.train.recipes",
-    "phiscale.train.metrics", "phiscale.deploy.predict", "phiscale.deploy.runtime",
-    "phiscale.deploy.twin", "phiscale.jobs",
+    "phiscale.data.decode", "phiscale.data.sources", "phiscale.data.audit",
+    "phiscale.train.recipes", "phiscale.train.metrics", "phiscale.deploy.predict",
+    "phiscale.deploy.runtime", "phiscale.deploy.twin", "phiscale.jobs",
 )  # fmt: skip
 
 NUMPY_FREE = ("phiscale", "phiscale.cli", "phiscale.spec", "phiscale.scaling", "phiscale.families",

@@ -50,14 +50,14 @@ from phiscale.weights.store import read as read_weights
 # Error beyond B0's at the same scaling: ImageNet, both without AutoAugment, from the READMEs of
 # tensorflow/tpu's EfficientNet (76.7 %) and EfficientNet-Lite (75.1 %).
 HANDICAPS = {"efficientnet_lite0": 0.016}
-TIME_USED = 0.92  # of --train-minutes: the rest covers saving and a machine that gets slower
+TIME_USED = 0.95  # of --train-minutes: the rest covers saving and a machine that gets slower
 MEASURED_SHARE = 0.012  # of --train-minutes: every finalist's speed, to plan with
 RACE_SHARE = 0.15  # of --train-minutes, at most
 LEAST_RACE_S = 30.0  # a finalist's turn; shorter ones say nothing
 LEAST_RACE_EPOCHS = 2  # what fewer teach a network says little of what more will
 RACED = 0.85  # of a runner's turn: evaluation takes the rest
 EVALUATION_SPEED = 3.0  # images evaluated in the time of one trained
-EVALUATION_SHARE = 0.06
+EVALUATION_SHARE = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
