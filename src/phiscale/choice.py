@@ -33,7 +33,6 @@ from phiscale.deploy.calibrate import measured_latency_ms
 from phiscale.device import DeviceModel
 from phiscale.errors import BudgetError
 from phiscale.families import get_spec
-from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws import ErrorLaw
 from phiscale.priors import law_for
 from phiscale.spec import Spec
@@ -41,6 +40,7 @@ from phiscale.train.loop import read_log
 from phiscale.train.recipe import Recipe
 from phiscale.trials import (
     Trials,
+    has_small_pictures,
     native_pixels,
     preprocessing_for,
     recipe_for,
@@ -93,8 +93,7 @@ class Choice:
 
 def bases_for(audit: Audit) -> tuple[str, ...]:
     """The members whose scalings compete from scratch; the law counts multiples of the first."""
-    small = native_pixels(audit) <= SMALL_PIXELS
-    return ("small",) if small else ("efficientnet_b0", *HANDICAPS)
+    return ("small",) if has_small_pictures(audit) else ("efficientnet_b0", *HANDICAPS)
 
 
 def choose(

@@ -3,7 +3,7 @@ runs of our own, which are data here and in `tables/small_runs.json`. Priors, ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -40,22 +40,6 @@ PUBLISHED_ROWS: tuple[Row, ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class SmallRun:
-    """One training of a scaled `small`: multipliers over it, as built."""
-
-    depth: float
-    width: float
-    resolution: float
-    images_seen: int
-    seed: int
-    error: float  # on validation, a fraction
-
-    @property
-    def is_base(self) -> bool:
-        return self.depth == self.width == self.resolution == 1
-
-
 def law_for(base: Spec, *, lengths: bool = True) -> Law:
     """The prior for scalings of `base`; `lengths`: with its term for images seen.
 
@@ -86,9 +70,9 @@ def photos_law() -> Law:
     law = published_law()
     scaled = law.depth.A + law.width.A + law.resolution.A
     e0, images = fit_lengths(
-        (run.images_seen, max(0.0, run.error - scaled))
+        (run.images_seen or 0, max(0.0, run.error - scaled))
         for run in read_runs(SMALL_RUNS)
-        if run.is_base
+        if run.depth == run.width == run.resolution == 1
     )
     ours = "images seen and level: our runs of small on CIFAR-10"
     return replace(law, e0=e0, images=images, source=f"{law.source}; {ours}")
@@ -98,29 +82,27 @@ def photos_law() -> Law:
 def small_law() -> Law:
     """The law of our own runs of `small` on CIFAR-10: itself trained to several lengths, and its
     scalings trained equally short."""
-    rows = [Row(depth=run.depth, width=run.width, resolution=run.resolution, error=run.error,
-                images_seen=run.images_seen) for run in read_runs(SMALL_RUNS)]  # fmt: skip
-    return fit_law(rows, run_sd=RUN_SD, source="our runs of small and its scalings on CIFAR-10")
+    source = "our runs of small and its scalings on CIFAR-10"
+    return fit_law(read_runs(SMALL_RUNS), run_sd=RUN_SD, source=source)
 
 
-def read_runs(path: Path) -> list[SmallRun]:
-    """The runs of `small`, kept as package data beside the command that made them."""
+def read_runs(path: Path) -> list[Row]:
+    """The runs of `small` and its scalings (multipliers as built, validation errors), kept as
+    package data beside the command that made them."""
     if not path.exists():
         raise DataError(
             f"{path} is missing, so no law can count images seen. "
             "Give a whole law with --law FILE, or install phiscale again."
         )
-    names = [field.name for field in fields(SmallRun)]
+    names = ("depth", "width", "resolution", "images_seen", "error")
     try:
-        runs = [
-            SmallRun(**{name: row[name] + 0 for name in names}) for row in read_json(path)["rows"]
-        ]
+        runs = [Row(**{name: row[name] + 0 for name in names}) for row in read_json(path)["rows"]]
     except (TypeError, KeyError, ValueError):
         raise DataError(
-            f"{path} has no rows of numbers {names}. "
+            f"{path} has no rows of numbers {', '.join(names)}. "
             "Make it again with the command that stands in it, or install phiscale again."
         ) from None
-    if any(run.images_seen <= 0 or not 0 <= run.error <= 1 for run in runs):
+    if any((run.images_seen or 0) <= 0 or not 0 <= run.error <= 1 for run in runs):
         raise DataError(
             f"{path} has an error outside 0 to 1 or no images seen. Make it again with "
             "the command that stands in it."

@@ -33,7 +33,7 @@ def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> R
     elif images.source in ("digits", "mnist", "kmnist"):
         name = "characters"
     else:
-        name = "small-images" if native_pixels(audit) <= SMALL_PIXELS else "photos"
+        name = "small-images" if has_small_pictures(audit) else "photos"
     weights = "balanced" if audit.imbalance > 2 else "none"
     return replace(RECIPES[name], class_weights=weights)
 
@@ -44,9 +44,14 @@ def native_pixels(audit: Audit) -> int:
     return int(audit.shorter_side.median)
 
 
+def has_small_pictures(audit: Audit) -> bool:
+    """They are taken whole, and scalings of `small` compete for them."""
+    return native_pixels(audit) <= SMALL_PIXELS
+
+
 def preprocessing_for(spec: Spec, audit: Audit) -> Preprocessing:
-    """Small pictures are taken whole; of photos the centre, where that leaves real pixels."""
-    whole = native_pixels(audit) * 0.875 < spec.resolution or native_pixels(audit) <= SMALL_PIXELS
+    """Small pictures whole; of photos the centre, where that leaves real pixels."""
+    whole = has_small_pictures(audit) or native_pixels(audit) * 0.875 < spec.resolution
     return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)
 
 

@@ -29,8 +29,9 @@ from phiscale.train.recipes import RECIPES
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
 TAKE = Preprocessing(size=16, crop=1.0)
 RECIPE = replace(
-    RECIPES["characters"], epochs=2, evaluations=4, dropout=0.1, drop_path=0.1, lanes=2
-)
+    RECIPES["characters"], epochs=2, evaluations=4, dropout=0.1, drop_path=0.1, lanes=2,
+    optim=Optim(name="muon", lr_peak=0.1),
+)  # fmt: skip
 
 CHILD = """
 import sys, torch

@@ -1,7 +1,9 @@
 """Order, random numbers, schedules, optimisers, averages, metrics: each checked against its law."""
 
+import copy
 import itertools
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -20,7 +22,13 @@ from phiscale.families import get_spec
 from phiscale.nn.network import build
 from phiscale.train.ema import Ema
 from phiscale.train.metrics import measure, wilson
-from phiscale.train.optim import RMSpropTF, learning_rate, make_optimizer
+from phiscale.train.optim import (
+    Muon,
+    RMSpropTF,
+    learning_rate,
+    make_optimizer,
+    orthogonalized,
+)
 from phiscale.train.recipe import Optim, Recipe, Schedule, differences
 from phiscale.train.recipes import RECIPES
 
@@ -132,14 +140,98 @@ def test_tensorflow_rmsprop_is_its_literal_transcription():
     assert np.allclose(parameter.detach().numpy(), weight, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "rmsprop_tf"])
+OPTIMIZERS = get_args(get_type_hints(Optim)["name"])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_norms_and_biases_do_not_decay(name: str):
     network = build(get_spec("small"))
     optimizer = make_optimizer(network, Optim(name=name, weight_decay=0.1))  # type: ignore[arg-type]
-    decayed, free = optimizer.param_groups
+    decayed, free, *orthogonal = optimizer.param_groups
     assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0.0
     assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim == 1 for p in free["params"])
-    assert len(decayed["params"]) + len(free["params"]) == len(list(network.parameters()))
+    assert bool(orthogonal) == (name == "muon") and all(g["weight_decay"] == 0 for g in orthogonal)
+    every = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len({id(p) for p in every}) == len(every) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_goes_on_from_its_saved_state_to_the_bit(name: str):
+    first = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def start():
+        torch.manual_seed(0)
+        network = build(replace(get_spec("small"), classes=5))
+        optim = Optim(name=name, lr_peak=0.01, weight_decay=1e-3)  # type: ignore[arg-type]
+        return network, make_optimizer(network, optim)
+
+    def steps(network: torch.nn.Module, optimizer: torch.optim.Optimizer):
+        for _ in range(2):
+            optimizer.zero_grad()
+            network(first).square().mean().backward()
+            optimizer.step()
+
+    whole, optimizer = start()
+    steps(whole, optimizer)
+    saved = copy.deepcopy((whole.state_dict(), optimizer.state_dict()))
+    steps(whole, optimizer)
+    resumed, again = start()
+    resumed.load_state_dict(saved[0])
+    again.load_state_dict(saved[1])
+    steps(resumed, again)
+    pairs = zip(whole.parameters(), resumed.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (12, 8), (40, 8)])
+def test_orthogonalised_matrices_keep_their_directions_and_even_out_their_strengths(
+    shape: tuple[int, int],
+):
+    generator = torch.Generator().manual_seed(0)
+    rank = min(shape)
+    left = torch.linalg.qr(torch.randn(shape[0], rank, generator=generator)).Q
+    right = torch.linalg.qr(torch.randn(shape[1], rank, generator=generator)).Q
+    strengths = torch.logspace(0, -1, rank)
+    found = orthogonalized((left @ strengths.diag() @ right.T)[None], steps=5)[0]
+    along = left.T @ found @ right
+    assert (along - along.diag().diag()).abs().max() < 1e-4
+    assert along.diag().min() > 0.6 and along.diag().max() < 1.3
+
+
+def test_muon_is_its_literal_transcription():
+    rng = np.random.default_rng(0)
+    matrix, vector = rng.normal(size=(16, 8)), rng.normal(size=5)
+    parameters = [torch.nn.Parameter(torch.tensor(matrix)[..., None, None]),
+                  torch.nn.Parameter(torch.tensor(vector))]  # fmt: skip
+    groups = [{"params": parameters[1:], "weight_decay": 1e-2}]
+    optimizer = Muon(groups, parameters[:1], lr=0.05, momentum=0.9)
+    slow, fast, norm = np.zeros_like(vector), np.zeros_like(matrix), np.linalg.norm(matrix)
+    for _ in range(4):
+        pushes = rng.normal(size=matrix.shape), rng.normal(size=vector.shape)
+        parameters[0].grad = torch.tensor(pushes[0])[..., None, None]
+        parameters[1].grad = torch.tensor(pushes[1])
+        optimizer.step()
+        gradient = pushes[1] + 1e-2 * vector
+        slow = 0.9 * slow + gradient
+        vector = vector - 0.05 * (gradient + 0.9 * slow)
+        fast = 0.6 * fast + pushes[0]
+        update = (pushes[0] + 0.6 * fast).T
+        update = update / np.linalg.norm(update)
+        for _ in range(3):
+            square = update @ update.T
+            update = (3.4445 * np.eye(8) - 4.7750 * square + 2.0315 * square @ square) @ update
+        matrix = matrix * norm / np.linalg.norm(matrix) - 0.05 * 0.2 * np.sqrt(2) * update.T
+    assert np.allclose(parameters[0].detach().numpy()[..., 0, 0], matrix, rtol=1e-9)
+    assert np.allclose(parameters[1].detach().numpy(), vector, rtol=1e-12)
+
+
+def test_a_matrix_that_starts_at_nothing_still_learns():
+    zero = torch.nn.Parameter(torch.zeros(8, 8, 1, 1))
+    optimizer = Muon([], [zero], lr=0.1, momentum=0.9)
+    for _ in range(2):
+        zero.grad = torch.eye(8)[..., None, None]
+        optimizer.step()
+    assert zero.isfinite().all() and zero.norm() > 0
 
 
 def test_the_average_forgets_its_random_start_and_covers_batch_norm():

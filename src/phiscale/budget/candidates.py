@@ -12,6 +12,7 @@ from phiscale.budget.limits import Budget, Limit
 from phiscale.costs import Cost, cost
 from phiscale.device import DeviceModel
 from phiscale.errors import UsageError
+from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws import ErrorLaw
 from phiscale.priors import law_for
 from phiscale.scaling import Scaling
@@ -95,7 +96,7 @@ def weigh(
                  over, images_per_s, handicap)  # fmt: skip
     if head_start is None:
         head_start = HEAD_START_IMAGES if pretrained else 0
-    found = plan.candidate(spec, effective(spec, over, native_pixels), head_start)
+    found = plan.candidate(spec, head_start)
     return replace(found, name=name or found.name, pretrained=pretrained)
 
 
@@ -153,8 +154,12 @@ class Plan:
             values={limit: taken[limit]() for limit in self.budget.limits},
         )
 
-    def candidate(self, spec: Spec, by: Scaling, head_start: int = 0) -> Candidate:
-        counted = replace(cost(spec), layers=())
+    def by(self, spec: Spec) -> Scaling:
+        """The multipliers that the law counts."""
+        return effective(spec, self.over, self.native_pixels)
+
+    def candidate(self, spec: Spec, head_start: int = 0) -> Candidate:
+        by, counted = self.by(spec), replace(cost(spec), layers=())
         found = self.figures(counted, by.depth, by.width, by.resolution, head_start)
         seen = found.images_seen
         return Candidate(
@@ -212,6 +217,8 @@ def plan_for(
             )
     if law is None:
         law = law_for(over, lengths=train_images is not None)
+    if native_pixels is None and over.resolution <= SMALL_PIXELS:
+        native_pixels = over.resolution
     return Plan(budget=budget, law=law, device=device, train_images=train_images,
                  native_pixels=native_pixels, min_epochs=min_epochs, max_epochs=max_epochs,
                  batch=batch or (device and device.training_batch) or 64,

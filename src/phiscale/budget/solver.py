@@ -9,18 +9,12 @@ from itertools import combinations
 from typing import Any
 
 from phiscale.budget.candidates import MAX_EPOCHS, MIN_EPOCHS, Candidate, plan_for
-from phiscale.budget.lattice import (
-    effective,
-    lattice_depths,
-    lattice_resolutions,
-    lattice_widths,
-)
+from phiscale.budget.lattice import lattice_depths, lattice_resolutions, lattice_widths
 from phiscale.budget.limits import FLAGS, Budget, enough, percent, quantity, typed
 from phiscale.budget.pareto import undominated
 from phiscale.costs import cost_grid
 from phiscale.device import DeviceModel
 from phiscale.errors import BudgetError, UsageError
-from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws import ErrorLaw
 from phiscale.spec import Spec
 
@@ -79,21 +73,19 @@ def solve(
     """
     import numpy as np
 
-    if native_pixels is None and (over or spec).resolution <= SMALL_PIXELS:
-        native_pixels = (over or spec).resolution
     plan = plan_for(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
                  over or spec, handicap=handicap)  # fmt: skip
     if depths is None:
         depths = lattice_depths(spec)
     if resolutions is None:
-        resolutions = lattice_resolutions(spec, native_pixels)
+        resolutions = lattice_resolutions(spec, plan.native_pixels)
     if widths is None:
         widths = lattice_widths(LATTICE_SIZE // max(1, len(depths) * len(resolutions)))
     grid = cost_grid(spec, depths, widths, resolutions)
     by = (
-        np.array([effective(each, plan.over).depth for each in grid.depths])[:, None, None],
-        np.array([effective(each, plan.over).width for each in grid.widths])[None, :, None],
-        np.array([effective(replace(spec, resolution=pixels), plan.over, native_pixels).resolution
+        np.array([plan.by(each).depth for each in grid.depths])[:, None, None],
+        np.array([plan.by(each).width for each in grid.widths])[None, :, None],
+        np.array([plan.by(replace(spec, resolution=pixels)).resolution
                   for pixels in grid.resolutions])[None, None, :],
     )  # fmt: skip
     figures = plan.figures(grid.cost, *by)
@@ -102,8 +94,7 @@ def solve(
         return np.broadcast_to(np.asarray(values, dtype=float), grid.shape).ravel()
 
     def make(index: int) -> Candidate:
-        network = grid.spec(tuple(int(i) for i in np.unravel_index(index, grid.shape)))
-        return plan.candidate(network, effective(network, plan.over, native_pixels))
+        return plan.candidate(grid.spec(tuple(int(i) for i in np.unravel_index(index, grid.shape))))
 
     lattice = _Pool(
         error=flat(figures.error),

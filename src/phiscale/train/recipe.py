@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from math import inf
 from typing import Any, Literal
 
 from phiscale.data.augment import Augment
 from phiscale.errors import PhiscaleError, UsageError
 
 RECIPE_VERSION = 1
+FRACTION = "0 to less than 1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
     """The optimiser. `lr_peak` is for the recipe's own batch."""
 
-    name: Literal["sgd", "adamw", "rmsprop_tf"] = "sgd"  # sgd is Nesterov's
+    # sgd is Nesterov's; muon is sgd with orthogonalised updates of 1x1 convolutions
+    name: Literal["sgd", "muon", "adamw", "rmsprop_tf"] = "sgd"
     lr_peak: float = 0.1  # the highest learning rate
-    momentum: float = 0.9  # sgd: Nesterov; adamw: beta 1; rmsprop_tf: momentum
+    momentum: float = 0.9  # sgd, muon: Nesterov; adamw: beta 1; rmsprop_tf: momentum
     decay: float = 0.9  # rmsprop_tf: of the mean square; adamw: beta 2 is 1 - (1 - decay) / 100
     eps: float = 1e-3  # rmsprop_tf: inside the root; adamw takes 1e-8
     weight_decay: float = 5e-4  # of weights with two dimensions or more: not norms, not biases
     clip_norm: float = 0.0  # of the whole gradient; 0 = none
 
     def __post_init__(self) -> None:
-        _between("--optim.lr-peak", self.lr_peak, 0, 1e9, "a number above 0")
-        for name in ("momentum", "decay"):
-            _between(f"--optim.{name}", getattr(self, name), -1e-9, 1, "0 to less than 1")
-        _between("--optim.eps", self.eps, 0, 1e9, "a number above 0")
-        for name in ("weight_decay", "clip_norm"):
-            flag = f"--optim.{name.replace('_', '-')}"
-            _between(flag, getattr(self, name), -1e-9, 1e9, "0 or more")
+        _must(0 < self.lr_peak < inf, "optim.lr-peak", self.lr_peak, "a number above 0")
+        _must(0 <= self.momentum < 1, "optim.momentum", self.momentum, FRACTION)
+        _must(0 <= self.decay < 1, "optim.decay", self.decay, FRACTION)
+        _must(0 < self.eps < inf, "optim.eps", self.eps, "a number above 0")
+        _must(0 <= self.weight_decay < inf, "optim.weight-decay", self.weight_decay, "0 or more")
+        _must(0 <= self.clip_norm < inf, "optim.clip-norm", self.clip_norm, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +47,11 @@ class Schedule:
     step_epochs: float = 2.4  # ... every so many epochs, counted from the first image
 
     def __post_init__(self) -> None:
-        _between("--schedule.warmup-fraction", self.warmup_fraction, -1e-9, 1, "0 to 0.5")
-        _between("--schedule.final-fraction", self.final_fraction, -1e-9, 1 + 1e-9, "0 to 1")
-        _between("--schedule.step-factor", self.step_factor, 0, 1 + 1e-9, "above 0, at most 1")
-        _between("--schedule.step-epochs", self.step_epochs, 0, 1e9, "a number above 0")
+        warmup, final, factor = self.warmup_fraction, self.final_fraction, self.step_factor
+        _must(0 <= warmup < 1, "schedule.warmup-fraction", warmup, "0 to 0.5")
+        _must(0 <= final <= 1, "schedule.final-fraction", final, "0 to 1")
+        _must(0 < factor <= 1, "schedule.step-factor", factor, "above 0, at most 1")
+        _must(0 < self.step_epochs < inf, "schedule.step-epochs", self.step_epochs, "2.4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,31 +75,15 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _between("--epochs", self.epochs, 0, 1e9, "a number above 0")
-        for name, count in (
-            ("batch", self.batch),
-            ("evaluations", self.evaluations),
-            ("lanes", self.lanes),
-        ):
-            if count < 1:
-                raise UsageError(f"--{name} {count} is too few; use 1 or more.")
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"--seed {self.seed} is out of range. Use 0 or more.")
-        if not 0 < self.first_size <= 1:
-            raise UsageError(
-                f"--first-size {self.first_size} is a share of the full side; use 0.5 to 1."
-            )
-        for name in (
-            "label_smoothing",
-            "dropout",
-            "drop_path",
-            "ema_half_life_fraction",
-            "full_size_from",
-        ):
+        _must(0 < self.epochs < inf, "epochs", self.epochs, "a number above 0")
+        _must(0 <= self.seed < 2**63, "seed", self.seed, "0 or more")
+        _must(0 < self.first_size <= 1, "first-size", self.first_size, "0.5 to 1: of the full side")
+        for name in ("batch", "evaluations", "lanes"):
+            _must(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("label_smoothing", "dropout", "drop_path", "ema_half_life_fraction",
+                     "full_size_from"):  # fmt: skip
             value = getattr(self, name)
-            if not 0 <= value < 1:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} {value} is not a fraction; use 0 to less than 1.")
+            _must(0 <= value < 1, name.replace("_", "-"), value, FRACTION)
 
     def pixels(self, full: int, progress: float) -> int:
         """A side of the training pictures: small ones first teach as much in less time
@@ -128,9 +115,9 @@ class Recipe:
         return _strict(Recipe, values, "recipe")
 
 
-def _between(flag: str, value: float, above: float, below: float, use: str) -> None:
-    if not above < value < below:  # NaN is not, either
-        raise UsageError(f"{flag} {value} makes no sense; use {use}.")
+def _must(holds: bool, flag: str, value: float, use: str) -> None:
+    if not holds:
+        raise UsageError(f"--{flag} {value} is out of range; use {use}.")
 
 
 def _strict(cls: type, values: Mapping[str, Any], what: str) -> Any:

@@ -6,11 +6,11 @@ from phiscale.data.augment import Augment
 from phiscale.train.recipe import Optim, Recipe, Schedule
 
 RECIPES: dict[str, Recipe] = {
-    # Small pictures (up to about 64 px, CIFAR): short runs from scratch, Nesterov and cosine.
+    # Small pictures (up to about 64 px, CIFAR): short runs from scratch, Muon and cosine.
     "small-images": Recipe(
         epochs=20,
         batch=128,
-        optim=Optim(name="sgd", lr_peak=0.4, weight_decay=5e-4),
+        optim=Optim(name="muon", lr_peak=0.4, weight_decay=5e-4),
         schedule=Schedule(warmup_fraction=0.15),
         augment=Augment(frame="shift", shift=0.125),
         first_size=0.75,
