@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from phiscale.pipeline import fit
     from phiscale.scaling import Scaling, compound, scale
     from phiscale.spec import Spec, Stage
-    from phiscale.weights.store import load, save
+    from phiscale.weights.sources import load
+    from phiscale.weights.store import save
 
 __version__ = "0.1.0"
 
@@ -27,7 +28,7 @@ _HOMES = {
     "MEMBERS": "families", "Budget": "budget", "Cost": "costs", "Predictor": "deploy.predict",
     "Scaling": "scaling", "Spec": "spec", "Stage": "spec", "build": "nn.network",
     "compound": "scaling", "cost": "costs", "fit": "pipeline", "get_spec": "families",
-    "load": "weights.store", "save": "weights.store", "scale": "scaling", "solve": "budget",
+    "load": "weights.sources", "save": "weights.store", "scale": "scaling", "solve": "budget",
 }  # fmt: skip
 
 __all__ = [

@@ -54,14 +54,17 @@ def own_folder(out: Path, mark: str) -> None:
 
 def train_run(
     spec: Spec, data: str, out: Path, recipe: Recipe, *, resolution: int | None = None,
-    start_from: Path | None = None, device: str = "auto",
+    pretrained: str | None = None, device: str = "auto",
     on_bad: Literal["stop", "skip"] = "stop",
     report: Callable[[Progress], None], tell: Callable[[str], None],
 ) -> Path:  # fmt: skip
     """Trains `spec` on `data`; returns the best weights' path."""
     own_folder(out, "recipe.json")
-    if start_from is not None:
-        start_from = weights_of(start_from)
+    start_from = None
+    if pretrained is not None:
+        from phiscale.weights.sources import weights_file
+
+        start_from = weights_file(pretrained, tell)
     images = checked_images(data, on_bad, tell)
     pixels = spec.resolution if resolution is None else resolution
     spec = replace(spec, classes=len(images.classes), resolution=pixels)
@@ -72,16 +75,6 @@ def train_run(
     take = Preprocessing(size=spec.resolution, crop=crop)
     return train(out, spec, images, recipe, take, device=compute_device(device),
                  start_from=start_from, report=report, warn=tell)  # fmt: skip
-
-
-def weights_of(source: Path) -> Path:
-    """The weights file that a RUN or a file's path means."""
-    path = source / "best.safetensors" if source.is_dir() else source
-    if not path.is_file():
-        raise WeightsError(
-            f"no weights at {path}. Give a .safetensors file or the folder of a run."
-        )
-    return path
 
 
 def compute_device(name: str) -> torch.device:
@@ -119,7 +112,7 @@ def _logits(model: Path, images: ImageSet, part: Split, device: str) -> np.ndarr
         _check_classes(model, predictor.classes, images)
         return _onnx_logits(predictor, part)
     from phiscale.train.evaluate import logits_of
-    from phiscale.weights.store import load
+    from phiscale.weights.sources import load
 
     network = load(model)
     _check_classes(model, network.card.classes, images)
@@ -159,14 +152,16 @@ def _onnx_logits(predictor: Predictor, part: Split) -> np.ndarray:
 
 def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dict[str, Any]]:
     """Writes model.onnx and model.json; returns their folder and what model.json says."""
-    weights = weights_of(run)
+    from phiscale.weights.sources import weights_file
+
+    weights = weights_file(run)
     folder = weights.parent if out is None else out
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file. Give a folder.")
 
     from phiscale.data.sources import open_images
     from phiscale.deploy.export import export_onnx
-    from phiscale.weights.store import load
+    from phiscale.weights.sources import load
 
     network = load(weights)
     pictures = None
@@ -257,7 +252,7 @@ def _predictor(model: Path, device: str) -> Callable[[Path], list[tuple[str, flo
     import torch
 
     from phiscale.data.decode import read_image
-    from phiscale.weights.store import load
+    from phiscale.weights.sources import load
 
     compute = compute_device(device)
     network = load(model).to(compute)

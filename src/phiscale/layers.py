@@ -108,6 +108,8 @@ def walk(spec: Spec, shape: Shape) -> Iterator[tuple[Layer, Number]]:
     if spec.head_channels:
         yield w.conv("head", channels, shape.head, side), 1
         channels = shape.head
+    if not spec.classes:
+        return
     weights = channels * spec.classes
     yield Layer("classifier", "linear", 1, channels, spec.classes, 1, weights,
                 weights + spec.classes, weights, spec.classes, channels,

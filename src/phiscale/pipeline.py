@@ -27,7 +27,7 @@ from phiscale.device import DeviceModel
 from phiscale.errors import CheckpointError
 from phiscale.families import get_spec
 from phiscale.files import locked, read_json, sha256, sweep, write_atomic, write_json
-from phiscale.jobs import compute_device, own_folder, per_image_csv, weights_of
+from phiscale.jobs import compute_device, own_folder, per_image_csv
 from phiscale.laws import Law
 from phiscale.show import table_lines
 from phiscale.story import ANSWERS, tell_story
@@ -35,7 +35,7 @@ from phiscale.train.evaluate import logits_of
 from phiscale.train.loop import Progress, train
 from phiscale.train.metrics import measure
 from phiscale.train.recipe import differences
-from phiscale.weights.store import load
+from phiscale.weights.sources import load, weights_file
 from phiscale.weights.store import read as read_weights
 
 SHOWN = 12  # candidates; the report has them all
@@ -113,7 +113,7 @@ def _read(request: Request) -> tuple[Law | None, ImageSet]:
     if request.base is not None:
         get_spec(request.base)
     for source in request.pretrained:
-        read_weights(weights_of(Path(source)))
+        read_weights(weights_file(source))
     if request.device_model:
         DeviceModel.read(Path(request.device_model))
     law = Law.read(Path(request.law)) if request.law else None
@@ -213,7 +213,7 @@ def _chosen(
         shutil.rmtree(out / "race", ignore_errors=True)
         found = choose(
             images, audited, request.budget, device, out, base=request.base,
-            law=law, pretrained=tuple(weights_of(Path(p)) for p in request.pretrained),
+            law=law, pretrained=tuple(map(weights_file, request.pretrained)),
             from_scratch=request.from_scratch, seed=request.seed,
             min_epochs=request.min_epochs, compute=compute,
             elsewhere=request.elsewhere, tell=tell,

@@ -85,7 +85,7 @@ class Spec:
     stages: tuple[Stage, ...]
     head_channels: int  # 1x1 convolution before pooling; 0 = none (ResNet, RegNet, MobileNetV1)
     resolution: int  # pixels, square: the evaluation size
-    classes: int = 1000
+    classes: int = 1000  # 0 = no classifier: pooled features come out
     in_channels: int = 3
     stem_kernel: int = 3
     stem_stride: int = 2
@@ -109,8 +109,9 @@ class Spec:
             _flag(name, getattr(self, name))
         for name in ("norm_eps", "norm_momentum"):
             _number(name, getattr(self, name))
-        _count("head_channels", self.head_channels)
-        for name in ("stem_channels", "resolution", "classes", "in_channels", "stem_kernel",
+        for name in ("head_channels", "classes"):
+            _count(name, getattr(self, name))
+        for name in ("stem_channels", "resolution", "in_channels", "stem_kernel",
                      "stem_stride", "channel_divisor"):  # fmt: skip
             _positive_int(name, getattr(self, name))
         _check(self.stem_kernel % 2 == 1, f"stem_kernel={self.stem_kernel} is even",

@@ -25,7 +25,8 @@ from phiscale.deploy.twin import onnx_twin
 from phiscale.errors import ExportError, WeightsError
 from phiscale.families import get_spec
 from phiscale.nn.network import Network, build
-from phiscale.weights.store import Card, load, read, save
+from phiscale.weights.sources import load
+from phiscale.weights.store import Card, read, save
 
 SPEC = replace(get_spec("small"), resolution=16)
 CARD = Card(spec=SPEC, preprocessing=Preprocessing(size=16, crop=1.0),

@@ -26,7 +26,7 @@ def class_evidence(network: Network, images: Tensor, labels: Tensor) -> Tensor:
     try:
         with torch.inference_mode():
             features = network.forward_features(images)  # n c h w
-            weights = network.classifier.weight[labels]  # n c
+            weights = network.classifier.get_parameter("weight")[labels]  # n c
             return torch.einsum("nchw,nc->nhw", features, weights)
     finally:
         network.train(was_training)

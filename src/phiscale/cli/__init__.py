@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from phiscale.cli.exchanging import convert, import_, push
 from phiscale.cli.flags import call, near
 from phiscale.cli.planning import calibrate, check, describe, models, solve
 from phiscale.cli.running import evaluate, export, fit, predict, train
@@ -18,6 +19,7 @@ _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer
 VERBS: dict[str, Callable[..., None]] = {
     "models": models, "describe": describe, "solve": solve, "calibrate": calibrate, "check": check,
     "train": train, "evaluate": evaluate, "predict": predict, "export": export, "fit": fit,
+    "import": import_, "convert": convert, "push": push,
 }  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def train(arguments: Sequence[str]) -> None:
         spec = spec_of(model)
         with training_progress() as (report, tell):
             best = train_run(spec, data, out, recipe, resolution=resolution,
-                             start_from=pretrained, device=device, on_bad=on_bad,
+                             pretrained=pretrained, device=device, on_bad=on_bad,
                              report=report, tell=tell)  # fmt: skip
         print(best)
 
@@ -75,7 +75,7 @@ def train(arguments: Sequence[str]) -> None:
             data: image folder, named set (digits, cifar10, ...), or tar shards.
             out: folder of the run, new or of an earlier start of the same.
             resolution: pixels a side, other than the network's own.
-            pretrained: weights file or RUN of phiscale to start from.
+            pretrained: SOURCE of weights to start from: file, RUN, hf-hub:NAME, torchvision:NAME.
             device: where to compute; auto takes a GPU where there is one.
             on_bad: stop with the list of unreadable pictures, or skip and record them.
         """
@@ -173,7 +173,8 @@ def fit(
         data: image folder, named set (digits, cifar10, ...), or tar shards.
         out: folder for the model, its report and the run.
         base: member whose scalings compete; chosen by the pictures' size if left out.
-        pretrained: weights file or RUN of phiscale that competes too; may be given several times.
+        pretrained: SOURCE of weights that competes too: file, RUN, hf-hub:NAME, torchvision:NAME,
+            or a member's name; may be given several times.
         from_scratch: whether scalings of the base compete.
         device_model: device.json of `phiscale calibrate` on the target; else this machine's.
         law: another error law (JSON).
@@ -196,7 +197,7 @@ def fit(
 
     with training_progress() as (report, tell):
         path = run(
-            data, out, budget, base=base, pretrained=tuple(str(p) for p in pretrained),
+            data, out, budget, base=base, pretrained=pretrained,
             from_scratch=from_scratch, law=str(law) if law else None,
             device_model=str(device_model) if device_model else None, on_bad=on_bad,
             min_epochs=min_epochs, device=device, seed=seed,

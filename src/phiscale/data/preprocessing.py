@@ -7,7 +7,7 @@ same on every machine); after it come one multiplication and one subtraction in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -127,6 +127,12 @@ class Preprocessing:
             if isinstance(plain[name], list):
                 plain[name] = tuple(plain[name])
         return cls(**plain)
+
+
+def triple(values: Iterable[float]) -> tuple[float, float, float]:
+    """Red, green and blue. Raises ValueError where there are more or fewer."""
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def _is_int(value: object) -> bool:

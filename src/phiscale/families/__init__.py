@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from phiscale.errors import SpecError
@@ -15,7 +16,7 @@ from phiscale.families.small import SMALL
 from phiscale.families.sources import spec_from_json_file, spec_from_python_file
 from phiscale.spec import Spec
 
-__all__ = ["MEMBERS", "Figure", "Home", "Member", "get_spec", "resolve_spec"]
+__all__ = ["MEMBERS", "Figure", "Home", "Member", "get_spec", "name_of", "resolve_spec"]
 
 MEMBERS: dict[str, Member] = {
     member.name: member
@@ -33,6 +34,15 @@ def get_spec(name: str) -> Spec:
         mend = f"Did you mean {' or '.join(near)}? " if near else ""
         raise SpecError(f"{name!r} is not a member. {mend}`phiscale models` lists all of them.")
     return MEMBERS[name].spec
+
+
+def name_of(spec: Spec) -> str:
+    """The member with this network, whatever its classes, input channels and pixels; or ''."""
+
+    def body(of: Spec) -> Spec:
+        return replace(of, classes=1, in_channels=3, resolution=1, norm_momentum=1)
+
+    return next((m.name for m in MEMBERS.values() if body(m.spec) == body(spec)), "")
 
 
 def resolve_spec(text: str) -> Spec:

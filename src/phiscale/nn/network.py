@@ -14,7 +14,8 @@ from phiscale.spec import Spec
 
 
 class Network(nn.Module):
-    """Float NCHW of any size in, logits out. Children are named as in `cost(spec).layers`."""
+    """Float NCHW of any size in, logits out (pooled features where the spec has no classes).
+    Children are named as in `cost(spec).layers`."""
 
     preprocessing: Any = None  # set by `load`: how pictures become its input
     card: Any = None  # set by `load`: classes, metrics, origin
@@ -37,7 +38,8 @@ class Network(nn.Module):
         head = spec.head_channels
         self.head = ConvNorm(spec, channels, head) if head else nn.Identity()
         self.dropout = Dropout(dropout)
-        self.classifier = Linear(head or channels, spec.classes)
+        self.features = head or channels  # channels of the last map
+        self.classifier = Linear(self.features, spec.classes) if spec.classes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
@@ -89,6 +91,6 @@ def build(
             in_channels=in_channels if in_channels is not None else spec.in_channels,
         )
     network = Network(spec, dropout=dropout, drop_path=drop_path)
-    if initialised and not network.classifier.weight.is_meta:
+    if initialised and not network.stem.conv.weight.is_meta:
         initialise(network)
     return network

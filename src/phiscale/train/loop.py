@@ -30,6 +30,7 @@ from phiscale.train.lanes import Lanes
 from phiscale.train.optim import learning_rate, make_optimizer
 from phiscale.train.recipe import Recipe, differences
 from phiscale.train.signals import StopSignal
+from phiscale.weights.adapt import adapted
 from phiscale.weights.store import Card, fill, read, save
 
 LossOf = Callable[[nn.Module, slice], torch.Tensor]
@@ -158,9 +159,8 @@ def _start(
     network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if start_from is not None:
         card, tensors = read(start_from)
-        if card.spec.classes != spec.classes or card.classes != images.classes:
-            own = network.state_dict()
-            tensors |= {k: own[k] for k in own if k.startswith("classifier.")}
+        tensors = adapted(tensors, card.spec, spec, network.state_dict(),
+                          new_head=card.classes != images.classes)  # fmt: skip
         fill(network, tensors, start_from)
     network = network.to(device).to(memory_format=torch.channels_last)
     updates = math.ceil(total / recipe.batch)

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, WeightsError
+from phiscale.families import name_of
 from phiscale.files import write_atomic
-from phiscale.nn.network import Network, build
+from phiscale.nn.network import Network
 from phiscale.spec import Spec
 
 HEADER = "phiscale"
@@ -34,6 +35,12 @@ class Card:
     metrics: Mapping[str, Any] = field(default_factory=dict)  # with their conditions
     recipe: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""  # how the weights came about
+    licence: str = ""  # as an SPDX name; empty where nobody has said
+
+    @property
+    def member(self) -> str:
+        """The member whose network this is, whatever its classes, channels and pixels; or ''."""
+        return name_of(self.spec)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -44,6 +51,7 @@ class Card:
             "metrics": dict(self.metrics),
             "recipe": dict(self.recipe),
             "origin": self.origin,
+            "licence": self.licence,
         }
 
     @staticmethod
@@ -59,6 +67,7 @@ class Card:
                 metrics=data["metrics"],
                 recipe=data["recipe"],
                 origin=str(data["origin"]),
+                licence=str(data.get("licence", "")),
             )
         except (KeyError, TypeError) as error:
             raise WeightsError(f"the header lacks {error}; save the weights again.") from None
@@ -71,17 +80,13 @@ def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     write_atomic(path, to_bytes(ready, metadata={HEADER: json.dumps(header)}))
 
 
-def load(path: str | Path) -> Network:
-    """The network of a weights file or of a run's `best.safetensors`, in eval mode, with `.card`,
-    `.spec` and `.preprocessing`. Hash, keys, shapes and finite values are checked."""
-    path = Path(path)
-    if path.is_dir():
-        path = path / "best.safetensors"
-    card, tensors = read(path)
-    network = build(card.spec, initialised=False)
-    fill(network, tensors, path)
-    network.card, network.preprocessing = card, card.preprocessing
-    return network.eval()
+def is_ours(path: Path) -> bool:
+    """Whether a file says that phiscale wrote it; its tensors are not read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return HEADER in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def read(path: Path) -> tuple[Card, dict[str, Tensor]]:

@@ -1,0 +1,79 @@
+"""Verbs that exchange weights with other libraries: import, convert, push."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from phiscale.cli.values import Member, Switch, a_file
+
+Weights = Annotated[str, arg(metavar="SOURCE")]
+
+
+def import_(
+    source: Positional[Weights], /, *, out: Annotated[Path, arg(metavar="FILE")],
+    model: Member = None,
+) -> None:  # fmt: skip
+    """Make a weights file of phiscale from timm's, torchvision's, lukemelas', Keras's or TF's.
+
+    Whose file it is, and of which network, is recognised from names and shapes, and said.
+
+    Args:
+        source: file, folder of a hub repository, hf-hub:NAME, torchvision:NAME, or member.tag.
+        out: weights file to write (.safetensors).
+        model: the member, where the file fits several (padding and epsilon leave no trace in it).
+    """
+    from phiscale.weights.sources import import_weights
+
+    a_file("--out", out)
+    card = import_weights(source, out, model=model or "", tell=_say)
+    print(f"wrote {out}: {card.member or 'a network'}, {card.spec.classes} classes, "
+          f"{card.preprocessing.size} px")  # fmt: skip
+
+
+def convert(
+    weights: Positional[Weights], /, *, out: Annotated[Path, arg(metavar="FILE")],
+    to: Literal["timm", "torchvision", "lukemelas", "keras", "tf"],
+) -> None:  # fmt: skip
+    """Write weights under another library's names, in a file that it loads.
+
+    Args:
+        weights: weights file or RUN of phiscale, or any other SOURCE.
+        out: file to write: .safetensors or .pth; .weights.h5 for Keras; .ckpt for TensorFlow.
+        to: the library.
+    """
+    from phiscale.weights.aliases import names_of
+    from phiscale.weights.sources import weights_file
+    from phiscale.weights.store import read
+    from phiscale.weights.writers import write_foreign
+
+    a_file("--out", out)
+    card, tensors = read(weights_file(weights, _say))
+    write_foreign(out, to, card.spec, tensors, card.preprocessing)
+    if card.member not in names_of(to).values():
+        _say(
+            f"{to} itself has no {card.member or 'such network'}: these are the names it would use"
+        )
+    print(f"wrote {out} under {to}'s names")
+
+
+def push(
+    weights: Positional[Weights], repo: Positional[Annotated[str, arg(metavar="ORG/NAME")]], /, *,
+    private: Switch = False,
+) -> None:  # fmt: skip
+    """Upload weights to the Hugging Face hub, with config.json and a model card.
+
+    Args:
+        weights: weights file or RUN of phiscale.
+        repo: repository, made if it is new.
+        private: hide a new repository from others.
+    """
+    from phiscale.weights.hub import push as upload
+    from phiscale.weights.sources import weights_file
+
+    print(upload(weights_file(weights, _say), repo, private=private))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

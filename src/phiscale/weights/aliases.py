@@ -1,0 +1,54 @@
+"""What other libraries call our members."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from phiscale.families import MEMBERS
+from phiscale.weights.peers import Library
+
+_REGNETS = r"regnet[xy]_(004|008|016|032|080|160|320|1280)(_tv)?"  # the sizes of torchvision
+
+
+@cache
+def names_of(library: Library) -> dict[str, str]:
+    """The library's name -> ours, for every network that it has of ours."""
+    found: dict[str, str] = {}
+    if library == "torchvision":
+        found |= {f"efficientnet_b{size}": f"efficientnet_b{size}" for size in range(8)}
+        found |= {f"efficientnet_v2_{size}": f"efficientnetv2_{size}" for size in "sml"}
+        found |= {name: name for name in MEMBERS if re.fullmatch(r"(wide_)?resnet\d+(_2)?", name)}
+        found |= {"mobilenet_v2": "mobilenetv2_100"}
+        regnets = [name for name in MEMBERS if re.fullmatch(_REGNETS, name)]
+        found |= dict(map(_regnet, regnets))  # where timm and torchvision differ, ours ends in _tv
+    elif library == "keras":
+        found |= {f"EfficientNetB{size}": f"tf_efficientnet_b{size}" for size in range(8)}
+        found |= {f"EfficientNetV2B{size}": f"tf_efficientnetv2_b{size}" for size in range(4)}
+        found |= {f"EfficientNetV2{size.upper()}": f"tf_efficientnetv2_{size}" for size in "sml"}
+    elif library in ("lukemelas", "tf"):
+        found |= {f"efficientnet-{size}": f"tf_efficientnet_{size}"
+                  for size in (*(f"b{i}" for i in range(9)), "l2")}  # fmt: skip
+        if library == "tf":
+            found |= {
+                f"efficientnet-lite{size}": f"tf_efficientnet_lite{size}" for size in range(5)
+            }
+            found |= {f"efficientnet-edgetpu-{size}": f"tf_efficientnet_e{letter}"
+                      for size, letter in zip("SML", "sml", strict=True)}  # fmt: skip
+            found |= {f"efficientnetv2-{size}": f"tf_efficientnetv2_{size}"
+                      for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")}  # fmt: skip
+    else:
+        found |= {name: name for name in MEMBERS}
+    return {theirs: ours for theirs, ours in found.items() if ours in MEMBERS}
+
+
+def _regnet(member: str) -> tuple[str, str]:
+    """torchvision says what it costs: `regnet_y_1_6gf` is our `regnety_016`."""
+    letter, number = member[6], int(member.split("_")[1])
+    hundreds = f"{number * 100}mf" if number < 10 else f"{number / 10:g}gf".replace(".", "_")
+    return f"regnet_{letter}_{hundreds}", member
+
+
+def member_of(library: Library, theirs: str) -> str | None:
+    """Our name of a library's network; None where it is none of ours."""
+    return names_of(library).get(theirs)

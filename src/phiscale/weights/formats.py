@@ -1,0 +1,234 @@
+"""Reads other libraries' weight files, whatever their name: safetensors, torch's, Keras's HDF5,
+TensorFlow's checkpoints.
+
+What comes out is a flat table of tensors laid out as torch has them, under the library's names.
+Nothing in a file is ever executed: pickles go through torch's `weights_only` reader, or nowhere.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from phiscale.errors import MissingExtra, WeightsError
+from phiscale.weights.layouts import CONV, NORM, from_last, our_word
+
+LARGEST_BYTES = 8 * 2**30  # EfficientNet-L2, the largest member, takes 2
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+_INNER = ("state_dict_ema", "model_ema", "state_dict", "model")  # the average is what was published
+_AVERAGE = "/ExponentialMovingAverage"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A foreign file's tensors, and what it says of itself."""
+
+    tensors: dict[str, Tensor]
+    said: Mapping[str, str] = field(default_factory=dict)  # `architecture`: a network's name
+
+
+def read_foreign(path: Path) -> Found:
+    """Raises WeightsError for what is no weights file or cannot be trusted."""
+    if path.with_name(f"{path.name}.index").is_file():
+        found = _tensorflow(path)
+    elif not path.is_file():
+        raise WeightsError(f"no weights at {path}. Give a file, hf-hub:NAME or torchvision:NAME.")
+    else:
+        found = _by_content(path)
+    _trusted(path, found.tensors)
+    return found
+
+
+def _by_content(path: Path) -> Found:
+    with path.open("rb") as file:
+        start = file.read(9)
+    if path.stat().st_size > LARGEST_BYTES:
+        raise WeightsError(f"{path} has over {LARGEST_BYTES >> 30} GiB: no member is so large. "
+                           "Give one network's weights.")  # fmt: skip
+    if start.startswith(_HDF5):
+        return _hdf5(path)
+    if start.startswith(_ZIP):
+        return _torch(_stored_zip(path))
+    if start[8:9] == b"{":
+        return _safetensors(path)
+    if start.startswith(b"\x80"):
+        return _torch(path)
+    raise WeightsError(
+        f"{path} is no weights file that phiscale reads. "
+        "Give safetensors, torch's .pth or .bin, Keras's .h5, or a TensorFlow checkpoint."
+    )
+
+
+def _safetensors(path: Path) -> Found:
+    try:
+        with safe_open(path, "pt") as file:
+            said = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is no readable safetensors file ({_line(error)}). Fetch it again."
+        ) from None
+    return Found(tensors=tensors, said=said)
+
+
+def _stored_zip(path: Path) -> Path:
+    """torch's archives store, they do not compress: what would swell is refused unread."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise WeightsError(
+            f"{path} is a damaged archive ({_line(error)}). Fetch it again."
+        ) from None
+    if any(e.compress_type != zipfile.ZIP_STORED or e.file_size > e.compress_size for e in entries):
+        raise WeightsError(f"{path} is a compressed archive, not torch's. Give a .pth of torch.")
+    if not any(e.filename.endswith("/data.pkl") for e in entries):
+        raise WeightsError(f"{path} is an archive without torch's tensors. Give a .pth of torch.")
+    return path
+
+
+def _torch(path: Path) -> Found:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile pickle fails in any way it likes
+        raise WeightsError(
+            f"{path} holds more than tensors, or is damaged ({_line(error)}). Nothing in it was "
+            "run. Ask for safetensors."
+        ) from None
+    tensors = _flat(loaded)
+    if not tensors:
+        raise WeightsError(f"{path} holds no tensors by name. Save a state_dict.")
+    return Found(tensors=tensors)
+
+
+def _flat(loaded: Any) -> dict[str, Tensor]:
+    for inner in _INNER:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(inner), Mapping):
+            loaded = loaded[inner]
+            break
+    if not isinstance(loaded, Mapping):
+        return {}
+    named = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    if named and all(name.startswith("module.") for name in named):  # DistributedDataParallel's
+        named = {name.removeprefix("module."): value for name, value in named.items()}
+    return named
+
+
+def _hdf5(path: Path) -> Found:
+    """Keras 3's `.weights.h5` (a layer's name is an attribute of its variables) and the older
+    `.h5` (variables by name in a group of the layer's)."""
+    try:
+        import h5py
+    except ImportError:
+        raise MissingExtra("reading Keras's weights", "h5py", "keras") from None
+    tensors: dict[str, Tensor] = {}
+    said: dict[str, str] = {}
+    try:
+        with h5py.File(path, "r") as file:
+            for layer, variables in _layers(file, h5py, path.stat().st_size):
+                if layer.startswith("normalization"):
+                    values = dict(variables)
+                    for word, place in (("mean", "0"), ("variance", "1")):
+                        value = values.get(word, values.get(place))
+                        if value is not None:
+                            said[word] = " ".join(map(str, np.ravel(value).tolist()))
+                    continue
+                tensors |= _keras_layer(layer, variables)
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise WeightsError(
+            f"{path} is no readable HDF5 of Keras ({_line(error)}). Fetch it again."
+        ) from None
+    return Found(tensors=tensors, said=said)
+
+
+def _layers(
+    file: Any, h5py: Any, most_bytes: int
+) -> Iterator[tuple[str, list[tuple[str, np.ndarray]]]]:
+    """Every layer with its variables: by number as in `.weights.h5`, or by name."""
+    groups: list[tuple[str, Any]] = []
+    file.visititems(lambda path, item: groups.append((path, item)))
+    for path, group in groups:
+        if not isinstance(group, h5py.Group):
+            continue
+        own = {key: group[key] for key in group
+               if isinstance(group.get(key, getlink=True), h5py.HardLink)
+               and isinstance(group[key], h5py.Dataset)}  # fmt: skip
+        if not own:
+            continue
+        for data in own.values():
+            if data.external or data.is_virtual or data.nbytes > most_bytes:
+                raise ValueError(f"{data.name} does not lie in the file")
+        ordered = sorted(own, key=lambda key: (int(key), "") if key.isdigit() else (0, key))
+        name = str(group.attrs.get("name", path.split("/")[-1]))
+        yield name, [(key.split(":")[0], own[key][()]) for key in ordered]
+
+
+def _keras_layer(layer: str, variables: list[tuple[str, np.ndarray]]) -> dict[str, Tensor]:
+    words = list(NORM if len(variables) == len(NORM) else CONV)
+    return {
+        f"{layer}.{words[int(key)] if key.isdigit() else our_word(key) or key}": from_last(
+            value, depthwise="dwconv" in layer
+        )
+        for key, value in variables
+    }
+
+
+def _tensorflow(path: Path) -> Found:
+    """A checkpoint's prefix. Averages are preferred to the raw variables, slots are left out."""
+    try:
+        from tensorflow.train import load_checkpoint  # type: ignore[import-not-found]
+    except ImportError:
+        raise MissingExtra("reading TensorFlow's checkpoints", "tensorflow", "tf") from None
+    try:
+        reader = load_checkpoint(str(path))
+        variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except Exception as error:  # TensorFlow's own share no base but this
+        raise WeightsError(
+            f"{path} is no readable checkpoint ({_line(error)}). Fetch it again."
+        ) from None
+    return from_variables(variables)
+
+
+def from_variables(variables: Mapping[str, np.ndarray]) -> Found:
+    """TensorFlow's variables by name (`efficientnet-b0/stem/conv2d/kernel`), as torch has them."""
+    averaged = {name.removesuffix(_AVERAGE) for name in variables if name.endswith(_AVERAGE)}
+    tensors: dict[str, Tensor] = {}
+    for name, value in variables.items():
+        plain = name.removesuffix(_AVERAGE)
+        inside = plain.partition("/")[2]
+        module, _, word = inside.rpartition("/")
+        ours = our_word(word)  # none for an optimiser's slots
+        if not module or ours is None or (plain in averaged and plain == name):
+            continue
+        depthwise = word.startswith("depthwise_")
+        tensors[f"{module}.{ours}"] = from_last(np.asarray(value), depthwise=depthwise)
+    models = {name.partition("/")[0] for name in variables if "/stem/" in name}
+    return Found(tensors=tensors, said={"architecture": min(models, default="")})
+
+
+def _trusted(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """No tensor is larger than its memory (strides can lie), and every value is finite."""
+    for name, tensor in tensors.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise WeightsError(f"{path}: {name} claims more values than it has. Fetch it again.")
+    bad = sorted(name for name, t in tensors.items()
+                 if t.is_floating_point() and not torch.isfinite(t).all())  # fmt: skip
+    if bad:
+        raise WeightsError(
+            f"{path}: {len(bad)} tensors hold NaN or infinity ({', '.join(bad[:3])}). "
+            "Use another file."
+        )
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:100] if lines else type(error).__name__

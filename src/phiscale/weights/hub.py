@@ -1,0 +1,190 @@
+"""Weights on the Hugging Face hub: down, checked and cached by its own client, and up."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlparse
+
+from safetensors.torch import save_file
+
+from phiscale.data.preprocessing import Preprocessing, triple
+from phiscale.errors import DataError, UsageError, WeightsError
+from phiscale.files import read_json
+from phiscale.weights.aliases import names_of
+from phiscale.weights.peers import to_theirs
+from phiscale.weights.store import Card, read, save
+
+OURS, THEIRS = "phiscale.safetensors", "model.safetensors"
+FILES = (OURS, THEIRS, "pytorch_model.bin")  # the first that a repository has
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repo:
+    """A repository's weights, and what its config.json says of them."""
+
+    weights: Path
+    config: Mapping[str, Any]
+
+    @property
+    def architecture(self) -> str:
+        return str(self.config.get("architecture", ""))
+
+    @property
+    def licence(self) -> str:
+        return str(self._pretrained.get("license") or self.config.get("license") or "")
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        named = self.config.get("label_names") or self._pretrained.get("label_names")
+        if isinstance(named, Mapping):
+            named = [named[key] for key in sorted(named, key=int)]
+        return tuple(map(str, named)) if named else None
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """Of evaluation, if it says all that is needed."""
+        said = self._pretrained
+        try:
+            size = said.get("test_input_size") or said["input_size"]
+            return Preprocessing(
+                size=int(size[-1]),
+                crop=float(said.get("test_crop_pct") or said["crop_pct"]),
+                interpolation=said["interpolation"],
+                mean=triple(said["mean"]),
+                std=triple(said["std"]),
+            )
+        except (KeyError, TypeError, ValueError, IndexError, DataError):
+            return None
+
+    @property
+    def _pretrained(self) -> Mapping[str, Any]:
+        found = self.config.get("pretrained_cfg", self.config)
+        return found if isinstance(found, Mapping) else {}
+
+
+def local_repo(folder: Path) -> Repo | None:
+    """A folder laid out as a repository, if it is one."""
+    weights = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    if weights is None or not (folder / "config.json").is_file():
+        return None
+    config = read_json(folder / "config.json")
+    return Repo(weights=weights, config=config if isinstance(config, Mapping) else {})
+
+
+def fetch(name: str) -> Repo:
+    """`ORG/NAME[@REVISION]` from the cache or the hub. Raises WeightsError, offline too."""
+    repo, _, revision = name.partition("@")
+    if not _REPO.fullmatch(repo) or ".." in repo:
+        raise UsageError(f"hf-hub:{name} is no name on the hub. Write hf-hub:ORG/NAME.")
+    from huggingface_hub import constants, errors, hf_hub_download
+
+    online = _reachable(constants.ENDPOINT)
+    at = {"revision": revision or None, "local_files_only": not online}
+    try:
+        config = Path(hf_hub_download(repo, "config.json", **at))
+        for file in FILES:
+            try:
+                weights = Path(hf_hub_download(repo, file, **at))
+            except errors.EntryNotFoundError:
+                continue
+            found = read_json(config)
+            return Repo(weights=weights, config=found if isinstance(found, Mapping) else {})
+    except errors.RepositoryNotFoundError:
+        raise WeightsError(f"there is no {repo} on {constants.ENDPOINT}, or it is private. "
+                           "Check the name, or log in with hf auth login.") from None  # fmt: skip
+    except (errors.EntryNotFoundError, OSError) as error:
+        if online and not isinstance(error, errors.LocalEntryNotFoundError):
+            line = str(error).strip().splitlines()[0][:100]
+            raise WeightsError(f"hf-hub:{name}: {line}. Try again.") from None
+    where = "on the hub" if online else "in the cache, and the hub cannot be reached"
+    raise WeightsError(
+        f"hf-hub:{name}: no weights {where}. Connect once, or fetch the repository elsewhere and "
+        "give its folder."
+    )
+
+
+def _reachable(endpoint: str) -> bool:
+    """Told by one name lookup: the client would try for half a minute."""
+    try:
+        socket.getaddrinfo(urlparse(endpoint).hostname, 443)
+    except OSError:
+        return False
+    return True
+
+
+def push(weights: Path, repo: str, *, private: bool = False, client: Any = None) -> str:
+    """Uploads a weights file of ours as a repository that timm reads too; returns its address."""
+    if not _REPO.fullmatch(repo):
+        raise UsageError(f"{repo!r} is no name on the hub. Write ORG/NAME.")
+    if client is None:
+        from huggingface_hub import HfApi, constants
+
+        if not _reachable(constants.ENDPOINT):
+            raise WeightsError(f"{constants.ENDPOINT} cannot be reached. Connect and try again.")
+        client = HfApi()
+    with TemporaryDirectory() as folder:
+        write_repo(weights, Path(folder), repo)
+        try:
+            address = client.create_repo(repo, private=private, exist_ok=True)
+            client.upload_folder(repo_id=repo, folder_path=folder,
+                                 commit_message="Weights from phiscale")  # fmt: skip
+        except OSError as error:
+            line = str(error).strip().splitlines()[0][:100]
+            raise WeightsError(f"{repo}: {line}. Log in with hf auth login.") from None
+    return str(address)
+
+
+def write_repo(weights: Path, folder: Path, repo: str) -> None:
+    """Our file, config.json and a model card; and timm's names where timm has the network."""
+    card, tensors = read(weights)
+    save(folder / OURS, tensors, card)
+    take = card.preprocessing
+    config: dict[str, Any] = {
+        "num_classes": card.spec.classes,
+        "label_names": list(card.classes),
+        "pretrained_cfg": {
+            "input_size": [card.spec.in_channels, take.size, take.size], "crop_pct": take.crop,
+            "interpolation": take.interpolation, "mean": list(take.mean), "std": list(take.std),
+            "num_classes": card.spec.classes, "license": card.licence,
+        },
+        "phiscale": card.to_dict(),
+    }  # fmt: skip
+    member = card.member
+    if member in names_of("timm") and not member.endswith("_tv"):
+        config = {"architecture": member, **config}
+        named = to_theirs("timm", card.spec, tensors)
+        save_file({k: t.contiguous() for k, t in named.items()}, folder / THEIRS, {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    (folder / "README.md").write_text(_model_card(card, repo), encoding="utf-8")
+
+
+def _model_card(card: Card, repo: str) -> str:
+    metrics = "\n".join(f"- {name}: {value}" for name, value in card.metrics.items())
+    take = card.preprocessing
+    return f"""---
+tags: [image-classification, phiscale]
+library_name: phiscale
+license: {card.licence or "other"}
+---
+# {repo.partition("/")[2]}
+
+{card.member or "A network"} with {card.spec.classes} classes, {card.spec.resolution} px.
+{card.origin}
+
+    import phiscale
+    network = phiscale.load("hf-hub:{repo}")
+
+Pictures: {take.size} px, the central {take.crop:g} of the shorter side, {take.interpolation}, mean
+{take.mean}, std {take.std} of values in [0, 1].
+
+Metrics:
+{metrics or "none are recorded."}
+"""

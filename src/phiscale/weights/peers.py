@@ -1,0 +1,230 @@
+"""Whose weights these are: the library and the network are recognised from names and shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from phiscale.errors import WeightsError
+from phiscale.families import MEMBERS
+from phiscale.nn.network import build
+from phiscale.spec import Spec
+from phiscale.weights import keymaps
+from phiscale.weights.keymaps import Naming, paths
+
+Library = Literal["timm", "torchvision", "lukemelas", "keras", "tf"]
+LIBRARIES: tuple[Library, ...] = get_args(Library)
+
+_MARKS: dict[str, Library] = {  # a tensor that only that library's networks have
+    "conv_stem.weight": "timm",
+    "stem.conv.weight": "timm",
+    "conv1.weight": "timm",  # torchvision's ResNet has the same names and is the same network
+    "features.0.0.weight": "torchvision",
+    "stem.0.weight": "torchvision",
+    "_conv_stem.weight": "lukemelas",
+    "stem_conv.weight": "keras",
+    "stem/conv2d.weight": "tf",
+}
+_SAME_PADDING = ("lukemelas", "keras", "tf")  # TensorFlow's networks and ports with its weights
+_COUNTER = "num_batches_tracked"  # of a batch norm, torch's only
+_TORCHVISION_NORM = {  # symmetric padding with TensorFlow's epsilon: (epsilon, momentum)
+    **{f"efficientnet_b{size}": (1e-3, 0.01) for size in (5, 6, 7)},
+    **{f"efficientnetv2_{size}": (1e-3, 0.1) for size in "sml"},
+}
+
+
+def naming_of(library: Library, spec: Spec) -> Naming:
+    """The names that a library gives a network of this kind. Raises WeightsError."""
+    kinds = {stage.block for stage in spec.stages}
+    fused = "fused_mbconv" in kinds
+    if kinds <= {"basic", "bottleneck"} and library in ("timm", "torchvision"):
+        if spec.stem_pool:
+            return keymaps.RESNET
+        return keymaps.TIMM_REGNET if library == "timm" else keymaps.TORCHVISION_REGNET
+    if kinds <= {"mbconv", "fused_mbconv", "separable"}:
+        if library == "timm":
+            return keymaps.TIMM_MOBILE
+        if library == "torchvision" and (fused or spec.stages[-1].se_ratio):
+            return keymaps.TORCHVISION_EFFICIENTNET
+        if library == "torchvision" and kinds == {"mbconv"}:
+            return keymaps.TORCHVISION_MOBILENETV2
+        if library == "lukemelas" and kinds == {"mbconv"}:
+            return keymaps.LUKEMELAS
+        if library == "keras" and "separable" not in kinds:
+            return keymaps.KERAS_V2 if fused else keymaps.KERAS
+        if library == "tf" and "separable" not in kinds:
+            return keymaps.TENSORFLOW
+    known = [each for each in LIBRARIES if each != library]
+    raise WeightsError(
+        f"{library} has no network of {' and '.join(sorted(kinds))} blocks. "
+        f"Try one of {', '.join(known)}."
+    )
+
+
+def names(library: Library, spec: Spec) -> dict[str, str]:
+    """Our tensors' names -> the library's, in the network's order, of exactly the tensors that
+    this network has there."""
+    found: dict[str, str] = {}
+    shapes = _shapes(spec)
+    for ours, theirs in paths(naming_of(library, spec), spec):
+        for leaf in ("weight", "bias", "running_mean", "running_var", _COUNTER):
+            if f"{ours}.{leaf}" in shapes and not (leaf == _COUNTER and library in ("keras", "tf")):
+                found[f"{ours}.{leaf}"] = f"{theirs}.{leaf}"
+    if lost := [n for n in shapes if n not in found and not n.endswith(_COUNTER)]:
+        raise WeightsError(f"{library} has no place for {lost[0]}: it has no such network.")
+    return found
+
+
+def to_theirs(library: Library, spec: Spec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors under the library's names, in the network's order."""
+    return {theirs: tensors[ours] for ours, theirs in names(library, spec).items()}
+
+
+def to_ours(library: Library, spec: Spec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The library's tensors under our names; counters that a file lacks start at 0."""
+    back = {theirs: ours for ours, theirs in names(library, spec).items()}
+    if unknown := sorted(tensors.keys() - back.keys()):
+        raise WeightsError(
+            f"{len(unknown)} tensors ({', '.join(unknown[:3])}) are not {library}'s for this "
+            "network. Name another one with --model."
+        )
+    found = {back[name]: tensor for name, tensor in tensors.items()}
+    for name in _shapes(spec):
+        if name.endswith(_COUNTER):
+            found.setdefault(name, torch.tensor(0))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """Whose tensors they are, which member's network, and what had to be assumed."""
+
+    library: Library
+    member: str
+    spec: Spec
+    said: str
+
+
+def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "") -> Recognised:
+    """The library and member that these tensors fit. Raises WeightsError.
+
+    `hint`: a name that came with them, such as timm's, which decides between networks that differ
+    in padding alone. `model`: the member, where the user says it.
+    """
+    library = library_of(tensors)
+    classes = _classes(tensors)
+    given = {name: tuple(t.shape) for name, t in tensors.items() if not name.endswith(_COUNTER)}
+    members = [model] if model else list(MEMBERS)
+    fitting = [name for name in members
+               if _fits(library, replace(MEMBERS[name].spec, classes=classes), given)]  # fmt: skip
+    if not fitting:
+        what = f"do not fit {model}" if model else "fit no member"
+        raise WeightsError(
+            f"{len(given)} tensors under {library}'s names {what}{_nearest(library, model, given)}."
+            f" Name the network they are of with --model."
+        )
+    return _chosen(library, fitting, hint, classes)
+
+
+def library_of(tensors: Mapping[str, Tensor]) -> Library:
+    """Whose names these are. Raises WeightsError."""
+    for mark, library in _MARKS.items():
+        if mark in tensors:
+            return library
+    raise WeightsError(
+        f"names such as {', '.join(sorted(tensors)[:3])} belong to no library that phiscale "
+        f"knows: {', '.join(LIBRARIES)}. Give a file of one of them."
+    )
+
+
+def spec_of(library: Library, member: str, classes: int = 1000) -> Spec:
+    """The member's network as this library runs it."""
+    spec = replace(MEMBERS[member].spec, classes=classes)
+    if library == "torchvision" and member in _TORCHVISION_NORM:
+        eps, momentum = _TORCHVISION_NORM[member]
+        spec = replace(spec, norm_eps=eps, norm_momentum=momentum)
+    return spec
+
+
+def _chosen(library: Library, fitting: list[str], hint: str, classes: int) -> Recognised:
+    hinted = [name for name in fitting if name == hint.partition(".")[0]]
+    tensorflow = [name for name in fitting if name.startswith("tf_")]
+    plain = [name for name in fitting if not name.startswith("tf_")]
+    first = hinted or (tensorflow if library in _SAME_PADDING else plain) or fitting
+    member, others = first[0], [name for name in fitting if name != first[0]]
+    spec = spec_of(library, member, classes)
+    why = "it is named so" if hinted else f"as {library}'s are"
+    said = f"{library}'s {member}: padding {spec.padding}, norm epsilon {spec.norm_eps:g} ({why})."
+    if others:
+        said += f" It fits {' and '.join(others)} too: --model {others[0]} takes that."
+    return Recognised(library=library, member=member, spec=spec, said=said)
+
+
+def _classes(tensors: Mapping[str, Tensor]) -> int:
+    for name in ("classifier.weight", "fc.weight", "head.fc.weight", "classifier.1.weight",
+                 "_fc.weight", "predictions.weight", "head/dense.weight"):  # fmt: skip
+        if name in tensors and tensors[name].ndim == 2:
+            return int(tensors[name].shape[0])
+    return 0
+
+
+def _fits(library: Library, spec: Spec, given: Mapping[str, tuple[int, ...]]) -> bool:
+    if not _likely(library, spec, given):
+        return False
+    try:
+        return _wanted(library, spec) == dict(given)
+    except WeightsError:
+        return False
+
+
+def _likely(library: Library, spec: Spec, given: Mapping[str, tuple[int, ...]]) -> bool:
+    """Cheap: as wide a stem, a last block where there is one, and nothing that has no name."""
+    try:
+        modules = dict(paths(naming_of(library, spec), spec))
+    except WeightsError:
+        return False
+    stem = given.get(f"{modules['stem.conv']}.weight", (0,))
+    last = f"stages.{len(spec.stages) - 1}.{spec.stages[-1].repeats - 1}."
+    present = {name.rpartition(".")[0] for name in given}
+    return (
+        stem[0] == spec.stem_channels
+        and present <= set(modules.values())
+        and any(theirs in present for ours, theirs in modules.items() if ours.startswith(last))
+    )
+
+
+def _nearest(library: Library, model: str, given: Mapping[str, tuple[int, ...]]) -> str:
+    """What is missing, unknown or of another shape, against the member that lacks least."""
+    found: list[tuple[int, str]] = []
+    for name in [model] if model else MEMBERS:
+        spec = MEMBERS[name].spec
+        try:
+            wanted = _wanted(library, spec)
+        except WeightsError:
+            continue
+        missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+        shapes = sorted(k for k in wanted.keys() & given.keys() if wanted[k] != given[k])
+        parts = [
+            f"{len(names)} {what} ({', '.join(names[:3])})"
+            for what, names in (("missing", missing), ("unknown", extra), ("misshapen", shapes))
+            if names
+        ]
+        found.append((len(missing) + len(extra) + len(shapes), f"{name}: {', '.join(parts)}"))
+    return f"; nearest is {min(found)[1]}" if found else ""
+
+
+def _wanted(library: Library, spec: Spec) -> dict[str, tuple[int, ...]]:
+    shapes = _shapes(spec)
+    return {theirs: shapes[ours] for ours, theirs in names(library, spec).items()
+            if not ours.endswith(_COUNTER)}  # fmt: skip
+
+
+@cache
+def _shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {name: tuple(t.shape) for name, t in build(spec).state_dict().items()}

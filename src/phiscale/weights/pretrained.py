@@ -1,0 +1,68 @@
+"""The table of known pretrained weights, and what their pictures go through. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+from phiscale.data.preprocessing import Interpolation, Preprocessing, triple
+from phiscale.families import MEMBERS
+from phiscale.files import read_json
+
+TABLE = Path(__file__).parents[1] / "tables" / "pretrained.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Weights that somebody published for a member."""
+
+    source: str
+    """What --pretrained takes: hf-hub:NAME or torchvision:NAME."""
+    member: str
+    tag: str
+    pixels: int
+    """A side, in evaluation."""
+    crop: float
+    interpolation: Interpolation
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    classes: int
+    top1: float | None
+    """On ImageNet's validation images, as its library says."""
+    licence: str
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(size=self.pixels, crop=self.crop, interpolation=self.interpolation,
+                             mean=self.mean, std=self.std)  # fmt: skip
+
+
+@cache
+def known() -> tuple[Pretrained, ...]:
+    """All of them; of one member, its library's default comes first."""
+    rows = read_json(TABLE)["rows"]
+    return tuple(
+        Pretrained(**{**row, "mean": triple(row["mean"]), "std": triple(row["std"])})
+        for row in rows
+    )
+
+
+def of_member(name: str) -> tuple[Pretrained, ...]:
+    """Those of a member, or of `member.tag`, where the tag may be a pattern."""
+    member, _, tag = name.partition(".")
+    return tuple(p for p in known() if p.member == member and fnmatchcase(p.tag, tag or "*"))
+
+
+def original(member: str) -> Preprocessing:
+    """How the member's first authors prepare pictures (tensorflow/tpu, google/automl): what is
+    taken for a file that says nothing."""
+    spec = MEMBERS[member].spec
+    name, pixels = member.removeprefix("tf_"), spec.resolution
+    if name.startswith(("efficientnet_lite", "efficientnet_e")):
+        return Preprocessing(size=pixels, mean=triple([127 / 255] * 3), std=triple([128 / 255] * 3))
+    if name in ("efficientnetv2_s", "efficientnetv2_m", "efficientnetv2_l", "efficientnetv2_xl"):
+        grey = triple([128 / 255] * 3)
+        return Preprocessing(size=pixels, crop=1.0, mean=grey, std=grey)
+    return Preprocessing(size=pixels)

@@ -1,0 +1,222 @@
+"""What SOURCE means: our own weights files and runs, other libraries' files, hubs, known names.
+
+Foreign weights are imported once, into a file of ours; everything else sees only such files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+from torch import Tensor
+
+from phiscale.data.preprocessing import Preprocessing, triple
+from phiscale.errors import UsageError, WeightsError
+from phiscale.families import MEMBERS, get_spec
+from phiscale.nn.network import Network, build
+from phiscale.weights.adapt import adapted
+from phiscale.weights.aliases import member_of
+from phiscale.weights.formats import Found, read_foreign
+from phiscale.weights.hub import Repo, fetch, local_repo
+from phiscale.weights.peers import Recognised, library_of, recognise, to_ours
+from phiscale.weights.pretrained import of_member, original
+from phiscale.weights.store import Card, fill, is_ours, read, save
+
+HUB, TORCHVISION = "hf-hub:", "torchvision:"
+Tell = Callable[[str], None]
+
+
+def load(
+    source: str | Path, *, classes: int | None = None, in_channels: int | None = None
+) -> Network:
+    """The network of a weights file, a RUN, or any other SOURCE (`hf-hub:NAME`, `torchvision:NAME`,
+    a member's name, another library's file), in eval mode, with `.card`, `.spec` and
+    `.preprocessing`. Hash, keys, shapes and finite values are checked.
+
+    `classes`: another number of them makes the classifier anew. `in_channels`: the stem is adapted
+    so that one response is kept (`adapt.over_channels`). Raises WeightsError.
+    """
+    path = weights_file(source)
+    card, tensors = read(path)
+    spec = replace(
+        card.spec,
+        classes=card.spec.classes if classes is None else classes,
+        in_channels=in_channels or card.spec.in_channels,
+    )
+    if spec == card.spec:
+        network = build(spec, initialised=False)
+    else:
+        network = build(spec)
+        tensors = adapted(tensors, card.spec, spec, network.state_dict())
+        if spec.classes != card.spec.classes:
+            card = replace(card, classes=tuple(map(str, range(spec.classes))))
+        card = replace(card, spec=spec)
+    fill(network, tensors, path)
+    network.card, network.preprocessing = card, card.preprocessing
+    return network.eval()
+
+
+def weights_file(source: str | Path, tell: Tell = lambda line: None) -> Path:
+    """The file of ours that a SOURCE means; foreign ones are imported into the cache first."""
+    path = Path(source)
+    if path.is_dir() and (path / "best.safetensors").is_file():
+        return path / "best.safetensors"
+    if path.is_file() and is_ours(path):
+        return path
+    wanted = _wanted(str(source))
+    beside = wanted.path if wanted.path.is_file() and is_ours(wanted.path) else None
+    if beside is not None:  # a repository that phiscale pushed
+        return beside
+    kept = _cache() / f"{_kept_as(str(source), wanted.path)}.safetensors"
+    if not kept.is_file():
+        import_weights(str(source), kept, tell=tell, wanted=wanted)
+    return kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A foreign file, and what is known of it from where it comes."""
+
+    path: Path
+    hint: str = ""  # a network's name
+    preprocessing: Preprocessing | None = None
+    classes: tuple[str, ...] | None = None
+    licence: str = ""
+    tensors: Mapping[str, Tensor] | None = None  # where a library has read them already
+
+
+def import_weights(
+    source: str, out: Path, *, model: str = "", tell: Tell = lambda line: None,
+    wanted: Wanted | None = None,
+) -> Card:  # fmt: skip
+    """Writes another library's weights as a file of ours and returns its card.
+
+    `model`: the member, where names and shapes fit several. `tell` hears what was assumed.
+    """
+    if model and model not in MEMBERS:
+        get_spec(model)  # says which are near
+    wanted = wanted or _wanted(source)
+    found = Found(tensors=dict(wanted.tensors)) if wanted.tensors else read_foreign(wanted.path)
+    hint = wanted.hint or found.said.get("architecture", "") or wanted.path.name.split(".")[0]
+    seen = recognise(found.tensors, hint=_our_name(found.tensors, hint), model=model)
+    name = source if not Path(source).exists() else Path(source).name
+    tell(f"{name}: {seen.said}")
+    take = wanted.preprocessing or _from_keras(found.said, seen) or original(seen.member)
+    spec = replace(seen.spec, resolution=take.size)
+    card = Card(
+        spec=spec,
+        preprocessing=take,
+        classes=wanted.classes or class_names(spec.classes),
+        origin=f"imported from {name}: {seen.said}",
+        licence=wanted.licence,
+    )
+    save(out, to_ours(seen.library, seen.spec, found.tensors), card)
+    return card
+
+
+def class_names(classes: int) -> tuple[str, ...]:
+    """ImageNet's where there are 1,000; else numbers."""
+    if classes != 1000:
+        return tuple(map(str, range(classes)))
+    from torchvision.models import ResNet18_Weights
+
+    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def _wanted(source: str) -> Wanted:
+    """Where the weights of a foreign SOURCE are."""
+    if source.startswith(HUB):
+        return _of_repo(fetch(source.removeprefix(HUB)))
+    if source.startswith(TORCHVISION):
+        return _of_torchvision(source.removeprefix(TORCHVISION))
+    path = Path(source)
+    if path.is_dir():
+        repo = local_repo(path)
+        if repo is None:
+            raise WeightsError(
+                f"no weights in {path}: neither a run's best.safetensors nor a repository's "
+                "config.json and model.safetensors. Give a weights file or the folder of a run."
+            )
+        return _of_repo(repo)
+    if path.exists() or path.with_name(f"{path.name}.index").exists():
+        return Wanted(path=path)
+    if source.partition(".")[0] in MEMBERS:
+        tags = of_member(source)
+        if not tags:
+            known = ", ".join(p.tag for p in of_member(source.partition(".")[0])) or "none"
+            raise UsageError(f"no pretrained weights {source} are known. Known tags: {known}.")
+        return _wanted(tags[0].source)
+    raise WeightsError(
+        f"no weights at {source}. Give a file, a run, hf-hub:NAME, torchvision:NAME, or a member "
+        "with known weights (phiscale models --json lists them)."
+    )
+
+
+def _of_repo(repo: Repo) -> Wanted:
+    return Wanted(path=repo.weights, hint=repo.architecture, preprocessing=repo.preprocessing,
+                  classes=repo.classes, licence=repo.licence)  # fmt: skip
+
+
+def _of_torchvision(name: str) -> Wanted:
+    theirs, _, tag = name.partition(".")
+    member = member_of("torchvision", theirs)
+    known = [p for p in of_member(f"{member}.{tag or '*'}") if p.source.startswith(TORCHVISION)]
+    if member is None or not known:
+        raise UsageError(
+            f"{TORCHVISION}{name} is none of ours. Write a name such as torchvision:resnet50 or "
+            "torchvision:resnet50.IMAGENET1K_V1."
+        )
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(theirs)[known[0].tag]
+    try:
+        tensors = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (URLError, OSError) as error:
+        raise WeightsError(
+            f"{TORCHVISION}{name} cannot be fetched ({error}). Connect once, or give its .pth file."
+        ) from None
+    return Wanted(path=Path(weights.url), hint=member, preprocessing=known[0].preprocessing,
+                  licence=known[0].licence, tensors=tensors)  # fmt: skip
+
+
+def _our_name(tensors: Mapping[str, Tensor], hint: str) -> str:
+    """`efficientnet-b0` of TensorFlow is our tf_efficientnet_b0; timm's names are ours."""
+    return member_of(library_of(tensors), hint) or hint
+
+
+def _from_keras(said: Mapping[str, str], seen: Recognised) -> Preprocessing | None:
+    """Of the normalisation that Keras's V1 networks hold. Their ImageNet files keep standard
+    deviations as variances, which a layer behind them repairs (tensorflow #49930)."""
+    if "variance" not in said:
+        return None
+    try:
+        mean, variance = (triple(map(float, said[word].split())) for word in ("mean", "variance"))
+    except ValueError:  # a network of other than three channels
+        return None
+    usual = original(seen.member)
+    mixed_up = all(abs(a - b) < 1e-3 for a, b in zip(variance, usual.std, strict=True))
+    return replace(usual, mean=mean, std=variance if mixed_up else triple(np.sqrt(variance)))
+
+
+def _cache() -> Path:
+    """$PHISCALE_CACHE, or the user's cache folder."""
+    if own := os.environ.get("PHISCALE_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phiscale"
+
+
+def _kept_as(source: str, path: Path) -> str:
+    """A file name from what the source is called and what it holds."""
+    digest = hashlib.sha256(source.encode(errors="backslashreplace"))
+    for file in (path, path.with_name(f"{path.name}.index")):
+        if file.is_file():
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    safe = re.sub(r"[^\w.-]+", "-", source)[-60:].strip("-.")
+    return f"{safe or 'weights'}-{digest.hexdigest()[:16]}"

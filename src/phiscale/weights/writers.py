@@ -1,0 +1,120 @@
+"""Writes our weights as another library's file: what `formats.py` reads, the other way round."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.errors import MissingExtra, UsageError
+from phiscale.files import write_atomic
+from phiscale.spec import Spec
+from phiscale.weights.layouts import CONV, NORM, their_word, to_last
+from phiscale.weights.peers import Library, to_theirs
+
+SUFFIXES: Mapping[Library, tuple[str, ...]] = {
+    "timm": (".safetensors", ".pth", ".bin"),
+    "torchvision": (".pth", ".safetensors"),
+    "lukemelas": (".pth", ".safetensors"),
+    "keras": (".weights.h5",),
+    "tf": (".ckpt",),
+}
+
+
+def write_foreign(
+    path: Path, library: Library, spec: Spec, tensors: Mapping[str, Tensor], take: Preprocessing
+) -> None:
+    """Writes `tensors` of `spec` under the library's names, in the format of the path's suffix."""
+    suffix = next((s for s in SUFFIXES[library] if path.name.endswith(s)), None)
+    if suffix is None:
+        raise UsageError(
+            f"--out {path}: {library} reads {' or '.join(SUFFIXES[library])}. "
+            f"Name it {path.stem.split('.')[0]}{SUFFIXES[library][0]}."
+        )
+    named = {name: t.detach().cpu().contiguous() for name, t in
+             to_theirs(library, spec, tensors).items()}  # fmt: skip
+    if suffix == ".safetensors":
+        write_atomic(path, to_safetensors(named, metadata={"format": "pt"}))
+    elif suffix == ".weights.h5":
+        _atomically(path, lambda beside: _keras(beside, spec, named, take))
+    elif suffix == ".ckpt":
+        _checkpoint(path, to_variables(named))
+    else:
+        _atomically(path, lambda beside: torch.save(named, beside))
+
+
+def _atomically(path: Path, write: Callable[[Path], None]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _keras(
+    path: Path, spec: Spec, tensors: Mapping[str, Tensor], take: Preprocessing
+) -> None:  # fmt: skip
+    """Keras 3's layout: layers by kind in the order of the network, variables by number."""
+    try:
+        import h5py
+    except ImportError:
+        raise MissingExtra("writing Keras's weights", "h5py", "keras") from None
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        layer, _, word = name.rpartition(".")
+        layers.setdefault(layer, {})[word] = tensor
+    counts: Counter[str] = Counter()
+    with h5py.File(path, "w") as file:
+
+        def write(kind: str, layer: str, values: list[Any]) -> None:
+            number = counts[kind]
+            counts[kind] += 1
+            group = file.create_group(f"layers/{kind}{f'_{number}' if number else ''}/vars")
+            group.attrs["name"] = layer
+            for place, value in enumerate(values):
+                group.create_dataset(str(place), data=value)
+
+        if not any(stage.block == "fused_mbconv" for stage in spec.stages):  # V1 normalises itself
+            mean, std = np.array(take.mean, np.float32), np.array(take.std, np.float32)
+            write("normalization", "normalization", [mean, std**2, np.int32(0)])
+        for layer, own in layers.items():
+            norm, depthwise = "running_mean" in own, "dwconv" in layer
+            words = [word for word in (NORM if norm else CONV) if word in own]
+            if own["weight"].ndim == 2:
+                kind = "dense"
+            elif norm:
+                kind = "batch_normalization"
+            else:
+                kind = "depthwise_conv2d" if depthwise else "conv2d"
+            write(kind, layer, [to_last(own[word], depthwise=depthwise) for word in words])
+
+
+def to_variables(tensors: Mapping[str, Tensor], model: str = "model") -> dict[str, np.ndarray]:
+    """TensorFlow's variables by name, from tensors under its modules and our words."""
+    norms = {name.rpartition(".")[0] for name in tensors if name.endswith(".running_mean")}
+    found: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        module, _, word = name.rpartition(".")
+        depthwise = "depthwise" in module
+        theirs = their_word(word, norm=module in norms, depthwise=depthwise)
+        found[f"{model}/{module}/{theirs}"] = to_last(tensor, depthwise=depthwise)
+    return found
+
+
+def _checkpoint(path: Path, variables: Mapping[str, np.ndarray]) -> None:
+    try:
+        import tensorflow as tf  # type: ignore[import-not-found]
+    except ImportError:
+        raise MissingExtra("writing TensorFlow's checkpoints", "tensorflow", "tf") from None
+    names = sorted(variables)
+    tf.raw_ops.SaveV2(prefix=str(path), tensor_names=names, shape_and_slices=[""] * len(names),
+                      tensors=[variables[name] for name in names])  # fmt: skip
