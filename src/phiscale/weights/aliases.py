@@ -39,6 +39,7 @@ def names_of(library: Library) -> dict[str, str]:
                       for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")}  # fmt: skip
     else:
         found |= {name: name for name in MEMBERS}
+        found |= {"mnasnet_a1": "semnasnet_100", "mnasnet_b1": "mnasnet_100"}
     return {theirs: ours for theirs, ours in found.items() if ours in MEMBERS}
 
 
