@@ -42,7 +42,6 @@ from phiscale.trials import (
     Trials,
     has_small_pictures,
     native_pixels,
-    preprocessing_for,
     recipe_for,
 )
 from phiscale.weights.store import read as read_weights
@@ -125,7 +124,7 @@ def choose(
     return Choice(
         spec=winner.spec,
         recipe=recipe,
-        preprocessing=preprocessing_for(winner.spec, audit),
+        preprocessing=chooser.trials.preprocessing(winner),
         name=winner.name,
         why=f"{explain(ranked)}{said}",
         predicted=winner.to_dict(),
@@ -325,7 +324,8 @@ class _Chooser:
         seconds = max(0.5, TIME_USED - self.seconds_used / 60 / minutes) * minutes * 60
         allowed = int(EVALUATION_SHARE * seconds * speed * EVALUATION_SPEED / max(1, validation))
         evaluations = max(3, min(recipe.evaluations, allowed))
-        images = seconds * speed - evaluations * validation / EVALUATION_SPEED
+        passed = evaluations * validation + (train_images if recipe.head == "probe" else 0)
+        images = seconds * speed - passed / EVALUATION_SPEED
         epochs = min(MAX_EPOCHS, max(images, 1.0) / train_images)
         return replace(recipe, epochs=round(epochs, 4), evaluations=evaluations)
 

@@ -73,6 +73,10 @@ def train_run(
     from phiscale.train.loop import train
 
     take = Preprocessing(size=spec.resolution, crop=crop)
+    if start_from is not None:  # the weights expect their own
+        from phiscale.weights.store import card_of
+
+        take = replace(card_of(start_from).preprocessing, size=spec.resolution)
     return train(out, spec, images, recipe, take, device=compute_device(device),
                  start_from=start_from, report=report, warn=tell)  # fmt: skip
 

@@ -20,22 +20,26 @@ from phiscale.spec import Spec
 from phiscale.train.lanes import lanes_for
 from phiscale.train.loop import read_log, train
 from phiscale.train.recipe import Recipe
-from phiscale.train.recipes import RECIPES
+from phiscale.train.recipes import RECIPES, finetune_for
 from phiscale.train.signals import Interrupted
+from phiscale.weights.store import card_of
 
 WARM_STEPS = 4
 
 
 def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
     """The named recipe that suits these pictures; `balanced` where classes differ much in size."""
+    characters = images.source in ("digits", "mnist", "kmnist")
     if pretrained:
-        name = "finetune"
-    elif images.source in ("digits", "mnist", "kmnist"):
+        name = finetune_for(len(images.train) / len(images.classes))
+    elif characters:
         name = "characters"
     else:
         name = "small-images" if has_small_pictures(audit) else "photos"
+    recipe = RECIPES[name]
     weights = "balanced" if audit.imbalance > 2 else "none"
-    return replace(RECIPES[name], class_weights=weights)
+    flip = recipe.augment.flip and not characters
+    return replace(recipe, class_weights=weights, augment=replace(recipe.augment, flip=flip))
 
 
 def native_pixels(audit: Audit) -> int:
@@ -75,6 +79,13 @@ class Trials:
         named = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained))
         return replace(named, seed=self.seed, lanes=lanes_for(named.batch, self.device))
 
+    def preprocessing(self, candidate: Candidate) -> Preprocessing:
+        """What pretrained weights expect; else what suits the pictures."""
+        if candidate.pretrained is None:
+            return preprocessing_for(candidate.spec, self.audit)
+        take = card_of(Path(candidate.pretrained)).preprocessing
+        return replace(take, size=candidate.spec.resolution)
+
     def images_per_s(self, candidate: Candidate, seconds: float) -> float:
         """Of so many seconds of the loop itself: with reading, augmenting, averaging, logging."""
         recipe = self.recipe(candidate)
@@ -91,8 +102,8 @@ class Trials:
                 Path(folder),
                 candidate.spec,
                 replace(self.images, train=pictures, validation=few),
-                replace(recipe, epochs=epochs, evaluations=1),
-                preprocessing_for(candidate.spec, self.audit),
+                replace(recipe, epochs=epochs, evaluations=1, head="random", norms="train"),
+                self.preprocessing(candidate),
                 device=self.device,
             )
             times = [record["time"] for record in read_log(Path(folder)) if "loss" in record]
@@ -112,6 +123,6 @@ class Trials:
         recipe = replace(self.recipe(candidate), epochs=epochs, evaluations=1)
         start_from = Path(candidate.pretrained) if candidate.pretrained else None
         train(run, candidate.spec, self.images, recipe,
-              preprocessing_for(candidate.spec, self.audit), device=self.device,
+              self.preprocessing(candidate), device=self.device,
               start_from=start_from)  # fmt: skip
         return 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))

@@ -203,8 +203,9 @@ def test_muon_is_its_literal_transcription():
     matrix, vector = rng.normal(size=(16, 8)), rng.normal(size=5)
     parameters = [torch.nn.Parameter(torch.tensor(matrix)[..., None, None]),
                   torch.nn.Parameter(torch.tensor(vector))]  # fmt: skip
-    groups = [{"params": parameters[1:], "weight_decay": 1e-2}]
-    optimizer = Muon(groups, parameters[:1], lr=0.05, momentum=0.9)
+    groups = [{"params": parameters[1:], "weight_decay": 1e-2},
+              {"params": parameters[:1], "momentum": 0.6, "orthogonal": True}]  # fmt: skip
+    optimizer = Muon(groups, lr=0.05, momentum=0.9)
     slow, fast, norm = np.zeros_like(vector), np.zeros_like(matrix), np.linalg.norm(matrix)
     for _ in range(4):
         pushes = rng.normal(size=matrix.shape), rng.normal(size=vector.shape)
@@ -227,7 +228,7 @@ def test_muon_is_its_literal_transcription():
 
 def test_a_matrix_that_starts_at_nothing_still_learns():
     zero = torch.nn.Parameter(torch.zeros(8, 8, 1, 1))
-    optimizer = Muon([], [zero], lr=0.1, momentum=0.9)
+    optimizer = Muon([{"params": [zero], "orthogonal": True}], lr=0.1, momentum=0.6)
     for _ in range(2):
         zero.grad = torch.eye(8)[..., None, None]
         optimizer.step()

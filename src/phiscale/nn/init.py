@@ -16,10 +16,17 @@ class Conv2d(nn.Conv2d):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's, but its memory is left as it is."""
+    """torch's, but its memory is left as it is; where `frozen`, training uses and keeps the running
+    statistics."""
+
+    frozen = False
 
     def reset_parameters(self) -> None:
         pass
+
+    def train(self, mode: bool = True) -> BatchNorm2d:
+        super().train(mode and not self.frozen)
+        return self
 
 
 class Linear(nn.Linear):

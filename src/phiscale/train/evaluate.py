@@ -9,6 +9,7 @@ from torch import nn
 from phiscale.data.loader import Batch, ahead, evaluation_batches, normalised
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import Split
+from phiscale.train.allocator import keep_freed_memory
 from phiscale.train.metrics import Metrics, measure
 
 
@@ -18,6 +19,8 @@ def logits_of(
 ) -> np.ndarray:  # fmt: skip
     """float32 (images, classes), every picture once, in the split's order."""
     device = device or torch.device("cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     was_training = network.training
     network.eval()
 

@@ -23,6 +23,7 @@ from phiscale.errors import CheckpointError, TrainingError
 from phiscale.files import locked, read_json, sweep, write_json
 from phiscale.nn.network import Network, build
 from phiscale.spec import Spec
+from phiscale.train import transfer
 from phiscale.train.checkpoint import load_newest, save_checkpoint
 from phiscale.train.ema import Ema
 from phiscale.train.evaluate import evaluate
@@ -47,19 +48,21 @@ class State:
     optimizer: torch.optim.Optimizer
     images_seen: int = 0
     best_top1: float = -1.0
+    stale: int = 0  # evaluations since the best one
     log_bytes: int = 0  # log.jsonl up to here belongs to this state
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": self.network.state_dict(), "ema": self.ema.state_dict(),
                 "optimizer": self.optimizer.state_dict(), "images_seen": self.images_seen,
-                "best_top1": self.best_top1, "log_bytes": self.log_bytes}  # fmt: skip
+                "best_top1": self.best_top1, "stale": self.stale,
+                "log_bytes": self.log_bytes}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.images_seen, self.best_top1 = state["images_seen"], state["best_top1"]
-        self.log_bytes = state["log_bytes"]
+        self.stale, self.log_bytes = state["stale"], state["log_bytes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +90,12 @@ def train(
     """
     device = device or torch.device("cpu")
     with locked(run), StopSignal() as signal:
+        transfer.check(recipe, start_from)
         _claim(run, spec, images, recipe, preprocessing, start_from)
         total = recipe.images(len(images.train))
-        state = _start(spec, recipe, images, start_from, device, total)
         saved = load_newest(run / "checkpoints", warn)
+        state = _start(spec, recipe, images, start_from, device, total, preprocessing, run,
+                       warn, resumed=saved is not None)  # fmt: skip
         if saved is not None:
             state.load_state_dict(saved)
         card = Card(spec=spec, preprocessing=preprocessing, classes=images.classes,
@@ -109,7 +114,13 @@ def train(
         )  # fmt: skip
         state.network.train()
         with closing(_Log(run, state)) as log, closing(batches), closing(lanes):
+            if total == 0 and saved is None:  # the classifier was all there was to find
+                _keep_if_best(state, images, card, run / "best.safetensors", log, device)
+                state.log_bytes = log.flush()
+                save_checkpoint(run / "checkpoints", 0, state.state_dict())
             for batch in batches:
+                if recipe.patience and state.stale >= recipe.patience:
+                    break
                 rate = learning_rate(
                     state.images_seen, total=total, peak=recipe.optim.lr_peak,
                     train_images=len(images.train), schedule=recipe.schedule,
@@ -141,7 +152,7 @@ def _step(
 ) -> float:
     """One update; returns the loss. A loss that is not finite changes nothing."""
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["share"]
     value = lanes.gradients(loss_of, images, state.images_seen)
     if math.isfinite(value):
         if recipe.optim.clip_norm:
@@ -153,7 +164,8 @@ def _step(
 
 def _start(
     spec: Spec, recipe: Recipe, images: ImageSet, start_from: Path | None, device: torch.device,
-    total: int,
+    total: int, preprocessing: Preprocessing, run: Path, tell: Callable[[str], None], *,
+    resumed: bool,
 ) -> State:  # fmt: skip
     torch.manual_seed(recipe.seed)
     network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
@@ -163,9 +175,12 @@ def _start(
                           new_head=card.classes != images.classes)  # fmt: skip
         fill(network, tensors, start_from)
     network = network.to(device).to(memory_format=torch.channels_last)
+    if start_from is not None:
+        begun = transfer.begin(network, recipe, images, preprocessing, device, run, resumed=resumed)
+        tell(begun.words())
     updates = math.ceil(total / recipe.batch)
     ema = Ema(network, recipe.ema_half_life_fraction * updates)
-    return State(network, ema, make_optimizer(network, recipe.optim))
+    return State(network, ema, make_optimizer(network, recipe.optim, recipe.layer_decay))
 
 
 def _objective(
@@ -204,8 +219,9 @@ def _keep_if_best(
         averaged, images.validation, card.preprocessing, images.classes, device=device
     )
     log.evaluation(state, metrics.top1, metrics.cross_entropy)
+    state.stale += 1
     if metrics.top1 > state.best_top1:
-        state.best_top1 = metrics.top1
+        state.best_top1, state.stale = metrics.top1, 0
         said = {"validation": {"top1": metrics.top1, "interval": list(metrics.interval),
                                "images": metrics.images, "images_seen": state.images_seen,
                                "weights": "moving average"}}  # fmt: skip

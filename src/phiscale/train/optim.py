@@ -11,29 +11,44 @@ from torch import nn
 from phiscale.train.recipe import Optim, Schedule
 
 
-def make_optimizer(network: nn.Module, optim: Optim) -> torch.optim.Optimizer:
-    """Weights decay, norms and biases do not."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    matrices = [p for p in trained if optim.name == "muon" and _is_matrix(p)]
-    ours = {id(p) for p in matrices}
-    decayed = [p for p in trained if p.ndim > 1 and id(p) not in ours]
-    free = [p for p in trained if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": optim.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
+def make_optimizer(
+    network: nn.Module, optim: Optim, layer_decay: float = 1.0
+) -> torch.optim.Optimizer:
+    """Weights decay, norms and biases do not. With a `layer_decay` below 1, every group has a
+    `share` of the rate, the less the further its block is from the classifier."""
+    groups: dict[tuple[float, str], dict[str, Any]] = {}
+    for name, p in network.named_parameters():
+        if not p.requires_grad:
+            continue
+        share = layer_decay ** _blocks_after(network, name) if layer_decay < 1 else 1.0
+        orthogonal = optim.name == "muon" and _is_matrix(p)
+        kind = "orthogonal" if orthogonal else "decayed" if p.ndim > 1 else "free"
+        decay = optim.weight_decay if kind == "decayed" else 0.0
+        group = {"params": [], "weight_decay": decay, "share": share}
+        if orthogonal:
+            group |= {"orthogonal": True, "momentum": Muon.MATRIX_MOMENTUM}
+        groups.setdefault((share, kind), group)["params"].append(p)
+    every = list(groups.values())
     match optim.name:
         case "sgd":
-            return torch.optim.SGD(groups, lr=optim.lr_peak, momentum=optim.momentum,
+            return torch.optim.SGD(every, lr=optim.lr_peak, momentum=optim.momentum,
                                    nesterov=optim.momentum > 0)  # fmt: skip
         case "muon":
-            return Muon(groups, matrices, lr=optim.lr_peak, momentum=optim.momentum)
+            return Muon(every, lr=optim.lr_peak, momentum=optim.momentum)
         case "adamw":
             betas = (optim.momentum, 1 - (1 - optim.decay) / 100)
-            return torch.optim.AdamW(groups, lr=optim.lr_peak, betas=betas)
+            return torch.optim.AdamW(every, lr=optim.lr_peak, betas=betas)
         case "rmsprop_tf":
-            return RMSpropTF(groups, lr=optim.lr_peak, decay=optim.decay,
+            return RMSpropTF(every, lr=optim.lr_peak, decay=optim.decay,
                              momentum=optim.momentum, eps=optim.eps)  # fmt: skip
+
+
+def _blocks_after(network: nn.Module, name: str) -> int:
+    """How many blocks, counting head and classifier as one each, lie behind a parameter's."""
+    blocks = [".".join(path.split(".")[:3]) for path, _ in network.named_parameters()]
+    order = list(dict.fromkeys(b if b.startswith("stages.") else b.split(".")[0] for b in blocks))
+    own = next(block for block in order if name.startswith(f"{block}."))
+    return len(order) - 1 - order.index(own)
 
 
 class RMSpropTF(torch.optim.Optimizer):
@@ -74,13 +89,9 @@ class Muon(torch.optim.Optimizer):
     MATRIX_MOMENTUM = 0.6
     MATRIX_RATE = 0.2  # times the rate of the others
 
-    def __init__(
-        self, groups: list[dict[str, Any]], matrices: list[nn.Parameter], *,
-        lr: float, momentum: float,
-    ):  # fmt: skip
-        own = {"params": matrices, "momentum": self.MATRIX_MOMENTUM, "orthogonal": True}
+    def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float):
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "orthogonal": False}
-        super().__init__([*groups, own], defaults)
+        super().__init__(groups, defaults)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -71,11 +71,20 @@ class Recipe:
     evaluations: int = 20  # on the validation split, spread evenly; the best is kept
     first_size: float = 1.0  # of the pictures' side at the start of training; then they grow ...
     full_size_from: float = 0.6  # ... to their full side at this share of the training
+    head: Literal["random", "probe"] = "random"  # of pretrained weights, made anew; probe: the best
+    # linear one on their features, which with 0 epochs is all
+    layer_decay: float = 1.0  # rate of a block over that of the block after it
+    norms: Literal["train", "frozen", "reestimated", "auto"] = "train"  # statistics of pretrained
+    # batch norms: learn, stay, are counted anew and stay, or by batch size and shift
+    patience: int = 0  # evaluations without a better one that end the training; 0 = never
     lanes: int = 1  # parts of a batch on cores of their own, each with its own batch statistics
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _must(0 < self.epochs < inf, "epochs", self.epochs, "a number above 0")
+        if self.head != "probe" or self.epochs != 0:  # a probe alone is a training, too
+            _must(0 < self.epochs < inf, "epochs", self.epochs, "a number above 0")
+        _must(0 < self.layer_decay <= 1, "layer-decay", self.layer_decay, "0.5 to 1")
+        _must(self.patience >= 0, "patience", self.patience, "0 or more")
         _must(0 <= self.seed < 2**63, "seed", self.seed, "0 or more")
         _must(0 < self.first_size <= 1, "first-size", self.first_size, "0.5 to 1: of the full side")
         for name in ("batch", "evaluations", "lanes"):
@@ -96,7 +105,7 @@ class Recipe:
 
     def images(self, train_images: int) -> int:
         """The planned length: fixed before the first step."""
-        return max(1, round(self.epochs * train_images))
+        return max(1, round(self.epochs * train_images)) if self.epochs else 0
 
     def to_dict(self) -> dict[str, Any]:
         return {"phiscale_recipe": RECIPE_VERSION, **asdict(self)}

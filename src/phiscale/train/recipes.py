@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from phiscale.data.augment import Augment
 from phiscale.train.recipe import Optim, Recipe, Schedule
+
+_FINETUNE: dict[str, Any] = {
+    "batch": 32,
+    "optim": Optim(name="adamw", lr_peak=1e-3, weight_decay=0.02, decay=0.9),
+    "schedule": Schedule(warmup_fraction=0.1),
+    "augment": Augment(frame="area", least_area=0.35),
+    "class_weights": "balanced",
+    "head": "probe",
+    "norms": "auto",
+    "first_size": 0.6,
+}
 
 RECIPES: dict[str, Recipe] = {
     # Small pictures (up to about 64 px, CIFAR): short runs from scratch, Muon and cosine.
@@ -45,14 +58,26 @@ RECIPES: dict[str, Recipe] = {
         dropout=0.2,
         drop_path=0.2,
     ),
-    # A gentle start from pretrained weights of ours.
-    "finetune": Recipe(
-        epochs=15,
-        batch=32,
-        optim=Optim(name="adamw", lr_peak=1e-3, weight_decay=0.02, decay=0.9),
-        schedule=Schedule(warmup_fraction=0.1),
-        augment=Augment(frame="area", least_area=0.35),
-        class_weights="balanced",
-        dropout=0.2,
+    # From pretrained weights, on a few dozen pictures a class: the best linear classifier first,
+    # then the blocks near it more than the first ones.
+    "finetune-few": Recipe(
+        epochs=30, layer_decay=0.7, dropout=0.3, patience=8, evaluations=30, **_FINETUNE,
     ),
-}
+    # The same on hundreds of pictures a class.
+    "finetune": Recipe(
+        epochs=15, layer_decay=0.8, dropout=0.2, patience=6, evaluations=15, **_FINETUNE,
+    ),
+    # On thousands of pictures a class: the whole network alike.
+    "finetune-many": Recipe(
+        epochs=8, layer_decay=1.0, dropout=0.2, patience=6, evaluations=16, **_FINETUNE,
+    ),
+    # Only the classifier: the best linear one on the frozen features.
+    "probe": Recipe(epochs=0, head="probe", norms="frozen"),
+}  # fmt: skip
+
+
+def finetune_for(pictures_a_class: float) -> str:
+    """The name of the recipe for so many training pictures of each class."""
+    if pictures_a_class < 50:
+        return "finetune-few"
+    return "finetune" if pictures_a_class < 1000 else "finetune-many"

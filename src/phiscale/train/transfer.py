@@ -1,0 +1,192 @@
+"""How a training starts from pretrained weights: which batch statistics it uses, and a classifier
+that is the best linear one on the frozen features, so that fine-tuning does not begin by spoiling
+them (Kumar et al., arXiv:2202.10054)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phiscale.data.loader import evaluation_batches, normalised
+from phiscale.data.order import Order
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.splits import ImageSet, Split
+from phiscale.errors import UsageError
+from phiscale.files import read_json, write_json
+from phiscale.nn.init import BatchNorm2d
+from phiscale.nn.network import Network
+from phiscale.train.evaluate import logits_of
+from phiscale.train.lanes import LEAST_SHARE
+from phiscale.train.recipe import Recipe
+
+Norms = Literal["train", "frozen", "reestimated"]
+
+ENOUGH_SHARE = 2 * LEAST_SHARE  # images a lane whose own statistics serve as well as old ones
+FAR = 0.5  # of a standard deviation: statistics that have moved so much no longer fit the pictures
+STATISTICS_FROM = 1024  # pictures
+PROBED_AT_MOST = 50_000  # pictures: their features fit in memory
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's penalty, chosen on validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """What was decided at the start; `transfer.json` of a run."""
+
+    norms: Norms
+    shift: float | None = None  # of batch statistics, in standard deviations
+    strength: float | None = None  # of the probe's penalty
+    validation_top1: float | None = None  # of the probe
+
+    def words(self) -> str:
+        shift = "" if self.shift is None else f" (they differ by {self.shift:.2f} sd from the old)"
+        said = {"train": "batch norms learn from the new pictures",
+                "frozen": "batch norms keep their old statistics",
+                "reestimated": "batch norms take the new pictures' statistics and keep them",
+                }[self.norms]  # fmt: skip
+        probe = ""
+        if self.validation_top1 is not None:
+            probe = f"; a linear probe has {100 * self.validation_top1:.1f} % on validation"
+        return f"{said}{shift}{probe}"
+
+
+def begin(
+    network: Network, recipe: Recipe, images: ImageSet, take: Preprocessing, device: torch.device,
+    run: Path, *, resumed: bool,
+) -> Begun:  # fmt: skip
+    """Prepares a network on `device` that holds pretrained weights, once: a resumed run has it all
+    in its checkpoint but the batch norms' policy, which `transfer.json` keeps."""
+    path = run / "transfer.json"
+    if resumed and path.exists():
+        begun = Begun(**read_json(path))
+        _apply(network, begun.norms)
+        return begun
+    begun = _norms(network, recipe, images.train, take, device)
+    if recipe.head == "probe":
+        begun = _probed(network, begun, recipe, images, take, device)
+    write_json(path, asdict(begun))
+    return begun
+
+
+def _norms(
+    network: Network, recipe: Recipe, split: Split, take: Preprocessing, device: torch.device
+) -> Begun:
+    """The policy that the recipe asks for; `auto` goes by batch size and shift: statistics of
+    enough pictures a step serve anyway; of few they are noise, so the old ones stay where they
+    still fit, else new ones are counted once."""
+    if recipe.norms in ("train", "frozen"):
+        _apply(network, recipe.norms)
+        return Begun(norms=recipe.norms)
+    if recipe.norms == "auto" and recipe.batch // recipe.lanes >= ENOUGH_SHARE:
+        return Begun(norms="train")
+    counted = _statistics(network, split, take, device)
+    shift = _shift(network, counted)
+    norms: Norms = "reestimated" if recipe.norms == "reestimated" or shift > FAR else "frozen"
+    if norms == "reestimated":
+        network.load_state_dict(counted, strict=False)
+    _apply(network, norms)
+    return Begun(norms=norms, shift=round(shift, 4))
+
+
+def _apply(network: nn.Module, norms: Norms) -> None:
+    for module in network.modules():
+        if isinstance(module, BatchNorm2d):
+            module.frozen = norms != "train"
+
+
+def _statistics(
+    network: Network, split: Split, take: Preprocessing, device: torch.device
+) -> dict[str, Tensor]:
+    """Means and variances of every batch norm over these pictures, each picture counted alike."""
+    fresh = copy.deepcopy(network).to(device)
+    for module in fresh.modules():
+        if isinstance(module, BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the mean over batches
+            module.train()
+        elif not any(module.children()):
+            module.eval()
+    few = split.subset(_spread(split, STATISTICS_FROM))
+    with torch.inference_mode():
+        for batch in evaluation_batches(few, take, batch=64, workers=2):
+            if len(batch.labels) > 1:
+                fresh(normalised(batch.pixels, take, device))
+    return {name: value for name, value in fresh.state_dict().items() if "running_" in name}
+
+
+def _shift(network: Network, counted: dict[str, Tensor]) -> float:
+    """How far the means are from the old ones, in old standard deviations: the median channel."""
+    old = network.state_dict()
+    means = [name for name in counted if name.endswith("running_mean")]
+    away = [
+        (counted[name] - old[name]).abs()
+        / old[name.replace("running_mean", "running_var")].sqrt().clamp_min(1e-3)
+        for name in means
+    ]
+    return float(torch.cat(away).median())
+
+
+def _probed(
+    network: Network, begun: Begun, recipe: Recipe, images: ImageSet, take: Preprocessing,
+    device: torch.device,
+) -> Begun:  # fmt: skip
+    """Sets the classifier to the logistic regression on pooled features whose penalty serves the
+    validation split best."""
+    from sklearn.linear_model import LogisticRegression
+
+    body = _Body(network)
+    train = images.train.subset(_spread(images.train, PROBED_AT_MOST))
+    x = logits_of(body, train, take, device=device).astype(np.float64)
+    held = logits_of(body, images.validation, take, device=device).astype(np.float64)
+    mean, spread = x.mean(0), x.std()  # one scale for all: features that hardly vary stay small
+    x, held = (x - mean) / spread, (held - mean) / spread
+    found: tuple[float, float, LogisticRegression] | None = None
+    for strength in STRENGTHS:
+        weights = "balanced" if recipe.class_weights == "balanced" else None
+        model = LogisticRegression(C=1 / (strength * len(x)), max_iter=1000, class_weight=weights)
+        model.fit(x, train.labels)
+        top1 = float(np.mean(model.predict(held) == images.validation.labels))
+        if found is None or top1 >= found[0]:  # the stronger penalty where two are equal
+            found = (top1, strength, model)
+    assert found is not None
+    top1, strength, model = found
+    weight = np.zeros((len(images.classes), x.shape[1]))
+    bias = np.full(len(images.classes), -1e2)  # classes that train has no picture of
+    rows, offset = np.asarray(model.coef_), np.asarray(model.intercept_)
+    if len(model.classes_) == 2:  # one row for two classes: half each
+        rows, offset = np.stack([-rows[0], rows[0]]) / 2, np.array([-offset[0], offset[0]]) / 2
+    weight[model.classes_], bias[model.classes_] = rows / spread, offset - (rows / spread) @ mean
+    with torch.no_grad():
+        network.classifier.get_parameter("weight").copy_(torch.from_numpy(weight))
+        network.classifier.get_parameter("bias").copy_(torch.from_numpy(bias))
+    return replace(begun, strength=strength, validation_top1=round(top1, 6))
+
+
+class _Body(nn.Module):
+    """Pooled features of a network."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.forward_features(x).mean((2, 3))
+
+
+def _spread(split: Split, most: int) -> np.ndarray:
+    """At most so many of a split's pictures, in an order that knows no class."""
+    order = Order(len(split), 0).samples(0, len(split))
+    return np.sort(order[:most])
+
+
+def check(recipe: Recipe, start_from: Path | None) -> None:
+    """A recipe that builds on weights needs some."""
+    if start_from is None and (recipe.head == "probe" or recipe.norms != "train"):
+        raise UsageError(
+            "this recipe starts from pretrained weights (--head, --norms). Add --pretrained SOURCE."
+        )
