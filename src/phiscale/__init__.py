@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phiscale.budget import Budget, solve
+    from phiscale.compat import create_model, list_models
     from phiscale.costs import Cost, cost
     from phiscale.deploy.predict import Predictor
     from phiscale.families import MEMBERS, get_spec
@@ -27,13 +28,15 @@ __version__ = "0.1.0"
 _HOMES = {
     "MEMBERS": "families", "Budget": "budget", "Cost": "costs", "Predictor": "deploy.predict",
     "Scaling": "scaling", "Spec": "spec", "Stage": "spec", "build": "nn.network",
-    "compound": "scaling", "cost": "costs", "fit": "pipeline", "get_spec": "families",
-    "load": "weights.sources", "save": "weights.store", "scale": "scaling", "solve": "budget",
+    "compound": "scaling", "cost": "costs", "create_model": "compat", "fit": "pipeline",
+    "get_spec": "families", "list_models": "compat", "load": "weights.sources",
+    "save": "weights.store", "scale": "scaling", "solve": "budget",
 }  # fmt: skip
 
 __all__ = [
     "MEMBERS", "Budget", "Cost", "Predictor", "Scaling", "Spec", "Stage", "__version__", "build",
-    "compound", "cost", "fit", "get_spec", "load", "save", "scale", "solve",
+    "compound", "cost", "create_model", "fit", "get_spec", "list_models", "load", "save", "scale",
+    "solve",
 ]  # fmt: skip
 
 

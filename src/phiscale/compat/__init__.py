@@ -1,0 +1,190 @@
+"""The door for timm's people: `import phiscale.compat as timm`, and a script runs.
+
+Networks are the members; names of timm, torchvision, Keras and lukemelas are known. Tensors keep
+our names in `state_dict` (`phiscale convert` writes theirs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+
+from phiscale.compat import data
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.errors import UsageError
+from phiscale.families import MEMBERS, get_spec
+from phiscale.nn.init import Linear, initialise
+from phiscale.nn.network import Network
+from phiscale.spec import Spec
+from phiscale.weights.adapt import adapted
+from phiscale.weights.aliases import member_of
+from phiscale.weights.peers import LIBRARIES
+from phiscale.weights.pretrained import known, of_member, original
+from phiscale.weights.sources import weights_file
+from phiscale.weights.store import fill, read
+
+__all__ = ["Model", "create_model", "data", "is_model", "list_models", "list_pretrained"]
+
+
+class Model(Network):
+    """A network with the methods and attributes that timm's networks have."""
+
+    def __init__(self, spec: Spec, take: Preprocessing, *, drop_rate: float, drop_path: float):
+        super().__init__(spec, dropout=drop_rate, drop_path=drop_path)
+        self.preprocessing = take
+        self.drop_rate = drop_rate
+        self.num_features = self.head_hidden_size = self.features
+        self.num_classes = spec.classes
+        self.feature_info = feature_info(spec)
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        return {"num_classes": self.num_classes, **data.config_of(self.preprocessing)}
+
+    default_cfg = pretrained_cfg
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits from the last map; pooled features where `pre_logits`."""
+        pooled = self.dropout(features.mean((2, 3)))
+        return pooled if pre_logits else self.classifier(pooled)
+
+    def get_classifier(self) -> nn.Module:
+        return self.classifier
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A new classifier; with 0 classes pooled features come out."""
+        if global_pool not in (None, "avg"):
+            raise UsageError(f"global_pool={global_pool!r} is not built; pooling is the mean.")
+        like = self.stem.conv.weight
+        self.spec = replace(self.spec, classes=num_classes)
+        self.num_classes = num_classes
+        self.classifier = nn.Identity()
+        if num_classes:
+            self.classifier = Linear(self.features, num_classes).to(like.device, like.dtype)
+            initialise(self.classifier)
+
+
+class Features(nn.Module):
+    """The last map of every reduction, in order: what detectors and segmenters take."""
+
+    def __init__(self, model: Model, out_indices: Sequence[int] | None):
+        super().__init__()
+        self.model = model
+        indices = range(len(model.feature_info)) if out_indices is None else out_indices
+        try:
+            self.feature_info = FeatureInfo(model.feature_info[i] for i in indices)
+        except IndexError:
+            raise UsageError(
+                f"out_indices={tuple(indices)}: there are {len(model.feature_info)} maps. "
+                f"Use 0 to {len(model.feature_info) - 1}."
+            ) from None
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = {"stem": self.model.stem(x)}
+        x = self.model._stem(x)  # pooled, where the network pools there
+        for number, stage in enumerate(self.model.stages):
+            maps[f"stages.{number}"] = x = stage(x)
+        return [maps[info["module"]] for info in self.feature_info]
+
+
+class FeatureInfo(list[dict[str, Any]]):
+    """num_chs, reduction and module of each map."""
+
+    def channels(self) -> list[int]:
+        return [info["num_chs"] for info in self]
+
+    def reduction(self) -> list[int]:
+        return [info["reduction"] for info in self]
+
+    def module_name(self) -> list[str]:
+        return [info["module"] for info in self]
+
+
+def feature_info(spec: Spec) -> FeatureInfo:
+    """The last map before each halving."""
+    maps = [{"num_chs": spec.stem_channels, "reduction": spec.stem_stride, "module": "stem"}]
+    reduction = spec.stem_stride * (2 if spec.stem_pool else 1)
+    for number, stage in enumerate(spec.stages):
+        reduction *= stage.stride
+        maps.append({"num_chs": stage.channels, "reduction": reduction,
+                     "module": f"stages.{number}"})  # fmt: skip
+    return FeatureInfo({info["reduction"]: info for info in maps}.values())
+
+
+def create_model(
+    model_name: str, pretrained: bool = False, num_classes: int | None = None, in_chans: int = 3,
+    *, checkpoint_path: str = "", features_only: bool = False,
+    out_indices: Sequence[int] | None = None, drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0, global_pool: str = "avg",
+) -> Model | Features:  # fmt: skip
+    """A network by its name in timm (`efficientnet_b0`, `efficientnet_b0.ra_in1k`, `hf-hub:...`),
+    torchvision, Keras or lukemelas. Random weights, or those of `pretrained`'s tag or of a
+    checkpoint, whose classifier and input channels are made to fit. Raises PhiscaleError."""
+    if global_pool not in ("avg", ""):
+        raise UsageError(f"global_pool={global_pool!r} is not built; pooling is the mean.")
+    source = checkpoint_path or (model_name if pretrained else "")
+    hub = model_name.startswith("hf-hub:")
+    path = weights_file(source or model_name) if source or hub else None
+    card, tensors = read(path) if path is not None else (None, {})
+    name = "" if hub else _member(model_name)
+    spec = card.spec if card is not None and (hub or not checkpoint_path) else get_spec(name)
+    tags = of_member(model_name if "." in model_name else name) if name else ()
+    take = tags[0].preprocessing if tags else original(name) if name else None
+    take = card.preprocessing if card is not None else take
+    assert take is not None
+    classes = spec.classes if num_classes is None else num_classes
+    if num_classes is None and card is not None:
+        classes = card.spec.classes
+    spec = replace(spec, classes=classes, in_channels=in_chans)
+    model = Model(spec, take, drop_rate=drop_rate, drop_path=drop_path_rate)
+    initialise(model)
+    if card is not None and path is not None:
+        fresh = model.state_dict()
+        like = replace(card.spec, norm_eps=spec.norm_eps, norm_momentum=spec.norm_momentum)
+        fill(model, adapted(tensors, like, spec, fresh), path)
+        model.card = card
+    return Features(model, out_indices) if features_only else model
+
+
+def list_models(
+    filter: str | Iterable[str] = "*", pretrained: bool = False,
+    exclude_filters: str | Iterable[str] = (),
+) -> list[str]:  # fmt: skip
+    """Names, or `name.tag` of known weights where `pretrained`."""
+    return list_pretrained(filter, exclude_filters) if pretrained else [
+        name for name in sorted(MEMBERS) if _passes(name, filter, exclude_filters)
+    ]  # fmt: skip
+
+
+def list_pretrained(
+    filter: str | Iterable[str] = "*", exclude_filters: str | Iterable[str] = ()
+) -> list[str]:
+    """`name.tag` of all known weights."""
+    names = [f"{each.member}.{each.tag}" for each in known()]
+    return sorted(
+        name for name in names
+        if _passes(name, filter, exclude_filters)
+        or _passes(name.partition(".")[0], filter, exclude_filters)
+    )  # fmt: skip
+
+
+def is_model(model_name: str) -> bool:
+    return any(member_of(library, model_name.partition(".")[0]) for library in LIBRARIES)
+
+
+def _member(name: str) -> str:
+    base = name.partition(".")[0]
+    found = (member_of(library, base) for library in LIBRARIES)
+    return next((member for member in found if member), base)
+
+
+def _passes(name: str, wanted: str | Iterable[str], unwanted: str | Iterable[str]) -> bool:
+    def meets(patterns: str | Iterable[str]) -> bool:
+        each = [patterns] if isinstance(patterns, str) else patterns
+        return any(fnmatchcase(name, pattern or "*") for pattern in each)
+
+    return meets(wanted) and not meets(unwanted)

@@ -1,0 +1,94 @@
+"""timm's functions for data: the same pictures come out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from phiscale.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from phiscale.errors import UsageError
+
+
+def config_of(take: Preprocessing) -> dict[str, Any]:
+    """A preprocessing in timm's words."""
+    return {"input_size": (3, take.size, take.size), "interpolation": take.interpolation,
+            "mean": take.mean, "std": take.std, "crop_pct": take.crop,
+            "crop_mode": "center"}  # fmt: skip
+
+
+def resolve_model_data_config(
+    model: nn.Module, args: Mapping[str, Any] | None = None, **changes: Any
+) -> dict[str, Any]:
+    """What `create_transform` takes, for this network's evaluation; `args` override."""
+    take = getattr(getattr(model, "model", model), "preprocessing", None)
+    if not isinstance(take, Preprocessing):
+        raise UsageError("this network does not say how it sees pictures; use create_model's.")
+    return {**config_of(take), **(args or {}), **changes}
+
+
+def resolve_data_config(
+    args: Mapping[str, Any] | None = None, model: nn.Module | None = None, **changes: Any
+) -> dict[str, Any]:
+    """The older order of arguments."""
+    if model is None:
+        raise UsageError("resolve_data_config needs model=.")
+    return resolve_model_data_config(model, args, **changes)
+
+
+def create_transform(
+    input_size: int | tuple[int, ...] = 224, is_training: bool = False, *,
+    interpolation: str = "bilinear", mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD, crop_pct: float | None = None,
+    crop_mode: str = "center", scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3), hflip: float = 0.5, vflip: float = 0.0,
+    color_jitter: float | None = 0.4, auto_augment: str | None = None, re_prob: float = 0.0,
+    no_aug: bool = False,
+) -> Callable[[Image.Image], torch.Tensor]:  # fmt: skip
+    """PIL picture -> normalised float tensor. Evaluation: the shorter side to size / crop_pct, then
+    the centre, as timm does it. Training: a random area, mirror images, colour jitter or an
+    automatic policy (`rand-m9`, `original`, `augmix`, `trivial`), random erasing."""
+    from torchvision.transforms import InterpolationMode, ToTensor, v2
+
+    side = input_size if isinstance(input_size, int) else input_size[-1]
+    mode = InterpolationMode.BILINEAR if interpolation == "random" else None
+    mode = mode or InterpolationMode(interpolation)
+    finish = [ToTensor(), v2.Normalize(list(mean), list(std))]  # v2's own scaling rounds otherwise
+    if not is_training or no_aug:
+        if crop_mode != "center":
+            raise UsageError(f"crop_mode={crop_mode!r} is not built; use 'center'.")
+        resized = math.floor(side / (crop_pct or 0.875))
+        begin = [v2.Resize(resized, mode), v2.CenterCrop(side)]
+        return v2.Compose([*begin, *finish])
+    steps: list[nn.Module] = [v2.RandomResizedCrop(side, scale, ratio, mode)]
+    steps += [v2.RandomHorizontalFlip(hflip)] if hflip else []
+    steps += [v2.RandomVerticalFlip(vflip)] if vflip else []
+    if auto_augment:
+        steps.append(_policy(auto_augment))
+    elif color_jitter:
+        steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter))
+    erase = [v2.RandomErasing(re_prob)] if re_prob else []
+    return v2.Compose([*steps, *finish, *erase])
+
+
+def _policy(name: str) -> nn.Module:
+    """timm's `rand-m9-mstd0.5-inc1` and the like; the noise of the magnitude is left out."""
+    from torchvision.transforms import v2
+
+    kind, *options = name.split("-")
+    numbers = {option[0]: option[1:] for option in options}
+    match kind:
+        case "rand":
+            layers, magnitude = int(numbers.get("n", 2)), int(float(numbers.get("m", 9)))
+            return v2.RandAugment(num_ops=layers, magnitude=magnitude)
+        case "original" | "v0" | "originalr" | "v0r":
+            return v2.AutoAugment()
+        case "augmix":
+            return v2.AugMix()
+        case "trivial" | "3a":
+            return v2.TrivialAugmentWide()
+    raise UsageError(f"auto_augment={name!r} is unknown. Use rand-m9, original, augmix or trivial.")

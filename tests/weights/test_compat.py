@@ -1,0 +1,131 @@
+"""The door for timm's people: their script, with one import changed."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from torch import nn
+
+from phiscale import compat
+from phiscale.errors import PhiscaleError, UsageError
+from phiscale.weights.peers import to_ours
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # timm's own
+
+PICTURES = [
+    Image.fromarray(np.random.default_rng(n).integers(0, 256, (60 + n, 80, 3), np.uint8))
+    for n in range(4)
+]
+
+
+def script(library: ModuleType, weights: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A fine-tuning script as one writes it for timm."""
+    torch.manual_seed(0)
+    assert library.list_models("*lite0*") == sorted(["efficientnet_lite0", "tf_efficientnet_lite0"])
+    model = library.create_model("efficientnet_lite0", pretrained=False, num_classes=0)
+    if weights is not None:
+        model.load_state_dict(weights)
+    config = library.data.resolve_model_data_config(model)
+    config["input_size"] = (3, 64, 64)
+    look = library.data.create_transform(**config, is_training=False)
+    x = torch.stack([look(picture) for picture in PICTURES])
+    model.eval()
+    with torch.inference_mode():
+        maps = model.forward_features(x)
+        pooled = model.forward_head(maps, pre_logits=True)
+    found = {"config": config, "pictures": x, "maps": maps, "pooled": pooled,
+             "num_features": model.num_features, "weights": model.state_dict()}  # fmt: skip
+    model.reset_classifier(3)
+    assert model.num_classes == 3 and model.get_classifier().out_features == 3
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("classifier" in name)
+    train = library.data.create_transform(**config, is_training=True, auto_augment="rand-m5-n1")
+    labels = torch.arange(4) % 3
+    optimizer = torch.optim.AdamW(model.get_classifier().parameters(), lr=0.01)
+    losses = []
+    model.eval()  # batch norms keep their statistics; only the head learns
+    for _ in range(12):
+        batch = torch.stack([train(picture) for picture in PICTURES])
+        loss = nn.functional.cross_entropy(model(batch), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return {**found, "losses": losses}
+
+
+def test_a_script_for_timm_runs_with_its_import_changed_and_sees_the_same():
+    theirs = script(timm)
+    model = compat.create_model("efficientnet_lite0", num_classes=0)
+    assert isinstance(model, compat.Model)
+    mine = script(compat, to_ours("timm", model.spec, theirs["weights"]))
+    assert mine["config"]["input_size"] == theirs["config"]["input_size"]
+    for word in ("interpolation", "mean", "std", "crop_pct", "crop_mode"):
+        assert mine["config"][word] == theirs["config"][word]
+    assert torch.equal(mine["pictures"], theirs["pictures"])
+    assert mine["num_features"] == theirs["num_features"]
+    for word in ("maps", "pooled"):
+        assert mine[word].shape == theirs[word].shape
+        assert (mine[word] - theirs[word]).norm() / theirs[word].norm() < 1e-5
+    for run in (mine, theirs):
+        assert np.mean(run["losses"][-3:]) < np.mean(run["losses"][:3])
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18", "mobilenetv2_100", "regnety_002",
+                                  "tf_efficientnetv2_b0", "mobilenetv1_100"])  # fmt: skip
+def test_features_only_gives_the_maps_that_timm_gives(name: str):
+    theirs = timm.create_model(name, features_only=True).eval()
+    whole = timm.create_model(name).eval()
+    mine = compat.create_model(name, features_only=True).eval()
+    assert isinstance(mine, compat.Features)
+    assert mine.feature_info.channels() == theirs.feature_info.channels()
+    assert mine.feature_info.reduction() == theirs.feature_info.reduction()
+    theirs.load_state_dict({k: v for k, v in whole.state_dict().items()
+                            if k in theirs.state_dict()}, strict=False)  # fmt: skip
+    mine.model.load_state_dict(to_ours("timm", mine.model.spec, whole.state_dict()))
+    x = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        for a, b in zip(theirs(x), mine(x), strict=True):
+            assert a.shape == b.shape and (a - b).norm() <= 1e-5 * a.norm()
+
+
+def test_maps_are_chosen_by_index():
+    chosen = compat.create_model("resnet18", features_only=True, out_indices=(1, -1))
+    assert isinstance(chosen, compat.Features)
+    assert chosen.feature_info.channels() == [64, 512]
+    with pytest.raises(UsageError, match=r"there are 5 maps. Use 0 to 4"):
+        compat.create_model("resnet18", features_only=True, out_indices=(7,))
+
+
+@pytest.mark.parametrize(("name", "features"), [
+    ("efficientnet_v2_s", 1280), ("EfficientNetB3", 1536), ("efficientnet-b1", 1280),
+    ("mnasnet_a1", 1280), ("regnet_y_400mf", 440), ("efficientnet_b0.ra_in1k", 1280),
+])  # fmt: skip
+def test_other_libraries_names_and_tags_are_understood(name: str, features: int):
+    assert compat.is_model(name)
+    model = compat.create_model(name, num_classes=2, in_chans=1)
+    assert isinstance(model, compat.Model) and model.num_features == features
+    assert model.stem.conv.in_channels == 1 and model.get_classifier().out_features == 2
+
+
+def test_lists_take_patterns_and_tags():
+    assert "efficientnet_b0" in compat.list_models("efficientnet_b?", exclude_filters="*_b8")
+    assert "efficientnet_b8" not in compat.list_models("efficientnet_b?", exclude_filters="*_b8")
+    assert "tf_efficientnet_b7.ns_jft_in1k" in compat.list_models("tf_*", pretrained=True)
+
+
+@pytest.mark.parametrize("call", [
+    lambda: compat.create_model("efficientnet_b99"),
+    lambda: compat.create_model("resnet18", global_pool="max"),
+    lambda: compat.data.create_transform(is_training=True, auto_augment="magic"),
+    lambda: compat.data.resolve_model_data_config(nn.Identity()),
+])  # fmt: skip
+def test_what_is_not_built_is_said_in_a_line(call: Any):
+    with pytest.raises(PhiscaleError):
+        call()
