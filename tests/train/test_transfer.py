@@ -1,0 +1,171 @@
+"""From pretrained weights: the probe, the rates of the layers, batch norms, stopping early."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
+from phiscale.data.splits import ArraySplit, ImageSet
+from phiscale.errors import UsageError
+from phiscale.families import get_spec
+from phiscale.nn.init import BatchNorm2d
+from phiscale.nn.network import build
+from phiscale.scaling import Scaling, scale
+from phiscale.train.loop import read_log, train
+from phiscale.train.optim import make_optimizer
+from phiscale.train.recipe import Optim, Recipe
+from phiscale.train.recipes import RECIPES, finetune_for
+from phiscale.weights.sources import load
+from phiscale.weights.store import read
+
+SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5)), resolution=16)
+TAKE = Preprocessing(size=16, crop=1.0)
+SCRATCH = replace(RECIPES["characters"], epochs=4, evaluations=1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that tells low digits apart."""
+    return train(tmp_path_factory.mktemp("pretrained") / "run", SPEC, low_and_high()[0], SCRATCH,
+                 TAKE, warn=lambda line: None)  # fmt: skip
+
+
+def low_and_high() -> tuple[ImageSet, ImageSet]:
+    """Digits 0 to 4, and 5 to 9 under labels 0 to 4."""
+    whole = open_images("digits")
+
+    def part(least: int) -> ImageSet:
+        def of(split: ArraySplit) -> ArraySplit:
+            chosen = split.subset(
+                np.flatnonzero((split.labels >= least) & (split.labels < least + 5))
+            )
+            return replace(chosen, labels=chosen.labels - least)
+
+        return replace(
+            whole, classes=tuple(map(str, range(least, least + 5))), train=of(whole.train),
+            validation=of(whole.validation), test=of(whole.test),
+        )  # fmt: skip
+
+    return part(0), part(5)
+
+
+HIGH = low_and_high()[1]
+SPEC = replace(SPEC, classes=5)
+
+
+def run(out: Path, recipe: Recipe, start: Path, images: ImageSet = HIGH) -> list[str]:
+    said: list[str] = []
+    train(out, SPEC, images, recipe, TAKE, start_from=start, warn=said.append)
+    return said
+
+
+def test_a_probe_finds_the_best_classifier_and_leaves_the_body_alone(
+    pretrained: Path, tmp_path: Path
+):
+    said = run(tmp_path / "run", RECIPES["probe"], pretrained)
+    before, after = read(pretrained)[1], read(tmp_path / "run" / "best.safetensors")[1]
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    begun = json.loads((tmp_path / "run" / "transfer.json").read_text())
+    measured = [r["validation_top1"] for r in read_log(tmp_path / "run") if "validation_top1" in r]
+    assert measured == [pytest.approx(begun["validation_top1"])] and measured[0] > 0.8
+    assert "a linear probe has" in said[0] and "keep their old statistics" in said[0]
+
+
+def test_fine_tuning_begins_with_the_probe_and_gets_better(pretrained: Path, tmp_path: Path):
+    recipe = replace(RECIPES["finetune"], epochs=3, evaluations=3, first_size=1.0, batch=64)
+    recipe = replace(recipe, augment=replace(SCRATCH.augment), optim=Optim(lr_peak=0.05))
+    run(tmp_path / "run", recipe, pretrained)
+    begun = json.loads((tmp_path / "run" / "transfer.json").read_text())
+    best = load(tmp_path / "run").card.metrics["validation"]["top1"]
+    assert best > begun["validation_top1"]
+
+
+def test_layers_far_from_the_classifier_learn_slower():
+    network = build(get_spec("small"))
+    shares = {}
+    for group in make_optimizer(network, Optim(name="muon"), 0.5).param_groups:
+        shares |= {id(p): group["share"] for p in group["params"]}
+    share = {name: shares[id(p)] for name, p in network.named_parameters()}
+    assert share["classifier.bias"] == 1 and share["head.conv.weight"] == 0.5
+    assert share["stages.4.1.project.conv.weight"] == 0.25
+    assert share["stages.4.0.expand.norm.bias"] == 0.125
+    assert share["stem.conv.weight"] == 0.5 ** (network.spec.blocks + 2)
+    assert len(share) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize(("norms", "batch", "inverted", "chosen"), [
+    ("train", 8, False, "train"), ("frozen", 64, False, "frozen"),
+    ("reestimated", 64, False, "reestimated"),
+    ("auto", 64, True, "train"), ("auto", 16, False, "frozen"), ("auto", 16, True, "reestimated"),
+])  # fmt: skip
+def test_batch_norms_go_by_batch_size_and_by_how_far_the_pictures_are(
+    norms: str, batch: int, inverted: bool, chosen: str, pretrained: Path, tmp_path: Path
+):
+    images = low_and_high()[0]
+    train_split = images.train
+    assert isinstance(train_split, ArraySplit)
+    if inverted:
+        images = replace(images, train=replace(train_split, pixels=255 - train_split.pixels))
+    recipe = replace(SCRATCH, norms=norms, batch=batch, epochs=0.1)
+    said = run(tmp_path / "run", recipe, pretrained, images)
+    begun = json.loads((tmp_path / "run" / "transfer.json").read_text())
+    assert begun["norms"] == chosen and said
+    before, after = read(pretrained)[1], read(tmp_path / "run" / "best.safetensors")[1]
+    mean = "stages.0.0.depthwise.norm.running_mean"
+    assert torch.allclose(before[mean], after[mean]) == (chosen == "frozen")
+
+
+def test_a_frozen_batch_norm_answers_alike_in_training_and_still_learns_its_weights():
+    norm = BatchNorm2d(3)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2)
+        norm.bias.uniform_(-1, 1)
+        norm.running_mean.uniform_(-1, 1)
+        norm.running_var.uniform_(0.5, 2)
+    x = torch.randn(4, 3, 5, 5)
+    still = norm.eval()(x)
+    norm.frozen = True
+    norm.train()
+    assert torch.equal(norm(x), still)
+    norm(x).sum().backward()
+    assert norm.weight.grad is not None
+
+
+def test_training_ends_when_nothing_gets_better_and_stays_ended(pretrained: Path, tmp_path: Path):
+    recipe = replace(SCRATCH, epochs=4, evaluations=16, patience=2, head="probe",
+                     optim=Optim(lr_peak=1e-9))  # fmt: skip
+    run(tmp_path / "run", recipe, pretrained)
+    seen = [r["images_seen"] for r in read_log(tmp_path / "run") if "validation_top1" in r]
+    assert len(seen) == 3 and seen[-1] < recipe.images(len(HIGH.train))
+    run(tmp_path / "run", recipe, pretrained)
+    again = [r["images_seen"] for r in read_log(tmp_path / "run") if "validation_top1" in r]
+    assert again == seen
+
+
+@pytest.mark.parametrize("recipe", [RECIPES["probe"], RECIPES["finetune"]])
+def test_recipes_that_build_on_weights_ask_for_some(recipe: Recipe, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"Add --pretrained SOURCE"):
+        train(tmp_path / "run", SPEC, HIGH, recipe, TAKE)
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+@pytest.mark.parametrize(("pictures", "name"), [(12, "finetune-few"), (270, "finetune"),
+                                                (5000, "finetune-many")])  # fmt: skip
+def test_the_recipe_goes_by_pictures_a_class(pictures: float, name: str):
+    assert finetune_for(pictures) == name and name in RECIPES

@@ -1,0 +1,372 @@
+"""Where weights come from: files of others, hubs, and what must never be believed or run."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.errors import PhiscaleError, UsageError, WeightsError
+from phiscale.families import get_spec
+from phiscale.nn.network import build
+from phiscale.weights import hub
+from phiscale.weights.adapt import adapted, over_channels
+from phiscale.weights.formats import read_foreign
+from phiscale.weights.peers import to_theirs
+from phiscale.weights.pretrained import known, of_member, original
+from phiscale.weights.sources import import_weights, load, weights_file
+from phiscale.weights.store import Card, read, save
+
+SPEC = replace(get_spec("resnet18"), classes=4)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    return tmp_path / "cache"
+
+
+def timms() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return to_theirs("timm", SPEC, build(SPEC).state_dict())
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    save_file(timms(), tmp_path / "theirs.safetensors", {"architecture": "resnet18"})
+    return tmp_path / "theirs.safetensors"
+
+
+# --- in -------------------------------------------------------------------------------------------
+
+
+def test_an_import_says_whose_weights_they_are_and_keeps_it_in_the_card(
+    theirs: Path, tmp_path: Path
+):
+    said: list[str] = []
+    card = import_weights(str(theirs), tmp_path / "ours.safetensors", tell=said.append)
+    assert said == ["theirs.safetensors: timm's resnet18: padding symmetric, norm epsilon 1e-05 "
+                    "(it is named so)."]  # fmt: skip
+    assert card.member == "resnet18" and card.spec == SPEC
+    assert said[0] in f"theirs.safetensors: {card.origin.partition(': ')[2]}"
+    network = load(tmp_path / "ours.safetensors")
+    assert network.card == card and network.preprocessing == Preprocessing(size=224)
+
+
+def test_any_source_is_imported_once_and_then_found_in_the_cache(theirs: Path, own_cache: Path):
+    first = weights_file(theirs)
+    assert first.parent == own_cache and weights_file(str(theirs)) == first
+    before = first.stat().st_mtime_ns
+    assert weights_file(theirs).stat().st_mtime_ns == before
+    save_file({k: t + 1 if t.is_floating_point() else t for k, t in timms().items()}, theirs)
+    assert weights_file(theirs) != first  # the file has changed
+
+
+def test_imagenets_thousand_classes_have_names(tmp_path: Path):
+    spec = replace(SPEC, classes=1000)
+    save_file(to_theirs("timm", spec, build(spec).state_dict()), tmp_path / "w.safetensors")
+    classes = load(tmp_path / "w.safetensors").card.classes
+    assert len(classes) == 1000 and classes[0] == "tench" and classes[-1] == "toilet tissue"
+
+
+def test_a_folder_laid_out_as_a_repository_is_a_source(tmp_path: Path):
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    save_file(timms(), folder / "model.safetensors")
+    config = {
+        "architecture": "resnet18", "num_classes": 4, "label_names": ["a", "b", "c", "d"],
+        "pretrained_cfg": {"input_size": [3, 160, 160], "test_input_size": [3, 192, 192],
+                           "crop_pct": 0.95, "interpolation": "bilinear", "mean": [0.5] * 3,
+                           "std": [0.5] * 3, "license": "mit"},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    network = load(folder)
+    assert network.preprocessing == Preprocessing(
+        size=192, crop=0.95, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+    assert network.card.classes == ("a", "b", "c", "d") and network.card.licence == "mit"
+
+
+def test_what_we_push_is_read_by_timm_and_by_us(tmp_path: Path):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    card = Card(spec=SPEC, preprocessing=Preprocessing(size=128), classes=("a", "b", "c", "d"),
+                metrics={"validation": {"top1": 0.5}}, licence="apache-2.0")  # fmt: skip
+    network = build(SPEC).eval()
+    save(tmp_path / "w.safetensors", network.state_dict(), card)
+    calls: list[tuple[str, dict[str, Any]]] = []
+    folder = tmp_path / "pushed"
+
+    def upload(**given: Any) -> None:
+        calls.append(("upload", given))
+        folder.mkdir()
+        for file in Path(given["folder_path"]).iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+
+    client = SimpleNamespace(
+        create_repo=lambda repo, **given: calls.append((repo, given)) or "https://hub/me/mine",
+        upload_folder=upload,
+    )
+    assert hub.push(tmp_path / "w.safetensors", "me/mine", client=client) == "https://hub/me/mine"
+    assert calls[0] == ("me/mine", {"private": False, "exist_ok": True})
+    assert {"config.json", "README.md", "model.safetensors", "phiscale.safetensors"} == {
+        file.name for file in folder.iterdir()
+    }
+    assert "license: apache-2.0" in (folder / "README.md").read_text()
+    x = torch.randn(1, 3, 64, 64)
+    theirs = timm.create_model("resnet18", num_classes=4)
+    theirs.load_state_dict(load_file(folder / "model.safetensors"))
+    theirs.eval()
+    with torch.inference_mode():
+        assert torch.allclose(theirs(x), network(x), atol=1e-5)
+        assert torch.allclose(load(folder)(x), network(x), atol=1e-5)
+    assert load(folder).card == card
+
+
+def test_the_hub_is_asked_by_its_own_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub
+
+    save_file(timms(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
+    asked: list[tuple[str, str, str | None]] = []
+
+    def download(repo: str, file: str, *, revision: str | None, local_files_only: bool) -> str:
+        asked.append((repo, file, revision))
+        if not (tmp_path / file).exists():
+            raise huggingface_hub.errors.EntryNotFoundError("404")
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(hub, "_reachable", lambda endpoint: True)
+    assert load("hf-hub:timm/resnet18.a1_in1k@v1").spec == SPEC
+    files = ("config.json", "phiscale.safetensors", "model.safetensors")
+    assert asked == [("timm/resnet18.a1_in1k", file, "v1") for file in files]
+
+
+def test_offline_the_hub_gives_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hub, "_reachable", lambda endpoint: False)
+    with pytest.raises(WeightsError, match=r"hub cannot be reached\. Connect once, or fetch"):
+        load("hf-hub:timm/resnet18.a1_in1k")
+    with pytest.raises(WeightsError, match="cannot be reached"):
+        hub.push(Path("x"), "me/mine")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b/c", "timm", "a/..", "/a/b", "a/b\0",
+                                  "http://x/y", "ä/b", "a//b", ".a/b"])  # fmt: skip
+def test_names_that_are_none_on_the_hub_are_refused_before_asking(name: str):
+    with pytest.raises(UsageError, match="is no name on the hub"):
+        hub.fetch(name)
+
+
+@pytest.mark.parametrize(("source", "said"), [
+    ("nowhere.safetensors", "no weights at nowhere.safetensors. Give a file"),
+    ("resnet18.none", "Known tags: a1_in1k"),
+    ("torchvision:resnet19", "none of ours"),
+    ("small", "no pretrained weights small are known. Known tags: none"),
+])  # fmt: skip
+def test_a_source_that_is_not_there_is_said_in_a_line(source: str, said: str):
+    with pytest.raises(PhiscaleError, match=said):
+        load(source)
+
+
+def test_the_table_of_known_weights_is_complete_enough_to_use():
+    assert len(known()) > 200
+    assert {each.source.partition(":")[0] for each in known()} == {"hf-hub", "torchvision"}
+    assert (
+        of_member("tf_efficientnet_b0.ns_*")[0].source
+        == "hf-hub:timm/tf_efficientnet_b0.ns_jft_in1k"
+    )
+    lite = of_member("tf_efficientnet_lite0")[0].preprocessing
+    assert (lite.size, lite.crop) == (224, 0.875)
+    assert original("tf_efficientnet_lite0").mean == pytest.approx((127 / 255,) * 3)
+
+
+# --- what must not pass ---------------------------------------------------------------------------
+
+
+class Payload:
+    """Would leave a file behind if anybody ran it."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, (str(self.mark), "w"))
+
+
+def raw(payload: Any) -> bytes:
+    return pickle.dumps({"conv1.weight": payload})
+
+
+def as_torch(payload: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save({"conv1.weight": payload}, file)
+    return file.getvalue()
+
+
+def as_legacy_torch(payload: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save({"conv1.weight": payload}, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
+def as_zip(payload: Any) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", raw(payload))
+        archive.writestr("archive/version", "3")
+    return file.getvalue()
+
+
+def as_bomb(payload: Any) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 50_000_000)
+    return file.getvalue()
+
+
+def as_numpy(payload: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array([payload], dtype=object), allow_pickle=True)
+    return file.getvalue()
+
+
+def as_numpy_zip(payload: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, x=np.array([payload], dtype=object))
+    return file.getvalue()
+
+
+def as_yaml(payload: Any) -> bytes:
+    return f'!!python/object/apply:builtins.open ["{payload.mark}", "w"]'.encode()
+
+
+COATS = (raw, as_torch, as_legacy_torch, as_zip, as_bomb, as_numpy, as_numpy_zip, as_yaml)
+NAMES = ("w.pth", "w.safetensors", "w.bin", "w.h5", ".metadata")
+
+
+@pytest.mark.parametrize("coat", COATS, ids=[coat.__name__ for coat in COATS])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pickle_in_any_coat_is_refused_and_never_run(
+    coat: Callable[[Any], bytes], name: str, tmp_path: Path
+):
+    mark = tmp_path / "executed"
+    (tmp_path / name).write_bytes(coat(Payload(mark)))
+    with pytest.raises(WeightsError) as refused:
+        load(tmp_path / name)
+    assert not mark.exists()
+    assert "\n" not in str(refused.value)
+
+
+@given(data=st.data())
+def test_a_damaged_file_of_ours_is_refused(data: st.DataObject, tmp_path_factory: Any):
+    path = _OURS.setdefault("path", tmp_path_factory.mktemp("ours") / "w.safetensors")
+    if not path.exists():
+        small = replace(get_spec("small"), stages=get_spec("small").stages[:1])
+        card = Card(spec=small, preprocessing=Preprocessing(size=32), classes=tuple("abcdefghij"))
+        save(path, build(small).state_dict(), card)
+        _OURS["bytes"] = path.read_bytes()
+    whole = _OURS["bytes"]
+    damaged = bytearray(whole)
+    if data.draw(st.booleans()):
+        place = data.draw(st.integers(0, len(whole) - 1))
+        damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        del damaged[data.draw(st.integers(0, len(whole) - 1)) :]
+    other = path.with_name("damaged.safetensors")
+    other.write_bytes(damaged)
+    try:
+        _, tensors = read(other)
+    except PhiscaleError as error:
+        assert "\n" not in str(error)
+    else:  # a letter of what the card says may have changed, no value
+        assert {k: t.sum() for k, t in tensors.items()} == {
+            k: t.sum() for k, t in read(path)[1].items()
+        }
+
+
+_OURS: dict[str, Any] = {}
+
+
+def test_strides_cannot_claim_more_values_than_there_are(tmp_path: Path):
+    torch.save({"conv1.weight": torch.zeros(1).expand(10**12)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="claims more values than it has"):
+        read_foreign(tmp_path / "w.pth")
+
+
+def test_nan_in_a_foreign_file_is_counted_and_named(tmp_path: Path):
+    tensors = timms()
+    tensors["bn1.weight"][3] = float("nan")
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=r"1 tensors hold NaN or infinity \(bn1.weight\)"):
+        load(tmp_path / "w.safetensors")
+
+
+def test_an_hdf5_that_points_elsewhere_is_refused(tmp_path: Path):
+    h5py = pytest.importorskip("h5py", reason="pip install 'phiscale[keras]'")
+    (tmp_path / "secret").write_bytes(b"\0" * 64)
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        group = file.create_group("stem_conv")
+        group.create_dataset("kernel", shape=(16,), dtype="f4",
+                             external=[(str(tmp_path / "secret"), 0, 64)])  # fmt: skip
+    with pytest.raises(WeightsError, match="does not lie in the file"):
+        read_foreign(tmp_path / "w.h5")
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file.create_group("stem_conv").create_dataset("kernel", shape=(10**12,), dtype="f4",
+                                                      chunks=True)  # fmt: skip
+    with pytest.raises(WeightsError, match="does not lie in the file"):
+        read_foreign(tmp_path / "huge.h5")
+
+
+# --- made to fit ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 13])
+def test_other_input_channels_keep_one_response(channels: int):
+    kernel = torch.randn(8, 3, 3, 3)
+    made = over_channels(kernel, channels)
+    assert made.shape == (8, channels, 3, 3)
+    if channels < 3:  # a grey picture, given in every channel
+        grey = torch.rand(1, 1, 9, 9)
+        a, b = (grey.expand(-1, n, -1, -1) for n in (3, channels))
+    else:  # colours that repeat
+        a = torch.rand(1, 3, 9, 9)
+        b = a[:, torch.arange(channels) % 3]
+    before, after = (torch.nn.functional.conv2d(x, k) for x, k in ((a, kernel), (b, made)))
+    assert torch.allclose(before, after, atol=1e-5)
+
+
+def test_only_the_classifier_and_the_stem_may_change():
+    tensors = build(SPEC).state_dict()
+    want = replace(SPEC, classes=7, in_channels=1, resolution=96)
+    fresh = build(want).state_dict()
+    made = adapted(tensors, SPEC, want, fresh)
+    changed = {k for k in made if made[k] is not tensors.get(k)}
+    assert changed == {"stem.conv.weight", "classifier.weight", "classifier.bias"}
+    assert torch.equal(made["classifier.weight"], fresh["classifier.weight"])
+    without = adapted(tensors, SPEC, replace(SPEC, classes=0), {})
+    assert tensors.keys() - without.keys() == {"classifier.weight", "classifier.bias"}
+    with pytest.raises(WeightsError, match="it differs in activation"):
+        adapted(tensors, SPEC, replace(SPEC, activation="silu"), {})
+
+
+def test_a_loaded_network_takes_other_classes_channels_and_any_size(theirs: Path):
+    network = load(theirs, classes=2, in_channels=4)
+    assert network(torch.randn(1, 4, 97, 130)).shape == (1, 2)
+    assert network.card.spec == network.spec
+    assert load(theirs, classes=0)(torch.randn(1, 3, 64, 64)).shape == (1, 512)
