@@ -122,7 +122,7 @@ def test_batch_norms_go_by_batch_size_and_by_how_far_the_pictures_are(
     assert isinstance(train_split, ArraySplit)
     if inverted:
         images = replace(images, train=replace(train_split, pixels=255 - train_split.pixels))
-    recipe = replace(SCRATCH, norms=norms, batch=batch, epochs=0.1)
+    recipe = replace(SCRATCH, norms=norms, batch=batch, epochs=0.1, optim=Optim(lr_peak=1e-4))
     said = run(tmp_path / "run", recipe, pretrained, images)
     begun = json.loads((tmp_path / "run" / "transfer.json").read_text())
     assert begun["norms"] == chosen and said
