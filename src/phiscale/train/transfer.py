@@ -4,7 +4,6 @@ them (Kumar et al., arXiv:2202.10054)."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -28,7 +27,7 @@ from phiscale.train.recipe import Recipe
 Norms = Literal["train", "frozen", "reestimated"]
 
 ENOUGH_SHARE = 2 * LEAST_SHARE  # images a lane whose own statistics serve as well as old ones
-FAR = 0.5  # of a standard deviation: statistics that have moved so much no longer fit the pictures
+FAR = 0.3  # of a standard deviation: means that are so far off no longer fit the pictures
 STATISTICS_FROM = 1024  # pictures
 PROBED_AT_MOST = 50_000  # pictures: their features fit in memory
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's penalty, chosen on validation
@@ -84,11 +83,11 @@ def _norms(
         return Begun(norms=recipe.norms)
     if recipe.norms == "auto" and recipe.batch // recipe.lanes >= ENOUGH_SHARE:
         return Begun(norms="train")
-    counted = _statistics(network, split, take, device)
-    shift = _shift(network, counted)
+    few = split.subset(_spread(split, STATISTICS_FROM))
+    shift = _shift(network, few, take, device)
     norms: Norms = "reestimated" if recipe.norms == "reestimated" or shift > FAR else "frozen"
     if norms == "reestimated":
-        network.load_state_dict(counted, strict=False)
+        _reestimate(network, few, take, device)
     _apply(network, norms)
     return Begun(norms=norms, shift=round(shift, 4))
 
@@ -99,36 +98,50 @@ def _apply(network: nn.Module, norms: Norms) -> None:
             module.frozen = norms != "train"
 
 
-def _statistics(
+def _shift(network: Network, split: Split, take: Preprocessing, device: torch.device) -> float:
+    """How far these pictures' means are from the running ones, in their standard deviations: the
+    root mean square over channels, averaged over the batch norms of the network as it is."""
+    sums: dict[BatchNorm2d, Tensor] = {}
+
+    def see(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, BatchNorm2d)
+        sums[norm] = sums.get(norm, torch.zeros(())) + given[0].mean((2, 3)).sum(0).cpu()
+
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(see) for norm in norms]
+    try:
+        _pass(network.eval(), split, take, device)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    away = []
+    for norm, total in sums.items():
+        assert norm.running_mean is not None and norm.running_var is not None
+        apart = total / len(split) - norm.running_mean.cpu()
+        away.append((apart.square() / (norm.running_var.cpu() + norm.eps)).mean().sqrt())
+    return float(torch.stack(away).mean())
+
+
+def _reestimate(
     network: Network, split: Split, take: Preprocessing, device: torch.device
-) -> dict[str, Tensor]:
-    """Means and variances of every batch norm over these pictures, each picture counted alike."""
-    fresh = copy.deepcopy(network).to(device)
-    for module in fresh.modules():
-        if isinstance(module, BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # the mean over batches
-            module.train()
-        elif not any(module.children()):
-            module.eval()
-    few = split.subset(_spread(split, STATISTICS_FROM))
-    with torch.inference_mode():
-        for batch in evaluation_batches(few, take, batch=64, workers=2):
-            if len(batch.labels) > 1:
-                fresh(normalised(batch.pixels, take, device))
-    return {name: value for name, value in fresh.state_dict().items() if "running_" in name}
+) -> None:  # fmt: skip
+    """Means and variances anew, each picture counted alike."""
+    norms = [module for module in network.eval().modules() if isinstance(module, BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over batches
+        norm.train()
+    _pass(network, split, take, device)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
-def _shift(network: Network, counted: dict[str, Tensor]) -> float:
-    """How far the means are from the old ones, in old standard deviations: the median channel."""
-    old = network.state_dict()
-    means = [name for name in counted if name.endswith("running_mean")]
-    away = [
-        (counted[name] - old[name]).abs()
-        / old[name.replace("running_mean", "running_var")].sqrt().clamp_min(1e-3)
-        for name in means
-    ]
-    return float(torch.cat(away).median())
+@torch.no_grad()
+def _pass(network: Network, split: Split, take: Preprocessing, device: torch.device) -> None:
+    for batch in evaluation_batches(split, take, batch=min(32, len(split)), workers=2):
+        if len(batch.labels) > 1:  # one picture has no variance
+            network(normalised(batch.pixels, take, device))
 
 
 def _probed(
