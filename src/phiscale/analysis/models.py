@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from math import cos, pi, sin
@@ -13,6 +14,7 @@ from phiscale.costs import cost
 from phiscale.errors import UsageError
 from phiscale.families import MEMBERS, Member, get_spec
 from phiscale.families.published import HEADLINES, RIVALS, TABLE_2, TABLE_4, TABLE_5, Headline
+from phiscale.weights.pretrained import of_member
 
 _MIB = 2**20
 
@@ -46,6 +48,7 @@ def _row(member: Member) -> dict[str, Any]:
         "top1": figure.top1 if figure else None,
         "condition": figure.condition if figure else None,
         "source": figure.source if figure else None,
+        "pretrained": [asdict(each) for each in of_member(member.name)],
     }
 
 
@@ -113,14 +116,15 @@ def short(count: float) -> str:
 def markdown_table(pattern: str = "*") -> str:
     """The members as the README shows them."""
     head = ("| model | lives | pixels | params | MACs | activations | saved MiB/image | peak MiB "
-            "| weights MiB | published top-1 |")  # fmt: skip
-    lines = [head, "|---|---|" + "---:|" * 8]
+            "| weights MiB | published top-1 | known weights |")  # fmt: skip
+    lines = [head, "|---|---|" + "---:|" * 9]
     for row in rows(pattern):
         top1 = f"{100 * row['top1']:.1f} %" if row["top1"] is not None else ""
         lines.append(
             f"| {row['name']} | {row['lives']} | {row['resolution']} | {short(row['params'])} "
             f"| {short(row['macs'])} | {short(row['activations'])} | {short(row['saved_mib'])} "
-            f"| {short(row['peak_mib'])} | {short(row['weights_mib'])} | {top1} |"
+            f"| {short(row['peak_mib'])} | {short(row['weights_mib'])} | {top1} "
+            f"| {len(row['pretrained']) or ''} |"
         )
     return "\n".join(lines)
 

@@ -62,7 +62,7 @@ def models(
     elif markdown:
         print(markdown_table(pattern))
     else:
-        table(found)
+        table([{**row, "pretrained": len(row["pretrained"])} for row in found])
 
 
 def describe(

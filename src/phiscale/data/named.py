@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ class _Known:
     torchvision: str
     """The class in torchvision.datasets; "" for what is embedded."""
     splits: tuple[str, ...] = ()
-    """torchvision's names of train and, where there are any, of what is held out. Sets that lie
-    in arrays have two and no names for them."""
+    """torchvision's names of train and, where there are any, of what is held out ("a+b": both in
+    one, as the EfficientNet paper trained). Sets that lie in arrays have two and no names."""
 
 
 NAMED: dict[str, _Known] = {
@@ -39,14 +39,18 @@ NAMED: dict[str, _Known] = {
     "kmnist": _Known("KMNIST"),
     "cifar10": _Known("CIFAR10"),
     "cifar100": _Known("CIFAR100"),
-    "flowers102": _Known("Flowers102", ("train", "val", "test")),
+    "flowers102": _Known("Flowers102", ("train+val", "test")),
     "dtd": _Known("DTD", ("train", "val", "test")),
-    "fgvc-aircraft": _Known("FGVCAircraft", ("train", "val", "test")),
+    "fgvc-aircraft": _Known("FGVCAircraft", ("trainval", "test")),
+    "stanford-cars": _Known("StanfordCars", ("train", "test")),
+    "oxford-pets": _Known("OxfordIIITPet", ("trainval", "test")),
     "country211": _Known("Country211", ("train", "valid", "test")),
     "food101": _Known("Food101", ("train", "test")),
     "imagenette": _Known("Imagenette", ("train", "val")),
     "eurosat": _Known("EuroSAT", ("",)),
 }
+
+_WITHOUT_LOADER = ("oxford-pets",)
 
 
 def open_named(name: str) -> ImageSet:
@@ -101,17 +105,20 @@ def _from_files(
 ) -> ImageSet:
     splits: list[Split] = []
     classes: tuple[str, ...] = ()
-    for split in names:
+    for together in names:
+        parts = []
+        for split in together.split("+"):
 
-        def make(download: bool, split: str = split) -> Any:
-            if not split:
-                return build(root=str(root), download=download, loader=str)
-            return build(root=str(root), split=split, download=download, loader=str)
+            def make(download: bool, split: str = split) -> Any:
+                given = {"split": split} if split else {}
+                if name not in _WITHOUT_LOADER:
+                    given["loader"] = str
+                return build(root=str(root), download=download, **given)
 
-        found = _cached_or_fetched(name, make, root)
+            parts.append(_cached_or_fetched(name, make, root))
         # Imagenette gives each class as a tuple of synonyms
-        classes = tuple(c if isinstance(c, str) else c[0] for c in found.classes)
-        splits.append(_file_split(root, found))
+        classes = tuple(c if isinstance(c, str) else c[0] for c in parts[0].classes)
+        splits.append(_file_split(root, parts))
     validation = splits[1] if len(splits) == 3 else None
     test = splits[-1] if len(splits) > 1 else None
     return assemble(name, classes, splits[0], validation, test)
@@ -156,9 +163,13 @@ def _array_split(split: str, pixels: np.ndarray, labels: Any) -> ArraySplit:
     )
 
 
-def _file_split(root: Path, found: Any) -> FileSplit:
-    """`found` gives (path, label) for each index, since its loader is `str`."""
-    rows = [found[i] for i in range(len(found))]
+def _file_split(root: Path, parts: Iterable[Any]) -> FileSplit:
+    """Each part gives (path, label) for every index, since its loader is `str`; one that takes no
+    loader keeps both in lists."""
+    rows: list[tuple[Any, int]] = []
+    for part in parts:
+        listed = getattr(part, "loader", None) is None
+        rows += zip(part._images, part._labels, strict=True) if listed else list(part)
     paths = [Path(path) for path, _ in rows]
     return FileSplit(
         keys=tuple(path.relative_to(root).as_posix() for path in paths),
