@@ -202,9 +202,10 @@ def measured_keras(pair: Pair) -> dict[str, Any]:
             for layer in theirs.layers:
                 if type(layer).__name__ == "BatchNormalization":  # scale, shift, mean, variance
                     ranges = ((0.8, 1.2), (-0.1, 0.1), (-0.1, 0.1), (0.5, 1.5))
-                    drawn = [rng.uniform(*each, w.shape)
-                             for each, w in zip(ranges, layer.get_weights(), strict=True)]  # fmt: skip
-                    layer.set_weights(drawn)
+                    like = layer.get_weights()
+                    layer.set_weights(
+                        [rng.uniform(*each, w.shape) for each, w in zip(ranges, like, strict=True)]
+                    )
             with tempfile.TemporaryDirectory() as folder:
                 theirs.save_weights(f"{folder}/w.weights.h5")
                 tensors = read_foreign(Path(folder) / "w.weights.h5").tensors

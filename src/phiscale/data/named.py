@@ -110,7 +110,7 @@ def _from_files(
         for split in together.split("+"):
 
             def make(download: bool, split: str = split) -> Any:
-                given = {"split": split} if split else {}
+                given: dict[str, Any] = {"split": split} if split else {}
                 if name not in _WITHOUT_LOADER:
                     given["loader"] = str
                 return build(root=str(root), download=download, **given)
