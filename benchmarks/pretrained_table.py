@@ -34,6 +34,7 @@ def of_timm() -> Iterator[dict[str, Any]]:
                 "tag": tag.partition(".")[2],
                 "pixels": pixels,
                 "crop": known.test_crop_pct or known.crop_pct,
+                "squash": known.crop_mode == "squash",
                 "interpolation": known.interpolation,
                 "mean": list(known.mean),
                 "std": list(known.std),
@@ -58,12 +59,13 @@ def of_torchvision() -> Iterator[dict[str, Any]]:
                 "tag": weights.name,
                 "pixels": crop,
                 "crop": round(crop / resize, 4),
+                "squash": False,
                 "interpolation": take.interpolation.value,
                 "mean": list(take.mean),
                 "std": list(take.std),
                 "classes": len(meta["categories"]),
                 "top1": round(meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, 5),
-                "licence": "bsd-3-clause",
+                "licence": (meta.get("license") or "bsd-3-clause").rpartition("/")[2],
             }
 
 

@@ -76,7 +76,13 @@ def train_run(
     if start_from is not None:  # the weights expect their own
         from phiscale.weights.store import card_of
 
-        take = replace(card_of(start_from).preprocessing, size=spec.resolution)
+        card = card_of(start_from)
+        take = replace(card.preprocessing, size=spec.resolution)
+        like = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
+        if like != spec:
+            tell(f"norm epsilon {like.norm_eps:g} and momentum {like.norm_momentum:g} are those of "
+                 "the weights")  # fmt: skip
+            spec = like
     return train(out, spec, images, recipe, take, device=compute_device(device),
                  start_from=start_from, report=report, warn=tell)  # fmt: skip
 

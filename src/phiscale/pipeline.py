@@ -77,7 +77,7 @@ def fit(
     """
     request, out = Request(data=str(data), budget=budget, **options), Path(out)
     own_folder(out, REQUEST)
-    law, images = _read(request)
+    law, images = _read(request, tell)
     compute = compute_device(request.device)
     with locked(out):
         _claim(request, out)
@@ -108,12 +108,12 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"predicted_error" if name == "error" else name: row[name] for name in names}
 
 
-def _read(request: Request) -> tuple[Law | None, ImageSet]:
+def _read(request: Request, tell: Callable[[str], None]) -> tuple[Law | None, ImageSet]:
     """Everything that was named is looked at before a folder is made or anything measured."""
     if request.base is not None:
         get_spec(request.base)
     for source in request.pretrained:
-        read_weights(weights_file(source))
+        read_weights(weights_file(source, tell))
     if request.device_model:
         DeviceModel.read(Path(request.device_model))
     law = Law.read(Path(request.law)) if request.law else None
@@ -213,7 +213,7 @@ def _chosen(
         shutil.rmtree(out / "race", ignore_errors=True)
         found = choose(
             images, audited, request.budget, device, out, base=request.base,
-            law=law, pretrained=tuple(map(weights_file, request.pretrained)),
+            law=law, pretrained=tuple(weights_file(source) for source in request.pretrained),
             from_scratch=request.from_scratch, seed=request.seed,
             min_epochs=request.min_epochs, compute=compute,
             elsewhere=request.elsewhere, tell=tell,

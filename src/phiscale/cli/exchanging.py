@@ -43,7 +43,7 @@ def convert(
         out: file to write: .safetensors or .pth; .weights.h5 for Keras; .ckpt for TensorFlow.
         to: the library.
     """
-    from phiscale.weights.aliases import names_of
+    from phiscale.weights.aliases import differs
     from phiscale.weights.sources import weights_file
     from phiscale.weights.store import read
     from phiscale.weights.writers import write_foreign
@@ -51,10 +51,8 @@ def convert(
     a_file("--out", out)
     card, tensors = read(weights_file(weights, _say))
     write_foreign(out, to, card.spec, tensors, card.preprocessing)
-    if card.member not in names_of(to).values():
-        _say(
-            f"{to} itself has no {card.member or 'such network'}: these are the names it would use"
-        )
+    if said := differs(to, card.spec):
+        _say(said)
     print(f"wrote {out} under {to}'s names")
 
 

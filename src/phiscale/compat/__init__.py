@@ -22,7 +22,7 @@ from phiscale.nn.network import Network
 from phiscale.spec import Spec
 from phiscale.weights.adapt import adapted
 from phiscale.weights.aliases import member_of
-from phiscale.weights.peers import LIBRARIES
+from phiscale.weights.peers import LIBRARIES, Library, spec_of
 from phiscale.weights.pretrained import known, of_member, original
 from phiscale.weights.sources import weights_file
 from phiscale.weights.store import fill, read
@@ -74,6 +74,7 @@ class Features(nn.Module):
     def __init__(self, model: Model, out_indices: Sequence[int] | None):
         super().__init__()
         self.model = model
+        model.head = model.classifier = nn.Identity()  # no parameter without a gradient
         indices = range(len(model.feature_info)) if out_indices is None else out_indices
         try:
             self.feature_info = FeatureInfo(model.feature_info[i] for i in indices)
@@ -85,7 +86,7 @@ class Features(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = {"stem": self.model.stem(x)}
-        x = self.model._stem(x)  # pooled, where the network pools there
+        x = self.model.pool_stem(maps["stem"])
         for number, stage in enumerate(self.model.stages):
             maps[f"stages.{number}"] = x = stage(x)
         return [maps[info["module"]] for info in self.feature_info]
@@ -124,14 +125,23 @@ def create_model(
     """A network by its name in timm (`efficientnet_b0`, `efficientnet_b0.ra_in1k`, `hf-hub:...`),
     torchvision, Keras or lukemelas. Random weights, or those of `pretrained`'s tag or of a
     checkpoint, whose classifier and input channels are made to fit. Raises PhiscaleError."""
-    if global_pool not in ("avg", ""):
+    if global_pool != "avg":
         raise UsageError(f"global_pool={global_pool!r} is not built; pooling is the mean.")
-    source = checkpoint_path or (model_name if pretrained else "")
     hub = model_name.startswith("hf-hub:")
-    path = weights_file(source or model_name) if source or hub else None
+    library, name = ("timm", "") if hub else _member(model_name)
+    if checkpoint_path:
+        path = weights_file(checkpoint_path, model=name)
+    elif pretrained or hub:
+        theirs = library == "torchvision" and name != model_name.partition(".")[0]
+        tagged = f"{name}.{model_name.partition('.')[2]}".rstrip(".")
+        path = weights_file(
+            f"torchvision:{model_name}" if theirs else model_name if hub else tagged
+        )
+    else:
+        path = None
     card, tensors = read(path) if path is not None else (None, {})
-    name = "" if hub else _member(model_name)
-    spec = card.spec if card is not None and (hub or not checkpoint_path) else get_spec(name)
+    own = card is not None and (hub or not checkpoint_path)
+    spec = card.spec if own and card is not None else spec_of(library, name)
     tags = of_member(model_name if "." in model_name else name) if name else ()
     take = tags[0].preprocessing if tags else original(name) if name else None
     take = card.preprocessing if card is not None else take
@@ -165,26 +175,30 @@ def list_pretrained(
 ) -> list[str]:
     """`name.tag` of all known weights."""
     names = [f"{each.member}.{each.tag}" for each in known()]
-    return sorted(
-        name for name in names
-        if _passes(name, filter, exclude_filters)
-        or _passes(name.partition(".")[0], filter, exclude_filters)
-    )  # fmt: skip
+    return sorted(name for name in names if _passes(name, filter, exclude_filters))
 
 
 def is_model(model_name: str) -> bool:
+    """Whether `create_model` knows the name."""
     return any(member_of(library, model_name.partition(".")[0]) for library in LIBRARIES)
 
 
-def _member(name: str) -> str:
+def _member(name: str) -> tuple[Library, str]:
+    """Whose name it is, and our name for it. Raises SpecError."""
     base = name.partition(".")[0]
-    found = (member_of(library, base) for library in LIBRARIES)
-    return next((member for member in found if member), base)
+    for library in LIBRARIES:
+        if member := member_of(library, base):
+            return library, member
+    get_spec(base)  # says which are near
+    raise AssertionError(base)
 
 
 def _passes(name: str, wanted: str | Iterable[str], unwanted: str | Iterable[str]) -> bool:
+    """By the whole name or by what stands before its tag."""
+
     def meets(patterns: str | Iterable[str]) -> bool:
         each = [patterns] if isinstance(patterns, str) else patterns
-        return any(fnmatchcase(name, pattern or "*") for pattern in each)
+        forms = (name, name.partition(".")[0])
+        return any(fnmatchcase(form, pattern or "*") for pattern in each for form in forms)
 
     return meets(wanted) and not meets(unwanted)

@@ -18,17 +18,22 @@ def config_of(take: Preprocessing) -> dict[str, Any]:
     """A preprocessing in timm's words."""
     return {"input_size": (3, take.size, take.size), "interpolation": take.interpolation,
             "mean": take.mean, "std": take.std, "crop_pct": take.crop,
-            "crop_mode": "center"}  # fmt: skip
+            "crop_mode": "squash" if take.squash else "center"}  # fmt: skip
 
 
 def resolve_model_data_config(
     model: nn.Module, args: Mapping[str, Any] | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """What `create_transform` takes, for this network's evaluation; `args` override."""
+    """What `create_transform` takes, for this network's evaluation (timm's `use_test_size=True`);
+    of `args`, such as a script's, those that it knows override."""
     take = getattr(getattr(model, "model", model), "preprocessing", None)
     if not isinstance(take, Preprocessing):
         raise UsageError("this network does not say how it sees pictures; use create_model's.")
-    return {**config_of(take), **(args or {}), **changes}
+    config = config_of(take)
+    given = {**(args or {}), **changes}
+    if given.get("img_size"):
+        given["input_size"] = (3, given["img_size"], given["img_size"])
+    return config | {k: v for k, v in given.items() if k in config and v is not None}
 
 
 def resolve_data_config(
@@ -55,12 +60,17 @@ def create_transform(
     from torchvision.transforms import InterpolationMode, ToTensor, v2
 
     side = input_size if isinstance(input_size, int) else input_size[-1]
+    if not isinstance(input_size, int) and input_size[-2] != side:
+        raise UsageError(f"input_size={input_size}: rectangles are not built; give a square.")
     mode = InterpolationMode.BILINEAR if interpolation == "random" else None
     mode = mode or InterpolationMode(interpolation)
     finish = [ToTensor(), v2.Normalize(list(mean), list(std))]  # v2's own scaling rounds otherwise
     if not is_training or no_aug:
+        if crop_mode == "squash":
+            resized = math.floor(side / (crop_pct or 1.0))
+            return v2.Compose([v2.Resize((resized, resized), mode), v2.CenterCrop(side), *finish])
         if crop_mode != "center":
-            raise UsageError(f"crop_mode={crop_mode!r} is not built; use 'center'.")
+            raise UsageError(f"crop_mode={crop_mode!r} is not built; use center or squash.")
         resized = math.floor(side / (crop_pct or 0.875))
         begin = [v2.Resize(resized, mode), v2.CenterCrop(side)]
         return v2.Compose([*begin, *finish])

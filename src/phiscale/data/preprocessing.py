@@ -43,6 +43,8 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     background: tuple[int, int, int] = WHITE
     """What transparent pixels lie on, 0 to 255."""
+    squash: bool = False
+    """The whole picture becomes the square, whatever its shape; `crop` is not used."""
 
     def __post_init__(self) -> None:
         if not _is_int(self.size) or not 1 <= self.size <= 16_384:
@@ -75,8 +77,11 @@ class Preprocessing:
             )
 
     def crop_and_resize(self, image: Image.Image) -> Image.Image:
-        """The central square of side crop x min(height, width), resized to size x size, RGB."""
+        """The central square of side crop x min(height, width), resized to size x size, RGB; or the
+        whole picture, where it is to be squashed."""
         image = to_rgb(image, self.background)
+        if self.squash:
+            return image.resize((self.size, self.size), _RESAMPLING[self.interpolation])
         side = self.crop * min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         return image.resize(
@@ -100,6 +105,12 @@ class Preprocessing:
         """A picture as the network takes it: float32, 3 x size x size."""
         return self.normalise(np.asarray(self.crop_and_resize(image)))
 
+    def words(self) -> str:
+        """For a reader."""
+        how = "the whole picture squeezed" if self.squash else f"the central {self.crop:g}"
+        mean, std = (", ".join(f"{v:.3g}" for v in each) for each in (self.mean, self.std))
+        return f"{self.size} px, {how}, {self.interpolation}, mean {mean}, std {std}"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` gives the same value back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -116,6 +127,7 @@ class Preprocessing:
                 f"{_VERSION}. Export the model again, or update phiscale."
             )
         names = {field.name for field in fields(cls)}
+        values = {"squash": False, **values}  # older files have no such word
         given = set(values) - {"version"}
         if given != names:
             raise DataError(

@@ -37,10 +37,11 @@ def get_spec(name: str) -> Spec:
 
 
 def name_of(spec: Spec) -> str:
-    """The member with this network, whatever its classes, input channels and pixels; or ''."""
+    """The member with this network, whatever its classes, input channels and pixels, and the
+    constants of its norms, in which libraries differ; or ''."""
 
     def body(of: Spec) -> Spec:
-        return replace(of, classes=1, in_channels=3, resolution=1, norm_momentum=1)
+        return replace(of, classes=1, in_channels=3, resolution=1, norm_momentum=1, norm_eps=0.1)
 
     return next((m.name for m in MEMBERS.values() if body(m.spec) == body(spec)), "")
 

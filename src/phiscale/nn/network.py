@@ -66,7 +66,10 @@ class Network(nn.Module):
         return maps
 
     def _stem(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
+        return self.pool_stem(self.stem(x))
+
+    def pool_stem(self, x: Tensor) -> Tensor:
+        """The stem's map as the stages take it: halved where the network has a pool there."""
         if not self.spec.stem_pool:
             return x
         if self.spec.padding == "same":

@@ -28,8 +28,8 @@ Norms = Literal["train", "frozen", "reestimated"]
 
 ENOUGH_SHARE = 2 * LEAST_SHARE  # images a lane whose own statistics serve as well as old ones
 FAR = 0.3  # of a standard deviation: means that are so far off no longer fit the pictures
-STATISTICS_FROM = 1024  # pictures
-PROBED_AT_MOST = 50_000  # pictures: their features fit in memory
+STATISTICS_FROM, BATCH = 1024, 32  # pictures
+PROBED_AT_MOST = 20_000  # pictures: their features fit in memory
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's penalty, chosen on validation
 
 
@@ -83,7 +83,8 @@ def _norms(
         return Begun(norms=recipe.norms)
     if recipe.norms == "auto" and recipe.batch // recipe.lanes >= ENOUGH_SHARE:
         return Begun(norms="train")
-    few = split.subset(_spread(split, STATISTICS_FROM))
+    even = min(STATISTICS_FROM, max(1, len(split) // BATCH) * BATCH)
+    few = split.subset(_spread(split, even))
     shift = _shift(network, few, take, device)
     norms: Norms = "reestimated" if recipe.norms == "reestimated" or shift > FAR else "frozen"
     if norms == "reestimated":
@@ -125,7 +126,7 @@ def _shift(network: Network, split: Split, take: Preprocessing, device: torch.de
 def _reestimate(
     network: Network, split: Split, take: Preprocessing, device: torch.device
 ) -> None:  # fmt: skip
-    """Means and variances anew, each picture counted alike."""
+    """Means and variances anew: the means over batches of equal size."""
     norms = [module for module in network.eval().modules() if isinstance(module, BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -139,9 +140,8 @@ def _reestimate(
 
 @torch.no_grad()
 def _pass(network: Network, split: Split, take: Preprocessing, device: torch.device) -> None:
-    for batch in evaluation_batches(split, take, batch=min(32, len(split)), workers=2):
-        if len(batch.labels) > 1:  # one picture has no variance
-            network(normalised(batch.pixels, take, device))
+    for batch in evaluation_batches(split, take, batch=BATCH, workers=2):
+        network(normalised(batch.pixels, take, device))
 
 
 def _probed(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from phiscale.families import MEMBERS
-from phiscale.weights.peers import Library
+from phiscale.families import MEMBERS, name_of
+from phiscale.spec import Spec
+from phiscale.weights.peers import Library, spec_of
 
 _REGNETS = r"regnet[xy]_(004|008|016|032|080|160|320|1280)(_tv)?"  # the sizes of torchvision
 
@@ -48,6 +49,21 @@ def _regnet(member: str) -> tuple[str, str]:
     letter, number = member[6], int(member.split("_")[1])
     hundreds = f"{number * 100}mf" if number < 10 else f"{number / 10:g}gf".replace(".", "_")
     return f"regnet_{letter}_{hundreds}", member
+
+
+def differs(library: Library, spec: Spec) -> str:
+    """How the library's own network differs from this one; '' where it is the same."""
+    member = name_of(spec)
+    theirs = set(names_of(library).values())
+    for name in (member, f"tf_{member}", member.removeprefix("tf_")):
+        if name in theirs:
+            runs = spec_of(library, name)
+            if (runs.padding, runs.norm_eps) == (spec.padding, spec.norm_eps):
+                return ""
+            return (f"{library} runs {name} with padding {runs.padding} and norm epsilon "
+                    f"{runs.norm_eps:g}, these weights have {spec.padding} and "
+                    f"{spec.norm_eps:g}: its answers will differ")  # fmt: skip
+    return f"{library} has no such network: these are the names that it would use"
 
 
 def member_of(library: Library, theirs: str) -> str | None:

@@ -25,6 +25,7 @@ LARGEST_BYTES = 8 * 2**30  # EfficientNet-L2, the largest member, takes 2
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _INNER = ("state_dict_ema", "model_ema", "state_dict", "model")  # the average is what was published
+_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32)
 _AVERAGE = "/ExponentialMovingAverage"
 
 
@@ -89,7 +90,8 @@ def _stored_zip(path: Path) -> Path:
         raise WeightsError(
             f"{path} is a damaged archive ({_line(error)}). Fetch it again."
         ) from None
-    if any(e.compress_type != zipfile.ZIP_STORED or e.file_size > e.compress_size for e in entries):
+    swells = any(e.compress_type != zipfile.ZIP_STORED for e in entries)
+    if swells or sum(e.file_size for e in entries) > path.stat().st_size:
         raise WeightsError(f"{path} is a compressed archive, not torch's. Give a .pth of torch.")
     if not any(e.filename.endswith("/data.pkl") for e in entries):
         raise WeightsError(f"{path} is an archive without torch's tensors. Give a .pth of torch.")
@@ -157,7 +159,7 @@ def _layers(
     groups: list[tuple[str, Any]] = []
     file.visititems(lambda path, item: groups.append((path, item)))
     for path, group in groups:
-        if not isinstance(group, h5py.Group):
+        if not isinstance(group, h5py.Group) or path.startswith("optimizer"):
             continue
         own = {key: group[key] for key in group
                if isinstance(group.get(key, getlink=True), h5py.HardLink)
@@ -165,7 +167,8 @@ def _layers(
         if not own:
             continue
         for data in own.values():
-            if data.external or data.is_virtual or data.nbytes > most_bytes:
+            most_bytes -= data.nbytes
+            if data.external or data.is_virtual or most_bytes < 0:
                 raise ValueError(f"{data.name} does not lie in the file")
         ordered = sorted(own, key=lambda key: (int(key), "") if key.isdigit() else (0, key))
         name = str(group.attrs.get("name", path.split("/")[-1]))
@@ -174,6 +177,8 @@ def _layers(
 
 def _keras_layer(layer: str, variables: list[tuple[str, np.ndarray]]) -> dict[str, Tensor]:
     words = list(NORM if len(variables) == len(NORM) else CONV)
+    if len(variables) not in (1, 2, 4):
+        raise ValueError(f"{layer} has {len(variables)} variables")
     return {
         f"{layer}.{words[int(key)] if key.isdigit() else our_word(key) or key}": from_last(
             value, depthwise="dwconv" in layer
@@ -218,6 +223,9 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> Found:
 def _trusted(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """No tensor is larger than its memory (strides can lie), and every value is finite."""
     for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in _TYPES:
+            raise WeightsError(f"{path}: {name} is {tensor.dtype}, {tensor.layout}. Save plain "
+                               "tensors of 16, 32 or 64 bits.")  # fmt: skip
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise WeightsError(f"{path}: {name} claims more values than it has. Fetch it again.")
     bad = sorted(name for name, t in tensors.items()

@@ -11,13 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import getproxies
 
 from safetensors.torch import save_file
 
 from phiscale.data.preprocessing import Preprocessing, triple
 from phiscale.errors import DataError, UsageError, WeightsError
 from phiscale.files import read_json
-from phiscale.weights.aliases import names_of
+from phiscale.weights.aliases import differs
 from phiscale.weights.peers import to_theirs
 from phiscale.weights.store import Card, read, save
 
@@ -45,7 +46,7 @@ class Repo:
     def classes(self) -> tuple[str, ...] | None:
         named = self.config.get("label_names") or self._pretrained.get("label_names")
         if isinstance(named, Mapping):
-            named = [named[key] for key in sorted(named, key=int)]
+            named = [named[key] for key in sorted(named, key=lambda key: (len(key), key))]
         return tuple(map(str, named)) if named else None
 
     @property
@@ -60,6 +61,7 @@ class Repo:
                 interpolation=said["interpolation"],
                 mean=triple(said["mean"]),
                 std=triple(said["std"]),
+                squash=said.get("test_crop_mode", said.get("crop_mode")) == "squash",
             )
         except (KeyError, TypeError, ValueError, IndexError, DataError):
             return None
@@ -100,6 +102,8 @@ def fetch(name: str) -> Repo:
     except errors.RepositoryNotFoundError:
         raise WeightsError(f"there is no {repo} on {constants.ENDPOINT}, or it is private. "
                            "Check the name, or log in with hf auth login.") from None  # fmt: skip
+    except errors.HFValidationError:
+        raise UsageError(f"hf-hub:{name} is no name on the hub. Write hf-hub:ORG/NAME.") from None
     except (errors.EntryNotFoundError, OSError) as error:
         if online and not isinstance(error, errors.LocalEntryNotFoundError):
             line = str(error).strip().splitlines()[0][:100]
@@ -112,7 +116,9 @@ def fetch(name: str) -> Repo:
 
 
 def _reachable(endpoint: str) -> bool:
-    """Told by one name lookup: the client would try for half a minute."""
+    """Told by one name lookup: the client would try for half a minute. A proxy looks names up."""
+    if getproxies():
+        return True
     try:
         socket.getaddrinfo(urlparse(endpoint).hostname, 443)
     except OSError:
@@ -152,13 +158,14 @@ def write_repo(weights: Path, folder: Path, repo: str) -> None:
         "label_names": list(card.classes),
         "pretrained_cfg": {
             "input_size": [card.spec.in_channels, take.size, take.size], "crop_pct": take.crop,
+            "crop_mode": "squash" if take.squash else "center",
             "interpolation": take.interpolation, "mean": list(take.mean), "std": list(take.std),
             "num_classes": card.spec.classes, "license": card.licence,
         },
         "phiscale": card.to_dict(),
     }  # fmt: skip
     member = card.member
-    if member in names_of("timm") and not member.endswith("_tv"):
+    if not differs("timm", card.spec) and not member.endswith("_tv"):
         config = {"architecture": member, **config}
         named = to_theirs("timm", card.spec, tensors)
         save_file({k: t.contiguous() for k, t in named.items()}, folder / THEIRS, {"format": "pt"})

@@ -119,6 +119,9 @@ def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "")
     library = library_of(tensors)
     classes = _classes(tensors)
     given = {name: tuple(t.shape) for name, t in tensors.items() if not name.endswith(_COUNTER)}
+    if whole := sorted(name for name in given if not tensors[name].is_floating_point()):
+        raise WeightsError(f"{len(whole)} tensors hold whole numbers ({', '.join(whole[:3])}). "
+                           "Give weights that are not quantised.")  # fmt: skip
     members = [model] if model else list(MEMBERS)
     fitting = [name for name in members
                if _fits(library, replace(MEMBERS[name].spec, classes=classes), given)]  # fmt: skip
@@ -128,7 +131,7 @@ def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "")
             f"{len(given)} tensors under {library}'s names {what}{_nearest(library, model, given)}."
             f" Name the network they are of with --model."
         )
-    return _chosen(library, fitting, hint, classes)
+    return _chosen(library, fitting, hint, classes, named=bool(model))
 
 
 def library_of(tensors: Mapping[str, Tensor]) -> Library:
@@ -151,14 +154,16 @@ def spec_of(library: Library, member: str, classes: int = 1000) -> Spec:
     return spec
 
 
-def _chosen(library: Library, fitting: list[str], hint: str, classes: int) -> Recognised:
+def _chosen(
+    library: Library, fitting: list[str], hint: str, classes: int, *, named: bool
+) -> Recognised:
     hinted = [name for name in fitting if name == hint.partition(".")[0]]
     tensorflow = [name for name in fitting if name.startswith("tf_")]
     plain = [name for name in fitting if not name.startswith("tf_")]
     first = hinted or (tensorflow if library in _SAME_PADDING else plain) or fitting
     member, others = first[0], [name for name in fitting if name != first[0]]
     spec = spec_of(library, member, classes)
-    why = "it is named so" if hinted else f"as {library}'s are"
+    why = "as you say" if named else "it is named so" if hinted else f"as {library}'s are"
     said = f"{library}'s {member}: padding {spec.padding}, norm epsilon {spec.norm_eps:g} ({why})."
     if others:
         said += f" It fits {' and '.join(others)} too: --model {others[0]} takes that."

@@ -25,6 +25,7 @@ class Pretrained:
     pixels: int
     """A side, in evaluation."""
     crop: float
+    squash: bool
     interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -36,7 +37,7 @@ class Pretrained:
     @property
     def preprocessing(self) -> Preprocessing:
         return Preprocessing(size=self.pixels, crop=self.crop, interpolation=self.interpolation,
-                             mean=self.mean, std=self.std)  # fmt: skip
+                             mean=self.mean, std=self.std, squash=self.squash)  # fmt: skip
 
 
 @cache
@@ -64,5 +65,5 @@ def original(member: str) -> Preprocessing:
         return Preprocessing(size=pixels, mean=triple([127 / 255] * 3), std=triple([128 / 255] * 3))
     if name in ("efficientnetv2_s", "efficientnetv2_m", "efficientnetv2_l", "efficientnetv2_xl"):
         grey = triple([128 / 255] * 3)
-        return Preprocessing(size=pixels, crop=1.0, mean=grey, std=grey)
+        return Preprocessing(size=pixels, crop=1.0, mean=grey, std=grey, squash=pixels >= 320)
     return Preprocessing(size=pixels)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from urllib.error import URLError
 
 import numpy as np
@@ -21,13 +22,14 @@ from phiscale.errors import UsageError, WeightsError
 from phiscale.families import MEMBERS, get_spec
 from phiscale.nn.network import Network, build
 from phiscale.weights.adapt import adapted
-from phiscale.weights.aliases import member_of
+from phiscale.weights.aliases import member_of, names_of
 from phiscale.weights.formats import Found, read_foreign
 from phiscale.weights.hub import Repo, fetch, local_repo
 from phiscale.weights.peers import Recognised, library_of, recognise, to_ours
 from phiscale.weights.pretrained import of_member, original
-from phiscale.weights.store import Card, fill, is_ours, read, save
+from phiscale.weights.store import Card, card_of, fill, is_ours, read, save
 
+IMPORT_VERSION = 1  # of what an import makes of a file: the cache keeps to it
 HUB, TORCHVISION = "hf-hub:", "torchvision:"
 Tell = Callable[[str], None]
 
@@ -54,16 +56,17 @@ def load(
     else:
         network = build(spec)
         tensors = adapted(tensors, card.spec, spec, network.state_dict())
-        if spec.classes != card.spec.classes:
-            card = replace(card, classes=tuple(map(str, range(spec.classes))))
-        card = replace(card, spec=spec)
+        same = spec.classes == card.spec.classes
+        names = card.classes if same else tuple(map(str, range(spec.classes)))
+        card = replace(card, spec=spec, classes=names)
     fill(network, tensors, path)
     network.card, network.preprocessing = card, card.preprocessing
     return network.eval()
 
 
-def weights_file(source: str | Path, tell: Tell = lambda line: None) -> Path:
-    """The file of ours that a SOURCE means; foreign ones are imported into the cache first."""
+def weights_file(source: str | Path, tell: Tell = lambda line: None, *, model: str = "") -> Path:
+    """The file of ours that a SOURCE means; foreign ones are imported into the cache first, as the
+    member `model` where names and shapes fit several."""
     path = Path(source)
     if path.is_dir() and (path / "best.safetensors").is_file():
         return path / "best.safetensors"
@@ -73,9 +76,11 @@ def weights_file(source: str | Path, tell: Tell = lambda line: None) -> Path:
     beside = wanted.path if wanted.path.is_file() and is_ours(wanted.path) else None
     if beside is not None:  # a repository that phiscale pushed
         return beside
-    kept = _cache() / f"{_kept_as(str(source), wanted.path)}.safetensors"
-    if not kept.is_file():
-        import_weights(str(source), kept, tell=tell, wanted=wanted)
+    kept = _cache() / f"{_kept_as(f'{model} {source}'.strip(), wanted.path)}.safetensors"
+    if not (kept.is_file() and is_ours(kept)):
+        import_weights(str(source), kept, model=model, tell=tell, wanted=wanted)
+    else:
+        tell(card_of(kept).origin)
     return kept
 
 
@@ -99,15 +104,24 @@ def import_weights(
 
     `model`: the member, where names and shapes fit several. `tell` hears what was assumed.
     """
-    if model and model not in MEMBERS:
+    if model and model.partition(".")[0] not in MEMBERS:
         get_spec(model)  # says which are near
     wanted = wanted or _wanted(source)
     found = Found(tensors=dict(wanted.tensors)) if wanted.tensors else read_foreign(wanted.path)
-    hint = wanted.hint or found.said.get("architecture", "") or wanted.path.name.split(".")[0]
-    seen = recognise(found.tensors, hint=_our_name(found.tensors, hint), model=model)
+    hint = (
+        wanted.hint
+        or found.said.get("architecture", "")
+        or wanted.path.name.removesuffix(wanted.path.suffix)
+    )
+    hint, member = _our_name(found.tensors, hint), model.partition(".")[0]
+    seen = recognise(found.tensors, hint=hint, model=member)
     name = source if not Path(source).exists() else Path(source).name
-    tell(f"{name}: {seen.said}")
-    take = wanted.preprocessing or _from_keras(found.said, seen) or original(seen.member)
+    tagged = [
+        p for p in of_member(model or hint) if p.member == seen.member and "." in (model or hint)
+    ]
+    take = tagged[0].preprocessing if tagged else wanted.preprocessing
+    take = take or _from_keras(found.said, seen) or original(seen.member)
+    tell(f"{name}: {seen.said} Pictures: {take.words()}.")
     spec = replace(seen.spec, resolution=take.size)
     card = Card(
         spec=spec,
@@ -116,7 +130,8 @@ def import_weights(
         origin=f"imported from {name}: {seen.said}",
         licence=wanted.licence,
     )
-    save(out, to_ours(seen.library, seen.spec, found.tensors), card)
+    tensors = to_ours(seen.library, seen.spec, found.tensors)
+    save(out, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, card)
     return card
 
 
@@ -177,7 +192,7 @@ def _of_torchvision(name: str) -> Wanted:
     weights = get_model_weights(theirs)[known[0].tag]
     try:
         tensors = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError) as error:
+    except (URLError, OSError, RuntimeError, UnpicklingError) as error:  # a wrong hash is the third
         raise WeightsError(
             f"{TORCHVISION}{name} cannot be fetched ({error}). Connect once, or give its .pth file."
         ) from None
@@ -186,8 +201,16 @@ def _of_torchvision(name: str) -> Wanted:
 
 
 def _our_name(tensors: Mapping[str, Tensor], hint: str) -> str:
-    """`efficientnet-b0` of TensorFlow is our tf_efficientnet_b0; timm's names are ours."""
-    return member_of(library_of(tensors), hint) or hint
+    """`efficientnet-b0` of TensorFlow is our tf_efficientnet_b0, `tf_efficientnet_b0_ns-4a1f` of an
+    old file too: the longest known name that it begins with. A tag stays."""
+    library = library_of(tensors)
+    known = {**{name: name for name in MEMBERS}, **names_of(library)}
+    begins = [name for name in known if re.match(rf"{re.escape(name)}(?![A-Za-z0-9])", hint)]
+    if not begins:
+        return hint
+    longest = max(begins, key=len)
+    rest = hint.removeprefix(longest)
+    return f"{known[longest]}{rest if rest.startswith('.') else ''}"
 
 
 def _from_keras(said: Mapping[str, str], seen: Recognised) -> Preprocessing | None:
@@ -213,8 +236,8 @@ def _cache() -> Path:
 
 def _kept_as(source: str, path: Path) -> str:
     """A file name from what the source is called and what it holds."""
-    digest = hashlib.sha256(source.encode(errors="backslashreplace"))
-    for file in (path, path.with_name(f"{path.name}.index")):
+    digest = hashlib.sha256(f"{IMPORT_VERSION} {source}".encode(errors="backslashreplace"))
+    for file in (path, path.with_name(f"{path.name}.index"), path.with_name("config.json")):
         if file.is_file():
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())

@@ -37,6 +37,11 @@ class Card:
     origin: str = ""  # how the weights came about
     licence: str = ""  # as an SPDX name; empty where nobody has said
 
+    def __post_init__(self) -> None:
+        if len(self.classes) != self.spec.classes:
+            raise WeightsError(f"{len(self.classes)} class names, but {self.spec.classes} classes "
+                               "in the spec. Name each class once.")  # fmt: skip
+
     @property
     def member(self) -> str:
         """The member whose network this is, whatever its classes, channels and pixels; or ''."""
@@ -76,7 +81,7 @@ class Card:
 def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Writes tensors and card as one safetensors file, whole or not at all."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    header = {**card.to_dict(), "sha256": fingerprint(ready)}
+    header = {**card.to_dict(), "sha256": fingerprint(ready, card)}
     write_atomic(path, to_bytes(ready, metadata={HEADER: json.dumps(header)}))
 
 
@@ -91,18 +96,28 @@ def is_ours(path: Path) -> bool:
 
 def card_of(path: Path) -> Card:
     """What a file of ours says of itself; its tensors are neither read nor checked."""
-    with safe_open(path, "pt") as file:
-        return Card.from_dict(json.loads(file.metadata()[HEADER]))
+    return _opened(path)[0]
 
 
 def read(path: Path) -> tuple[Card, dict[str, Tensor]]:
     """Card and tensors, checked against the hash in the header."""
+    card, said, tensors = _opened(path, whole=True)
+    if said != fingerprint(tensors, card):
+        raise WeightsError(f"{path} is damaged: it does not match the hash in its header. "
+                           "Copy or train it again.")  # fmt: skip
+    return card, tensors
+
+
+def _opened(path: Path, *, whole: bool = False) -> tuple[Card, str, dict[str, Tensor]]:
+    """Card, hash, and the tensors where `whole`."""
     if not path.is_file():
         raise WeightsError(f"no weights at {path}. Give a .safetensors file or a run folder.")
+    tensors: dict[str, Tensor] = {}
     try:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(HEADER)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if whole:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is no readable safetensors file ({error}). "
                            "Copy or train it again.") from None  # fmt: skip
@@ -111,24 +126,25 @@ def read(path: Path) -> tuple[Card, dict[str, Tensor]]:
                            "Use a file that phiscale wrote.")  # fmt: skip
     try:
         said = json.loads(header)
-        card = Card.from_dict(said)
-    except (ValueError, PhiscaleError) as error:
+        return Card.from_dict(said), str(said.get("sha256")), tensors
+    except PhiscaleError as error:
         raise WeightsError(f"{path}: {error}") from None
-    if said.get("sha256") != fingerprint(tensors):
-        raise WeightsError(f"{path} is damaged: its tensors do not match the hash in its header. "
-                           "Copy or train it again.")  # fmt: skip
-    return card, tensors
+    except (ValueError, RecursionError, AttributeError, TypeError):
+        raise WeightsError(f"{path}: its header is damaged. Copy or train it again.") from None
 
 
 def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
     """Copies tensors in; keys and shapes must match and values be finite."""
     wanted = network.state_dict()
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    shapes = [k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape]
+    both = wanted.keys() & tensors.keys()
+    shapes = [k for k in both if wanted[k].shape != tensors[k].shape]
+    types = [k for k in both if wanted[k].dtype != tensors[k].dtype]
     for what, names in (
         ("missing", missing),
         ("unknown", extra),
         ("of another shape", sorted(shapes)),
+        ("of another type", sorted(types)),
     ):
         if names:
             raise WeightsError(
@@ -142,9 +158,9 @@ def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
     network.load_state_dict(dict(tensors), assign=True)
 
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in the names' order."""
-    digest = hashlib.sha256()
+def fingerprint(tensors: Mapping[str, Tensor], card: Card) -> str:
+    """SHA-256 over the card, and the tensors' names, types, shapes and bytes in names' order."""
+    digest = hashlib.sha256(json.dumps(card.to_dict(), sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import MissingExtra, UsageError
+from phiscale.families import name_of
 from phiscale.files import write_atomic
 from phiscale.spec import Spec
+from phiscale.weights.aliases import names_of
 from phiscale.weights.layouts import CONV, NORM, their_word, to_last
 from phiscale.weights.peers import Library, to_theirs
 
@@ -46,7 +48,8 @@ def write_foreign(
     elif suffix == ".weights.h5":
         _atomically(path, lambda beside: _keras(beside, spec, named, take))
     elif suffix == ".ckpt":
-        _checkpoint(path, to_variables(named))
+        back = {member: theirs for theirs, member in names_of("tf").items()}
+        _checkpoint(path, to_variables(named, back.get(name_of(spec), "model")))
     else:
         _atomically(path, lambda beside: torch.save(named, beside))
 
