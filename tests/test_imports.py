@@ -15,7 +15,8 @@ ROOT = Path(phiscale.__file__).parent
 
 # What design says of the public names: others rely on them.
 FIXED = {"Spec", "Stage", "Scaling", "Cost", "Budget", "MEMBERS", "get_spec", "scale", "compound",
-         "cost", "solve", "build", "load", "save", "fit", "Predictor"}  # fmt: skip
+         "cost", "solve", "build", "load", "save", "fit", "Predictor", "create_model",
+         "list_models"}  # fmt: skip
 
 TORCH_FREE = (
     "phiscale", "phiscale.cli", "phiscale.errors", "phiscale.files", "phiscale.spec",

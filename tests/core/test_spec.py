@@ -66,7 +66,7 @@ def test_a_group_width_that_does_not_divide_is_refused_and_the_error_says_what_i
         ({"stages": ("ir_r2_k3",)}, "'ir_r2_k3' is not a Stage", "write Stage(...)"),
         ({"resolution": 0}, "resolution=0", "use resolution=1 or more"),
         ({"resolution": 224.0}, "resolution=224.0", "use resolution=1 or more"),
-        ({"classes": 0}, "classes=0", "use classes=1 or more"),
+        ({"classes": -1}, "classes=-1", "use classes=0 for none"),
         ({"head_channels": -1}, "head_channels=-1", "use head_channels=0 for none"),
         ({"stem_kernel": 2}, "stem_kernel=2 is even", "use 1 or 3"),
         ({"stem_stride": 4}, "stem_stride=4", "use 1 or 2"),

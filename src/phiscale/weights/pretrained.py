@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from phiscale.data.preprocessing import Interpolation, Preprocessing, triple
 from phiscale.families import MEMBERS
 from phiscale.files import read_json
+
+if TYPE_CHECKING:  # numpy is not needed to list what there is
+    from phiscale.data.preprocessing import Interpolation, Preprocessing
 
 TABLE = Path(__file__).parents[1] / "tables" / "pretrained.json"
 
@@ -36,6 +39,8 @@ class Pretrained:
 
     @property
     def preprocessing(self) -> Preprocessing:
+        from phiscale.data.preprocessing import Preprocessing
+
         return Preprocessing(size=self.pixels, crop=self.crop, interpolation=self.interpolation,
                              mean=self.mean, std=self.std, squash=self.squash)  # fmt: skip
 
@@ -45,8 +50,7 @@ def known() -> tuple[Pretrained, ...]:
     """All of them; of one member, its library's default comes first."""
     rows = read_json(TABLE)["rows"]
     return tuple(
-        Pretrained(**{**row, "mean": triple(row["mean"]), "std": triple(row["std"])})
-        for row in rows
+        Pretrained(**{**row, "mean": tuple(row["mean"]), "std": tuple(row["std"])}) for row in rows
     )
 
 
@@ -59,6 +63,8 @@ def of_member(name: str) -> tuple[Pretrained, ...]:
 def original(member: str) -> Preprocessing:
     """How the member's first authors prepare pictures (tensorflow/tpu, google/automl): what is
     taken for a file that says nothing."""
+    from phiscale.data.preprocessing import Preprocessing, triple
+
     spec = MEMBERS[member].spec
     name, pixels = member.removeprefix("tf_"), spec.resolution
     if name.startswith(("efficientnet_lite", "efficientnet_e")):
