@@ -6,6 +6,9 @@ It lives here, registered by type, since test modules are not importable by each
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -69,3 +72,14 @@ st.register_type_strategy(Spec, specs())
 st.register_type_strategy(
     Scaling, st.builds(Scaling, depth=multipliers, width=multipliers, resolution=multipliers)
 )
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch's sums depend on how many threads share them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

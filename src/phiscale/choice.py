@@ -44,7 +44,7 @@ from phiscale.trials import (
     native_pixels,
     recipe_for,
 )
-from phiscale.weights.store import read as read_weights
+from phiscale.weights.store import card_of
 
 # Error beyond B0's at the same scaling: ImageNet, both without AutoAugment, from the READMEs of
 # tensorflow/tpu's EfficientNet (76.7 %) and EfficientNet-Lite (75.1 %).
@@ -148,7 +148,7 @@ class _Chooser:
         self.images, self.audit, self.budget, self.device = images, audit, budget, device
         self.bases, self.trials = bases, trials
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
-        self.cards = {path: read_weights(path)[0] for path in pretrained}
+        self.cards = {path: card_of(path) for path in pretrained}
         self.over = self._base(bases[0])
         self.law = law or law_for(self.over)
         self.seconds_used = 0.0  # of the training's, by measuring and racing

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from phiscale.errors import PhiscaleError
+from phiscale.errors import DataError, PhiscaleError
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -31,6 +31,18 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise PhiscaleError(
             f"cannot write {path}: {error.strerror}. Free some space or write elsewhere."
         ) from None
+
+
+def cache_folder() -> Path:
+    """$PHISCALE_CACHE, else ours in the user's cache folder."""
+    if own := os.environ.get("PHISCALE_CACHE"):
+        return Path(own)
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared, "phiscale")
+    try:
+        return Path.home() / ".cache" / "phiscale"
+    except RuntimeError as error:
+        raise DataError("There is no home folder to cache in. Set PHISCALE_CACHE.") from error
 
 
 def sweep(folder: Path) -> None:

@@ -77,13 +77,13 @@ def fit(
     """
     request, out = Request(data=str(data), budget=budget, **options), Path(out)
     own_folder(out, REQUEST)
-    law, images = _read(request, tell)
+    law, images, weights = _read(request, tell)
     compute = compute_device(request.device)
     with locked(out):
         _claim(request, out)
         images, audited = _audited(request, images, out, tell)
         device = _measured(request, out, compute, tell)
-        chosen = _chosen(request, images, audited, device, law, out, compute, tell)
+        chosen = _chosen(request, images, audited, device, law, weights, out, compute, tell)
         for line in [*table_lines([_shown(row) for row in chosen.candidates[:SHOWN]]), chosen.why]:
             tell(line)
     train(out, chosen.spec, images, chosen.recipe, chosen.preprocessing,
@@ -108,16 +108,19 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"predicted_error" if name == "error" else name: row[name] for name in names}
 
 
-def _read(request: Request, tell: Callable[[str], None]) -> tuple[Law | None, ImageSet]:
+def _read(
+    request: Request, tell: Callable[[str], None]
+) -> tuple[Law | None, ImageSet, tuple[Path, ...]]:
     """Everything that was named is looked at before a folder is made or anything measured."""
     if request.base is not None:
         get_spec(request.base)
-    for source in request.pretrained:
-        read_weights(weights_file(source, tell))
+    weights = tuple(weights_file(source, tell) for source in request.pretrained)
+    for path in weights:
+        read_weights(path)
     if request.device_model:
         DeviceModel.read(Path(request.device_model))
     law = Law.read(Path(request.law)) if request.law else None
-    return law, open_images(request.data)
+    return law, open_images(request.data), weights
 
 
 def _claim(request: Request, out: Path) -> None:
@@ -205,7 +208,7 @@ def _measured(
 
 def _chosen(
     request: Request, images: ImageSet, audited: Audit, device: DeviceModel, law: Law | None,
-    out: Path, compute: torch.device, tell: Callable[[str], None],
+    weights: tuple[Path, ...], out: Path, compute: torch.device, tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     path = out / "choice.json"
     if not path.exists():
@@ -213,7 +216,7 @@ def _chosen(
         shutil.rmtree(out / "race", ignore_errors=True)
         found = choose(
             images, audited, request.budget, device, out, base=request.base,
-            law=law, pretrained=tuple(weights_file(source) for source in request.pretrained),
+            law=law, pretrained=weights,
             from_scratch=request.from_scratch, seed=request.seed,
             min_epochs=request.min_epochs, compute=compute,
             elsewhere=request.elsewhere, tell=tell,

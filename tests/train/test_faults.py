@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,8 @@ from phiscale.spec import Spec
 from phiscale.train.loop import read_log, train
 from phiscale.train.recipe import Optim, Recipe
 from phiscale.train.recipes import RECIPES
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
 TAKE = Preprocessing(size=16, crop=1.0)
@@ -53,14 +54,6 @@ def run(
     out: Path | str, recipe: Recipe = RECIPE, images: ImageSet | None = None, spec: Spec = SPEC
 ):
     return train(Path(out), spec, images or digits(), recipe, TAKE, warn=lambda line: None)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

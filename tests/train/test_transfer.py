@@ -25,17 +25,11 @@ from phiscale.train.recipes import RECIPES, finetune_for
 from phiscale.weights.sources import load
 from phiscale.weights.store import read
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5)), resolution=16)
 TAKE = Preprocessing(size=16, crop=1.0)
 SCRATCH = replace(RECIPES["characters"], epochs=4, evaluations=1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,7 +105,6 @@ def test_a_folder_laid_out_as_a_repository_is_a_source(tmp_path: Path):
 
 
 def test_what_we_push_is_read_by_timm_and_by_us(tmp_path: Path):
-    timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     card = Card(spec=SPEC, preprocessing=Preprocessing(size=128), classes=("a", "b", "c", "d"),
                 metrics={"validation": {"top1": 0.5}}, licence="apache-2.0")  # fmt: skip

@@ -47,11 +47,6 @@ class Model(Network):
 
     default_cfg = pretrained_cfg
 
-    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits from the last map; pooled features where `pre_logits`."""
-        pooled = self.dropout(features.mean((2, 3)))
-        return pooled if pre_logits else self.classifier(pooled)
-
     def get_classifier(self) -> nn.Module:
         return self.classifier
 

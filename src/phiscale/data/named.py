@@ -5,7 +5,6 @@ The libraries are imported when a set is opened: listing names costs nothing.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from phiscale import files
 from phiscale.data.splits import ArraySplit, FileSplit, ImageSet, Split, assemble
 from phiscale.data.wording import shown
 from phiscale.errors import DataError
@@ -68,15 +68,8 @@ def open_named(name: str) -> ImageSet:
 
 
 def cache_folder() -> Path:
-    """Where downloads go: $PHISCALE_CACHE, else the user's cache folder."""
-    if own := os.environ.get("PHISCALE_CACHE"):
-        return Path(own, "datasets")
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared, "phiscale", "datasets")
-    try:
-        return Path.home() / ".cache" / "phiscale" / "datasets"
-    except RuntimeError as error:
-        raise DataError("There is no home folder to cache in. Set PHISCALE_CACHE.") from error
+    """Where downloads go."""
+    return files.cache_folder() / "datasets"
 
 
 def _digits() -> ImageSet:

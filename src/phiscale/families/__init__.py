@@ -43,7 +43,8 @@ def name_of(spec: Spec) -> str:
     def body(of: Spec) -> Spec:
         return replace(of, classes=1, in_channels=3, resolution=1, norm_momentum=1, norm_eps=0.1)
 
-    return next((m.name for m in MEMBERS.values() if body(m.spec) == body(spec)), "")
+    wanted = body(spec)
+    return next((m.name for m in MEMBERS.values() if body(m.spec) == wanted), "")
 
 
 def resolve_spec(text: str) -> Spec:

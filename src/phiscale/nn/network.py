@@ -51,9 +51,10 @@ class Network(nn.Module):
             x = stage(x)
         return self.head(x)
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Logits from the last map."""
-        return self.classifier(self.dropout(features.mean((2, 3))))
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits from the last map; pooled features where `pre_logits`."""
+        pooled = self.dropout(features.mean((2, 3)))
+        return pooled if pre_logits else self.classifier(pooled)
 
     def intermediates(self, x: Tensor) -> dict[str, Tensor]:
         """Every named map on the way, without hooks: stem, stages.0 ..., head; and the logits."""

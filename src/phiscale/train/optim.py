@@ -17,10 +17,12 @@ def make_optimizer(
     """Weights decay, norms and biases do not. With a `layer_decay` below 1, every group has a
     `share` of the rate, the less the further its block is from the classifier."""
     groups: dict[tuple[float, str], dict[str, Any]] = {}
+    order = list(dict.fromkeys(_block_of(name) for name, _ in network.named_parameters()))
+    after = {block: len(order) - 1 - place for place, block in enumerate(order)}
     for name, p in network.named_parameters():
         if not p.requires_grad:
             continue
-        share = layer_decay ** _blocks_after(network, name) if layer_decay < 1 else 1.0
+        share = layer_decay ** after[_block_of(name)]
         orthogonal = optim.name == "muon" and _is_matrix(p)
         kind = "orthogonal" if orthogonal else "decayed" if p.ndim > 1 else "free"
         decay = optim.weight_decay if kind == "decayed" else 0.0
@@ -43,12 +45,10 @@ def make_optimizer(
                              momentum=optim.momentum, eps=optim.eps)  # fmt: skip
 
 
-def _blocks_after(network: nn.Module, name: str) -> int:
-    """How many blocks, counting head and classifier as one each, lie behind a parameter's."""
-    blocks = [".".join(path.split(".")[:3]) for path, _ in network.named_parameters()]
-    order = list(dict.fromkeys(b if b.startswith("stages.") else b.split(".")[0] for b in blocks))
-    own = next(block for block in order if name.startswith(f"{block}."))
-    return len(order) - 1 - order.index(own)
+def _block_of(name: str) -> str:
+    """A parameter's block: `stages.0.1`, or stem, head, classifier, which count as one each."""
+    parts = name.split(".")
+    return ".".join(parts[:3]) if parts[0] == "stages" else parts[0]
 
 
 class RMSpropTF(torch.optim.Optimizer):

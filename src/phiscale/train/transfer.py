@@ -188,7 +188,7 @@ class _Body(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network.forward_features(x).mean((2, 3))
+        return self.network.forward_head(self.network.forward_features(x), pre_logits=True)
 
 
 def _spread(split: Split, most: int) -> np.ndarray:

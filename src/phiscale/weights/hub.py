@@ -77,8 +77,12 @@ def local_repo(folder: Path) -> Repo | None:
     weights = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if weights is None or not (folder / "config.json").is_file():
         return None
-    config = read_json(folder / "config.json")
-    return Repo(weights=weights, config=config if isinstance(config, Mapping) else {})
+    return _repo(weights, folder / "config.json")
+
+
+def _repo(weights: Path, config: Path) -> Repo:
+    said = read_json(config)
+    return Repo(weights=weights, config=said if isinstance(said, Mapping) else {})
 
 
 def fetch(name: str) -> Repo:
@@ -97,8 +101,7 @@ def fetch(name: str) -> Repo:
                 weights = Path(hf_hub_download(repo, file, **at))
             except errors.EntryNotFoundError:
                 continue
-            found = read_json(config)
-            return Repo(weights=weights, config=found if isinstance(found, Mapping) else {})
+            return _repo(weights, config)
     except errors.RepositoryNotFoundError:
         raise WeightsError(f"there is no {repo} on {constants.ENDPOINT}, or it is private. "
                            "Check the name, or log in with hf auth login.") from None  # fmt: skip
@@ -175,7 +178,6 @@ def write_repo(weights: Path, folder: Path, repo: str) -> None:
 
 def _model_card(card: Card, repo: str) -> str:
     metrics = "\n".join(f"- {name}: {value}" for name, value in card.metrics.items())
-    take = card.preprocessing
     return f"""---
 tags: [image-classification, phiscale]
 library_name: phiscale
@@ -189,8 +191,7 @@ license: {card.licence or "other"}
     import phiscale
     network = phiscale.load("hf-hub:{repo}")
 
-Pictures: {take.size} px, the central {take.crop:g} of the shorter side, {take.interpolation}, mean
-{take.mean}, std {take.std} of values in [0, 1].
+Pictures: {card.preprocessing.words()}, of values in [0, 1].
 
 Metrics:
 {metrics or "none are recorded."}

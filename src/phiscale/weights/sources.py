@@ -6,7 +6,6 @@ Foreign weights are imported once, into a file of ours; everything else sees onl
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,11 +19,13 @@ from torch import Tensor
 from phiscale.data.preprocessing import Preprocessing, triple
 from phiscale.errors import UsageError, WeightsError
 from phiscale.families import MEMBERS, get_spec
+from phiscale.files import cache_folder
 from phiscale.nn.network import Network, build
+from phiscale.weights import hub
 from phiscale.weights.adapt import adapted
 from phiscale.weights.aliases import member_of, names_of
 from phiscale.weights.formats import Found, read_foreign
-from phiscale.weights.hub import Repo, fetch, local_repo
+from phiscale.weights.hub import Repo, local_repo
 from phiscale.weights.peers import Recognised, library_of, recognise, to_ours
 from phiscale.weights.pretrained import of_member, original
 from phiscale.weights.store import Card, card_of, fill, is_ours, read, save
@@ -73,10 +74,9 @@ def weights_file(source: str | Path, tell: Tell = lambda line: None, *, model: s
     if path.is_file() and is_ours(path):
         return path
     wanted = _wanted(str(source))
-    beside = wanted.path if wanted.path.is_file() and is_ours(wanted.path) else None
-    if beside is not None:  # a repository that phiscale pushed
-        return beside
-    kept = _cache() / f"{_kept_as(f'{model} {source}'.strip(), wanted.path)}.safetensors"
+    if wanted.path.is_file() and is_ours(wanted.path):  # a repository that phiscale pushed
+        return wanted.path
+    kept = cache_folder() / f"{_kept_as(f'{model} {source}'.strip(), wanted.path)}.safetensors"
     if not (kept.is_file() and is_ours(kept)):
         import_weights(str(source), kept, model=model, tell=tell, wanted=wanted)
     else:
@@ -93,7 +93,7 @@ class Wanted:
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] | None = None
     licence: str = ""
-    tensors: Mapping[str, Tensor] | None = None  # where a library has read them already
+    fetch: Callable[[], Mapping[str, Tensor]] | None = None  # where a library reads its own
 
 
 def import_weights(
@@ -107,7 +107,7 @@ def import_weights(
     if model and model.partition(".")[0] not in MEMBERS:
         get_spec(model)  # says which are near
     wanted = wanted or _wanted(source)
-    found = Found(tensors=dict(wanted.tensors)) if wanted.tensors else read_foreign(wanted.path)
+    found = Found(tensors=dict(wanted.fetch())) if wanted.fetch else read_foreign(wanted.path)
     hint = (
         wanted.hint
         or found.said.get("architecture", "")
@@ -147,7 +147,7 @@ def class_names(classes: int) -> tuple[str, ...]:
 def _wanted(source: str) -> Wanted:
     """Where the weights of a foreign SOURCE are."""
     if source.startswith(HUB):
-        return _of_repo(fetch(source.removeprefix(HUB)))
+        return _of_repo(hub.fetch(source.removeprefix(HUB)))
     if source.startswith(TORCHVISION):
         return _of_torchvision(source.removeprefix(TORCHVISION))
     path = Path(source)
@@ -190,14 +190,21 @@ def _of_torchvision(name: str) -> Wanted:
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(theirs)[known[0].tag]
-    try:
-        tensors = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError, UnpicklingError) as error:  # a wrong hash is the third
-        raise WeightsError(
-            f"{TORCHVISION}{name} cannot be fetched ({error}). Connect once, or give its .pth file."
-        ) from None
+
+    def fetch() -> Mapping[str, Tensor]:
+        try:
+            return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except (
+            URLError,
+            OSError,
+            RuntimeError,
+            UnpicklingError,
+        ) as error:  # RuntimeError: its hash
+            raise WeightsError(f"{TORCHVISION}{name} cannot be fetched ({error}). "
+                               "Connect once, or give its .pth file.") from None  # fmt: skip
+
     return Wanted(path=Path(weights.url), hint=member, preprocessing=known[0].preprocessing,
-                  licence=known[0].licence, tensors=tensors)  # fmt: skip
+                  licence=known[0].licence, fetch=fetch)  # fmt: skip
 
 
 def _our_name(tensors: Mapping[str, Tensor], hint: str) -> str:
@@ -225,13 +232,6 @@ def _from_keras(said: Mapping[str, str], seen: Recognised) -> Preprocessing | No
     usual = original(seen.member)
     mixed_up = all(abs(a - b) < 1e-3 for a, b in zip(variance, usual.std, strict=True))
     return replace(usual, mean=mean, std=variance if mixed_up else triple(np.sqrt(variance)))
-
-
-def _cache() -> Path:
-    """$PHISCALE_CACHE, or the user's cache folder."""
-    if own := os.environ.get("PHISCALE_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phiscale"
 
 
 def _kept_as(source: str, path: Path) -> str:

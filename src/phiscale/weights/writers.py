@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +46,17 @@ def write_foreign(
     if suffix == ".safetensors":
         write_atomic(path, to_safetensors(named, metadata={"format": "pt"}))
     elif suffix == ".weights.h5":
-        _atomically(path, lambda beside: _keras(beside, spec, named, take))
+        write_atomic(path, _keras(spec, named, take))
     elif suffix == ".ckpt":
         back = {member: theirs for theirs, member in names_of("tf").items()}
         _checkpoint(path, to_variables(named, back.get(name_of(spec), "model")))
     else:
-        _atomically(path, lambda beside: torch.save(named, beside))
+        content = io.BytesIO()
+        torch.save(named, content)
+        write_atomic(path, content.getvalue())
 
 
-def _atomically(path: Path, write: Callable[[Path], None]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _keras(
-    path: Path, spec: Spec, tensors: Mapping[str, Tensor], take: Preprocessing
-) -> None:  # fmt: skip
+def _keras(spec: Spec, tensors: Mapping[str, Tensor], take: Preprocessing) -> bytes:
     """Keras 3's layout: layers by kind in the order of the network, variables by number."""
     try:
         import h5py
@@ -76,7 +67,8 @@ def _keras(
         layer, _, word = name.rpartition(".")
         layers.setdefault(layer, {})[word] = tensor
     counts: Counter[str] = Counter()
-    with h5py.File(path, "w") as file:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
 
         def write(kind: str, layer: str, values: list[Any]) -> None:
             number = counts[kind]
@@ -99,6 +91,7 @@ def _keras(
             else:
                 kind = "depthwise_conv2d" if depthwise else "conv2d"
             write(kind, layer, [to_last(own[word], depthwise=depthwise) for word in words])
+    return content.getvalue()
 
 
 def to_variables(tensors: Mapping[str, Tensor], model: str = "model") -> dict[str, np.ndarray]:
