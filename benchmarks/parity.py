@@ -5,110 +5,58 @@
 A peer's network gets random weights and random batch-norm statistics; both answer the same input in
 float64, which decides, and in float32, which is shown. Then one step in training mode in float64:
 loss, gradient, running statistics. Rows are kept in docs/parity.json: killed and run again it goes
-on with what is missing. Hours on two cores for all; minutes with --most-gmacs 1.
+on with what is missing, and with rows that other code or another version of a peer made. An hour or
+two on two cores for all; minutes with --most-gmacs 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import gc
 import json
-import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
-
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+import phiscale
+from parity_peers import TRAIN_BATCH, TRAIN_PIXELS, Pair, Step, our_momentum, pairs, sides
 from phiscale.costs import cost
 from phiscale.families import MEMBERS
-from phiscale.files import write_atomic, write_json
-from phiscale.nn.network import Network, build
+from phiscale.files import sha256, write_atomic, write_json
 from phiscale.spec import Spec
-from phiscale.weights.aliases import names_of
-from phiscale.weights.formats import read_foreign
-from phiscale.weights.peers import Library, spec_of, to_ours
-from phiscale.weights.pretrained import original
 
 DOCS = Path(__file__).parents[1] / "docs"
 BOUND: Mapping[str, float] = {"keras": 1e-5}  # its layers hold float32 constants
 USUAL_BOUND = 1e-8
-TRAIN_PIXELS, TRAIN_BATCH = 96, 4
-LARGEST_AT_HOME = 45e9  # MACs: above it, 224 px instead of the native size
+TOO_LARGE = ("*_l2", "*_b8", "regnety_1280")  # 224 px instead of the native size
 PACKAGES = {"timm": "timm", "torchvision": "torchvision", "keras": "keras",
             "lukemelas": "efficientnet_pytorch"}  # fmt: skip
+CODE = ("nn/*.py", "families/*.py", "layers.py", "scaling.py", "spec.py", "weights/aliases.py",
+        "weights/formats.py", "weights/keymaps.py", "weights/layouts.py", "weights/peers.py",
+        "weights/pretrained.py")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A member and the peer's network that should be the same."""
-
-    library: Library
-    theirs: str
-    member: str
-
-    @property
-    def key(self) -> str:
-        return f"{self.library}:{self.theirs}"
+def made_by(library: str) -> str:
+    """Changes with everything that a row depends on."""
+    home = Path(phiscale.__file__).parent
+    files = sorted(chain.from_iterable(home.glob(pattern) for pattern in CODE))
+    files.append(Path(__file__).with_name("parity_peers.py"))
+    code = sha256(b"".join(file.read_bytes() for file in files))[:12]
+    return f"torch {version('torch')}, {library} {version(PACKAGES[library])}, code {code}"
 
 
-def pairs() -> Iterator[Pair]:
-    import timm
-    from torchvision import models
-
-    for theirs, member in names_of("timm").items():
-        if timm.is_model(theirs) and theirs == member:
-            yield Pair("timm", theirs, member)
-    for theirs, member in names_of("torchvision").items():
-        if theirs in models.list_models():
-            yield Pair("torchvision", theirs, member)
-    for library in ("lukemelas", "keras"):
-        for theirs, member in names_of(library).items():
-            yield Pair(library, theirs, member)
-
-
-def make(pair: Pair) -> nn.Module:
-    import timm
-    from efficientnet_pytorch import EfficientNet
-    from torchvision import models
-
-    match pair.library:
-        case "timm":
-            return timm.create_model(pair.theirs)
-        case "torchvision":
-            return models.get_model(pair.theirs)
-        case _:
-            return EfficientNet.from_name(pair.theirs, image_size=None)  # pads by the picture
-
-
-def randomise(network: nn.Module) -> None:
-    """Batch norms with statistics, scales and shifts that no default hides."""
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None and module.running_var is not None
-            for tensor, low, high in (
-                (module.weight.data, 0.3, 0.9), (module.bias.data, -0.2, 0.2),
-                (module.running_mean, -0.2, 0.2), (module.running_var, 0.5, 1.5),
-            ):  # fmt: skip
-                tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
-
-
-def sizes(spec: Spec) -> tuple[tuple[int, int], ...]:
+def sizes(member: str, spec: Spec) -> tuple[tuple[int, int], ...]:
     """The native size (224 for the largest), an odd one, a rectangle."""
-    native = spec.resolution if cost(spec).macs < LARGEST_AT_HOME else min(224, spec.resolution)
+    large = any(fnmatchcase(member, pattern) for pattern in TOO_LARGE)
+    native = min(224, spec.resolution) if large else spec.resolution
     return (native, native), (97, 97), (64, 160)
 
 
@@ -116,112 +64,33 @@ def away(theirs: Tensor, ours: Tensor) -> float:
     return float((theirs.double() - ours.double()).norm() / theirs.double().norm())
 
 
-def picture(height: int, width: int, batch: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(height * 1000 + width)
-    return torch.randn(batch, 3, height, width, dtype=torch.float64, generator=generator)
-
-
-def ours_like(pair: Pair, spec: Spec, tensors: Mapping[str, Tensor]) -> Network:
-    network = build(spec, initialised=False)
-    network.load_state_dict(to_ours(pair.library, spec, tensors), assign=True)
-    return copy.deepcopy(network)  # memory of its own
-
-
 def measured(pair: Pair) -> dict[str, Any]:
     """One row: relative differences of logits, and of a whole step in training."""
-    torch.manual_seed(0)
-    theirs = make(pair)
-    randomise(theirs)
-    spec = spec_of(pair.library, pair.member)
-    momentum = {m.momentum for m in theirs.modules() if isinstance(m, nn.BatchNorm2d)}.pop()
-    ours = ours_like(pair, replace(spec, norm_momentum=momentum), theirs.state_dict())
-    row: dict[str, Any] = {"eval": {}}
+    both = sides(pair)
+    answers: dict[str, dict[str, float]] = {}
     for kind in (torch.float32, torch.float64):
-        theirs, ours = theirs.to(kind).eval(), ours.to(kind).eval()
-        for height, width in sizes(spec):
-            x = picture(height, width).to(kind)
-            with torch.inference_mode():
-                found = away(theirs(x), ours(x))
-            name = str(kind).removeprefix("torch.")
-            row["eval"].setdefault(f"{height}x{width}", {})[name] = found
-    return {**row, "train": _stepped(pair, theirs, ours)}
-
-
-def _stepped(pair: Pair, theirs: nn.Module, ours: Network) -> dict[str, float]:
-    """One step in float64 without dropout: loss, gradient, running statistics."""
-    x, labels = picture(TRAIN_PIXELS, TRAIN_PIXELS, TRAIN_BATCH), torch.arange(TRAIN_BATCH)
-    losses = []
-    for network in (theirs, ours):
-        _silence(network)
-        loss = F.cross_entropy(network(x), labels)
-        loss.backward()
-        losses.append(loss.item())
-    spec = ours.spec
-    gradients = {n: p.grad for n, p in theirs.named_parameters() if p.grad is not None}
-    named = to_ours(pair.library, spec, gradients)
-    mine = {n: p.grad for n, p in ours.named_parameters() if p.grad is not None}
-    after = to_ours(pair.library, spec, theirs.state_dict())
-    statistics = {n: t for n, t in ours.state_dict().items() if "running_" in n}
-    assert mine.keys() <= named.keys() and statistics.keys() <= after.keys()
+        for height, width in sizes(pair.member, pair.spec):
+            found = away(*both.logits(kind, height, width))
+            answers.setdefault(f"{height}x{width}", {})[str(kind).removeprefix("torch.")] = found
+            gc.collect()
     return {
-        "loss": abs(losses[0] - losses[1]) / abs(losses[0]),
-        "gradient": away(_flat(named, mine), _flat(mine, mine)),
-        "statistics": away(_flat(after, statistics), _flat(statistics, statistics)),
+        "key": pair.key, "library": pair.library, "theirs": pair.theirs, "member": pair.member,
+        "made_by": made_by(pair.library), "eval": answers, "train": compared(*both.step()),
+        "momentum": [both.momentum, our_momentum(pair)],
+    }  # fmt: skip
+
+
+def compared(theirs: Step, ours: Step) -> dict[str, float]:
+    return {
+        "loss": abs(theirs.loss - ours.loss) / abs(theirs.loss),
+        "gradient": away(*_flat(theirs.gradients, ours.gradients)),
+        "statistics": away(*_flat(theirs.statistics, ours.statistics)),
     }
 
 
-def _silence(network: nn.Module) -> None:
-    """Training mode with every random rate at 0."""
-    network.train()
-    for module in network.modules():
-        if type(module).__name__ in ("Dropout", "StochasticDepth", "DropPath"):
-            module.eval()
-    if (params := getattr(network, "_global_params", None)) is not None:  # lukemelas
-        network._global_params = params._replace(drop_connect_rate=0.0)  # type: ignore[assignment]
-
-
-def _flat(tensors: Mapping[str, Tensor], order: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([tensors[name].ravel() for name in order])
-
-
-def measured_keras(pair: Pair) -> dict[str, Any]:
-    """Keras keeps its rescaling and normalisation inside: it sees pixels, we what they become."""
-    import keras
-
-    rng = np.random.default_rng(0)
-    spec, take = spec_of("keras", pair.member), original(pair.member)
-    if pair.theirs.startswith("EfficientNetB"):  # without ImageNet's weights: x / 255 alone
-        take = replace(take, mean=(0.0,) * 3, std=(1.0,) * 3)
-    row: dict[str, Any] = {"eval": {}, "train": {}}
-    for kind in ("float32", "float64"):
-        keras.config.set_floatx(kind)
-        for height, width in sizes(spec):
-            theirs = getattr(keras.applications, pair.theirs)(
-                weights=None, input_shape=(height, width, 3), classifier_activation=None
-            )
-            for layer in theirs.layers:
-                if type(layer).__name__ == "BatchNormalization":  # scale, shift, mean, variance
-                    ranges = ((0.8, 1.2), (-0.1, 0.1), (-0.1, 0.1), (0.5, 1.5))
-                    like = layer.get_weights()
-                    layer.set_weights(
-                        [rng.uniform(*each, w.shape) for each, w in zip(ranges, like, strict=True)]
-                    )
-            with tempfile.TemporaryDirectory() as folder:
-                theirs.save_weights(f"{folder}/w.weights.h5")
-                tensors = read_foreign(Path(folder) / "w.weights.h5").tensors
-            ours = ours_like(pair, spec, tensors).eval().to(getattr(torch, kind))
-            pixels = rng.integers(0, 256, (1, height, width, 3)).astype(kind)
-            mean, std = (np.array(each, kind) for each in (take.mean, take.std))
-            x = torch.from_numpy(((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).copy())
-            with torch.inference_mode():
-                answer = torch.as_tensor(theirs(pixels)).cpu()
-                found = away(answer, ours(x.to(getattr(torch, kind))))
-            row["eval"].setdefault(f"{height}x{width}", {})[kind] = found
-            del theirs, ours
-            keras.backend.clear_session()
-            gc.collect()
-    keras.config.set_floatx("float32")
-    return row
+def _flat(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    return (torch.cat([theirs[name].ravel() for name in ours]),
+            torch.cat([tensor.ravel() for tensor in ours.values()]))  # fmt: skip
 
 
 def passes(row: Mapping[str, Any]) -> bool:
@@ -230,30 +99,33 @@ def passes(row: Mapping[str, Any]) -> bool:
     return all(value <= bound for value in [*judged, *row["train"].values()])  # NaN is not
 
 
-def report(rows: list[dict[str, Any]]) -> str:
+def report(rows: Iterable[Mapping[str, Any]]) -> str:
+    rows = sorted(rows, key=lambda row: (row["library"], row["member"]))
     lines = [
         "# Parity",
         "",
-        "Every network that a peer has, with random weights and random batch-norm statistics "
+        "Every network that a peer has, with random weights, biases and batch-norm statistics "
         "carried over by our",
         "keymaps: relative difference of the logits, ||a - b|| / ||a||. float64 decides "
         f"(at most {USUAL_BOUND:g}; Keras {BOUND['keras']:g},",
         "as its layers hold float32 constants); float32 is shown. Training: one step at "
         f"{TRAIN_PIXELS} px, batch {TRAIN_BATCH}, float64,",
-        "drop rates 0: loss, whole gradient, running statistics after it. "
+        "drop rates 0: loss, whole gradient, running statistics after it, with the peer's momentum "
+        "(Keras averages a variance",
+        "over n values, torch over n - 1: that is allowed for). "
         "Made by `python benchmarks/parity.py`",
         f"with torch {version('torch')}, "
         + ", ".join(f"{name} {version(package)}" for name, package in PACKAGES.items()) + ".",
         "",
+        *_momenta(rows),
         f"{len(rows)} networks, {sum(map(passes, rows))} within the bound.",
         "",
         "| peer | network | member | size | float64 | float32 | training: loss | gradient "
         "| statistics | |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
     ]  # fmt: skip
-    for row in sorted(rows, key=lambda row: (row["library"], row["member"])):
-        train = [f"{row['train'][k]:.0e}" if row["train"] else ""
-                 for k in ("loss", "gradient", "statistics")]  # fmt: skip
+    for row in rows:
+        train = [f"{row['train'][k]:.0e}" for k in ("loss", "gradient", "statistics")]
         for number, (size, each) in enumerate(row["eval"].items()):
             whole = " | ".join(train if number == 0 else ["", "", ""])
             lines.append(
@@ -262,6 +134,20 @@ def report(rows: list[dict[str, Any]]) -> str:
                 f"| {'ok' if passes(row) else '**differs**'} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _momenta(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Where a network that we import goes on with another momentum than the peer's."""
+    found: dict[str, int] = {}
+    for row in rows:
+        theirs, ours = row["momentum"]
+        if theirs != ours:
+            said = f"{row['library']}'s {theirs:g} where ours is {ours:g}"
+            found[said] = found.get(said, 0) + 1
+    if not found:
+        return []
+    each = "; ".join(f"{said} ({count} networks)" for said, count in sorted(found.items()))
+    return [f"Momenta of batch norms that differ by intent (ours are the originals'): {each}.", ""]
 
 
 def main() -> None:
@@ -273,6 +159,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     kept = DOCS / "parity.json"
     rows = {row["key"]: row for row in json.loads(kept.read_text())} if kept.exists() else {}
+    rows = {key: row for key, row in rows.items() if row.get("made_by") == made_by(row["library"])}
     wanted = [
         pair for pair in pairs()
         if pair.library in asked.peers.split(",") and fnmatchcase(pair.member, asked.only)
@@ -281,13 +168,11 @@ def main() -> None:
     for pair in sorted(wanted, key=lambda pair: cost(MEMBERS[pair.member].spec).macs):
         if pair.key in rows:
             continue
-        found = measured_keras(pair) if pair.library == "keras" else measured(pair)
-        rows[pair.key] = {"key": pair.key, "library": pair.library, "theirs": pair.theirs,
-                          "member": pair.member, **found}  # fmt: skip
-        print(pair.key, json.dumps(found), file=sys.stderr)
+        rows[pair.key] = found = measured(pair)
+        print(pair.key, json.dumps(found), file=sys.stderr, flush=True)
         write_json(kept, list(rows.values()))
         gc.collect()
-    write_atomic(DOCS / "parity.md", report(list(rows.values())))
+    write_atomic(DOCS / "parity.md", report(rows.values()))
     if not all(map(passes, rows.values())):
         sys.exit("some networks differ: see docs/parity.md")
 

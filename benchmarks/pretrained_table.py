@@ -1,5 +1,6 @@
-"""Writes src/phiscale/tables/pretrained.json: which pretrained weights of our members timm and
-torchvision know, and how their pictures are prepared. Needs both (dev extra), no network.
+"""Writes two of src/phiscale/tables: pretrained.json, which weights of our members timm and
+torchvision know and how their pictures are prepared; imagenet.json, the names of ImageNet's classes
+(torchvision's) and their WordNet ids (timm's). Needs both (dev extra), no network.
 
     python benchmarks/pretrained_table.py
 """
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torchvision
+from timm.data.imagenet_info import ImageNetInfo
 from torchvision import models
 
 from phiscale.families import MEMBERS
 from phiscale.files import write_json
 from phiscale.weights.aliases import member_of
 
-TABLE = Path(__file__).parents[1] / "src" / "phiscale" / "tables" / "pretrained.json"
+TABLES = Path(__file__).parents[1] / "src" / "phiscale" / "tables"
 
 
 def of_timm() -> Iterator[dict[str, Any]]:
@@ -69,7 +72,13 @@ def of_torchvision() -> Iterator[dict[str, Any]]:
             }
 
 
+def imagenet() -> dict[str, Any]:
+    names = models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
+    return {"ids": ImageNetInfo("imagenet-1k").label_names(), "names": list(names)}
+
+
 if __name__ == "__main__":
-    write_json(TABLE, {"command": "python benchmarks/pretrained_table.py",
-                       "versions": {"timm": timm.__version__},
-                       "rows": [*of_timm(), *of_torchvision()]})  # fmt: skip
+    versions = {"timm": timm.__version__, "torchvision": torchvision.__version__}
+    made = {"command": "python benchmarks/pretrained_table.py", "versions": versions}
+    write_json(TABLES / "imagenet.json", {**made, **imagenet()})
+    write_json(TABLES / "pretrained.json", {**made, "rows": [*of_timm(), *of_torchvision()]})

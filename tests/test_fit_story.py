@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ from phiscale.budget import Budget
 from phiscale.cli import main
 from phiscale.data.sources import open_images
 from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
-from phiscale.errors import PhiscaleError
+from phiscale.errors import PhiscaleError, WeightsError
 from phiscale.files import locked
 from phiscale.laws import Law, Term
 from phiscale.pipeline import fit
+from phiscale.weights.pretrained import known
 
 EVERYTHING = {
     "audit.json", "device.json", "choice.json", "spec.json", "recipe.json", "data.json",
@@ -252,6 +254,30 @@ def test_a_run_folder_competes_as_pretrained_and_counts_what_it_has_seen(
     assert choice["name"] == story.name  # not "best", as all such files are called
     started = load_file(story / "best.safetensors")
     assert started.keys() == load_file(tmp_path / "again" / "best.safetensors").keys()
+
+
+def test_auto_lets_the_best_known_weights_compete(
+    quick: None, story: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    asked: list[str] = []
+
+    def fetched(name: str, tell: object) -> Path:
+        asked.append(name)
+        if name.endswith("huge"):
+            raise WeightsError("the hub cannot be reached")
+        return story / "best.safetensors"
+
+    one = replace(known()[0], member="small", tag="ours", pixels=32)
+    both = (replace(one, tag="huge"), one, replace(one, member="efficientnet_b7", pixels=600))
+    monkeypatch.setattr("phiscale.choice.best_known", lambda: both)
+    monkeypatch.setattr("phiscale.choice.weights_file", fetched)
+    flags = re.sub("--macs 330K", "--no-from-scratch --pretrained auto --macs 1G", planned(shelf))
+    capsys.readouterr()
+    assert run(f"fit {flags} --out {tmp_path / 'auto'}") == 0
+    assert asked == ["small.huge", "small.ours"]  # the third breaks the limits: not fetched
+    assert "--pretrained auto: the hub cannot be reached" in capsys.readouterr().err
+    assert json.loads((tmp_path / "auto" / "choice.json").read_text())["name"] == "small.ours"
 
 
 def test_a_latency_that_no_measured_network_keeps_is_told_with_the_users_own_limit(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.deploy.calibrate import measured_latency_ms
 from phiscale.device import DeviceModel
-from phiscale.errors import BudgetError
+from phiscale.errors import BudgetError, WeightsError
 from phiscale.families import get_spec
 from phiscale.laws import ErrorLaw
 from phiscale.priors import law_for
@@ -44,11 +44,15 @@ from phiscale.trials import (
     native_pixels,
     recipe_for,
 )
+from phiscale.weights.pretrained import best_known
+from phiscale.weights.sources import weights_file
 from phiscale.weights.store import card_of
 
 # Error beyond B0's at the same scaling: ImageNet, both without AutoAugment, from the READMEs of
 # tensorflow/tpu's EfficientNet (76.7 %) and EfficientNet-Lite (75.1 %).
 HANDICAPS = {"efficientnet_lite0": 0.016}
+MOST_KNOWN = 2  # pretrained networks that `--pretrained auto` fetches
+NOTHING: Mapping[str, Path] = {}
 TIME_USED = 0.95  # of --train-minutes: the rest covers saving and a machine that gets slower
 MEASURED_SHARE = 0.012  # of --train-minutes: every finalist's speed, to plan with
 RACE_SHARE = 0.15  # of --train-minutes, at most
@@ -97,19 +101,25 @@ def bases_for(audit: Audit) -> tuple[str, ...]:
 
 def choose(
     images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel, out: Path, *,
-    base: str | None = None, law: ErrorLaw | None = None, pretrained: tuple[Path, ...] = (),
-    from_scratch: bool = True, seed: int = 0, min_epochs: float | None = None,
-    compute: torch.device, elsewhere: bool = False, tell: Callable[[str], None],
+    base: str | None = None, law: ErrorLaw | None = None,
+    pretrained: Mapping[str, Path] = NOTHING, known: bool = False, from_scratch: bool = True,
+    seed: int = 0, min_epochs: float | None = None, compute: torch.device,
+    elsewhere: bool = False, tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     """The best network within the budget for these images. Raises BudgetError.
 
-    `compute`: where torch trains. `elsewhere`: `device` is another machine, so latencies are its
-    model's word, not measured here.
+    `pretrained`: weights files by the names that they compete under; `known`: the best of the
+    table of known weights compete too. `compute`: where torch trains. `elsewhere`: `device` is
+    another machine, so latencies are its model's word, not measured here.
     """
     chooser = _Chooser(
         images, audit, budget, device, (base,) if base else bases_for(audit), law, min_epochs,
         Trials(images, audit, seed, compute), elsewhere, pretrained,
     )  # fmt: skip
+    if known:
+        chooser.take_known(tell)
+    if not from_scratch and not chooser.offers:
+        raise WeightsError("no pretrained weights are at hand. Name some with --pretrained SOURCE.")
     solution, measured = chooser.at_measured_speed(from_scratch, tell)
     given = chooser.given()
     others = [c for c in given if c.name not in {m.name for m in measured}]
@@ -143,12 +153,12 @@ class _Chooser:
     def __init__(
         self, images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel,
         bases: tuple[str, ...], law: ErrorLaw | None, min_epochs: float | None, trials: Trials,
-        elsewhere: bool, pretrained: Iterable[Path],
+        elsewhere: bool, pretrained: Mapping[str, Path],
     ):  # fmt: skip
         self.images, self.audit, self.budget, self.device = images, audit, budget, device
         self.bases, self.trials = bases, trials
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
-        self.cards = {path: card_of(path) for path in pretrained}
+        self.offers = dict(pretrained)
         self.over = self._base(bases[0])
         self.law = law or law_for(self.over)
         self.seconds_used = 0.0  # of the training's, by measuring and racing
@@ -166,17 +176,32 @@ class _Chooser:
     def given(self) -> list[Candidate]:
         """Networks with weights at hand, their heads made anew for these classes."""
         found = []
-        for path, card in self.cards.items():
-            spec = replace(card.spec, classes=len(self.images.classes))
-            name = path.parent.name if path.stem == "best" else path.stem
-            if name in {other.name for other in found}:
-                name = str(path)
+        for name, path in self.offers.items():
+            card = card_of(path)
             seen = card.metrics.get("validation", {}).get("images_seen")
-            found.append(weigh(
-                spec, self.budget, over=self.over, name=name, pretrained=str(path),
-                head_start=seen, min_epochs=self.min_epochs, **self._rules(pretrained=True),
-            ))  # fmt: skip
+            found.append(self._given(name, card.spec, str(path), seen))
         return found
+
+    def _given(self, name: str, spec: Spec, source: str, seen: int | None = None) -> Candidate:
+        return weigh(
+            replace(spec, classes=len(self.images.classes)), self.budget, over=self.over, name=name,
+            pretrained=source, head_start=seen, min_epochs=self.min_epochs,
+            **self._rules(pretrained=True),
+        )  # fmt: skip
+
+    def take_known(self, tell: Callable[[str], None]) -> None:
+        """The best of the known weights that fit the budget are fetched, to compete."""
+        fit: list[Candidate] = []
+        for known in best_known():
+            spec = replace(get_spec(known.member), resolution=known.pixels)
+            row = self._given(f"{known.member}.{known.tag}", spec, known.source)
+            if row.ruled_out is None:
+                fit.append(row)
+        for row in sorted(fit, key=lambda row: row.error)[:MOST_KNOWN]:
+            try:
+                self.offers[row.name] = weights_file(row.name, tell)
+            except WeightsError as error:
+                tell(f"--pretrained auto: {error}")
 
     def at_measured_speed(
         self, from_scratch: bool, tell: Callable[[str], None]

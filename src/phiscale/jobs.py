@@ -13,8 +13,9 @@ import numpy as np
 
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet, Split
+from phiscale.data.transfer_sets import TRANSFERRED
 from phiscale.data.wording import counted, listed, shown
-from phiscale.errors import BadImage, DataError, UsageError, WeightsError
+from phiscale.errors import BadImage, DataError, UsageError
 from phiscale.spec import Spec
 from phiscale.train.metrics import Metrics, measure, softmax
 from phiscale.train.recipe import Recipe
@@ -59,7 +60,10 @@ def train_run(
     report: Callable[[Progress], None], tell: Callable[[str], None],
 ) -> Path:  # fmt: skip
     """Trains `spec` on `data`; returns the best weights' path."""
+    from phiscale.train import transfer
+
     own_folder(out, "recipe.json")
+    transfer.check(recipe, pretrained)
     start_from = None
     if pretrained is not None:
         from phiscale.weights.sources import weights_file
@@ -101,53 +105,64 @@ def compute_device(name: str) -> torch.device:
 
 
 def evaluate_model(
-    model: Path, data: str, split: str, device: str = "auto"
-) -> tuple[Metrics, np.ndarray, Split, tuple[str, ...]]:
-    """Metrics and logits of a run, a weights file or a model.onnx on a split of `data`."""
+    model: str, data: str, split: str, device: str = "auto",
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[Metrics, np.ndarray, Split, tuple[str, ...]]:  # fmt: skip
+    """Metrics and logits of a model.onnx or any SOURCE of weights on a split of `data`: of the
+    data's classes alone where the model knows others besides, which `tell` hears."""
     from phiscale.data.sources import open_images
 
-    _check_exists(model)
     images = open_images(data)
     part = dict(images.splits())[split]
-    logits = _logits(model, images, part, device)
+    logits = _logits(model, images, part, device, tell)
+    if split == "test" and images.source in TRANSFERRED:
+        tell(TRANSFERRED[images.source].words())
     return measure(logits, part.labels, images.classes), logits, part, images.classes
 
 
-def _logits(model: Path, images: ImageSet, part: Split, device: str) -> np.ndarray:
+def _logits(
+    model: str, images: ImageSet, part: Split, device: str, tell: Callable[[str], None]
+) -> np.ndarray:
     onnx = _exported(model)
-    if onnx and not (model / "best.safetensors").exists():
+    if onnx and not Path(model, "best.safetensors").exists():
         from phiscale.deploy.predict import Predictor
 
         predictor = Predictor(onnx)
-        _check_classes(model, predictor.classes, images)
-        return _onnx_logits(predictor, part)
+        places = _places(model, predictor.classes, images, tell)
+        return _onnx_logits(predictor, part)[:, places]
     from phiscale.train.evaluate import logits_of
-    from phiscale.weights.sources import load
+    from phiscale.weights.sources import load, weights_file
 
-    network = load(model)
-    _check_classes(model, network.card.classes, images)
+    network = load(weights_file(model, tell))
+    places = _places(model, network.card.classes, images, tell)
     compute = compute_device(device)
-    return logits_of(network.to(compute), part, network.preprocessing, device=compute)
+    logits = logits_of(network.to(compute), part, network.preprocessing, device=compute)
+    return logits[:, places]
 
 
-def _check_exists(model: Path) -> None:
-    if not model.exists():
-        raise WeightsError(f"{model} does not exist. Give a RUN, a weights file or a model.onnx.")
-
-
-def _exported(model: Path) -> Path | None:
-    """The model.onnx that a path means, if it means one."""
-    path = model / "model.onnx" if model.is_dir() else model
+def _exported(model: str) -> Path | None:
+    """The model.onnx that a name means, if it means one."""
+    path = Path(model, "model.onnx") if Path(model).is_dir() else Path(model)
     return path if path.suffix == ".onnx" and path.exists() else None
 
 
-def _check_classes(model: Path, classes: tuple[str, ...], images: ImageSet) -> None:
-    if classes != images.classes:
+def _places(
+    model: str | Path, classes: tuple[str, ...], images: ImageSet, tell: Callable[[str], None]
+) -> list[int]:
+    """Where the data's classes stand among the model's."""
+    from phiscale.weights.imagenet import places
+
+    found = places(classes, images.classes)
+    if found is None:
         raise DataError(
             f"{model} knows {counted(len(classes), 'class', 'classes')} ({listed(classes, 3)}), "
             f"the data has {len(images.classes)} ({listed(images.classes, 3)}). "
             "Evaluate on data with the classes it was trained for."
         )
+    if len(found) < len(classes):
+        tell(f"answers among the data's {counted(len(found), 'class', 'classes')} alone: "
+             f"{model} knows {len(classes)}")  # fmt: skip
+    return found
 
 
 def _onnx_logits(predictor: Predictor, part: Split) -> np.ndarray:
@@ -177,7 +192,7 @@ def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dic
     pictures = None
     if data is not None:
         images = open_images(data)
-        _check_classes(run, network.card.classes, images)
+        _places(run, network.card.classes, images, lambda line: None)
         pictures = images.validation
     return folder, export_onnx(network, network.card, pictures, folder)
 
@@ -224,11 +239,13 @@ class Answer:
     error: str | None = None
 
 
-def predict_files(model: Path, paths: Sequence[Path], device: str = "auto") -> Iterator[Answer]:
+def predict_files(
+    model: str, paths: Sequence[Path], device: str = "auto",
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[Answer]:  # fmt: skip
     """An answer for each picture, in order; a folder stands for the pictures in it."""
-    _check_exists(model)
     files = [file for path in paths for file in _pictures(path)]
-    return _answers(_predictor(model, device), files)
+    return _answers(_predictor(model, device, tell), files)
 
 
 def _answers(
@@ -252,7 +269,9 @@ def _pictures(path: Path) -> list[Path]:
     return found
 
 
-def _predictor(model: Path, device: str) -> Callable[[Path], list[tuple[str, float]]]:
+def _predictor(
+    model: str, device: str, tell: Callable[[str], None]
+) -> Callable[[Path], list[tuple[str, float]]]:
     """From a model.onnx without torch; from a run's weights where there is no export."""
     if onnx := _exported(model):
         from phiscale.deploy.predict import Predictor
@@ -262,10 +281,10 @@ def _predictor(model: Path, device: str) -> Callable[[Path], list[tuple[str, flo
     import torch
 
     from phiscale.data.decode import read_image
-    from phiscale.weights.sources import load
+    from phiscale.weights.sources import load, weights_file
 
     compute = compute_device(device)
-    network = load(model).to(compute)
+    network = load(weights_file(model, tell)).to(compute)
     take, classes = network.preprocessing, network.card.classes
 
     def answer(file: Path) -> list[tuple[str, float]]:

@@ -35,7 +35,7 @@ from phiscale.train.evaluate import logits_of
 from phiscale.train.loop import Progress, train
 from phiscale.train.metrics import measure
 from phiscale.train.recipe import differences
-from phiscale.weights.sources import load, weights_file
+from phiscale.weights.sources import AUTO, load, weights_files
 from phiscale.weights.store import read as read_weights
 
 SHOWN = 12  # candidates; the report has them all
@@ -110,12 +110,15 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(
     request: Request, tell: Callable[[str], None]
-) -> tuple[Law | None, ImageSet, tuple[Path, ...]]:
+) -> tuple[Law | None, ImageSet, dict[str, Path]]:
     """Everything that was named is looked at before a folder is made or anything measured."""
     if request.base is not None:
         get_spec(request.base)
-    weights = tuple(weights_file(source, tell) for source in request.pretrained)
-    for path in weights:
+    weights: dict[str, Path] = {}
+    for source in request.pretrained:
+        for name, path in weights_files(source, tell).items() if source != AUTO else ():
+            weights[str(path) if name in weights else name] = path
+    for path in weights.values():
         read_weights(path)
     if request.device_model:
         DeviceModel.read(Path(request.device_model))
@@ -208,7 +211,7 @@ def _measured(
 
 def _chosen(
     request: Request, images: ImageSet, audited: Audit, device: DeviceModel, law: Law | None,
-    weights: tuple[Path, ...], out: Path, compute: torch.device, tell: Callable[[str], None],
+    weights: Mapping[str, Path], out: Path, compute: torch.device, tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     path = out / "choice.json"
     if not path.exists():
@@ -216,7 +219,7 @@ def _chosen(
         shutil.rmtree(out / "race", ignore_errors=True)
         found = choose(
             images, audited, request.budget, device, out, base=request.base,
-            law=law, pretrained=weights,
+            law=law, pretrained=weights, known=AUTO in request.pretrained,
             from_scratch=request.from_scratch, seed=request.seed,
             min_epochs=request.min_epochs, compute=compute,
             elsewhere=request.elsewhere, tell=tell,

@@ -23,6 +23,11 @@ def show_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=plain, allow_nan=False))
 
 
+def to_stderr(line: str) -> None:
+    """A remark beside the answer, which others may be reading."""
+    print(line, file=sys.stderr)
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints `table_lines`."""
     for line in table_lines(rows):

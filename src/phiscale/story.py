@@ -29,6 +29,7 @@ from phiscale.choice import Choice, seconds_trained
 from phiscale.costs import cost
 from phiscale.data.audit import Audit
 from phiscale.data.splits import ImageSet, Split
+from phiscale.data.transfer_sets import TRANSFERRED
 from phiscale.device import DeviceModel
 from phiscale.nn.network import Network
 from phiscale.train.loop import read_log
@@ -101,7 +102,8 @@ def tell_story(
                     for name, purpose in _PURPOSES.items() if (out / name).exists()),
         usage=_usage(out),
         environment=_environment(device),
-        notes=(*_NOTES, _law_note(chosen), *_latency_note(budget, described, elsewhere)),
+        notes=(*_NOTES, *_paper_note(images.source), _law_note(chosen),
+               *_latency_note(budget, described, elsewhere)),
     )  # fmt: skip
 
 
@@ -134,6 +136,11 @@ def _budget_rows(
             BudgetRow(limit=limit, asked=asked, predicted=predicted, measured=measured, met=met)
         )
     return tuple(rows)
+
+
+def _paper_note(source: str) -> tuple[str, ...]:
+    row = TRANSFERRED.get(source)
+    return (f"To compare with: {row.words()}.",) if row else ()
 
 
 def _law_note(chosen: Choice) -> str:

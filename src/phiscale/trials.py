@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import torch
@@ -25,6 +26,11 @@ from phiscale.train.signals import Interrupted
 from phiscale.weights.store import card_of
 
 WARM_STEPS = 4
+
+
+def _pixels(recipe: Recipe, full: int, places: Sequence[float]) -> float:
+    """Of a picture, at these shares of a training on average."""
+    return fmean(recipe.pixels(full, place) ** 2 for place in places)
 
 
 def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
@@ -89,12 +95,15 @@ class Trials:
     def images_per_s(self, candidate: Candidate, seconds: float) -> float:
         """Of so many seconds of the loop itself: with reading, augmenting, averaging, logging."""
         recipe = self.recipe(candidate)
-        first = self._images_per_s(candidate, recipe, 8)
-        steps = round(first * seconds / recipe.batch)
-        return first if steps < 16 else self._images_per_s(candidate, recipe, steps)
+        first = self._images_per_s(candidate, recipe, 2 * WARM_STEPS)
+        steps = max(3 * WARM_STEPS, round(first * seconds / recipe.batch))
+        if steps * recipe.batch / first > 3 * seconds:
+            return first
+        return self._images_per_s(candidate, recipe, steps)
 
     def _images_per_s(self, candidate: Candidate, recipe: Recipe, steps: int) -> float:
-        pictures = self._pictures_to_measure(candidate.spec.resolution, WARM_STEPS * recipe.batch)
+        full = candidate.spec.resolution
+        pictures = self._pictures_to_measure(full, WARM_STEPS * recipe.batch)
         epochs = steps * recipe.batch / len(pictures)
         few = self.images.validation.subset(range(min(8, len(self.images.validation))))
         with TemporaryDirectory() as folder, _nothing_saved():
@@ -108,7 +117,14 @@ class Trials:
             )
             times = [record["time"] for record in read_log(Path(folder)) if "loss" in record]
         warm = min(WARM_STEPS, len(times) // 2)  # they plan, and read the pictures first
-        return (len(times) - 1 - warm) * recipe.batch / max(1e-3, times[-1] - times[warm])
+        speed = (len(times) - 1 - warm) * recipe.batch / max(1e-3, times[-1] - times[warm])
+        # what was left out had the smallest pictures of a training in which they grow
+        timed = [place / len(times) for place in range(warm + 1, len(times))]
+        return (
+            speed
+            * _pixels(recipe, full, timed)
+            / _pixels(recipe, full, [n / 64 for n in range(64)])
+        )
 
     def _pictures_to_measure(self, pixels: int, count: int) -> Split:
         """So few that they are read once and then at hand, as all are in a long training whose

@@ -199,7 +199,7 @@ MISTAKES = (
     ("check spoilt", 1, r"1 file of spoilt cannot be read\. Mend or remove"),
     ("fit nope --out new", 1, r"'nope' does not exist"),
     # models
-    ("evaluate nope pictures", 1, r"nope does not exist\. Give a RUN, a weights file or"),
+    ("evaluate nope pictures", 1, r"no weights at nope\. Give a file, a run, hf-hub:NAME"),
     ("evaluate model nope", 1, r"'nope' does not exist"),
     (
         "evaluate model digits",
@@ -218,7 +218,7 @@ MISTAKES = (
     ("predict model empty", 1, r"no picture in empty"),
     ("predict model text.txt", 1, r"1 of 1 picture cannot be read"),
     ("predict model one.png text.txt", 1, r"1 of 2 pictures cannot be read"),
-    ("predict nope one.png", 1, r"nope does not exist"),
+    ("predict nope one.png", 1, r"no weights at nope"),
     ("predict empty one.png", 1, r"no weights in empty"),
     ("predict junk.onnx one.png", 1, r"cannot open junk\.onnx"),
     ("export nope", 1, r"no weights at nope"),

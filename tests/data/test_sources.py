@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from phiscale.data import named
 from phiscale.data.decode import read_image
+from phiscale.data.named import NAMED
 from phiscale.data.names import ROLES
 from phiscale.data.sources import BadFile, ImageSet, open_images
 from phiscale.data.splits import hold_out
+from phiscale.data.transfer_sets import TRANSFERRED
 from phiscale.errors import DataError
 
 from .trees import picture, tree
@@ -444,6 +446,21 @@ def test_a_set_that_cannot_be_fetched_says_what_to_do(tmp_path: Path, monkeypatc
         DataError, match=r"no route to host\. Go online, or put torchvision's files"
     ):
         named._from_arrays("mnist", offline, tmp_path)
+
+
+def test_a_set_without_a_download_is_made_by_hand(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match=r"'birdsnap' has no download any more.*47386 and 2443"):
+        open_images("birdsnap")
+    tree(tmp_path / "datasets", {"birdsnap/train/a": 9, "birdsnap/train/b": 9,
+                                 "birdsnap/test/a": 2, "birdsnap/test/b": 2})  # fmt: skip
+    images = open_images("birdsnap")
+    assert (images.source, len(images.test)) == ("birdsnap", 4)
+
+
+def test_every_set_that_the_paper_transferred_to_is_known_with_its_figures():
+    assert len(TRANSFERRED) == 8 and TRANSFERRED.keys() <= NAMED.keys()
+    assert "98.1 % with B0 and 98.9 % with B7" in TRANSFERRED["cifar10"].words()
 
 
 def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch):

@@ -18,18 +18,20 @@ import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, UsageError, WeightsError
 from phiscale.families import get_spec
+from phiscale.jobs import evaluate_model
 from phiscale.nn.network import build
-from phiscale.weights import hub
+from phiscale.weights import hub, imagenet
 from phiscale.weights.adapt import adapted, over_channels
 from phiscale.weights.formats import read_foreign
 from phiscale.weights.peers import to_theirs
 from phiscale.weights.pretrained import known, of_member, original
-from phiscale.weights.sources import import_weights, load, weights_file
+from phiscale.weights.sources import import_weights, load, weights_file, weights_files
 from phiscale.weights.store import Card, read, save
 
 SPEC = replace(get_spec("resnet18"), classes=4)
@@ -195,6 +197,74 @@ def test_the_table_of_known_weights_is_complete_enough_to_use():
     lite = of_member("tf_efficientnet_lite0")[0].preprocessing
     assert (lite.size, lite.crop) == (224, 0.875)
     assert original("tf_efficientnet_lite0").mean == pytest.approx((127 / 255,) * 3)
+
+
+def test_a_folder_of_weights_files_offers_them_all_by_name(theirs: Path, tmp_path: Path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / "b.safetensors").write_bytes(theirs.read_bytes())
+    import_weights(str(theirs), folder / "a.safetensors")
+    (folder / "notes.txt").write_text("no weights")
+    assert list(weights_files(str(folder))) == ["a", "b"]
+    assert list(weights_files(str(theirs))) == ["theirs"]
+
+
+def test_the_same_file_cannot_be_both_ends_of_an_import(theirs: Path):
+    before = theirs.read_bytes()
+    with pytest.raises(UsageError, match="is the file to import"):
+        import_weights(str(theirs), theirs.parent / "." / theirs.name)
+    assert theirs.read_bytes() == before
+
+
+@pytest.mark.parametrize(("file", "said", "member"), [
+    ("tf_efficientnet_b0_ns-4a1f.pth", "it is named so", "tf_efficientnet_b0"),
+    ("efficientnet_b0-ra.pth", "it is named so", "efficientnet_b0"),
+    ("weights.pth", "as timm's are", "efficientnet_b0"),
+])  # fmt: skip
+def test_the_name_of_a_file_tells_its_flavour(tmp_path: Path, file: str, said: str, member: str):
+    spec = replace(get_spec("efficientnet_b0"), classes=4)
+    theirs = to_theirs("timm", spec, build(spec).state_dict())
+    half = {name: t.half() if t.is_floating_point() else t for name, t in theirs.items()}
+    torch.save(half, tmp_path / file)
+    heard: list[str] = []
+    card = import_weights(str(tmp_path / file), tmp_path / "ours.safetensors", tell=heard.append)
+    assert card.member == member and said in heard[0] and "It fits" in heard[0]
+    _, tensors = read(tmp_path / "ours.safetensors")  # halves become singles
+    assert tensors["stem.conv.weight"].dtype == torch.float32
+
+
+def test_classes_are_matched_by_name_or_by_wordnet_id():
+    ids = ("n01440764", "n02102040")  # tench, English springer
+    assert imagenet.places(imagenet.names(), ids) == [0, 217]
+    assert [imagenet.names()[place] for place in (0, 217)] == ["tench", "English springer"]
+    assert imagenet.places(("b", "a"), ("a", "b")) == [1, 0]
+    assert imagenet.places(("b", "a"), ("a", "c")) is None
+    assert imagenet.places(("b", "a"), ids) is None
+    assert len(set(imagenet.names())) == 1000
+
+
+def test_an_imagenet_network_is_evaluated_on_folders_named_by_wordnet_id(tmp_path: Path):
+    for name in ("n01440764", "n02102040"):
+        for number in range(10):
+            path = tmp_path / "val" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.random.default_rng(number).integers(0, 255, (40, 40, 3)).astype(
+                np.uint8)).save(path)  # fmt: skip
+    spec = replace(get_spec("small"), classes=1000)
+    torch.manual_seed(0)
+    network = build(spec)
+    with torch.no_grad():
+        network.classifier.get_parameter("bias")[0] = 9  # tench among the two ...
+        network.classifier.get_parameter("bias")[999] = 99  # ... whatever the others say
+    card = Card(spec=spec, preprocessing=Preprocessing(size=32), classes=imagenet.names())
+    save(tmp_path / "net.safetensors", network.state_dict(), card)
+    heard: list[str] = []
+    found, logits, part, classes = evaluate_model(
+        str(tmp_path / "net.safetensors"), str(tmp_path / "val"), "test", "cpu", heard.append
+    )
+    assert classes == ("n01440764", "n02102040") and logits.shape == (len(part), 2)
+    assert found.top1 == np.mean(part.labels == 0)
+    assert "answers among the data's 2 classes alone" in heard[0] and "knows 1000" in heard[0]
 
 
 # --- what must not pass ---------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """Verbs that exchange weights with other libraries: import, convert, push."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from phiscale.cli.values import Member, Switch, a_file
+from phiscale.show import to_stderr
 
 Weights = Annotated[str, arg(metavar="SOURCE")]
 
@@ -27,7 +27,7 @@ def import_(
     from phiscale.weights.sources import import_weights
 
     a_file("--out", out)
-    card = import_weights(source, out, model=model or "", tell=_say)
+    card = import_weights(source, out, model=model or "", tell=to_stderr)
     print(f"wrote {out}: {card.member or 'a network'}, {card.spec.classes} classes, "
           f"{card.preprocessing.size} px")  # fmt: skip
 
@@ -49,10 +49,10 @@ def convert(
     from phiscale.weights.writers import write_foreign
 
     a_file("--out", out)
-    card, tensors = read(weights_file(weights, _say))
+    card, tensors = read(weights_file(weights, to_stderr))
     write_foreign(out, to, card.spec, tensors, card.preprocessing)
     if said := differs(to, card.spec):
-        _say(said)
+        to_stderr(said)
     print(f"wrote {out} under {to}'s names")
 
 
@@ -70,8 +70,4 @@ def push(
     from phiscale.weights.hub import push as upload
     from phiscale.weights.sources import weights_file
 
-    print(upload(weights_file(weights, _say), repo, private=private))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(upload(weights_file(weights, to_stderr), repo, private=private))

@@ -34,7 +34,7 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import UsageError
-from phiscale.show import show_json
+from phiscale.show import show_json, to_stderr
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -91,7 +91,7 @@ def evaluate(
     """Measure a model on a split: top-1 and top-5 with interval, per class, calibration.
 
     Args:
-        model: RUN, weights file, or model.onnx.
+        model: model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or member.tag.
         data: image folder, named set (digits, cifar10, ...), or tar shards.
         split: which one.
         per_image: write every picture's answer to this CSV file.
@@ -103,7 +103,7 @@ def evaluate(
 
     if per_image:
         a_file("--per-image", per_image)
-    metrics, logits, part, classes = evaluate_model(model, data, split, device)
+    metrics, logits, part, classes = evaluate_model(model, data, split, device, to_stderr)
     if per_image:
         write_atomic(per_image, per_image_csv(part, logits, classes))
     if json:
@@ -121,7 +121,7 @@ def predict(
     """Class and probability of each image.
 
     Args:
-        model: RUN, weights file, or model.onnx.
+        model: model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or member.tag.
         images: picture files, or folders of them.
         format: of the answer.
         top: how many classes for each picture.
@@ -135,7 +135,7 @@ def predict(
     in_range("--top", top)
     if not images:
         raise UsageError("predict needs IMAGES. See phiscale predict --help.")
-    bad, count = print_predictions(predict_files(model, images, device), format, top)
+    bad, count = print_predictions(predict_files(model, images, device, to_stderr), format, top)
     if bad:
         raise DataError(f"{bad} of {counted(count, 'picture')} cannot be read. "
                         "The answer says why; mend or leave them out.")  # fmt: skip
@@ -173,8 +173,8 @@ def fit(
         data: image folder, named set (digits, cifar10, ...), or tar shards.
         out: folder for the model, its report and the run.
         base: member whose scalings compete; chosen by the pictures' size if left out.
-        pretrained: SOURCE of weights that competes too: file, RUN, hf-hub:NAME, torchvision:NAME,
-            or a member's name; may be given several times.
+        pretrained: SOURCE of weights that competes too: file, folder of files, RUN, hf-hub:NAME,
+            torchvision:NAME, member's name, or auto: the known ones; may be given several times.
         from_scratch: whether scalings of the base compete.
         device_model: device.json of `phiscale calibrate` on the target; else this machine's.
         law: another error law (JSON).

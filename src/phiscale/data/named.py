@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from phiscale import files
+from phiscale.data.folders import open_folder
 from phiscale.data.splits import ArraySplit, FileSplit, ImageSet, Split, assemble
+from phiscale.data.transfer_sets import TRANSFERRED
 from phiscale.data.wording import shown
 from phiscale.errors import DataError
 
@@ -26,7 +28,7 @@ TIMEOUT_S = 30.0
 @dataclass(frozen=True)
 class _Known:
     torchvision: str
-    """The class in torchvision.datasets; "" for what is embedded."""
+    """The class in torchvision.datasets; "" for what is embedded, or made by hand."""
     splits: tuple[str, ...] = ()
     """torchvision's names of train and, where there are any, of what is held out ("a+b": both in
     one, as the EfficientNet paper trained). Sets that lie in arrays have two and no names."""
@@ -42,7 +44,8 @@ NAMED: dict[str, _Known] = {
     "flowers102": _Known("Flowers102", ("train+val", "test")),
     "dtd": _Known("DTD", ("train", "val", "test")),
     "fgvc-aircraft": _Known("FGVCAircraft", ("trainval", "test")),
-    "stanford-cars": _Known("StanfordCars", ("train", "test")),
+    "stanford-cars": _Known(""),
+    "birdsnap": _Known(""),
     "oxford-pets": _Known("OxfordIIITPet", ("trainval", "test")),
     "country211": _Known("Country211", ("train", "valid", "test")),
     "food101": _Known("Food101", ("train", "test")),
@@ -56,8 +59,10 @@ _WITHOUT_LOADER = ("oxford-pets",)
 def open_named(name: str) -> ImageSet:
     """A set by its name in NAMED. Raises DataError if it is neither cached nor to be had."""
     known = NAMED[name]
-    if not known.torchvision:
+    if name == "digits":
         return _digits()
+    if not known.torchvision:
+        return _by_hand(name, cache_folder() / name)
     from torchvision import datasets
 
     build: Callable[..., Any] = getattr(datasets, known.torchvision)
@@ -70,6 +75,13 @@ def open_named(name: str) -> ImageSet:
 def cache_folder() -> Path:
     """Where downloads go."""
     return files.cache_folder() / "datasets"
+
+
+def _by_hand(name: str, folder: Path) -> ImageSet:
+    """A set of class folders that the user has put into the cache."""
+    if not folder.is_dir():
+        raise DataError(TRANSFERRED[name].by_hand(name, shown(str(folder))))
+    return open_folder(folder, name)
 
 
 def _digits() -> ImageSet:

@@ -12,9 +12,11 @@ from phiscale.data.splits import Split
 from phiscale.train.allocator import keep_freed_memory
 from phiscale.train.metrics import Metrics, measure
 
+MOST, MOST_PIXELS = 64, 8 * 224**2  # of a batch: maps of more pixels leave the caches and the heap
+
 
 def logits_of(
-    network: nn.Module, split: Split, preprocessing: Preprocessing, *, batch: int = 64,
+    network: nn.Module, split: Split, preprocessing: Preprocessing, *,
     device: torch.device | None = None, workers: int = 2,
 ) -> np.ndarray:  # fmt: skip
     """float32 (images, classes), every picture once, in the split's order."""
@@ -30,6 +32,9 @@ def logits_of(
 
     # a batch to each core rather than all cores to a batch, as in `train.lanes`
     cores = torch.get_num_threads() if device.type == "cpu" else 1
+    batch = (
+        MOST if device.type != "cpu" else min(MOST, max(1, MOST_PIXELS // preprocessing.size**2))
+    )
     batches = evaluation_batches(split, preprocessing, batch=batch, workers=workers)
     rows = list(ahead(answer, batches, cores, lambda: torch.set_num_threads(1)))
     network.train(was_training)

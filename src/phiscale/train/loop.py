@@ -178,6 +178,7 @@ def _start(
     if start_from is not None:
         begun = transfer.begin(network, recipe, images, preprocessing, device, run, resumed=resumed)
         tell(begun.words())
+    transfer.freeze(network, recipe)
     updates = math.ceil(total / recipe.batch)
     ema = Ema(network, recipe.ema_half_life_fraction * updates)
     return State(network, ema, make_optimizer(network, recipe.optim, recipe.layer_decay))

@@ -17,12 +17,11 @@ def make_optimizer(
     """Weights decay, norms and biases do not. With a `layer_decay` below 1, every group has a
     `share` of the rate, the less the further its block is from the classifier."""
     groups: dict[tuple[float, str], dict[str, Any]] = {}
-    order = list(dict.fromkeys(_block_of(name) for name, _ in network.named_parameters()))
-    after = {block: len(order) - 1 - place for place, block in enumerate(order)}
+    shares = rate_shares(network, layer_decay)
     for name, p in network.named_parameters():
         if not p.requires_grad:
             continue
-        share = layer_decay ** after[_block_of(name)]
+        share = shares[block_of(name)]
         orthogonal = optim.name == "muon" and _is_matrix(p)
         kind = "orthogonal" if orthogonal else "decayed" if p.ndim > 1 else "free"
         decay = optim.weight_decay if kind == "decayed" else 0.0
@@ -38,14 +37,20 @@ def make_optimizer(
         case "muon":
             return Muon(every, lr=optim.lr_peak, momentum=optim.momentum)
         case "adamw":
-            betas = (optim.momentum, 1 - (1 - optim.decay) / 100)
+            betas = (optim.momentum, optim.decay or 0.999)
             return torch.optim.AdamW(every, lr=optim.lr_peak, betas=betas)
         case "rmsprop_tf":
-            return RMSpropTF(every, lr=optim.lr_peak, decay=optim.decay,
+            return RMSpropTF(every, lr=optim.lr_peak, decay=optim.decay or 0.9,
                              momentum=optim.momentum, eps=optim.eps)  # fmt: skip
 
 
-def _block_of(name: str) -> str:
+def rate_shares(network: nn.Module, layer_decay: float) -> dict[str, float]:
+    """Of every block: `layer_decay` to the power of the blocks behind it."""
+    order = list(dict.fromkeys(block_of(name) for name, _ in network.named_parameters()))
+    return {block: layer_decay ** (len(order) - 1 - place) for place, block in enumerate(order)}
+
+
+def block_of(name: str) -> str:
     """A parameter's block: `stages.0.1`, or stem, head, classifier, which count as one each."""
     parts = name.split(".")
     return ".".join(parts[:3]) if parts[0] == "stages" else parts[0]

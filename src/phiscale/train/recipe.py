@@ -22,7 +22,7 @@ class Optim:
     name: Literal["sgd", "muon", "adamw", "rmsprop_tf"] = "sgd"
     lr_peak: float = 0.1  # the highest learning rate
     momentum: float = 0.9  # sgd, muon: Nesterov; adamw: beta 1; rmsprop_tf: momentum
-    decay: float = 0.9  # rmsprop_tf: of the mean square; adamw: beta 2 is 1 - (1 - decay) / 100
+    decay: float = 0.0  # of the mean square; 0: the usual 0.9 of rmsprop_tf, 0.999 of adamw
     eps: float = 1e-3  # rmsprop_tf: inside the root; adamw takes 1e-8
     weight_decay: float = 5e-4  # of weights with two dimensions or more: not norms, not biases
     clip_norm: float = 0.0  # of the whole gradient; 0 = none
@@ -73,7 +73,8 @@ class Recipe:
     full_size_from: float = 0.6  # ... to their full side at this share of the training
     head: Literal["random", "probe"] = "random"  # of pretrained weights, made anew; probe: the best
     # linear one on their features, which with 0 epochs is all
-    layer_decay: float = 1.0  # rate of a block over that of the block after it
+    layer_decay: float = 1.0  # rate of a block over that of the block after it ...
+    least_share: float = 0.0  # ... and blocks with less of the rate than this stay as they are
     norms: Literal["train", "frozen", "reestimated", "auto"] = "train"  # statistics of pretrained
     # batch norms: learn, stay, are counted anew and stay, or by batch size and shift
     patience: int = 0  # evaluations without a better one that end the training; 0 = never
@@ -90,7 +91,7 @@ class Recipe:
         for name in ("batch", "evaluations", "lanes"):
             _must(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("label_smoothing", "dropout", "drop_path", "ema_half_life_fraction",
-                     "full_size_from"):  # fmt: skip
+                     "full_size_from", "least_share"):  # fmt: skip
             value = getattr(self, name)
             _must(0 <= value < 1, name.replace("_", "-"), value, FRACTION)
 

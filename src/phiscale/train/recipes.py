@@ -9,13 +9,15 @@ from phiscale.train.recipe import Optim, Recipe, Schedule
 
 _FINETUNE: dict[str, Any] = {
     "batch": 32,
-    "optim": Optim(name="adamw", lr_peak=1e-3, weight_decay=0.02, decay=0.9),
+    "optim": Optim(name="adamw", lr_peak=1e-3, weight_decay=0.02),
     "schedule": Schedule(warmup_fraction=0.1),
     "augment": Augment(frame="area", least_area=0.35),
     "class_weights": "balanced",
     "head": "probe",
     "norms": "auto",
-    "first_size": 0.6,
+    "first_size": 0.5,
+    "full_size_from": 0.8,
+    "least_share": 0.05,
 }
 
 RECIPES: dict[str, Recipe] = {

@@ -22,6 +22,7 @@ from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import Network
 from phiscale.train.evaluate import logits_of
 from phiscale.train.lanes import LEAST_SHARE
+from phiscale.train.optim import rate_shares
 from phiscale.train.recipe import Recipe
 
 Norms = Literal["train", "frozen", "reestimated"]
@@ -91,6 +92,18 @@ def _norms(
         _reestimate(network, few, take, device)
     _apply(network, norms)
     return Begun(norms=norms, shift=round(shift, 4))
+
+
+def freeze(network: nn.Module, recipe: Recipe) -> None:
+    """Blocks with less than `least_share` of the rate do not learn: their gradients, of the largest
+    maps, would cost most. They are the first ones, so nothing before them needs a gradient."""
+    shares = rate_shares(network, recipe.layer_decay)
+    for block, share in shares.items():
+        if share < recipe.least_share:
+            for module in network.get_submodule(block).modules():
+                if isinstance(module, BatchNorm2d):
+                    module.frozen = True
+            network.get_submodule(block).requires_grad_(False)
 
 
 def _apply(network: nn.Module, norms: Norms) -> None:
@@ -197,7 +210,7 @@ def _spread(split: Split, most: int) -> np.ndarray:
     return np.sort(order[:most])
 
 
-def check(recipe: Recipe, start_from: Path | None) -> None:
+def check(recipe: Recipe, start_from: Path | str | None) -> None:
     """A recipe that builds on weights needs some."""
     if start_from is None and (recipe.head == "probe" or recipe.norms != "train"):
         raise UsageError(

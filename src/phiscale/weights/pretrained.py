@@ -60,6 +60,16 @@ def of_member(name: str) -> tuple[Pretrained, ...]:
     return tuple(p for p in known() if p.member == member and fnmatchcase(p.tag, tag or "*"))
 
 
+def best_known() -> tuple[Pretrained, ...]:
+    """Of each EfficientNet the weights that its library takes by default: ImageNet's classes, and a
+    family whose errors the laws know."""
+    first: dict[str, Pretrained] = {}
+    for each in known():
+        if "efficientnet" in each.member and each.classes == 1000:
+            first.setdefault(each.member, each)
+    return tuple(first.values())
+
+
 def original(member: str) -> Preprocessing:
     """How the member's first authors prepare pictures (tensorflow/tpu, google/automl): what is
     taken for a file that says nothing."""

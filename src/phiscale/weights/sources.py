@@ -26,12 +26,14 @@ from phiscale.weights.adapt import adapted
 from phiscale.weights.aliases import member_of, names_of
 from phiscale.weights.formats import Found, read_foreign
 from phiscale.weights.hub import Repo, local_repo
+from phiscale.weights.imagenet import class_names
 from phiscale.weights.peers import Recognised, library_of, recognise, to_ours
 from phiscale.weights.pretrained import of_member, original
 from phiscale.weights.store import Card, card_of, fill, is_ours, read, save
 
 IMPORT_VERSION = 1  # of what an import makes of a file: the cache keeps to it
-HUB, TORCHVISION = "hf-hub:", "torchvision:"
+HUB, TORCHVISION, AUTO = "hf-hub:", "torchvision:", "auto"
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".h5")
 Tell = Callable[[str], None]
 
 
@@ -84,6 +86,16 @@ def weights_file(source: str | Path, tell: Tell = lambda line: None, *, model: s
     return kept
 
 
+def weights_files(source: str, tell: Tell = lambda line: None) -> dict[str, Path]:
+    """What a SOURCE offers, by names for a table: one file, or all of a folder of weights files."""
+    path = Path(source)
+    if not path.is_dir() or (path / "best.safetensors").is_file() or local_repo(path):
+        named = path.parent.name if path.stem == "best" else path.stem if path.is_file() else source
+        return {path.name if path.is_dir() else named: weights_file(source, tell)}
+    files = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES]
+    return {file.stem: weights_file(file, tell) for file in files} or {"": weights_file(source)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """A foreign file, and what is known of it from where it comes."""
@@ -106,6 +118,8 @@ def import_weights(
     """
     if model and model.partition(".")[0] not in MEMBERS:
         get_spec(model)  # says which are near
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        raise UsageError(f"--out {out} is the file to import. Name another one.")
     wanted = wanted or _wanted(source)
     found = Found(tensors=dict(wanted.fetch())) if wanted.fetch else read_foreign(wanted.path)
     hint = (
@@ -121,27 +135,21 @@ def import_weights(
     ]
     take = tagged[0].preprocessing if tagged else wanted.preprocessing
     take = take or _from_keras(found.said, seen) or original(seen.member)
-    tell(f"{name}: {seen.said} Pictures: {take.words()}.")
+    classes = wanted.classes or class_names(seen.spec.classes)
+    guess = not wanted.classes and not tagged and seen.spec.classes == 1000
+    tell(f"{name}: {seen.said} Pictures: {take.words()}."
+         + (" Its 1000 classes are taken for ImageNet's." if guess else ""))  # fmt: skip
     spec = replace(seen.spec, resolution=take.size)
     card = Card(
         spec=spec,
         preprocessing=take,
-        classes=wanted.classes or class_names(spec.classes),
+        classes=classes,
         origin=f"imported from {name}: {seen.said}",
         licence=wanted.licence,
     )
     tensors = to_ours(seen.library, seen.spec, found.tensors)
     save(out, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, card)
     return card
-
-
-def class_names(classes: int) -> tuple[str, ...]:
-    """ImageNet's where there are 1,000; else numbers."""
-    if classes != 1000:
-        return tuple(map(str, range(classes)))
-    from torchvision.models import ResNet18_Weights
-
-    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def _wanted(source: str) -> Wanted:
@@ -204,7 +212,8 @@ def _of_torchvision(name: str) -> Wanted:
                                "Connect once, or give its .pth file.") from None  # fmt: skip
 
     return Wanted(path=Path(weights.url), hint=member, preprocessing=known[0].preprocessing,
-                  licence=known[0].licence, fetch=fetch)  # fmt: skip
+                  classes=class_names(known[0].classes), licence=known[0].licence,
+                  fetch=fetch)  # fmt: skip
 
 
 def _our_name(tensors: Mapping[str, Tensor], hint: str) -> str:
