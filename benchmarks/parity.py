@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -114,8 +115,7 @@ def report(rows: Iterable[Mapping[str, Any]]) -> str:
         "(Keras averages a variance",
         "over n values, torch over n - 1: that is allowed for). "
         "Made by `python benchmarks/parity.py`",
-        f"with torch {version('torch')}, "
-        + ", ".join(f"{name} {version(package)}" for name, package in PACKAGES.items()) + ".",
+        f"with {'; '.join(sorted({row['made_by'].partition(', code')[0] for row in rows}))}.",
         "",
         *_momenta(rows),
         f"{len(rows)} networks, {sum(map(passes, rows))} within the bound.",
@@ -141,7 +141,7 @@ def _momenta(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     found: dict[str, int] = {}
     for row in rows:
         theirs, ours = row["momentum"]
-        if theirs != ours:
+        if not math.isclose(theirs, ours):
             said = f"{row['library']}'s {theirs:g} where ours is {ours:g}"
             found[said] = found.get(said, 0) + 1
     if not found:

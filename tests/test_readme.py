@@ -20,10 +20,23 @@ def test_the_family_table_is_what_the_code_says():
     assert module.with_table(README) == README, "run `make models-table`"
 
 
-@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.S))
-def test_its_python_runs(block: str, capsys: pytest.CaptureFixture[str]):
-    exec(compile(block, "README.md", "exec"), {})
-    assert "9109994 992629472" in capsys.readouterr().out
+def test_its_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from phiscale import build, get_spec, save
+    from phiscale.data.preprocessing import Preprocessing
+    from phiscale.weights.imagenet import names
+    from phiscale.weights.store import Card
+
+    b0 = get_spec("efficientnet_b0")
+    card = Card(spec=b0, preprocessing=Preprocessing(size=224), classes=names())
+    save(tmp_path / "b0.safetensors", build(b0).state_dict(), card)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert len(blocks) == 2 and "9109994 992629472" in out and "('tench', 'goldfish'" in out
 
 
 def commands() -> list[str]:
@@ -35,7 +48,8 @@ def test_its_commands_are_verbs_in_the_order_of_the_flow():
     from phiscale.cli import VERBS
 
     assert [shlex.split(line)[1] for line in commands()] == [
-        "describe", "solve", "check", "fit", "predict", "import", "convert", "fit"]  # fmt: skip
+        "describe", "solve", "check", "fit", "predict", "import", "convert", "train", "fit",
+        "evaluate"]  # fmt: skip
     assert all(shlex.split(line)[1] in VERBS for line in commands())
 
 

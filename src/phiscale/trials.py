@@ -28,6 +28,10 @@ from phiscale.weights.store import card_of
 WARM_STEPS = 4
 
 
+def _unheard(line: str) -> None:
+    """What a short training remarks, the real one says again."""
+
+
 def _pixels(recipe: Recipe, full: int, places: Sequence[float]) -> float:
     """Of a picture, at these shares of a training on average."""
     return fmean(recipe.pixels(full, place) ** 2 for place in places)
@@ -114,6 +118,7 @@ class Trials:
                 replace(recipe, epochs=epochs, evaluations=1, head="random", norms="train"),
                 self.preprocessing(candidate),
                 device=self.device,
+                warn=_unheard,
             )
             times = [record["time"] for record in read_log(Path(folder)) if "loss" in record]
         warm = min(WARM_STEPS, len(times) // 2)  # they plan, and read the pictures first
@@ -140,5 +145,5 @@ class Trials:
         start_from = Path(candidate.pretrained) if candidate.pretrained else None
         train(run, candidate.spec, self.images, recipe,
               self.preprocessing(candidate), device=self.device,
-              start_from=start_from)  # fmt: skip
+              start_from=start_from, warn=_unheard)  # fmt: skip
         return 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))

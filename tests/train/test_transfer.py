@@ -103,6 +103,19 @@ def test_layers_far_from_the_classifier_learn_slower():
     assert len(share) == len(list(network.parameters()))
 
 
+def test_blocks_with_hardly_a_share_of_the_rate_stay_as_they_are(pretrained: Path, tmp_path: Path):
+    recipe = replace(SCRATCH, epochs=0.5, layer_decay=0.5, least_share=0.2, lanes=2)
+    said = run(tmp_path / "run", recipe, pretrained)
+    before, after = read(pretrained)[1], read(tmp_path / "run" / "best.safetensors")[1]
+    moved = {
+        name.rsplit(".", 2)[0] for name in before if not torch.equal(before[name], after[name])
+    }
+    assert {name.partition(".")[0] for name in moved} == {"stages", "head", "classifier"}
+    last = f"stages.{len(SPEC.stages) - 1}."
+    assert all(name.startswith(last) for name in moved if name.startswith("stages"))
+    assert "blocks learn nothing" in said[-1]
+
+
 @pytest.mark.parametrize(("norms", "batch", "inverted", "chosen"), [
     ("train", 8, False, "train"), ("frozen", 64, False, "frozen"),
     ("reestimated", 64, False, "reestimated"),

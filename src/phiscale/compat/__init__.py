@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from phiscale.weights.adapt import adapted
 from phiscale.weights.aliases import member_of
 from phiscale.weights.peers import LIBRARIES, Library, spec_of
 from phiscale.weights.pretrained import known, of_member, original
-from phiscale.weights.sources import weights_file
+from phiscale.weights.sources import HUB, TORCHVISION, weights_file
 from phiscale.weights.store import fill, read
 
 __all__ = ["Model", "create_model", "data", "is_model", "list_models", "list_pretrained"]
@@ -122,37 +123,40 @@ def create_model(
     checkpoint, whose classifier and input channels are made to fit. Raises PhiscaleError."""
     if global_pool != "avg":
         raise UsageError(f"global_pool={global_pool!r} is not built; pooling is the mean.")
-    hub = model_name.startswith("hf-hub:")
-    library, name = ("timm", "") if hub else _member(model_name)
-    if checkpoint_path:
-        path = weights_file(checkpoint_path, model=name)
-    elif pretrained or hub:
-        theirs = library == "torchvision" and name != model_name.partition(".")[0]
-        tagged = f"{name}.{model_name.partition('.')[2]}".rstrip(".")
-        path = weights_file(
-            f"torchvision:{model_name}" if theirs else model_name if hub else tagged
-        )
+    library, name = ("timm", "") if model_name.startswith(HUB) else _member(model_name)
+    source = checkpoint_path or (
+        _source(library, name, model_name) if pretrained or not name else ""
+    )
+    card = None
+    if source:
+        path = weights_file(source, model=name if checkpoint_path else "")
+        card, tensors = read(path)
+        spec, take = card.spec, card.preprocessing
     else:
-        path = None
-    card, tensors = read(path) if path is not None else (None, {})
-    own = card is not None and (hub or not checkpoint_path)
-    spec = card.spec if own and card is not None else spec_of(library, name)
-    tags = of_member(model_name if "." in model_name else name) if name else ()
-    take = tags[0].preprocessing if tags else original(name) if name else None
-    take = card.preprocessing if card is not None else take
-    assert take is not None
-    classes = spec.classes if num_classes is None else num_classes
-    if num_classes is None and card is not None:
-        classes = card.spec.classes
-    spec = replace(spec, classes=classes, in_channels=in_chans)
+        path, tensors = Path(), {}
+        tags = of_member(model_name if "." in model_name else name)
+        spec, take = spec_of(library, name), tags[0].preprocessing if tags else original(name)
+    if checkpoint_path and name:  # the name's flavour, where names and shapes fit several
+        spec = spec_of(library, name, spec.classes)
+    spec = replace(spec, in_channels=in_chans,
+                   classes=spec.classes if num_classes is None else num_classes)  # fmt: skip
     model = Model(spec, take, drop_rate=drop_rate, drop_path=drop_path_rate)
     initialise(model)
-    if card is not None and path is not None:
-        fresh = model.state_dict()
-        like = replace(card.spec, norm_eps=spec.norm_eps, norm_momentum=spec.norm_momentum)
-        fill(model, adapted(tensors, like, spec, fresh), path)
+    if card is not None:
+        have = replace(card.spec, norm_eps=spec.norm_eps, norm_momentum=spec.norm_momentum)
+        fill(model, adapted(tensors, have, spec, model.state_dict()), path)
         model.card = card
     return Features(model, out_indices) if features_only else model
+
+
+def _source(library: Library, name: str, asked: str) -> str:
+    """Of the weights that `pretrained` means: a hub's name, or the member's with its tag."""
+    base, _, tag = asked.partition(".")
+    if not name:
+        return asked
+    if library == "torchvision" and name != base:
+        return f"{TORCHVISION}{asked}"
+    return f"{name}.{tag}".rstrip(".")
 
 
 def list_models(

@@ -178,7 +178,10 @@ def _start(
     if start_from is not None:
         begun = transfer.begin(network, recipe, images, preprocessing, device, run, resumed=resumed)
         tell(begun.words())
-    transfer.freeze(network, recipe)
+    if still := transfer.freeze(network, recipe):
+        tell(
+            f"the first {still} blocks learn nothing: less than {recipe.least_share:g} of the rate"
+        )
     updates = math.ceil(total / recipe.batch)
     ema = Ema(network, recipe.ema_half_life_fraction * updates)
     return State(network, ema, make_optimizer(network, recipe.optim, recipe.layer_decay))

@@ -94,16 +94,17 @@ def _norms(
     return Begun(norms=norms, shift=round(shift, 4))
 
 
-def freeze(network: nn.Module, recipe: Recipe) -> None:
-    """Blocks with less than `least_share` of the rate do not learn: their gradients, of the largest
-    maps, would cost most. They are the first ones, so nothing before them needs a gradient."""
-    shares = rate_shares(network, recipe.layer_decay)
-    for block, share in shares.items():
-        if share < recipe.least_share:
-            for module in network.get_submodule(block).modules():
-                if isinstance(module, BatchNorm2d):
-                    module.frozen = True
-            network.get_submodule(block).requires_grad_(False)
+def freeze(network: nn.Module, recipe: Recipe) -> int:
+    """Blocks with less than `least_share` of the rate do not learn; returns how many. They are the
+    first ones, with the largest maps, so nothing before them needs a gradient either."""
+    still = [block for block, share in rate_shares(network, recipe.layer_decay).items()
+             if share < recipe.least_share]  # fmt: skip
+    for block in map(network.get_submodule, still):
+        block.requires_grad_(False)
+        for module in block.modules():
+            if isinstance(module, BatchNorm2d):
+                module.frozen = True
+    return len(still)
 
 
 def _apply(network: nn.Module, norms: Norms) -> None:
