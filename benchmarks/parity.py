@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 import phiscale
-from parity_peers import TRAIN_BATCH, TRAIN_PIXELS, Pair, Step, our_momentum, pairs, sides
+from parity_peers import TRAIN_BATCH, TRAIN_PIXELS, Pair, Step, pairs, sides
 from phiscale.costs import cost
 from phiscale.families import MEMBERS
 from phiscale.files import sha256, write_atomic, write_json
@@ -40,9 +40,8 @@ USUAL_BOUND = 1e-8
 TOO_LARGE = ("*_l2", "*_b8", "regnety_1280")  # 224 px instead of the native size
 PACKAGES = {"timm": "timm", "torchvision": "torchvision", "keras": "keras",
             "lukemelas": "efficientnet_pytorch"}  # fmt: skip
-CODE = ("nn/*.py", "families/*.py", "layers.py", "scaling.py", "spec.py", "weights/aliases.py",
-        "weights/formats.py", "weights/keymaps.py", "weights/layouts.py", "weights/peers.py",
-        "weights/pretrained.py")  # fmt: skip
+CODE = ("nn/*.py", "families/*.py", "layers.py", "scaling.py", "spec.py", "weights/formats.py",
+        "weights/keymaps.py", "weights/layouts.py", "weights/peers.py")  # fmt: skip
 
 
 def made_by(library: str) -> str:
@@ -77,7 +76,7 @@ def measured(pair: Pair) -> dict[str, Any]:
     return {
         "key": pair.key, "library": pair.library, "theirs": pair.theirs, "member": pair.member,
         "made_by": made_by(pair.library), "eval": answers, "train": compared(*both.step()),
-        "momentum": [both.momentum, our_momentum(pair)],
+        "momentum": [both.momentum, pair.spec.norm_momentum],
     }  # fmt: skip
 
 

@@ -192,11 +192,6 @@ def sides(pair: Pair) -> TorchSides | KerasSides:
     return KerasSides(pair) if pair.library == "keras" else TorchSides(pair)
 
 
-def our_momentum(pair: Pair) -> float:
-    """What a network imported from this library trains with."""
-    return pair.spec.norm_momentum
-
-
 def _made(pair: Pair) -> nn.Module:
     import timm
     from efficientnet_pytorch import EfficientNet

@@ -118,6 +118,7 @@ def choose(
     )  # fmt: skip
     if known:
         chooser.take_known(tell)
+    chooser.time_given(tell)
     if not from_scratch and not chooser.offers:
         raise WeightsError("no pretrained weights are at hand. Name some with --pretrained SOURCE.")
     solution, measured = chooser.at_measured_speed(from_scratch, tell)
@@ -159,6 +160,7 @@ class _Chooser:
         self.bases, self.trials = bases, trials
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
         self.offers = dict(pretrained)
+        self.speeds: dict[str, float] = {}  # of those, measured
         self.over = self._base(bases[0])
         self.law = law or law_for(self.over)
         self.seconds_used = 0.0  # of the training's, by measuring and racing
@@ -186,22 +188,38 @@ class _Chooser:
         return weigh(
             replace(spec, classes=len(self.images.classes)), self.budget, over=self.over, name=name,
             pretrained=source, head_start=seen, min_epochs=self.min_epochs,
-            **self._rules(pretrained=True),
+            images_per_s=self.speeds.get(name), **self._rules(pretrained=True),
         )  # fmt: skip
 
     def take_known(self, tell: Callable[[str], None]) -> None:
         """The best of the known weights that fit the budget are fetched, to compete."""
         fit: list[Candidate] = []
+        before = len(self.offers)
         for known in best_known():
             spec = replace(get_spec(known.member), resolution=known.pixels)
             row = self._given(f"{known.member}.{known.tag}", spec, known.source)
             if row.ruled_out is None:
                 fit.append(row)
-        for row in sorted(fit, key=lambda row: row.error)[:MOST_KNOWN]:
+        refused: list[str] = []
+        for row in sorted(fit, key=lambda row: row.error):
+            if len(self.offers) - before == MOST_KNOWN:
+                break
             try:
                 self.offers[row.name] = weights_file(row.name, tell)
             except WeightsError as error:
-                tell(f"--pretrained auto: {error}")
+                refused.append(str(error))
+        if refused:
+            tell(f"--pretrained auto: {len(refused)} of the known weights cannot be had: "
+                 f"{refused[0]}")  # fmt: skip
+
+    def time_given(self, tell: Callable[[str], None]) -> None:
+        """The training speed of each that meets the other limits: they are few, and a wrong model
+        of the device must not rule them out."""
+        if self.budget.train_minutes is None:
+            return
+        for candidate in self.given():
+            if all(limit.met or limit.name == "train_minutes" for limit in candidate.limits):
+                self.speeds[candidate.name] = self.speed(candidate, tell)
 
     def at_measured_speed(
         self, from_scratch: bool, tell: Callable[[str], None]
@@ -280,13 +298,18 @@ class _Chooser:
         """The same candidate with the speed of its real training, on these pictures and here.
 
         Half of the fewest epochs is enough by now: noise must not rule out what was solved for."""
+        speed = self.speeds.get(candidate.name) or self.speed(candidate, tell)
+        least = self.min_epochs or fewest_epochs(candidate.pretrained is not None)
+        return self._again(candidate, self.budget, speed, least / 2)
+
+    def speed(self, candidate: Candidate, tell: Callable[[str], None]) -> float:
+        """Images per second of its training, measured; the time for that is counted."""
         start = time.monotonic()
         minutes = self.budget.train_minutes or 10.0
         speed = self.trials.images_per_s(candidate, max(2.0, MEASURED_SHARE * 60 * minutes))
         self.seconds_used += round(time.monotonic() - start)
-        least = self.min_epochs or fewest_epochs(candidate.pretrained is not None)
         tell(f"{candidate.name}: {speed:.0f} images/s measured in training")
-        return self._again(candidate, self.budget, speed, least / 2)
+        return speed
 
     def _again(
         self, candidate: Candidate, budget: Budget, images_per_s: float | None, min_epochs: float

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from phiscale.deploy.predict import Predictor
     from phiscale.train.loop import Progress
+    from phiscale.weights.store import Card
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
@@ -64,31 +65,52 @@ def train_run(
 
     own_folder(out, "recipe.json")
     transfer.check(recipe, pretrained)
-    start_from = None
+    sees_colours(spec, "--model")
+    card = start_from = None
     if pretrained is not None:
-        from phiscale.weights.sources import weights_file
-
-        start_from = weights_file(pretrained, tell)
+        start_from, card = _start(spec, pretrained, tell)
+        spec = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
     images = checked_images(data, on_bad, tell)
     pixels = spec.resolution if resolution is None else resolution
     spec = replace(spec, classes=len(images.classes), resolution=pixels)
-    crop = 1.0 if recipe.augment.frame == "shift" else 0.875
 
     from phiscale.train.loop import train
 
-    take = Preprocessing(size=spec.resolution, crop=crop)
-    if start_from is not None:  # the weights expect their own
-        from phiscale.weights.store import card_of
-
-        card = card_of(start_from)
+    if card is not None:  # the weights expect their own
         take = replace(card.preprocessing, size=spec.resolution)
-        like = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
-        if like != spec:
-            tell(f"norm epsilon {like.norm_eps:g} and momentum {like.norm_momentum:g} are those of "
-                 "the weights")  # fmt: skip
-            spec = like
+    else:
+        crop = 1.0 if recipe.augment.frame == "shift" else 0.875
+        take = Preprocessing(size=spec.resolution, crop=crop)
     return train(out, spec, images, recipe, take, device=compute_device(device),
                  start_from=start_from, report=report, warn=tell)  # fmt: skip
+
+
+def _start(spec: Spec, pretrained: str, tell: Callable[[str], None]) -> tuple[Path, Card]:
+    """The weights to start from, if they are this network's."""
+    from phiscale.families import name_of
+    from phiscale.weights.adapt import differing
+    from phiscale.weights.sources import weights_file
+    from phiscale.weights.store import card_of
+
+    path = weights_file(pretrained, tell, model=name_of(spec))
+    card = card_of(path)
+    like = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
+    if names := differing(card.spec, like):
+        raise UsageError(
+            f"--pretrained {pretrained} is {card.member or 'another network'}, not --model: they "
+            f"differ in {', '.join(names)}. Say --model {card.member or 'SPEC of those weights'}."
+        )
+    if like != spec:
+        tell(f"norm epsilon {like.norm_eps:g} and momentum {like.norm_momentum:g} are those of "
+             "the weights")  # fmt: skip
+    return path, card
+
+
+def sees_colours(spec: Spec, what: str) -> None:
+    """Pictures are read as RGB."""
+    if spec.in_channels != 3:
+        raise UsageError(f"{what} takes {spec.in_channels} channels; pictures are read in 3. "
+                         "Use a network of 3, or call yours from Python.")  # fmt: skip
 
 
 def compute_device(name: str) -> torch.device:
@@ -114,6 +136,8 @@ def evaluate_model(
 
     images = open_images(data)
     part = dict(images.splits())[split]
+    for note in images.notes:
+        tell(note)
     logits = _logits(model, images, part, device, tell)
     if split == "test" and images.source in TRANSFERRED:
         tell(TRANSFERRED[images.source].words())
@@ -134,6 +158,7 @@ def _logits(
     from phiscale.weights.sources import load, weights_file
 
     network = load(weights_file(model, tell))
+    sees_colours(network.spec, model)
     places = _places(model, network.card.classes, images, tell)
     compute = compute_device(device)
     logits = logits_of(network.to(compute), part, network.preprocessing, device=compute)
@@ -285,6 +310,7 @@ def _predictor(
 
     compute = compute_device(device)
     network = load(weights_file(model, tell)).to(compute)
+    sees_colours(network.spec, model)
     take, classes = network.preprocessing, network.card.classes
 
     def answer(file: Path) -> list[tuple[str, float]]:

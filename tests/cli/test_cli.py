@@ -218,6 +218,14 @@ MISTAKES = (
     ("predict model empty", 1, r"no picture in empty"),
     ("predict model text.txt", 1, r"1 of 1 picture cannot be read"),
     ("predict model one.png text.txt", 1, r"1 of 2 pictures cannot be read"),
+    (
+        "import junk.safetensors --out x.pth",
+        2,
+        r"--out x\.pth would hold safetensors\. Name it",
+    ),
+    ("import junk.safetensors --out x.safetensors --model efficientnetb0", 2, r"--model: "),
+    ("import model --out x.safetensors", 2, r"model is phiscale's already"),
+    (f"{TRAIN} --pretrained model", 2, r"--pretrained model is .*not --model: they differ in"),
     ("predict nope one.png", 1, r"no weights at nope"),
     ("predict empty one.png", 1, r"no weights in empty"),
     ("predict junk.onnx one.png", 1, r"cannot open junk\.onnx"),
@@ -279,7 +287,8 @@ def test_good_commands_print_to_standard_output_alone(
 ):  # fmt: skip
     monkeypatch.chdir(place)
     code, out, error = ended(arguments, capsys)
-    assert (code, error) == (0, "")
+    split = "80 % train, 10 % validate, 10 % test: by content hash, within each class\n"
+    assert (code, error) == (0, split if arguments.startswith("evaluate") else "")
     assert re.search(says, out, re.MULTILINE), out
 
 

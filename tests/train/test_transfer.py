@@ -18,12 +18,12 @@ from phiscale.families import get_spec
 from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import build
 from phiscale.scaling import Scaling, scale
-from phiscale.train.loop import read_log, train
+from phiscale.train.loop import Progress, read_log, train
 from phiscale.train.optim import make_optimizer
 from phiscale.train.recipe import Optim, Recipe
 from phiscale.train.recipes import RECIPES, finetune_for
 from phiscale.weights.sources import load
-from phiscale.weights.store import read
+from phiscale.weights.store import read, save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -90,6 +90,15 @@ def test_fine_tuning_begins_with_the_probe_and_gets_better(pretrained: Path, tmp
     assert best > begun["validation_top1"]
 
 
+def test_a_tuned_network_says_where_it_comes_from(pretrained: Path, tmp_path: Path):
+    card, tensors = read(pretrained)
+    save(tmp_path / "parent.safetensors", tensors, replace(card, licence="cc-by-nc-4.0"))
+    run(tmp_path / "run", replace(SCRATCH, epochs=0.2), tmp_path / "parent.safetensors")
+    tuned = load(tmp_path / "run").card
+    assert tuned.licence == "cc-by-nc-4.0"
+    assert tuned.origin == "trained on digits, starting from weights trained on digits"
+
+
 def test_layers_far_from_the_classifier_learn_slower():
     network = build(get_spec("small"))
     shares = {}
@@ -114,6 +123,28 @@ def test_blocks_with_hardly_a_share_of_the_rate_stay_as_they_are(pretrained: Pat
     last = f"stages.{len(SPEC.stages) - 1}."
     assert all(name.startswith(last) for name in moved if name.startswith("stages"))
     assert "blocks learn nothing" in said[-1]
+
+
+def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("phiscale.train.loop.SAVE_EVERY_S", 0)
+    recipe = replace(RECIPES["finetune"], epochs=1, evaluations=2, lanes=2, least_share=0.5)
+    run(tmp_path / "whole", recipe, pretrained)
+
+    class Killed(Exception):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if progress.images_seen >= 200:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", SPEC, HIGH, recipe, TAKE, start_from=pretrained, report=kill,
+              warn=lambda line: None)  # fmt: skip
+    run(tmp_path / "cut", recipe, pretrained)
+    whole, cut = (read(tmp_path / name / "best.safetensors")[1] for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
 @pytest.mark.parametrize(("norms", "batch", "inverted", "chosen"), [

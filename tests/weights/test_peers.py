@@ -211,11 +211,9 @@ def test_variables_of_tensorflow_prefer_the_average_and_leave_the_slots(member: 
     for name, value in averaged.items():
         variables |= {name: value + 1, f"{name}/ExponentialMovingAverage": value,
                       f"{name}/RMSProp": value, f"{name}/Momentum": value}  # fmt: skip
-    assert (
-        "some-model/blocks_0/depthwise_conv2d/depthwise_kernel" in variables
-        or "_e" in member
-        or "v2" in member
-    )
+    fused = member in ("tf_efficientnetv2_s", "tf_efficientnet_es")
+    kernel = "conv2d/kernel" if fused else "depthwise_conv2d/depthwise_kernel"
+    assert f"some-model/blocks_0/{kernel}" in variables
     found = from_variables(variables)
     assert found.said == {"architecture": "some-model"}
     seen = recognise(found.tensors)
@@ -239,7 +237,7 @@ def test_padding_leaves_no_trace_so_both_flavours_are_named():
     theirs = to_theirs("timm", get_spec("efficientnet_b0"), tensors)
     plain = recognise(theirs)
     assert plain.member == "efficientnet_b0" and plain.spec.padding == "symmetric"
-    assert "It fits tf_efficientnet_b0 too: --model tf_efficientnet_b0" in plain.said
+    assert "It fits tf_efficientnet_b0 too: phiscale import --model tf_" in plain.said
     assert recognise(theirs, hint="tf_efficientnet_b0.ns_jft_in1k").spec.padding == "same"
     assert recognise(theirs, model="tf_efficientnet_b0").spec.norm_eps == 1e-3
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from phiscale.cli import main
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, UsageError, WeightsError
 from phiscale.families import get_spec
@@ -156,9 +157,9 @@ def test_the_hub_is_asked_by_its_own_client(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(hub, "_reachable", lambda endpoint: True)
-    assert load("hf-hub:timm/resnet18.a1_in1k@v1").spec == SPEC
+    assert load("hf-hub:timm/resnet18.mine@v1").spec == SPEC
     files = ("config.json", "phiscale.safetensors", "model.safetensors")
-    assert asked == [("timm/resnet18.a1_in1k", file, "v1") for file in files]
+    assert asked == [("timm/resnet18.mine", file, "v1") for file in files]
 
 
 def test_offline_the_hub_gives_one_line(monkeypatch: pytest.MonkeyPatch):
@@ -211,7 +212,7 @@ def test_a_folder_of_weights_files_offers_them_all_by_name(theirs: Path, tmp_pat
 
 def test_the_same_file_cannot_be_both_ends_of_an_import(theirs: Path):
     before = theirs.read_bytes()
-    with pytest.raises(UsageError, match="is the file to import"):
+    with pytest.raises(UsageError, match="is the file to read"):
         import_weights(str(theirs), theirs.parent / "." / theirs.name)
     assert theirs.read_bytes() == before
 
@@ -231,6 +232,84 @@ def test_the_name_of_a_file_tells_its_flavour(tmp_path: Path, file: str, said: s
     assert card.member == member and said in heard[0] and "It fits" in heard[0]
     _, tensors = read(tmp_path / "ours.safetensors")  # halves become singles
     assert tensors["stem.conv.weight"].dtype == torch.float32
+
+
+def test_a_network_of_other_input_channels_is_recognised(tmp_path: Path):
+    model = timm.create_model("efficientnet_b0", in_chans=2, num_classes=3)
+    torch.save({"state_dict": {f"model.{k}": v for k, v in model.state_dict().items()}},
+               tmp_path / "two.pth")  # fmt: skip
+    (tmp_path / "names.txt").write_text("ant\nbee\n\ncat\n")
+    out = tmp_path / "two.safetensors"
+    main(["import", str(tmp_path / "two.pth"), "--out", str(out), "--classes",
+          str(tmp_path / "names.txt")])  # fmt: skip
+    network = load(out)
+    assert (network.spec.in_channels, network.card.classes) == (2, ("ant", "bee", "cat"))
+    with pytest.raises(UsageError, match="takes 2 channels; pictures are read in 3"):
+        evaluate_model(str(out), "digits", "test")
+
+
+def test_files_that_share_a_name_are_told_apart(theirs: Path, tmp_path: Path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / "a.safetensors").write_bytes(theirs.read_bytes())
+    torch.save(timms(), folder / "a.pth")
+    assert list(weights_files(str(folder))) == ["a.pth", "a.safetensors"]
+
+
+def test_what_is_ours_already_is_not_imported_again(theirs: Path, tmp_path: Path):
+    ours = tmp_path / "best.safetensors"
+    import_weights(str(theirs), ours)
+    with pytest.raises(UsageError, match="is phiscale's already"):
+        import_weights(str(ours), tmp_path / "again.safetensors")
+    with pytest.raises(UsageError, match="is phiscale's already"):
+        import_weights(str(tmp_path), tmp_path / "again.safetensors")
+
+
+def test_numbers_that_single_precision_lacks_are_refused(tmp_path: Path):
+    tensors = {k: t.double() if t.is_floating_point() else t for k, t in timms().items()}
+    tensors["fc.bias"][0] = 1e300
+    save_file(tensors, tmp_path / "large.safetensors")
+    with pytest.raises(WeightsError, match="hold NaN or infinity"):
+        import_weights(str(tmp_path / "large.safetensors"), tmp_path / "ours.safetensors")
+    assert not (tmp_path / "ours.safetensors").exists()
+
+
+def test_a_cache_of_timms_without_a_config_is_enough(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import huggingface_hub
+
+    def cached(repo: str, file: str, **_: Any) -> str:
+        if file != "model.safetensors":
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not cached")
+        return str(theirs)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", cached)
+    monkeypatch.setattr(hub, "_reachable", lambda endpoint: False)
+    network = load("hf-hub:timm/resnet18.a1_in1k")
+    assert network.card.licence == "apache-2.0" and network.preprocessing.size == 288
+
+
+def test_torchvisions_weights_offline_give_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(hub, "_reachable", lambda url: False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"download\.pytorch\.org cannot be reached\. Connect"):
+        load("torchvision:resnet18")
+
+
+def test_a_file_for_timm_says_its_flavour(tmp_path: Path):
+    spec = replace(get_spec("tf_efficientnet_b0"), classes=3)
+    card = Card(spec=spec, preprocessing=Preprocessing(size=224), classes=("a", "b", "c"))
+    save(tmp_path / "ours.safetensors", build(spec).state_dict(), card)
+    main(["convert", str(tmp_path / "ours.safetensors"), "--to", "timm", "--out",
+          str(tmp_path / "theirs.safetensors")])  # fmt: skip
+    assert load(tmp_path / "theirs.safetensors").spec == spec
+    with pytest.raises(SystemExit):
+        main(["convert", str(tmp_path / "ours.safetensors"), "--to", "timm", "--out",
+              str(tmp_path / "ours.safetensors")])  # fmt: skip
+    assert load(tmp_path / "ours.safetensors").card == card  # it is still ours
 
 
 def test_classes_are_matched_by_name_or_by_wordnet_id():
@@ -264,7 +343,8 @@ def test_an_imagenet_network_is_evaluated_on_folders_named_by_wordnet_id(tmp_pat
     )
     assert classes == ("n01440764", "n02102040") and logits.shape == (len(part), 2)
     assert found.top1 == np.mean(part.labels == 0)
-    assert "answers among the data's 2 classes alone" in heard[0] and "knows 1000" in heard[0]
+    assert "10 % test" in heard[0]  # nobody had split them
+    assert "answers among the data's 2 classes alone" in heard[1] and "knows 1000" in heard[1]
 
 
 # --- what must not pass ---------------------------------------------------------------------------

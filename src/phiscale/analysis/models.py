@@ -52,6 +52,18 @@ def _row(member: Member) -> dict[str, Any]:
     }
 
 
+def pretrained_rows(member: str) -> list[dict[str, Any]]:
+    """The known weights of a member, its library's default first, with what pictures go through."""
+    return [
+        {"weights": f"{member}.{each.tag}", "from": each.source, "pixels": each.pixels,
+         "crop": each.crop, "interpolation": each.interpolation,
+         "mean": " ".join(f"{value:.3g}" for value in each.mean),
+         "std": " ".join(f"{value:.3g}" for value in each.std),
+         "classes": each.classes, "top1": each.top1, "licence": each.licence}
+        for each in of_member(member)
+    ]  # fmt: skip
+
+
 def ratios() -> list[dict[str, Any]]:
     """The paper's headlines computed again, each beside what was printed.
 
@@ -116,7 +128,7 @@ def short(count: float) -> str:
 def markdown_table(pattern: str = "*") -> str:
     """The members as the README shows them."""
     head = ("| model | lives | pixels | params | MACs | activations | saved MiB/image | peak MiB "
-            "| weights MiB | published top-1 | known weights |")  # fmt: skip
+            "| weights MiB | published top-1 | known weights (default, + others) |")  # fmt: skip
     lines = [head, "|---|---|" + "---:|" * 9]
     for row in rows(pattern):
         top1 = f"{100 * row['top1']:.1f} %" if row["top1"] is not None else ""
@@ -124,9 +136,17 @@ def markdown_table(pattern: str = "*") -> str:
             f"| {row['name']} | {row['lives']} | {row['resolution']} | {short(row['params'])} "
             f"| {short(row['macs'])} | {short(row['activations'])} | {short(row['saved_mib'])} "
             f"| {short(row['peak_mib'])} | {short(row['weights_mib'])} | {top1} "
-            f"| {len(row['pretrained']) or ''} |"
+            f"| {_default(row['pretrained'])} |"
         )
     return "\n".join(lines)
+
+
+def _default(known: list[dict[str, Any]]) -> str:
+    """The weights that a library takes by default, and how many others there are."""
+    if not known:
+        return ""
+    others = f" + {len(known) - 1}" if len(known) > 1 else ""
+    return f"{known[0]['tag']}, {known[0]['pixels']} px, crop {known[0]['crop']:.3g}{others}"
 
 
 _LINES = (  # family, legend, colour, marker, what a label drops of the name

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from phiscale.cli.values import Member, Switch, a_file
+from phiscale.cli.values import File, Member, Switch, a_file, lines_of
+from phiscale.errors import UsageError
 from phiscale.show import to_stderr
 
 Weights = Annotated[str, arg(metavar="SOURCE")]
@@ -13,7 +14,7 @@ Weights = Annotated[str, arg(metavar="SOURCE")]
 
 def import_(
     source: Positional[Weights], /, *, out: Annotated[Path, arg(metavar="FILE")],
-    model: Member = None,
+    model: Member = None, classes: File = None,
 ) -> None:  # fmt: skip
     """Make a weights file of phiscale from timm's, torchvision's, lukemelas', Keras's or TF's.
 
@@ -23,11 +24,15 @@ def import_(
         source: file, folder of a hub repository, hf-hub:NAME, torchvision:NAME, or member.tag.
         out: weights file to write (.safetensors).
         model: the member, where the file fits several (padding and epsilon leave no trace in it).
+        classes: text file with the name of a class on each line, for a head of one's own.
     """
     from phiscale.weights.sources import import_weights
 
     a_file("--out", out)
-    card = import_weights(source, out, model=model or "", tell=to_stderr)
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out {out} would hold safetensors. Name it {out.stem}.safetensors.")
+    named = lines_of("--classes", classes) if classes else None
+    card = import_weights(source, out, model=model or "", classes=named, tell=to_stderr)
     print(f"wrote {out}: {card.member or 'a network'}, {card.spec.classes} classes, "
           f"{card.preprocessing.size} px")  # fmt: skip
 
@@ -44,12 +49,14 @@ def convert(
         to: the library.
     """
     from phiscale.weights.aliases import differs
-    from phiscale.weights.sources import weights_file
+    from phiscale.weights.sources import check_out, weights_file
     from phiscale.weights.store import read
     from phiscale.weights.writers import write_foreign
 
     a_file("--out", out)
-    card, tensors = read(weights_file(weights, to_stderr))
+    path = weights_file(weights, to_stderr)
+    check_out(out, path)
+    card, tensors = read(path)
     write_foreign(out, to, card.spec, tensors, card.preprocessing)
     if said := differs(to, card.spec):
         to_stderr(said)

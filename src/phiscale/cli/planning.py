@@ -39,13 +39,15 @@ def models(
 ) -> None:  # fmt: skip
     """List the networks: size, cost, published accuracy, where each is meant to live.
 
+    Of a single one, the known pretrained weights and their preprocessing too.
+
     Args:
         pattern: part of the names, such as "*lite*".
         json: print JSON, with the paper's headline ratios.
         markdown: print the README's table.
         plot: draw accuracy against size beside the paper's rivals (.png, .svg).
     """
-    from phiscale.analysis.models import markdown_table, ratios, rows
+    from phiscale.analysis.models import markdown_table, pretrained_rows, ratios, rows
     from phiscale.analysis.models import plot as draw
 
     if json + markdown + (plot is not None) > 1:
@@ -63,6 +65,9 @@ def models(
         print(markdown_table(pattern))
     else:
         table([{**row, "pretrained": len(row["pretrained"])} for row in found])
+        if len(found) == 1 and (known := pretrained_rows(found[0]["name"])):
+            print()
+            table(known)
 
 
 def describe(

@@ -40,7 +40,7 @@ from phiscale.show import show_json, to_stderr
 def train(arguments: Sequence[str]) -> None:
     """Train one network by a named recipe; run again, it resumes."""
     from phiscale.train.recipe import Recipe
-    from phiscale.train.recipes import RECIPES
+    from phiscale.train.recipes import FEW, MANY, RECIPES
 
     word = arguments[0] if arguments and not arguments[0].startswith("-") else None
     if word not in RECIPES and not asks_help(arguments):
@@ -69,13 +69,15 @@ def train(arguments: Sequence[str]) -> None:
     train.__doc__ = f"""Train one network by a named recipe; run again, it resumes.
 
         Recipes: {", ".join(RECIPES)}. The defaults below are those of {name}.
+        From pretrained weights: probe; finetune-few for under {FEW} pictures of a class, finetune,
+        finetune-many from {MANY}.
 
         Args:
             model: a member's name, a spec.json, or file.py:NAME.
             data: image folder, named set (digits, cifar10, ...), or tar shards.
             out: folder of the run, new or of an earlier start of the same.
             resolution: pixels a side, other than the network's own.
-            pretrained: SOURCE of weights to start from: file, RUN, hf-hub:NAME, torchvision:NAME.
+            pretrained: SOURCE of weights: file, RUN, hf-hub:NAME, torchvision:NAME, member.tag.
             device: where to compute; auto takes a GPU where there is one.
             on_bad: stop with the list of unreadable pictures, or skip and record them.
         """

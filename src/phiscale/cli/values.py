@@ -103,3 +103,12 @@ def a_file(flag: str, path: Path) -> None:
         raise UsageError(f"{flag} {path} is a folder. Name a file in it.")
     if not path.parent.is_dir():
         raise UsageError(f"{flag} {path}: there is no folder {path.parent}. Make it first.")
+
+
+def lines_of(flag: str, path: Path) -> tuple[str, ...]:
+    """The lines of a text file, none of them empty."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag} {path} cannot be read as text ({error}).") from None
+    return tuple(line.strip() for line in lines if line.strip())

@@ -6,7 +6,9 @@ our names in `state_dict` (`phiscale convert` writes theirs).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,14 +18,14 @@ from torch import Tensor, nn
 
 from phiscale.compat import data
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.errors import UsageError
+from phiscale.errors import UsageError, WeightsError
 from phiscale.families import MEMBERS, get_spec
 from phiscale.nn.init import Linear, initialise
 from phiscale.nn.network import Network
 from phiscale.spec import Spec
 from phiscale.weights.adapt import adapted
 from phiscale.weights.aliases import member_of
-from phiscale.weights.peers import LIBRARIES, Library, spec_of
+from phiscale.weights.peers import LIBRARIES, Library, library_of, spec_of, to_ours
 from phiscale.weights.pretrained import known, of_member, original
 from phiscale.weights.sources import HUB, TORCHVISION, weights_file
 from phiscale.weights.store import fill, read
@@ -37,6 +39,7 @@ class Model(Network):
     def __init__(self, spec: Spec, take: Preprocessing, *, drop_rate: float, drop_path: float):
         super().__init__(spec, dropout=drop_rate, drop_path=drop_path)
         self.preprocessing = take
+        self.trained_at: dict[str, Any] = {}  # where that differs
         self.drop_rate = drop_rate
         self.num_features = self.head_hidden_size = self.features
         self.num_classes = spec.classes
@@ -47,6 +50,16 @@ class Model(Network):
         return {"num_classes": self.num_classes, **data.config_of(self.preprocessing)}
 
     default_cfg = pretrained_cfg
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Ours, or those of timm, torchvision or lukemelas by their own names."""
+        given = dict(state_dict)
+        if not any(name.startswith("stages.") for name in given):
+            with suppress(WeightsError):
+                given = to_ours(library_of(given), self.spec, given)
+        return super().load_state_dict(given, strict=strict, assign=assign)
 
     def get_classifier(self) -> nn.Module:
         return self.classifier
@@ -97,6 +110,9 @@ class FeatureInfo(list[dict[str, Any]]):
     def reduction(self) -> list[int]:
         return [info["reduction"] for info in self]
 
+    def get_dicts(self) -> list[dict[str, Any]]:
+        return list(self)
+
     def module_name(self) -> list[str]:
         return [info["module"] for info in self]
 
@@ -116,14 +132,18 @@ def create_model(
     model_name: str, pretrained: bool = False, num_classes: int | None = None, in_chans: int = 3,
     *, checkpoint_path: str = "", features_only: bool = False,
     out_indices: Sequence[int] | None = None, drop_rate: float = 0.0,
-    drop_path_rate: float = 0.0, global_pool: str = "avg",
+    drop_path_rate: float = 0.0, global_pool: str | None = None,
 ) -> Model | Features:  # fmt: skip
     """A network by its name in timm (`efficientnet_b0`, `efficientnet_b0.ra_in1k`, `hf-hub:...`),
     torchvision, Keras or lukemelas. Random weights, or those of `pretrained`'s tag or of a
     checkpoint, whose classifier and input channels are made to fit. Raises PhiscaleError."""
-    if global_pool != "avg":
+    if global_pool not in (None, "avg"):
         raise UsageError(f"global_pool={global_pool!r} is not built; pooling is the mean.")
+    model_name = model_name.replace("hf_hub:", HUB)
     library, name = ("timm", "") if model_name.startswith(HUB) else _member(model_name)
+    tags = of_member(model_name if "." in model_name else name) if name else ()
+    if "." in model_name and not tags and library == "timm":
+        raise UsageError(f"{model_name}: no such tag is known. See list_pretrained({name!r}).")
     source = checkpoint_path or (
         _source(library, name, model_name) if pretrained or not name else ""
     )
@@ -134,18 +154,22 @@ def create_model(
         spec, take = card.spec, card.preprocessing
     else:
         path, tensors = Path(), {}
-        tags = of_member(model_name if "." in model_name else name)
         spec, take = spec_of(library, name), tags[0].preprocessing if tags else original(name)
     if checkpoint_path and name:  # the name's flavour, where names and shapes fit several
-        spec = spec_of(library, name, spec.classes)
+        spec = spec_of(library, name, classes=spec.classes, in_channels=spec.in_channels)
     spec = replace(spec, in_channels=in_chans,
                    classes=spec.classes if num_classes is None else num_classes)  # fmt: skip
     model = Model(spec, take, drop_rate=drop_rate, drop_path=drop_path_rate)
+    if tags:
+        side = tags[0].train_pixels
+        model.trained_at = {"input_size": (3, side, side), "crop_pct": tags[0].train_crop}
     initialise(model)
     if card is not None:
         have = replace(card.spec, norm_eps=spec.norm_eps, norm_momentum=spec.norm_momentum)
         fill(model, adapted(tensors, have, spec, model.state_dict()), path)
-        model.card = card
+        same = spec.classes == card.spec.classes
+        names = card.classes if same else tuple(map(str, range(spec.classes)))
+        model.card = replace(card, spec=spec, classes=names)
     return Features(model, out_indices) if features_only else model
 
 
@@ -165,7 +189,7 @@ def list_models(
 ) -> list[str]:  # fmt: skip
     """Names, or `name.tag` of known weights where `pretrained`."""
     return list_pretrained(filter, exclude_filters) if pretrained else [
-        name for name in sorted(MEMBERS) if _passes(name, filter, exclude_filters)
+        name for name in sorted(MEMBERS, key=_natural) if _passes(name, filter, exclude_filters)
     ]  # fmt: skip
 
 
@@ -174,7 +198,12 @@ def list_pretrained(
 ) -> list[str]:
     """`name.tag` of all known weights."""
     names = [f"{each.member}.{each.tag}" for each in known()]
-    return sorted(name for name in names if _passes(name, filter, exclude_filters))
+    return sorted((name for name in names if _passes(name, filter, exclude_filters)), key=_natural)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Numbers in a name count as numbers: resnet50 before resnet101."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def is_model(model_name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,14 +23,18 @@ def config_of(take: Preprocessing) -> dict[str, Any]:
 
 
 def resolve_model_data_config(
-    model: nn.Module, args: Mapping[str, Any] | None = None, **changes: Any
-) -> dict[str, Any]:
-    """What `create_transform` takes, for this network's evaluation (timm's `use_test_size=True`);
-    of `args`, such as a script's, those that it knows override."""
-    take = getattr(getattr(model, "model", model), "preprocessing", None)
+    model: nn.Module, args: Mapping[str, Any] | None = None, *, use_test_size: bool = False,
+    **changes: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """What `create_transform` takes, for this network: pictures of the size that it was trained at,
+    or of that it is tested at. Of `args`, such as a script's, those that it knows override."""
+    model = getattr(model, "model", model)
+    take = getattr(model, "preprocessing", None)
     if not isinstance(take, Preprocessing):
         raise UsageError("this network does not say how it sees pictures; use create_model's.")
     config = config_of(take)
+    if not use_test_size:
+        config |= getattr(model, "trained_at", {})
     given = {**(args or {}), **changes}
     if given.get("img_size"):
         given["input_size"] = (3, given["img_size"], given["img_size"])
@@ -52,7 +57,7 @@ def create_transform(
     crop_mode: str = "center", scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3), hflip: float = 0.5, vflip: float = 0.0,
     color_jitter: float | None = 0.4, auto_augment: str | None = None, re_prob: float = 0.0,
-    no_aug: bool = False,
+    re_mode: str = "const", re_count: int = 1, no_aug: bool = False,
 ) -> Callable[[Image.Image], torch.Tensor]:  # fmt: skip
     """PIL picture -> normalised float tensor. Evaluation: the shorter side to size / crop_pct, then
     the centre, as timm does it. Training: a random area, mirror images, colour jitter or an
@@ -62,8 +67,12 @@ def create_transform(
     side = input_size if isinstance(input_size, int) else input_size[-1]
     if not isinstance(input_size, int) and input_size[-2] != side:
         raise UsageError(f"input_size={input_size}: rectangles are not built; give a square.")
-    mode = InterpolationMode.BILINEAR if interpolation == "random" else None
-    mode = mode or InterpolationMode(interpolation)
+    known = {mode.value: mode for mode in InterpolationMode}
+    mode = (known | {"random": InterpolationMode.BILINEAR}).get(interpolation)
+    if mode is None:
+        raise UsageError(
+            f"interpolation={interpolation!r} is unknown. Use one of {', '.join(known)}."
+        )
     finish = [ToTensor(), v2.Normalize(list(mean), list(std))]  # v2's own scaling rounds otherwise
     if not is_training or no_aug:
         if crop_mode == "squash":
@@ -81,20 +90,22 @@ def create_transform(
         steps.append(_policy(auto_augment))
     elif color_jitter:
         steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter))
-    erase = [v2.RandomErasing(re_prob)] if re_prob else []
+    fill: Any = "random" if re_mode == "pixel" else 0
+    erase = [v2.RandomErasing(re_prob, value=fill) for _ in range(re_count if re_prob else 0)]
     return v2.Compose([*steps, *finish, *erase])
 
 
 def _policy(name: str) -> nn.Module:
-    """timm's `rand-m9-mstd0.5-inc1` and the like; the noise of the magnitude is left out."""
+    """timm's `rand-m9-mstd0.5-inc1` and the like: magnitudes of 10; their noise is left out."""
     from torchvision.transforms import v2
 
     kind, *options = name.split("-")
-    numbers = {option[0]: option[1:] for option in options}
+    numbers = {found[1]: float(found[2]) for option in options
+               if (found := re.fullmatch(r"([a-z]+)([\d.]+)", option))}  # fmt: skip
     match kind:
         case "rand":
-            layers, magnitude = int(numbers.get("n", 2)), int(float(numbers.get("m", 9)))
-            return v2.RandAugment(num_ops=layers, magnitude=magnitude)
+            layers, magnitude = round(numbers.get("n", 2)), numbers.get("m", 9)
+            return v2.RandAugment(layers, round(magnitude * 10), num_magnitude_bins=101)
         case "original" | "v0" | "originalr" | "v0r":
             return v2.AutoAugment()
         case "augmix":

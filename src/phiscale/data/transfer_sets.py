@@ -1,29 +1,29 @@
-"""The image sets that EfficientNet was transferred to, with what it reached there (Tan and Le,
-arXiv:1905.11946 v5, tables 5 and 6): pretrained on ImageNet, then fine-tuned on all of train."""
+"""The image sets that EfficientNet was transferred to, as we name them, and how they were split
+(Tan and Le, arXiv:1905.11946 v5, table 6). What it reached there: `families.paper.TABLE_5`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from phiscale.families.paper import TABLE_5
+
 
 @dataclass(frozen=True)
 class Transferred:
-    """One row: pictures, and (member, top-1) of the smaller and of the best network."""
+    """A set by its name in the paper, with its pictures and classes."""
 
+    named: str
     train: int
     test: int
     classes: int
-    smaller: tuple[str, float]
-    best: tuple[str, float]
 
     def words(self) -> str:
-        (small, small_top1), (best, best_top1) = self.smaller, self.best
-        return (
-            f"the paper (arXiv:1905.11946, table 5) has {100 * small_top1:.1f} % with {small} and "
-            f"{100 * best_top1:.1f} % with {best} here, from ImageNet's weights, on {self.test} "
-            "test pictures"
-        )
+        """What the paper's networks reached, pretrained on ImageNet and tuned on all of train."""
+        own = [row for row in TABLE_5 if row.data == self.named]
+        each = " and ".join(f"{100 * row.top1:.1f} % with {row.member}" for row in own)
+        return (f"the paper (arXiv:1905.11946, table 5) has {each} here, from ImageNet's weights, "
+                f"on {self.test} test pictures")  # fmt: skip
 
     def by_hand(self, name: str, folder: str) -> str:
         """What to do where nobody offers the set for download any more."""
@@ -35,13 +35,12 @@ class Transferred:
 
 
 TRANSFERRED: Mapping[str, Transferred] = {
-    "cifar10": Transferred(50000, 10000, 10, ("B0", 0.981), ("B7", 0.989)),
-    "cifar100": Transferred(50000, 10000, 100, ("B0", 0.881), ("B7", 0.917)),
-    "birdsnap": Transferred(47386, 2443, 500, ("B5", 0.820), ("B7", 0.843)),
-    "stanford-cars": Transferred(8144, 8041, 196, ("B3", 0.936), ("B7", 0.947)),
-    "flowers102": Transferred(2040, 6149, 102, ("B5", 0.985), ("B7", 0.988)),
-    "fgvc-aircraft": Transferred(6667, 3333, 100, ("B3", 0.907), ("B7", 0.929)),
-    # the paper prints 3369 test pictures; the set has 3669
-    "oxford-pets": Transferred(3680, 3669, 37, ("B4", 0.948), ("B6", 0.954)),
-    "food101": Transferred(75750, 25250, 101, ("B4", 0.915), ("B7", 0.930)),
+    "cifar10": Transferred("CIFAR-10", 50000, 10000, 10),
+    "cifar100": Transferred("CIFAR-100", 50000, 10000, 100),
+    "birdsnap": Transferred("Birdsnap", 47386, 2443, 500),
+    "stanford-cars": Transferred("Stanford Cars", 8144, 8041, 196),
+    "flowers102": Transferred("Flowers", 2040, 6149, 102),
+    "fgvc-aircraft": Transferred("FGVC Aircraft", 6667, 3333, 100),
+    "oxford-pets": Transferred("Oxford-IIIT Pets", 3680, 3669, 37),  # the paper prints 3369
+    "food101": Transferred("Food-101", 75750, 25250, 101),
 }

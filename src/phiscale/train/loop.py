@@ -32,7 +32,7 @@ from phiscale.train.optim import learning_rate, make_optimizer
 from phiscale.train.recipe import Recipe, differences
 from phiscale.train.signals import StopSignal
 from phiscale.weights.adapt import adapted
-from phiscale.weights.store import Card, fill, read, save
+from phiscale.weights.store import Card, card_of, fill, read, save
 
 LossOf = Callable[[nn.Module, slice], torch.Tensor]
 
@@ -98,10 +98,13 @@ def train(
                        warn, resumed=saved is not None)  # fmt: skip
         if saved is not None:
             state.load_state_dict(saved)
+        parent = card_of(start_from) if start_from else None
         card = Card(spec=spec, preprocessing=preprocessing, classes=images.classes,
-                    recipe=recipe.to_dict(), origin=f"trained on {images.source}")  # fmt: skip
+                    recipe=recipe.to_dict(), licence=parent.licence if parent else "",
+                    origin=_origin(images, parent))  # fmt: skip
         marks = [m for m in _evaluation_marks(total, recipe) if m > state.images_seen]
         objective = _objective(recipe, images, preprocessing, device)
+        state.network.train()  # before it is copied: the lanes train alike
         lanes = Lanes(state.network, recipe.lanes, recipe.seed)
         pictures = Pictures(
             images.train, _shortest(preprocessing, recipe), preprocessing.background
@@ -112,7 +115,6 @@ def train(
             start=state.images_seen, stop=total, workers=workers,
             size_at=lambda at: recipe.pixels(preprocessing.size, at / total),
         )  # fmt: skip
-        state.network.train()
         with closing(_Log(run, state)) as log, closing(batches), closing(lanes):
             if total == 0 and saved is None:  # the classifier was all there was to find
                 _keep_if_best(state, images, card, run / "best.safetensors", log, device)
@@ -185,6 +187,12 @@ def _start(
     updates = math.ceil(total / recipe.batch)
     ema = Ema(network, recipe.ema_half_life_fraction * updates)
     return State(network, ema, make_optimizer(network, recipe.optim, recipe.layer_decay))
+
+
+def _origin(images: ImageSet, parent: Card | None) -> str:
+    """Where a licence or a doubt may come from."""
+    before = f", starting from weights {parent.origin or 'of unknown origin'}" if parent else ""
+    return f"trained on {images.source}{before}"
 
 
 def _objective(

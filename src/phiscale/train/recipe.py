@@ -71,12 +71,11 @@ class Recipe:
     evaluations: int = 20  # on the validation split, spread evenly; the best is kept
     first_size: float = 1.0  # of the pictures' side at the start of training; then they grow ...
     full_size_from: float = 0.6  # ... to their full side at this share of the training
-    head: Literal["random", "probe"] = "random"  # of pretrained weights, made anew; probe: the best
-    # linear one on their features, which with 0 epochs is all
+    head: Literal["random", "probe"] = "random"  # new classifier; probe: best on frozen features
     layer_decay: float = 1.0  # rate of a block over that of the block after it ...
     least_share: float = 0.0  # ... and blocks with less of the rate than this stay as they are
-    norms: Literal["train", "frozen", "reestimated", "auto"] = "train"  # statistics of pretrained
-    # batch norms: learn, stay, are counted anew and stay, or by batch size and shift
+    # statistics of batch norms: learn; stay; are counted anew, then stay; by batch size and shift
+    norms: Literal["train", "frozen", "reestimated", "auto"] = "train"
     patience: int = 0  # evaluations without a better one that end the training; 0 = never
     lanes: int = 1  # parts of a batch on cores of their own, each with its own batch statistics
     seed: int = 0

@@ -7,6 +7,8 @@ from typing import Any
 from phiscale.data.augment import Augment
 from phiscale.train.recipe import Optim, Recipe, Schedule
 
+FEW, MANY = 50, 1000  # pictures of a class
+
 _FINETUNE: dict[str, Any] = {
     "batch": 32,
     "optim": Optim(name="adamw", lr_peak=1e-3, weight_decay=0.02),
@@ -80,6 +82,6 @@ RECIPES: dict[str, Recipe] = {
 
 def finetune_for(pictures_a_class: float) -> str:
     """The name of the recipe for so many training pictures of each class."""
-    if pictures_a_class < 50:
+    if pictures_a_class < FEW:
         return "finetune-few"
-    return "finetune" if pictures_a_class < 1000 else "finetune-many"
+    return "finetune" if pictures_a_class < MANY else "finetune-many"

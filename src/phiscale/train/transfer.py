@@ -40,11 +40,15 @@ class Begun:
 
     norms: Norms
     shift: float | None = None  # of batch statistics, in standard deviations
+    share: int | None = None  # pictures that a norm would see at once
     strength: float | None = None  # of the probe's penalty
     validation_top1: float | None = None  # of the probe
 
     def words(self) -> str:
-        shift = "" if self.shift is None else f" (they differ by {self.shift:.2f} sd from the old)"
+        shift = "" if self.shift is None else (
+            f" (those of these pictures are {self.shift:.2f} standard deviations off; "
+            f"a norm sees {self.share} pictures at once)"
+        )  # fmt: skip
         said = {"train": "batch norms learn from the new pictures",
                 "frozen": "batch norms keep their old statistics",
                 "reestimated": "batch norms take the new pictures' statistics and keep them",
@@ -82,16 +86,16 @@ def _norms(
     if recipe.norms in ("train", "frozen"):
         _apply(network, recipe.norms)
         return Begun(norms=recipe.norms)
-    if recipe.norms == "auto" and recipe.batch // recipe.lanes >= ENOUGH_SHARE:
-        return Begun(norms="train")
     even = min(STATISTICS_FROM, max(1, len(split) // BATCH) * BATCH)
     few = split.subset(_spread(split, even))
     shift = _shift(network, few, take, device)
     norms: Norms = "reestimated" if recipe.norms == "reestimated" or shift > FAR else "frozen"
+    if recipe.norms == "auto" and recipe.batch // recipe.lanes >= ENOUGH_SHARE:
+        norms = "train"
     if norms == "reestimated":
         _reestimate(network, few, take, device)
     _apply(network, norms)
-    return Begun(norms=norms, shift=round(shift, 4))
+    return Begun(norms=norms, shift=round(shift, 4), share=recipe.batch // recipe.lanes)
 
 
 def freeze(network: nn.Module, recipe: Recipe) -> int:

@@ -22,10 +22,7 @@ def adapted(
     """`tensors` of `have` for `want`: the classifier from `fresh` where the number of classes
     differs (or `new_head` asks for it), the stem's input channels by `over_channels`. Everything
     else has to be equal; resolution may differ, as no tensor depends on it. Raises WeightsError."""
-    body = replace(have, classes=want.classes, in_channels=want.in_channels,
-                   resolution=want.resolution)  # fmt: skip
-    if body != want:
-        names = [name for name in vars(want) if getattr(body, name) != getattr(want, name)]
+    if names := differing(have, want):
         raise WeightsError(
             f"these weights are of another network: it differs in {', '.join(names)}. "
             "Start from weights of the same network."
@@ -37,6 +34,13 @@ def adapted(
     if have.in_channels != want.in_channels:
         found[STEM] = over_channels(found[STEM], want.in_channels)
     return found
+
+
+def differing(have: Spec, want: Spec) -> list[str]:
+    """What of two networks is not the same, classes, input channels and resolution apart."""
+    body = replace(have, classes=want.classes, in_channels=want.in_channels,
+                   resolution=want.resolution)  # fmt: skip
+    return [name for name in vars(want) if getattr(body, name) != getattr(want, name)]
 
 
 def over_channels(kernel: Tensor, channels: int) -> Tensor:

@@ -7,6 +7,7 @@ Nothing in a file is ever executed: pickles go through torch's `weights_only` re
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from phiscale.weights.layouts import CONV, NORM, from_last, our_word
 LARGEST_BYTES = 8 * 2**30  # EfficientNet-L2, the largest member, takes 2
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
-_INNER = ("state_dict_ema", "model_ema", "state_dict", "model")  # the average is what was published
+_INNER = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
+# of a checkpoint, the average first: it is what was published
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, compile, Lightning
 _TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32)
 _AVERAGE = "/ExponentialMovingAverage"
 
@@ -90,6 +93,9 @@ def _stored_zip(path: Path) -> Path:
         raise WeightsError(
             f"{path} is a damaged archive ({_line(error)}). Fetch it again."
         ) from None
+    if any("/code/" in e.filename or e.filename.endswith("/constants.pkl") for e in entries):
+        raise WeightsError(f"{path} is a TorchScript program, which would have to be run. "
+                           "Save the network's state_dict().")  # fmt: skip
     swells = any(e.compress_type != zipfile.ZIP_STORED for e in entries)
     if swells or sum(e.file_size for e in entries) > path.stat().st_size:
         raise WeightsError(f"{path} is a compressed archive, not torch's. Give a .pth of torch.")
@@ -102,9 +108,11 @@ def _torch(path: Path) -> Found:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle fails in any way it likes
+        found = re.search(r"GLOBAL ([\w.]+)|Unsupported \w+ ([\w.]+)", str(error))
+        what = f" ({next(filter(None, found.groups()))})" if found else ""
         raise WeightsError(
-            f"{path} holds more than tensors, or is damaged ({_line(error)}). Nothing in it was "
-            "run. Ask for safetensors."
+            f"{path} holds more than tensors{what}, or is damaged. Nothing in it was run. "
+            "Save the network's state_dict(), or ask for safetensors."
         ) from None
     tensors = _flat(loaded)
     if not tensors:
@@ -120,8 +128,9 @@ def _flat(loaded: Any) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping):
         return {}
     named = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-    if named and all(name.startswith("module.") for name in named):  # DistributedDataParallel's
-        named = {name.removeprefix("module."): value for name, value in named.items()}
+    for prefix in _PREFIXES:
+        if named and all(name.startswith(prefix) for name in named):
+            named = {name.removeprefix(prefix): value for name, value in named.items()}
     return named
 
 
@@ -228,6 +237,11 @@ def _trusted(path: Path, tensors: Mapping[str, Tensor]) -> None:
                                "tensors of 16, 32 or 64 bits.")  # fmt: skip
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise WeightsError(f"{path}: {name} claims more values than it has. Fetch it again.")
+    check_values(path, tensors)
+
+
+def check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises WeightsError where a value is not finite."""
     bad = sorted(name for name, t in tensors.items()
                  if t.is_floating_point() and not torch.isfinite(t).all())  # fmt: skip
     if bad:

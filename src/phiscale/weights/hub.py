@@ -94,28 +94,42 @@ def fetch(name: str) -> Repo:
 
     online = _reachable(constants.ENDPOINT)
     at = {"revision": revision or None, "local_files_only": not online}
+
+    def have(file: str) -> Path | None:
+        try:
+            return Path(hf_hub_download(repo, file, **at))
+        except errors.EntryNotFoundError as error:
+            if online and isinstance(error, errors.LocalEntryNotFoundError):
+                raise  # the connection was lost
+            return None
+
     try:
-        config = Path(hf_hub_download(repo, "config.json", **at))
+        config = have("config.json")  # timm's own cache has none
         for file in FILES:
-            try:
-                weights = Path(hf_hub_download(repo, file, **at))
-            except errors.EntryNotFoundError:
-                continue
-            return _repo(weights, config)
+            if (weights := have(file)) is not None:
+                return _repo(weights, config) if config else Repo(weights=weights, config={})
     except errors.RepositoryNotFoundError:
         raise WeightsError(f"there is no {repo} on {constants.ENDPOINT}, or it is private. "
                            "Check the name, or log in with hf auth login.") from None  # fmt: skip
     except errors.HFValidationError:
         raise UsageError(f"hf-hub:{name} is no name on the hub. Write hf-hub:ORG/NAME.") from None
-    except (errors.EntryNotFoundError, OSError) as error:
-        if online and not isinstance(error, errors.LocalEntryNotFoundError):
+    except OSError as error:
+        if online:
             line = str(error).strip().splitlines()[0][:100]
             raise WeightsError(f"hf-hub:{name}: {line}. Try again.") from None
-    where = "on the hub" if online else "in the cache, and the hub cannot be reached"
+    if online:
+        raise WeightsError(f"hf-hub:{name}: the repository has none of {', '.join(FILES)}. "
+                           "Name another one.")  # fmt: skip
     raise WeightsError(
-        f"hf-hub:{name}: no weights {where}. Connect once, or fetch the repository elsewhere and "
-        "give its folder."
+        f"hf-hub:{name}: no weights in the cache, and the hub cannot be reached. Connect once, or "
+        "fetch the repository elsewhere and give its folder."
     )
+
+
+def check_reachable(url: str, what: str, mend: str) -> None:
+    """Raises WeightsError where the address has no answer."""
+    if not _reachable(url):
+        raise WeightsError(f"{what}: {urlparse(url).hostname} cannot be reached. {mend}")
 
 
 def _reachable(endpoint: str) -> bool:
@@ -136,8 +150,7 @@ def push(weights: Path, repo: str, *, private: bool = False, client: Any = None)
     if client is None:
         from huggingface_hub import HfApi, constants
 
-        if not _reachable(constants.ENDPOINT):
-            raise WeightsError(f"{constants.ENDPOINT} cannot be reached. Connect and try again.")
+        check_reachable(constants.ENDPOINT, repo, "Connect and try again.")
         client = HfApi()
     with TemporaryDirectory() as folder:
         write_repo(weights, Path(folder), repo)

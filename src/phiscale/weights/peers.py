@@ -20,16 +20,14 @@ from phiscale.weights.keymaps import Naming, paths
 Library = Literal["timm", "torchvision", "lukemelas", "keras", "tf"]
 LIBRARIES: tuple[Library, ...] = get_args(Library)
 
-_MARKS: dict[str, Library] = {  # a tensor that only that library's networks have
-    "conv_stem.weight": "timm",
-    "stem.conv.weight": "timm",
-    "conv1.weight": "timm",  # torchvision's ResNet has the same names and is the same network
-    "features.0.0.weight": "torchvision",
-    "stem.0.weight": "torchvision",
-    "_conv_stem.weight": "lukemelas",
-    "stem_conv.weight": "keras",
-    "stem/conv2d.weight": "tf",
-}
+_NAMINGS: dict[Library, tuple[Naming, ...]] = {
+    "timm": (keymaps.TIMM_MOBILE, keymaps.RESNET, keymaps.TIMM_REGNET),
+    "torchvision": (keymaps.TORCHVISION_EFFICIENTNET, keymaps.TORCHVISION_MOBILENETV2,
+                    keymaps.RESNET, keymaps.TORCHVISION_REGNET),
+    "lukemelas": (keymaps.LUKEMELAS,),
+    "keras": (keymaps.KERAS, keymaps.KERAS_V2),
+    "tf": (keymaps.TENSORFLOW,),
+}  # fmt: skip
 _SAME_PADDING = ("lukemelas", "keras", "tf")  # TensorFlow's networks and ports with its weights
 _COUNTER = "num_batches_tracked"  # of a batch norm, torch's only
 _TORCHVISION_NORM = {  # symmetric padding with TensorFlow's epsilon: (epsilon, momentum)
@@ -117,27 +115,27 @@ def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "")
     in padding alone. `model`: the member, where the user says it.
     """
     library = library_of(tensors)
-    classes = _classes(tensors)
+    own = {"classes": _length(library, tensors, "classifier", 0) or 0,
+           "in_channels": _length(library, tensors, "stem.conv", 1) or 3}  # fmt: skip
     given = {name: tuple(t.shape) for name, t in tensors.items() if not name.endswith(_COUNTER)}
     if whole := sorted(name for name in given if not tensors[name].is_floating_point()):
         raise WeightsError(f"{len(whole)} tensors hold whole numbers ({', '.join(whole[:3])}). "
                            "Give weights that are not quantised.")  # fmt: skip
     members = [model] if model else list(MEMBERS)
     fitting = [name for name in members
-               if _fits(library, replace(MEMBERS[name].spec, classes=classes), given)]  # fmt: skip
+               if _fits(library, replace(MEMBERS[name].spec, **own), given)]  # fmt: skip
     if not fitting:
         what = f"do not fit {model}" if model else "fit no member"
-        raise WeightsError(
-            f"{len(given)} tensors under {library}'s names {what}{_nearest(library, model, given)}."
-            f" Name the network they are of with --model."
-        )
-    return _chosen(library, fitting, hint, classes, named=bool(model))
+        mend = "Give weights of that network" if model else "Name the network with --model"
+        raise WeightsError(f"{len(given)} tensors under {library}'s names {what}"
+                           f"{_nearest(library, members, own, given)}. {mend}.")  # fmt: skip
+    return _chosen(library, fitting, hint, own, named=bool(model))
 
 
 def library_of(tensors: Mapping[str, Tensor]) -> Library:
     """Whose names these are. Raises WeightsError."""
-    for mark, library in _MARKS.items():
-        if mark in tensors:
+    for library in LIBRARIES:  # RESNET's names are timm's and torchvision's: the same network
+        if _named(library, tensors, "stem.conv"):
             return library
     raise WeightsError(
         f"names such as {', '.join(sorted(tensors)[:3])} belong to no library that phiscale "
@@ -145,9 +143,9 @@ def library_of(tensors: Mapping[str, Tensor]) -> Library:
     )
 
 
-def spec_of(library: Library, member: str, classes: int = 1000) -> Spec:
-    """The member's network as this library runs it."""
-    spec = replace(MEMBERS[member].spec, classes=classes)
+def spec_of(library: Library, member: str, **own: int) -> Spec:
+    """The member's network as this library runs it; `own`: other classes or in_channels."""
+    spec = replace(MEMBERS[member].spec, **own)
     if library == "torchvision" and member in _TORCHVISION_NORM:
         eps, momentum = _TORCHVISION_NORM[member]
         spec = replace(spec, norm_eps=eps, norm_momentum=momentum)
@@ -155,27 +153,36 @@ def spec_of(library: Library, member: str, classes: int = 1000) -> Spec:
 
 
 def _chosen(
-    library: Library, fitting: list[str], hint: str, classes: int, *, named: bool
+    library: Library, fitting: list[str], hint: str, own: Mapping[str, int], *, named: bool
 ) -> Recognised:
     hinted = [name for name in fitting if name == hint.partition(".")[0]]
     tensorflow = [name for name in fitting if name.startswith("tf_")]
     plain = [name for name in fitting if not name.startswith("tf_")]
     first = hinted or (tensorflow if library in _SAME_PADDING else plain) or fitting
     member, others = first[0], [name for name in fitting if name != first[0]]
-    spec = spec_of(library, member, classes)
+    spec = spec_of(library, member, **own)
     why = "as you say" if named else "it is named so" if hinted else f"as {library}'s are"
     said = f"{library}'s {member}: padding {spec.padding}, norm epsilon {spec.norm_eps:g} ({why})."
     if others:
-        said += f" It fits {' and '.join(others)} too: --model {others[0]} takes that."
+        said += (
+            f" It fits {' and '.join(others)} too: phiscale import --model {others[0]} takes that."
+        )
     return Recognised(library=library, member=member, spec=spec, said=said)
 
 
-def _classes(tensors: Mapping[str, Tensor]) -> int:
-    for name in ("classifier.weight", "fc.weight", "head.fc.weight", "classifier.1.weight",
-                 "_fc.weight", "predictions.weight", "head/dense.weight"):  # fmt: skip
-        if name in tensors and tensors[name].ndim == 2:
-            return int(tensors[name].shape[0])
-    return 0
+def _named(library: Library, tensors: Mapping[str, Tensor], ours: str) -> str | None:
+    """The tensor there that our module's weight is in one of the library's namings."""
+    names = (f"{naming.frame[ours]}.weight" for naming in _NAMINGS[library])
+    return next((name for name in names if name in tensors), None)
+
+
+def _length(
+    library: Library, tensors: Mapping[str, Tensor], ours: str, axis: int
+) -> int | None:  # fmt: skip
+    """Of that tensor along an axis; None where there is none such."""
+    name = _named(library, tensors, ours)
+    shape = tensors[name].shape if name else ()
+    return int(shape[axis]) if len(shape) > axis else None
 
 
 def _fits(library: Library, spec: Spec, given: Mapping[str, tuple[int, ...]]) -> bool:
@@ -203,11 +210,14 @@ def _likely(library: Library, spec: Spec, given: Mapping[str, tuple[int, ...]]) 
     )
 
 
-def _nearest(library: Library, model: str, given: Mapping[str, tuple[int, ...]]) -> str:
+def _nearest(
+    library: Library, members: list[str], own: Mapping[str, int],
+    given: Mapping[str, tuple[int, ...]],
+) -> str:  # fmt: skip
     """What is missing, unknown or of another shape, against the member that lacks least."""
     found: list[tuple[int, str]] = []
-    for name in [model] if model else MEMBERS:
-        spec = MEMBERS[name].spec
+    for name in members:
+        spec = replace(MEMBERS[name].spec, **own)
         try:
             wanted = _wanted(library, spec)
         except WeightsError:

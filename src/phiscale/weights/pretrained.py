@@ -28,6 +28,9 @@ class Pretrained:
     pixels: int
     """A side, in evaluation."""
     crop: float
+    train_pixels: int
+    train_crop: float
+    """What timm's configuration of a network says unless the test size is asked for."""
     squash: bool
     interpolation: Interpolation
     mean: tuple[float, float, float]

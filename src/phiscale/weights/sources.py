@@ -11,29 +11,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import NoReturn
 from urllib.error import URLError
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from phiscale.data.preprocessing import Preprocessing, triple
-from phiscale.errors import UsageError, WeightsError
+from phiscale.errors import SpecError, UsageError, WeightsError
 from phiscale.families import MEMBERS, get_spec
 from phiscale.files import cache_folder
 from phiscale.nn.network import Network, build
 from phiscale.weights import hub
 from phiscale.weights.adapt import adapted
 from phiscale.weights.aliases import member_of, names_of
-from phiscale.weights.formats import Found, read_foreign
+from phiscale.weights.formats import Found, check_values, read_foreign
 from phiscale.weights.hub import Repo, local_repo
 from phiscale.weights.imagenet import class_names
 from phiscale.weights.peers import Recognised, library_of, recognise, to_ours
-from phiscale.weights.pretrained import of_member, original
+from phiscale.weights.pretrained import known, of_member, original
 from phiscale.weights.store import Card, card_of, fill, is_ours, read, save
 
 IMPORT_VERSION = 1  # of what an import makes of a file: the cache keeps to it
 HUB, TORCHVISION, AUTO = "hf-hub:", "torchvision:", "auto"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".h5")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".h5", ".index")
 Tell = Callable[[str], None]
 
 
@@ -87,13 +89,34 @@ def weights_file(source: str | Path, tell: Tell = lambda line: None, *, model: s
 
 
 def weights_files(source: str, tell: Tell = lambda line: None) -> dict[str, Path]:
-    """What a SOURCE offers, by names for a table: one file, or all of a folder of weights files."""
+    """What a SOURCE offers, by names for a table: one file, or everything in a folder that is a
+    SOURCE itself (weights files, checkpoints of TensorFlow, runs, repositories)."""
     path = Path(source)
-    if not path.is_dir() or (path / "best.safetensors").is_file() or local_repo(path):
-        named = path.parent.name if path.stem == "best" else path.stem if path.is_file() else source
-        return {path.name if path.is_dir() else named: weights_file(source, tell)}
-    files = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES]
-    return {file.stem: weights_file(file, tell) for file in files} or {"": weights_file(source)}
+    inside = [] if not path.is_dir() or _is_one(path) else sorted(filter(_is_one, path.iterdir()))
+    if not inside:
+        return {_short(path) if path.exists() else source: weights_file(source, tell)}
+    shorts = [_short(each) for each in inside]
+    return {
+        short if shorts.count(short) == 1 else each.name: weights_file(_whole(each), tell)
+        for each, short in zip(inside, shorts, strict=True)
+    }
+
+
+def _is_one(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "best.safetensors").is_file() or local_repo(path) is not None
+    return path.suffix in SUFFIXES
+
+
+def _whole(path: Path) -> Path:
+    """A checkpoint of TensorFlow is called by the prefix of its files."""
+    return path.with_suffix("") if path.suffix == ".index" else path
+
+
+def _short(path: Path) -> str:
+    if path.is_dir():
+        return path.resolve().name
+    return path.parent.name if path.stem == "best" else path.stem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,17 +132,19 @@ class Wanted:
 
 
 def import_weights(
-    source: str, out: Path, *, model: str = "", tell: Tell = lambda line: None,
-    wanted: Wanted | None = None,
+    source: str, out: Path, *, model: str = "", classes: tuple[str, ...] | None = None,
+    tell: Tell = lambda line: None, wanted: Wanted | None = None,
 ) -> Card:  # fmt: skip
     """Writes another library's weights as a file of ours and returns its card.
 
-    `model`: the member, where names and shapes fit several. `tell` hears what was assumed.
+    `model`: the member, where names and shapes fit several. `classes`: their names, where the
+    source has none. `tell` hears what was assumed. Raises WeightsError, UsageError.
     """
-    if model and model.partition(".")[0] not in MEMBERS:
-        get_spec(model)  # says which are near
-    if out.exists() and Path(source).exists() and out.samefile(source):
-        raise UsageError(f"--out {out} is the file to import. Name another one.")
+    _check_model(model)
+    check_out(out, source)
+    here = Path(source)
+    if is_ours(here / "best.safetensors" if here.is_dir() else here):
+        raise UsageError(f"{source} is phiscale's already. Use it as it is, or copy it.")
     wanted = wanted or _wanted(source)
     found = Found(tensors=dict(wanted.fetch())) if wanted.fetch else read_foreign(wanted.path)
     hint = (
@@ -135,8 +160,16 @@ def import_weights(
     ]
     take = tagged[0].preprocessing if tagged else wanted.preprocessing
     take = take or _from_keras(found.said, seen) or original(seen.member)
-    classes = wanted.classes or class_names(seen.spec.classes)
-    guess = not wanted.classes and not tagged and seen.spec.classes == 1000
+    classes = classes or wanted.classes or class_names(seen.spec.classes)
+    if len(classes) != seen.spec.classes or len(set(classes)) != len(classes):
+        raise WeightsError(f"{name} has {seen.spec.classes} classes, but {len(set(classes))} "
+                           "names are given. Give each its own: --classes FILE.")  # fmt: skip
+    guess = (
+        classes == class_names(1000)
+        and not wanted.classes
+        and not tagged
+        and seen.spec.classes == 1000
+    )
     tell(f"{name}: {seen.said} Pictures: {take.words()}."
          + (" Its 1000 classes are taken for ImageNet's." if guess else ""))  # fmt: skip
     spec = replace(seen.spec, resolution=take.size)
@@ -147,15 +180,42 @@ def import_weights(
         origin=f"imported from {name}: {seen.said}",
         licence=wanted.licence,
     )
-    tensors = to_ours(seen.library, seen.spec, found.tensors)
-    save(out, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, card)
+    tensors = {k: t.float() if t.is_floating_point() else t
+               for k, t in to_ours(seen.library, seen.spec, found.tensors).items()}  # fmt: skip
+    check_values(Path(name), tensors)  # float64 holds numbers that float32 does not
+    save(out, tensors, card)
     return card
+
+
+def check_out(out: Path, source: str | Path) -> None:
+    """Nothing is written over what is being read, nor under a name that others take for theirs."""
+    source = Path(source)
+    read = source / "best.safetensors" if source.is_dir() else source
+    if out.exists() and read.exists() and out.samefile(read):
+        raise UsageError(f"--out {out} is the file to read. Name another one.")
+
+
+def _check_model(model: str) -> None:
+    """A member, with a known tag or none."""
+    member, _, tag = model.partition(".")
+    if member and member not in MEMBERS:
+        try:
+            get_spec(member)  # says which are near
+        except SpecError as error:
+            raise UsageError(f"--model: {error}") from None
+    if tag and not of_member(model):
+        _no_tag(model)
+
+
+def _no_tag(model: str) -> NoReturn:
+    known = ", ".join(p.tag for p in of_member(model.partition(".")[0])) or "none"
+    raise UsageError(f"no pretrained weights {model} are known. Known tags: {known}.")
 
 
 def _wanted(source: str) -> Wanted:
     """Where the weights of a foreign SOURCE are."""
     if source.startswith(HUB):
-        return _of_repo(hub.fetch(source.removeprefix(HUB)))
+        return _of_hub(source)
     if source.startswith(TORCHVISION):
         return _of_torchvision(source.removeprefix(TORCHVISION))
     path = Path(source)
@@ -170,15 +230,22 @@ def _wanted(source: str) -> Wanted:
     if path.exists() or path.with_name(f"{path.name}.index").exists():
         return Wanted(path=path)
     if source.partition(".")[0] in MEMBERS:
-        tags = of_member(source)
-        if not tags:
-            known = ", ".join(p.tag for p in of_member(source.partition(".")[0])) or "none"
-            raise UsageError(f"no pretrained weights {source} are known. Known tags: {known}.")
-        return _wanted(tags[0].source)
+        return _wanted((of_member(source) or _no_tag(source))[0].source)
     raise WeightsError(
         f"no weights at {source}. Give a file, a run, hf-hub:NAME, torchvision:NAME, or a member "
         "with known weights (phiscale models --json lists them)."
     )
+
+
+def _of_hub(source: str) -> Wanted:
+    """What its config.json does not say, the table of known weights may."""
+    name = source.removeprefix(HUB)
+    wanted = _of_repo(hub.fetch(name))
+    row = next((row for row in known() if row.source == f"{HUB}{name.partition('@')[0]}"), None)
+    if row is None:
+        return wanted
+    return replace(wanted, hint=wanted.hint or row.member, licence=wanted.licence or row.licence,
+                   preprocessing=wanted.preprocessing or row.preprocessing)  # fmt: skip
 
 
 def _of_repo(repo: Repo) -> Wanted:
@@ -189,30 +256,29 @@ def _of_repo(repo: Repo) -> Wanted:
 def _of_torchvision(name: str) -> Wanted:
     theirs, _, tag = name.partition(".")
     member = member_of("torchvision", theirs)
-    known = [p for p in of_member(f"{member}.{tag or '*'}") if p.source.startswith(TORCHVISION)]
-    if member is None or not known:
+    rows = [p for p in of_member(f"{member}.{tag or '*'}") if p.source.startswith(TORCHVISION)]
+    if member is None or not rows:
         raise UsageError(
             f"{TORCHVISION}{name} is none of ours. Write a name such as torchvision:resnet50 or "
             "torchvision:resnet50.IMAGENET1K_V1."
         )
     from torchvision.models import get_model_weights
 
-    weights = get_model_weights(theirs)[known[0].tag]
+    weights = get_model_weights(theirs)[rows[0].tag]
 
     def fetch() -> Mapping[str, Tensor]:
+        mend = f"Connect once, or give the file of {weights.url}."
+        if not (kept := Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)).exists():
+            hub.check_reachable(weights.url, f"{TORCHVISION}{name}", mend)
         try:
             return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except (
-            URLError,
-            OSError,
-            RuntimeError,
-            UnpicklingError,
-        ) as error:  # RuntimeError: its hash
-            raise WeightsError(f"{TORCHVISION}{name} cannot be fetched ({error}). "
-                               "Connect once, or give its .pth file.") from None  # fmt: skip
+        except (URLError, OSError, RuntimeError, UnpicklingError):  # the third: a wrong hash
+            raise WeightsError(
+                f"{TORCHVISION}{name} cannot be fetched, or {kept} is damaged. {mend}"
+            ) from None
 
-    return Wanted(path=Path(weights.url), hint=member, preprocessing=known[0].preprocessing,
-                  classes=class_names(known[0].classes), licence=known[0].licence,
+    return Wanted(path=Path(weights.url), hint=member, preprocessing=rows[0].preprocessing,
+                  classes=class_names(rows[0].classes), licence=rows[0].licence,
                   fetch=fetch)  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,15 @@ def write_foreign(
         )
     named = {name: t.detach().cpu().contiguous() for name, t in
              to_theirs(library, spec, tensors).items()}  # fmt: skip
-    if suffix == ".safetensors":
-        write_atomic(path, to_safetensors(named, metadata={"format": "pt"}))
+    back = {member: theirs for theirs, member in names_of(library).items()}
+    name = back.get(name_of(spec), "")
+    if suffix == ".safetensors":  # the name tells the flavour, which no tensor does
+        about = {"format": "pt", **({"architecture": name} if name else {})}
+        write_atomic(path, to_safetensors(named, metadata=about))
     elif suffix == ".weights.h5":
         write_atomic(path, _keras(spec, named, take))
     elif suffix == ".ckpt":
-        back = {member: theirs for theirs, member in names_of("tf").items()}
-        _checkpoint(path, to_variables(named, back.get(name_of(spec), "model")))
+        _checkpoint(path, to_variables(named, name or "model"))
     else:
         content = io.BytesIO()
         torch.save(named, content)
@@ -112,5 +115,9 @@ def _checkpoint(path: Path, variables: Mapping[str, np.ndarray]) -> None:
     except ImportError:
         raise MissingExtra("writing TensorFlow's checkpoints", "tensorflow", "tf") from None
     names = sorted(variables)
-    tf.raw_ops.SaveV2(prefix=str(path), tensor_names=names, shape_and_slices=[""] * len(names),
-                      tensors=[variables[name] for name in names])  # fmt: skip
+    with TemporaryDirectory(dir=path.parent) as folder:  # whole or not at all: the index comes last
+        tf.raw_ops.SaveV2(prefix=f"{folder}/{path.name}", tensor_names=names,
+                          shape_and_slices=[""] * len(names),
+                          tensors=[variables[name] for name in names])  # fmt: skip
+        for part in sorted(Path(folder).iterdir()):
+            part.replace(path.with_name(part.name))
