@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,7 @@ PICTURES = [
 def script(library: ModuleType, weights: dict[str, Any] | None = None) -> dict[str, Any]:
     """A fine-tuning script as one writes it for timm."""
     torch.manual_seed(0)
+    random.seed(0)
     assert library.list_models("*lite0*") == sorted(["efficientnet_lite0", "tf_efficientnet_lite0"])
     model = library.create_model("efficientnet_lite0", pretrained=False, num_classes=0)
     if weights is not None:
@@ -46,9 +48,10 @@ def script(library: ModuleType, weights: dict[str, Any] | None = None) -> dict[s
     assert model.num_classes == 3 and model.get_classifier().out_features == 3
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("classifier" in name)
-    train = library.data.create_transform(**config, is_training=True, auto_augment="rand-m5-n1")
+    train = library.data.create_transform(**config, is_training=True, auto_augment="rand-m1-n1",
+                                          scale=(0.8, 1.0))  # fmt: skip
     labels = torch.arange(4) % 3
-    optimizer = torch.optim.AdamW(model.get_classifier().parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(model.get_classifier().parameters(), lr=1e-3)
     losses = []
     model.eval()  # batch norms keep their statistics; only the head learns
     for _ in range(24):

@@ -74,7 +74,7 @@ class Model(Network):
         self.classifier = nn.Identity()
         if num_classes:
             self.classifier = Linear(self.features, num_classes).to(like.device, like.dtype)
-            initialise(self.classifier)
+            nn.Linear.reset_parameters(self.classifier)  # small, as timm's new heads are
 
 
 class Features(nn.Module):
