@@ -48,7 +48,6 @@ def made_by(library: str) -> str:
     """Changes with everything that a row depends on."""
     home = Path(phiscale.__file__).parent
     files = sorted(chain.from_iterable(home.glob(pattern) for pattern in CODE))
-    files.append(Path(__file__).with_name("parity_peers.py"))
     code = sha256(b"".join(file.read_bytes() for file in files))[:12]
     return f"torch {version('torch')}, {library} {version(PACKAGES[library])}, code {code}"
 
@@ -113,7 +112,8 @@ def report(rows: Iterable[Mapping[str, Any]]) -> str:
         f"{TRAIN_PIXELS} px, batch {TRAIN_BATCH}, float64,",
         "drop rates 0: loss, whole gradient, running statistics after it, with the peer's momentum "
         "(Keras averages a variance",
-        "over n values, torch over n - 1: that is allowed for). "
+        "over n values, torch over n - 1, which is allowed for; its batch norm, which rounds "
+        "doubles to single precision, is told not to). "
         "Made by `python benchmarks/parity.py`",
         f"with {'; '.join(sorted({row['made_by'].partition(', code')[0] for row in rows}))}.",
         "",

@@ -107,6 +107,21 @@ class TorchSides:
         return found, _our_step(ours, x)
 
 
+class _InDouble:
+    """Keras's backend, for its batch norm: result_type of float64 and float32 is float32 there, so
+    a network of doubles would be rounded at every norm."""
+
+    def __init__(self, backend: Any):
+        self.backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def result_type(self, *kinds: Any) -> str:
+        doubles = any(str(kind).endswith("float64") for kind in kinds)
+        return "float64" if doubles else self.backend.result_type(*kinds)
+
+
 class KerasSides:
     """Keras sees pixels, for its rescaling and normalisation are layers; we see what they become.
 
@@ -115,6 +130,10 @@ class KerasSides:
     momentum = 0.0  # known from the first network that is made
 
     def __init__(self, pair: Pair):
+        from keras.src import backend
+        from keras.src.layers.normalization import batch_normalization
+
+        batch_normalization.backend = _InDouble(backend)
         self.pair, take = pair, original(pair.member)
         if pair.theirs.startswith("EfficientNetB"):  # without ImageNet's weights: x / 255 alone
             take = replace(take, mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -48,10 +48,10 @@ def script(library: ModuleType, weights: dict[str, Any] | None = None) -> dict[s
     assert model.num_classes == 3 and model.get_classifier().out_features == 3
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("classifier" in name)
-    train = library.data.create_transform(**config, is_training=True, auto_augment="rand-m1-n1",
+    train = library.data.create_transform(**config, is_training=True, auto_augment="rand-m5-n1",
                                           scale=(0.8, 1.0))  # fmt: skip
     labels = torch.arange(4) % 3
-    optimizer = torch.optim.AdamW(model.get_classifier().parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.get_classifier().parameters(), lr=5e-3)
     losses = []
     model.eval()  # batch norms keep their statistics; only the head learns
     for _ in range(24):
