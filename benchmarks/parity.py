@@ -99,7 +99,8 @@ def passes(row: Mapping[str, Any]) -> bool:
     return all(value <= bound for value in [*judged, *row["train"].values()])  # NaN is not
 
 
-def report(rows: Iterable[Mapping[str, Any]]) -> str:
+def report(rows: Iterable[Mapping[str, Any]], total: int) -> str:
+    """`total`: how many networks there are to compare."""
     rows = sorted(rows, key=lambda row: (row["library"], row["member"]))
     lines = [
         "# Parity",
@@ -118,7 +119,7 @@ def report(rows: Iterable[Mapping[str, Any]]) -> str:
         f"with {'; '.join(sorted({row['made_by'].partition(', code')[0] for row in rows}))}.",
         "",
         *_momenta(rows),
-        f"{len(rows)} networks, {sum(map(passes, rows))} within the bound.",
+        f"{len(rows)} of {total} networks are compared, {sum(map(passes, rows))} within the bound.",
         "",
         "| peer | network | member | size | float64 | float32 | training: loss | gradient "
         "| statistics | |",
@@ -172,7 +173,7 @@ def main() -> None:
         print(pair.key, json.dumps(found), file=sys.stderr, flush=True)
         write_json(kept, list(rows.values()))
         gc.collect()
-    write_atomic(DOCS / "parity.md", report(rows.values()))
+    write_atomic(DOCS / "parity.md", report(rows.values(), len(list(pairs()))))
     if not all(map(passes, rows.values())):
         sys.exit("some networks differ: see docs/parity.md")
 

@@ -102,8 +102,10 @@ class TorchSides:
         loss = _learn(theirs, x)
         gradients = {n: p.grad for n, p in theirs.named_parameters() if p.grad is not None}
         spec, library = self.pair.spec, self.pair.library
-        found = Step(loss, to_ours(library, spec, gradients),
-                     to_ours(library, spec, theirs.state_dict()))  # fmt: skip
+        after = to_ours(library, spec, theirs.state_dict())
+        running = {name: tensor for name, tensor in after.items() if "running_" in name}
+        found = Step(loss, to_ours(library, spec, gradients), running)
+        del theirs, after, self.theirs  # the largest would not fit twice with their gradients
         return found, _our_step(ours, x)
 
 

@@ -136,9 +136,9 @@ def evaluate_model(
 
     images = open_images(data)
     part = dict(images.splits())[split]
-    for note in images.notes:
-        tell(note)
     logits = _logits(model, images, part, device, tell)
+    for note in images.notes:  # on how they were split, above all
+        tell(note)
     if split == "test" and images.source in TRANSFERRED:
         tell(TRANSFERRED[images.source].words())
     return measure(logits, part.labels, images.classes), logits, part, images.classes
