@@ -113,8 +113,8 @@ def report(rows: Iterable[Mapping[str, Any]], total: int) -> str:
         f"{TRAIN_PIXELS} px, batch {TRAIN_BATCH}, float64,",
         "drop rates 0: loss, whole gradient, running statistics after it, with the peer's momentum "
         "(Keras averages a variance",
-        "over n values, torch over n - 1, which is allowed for; its batch norm, which rounds "
-        "doubles to single precision, is told not to). "
+        "over n values, torch over n - 1, which is allowed for; its norms and means, which round "
+        "doubles to single precision, are told not to). "
         "Made by `python benchmarks/parity.py`",
         f"with {'; '.join(sorted({row['made_by'].partition(', code')[0] for row in rows}))}.",
         "",

@@ -109,19 +109,19 @@ class TorchSides:
         return found, _our_step(ours, x)
 
 
-class _InDouble:
-    """Keras's backend, for its batch norm: result_type of float64 and float32 is float32 there, so
-    a network of doubles would be rounded at every norm."""
+def _keep_doubles() -> None:
+    """Keras takes float32 for the common type of float64 and float32, so a network of doubles would
+    be rounded in every norm and every mean."""
+    from keras.src import backend
+    from keras.src.backend.common import dtypes
 
-    def __init__(self, backend: Any):
-        self.backend = backend
+    usual = dtypes.result_type
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.backend, name)
-
-    def result_type(self, *kinds: Any) -> str:
+    def result_type(*kinds: Any) -> str:
         doubles = any(str(kind).endswith("float64") for kind in kinds)
-        return "float64" if doubles else self.backend.result_type(*kinds)
+        return "float64" if doubles else usual(*kinds)
+
+    dtypes.result_type = backend.result_type = result_type
 
 
 class KerasSides:
@@ -132,10 +132,7 @@ class KerasSides:
     momentum = 0.0  # known from the first network that is made
 
     def __init__(self, pair: Pair):
-        from keras.src import backend
-        from keras.src.layers.normalization import batch_normalization
-
-        batch_normalization.backend = _InDouble(backend)
+        _keep_doubles()
         self.pair, take = pair, original(pair.member)
         if pair.theirs.startswith("EfficientNetB"):  # without ImageNet's weights: x / 255 alone
             take = replace(take, mean=(0.0,) * 3, std=(1.0,) * 3)
