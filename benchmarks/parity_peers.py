@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ class TorchSides:
         return found, _our_step(ours, x)
 
 
+@cache
 def _keep_doubles() -> None:
     """Keras takes float32 for the common type of float64 and float32, so a network of doubles would
     be rounded in every norm and every mean."""

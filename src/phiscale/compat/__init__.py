@@ -167,9 +167,7 @@ def create_model(
     if card is not None:
         have = replace(card.spec, norm_eps=spec.norm_eps, norm_momentum=spec.norm_momentum)
         fill(model, adapted(tensors, have, spec, model.state_dict()), path)
-        same = spec.classes == card.spec.classes
-        names = card.classes if same else tuple(map(str, range(spec.classes)))
-        model.card = replace(card, spec=spec, classes=names)
+        model.card = card.of(spec)
     return Features(model, out_indices) if features_only else model
 
 

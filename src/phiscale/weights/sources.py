@@ -61,9 +61,7 @@ def load(
     else:
         network = build(spec)
         tensors = adapted(tensors, card.spec, spec, network.state_dict())
-        same = spec.classes == card.spec.classes
-        names = card.classes if same else tuple(map(str, range(spec.classes)))
-        card = replace(card, spec=spec, classes=names)
+        card = card.of(spec)
     fill(network, tensors, path)
     network.card, network.preprocessing = card, card.preprocessing
     return network.eval()
@@ -72,10 +70,8 @@ def load(
 def weights_file(source: str | Path, tell: Tell = lambda line: None, *, model: str = "") -> Path:
     """The file of ours that a SOURCE means; foreign ones are imported into the cache first, as the
     member `model` where names and shapes fit several."""
-    path = Path(source)
-    if path.is_dir() and (path / "best.safetensors").is_file():
-        return path / "best.safetensors"
-    if path.is_file() and is_ours(path):
+    path = _file_of(source)
+    if path.is_file() and (path != Path(source) or is_ours(path)):
         return path
     wanted = _wanted(str(source))
     if wanted.path.is_file() and is_ours(wanted.path):  # a repository that phiscale pushed
@@ -104,8 +100,14 @@ def weights_files(source: str, tell: Tell = lambda line: None) -> dict[str, Path
 
 def _is_one(path: Path) -> bool:
     if path.is_dir():
-        return (path / "best.safetensors").is_file() or local_repo(path) is not None
+        return _file_of(path).is_file() or local_repo(path) is not None
     return path.suffix in SUFFIXES
+
+
+def _file_of(source: str | Path) -> Path:
+    """Where a run keeps its weights; any other path as it is."""
+    path = Path(source)
+    return path / "best.safetensors" if path.is_dir() else path
 
 
 def _whole(path: Path) -> Path:
@@ -142,8 +144,7 @@ def import_weights(
     """
     _check_model(model)
     check_out(out, source)
-    here = Path(source)
-    if is_ours(here / "best.safetensors" if here.is_dir() else here):
+    if is_ours(_file_of(source)):
         raise UsageError(f"{source} is phiscale's already. Use it as it is, or copy it.")
     wanted = wanted or _wanted(source)
     found = Found(tensors=dict(wanted.fetch())) if wanted.fetch else read_foreign(wanted.path)
@@ -160,16 +161,11 @@ def import_weights(
     ]
     take = tagged[0].preprocessing if tagged else wanted.preprocessing
     take = take or _from_keras(found.said, seen) or original(seen.member)
+    guess = seen.spec.classes == 1000 and not (classes or wanted.classes or tagged)
     classes = classes or wanted.classes or class_names(seen.spec.classes)
     if len(classes) != seen.spec.classes or len(set(classes)) != len(classes):
         raise WeightsError(f"{name} has {seen.spec.classes} classes, but {len(set(classes))} "
                            "names are given. Give each its own: --classes FILE.")  # fmt: skip
-    guess = (
-        classes == class_names(1000)
-        and not wanted.classes
-        and not tagged
-        and seen.spec.classes == 1000
-    )
     tell(f"{name}: {seen.said} Pictures: {take.words()}."
          + (" Its 1000 classes are taken for ImageNet's." if guess else ""))  # fmt: skip
     spec = replace(seen.spec, resolution=take.size)
@@ -189,8 +185,7 @@ def import_weights(
 
 def check_out(out: Path, source: str | Path) -> None:
     """Nothing is written over what is being read, nor under a name that others take for theirs."""
-    source = Path(source)
-    read = source / "best.safetensors" if source.is_dir() else source
+    read = _file_of(source)
     if out.exists() and read.exists() and out.samefile(read):
         raise UsageError(f"--out {out} is the file to read. Name another one.")
 

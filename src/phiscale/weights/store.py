@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,12 @@ class Card:
     def member(self) -> str:
         """The member whose network this is, whatever its classes, channels and pixels; or ''."""
         return name_of(self.spec)
+
+    def of(self, spec: Spec) -> Card:
+        """The same for an adapted network: other classes than before are but numbered."""
+        same = spec.classes == self.spec.classes
+        names = self.classes if same else tuple(map(str, range(spec.classes)))
+        return replace(self, spec=spec, classes=names)
 
     def to_dict(self) -> dict[str, Any]:
         return {
