@@ -25,11 +25,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import phiscale
-from phiscale.budget import Budget
+from phiscale.budget import Budget, weigh
+from phiscale.choice import _regret
 from phiscale.cli import main
 from phiscale.data.sources import open_images
 from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.errors import PhiscaleError, WeightsError
+from phiscale.families import get_spec
 from phiscale.files import locked
 from phiscale.laws import Law, Term
 from phiscale.pipeline import fit
@@ -535,3 +537,16 @@ def test_the_command_killed_at_any_time_and_run_again_ends(shelf: Path, tmp_path
     assert chosen == {choice.read_text()}
     assert {path.name for path in choice.parent.iterdir()} >= EVERYTHING
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_pretrained_network_that_only_lacks_time_is_named_beside_the_winner():
+    spec = replace(get_spec("small"), classes=10)
+    budget, over = Budget(train_minutes=1.0), get_spec("small")
+    rules = {"over": over, "train_images": 6000, "native_pixels": 32, "batch": 32}
+    late = weigh(spec, budget, name="theirs", pretrained="w.safetensors", head_start=10**9,
+                 images_per_s=10, **rules)  # fmt: skip
+    winner = weigh(spec, budget, name="ours", images_per_s=1000, **rules)
+    assert late.ruled_out and not winner.ruled_out and late.error < winner.error
+    said = _regret(winner, [late])
+    assert "theirs is foretold" in said and "train_minutes" in said and "--min-epochs" in said
+    assert _regret(late, [winner]) == "" and _regret(winner, []) == ""

@@ -53,7 +53,7 @@ from phiscale.weights.store import card_of
 HANDICAPS = {"efficientnet_lite0": 0.016}
 MOST_KNOWN = 2  # pretrained networks that `--pretrained auto` fetches
 NOTHING: Mapping[str, Path] = {}
-TIME_USED = 0.95  # of --train-minutes: the rest covers saving and a machine that gets slower
+TIME_USED = 0.88  # of --train-minutes: the rest covers saving and a machine that gets slower
 MEASURED_SHARE = 0.012  # of --train-minutes: every finalist's speed, to plan with
 RACE_SHARE = 0.15  # of --train-minutes, at most
 LEAST_RACE_S = 30.0  # a finalist's turn; shorter ones say nothing
@@ -137,7 +137,7 @@ def choose(
         recipe=recipe,
         preprocessing=chooser.trials.preprocessing(winner),
         name=winner.name,
-        why=f"{explain(ranked)}{said}",
+        why=f"{explain(ranked)}{said}{_regret(winner, given)}",
         predicted=winner.to_dict(),
         candidates=tuple(c.to_dict() for c in table),
         pareto=tuple(c.to_dict() for c in solution.pareto),
@@ -376,6 +376,19 @@ class _Chooser:
         images = seconds * speed - passed / EVALUATION_SPEED
         epochs = min(MAX_EPOCHS, max(images, 1.0) / train_images)
         return replace(recipe, epochs=round(epochs, 4), evaluations=evaluations)
+
+
+def _regret(winner: Candidate, given: list[Candidate]) -> str:
+    """What a longer training, or a shorter one allowed, would have let in."""
+    better = [c for c in given if c.ruled_out and c.error < winner.error]
+    if not better:
+        return ""
+    best = min(better, key=lambda c: c.error)
+    mend = "Raise that limit"
+    if all(limit.met or limit.name == "train_minutes" for limit in best.limits):
+        mend = "Give it the time, or allow fewer epochs: --min-epochs"
+    return (f" {best.name} is foretold {100 * best.error:.1f} % but is ruled out "
+            f"({best.ruled_out}). {mend}.")  # fmt: skip
 
 
 def _asked_less(candidate: Candidate, budget: Budget) -> Candidate:

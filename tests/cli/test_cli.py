@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -421,7 +422,9 @@ def child(arguments: str, **options: object) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}  # type: ignore
     return subprocess.Popen(
         [sys.executable, "-m", "phiscale", *shlex.split(arguments)], env=environment,
-        stdout=options.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE, **options,
+        stdout=options.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE,
+        # a shell ignores Ctrl-C in what it starts in the background: these tests, perhaps
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL), **options,
     )  # fmt: skip
 
 
