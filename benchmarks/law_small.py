@@ -20,7 +20,7 @@ from phiscale.jobs import train_run
 from phiscale.priors import SMALL_RUNS
 from phiscale.scaling import Scaling, scale
 from phiscale.show import training_progress
-from phiscale.train.loop import read_log
+from phiscale.train.log import read_log
 from phiscale.train.recipes import RECIPES
 
 LANES = 2  # an answer depends on them, so they are not this machine's

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import torch
 
     from phiscale.deploy.predict import Predictor
-    from phiscale.train.loop import Progress
+    from phiscale.train.loop import Setup
+    from phiscale.train.recipes import Named
     from phiscale.weights.store import Card
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -55,13 +56,15 @@ def own_folder(out: Path, mark: str) -> None:
 
 
 def train_run(
-    spec: Spec, data: str, out: Path, recipe: Recipe, *, resolution: int | None = None,
-    pretrained: str | None = None, device: str = "auto",
-    on_bad: Literal["stop", "skip"] = "stop",
-    report: Callable[[Progress], None], tell: Callable[[str], None],
+    spec: Spec, data: str, out: Path, recipe: Recipe, setup: Setup, *, named: Named,
+    resolution: int | None = None, pretrained: str | None = None, device: str = "auto",
+    on_bad: Literal["stop", "skip"] = "stop", as_published: bool = False,
 ) -> Path:  # fmt: skip
-    """Trains `spec` on `data`; returns the best weights' path."""
+    """Trains `spec` on `data` by `recipe`, a variant of the `named` one, which grows with the
+    network unless `as_published`; returns the best weights' path."""
     from phiscale.train import transfer
+
+    tell = setup.tell
 
     own_folder(out, "recipe.json")
     transfer.check(recipe, pretrained)
@@ -74,6 +77,12 @@ def train_run(
     pixels = spec.resolution if resolution is None else resolution
     spec = replace(spec, classes=len(images.classes), resolution=pixels)
 
+    if not as_published and named.sizes is not None:
+        from phiscale.train.sizing import sized
+
+        recipe = sized(recipe, named.recipe, spec, named.sizes, len(images.train), tell)
+    _check_length(recipe, named, len(images.train), as_published, tell)
+
     from phiscale.train.loop import train
 
     if card is not None:  # the weights expect their own
@@ -81,8 +90,23 @@ def train_run(
     else:
         crop = 1.0 if recipe.augment.frame == "shift" else 0.875
         take = Preprocessing(size=spec.resolution, crop=crop)
-    return train(out, spec, images, recipe, take, device=compute_device(device),
-                 start_from=start_from, report=report, warn=tell)  # fmt: skip
+    setup = replace(setup, device=compute_device(device))
+    return train(out, spec, images, recipe, take, setup, start_from=start_from)
+
+
+def _check_length(
+    recipe: Recipe, named: Named, train_images: int, as_published: bool, tell: Callable[[str], None]
+) -> None:
+    """A training that would end in mid-flight is refused, unless it was published so."""
+    from phiscale.train.schedule import objections
+
+    found = objections(recipe, train_images)
+    if not found:
+        return
+    if as_published and replace(recipe, seed=0) == replace(named.recipe, seed=0):
+        tell(f"as published: {'; '.join(found)}")
+        return
+    raise UsageError(f"This training is too short for its recipe: {'. '.join(found)}.")
 
 
 def _start(spec: Spec, pretrained: str, tell: Callable[[str], None]) -> tuple[Path, Card]:

@@ -32,7 +32,7 @@ from phiscale.laws import Law
 from phiscale.show import table_lines
 from phiscale.story import ANSWERS, tell_story
 from phiscale.train.evaluate import logits_of
-from phiscale.train.loop import Progress, train
+from phiscale.train.loop import Progress, Setup, train
 from phiscale.train.metrics import measure
 from phiscale.train.recipe import differences
 from phiscale.weights.sources import AUTO, load, weights_files
@@ -87,8 +87,8 @@ def fit(
         for line in [*table_lines([_shown(row) for row in chosen.candidates[:SHOWN]]), chosen.why]:
             tell(line)
     train(out, chosen.spec, images, chosen.recipe, chosen.preprocessing,
-          device=compute, start_from=Path(chosen.pretrained) if chosen.pretrained else None,
-          report=report, warn=tell)  # fmt: skip
+          Setup(device=compute, report=report, tell=tell),
+          start_from=Path(chosen.pretrained) if chosen.pretrained else None)  # fmt: skip
     with locked(out):
         evaluation = _evaluated(images, out, compute, tell)
         described = _exported(images, out, tell)

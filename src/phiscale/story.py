@@ -32,7 +32,7 @@ from phiscale.data.splits import ImageSet, Split
 from phiscale.data.transfer_sets import TRANSFERRED
 from phiscale.device import DeviceModel
 from phiscale.nn.network import Network
-from phiscale.train.loop import read_log
+from phiscale.train.log import read_log
 from phiscale.weights.sources import load
 
 ANSWERS = "test-predictions.csv"

@@ -19,7 +19,8 @@ from phiscale.data.splits import ImageSet, Split
 from phiscale.families.small import SMALL_PIXELS
 from phiscale.spec import Spec
 from phiscale.train.lanes import lanes_for
-from phiscale.train.loop import read_log, train
+from phiscale.train.log import read_log
+from phiscale.train.loop import Setup, train
 from phiscale.train.recipe import Recipe
 from phiscale.train.recipes import RECIPES, finetune_for
 from phiscale.train.signals import Interrupted
@@ -117,10 +118,9 @@ class Trials:
                 replace(self.images, train=pictures, validation=few),
                 replace(recipe, epochs=epochs, evaluations=1, head="random", norms="train"),
                 self.preprocessing(candidate),
-                device=self.device,
-                warn=_unheard,
+                Setup(device=self.device, tell=_unheard),
             )
-            times = [record["time"] for record in read_log(Path(folder)) if "loss" in record]
+            times = [record["seconds"] for record in read_log(Path(folder)) if "loss" in record]
         warm = min(WARM_STEPS, len(times) // 2)  # they plan, and read the pictures first
         speed = (len(times) - 1 - warm) * recipe.batch / max(1e-3, times[-1] - times[warm])
         # what was left out had the smallest pictures of a training in which they grow
@@ -144,6 +144,6 @@ class Trials:
         recipe = replace(self.recipe(candidate), epochs=epochs, evaluations=1)
         start_from = Path(candidate.pretrained) if candidate.pretrained else None
         train(run, candidate.spec, self.images, recipe,
-              self.preprocessing(candidate), device=self.device,
-              start_from=start_from, warn=_unheard)  # fmt: skip
+              self.preprocessing(candidate), Setup(device=self.device, tell=_unheard),
+              start_from=start_from)  # fmt: skip
         return 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))

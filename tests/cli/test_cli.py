@@ -350,7 +350,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recipe]]:
     """The recipes that `train` is called with, instead of training."""
     recipes: list[Recipe] = []
 
-    def instead(spec: object, data: str, out: Path, recipe: Recipe, **_: object) -> Path:
+    def instead(spec: object, data: str, out: Path, recipe: Recipe, *_: object, **__: object):
         recipes.append(recipe)
         return out
 

@@ -21,7 +21,8 @@ from phiscale.families import get_spec
 from phiscale.files import locked
 from phiscale.scaling import Scaling, scale
 from phiscale.spec import Spec
-from phiscale.train.loop import read_log, train
+from phiscale.train.log import OF_THE_MACHINE, read_log
+from phiscale.train.loop import Setup, train
 from phiscale.train.recipe import Optim, Recipe
 from phiscale.train.recipes import RECIPES
 
@@ -53,7 +54,8 @@ def digits() -> ImageSet:
 def run(
     out: Path | str, recipe: Recipe = RECIPE, images: ImageSet | None = None, spec: Spec = SPEC
 ):
-    return train(Path(out), spec, images or digits(), recipe, TAKE, warn=lambda line: None)
+    quiet = Setup(tell=lambda line: None)
+    return train(Path(out), spec, images or digits(), recipe, TAKE, quiet)
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +67,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def timeless(run: Path) -> list[dict[str, object]]:
-    gone = ("time", "images_per_s")
-    return [{k: v for k, v in record.items() if k not in gone} for record in read_log(run)]
+    return [
+        {k: v for k, v in record.items() if k not in OF_THE_MACHINE} for record in read_log(run)
+    ]
 
 
 def same(a: Path, b: Path) -> None:
@@ -108,7 +111,7 @@ def test_a_training_writes_what_a_run_holds(undisturbed: Path):
 def test_the_same_seed_trains_the_same_weights_with_any_number_of_loader_threads(
     undisturbed: Path, tmp_path: Path
 ):
-    train(tmp_path / "again", SPEC, digits(), RECIPE, TAKE, workers=3)
+    train(tmp_path / "again", SPEC, digits(), RECIPE, TAKE, Setup(workers=3))
     same(undisturbed, tmp_path / "again")
 
 
@@ -151,7 +154,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     newest = sorted((out / "checkpoints").iterdir())[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
     said: list[str] = []
-    train(out, SPEC, digits(), RECIPE, TAKE, warn=said.append)
+    train(out, SPEC, digits(), RECIPE, TAKE, Setup(tell=said.append))
     assert "damaged" in said[0] and newest.name in said[0]
     same(undisturbed, out)
 

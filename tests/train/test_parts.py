@@ -22,15 +22,10 @@ from phiscale.families import get_spec
 from phiscale.nn.network import build
 from phiscale.train.ema import Ema
 from phiscale.train.metrics import measure, wilson
-from phiscale.train.optim import (
-    Muon,
-    RMSpropTF,
-    learning_rate,
-    make_optimizer,
-    orthogonalized,
-)
-from phiscale.train.recipe import Optim, Recipe, Schedule, differences
+from phiscale.train.optim import Muon, RMSpropTF, make_optimizer, orthogonalized
+from phiscale.train.recipe import Growth, Optim, Recipe, Schedule, differences
 from phiscale.train.recipes import RECIPES
+from phiscale.train.schedule import learning_rate
 
 
 @given(st.integers(1, 50), st.integers(0, 3), st.lists(st.integers(0, 200), min_size=2, max_size=6))
@@ -61,9 +56,9 @@ PLACES = np.arange(40)
 
 
 @pytest.mark.parametrize("frame", ["shift", "area"])
-@pytest.mark.parametrize("layers", [0, 2])
-def test_augmentation_is_a_function_of_picture_and_numbers(frame: str, layers: int):
-    how = Augment(frame=frame, randaugment_layers=layers)  # type: ignore[arg-type]
+@pytest.mark.parametrize("policy", ["none", "randaugment", "v0", "paper"])
+def test_augmentation_is_a_function_of_picture_and_numbers(frame: str, policy: str):
+    how = Augment(frame=frame, policy=policy, erase=0.3)  # type: ignore[arg-type]
     take = Preprocessing(size=24, crop=1.0)
     u = uniforms(0, PLACES, RANDOM_NUMBERS)
     together = augmented([PICTURE] * 40, how, take, u)
@@ -237,7 +232,7 @@ def test_a_matrix_that_starts_at_nothing_still_learns():
 
 def test_the_average_forgets_its_random_start_and_covers_batch_norm():
     network = build(replace(get_spec("small"), stages=get_spec("small").stages[:1]))
-    ema = Ema(network, half_life_updates=1000)
+    ema = Ema(network, 0.5**0.001)
     with torch.no_grad():
         for value in network.state_dict().values():
             if value.is_floating_point():
@@ -298,7 +293,7 @@ def test_differences_name_the_flag_and_both_values():
 
 
 def test_pictures_grow_in_steps_of_4_to_the_full_side() -> None:
-    growing = Recipe(first_size=0.75, full_size_from=0.6)
+    growing = Recipe(growth=Growth(first_size=0.75, until=0.6))
     sides = [growing.pixels(32, percent / 100) for percent in range(100)]
     assert sides == sorted(sides)
     assert sorted(set(sides)) == [24, 28, 32]
@@ -310,7 +305,7 @@ def test_pictures_grow_in_steps_of_4_to_the_full_side() -> None:
 def test_training_pictures_are_never_larger_than_the_networks(
     full: int, first: float, progress: float
 ) -> None:
-    recipe = Recipe(first_size=first)
+    recipe = Recipe(growth=Growth(first_size=first))
     assert 4 <= recipe.pixels(full, progress) <= full
     assert recipe.pixels(full, 1.0) == full
 
@@ -319,9 +314,9 @@ def test_a_smaller_picture_at_the_start_is_the_whole_picture() -> None:
     images = open_images("digits")
     pictures, take = Pictures(images.train, 16), Preprocessing(size=16, crop=1.0)
     plain = Augment(frame="shift", shift=0.0, flip=False)
-    sides = [
-        tuple(batch.pixels.shape[2:])
-        for batch in training_batches(pictures, take, plain, seed=0, batch=8, start=0, stop=32,
-                                      size_at=lambda at: 8 if at < 16 else 16)
-    ]  # fmt: skip
+    batches = training_batches(
+        pictures, take, lambda at: plain, seed=0, batch=8, start=0, stop=32,
+        size_at=lambda at: 8 if at < 16 else 16,
+    )  # fmt: skip
+    sides = [tuple(batch.pixels.shape[2:]) for batch in batches]
     assert sides == [(8, 8), (8, 8), (16, 16), (16, 16)]

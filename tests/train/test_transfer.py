@@ -18,9 +18,10 @@ from phiscale.families import get_spec
 from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import build
 from phiscale.scaling import Scaling, scale
-from phiscale.train.loop import Progress, read_log, train
+from phiscale.train.log import read_log
+from phiscale.train.loop import Progress, Setup, train
 from phiscale.train.optim import make_optimizer
-from phiscale.train.recipe import Optim, Recipe
+from phiscale.train.recipe import Growth, Optim, Recipe
 from phiscale.train.recipes import RECIPES, finetune_for
 from phiscale.weights.sources import load
 from phiscale.weights.store import read, save
@@ -36,7 +37,7 @@ SCRATCH = replace(RECIPES["characters"], epochs=4, evaluations=1)
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that tells low digits apart."""
     return train(tmp_path_factory.mktemp("pretrained") / "run", SPEC, low_and_high()[0], SCRATCH,
-                 TAKE, warn=lambda line: None)  # fmt: skip
+                 TAKE, Setup(tell=lambda line: None))  # fmt: skip
 
 
 def low_and_high() -> tuple[ImageSet, ImageSet]:
@@ -64,7 +65,7 @@ SPEC = replace(SPEC, classes=5)
 
 def run(out: Path, recipe: Recipe, start: Path, images: ImageSet = HIGH) -> list[str]:
     said: list[str] = []
-    train(out, SPEC, images, recipe, TAKE, start_from=start, warn=said.append)
+    train(out, SPEC, images, recipe, TAKE, Setup(tell=said.append), start_from=start)
     return said
 
 
@@ -82,7 +83,7 @@ def test_a_probe_finds_the_best_classifier_and_leaves_the_body_alone(
 
 
 def test_fine_tuning_begins_with_the_probe_and_gets_better(pretrained: Path, tmp_path: Path):
-    recipe = replace(RECIPES["finetune"], epochs=3, evaluations=3, first_size=1.0, batch=64)
+    recipe = replace(RECIPES["finetune"], epochs=3, evaluations=3, growth=Growth(), batch=64)
     recipe = replace(recipe, augment=replace(SCRATCH.augment), optim=Optim(lr_peak=0.05))
     run(tmp_path / "run", recipe, pretrained)
     begun = json.loads((tmp_path / "run" / "transfer.json").read_text())
@@ -126,9 +127,8 @@ def test_blocks_with_hardly_a_share_of_the_rate_stay_as_they_are(pretrained: Pat
 
 
 def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
-    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pretrained: Path, tmp_path: Path
 ):
-    monkeypatch.setattr("phiscale.train.loop.SAVE_EVERY_S", 0)
     recipe = replace(RECIPES["finetune"], epochs=1, evaluations=2, lanes=2, least_share=0.5)
     run(tmp_path / "whole", recipe, pretrained)
 
@@ -140,8 +140,8 @@ def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
             raise Killed
 
     with pytest.raises(Killed):
-        train(tmp_path / "cut", SPEC, HIGH, recipe, TAKE, start_from=pretrained, report=kill,
-              warn=lambda line: None)  # fmt: skip
+        setup = Setup(save_every_s=0, report=kill, tell=lambda line: None)
+        train(tmp_path / "cut", SPEC, HIGH, recipe, TAKE, setup, start_from=pretrained)
     run(tmp_path / "cut", recipe, pretrained)
     whole, cut = (read(tmp_path / name / "best.safetensors")[1] for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
@@ -186,7 +186,7 @@ def test_a_frozen_batch_norm_answers_alike_in_training_and_still_learns_its_weig
 
 
 def test_training_ends_when_nothing_gets_better_and_stays_ended(pretrained: Path, tmp_path: Path):
-    recipe = replace(SCRATCH, epochs=4, evaluations=16, patience=2, head="probe",
+    recipe = replace(SCRATCH, epochs=4, evaluations=16, patience=2, head="probe", norms="frozen",
                      optim=Optim(lr_peak=1e-9))  # fmt: skip
     run(tmp_path / "run", recipe, pretrained)
     seen = [r["images_seen"] for r in read_log(tmp_path / "run") if "validation_top1" in r]

@@ -26,7 +26,9 @@ def test_the_report_is_what_its_rows_say(parity: ModuleType, rows: list[dict]):
     assert parity.report(rows, total) == (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
 
 
-def test_every_network_that_a_peer_has_is_compared_and_within_the_bound(parity: ModuleType, rows: list[dict]):
+def test_every_network_that_a_peer_has_is_compared_and_within_the_bound(
+    parity: ModuleType, rows: list[dict]
+):
     assert {row["key"] for row in rows} == {pair.key for pair in parity.pairs()}
     assert [row["key"] for row in rows if not parity.passes(row)] == []
     assert all(len(row["eval"]) == 3 for row in rows)

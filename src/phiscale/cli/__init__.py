@@ -10,6 +10,7 @@ from phiscale.cli.exchanging import convert, import_, push
 from phiscale.cli.flags import call, near
 from phiscale.cli.planning import calibrate, check, describe, models, solve
 from phiscale.cli.running import evaluate, export, fit, predict, train
+from phiscale.cli.values import first_process
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.train.signals import Interrupted
@@ -93,5 +94,8 @@ def _write_any_name() -> None:
 def _fail(message: str, code: int) -> None:
     """Nothing in a name can forge a line."""
     text = "\n".join(shown(line) for line in message.split("\n"))
-    print(f"phiscale: {text}", file=sys.stderr)
+    if first_process():
+        print(f"phiscale: {text}", file=sys.stderr)
+    elif code == 1:  # what all processes see alike, the first one tells
+        print(f"phiscale: process {os.environ['RANK']}: {text}", file=sys.stderr)
     raise SystemExit(code)

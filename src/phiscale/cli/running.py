@@ -3,10 +3,11 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from phiscale.cli.flags import asks_help, call
 from phiscale.cli.values import (
@@ -30,6 +31,7 @@ from phiscale.cli.values import (
     Switch,
     Whole,
     a_file,
+    first_process,
     in_range,
     spec_of,
 )
@@ -40,37 +42,57 @@ from phiscale.show import show_json, to_stderr
 def train(arguments: Sequence[str]) -> None:
     """Train one network by a named recipe; run again, it resumes."""
     from phiscale.train.recipe import Recipe
-    from phiscale.train.recipes import FEW, MANY, RECIPES
+    from phiscale.train.recipes import FEW, MANY, NAMED
 
     word = arguments[0] if arguments and not arguments[0].startswith("-") else None
-    if word not in RECIPES and not asks_help(arguments):
+    if word not in NAMED and not asks_help(arguments):
         what = f"{word!r} is no recipe." if word else "train needs a recipe: train RECIPE ..."
-        raise UsageError(f"{what} Use one of {', '.join(RECIPES)}.")
-    name = word if word in RECIPES else next(iter(RECIPES))
+        raise UsageError(f"{what} Use one of {', '.join(NAMED)}.")
+    name = word if word and word in NAMED else next(iter(NAMED))
+    named = NAMED[name]
+    if as_it_was := "--as-published" in arguments:
+        if named.published is None:
+            raise UsageError(f"{name} is not a published recipe. Leave --as-published out.")
+        named = replace(named, recipe=named.published)
 
     def train(
         *, model: SpecName, data: Data, out: Annotated[Path, arg(metavar="RUN")],
-        recipe: Annotated[Recipe, arg(name="")] = RECIPES[name],
-        resolution: Whole = None, pretrained: Source = None,
-        device: Device = "auto",
-        on_bad: Literal["stop", "skip"] = "stop",
+        recipe: Annotated[Recipe, arg(name="")] = named.recipe,
+        resolution: Whole = None, pretrained: Source = None, as_published: Switch = False,
+        device: Device = "auto", on_bad: Literal["stop", "skip"] = "stop",
+        accept_changed_data: Switch = False, keep: Annotated[int, arg(metavar="N")] = 2,
+        workers: Annotated[int, arg(metavar="N")] = 2, deterministic: Switch = False,
+        timeout: Annotated[float, arg(metavar="SECONDS")] = 60.0,
+        track: UseAppendAction[tuple[Literal["mlflow", "wandb"], ...]] = (),
     ) -> None:  # fmt: skip
         from phiscale.jobs import train_run
         from phiscale.show import training_progress
+        from phiscale.train.loop import Setup
+        from phiscale.train.trackers import TRACKERS
 
-        in_range("--resolution", resolution)
+        for flag, value in (("--resolution", resolution), ("--keep", keep), ("--workers", workers),
+                            ("--timeout", timeout)):  # fmt: skip
+            in_range(flag, value)
         spec = spec_of(model)
         with training_progress() as (report, tell):
-            best = train_run(spec, data, out, recipe, resolution=resolution,
+            setup = Setup(
+                workers=workers, keep=keep, timeout_s=timeout, report=report, tell=tell,
+                trackers=tuple(TRACKERS[name]() for name in track), deterministic=deterministic,
+                accept_changed_data=accept_changed_data,
+            )  # fmt: skip
+            best = train_run(spec, data, out, recipe, setup, named=named, resolution=resolution,
                              pretrained=pretrained, device=device, on_bad=on_bad,
-                             report=report, tell=tell)  # fmt: skip
-        print(best)
+                             as_published=as_it_was)  # fmt: skip
+        if first_process():
+            print(best)
 
     train.__doc__ = f"""Train one network by a named recipe; run again, it resumes.
 
-        Recipes: {", ".join(RECIPES)}. The defaults below are those of {name}.
+        Recipes: {", ".join(NAMED)}.
         From pretrained weights: probe; finetune-few for under {FEW} pictures of a class, finetune,
-        finetune-many from {MANY}.
+        finetune-many from {MANY}. The defaults below are those of {name}: {named.source}.
+        Result: {named.expected}.
+        On several machines: torchrun --nproc-per-node N -m phiscale train ...
 
         Args:
             model: a member's name, a spec.json, or file.py:NAME.
@@ -78,10 +100,17 @@ def train(arguments: Sequence[str]) -> None:
             out: folder of the run, new or of an earlier start of the same.
             resolution: pixels a side, other than the network's own.
             pretrained: SOURCE of weights: file, RUN, hf-hub:NAME, torchvision:NAME, member.tag.
+            as_published: the recipe as its source prints it, flaws and all.
             device: where to compute; auto takes a GPU where there is one.
             on_bad: stop with the list of unreadable pictures, or skip and record them.
+            accept_changed_data: resume although pictures were added, removed or edited.
+            keep: checkpoints, the newest ones.
+            workers: threads that read and change pictures; results do not depend on it.
+            deterministic: on a GPU the same bits every time, somewhat slower.
+            timeout: until a process that does not answer is taken for dead.
+            track: also log to mlflow or wandb; TensorBoard always.
         """
-    prog = f"phiscale train {word if word in RECIPES else 'RECIPE'}"
+    prog = f"phiscale train {word if word in NAMED else 'RECIPE'}"
     call(train, arguments[1:] if word else arguments, prog)
 
 

@@ -3,6 +3,7 @@
 tyro reads the flags off the verbs' annotations, so these are values here, not strings.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,7 +93,12 @@ def parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | No
         raise UsageError(f"{flag}: {error}") from None
 
 
-def in_range(flag: str, value: int | None, least: int = 1) -> None:
+def first_process() -> bool:
+    """Of those that torchrun has started: the one that speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def in_range(flag: str, value: float | None, least: int = 1) -> None:
     if value is not None and not least <= value < 2**63:
         raise UsageError(f"{flag} {value} is out of range. Use {least} or more.")
 

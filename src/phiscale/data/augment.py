@@ -10,12 +10,17 @@ from math import exp, log, sqrt
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image
 
+from phiscale.data import policies
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 
-RANDOM_NUMBERS = 16  # that one picture may use
+# Which of a picture's random numbers serve what.
+_AREA, _SHIFT, _FLIP, _ERASE = slice(0, 4), slice(4, 6), 6, slice(7, 12)
+MIX = slice(12, 15)  # for `mixing`
+_POLICY = slice(15, 15 + policies.NUMBERS)
+RANDOM_NUMBERS = _POLICY.stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +32,25 @@ class Augment:
     shift: float = 0.125  # of the side, at most, each way
     least_area: float = 0.35  # of the picture, for frame=area
     flip: bool = True
-    randaugment_layers: int = 0
-    randaugment_magnitude: float = 9.0  # 0..10
+    policy: Literal["none", "randaugment", "v0", "paper"] = "none"
+    """v0: AutoAugment as tensorflow/tpu has it. paper: AutoAugment's own. See `data.policies`."""
+    layers: int = 2  # operations on a picture, for policy=randaugment
+    magnitude: float = 10.0  # their strength; 10 is the usual end of the scale
+    erase: float = 0.0  # probability that a rectangle is filled with the mean colour
+    mixup: float = 0.0  # alpha of Beta(alpha, alpha): two pictures blended; 0 = none
+    cutmix: float = 0.0  # the same, a part of one pasted into the other
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift < 1:
             raise UsageError(f"shift={self.shift} is not a fraction of the side; use 0.125.")
         if not 0 < self.least_area <= 1:
             raise UsageError(f"least_area={self.least_area} is no fraction; use 0.08 to 1.")
-        if not 0 <= self.randaugment_layers <= 3 or not 0 <= self.randaugment_magnitude <= 10:
-            raise UsageError("randaugment takes 0 to 3 layers of magnitude 0 to 10.")
+        if not 1 <= self.layers <= 3 or not 0 <= self.magnitude <= 30:
+            raise UsageError("randaugment takes 1 to 3 layers of magnitude 0 to 30.")
+        if not 0 <= self.erase <= 1:
+            raise UsageError(f"erase={self.erase} is no probability; use 0 to 1.")
+        if not 0 <= self.mixup <= 10 or not 0 <= self.cutmix <= 10:
+            raise UsageError("mixup and cutmix take the alpha of a Beta distribution: 0 to 10.")
 
 
 def augmented(
@@ -50,30 +64,39 @@ def augmented(
     ]
     batch = np.stack(framed)
     if how.frame == "shift" and how.shift:
-        batch = _shifted(batch, round(how.shift * preprocessing.size), u[:, 4], u[:, 5])
+        batch = _shifted(batch, round(how.shift * preprocessing.size), *u[:, _SHIFT].T)
     if how.flip:
-        batch[u[:, 6] < 0.5] = batch[u[:, 6] < 0.5, :, ::-1]
+        mirrored = u[:, _FLIP] < 0.5
+        batch[mirrored] = batch[mirrored, :, ::-1]
+    if how.erase:
+        mean = np.round(np.array(preprocessing.mean) * 255).astype(np.uint8)
+        for picture, row in zip(batch, u[:, _ERASE].tolist(), strict=True):
+            if row[0] < how.erase:
+                _erase(picture, mean, *row[1:])
     return batch
 
 
 def _framed(
     pixels: np.ndarray, how: Augment, preprocessing: Preprocessing, u: list[float]
 ) -> np.ndarray:
-    """One picture cut and resized, its colours and shape changed by RandAugment."""
+    """One picture cut and resized, then changed by the policy."""
     size = preprocessing.size
     as_it_is = pixels.shape == (size, size, 3) and preprocessing.crop == 1.0
-    if how.frame == "shift" and as_it_is and not how.randaugment_layers:
+    if how.frame == "shift" and as_it_is and how.policy == "none":
         return pixels
     image = Image.fromarray(pixels)
     if how.frame == "shift":
         image = preprocessing.crop_and_resize(image)
     else:
-        box = _random_area(image.width, image.height, how.least_area, *u[:4])
+        box = _random_area(image.width, image.height, how.least_area, *u[_AREA])
         image = image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box)
-    for layer in range(how.randaugment_layers):
-        name = _OPERATIONS[int(u[7 + 3 * layer] * len(_OPERATIONS))]
-        sign = 1 if u[8 + 3 * layer] < 0.5 else -1
-        image = _operation(image, name, how.randaugment_magnitude / 10, sign)
+    match how.policy:
+        case "randaugment":
+            image = policies.randaugment(image, how.layers, how.magnitude, u[_POLICY])
+        case "v0":
+            image = policies.autoaugment_v0(image, u[_POLICY])
+        case "paper":
+            image = policies.autoaugment_paper(image, u[_POLICY])
     return np.asarray(image)
 
 
@@ -101,56 +124,20 @@ def _random_area(
     return left, top, left + w, top + h
 
 
+def _erase(
+    picture: np.ndarray, colour: np.ndarray, area: float, aspect: float, y: float, x: float
+) -> None:
+    """Fills 2 to 33 % of a picture, of aspect 0.3 to 3.3 (Zhong et al., arXiv:1708.04896)."""
+    height, width = picture.shape[:2]
+    target = height * width * (0.02 + 0.31 * area)
+    ratio = exp(log(0.3) + (log(3.3) - log(0.3)) * aspect)
+    h, w = min(height, round(sqrt(target * ratio))), min(width, round(sqrt(target / ratio)))
+    top, left = int(y * (height - h + 1)), int(x * (width - w + 1))
+    picture[top : top + h, left : left + w] = colour
+
+
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-
-_OPERATIONS = (
-    "identity", "autocontrast", "equalize", "rotate", "posterize", "solarize", "color", "contrast",
-    "brightness", "sharpness", "shear_x", "shear_y", "translate_x", "translate_y",
-)  # fmt: skip
-
-
-def _operation(image: Image.Image, name: str, strength: float, sign: int) -> Image.Image:
-    """One of RandAugment's operations (Cubuk et al., arXiv:1909.13719), strength in 0..1."""
-    grey = (124, 116, 104)  # the mean colour fills what moves in
-    side = image.width
-    match name:
-        case "autocontrast":
-            return ImageOps.autocontrast(image)
-        case "equalize":
-            return ImageOps.equalize(image)
-        case "posterize":
-            return ImageOps.posterize(image, 8 - round(4 * strength))
-        case "solarize":
-            return ImageOps.solarize(image, 256 - round(256 * strength * 0.8))
-        case "color":
-            return ImageEnhance.Color(image).enhance(1 + sign * 0.9 * strength)
-        case "contrast":
-            return ImageEnhance.Contrast(image).enhance(1 + sign * 0.9 * strength)
-        case "brightness":
-            return ImageEnhance.Brightness(image).enhance(1 + sign * 0.6 * strength)
-        case "sharpness":
-            return ImageEnhance.Sharpness(image).enhance(1 + sign * 0.9 * strength)
-        case "rotate":
-            return image.rotate(sign * 30 * strength, Image.Resampling.BILINEAR, fillcolor=grey)
-        case "shear_x":
-            return _affine(image, (1, sign * 0.3 * strength, 0, 0, 1, 0), grey)
-        case "shear_y":
-            return _affine(image, (1, 0, 0, sign * 0.3 * strength, 1, 0), grey)
-        case "translate_x":
-            return _affine(image, (1, 0, sign * 0.45 * strength * side, 0, 1, 0), grey)
-        case "translate_y":
-            return _affine(image, (1, 0, 0, 0, 1, sign * 0.45 * strength * side), grey)
-        case _:
-            return image
-
-
-def _affine(
-    image: Image.Image, matrix: tuple[float, ...], fill: tuple[int, int, int]
-) -> Image.Image:
-    return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill
-    )

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from phiscale.data.augment import RANDOM_NUMBERS, Augment, augmented
+from phiscale.data.augment import MIX, RANDOM_NUMBERS, Augment, augmented
+from phiscale.data.mixing import Mix, mixes, partner_of
 from phiscale.data.order import Order, uniforms
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import Split
@@ -24,13 +25,18 @@ AHEAD = 3  # batches
 CACHE_BYTES = 3 * 2**30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
-    """Pixels are uint8 NCHW (channels last in memory); `indices` are the split's samples."""
+    """Pixels are uint8 NCHW (channels last in memory), `indices` the split's samples; `places` are
+    positions in the training. Where pictures are mixed, rows beyond the places are partners only.
+    """
 
     pixels: Tensor
     labels: Tensor
     indices: np.ndarray
+    places: np.ndarray
+    mix: Mix | None = None
+    total: float = 0.0  # of the class weights of all the step's pictures, wherever they are
 
 
 class Pictures:
@@ -62,28 +68,73 @@ class Pictures:
         return pixels
 
 
+Share = Callable[[int], tuple[int, int]]
+
+
 def training_batches(
-    pictures: Pictures, preprocessing: Preprocessing, augment: Augment, *, seed: int, batch: int,
-    start: int, stop: int, workers: int = 1, size_at: Callable[[int], int] | None = None,
+    pictures: Pictures, preprocessing: Preprocessing, augment_at: Callable[[int], Augment], *,
+    seed: int, batch: int, start: int, stop: int, micro: int = 0, workers: int = 1,
+    share: Share = lambda images: (0, images), size_at: Callable[[int], int] | None = None,
+    weights: np.ndarray | None = None,
 ) -> Generator[Batch]:  # fmt: skip
-    """Augmented batches for positions start..stop of a training, in its order. `size_at`: pixels a
-    side of the batch at a position; those of `preprocessing` if None."""
-    order = Order(len(pictures.split), seed)
-    indices_at: dict[int, np.ndarray] = {}
+    """Augmented batches for positions start..stop of a training, in its order, in pieces of `micro`
+    pictures (0: whole), and of each piece the `share` of this process: which of so many pictures.
 
-    def places() -> Iterator[int]:
-        for at in range(start, stop, batch):  # permutations are drawn in one thread
-            indices_at[at] = order.samples(at, min(at + batch, stop))
-            yield at
+    `augment_at`, `size_at`: how pictures of the step at a position are changed, and their pixels a
+    side (those of `preprocessing` if None). `weights`: of the classes; all 1 if None.
+    """
+    split = pictures.split
+    order = Order(len(split), seed)
+    micro = micro or batch
 
-    def make(at: int) -> Batch:
-        indices = indices_at.pop(at)
-        u = uniforms(seed, np.arange(at, at + len(indices)), RANDOM_NUMBERS)
-        take = replace(preprocessing, size=size_at(at)) if size_at else preprocessing
-        pixels = augmented([pictures.pixels(int(i)) for i in indices], augment, take, u)
-        return _batch(pixels, pictures.split, indices)
+    def pieces() -> Iterator[_Piece]:  # permutations are drawn in one thread
+        for step in range(start, stop, batch):
+            how = augment_at(step)
+            total = float(batch)
+            if weights is not None:
+                total = float(weights[split.labels[order.samples(step, step + batch)]].sum())
+            for at in range(step, step + batch, micro):
+                first, end = share(micro)
+                yield _Piece(order, how, step, at, at + micro, at + first, at + end, total)
 
-    yield from ahead(make, places(), workers)
+    def make(piece: _Piece) -> Batch:
+        how, n = piece.how, len(piece.places)
+        u = uniforms(seed, piece.rows, RANDOM_NUMBERS)
+        side = size_at(piece.step) if size_at else preprocessing.size
+        take = replace(preprocessing, size=side)
+        pixels = augmented([pictures.pixels(int(i)) for i in piece.indices], how, take, u)
+        mix = None
+        if how.mixup or how.cutmix:
+            partners, theirs, box = mixes(
+                piece.places, piece.start, piece.stop, mixup=how.mixup, cutmix=how.cutmix,
+                side=side, u=u[:n, MIX],
+            )  # fmt: skip
+            rows = {int(place): row for row, place in enumerate(piece.rows)}
+            partner = torch.tensor([rows[int(p)] for p in partners])
+            mix = Mix(partner, torch.from_numpy(theirs), torch.from_numpy(box))
+        found = _batch(pixels, split, piece.indices, piece.places)
+        return replace(found, mix=mix, total=piece.total)
+
+    yield from ahead(make, pieces(), workers)
+
+
+class _Piece:
+    """A process's part first..end of the micro-batch start..stop: its places, and the rows that
+    they need, partners elsewhere among them."""
+
+    def __init__(
+        self, order: Order, how: Augment, step: int, start: int, stop: int, first: int, end: int,
+        total: float,
+    ):  # fmt: skip
+        self.how, self.step, self.start, self.stop = how, step, start, stop
+        self.total = total
+        self.places = np.arange(first, end)
+        near = {partner_of(p, start, stop) for p in (first, end - 1)} if first < end else set()
+        mixed = how.mixup or how.cutmix
+        elsewhere = sorted(p for p in near if not first <= p < end) if mixed else []
+        self.rows = np.array([*self.places, *elsewhere], np.int64)
+        parts = [order.samples(first, end), *(order.samples(p, p + 1) for p in elsewhere)]
+        self.indices = np.concatenate(parts)
 
 
 def evaluation_batches(
@@ -101,14 +152,14 @@ def evaluation_batches(
             )
             for i in indices
         ]
-        return _batch(np.stack(pixels), split, indices)
+        return _batch(np.stack(pixels), split, indices, indices)
 
     yield from ahead(make, iter(range(0, len(split), batch)), workers)
 
 
-def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray) -> Batch:
+def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray, places: np.ndarray) -> Batch:
     labels = torch.from_numpy(np.ascontiguousarray(split.labels[indices]))
-    return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, indices)
+    return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, indices, places)
 
 
 def ahead(

@@ -27,7 +27,7 @@ class Order:
             part = self._permutation[offset : offset + stop - start]
             parts.append(part)
             start += len(part)
-        return np.concatenate(parts)
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
 def mix(*numbers: int | np.ndarray) -> np.ndarray:
@@ -42,7 +42,8 @@ def mix(*numbers: int | np.ndarray) -> np.ndarray:
     return np.asarray(state)
 
 
-def uniforms(seed: int, positions: np.ndarray, count: int) -> np.ndarray:
-    """(positions, count) numbers in [0, 1) that belong to these places of this training."""
-    mixed = mix(seed, positions[:, None], np.arange(count)[None, :])
+def uniforms(seed: int, positions: np.ndarray, count: int, first: int = 0) -> np.ndarray:
+    """(positions, count) numbers in [0, 1) that belong to these places of this training: the
+    `first` of each place and those after it."""
+    mixed = mix(seed, positions[:, None], np.arange(first, first + count)[None, :])
     return (mixed >> np.uint64(11)) / 2.0**53

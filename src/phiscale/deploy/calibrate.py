@@ -88,7 +88,7 @@ def measured_seconds_per_image(
 
     compute = compute or torch.device("cpu")
     network = build(spec).to(compute).to(memory_format=torch.channels_last).train()
-    optimizer, ema = make_optimizer(network, Optim()), Ema(network, 100)
+    optimizer, ema = make_optimizer(network, Optim()), Ema(network, 0.99)
     x = torch.randn(batch, spec.in_channels, spec.resolution, spec.resolution)
     x = x.to(compute).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch, device=compute) % spec.classes  # all alike would end in denormals

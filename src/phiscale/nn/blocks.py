@@ -66,24 +66,27 @@ class SqueezeExcite(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Drops values, divides the kept ones by their share. torch's own can only draw from the one
-    generator that all threads share; this one draws from `generator`, if it has been given any."""
+    """Drops values, divides the kept ones by their share. A training that must not depend on how
+    its pictures are spread over machines gives the `uniforms` that decide, a row for a picture;
+    otherwise they are drawn from torch's generator."""
 
-    generator: torch.Generator | None = None
+    uniforms: Tensor | None = None
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
-    def mask_shape(self, x: Tensor) -> tuple[int, ...]:
-        return tuple(x.shape)
+    def numbers(self, channels: int) -> int:
+        """Uniforms that a picture takes."""
+        return channels
 
     def forward(self, x: Tensor) -> Tensor:
         if self.rate == 0.0 or not self.training:
             return x
+        shape = (x.shape[0], self.numbers(x.shape[1]), *[1] * (x.ndim - 2))
+        u = torch.rand(shape, device=x.device) if self.uniforms is None else self.uniforms
         keep = 1.0 - self.rate
-        mask = torch.empty(self.mask_shape(x), dtype=x.dtype, device=x.device)
-        return x * (mask.bernoulli_(keep, generator=self.generator) / keep)
+        return x * ((u.view(shape) < keep).to(x.dtype) / keep)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}"
@@ -92,8 +95,8 @@ class Dropout(nn.Module):
 class DropPath(Dropout):
     """Stochastic depth: drops a residual branch per sample, divides kept ones by their share."""
 
-    def mask_shape(self, x: Tensor) -> tuple[int, ...]:
-        return (x.shape[0], 1, 1, 1)
+    def numbers(self, channels: int) -> int:
+        return 1
 
 
 class _Block(nn.Module):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Conv2d(nn.Conv2d):
@@ -17,9 +18,10 @@ class Conv2d(nn.Conv2d):
 
 class BatchNorm2d(nn.BatchNorm2d):
     """torch's, but its memory is left as it is; where `frozen`, training uses and keeps the running
-    statistics."""
+    statistics; where it has a `group`, it learns from all of its processes (`nn.sync`)."""
 
     frozen = False
+    group: Any = None
 
     def reset_parameters(self) -> None:
         pass
@@ -27,6 +29,13 @@ class BatchNorm2d(nn.BatchNorm2d):
     def train(self, mode: bool = True) -> BatchNorm2d:
         super().train(mode and not self.frozen)
         return self
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        if self.group is None or not self.training:
+            return super().forward(x)
+        from phiscale.nn.sync import SyncedNorm
+
+        return SyncedNorm.apply(x, self.weight, self.bias, self, self.group)  # type: ignore
 
 
 class Linear(nn.Linear):

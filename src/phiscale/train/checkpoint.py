@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, hashed by name, the last two kept."""
+"""Checkpoints: whole or absent, hashed by name, the last few kept."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ import torch
 from phiscale.errors import CheckpointError
 from phiscale.files import sha256, write_atomic
 
-KEPT = 2
 
-
-def save_checkpoint(folder: Path, images_seen: int, state: dict[str, Any]) -> Path:
-    """Writes `IMAGES-HASH.pt` and drops all but the last two."""
+def save_checkpoint(folder: Path, images_seen: int, state: dict[str, Any], keep: int = 2) -> Path:
+    """Writes `IMAGES-HASH.pt` and drops all but the last `keep`."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     path = folder / f"{images_seen:012d}-{sha256(content)[:16]}.pt"
     write_atomic(path, content)
-    for old in _newest_first(folder)[KEPT:]:
+    for old in _newest_first(folder)[max(1, keep) :]:
         old.unlink(missing_ok=True)
     return path
 

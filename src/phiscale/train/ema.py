@@ -11,8 +11,8 @@ class Ema:
     """decay = min(cap, (1 + n) / (10 + n)) at update n (TensorFlow's num_updates), so that the
     random start is forgotten at once, whatever the cap."""
 
-    def __init__(self, network: nn.Module, half_life_updates: float):
-        self.cap = 0.5 ** (1 / half_life_updates) if half_life_updates > 0 else 0.0
+    def __init__(self, network: nn.Module, cap: float):
+        self.cap = cap
         self.updates = 0
         self.averages = {k: v.detach().clone() for k, v in network.state_dict().items()}
 

@@ -1,6 +1,8 @@
 """A batch on several cores at once: every lane takes its share forward and backward in a thread of
 its own, and the lanes meet once a step. torch's own threads meet at every operation, hundreds of
 times a step, which costs much on small networks and more on cores that others use too.
+
+On several machines the lanes are spread over them, or the machines over the lanes.
 """
 
 from __future__ import annotations
@@ -13,78 +15,132 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phiscale.data.order import mix
+from phiscale.data.order import uniforms
 from phiscale.nn.blocks import Dropout
+from phiscale.nn.network import Network
+from phiscale.nn.sync import synchronise
 from phiscale.train.allocator import keep_freed_memory
+from phiscale.train.world import World, lost
 
 LEAST_SHARE = 16  # images a lane: batch statistics of fewer are noise
+_MASKS = 1 << 20  # where the random numbers of dropout begin: far from those of augmentation
+
+LossOf = Callable[[nn.Module, slice], Tensor]
 
 
 class Lanes:
-    """`count` copies of a network that share its weights; each has its own gradients and, within
-    a step, its own batch-norm statistics, whose mean every step leaves behind.
+    """`count` copies of a network, over all machines, that share its weights; each has its own
+    gradients and, within a step, its own batch-norm statistics, whose mean is left behind.
 
-    What comes out depends on `count`, not on which lane was faster.
+    What comes out depends on `count`, not on which lane was faster, and not on the number of
+    machines but for the order in which numbers are added.
     """
 
-    def __init__(self, network: nn.Module, count: int, seed: int):
-        self.networks = [network, *(_twin(network) for _ in range(count - 1))]
-        self.seed = seed
+    def __init__(self, network: Network, count: int, seed: int, world: World | None = None):
+        self.world, self.count, self.seed = world or World(), count, seed
+        self.world.check(count)
         device = next(network.parameters()).device
         if device.type == "cpu":
             keep_freed_memory()
-        self.generators = [torch.Generator(device) for _ in self.networks]
-        for each, generator in zip(self.networks, self.generators, strict=True):
-            for module in each.modules():
-                if isinstance(module, Dropout):
-                    module.generator = generator
+        here = len(self.world.parts(count, count))
+        self.networks = [network, *(_twin(network) for _ in range(here - 1))]
+        if (group := self.world.lane_group(count)) is not None:
+            synchronise(network, group)
         self.pool = None
-        if count > 1:
-            threads = max(1, torch.get_num_threads() // count)
-            self.pool = ThreadPoolExecutor(count, "lane", torch.set_num_threads, (threads,))
+        if here > 1:
+            threads = max(1, torch.get_num_threads() // here)
+            self.pool = ThreadPoolExecutor(here, "lane", torch.set_num_threads, (threads,))
+        self._before: list[Tensor] = []
 
-    def gradients(
-        self, loss_of: Callable[[nn.Module, slice], Tensor], images: int, at: int
-    ) -> float:
-        """Leaves the gradient of the whole batch in the network; returns the whole loss.
+    def gradients(self, loss_of: LossOf, images: int, at: int) -> float:
+        """A whole step of one micro-batch at the positions from `at`."""
+        self.begin()
+        first, end = self.world.span(images, self.count)
+        return self.finish(self.add(loss_of, images, np.arange(at + first, at + end)))
 
-        `loss_of(network, part)`: what these of the batch's `images` add to its loss. Dropout and
-        stochastic depth are drawn for the place `at` in the training.
-        """
-        lanes = max(1, min(len(self.networks), images // LEAST_SHARE))
-        cuts = [images * lane // lanes for lane in range(lanes + 1)]
+    def begin(self, keep: bool = False) -> None:
+        """Starts a step; `keep` what `drop` needs to take it back."""
+        for network in self.networks:
+            network.zero_grad(set_to_none=True)
+        self._before = [b.clone() for b in self.networks[0].buffers()] if keep else []
+
+    def add(self, loss_of: LossOf, images: int, places: np.ndarray) -> float:
+        """Forward and backward of a micro-batch of so many `images` over all machines, of which
+        `places` are here: their positions in the training, which dropout and stochastic depth are
+        drawn for. `loss_of(network, part)`: what these of the rows here add to the step's loss.
+        Returns the loss of the rows here."""
+        cuts = self.world.parts(images, self.count)
+        start = cuts[0][0]
 
         def run(lane: int) -> float:
-            self.generators[lane].manual_seed(int(mix(self.seed, at, lane) >> np.uint64(1)))
+            part = slice(cuts[lane][0] - start, cuts[lane][1] - start)
             network = self.networks[lane]
-            network.zero_grad(set_to_none=True)
-            loss = loss_of(network, slice(cuts[lane], cuts[lane + 1]))
+            draw_masks(network, self.seed, places[part])
+            loss = loss_of(network, part)
             loss.backward()
             return loss.item()
 
-        if self.pool is None:
-            return run(0)
-        losses = list(self.pool.map(run, range(lanes)))
-        self._meet(lanes)
+        if self.pool is not None:
+            losses = list(self.pool.map(run, range(len(cuts))))
+        else:
+            with lost():
+                losses = [run(0)]
+        self._meet()
         return sum(losses)
 
-    @torch.no_grad()
-    def _meet(self, lanes: int) -> None:
+    def finish(self, loss: float) -> float:
+        """Leaves the gradient of the whole batch in the network of every process; returns the whole
+        loss, whose parts here add up to `loss`."""
         first, *others = self.networks
-        for other in others[: lanes - 1]:
-            for mine, theirs in zip(first.parameters(), other.parameters(), strict=True):
-                if mine.grad is not None and theirs.grad is not None:
-                    mine.grad += theirs.grad
+        with torch.no_grad():
+            for other in others:
+                for mine, theirs in zip(first.parameters(), other.parameters(), strict=True):
+                    if mine.grad is not None and theirs.grad is not None:
+                        mine.grad += theirs.grad
+        whole = torch.tensor([loss], dtype=torch.float64)
+        self.world.sum_([p.grad for p in first.parameters() if p.grad is not None])
+        self.world.sum_([whole])
+        return whole.item()
+
+    def drop(self) -> None:
+        """Takes back what the unfinished step did to the statistics."""
+        with torch.no_grad():
+            for network in self.networks if self._before else ():
+                for mine, before in zip(network.buffers(), self._before, strict=True):
+                    mine.copy_(before)
+
+    @torch.no_grad()
+    def _meet(self) -> None:
+        """The statistics of all lanes become their mean."""
+        if self.count == 1:
+            return
+        means = []
         for buffers in zip(*(network.buffers() for network in self.networks), strict=True):
-            mine = buffers[0]
-            if mine.is_floating_point():
-                mine.copy_(torch.stack(buffers[:lanes]).mean(0))
+            if buffers[0].is_floating_point():
+                means.append(buffers[0].copy_(torch.stack(buffers).mean(0)))
+        self.world.sum_(means)
+        for mean in means if self.world.size > 1 else ():
+            mean /= self.world.size
+        for buffers in zip(*(network.buffers() for network in self.networks), strict=True):
             for theirs in buffers[1:]:
-                theirs.copy_(mine)
+                theirs.copy_(buffers[0])
 
     def close(self) -> None:
         if self.pool is not None:
             self.pool.shutdown()
+
+
+def draw_masks(network: Network, seed: int, places: np.ndarray) -> None:
+    """What dropout and stochastic depth drop of the pictures at these places of the training."""
+    device = next(network.parameters()).device
+    at = _MASKS
+    for module in network.modules():
+        if not isinstance(module, Dropout):
+            continue
+        count = module.numbers(network.features)
+        if module.rate:
+            module.uniforms = torch.from_numpy(uniforms(seed, places, count, at)).to(device)
+        at += count
 
 
 def lanes_for(batch: int, device: torch.device) -> int:
@@ -94,7 +150,7 @@ def lanes_for(batch: int, device: torch.device) -> int:
     return max(1, min(torch.get_num_threads(), batch // LEAST_SHARE))
 
 
-def _twin(network: nn.Module) -> nn.Module:
+def _twin(network: Network) -> Network:
     """A copy with gradients and buffers of its own; its weights are the network's memory."""
     twin = copy.deepcopy(network)
     for theirs, mine in zip(twin.parameters(), network.parameters(), strict=True):

@@ -2,67 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from phiscale.data.loader import Batch, Pictures, normalised, training_batches
+from phiscale.data.loader import Pictures, training_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
-from phiscale.errors import CheckpointError, TrainingError
-from phiscale.files import locked, read_json, sweep, write_json
-from phiscale.nn.network import Network, build
+from phiscale.errors import PhiscaleError, TrainingError
+from phiscale.files import locked
+from phiscale.nn.blocks import Dropout
+from phiscale.nn.network import build
 from phiscale.spec import Spec
 from phiscale.train import transfer
 from phiscale.train.checkpoint import load_newest, save_checkpoint
 from phiscale.train.ema import Ema
-from phiscale.train.evaluate import evaluate
+from phiscale.train.evaluate import quick
 from phiscale.train.lanes import Lanes
-from phiscale.train.optim import learning_rate, make_optimizer
-from phiscale.train.recipe import Recipe, differences
+from phiscale.train.log import Log, Meter
+from phiscale.train.objective import class_weights, make_objective
+from phiscale.train.optim import make_optimizer
+from phiscale.train.recipe import Recipe
+from phiscale.train.schedule import ema_cap, learning_rate
 from phiscale.train.signals import StopSignal
+from phiscale.train.state import About, State
+from phiscale.train.trackers import TensorBoard, Tracker
+from phiscale.train.world import TIMEOUT_S, World, joined
 from phiscale.weights.adapt import adapted
 from phiscale.weights.store import Card, card_of, fill, read, save
 
-LossOf = Callable[[nn.Module, slice], torch.Tensor]
-
+CPU = torch.device("cpu")
 SAVE_EVERY_S = 60.0  # and at every evaluation: what a kill can cost
-
-
-@dataclass
-class State:
-    """All that a checkpoint holds."""
-
-    network: Network  # what is optimised
-    ema: Ema
-    optimizer: torch.optim.Optimizer
-    images_seen: int = 0
-    best_top1: float = -1.0
-    stale: int = 0  # evaluations since the best one
-    log_bytes: int = 0  # log.jsonl up to here belongs to this state
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(), "images_seen": self.images_seen,
-                "best_top1": self.best_top1, "stale": self.stale,
-                "log_bytes": self.log_bytes}  # fmt: skip
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.images_seen, self.best_top1 = state["images_seen"], state["best_top1"]
-        self.stale, self.log_bytes = state["stale"], state["log_bytes"]
+SAVE_SHARE = 0.01  # of the time, at most, that saving takes
+MOST_OVERFLOWS = 50  # updates in a row that fp16 may skip while its scale falls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,172 +53,259 @@ class Progress:
     total: int
     loss: float
     images_per_s: float
-    validation_top1: float | None = None
+    validation_top1: float | None = None  # of the moving average
+    raw_top1: float | None = None  # of the weights as they are
+    learning_rate: float = 0.0
+    wait_share: float = 0.0  # of the time, waiting for pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What does not change a training's result."""
+
+    device: torch.device = CPU
+    workers: int = 2
+    keep: int = 2  # checkpoints
+    save_every_s: float = SAVE_EVERY_S  # and at every evaluation; 0: after every step
+    timeout_s: float = TIMEOUT_S  # until a silent process is taken for dead
+    trackers: Sequence[Tracker] = ()  # besides TensorBoard
+    accept_changed_data: bool = False
+    deterministic: bool = False  # on a GPU: the same bits every time, somewhat slower
+    report: Callable[[Progress], None] = lambda progress: None
+    tell: Callable[[str], None] = print
 
 
 def train(
-    run: Path, spec: Spec, images: ImageSet, recipe: Recipe, preprocessing: Preprocessing, *,
-    device: torch.device | None = None, workers: int = 2, start_from: Path | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
-    warn: Callable[[str], None] = print,
+    run: Path, spec: Spec, images: ImageSet, recipe: Recipe, preprocessing: Preprocessing,
+    setup: Setup | None = None, *, start_from: Path | None = None,
 ) -> Path:  # fmt: skip
     """Trains `spec` on `images` into the folder `run`; returns its `best.safetensors`.
 
     Run again with the same arguments it resumes, bit for bit as if never stopped (same machine and
     number of threads). `start_from`: a weights file whose tensors the network starts with, its head
-    made anew where the classes differ. Raises CheckpointError where the folder holds another run.
+    made anew where the classes differ. Under torchrun every process calls it alike.
+    Raises CheckpointError where the folder holds another run.
     """
-    device = device or torch.device("cpu")
-    with locked(run), StopSignal() as signal:
+    setup = setup or Setup()
+    if setup.deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    with ExitStack() as stack:
+        world, device = stack.enter_context(joined(setup.device, setup.timeout_s))
+        signal = stack.enter_context(StopSignal())
+        tell = setup.tell if world.first else lambda line: None
+        world.check(recipe.lanes)
         transfer.check(recipe, start_from)
-        _claim(run, spec, images, recipe, preprocessing, start_from)
+        about = About(spec=spec, images=images, recipe=recipe, preprocessing=preprocessing,
+                      start_from=start_from, accept_changed_data=setup.accept_changed_data,
+                      tell=tell)  # fmt: skip
+        saved = _open(run, about, world, stack, tell)
         total = recipe.images(len(images.train))
-        saved = load_newest(run / "checkpoints", warn)
-        state = _start(spec, recipe, images, start_from, device, total, preprocessing, run,
-                       warn, resumed=saved is not None)  # fmt: skip
+        state = _start(about, device, total, run, world, tell, resumed=saved is not None)
         if saved is not None:
             state.load_state_dict(saved)
-        parent = card_of(start_from) if start_from else None
-        card = Card(spec=spec, preprocessing=preprocessing, classes=images.classes,
-                    recipe=recipe.to_dict(), licence=parent.licence if parent else "",
-                    origin=_origin(images, parent))  # fmt: skip
-        marks = [m for m in _evaluation_marks(total, recipe) if m > state.images_seen]
-        objective = _objective(recipe, images, preprocessing, device)
+        card = _card(about)
         state.network.train()  # before it is copied: the lanes train alike
-        lanes = Lanes(state.network, recipe.lanes, recipe.seed)
-        pictures = Pictures(
-            images.train, _shortest(preprocessing, recipe), preprocessing.background
+        lanes = stack.enter_context(closing(Lanes(state.network, recipe.lanes, recipe.seed, world)))
+        weights = class_weights(recipe, images)
+        objective = make_objective(recipe, weights, preprocessing, device, state.scaler.scale)
+        batches = stack.enter_context(closing(training_batches(
+            Pictures(images.train, _shortest(preprocessing, recipe), preprocessing.background),
+            preprocessing, lambda at: recipe.augment_at(at / total), seed=recipe.seed,
+            batch=recipe.batch, micro=recipe.micro_batch, start=state.images_seen, stop=total,
+            workers=setup.workers, share=lambda images: world.span(images, recipe.lanes),
+            size_at=lambda at: recipe.pixels(preprocessing.size, at / total), weights=weights,
+        )))  # fmt: skip
+        trackers = (TensorBoard(), *setup.trackers)
+        log = (
+            stack.enter_context(closing(Log(run, state, trackers, device))) if world.first else None
         )
-        meter, last_save = _Meter(), time.monotonic()
-        batches = training_batches(
-            pictures, preprocessing, recipe.augment, seed=recipe.seed, batch=recipe.batch,
-            start=state.images_seen, stop=total, workers=workers,
-            size_at=lambda at: recipe.pixels(preprocessing.size, at / total),
-        )  # fmt: skip
-        with closing(_Log(run, state)) as log, closing(batches), closing(lanes):
-            if total == 0 and saved is None:  # the classifier was all there was to find
-                _keep_if_best(state, images, card, run / "best.safetensors", log, device)
-                state.log_bytes = log.flush()
-                save_checkpoint(run / "checkpoints", 0, state.state_dict())
-            for batch in batches:
-                if recipe.patience and state.stale >= recipe.patience:
-                    break
-                rate = learning_rate(
-                    state.images_seen, total=total, peak=recipe.optim.lr_peak,
-                    train_images=len(images.train), schedule=recipe.schedule,
-                )  # fmt: skip
-                value = _step(state, lanes, objective(batch), len(batch.indices), rate, recipe)
-                if not math.isfinite(value):
-                    raise TrainingError(_not_finite(value, state, rate, batch.indices, images))
-                state.images_seen += len(batch.indices)
-                speed = meter.step(len(batch.indices))
-                log.step(state, value, rate, speed)
-                top1 = None
-                if marks and state.images_seen >= marks[0]:
-                    marks = [m for m in marks if m > state.images_seen]
-                    top1 = _keep_if_best(state, images, card, run / "best.safetensors", log, device)
-                    last_save = -math.inf
-                report(Progress(images_seen=state.images_seen, total=total, loss=value,
-                                images_per_s=speed, validation_top1=top1))  # fmt: skip
-                if time.monotonic() - last_save > SAVE_EVERY_S or signal.caught:
-                    state.log_bytes = log.flush()
-                    save_checkpoint(run / "checkpoints", state.images_seen, state.state_dict())
-                    last_save = time.monotonic()
-                    meter.pause()
-                signal.leave_if_caught(f"saved in {run}; run the same command to go on")
+        saver = _Saver(run, state, log, setup, world)
+        if total == 0 and saved is None:  # the classifier was all there was to find
+            _evaluated(state, about, card, run, log, device, world)
+            saver.save()
+        marks = [m for m in _evaluation_marks(total, recipe) if m > state.images_seen]
+        meter, began = Meter(), time.monotonic() - state.seconds
+        pieces = meter.waiting(batches)
+        while state.images_seen < total:
+            if recipe.patience and state.stale >= recipe.patience:
+                break
+            rate = learning_rate(
+                state.images_seen, total=total, peak=recipe.lr_peak,
+                train_images=len(images.train), schedule=recipe.schedule,
+            )  # fmt: skip
+            _set_dropout(lanes, recipe.dropout_at(state.images_seen / total))
+            lanes.begin(keep=recipe.pieces > 1)
+            loss, first = 0.0, ""
+            for batch in islice(pieces, recipe.pieces):
+                if world.any(signal.caught is not None):
+                    lanes.drop()  # the unfinished step
+                    saver.save()
+                    signal.leave(f"saved in {run}; run the same command to go on")
+                loss += lanes.add(objective(batch), recipe.batch // recipe.pieces, batch.places)
+                first = first or images.train.keys[int(batch.indices[0])]
+            value = lanes.finish(loss)
+            norm = _update(state, value, rate, recipe)
+            if norm is None:
+                raise TrainingError(_not_finite(value, state, rate, first))
+            state.images_seen += recipe.batch
+            meter.step(recipe.batch)
+            state.seconds = time.monotonic() - began
+            if log:
+                log.step(state, meter, loss=value, lr=rate, gradient_norm=norm)
+            said: dict[str, float] = {}
+            if marks and state.images_seen >= marks[0]:
+                marks = [m for m in marks if m > state.images_seen]
+                said = _evaluated(state, about, card, run, log, device, world)
+                saver.due = True
+            setup.report(Progress(
+                images_seen=state.images_seen, total=total, loss=value, learning_rate=rate,
+                images_per_s=meter.images_per_s, wait_share=meter.wait_share, **said,
+            ))  # fmt: skip
+            if saver.is_due():
+                saver.save()
+                meter.pause()
         return run / "best.safetensors"
 
 
-def _step(
-    state: State, lanes: Lanes, loss_of: LossOf, images: int, rate: float, recipe: Recipe
-) -> float:
-    """One update; returns the loss. A loss that is not finite changes nothing."""
+def _update(state: State, loss: float, rate: float, recipe: Recipe) -> float | None:
+    """One update; returns the gradient's norm. None, and nothing changed, where the loss or the
+    gradient is not finite: half precision may skip some such updates while its scale falls."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
-    value = lanes.gradients(loss_of, images, state.images_seen)
-    if math.isfinite(value):
-        if recipe.optim.clip_norm:
-            nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optim.clip_norm)
-        state.optimizer.step()
+    state.scaler.unscale_(state.optimizer)
+    limit = recipe.optim.clip_norm or math.inf
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), limit).item()
+    scaling = state.scaler.is_enabled()
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        state.overflows += 1
+        if not scaling or state.overflows > MOST_OVERFLOWS:
+            return None
+    else:
+        state.overflows = 0
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    if not state.overflows:
         state.ema.update(state.network)
-    return value
+    return norm
+
+
+class _Saver:
+    """Saves on time, but never so often that it takes a share of the time worth naming."""
+
+    def __init__(self, run: Path, state: State, log: Log | None, setup: Setup, world: World):
+        self.run, self.state, self.log, self.world = run, state, log, world
+        self.every_s, self.keep = setup.save_every_s, setup.keep
+        self.last, self.took_s, self.due = time.monotonic(), 0.0, False
+        self.at = state.images_seen
+
+    def is_due(self) -> bool:
+        seldom = max(self.every_s, self.took_s / SAVE_SHARE) if self.every_s else 0.0
+        return self.world.same(self.due or time.monotonic() - self.last > seldom)
+
+    def save(self) -> None:
+        start = time.monotonic()
+        if self.log is not None:
+            self.state.log_bytes = self.log.flush()
+            save_checkpoint(
+                self.run / "checkpoints", self.state.images_seen, self.state.state_dict(), self.keep
+            )
+        self.last, self.due = time.monotonic(), False
+        self.took_s = self.last - start
+
+
+def _open(
+    run: Path, about: About, world: World, stack: ExitStack, tell: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The first process takes the folder and reads its newest checkpoint; all get that, or what
+    spoke against it."""
+    found: dict[str, Any] | PhiscaleError | None = None
+    if world.first:
+        try:
+            stack.enter_context(locked(run))
+            about.claim(run)
+            found = load_newest(run / "checkpoints", tell)
+        except PhiscaleError as error:
+            found = error
+    found = world.same(found)
+    if isinstance(found, PhiscaleError):
+        raise found
+    return found
 
 
 def _start(
-    spec: Spec, recipe: Recipe, images: ImageSet, start_from: Path | None, device: torch.device,
-    total: int, preprocessing: Preprocessing, run: Path, tell: Callable[[str], None], *,
-    resumed: bool,
+    about: About, device: torch.device, total: int, run: Path, world: World,
+    tell: Callable[[str], None], *, resumed: bool,
 ) -> State:  # fmt: skip
+    """The state before the first step; what a checkpoint holds is loaded over it."""
+    recipe, spec, images = about.recipe, about.spec, about.images
     torch.manual_seed(recipe.seed)
     network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
-    if start_from is not None:
-        card, tensors = read(start_from)
+    if about.start_from is not None:
+        card, tensors = read(about.start_from)
         tensors = adapted(tensors, card.spec, spec, network.state_dict(),
                           new_head=card.classes != images.classes)  # fmt: skip
-        fill(network, tensors, start_from)
+        fill(network, tensors, about.start_from)
     network = network.to(device).to(memory_format=torch.channels_last)
-    if start_from is not None:
-        begun = transfer.begin(network, recipe, images, preprocessing, device, run, resumed=resumed)
-        tell(begun.words())
+    if about.start_from is not None:
+        if world.first or resumed:
+            begun = transfer.begin(network, recipe, images, about.preprocessing, device, run,
+                                   resumed=resumed)  # fmt: skip
+            tell(begun.words())
+        if not resumed:
+            network.load_state_dict(world.same(network.state_dict()))
     if still := transfer.freeze(network, recipe):
         tell(
             f"the first {still} blocks learn nothing: less than {recipe.least_share:g} of the rate"
         )
-    updates = math.ceil(total / recipe.batch)
-    ema = Ema(network, recipe.ema_half_life_fraction * updates)
-    return State(network, ema, make_optimizer(network, recipe.optim, recipe.layer_decay))
+    if recipe.precision == "fp64":
+        network = network.double()
+    ema = Ema(network, ema_cap(recipe, total // recipe.batch))
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+    return State(network, ema, make_optimizer(network, recipe.optim, recipe.layer_decay), scaler)
 
 
-def _origin(images: ImageSet, parent: Card | None) -> str:
-    """Where a licence or a doubt may come from."""
+def _card(about: About) -> Card:
+    """Of the weights that this run will leave; where a licence or a doubt may come from."""
+    parent = card_of(about.start_from) if about.start_from else None
     before = f", starting from weights {parent.origin or 'of unknown origin'}" if parent else ""
-    return f"trained on {images.source}{before}"
+    return Card(spec=about.spec, preprocessing=about.preprocessing, classes=about.images.classes,
+                recipe=about.recipe.to_dict(), licence=parent.licence if parent else "",
+                origin=f"trained on {about.images.source}{before}")  # fmt: skip
 
 
-def _objective(
-    recipe: Recipe, images: ImageSet, preprocessing: Preprocessing, device: torch.device
-) -> Callable[[Batch], LossOf]:
-    """For a batch: what a part of it adds to the batch's mean loss."""
-    weight = None
-    if recipe.class_weights == "balanced":
-        counts = torch.bincount(torch.tensor(images.train.labels), minlength=len(images.classes))
-        weight = counts.clamp(min=1).float().rsqrt()
-        weight = (weight / weight.mean()).to(device)
-
-    def objective(batch: Batch) -> LossOf:
-        labels = batch.labels.to(device)
-        whole = len(labels) if weight is None else weight[labels].sum()
-
-        def loss_of(network: nn.Module, part: slice) -> torch.Tensor:
-            logits = network(normalised(batch.pixels[part], preprocessing, device))
-            loss = F.cross_entropy(logits, labels[part], weight, reduction="sum",
-                                   label_smoothing=recipe.label_smoothing)  # fmt: skip
-            return loss / whole
-
-        return loss_of
-
-    return objective
-
-
-def _keep_if_best(
-    state: State, images: ImageSet, card: Card, best: Path, log: _Log, device: torch.device
-) -> float:
-    """Evaluates the average on the validation split; the best so far becomes best.safetensors."""
-    averaged = build(card.spec, initialised=False).to(device)
+def _evaluated(
+    state: State, about: About, card: Card, run: Path, log: Log | None, device: torch.device,
+    world: World,
+) -> dict[str, float]:  # fmt: skip
+    """Evaluates the average and the weights as they are on the validation split; the average that
+    is the best so far becomes best.safetensors. Returns top-1 of both."""
+    split, take = about.images.validation, about.preprocessing
+    averaged = build(about.spec, initialised=False).to(device)
     averaged.load_state_dict(state.ema.averages, assign=True)
     averaged = averaged.to(memory_format=torch.channels_last)
-    metrics = evaluate(
-        averaged, images.validation, card.preprocessing, images.classes, device=device
-    )
-    log.evaluation(state, metrics.top1, metrics.cross_entropy)
+    found = quick(averaged, split, take, device, world)
+    raw = quick(state.network, split, take, device, world)
+    if log:
+        log.evaluation(state, validation_top1=found.top1, raw_top1=raw.top1,
+                       validation_cross_entropy=found.cross_entropy)  # fmt: skip
     state.stale += 1
-    if metrics.top1 > state.best_top1:
-        state.best_top1, state.stale = metrics.top1, 0
-        said = {"validation": {"top1": metrics.top1, "interval": list(metrics.interval),
-                               "images": metrics.images, "images_seen": state.images_seen,
+    if found.top1 > state.best_top1:
+        state.best_top1, state.stale = found.top1, 0
+        said = {"validation": {"top1": found.top1, "interval": list(found.interval),
+                               "images": len(split), "images_seen": state.images_seen,
                                "weights": "moving average"}}  # fmt: skip
-        save(best, state.ema.averages, replace(card, metrics=said))
-    return metrics.top1
+        if world.first:
+            save(run / "best.safetensors", state.ema.averages, replace(card, metrics=said))
+    return {"validation_top1": found.top1, "raw_top1": raw.top1}
+
+
+def _set_dropout(lanes: Lanes, rate: float) -> None:
+    """Sets the rate before the classifier, which may grow."""
+    for network in lanes.networks:
+        dropout = network.get_submodule("dropout")
+        assert isinstance(dropout, Dropout)
+        dropout.rate = rate
 
 
 def _evaluation_marks(total: int, recipe: Recipe) -> list[int]:
@@ -254,106 +321,10 @@ def _shortest(preprocessing: Preprocessing, recipe: Recipe) -> int:
     return math.ceil(preprocessing.size * spare / preprocessing.crop)
 
 
-def _claim(
-    run: Path, spec: Spec, images: ImageSet, recipe: Recipe, preprocessing: Preprocessing,
-    start_from: Path | None,
-) -> None:  # fmt: skip
-    """Writes what this run is, or compares it with what the folder says it is."""
-    sweep(run)
-    about = {
-        "recipe.json": recipe.to_dict(),
-        "spec.json": spec.to_dict(),
-        "data.json": {"source": images.source, "classes": list(images.classes),
-                      "fingerprint": images.fingerprint(), "notes": list(images.notes),
-                      "preprocessing": preprocessing.to_dict(),
-                      "skipped": [asdict(file) for file in images.skipped],
-                      "start_from": str(start_from) if start_from else None},
-    }  # fmt: skip
-    for name, value in about.items():
-        path = run / name
-        value = json.loads(json.dumps(value))
-        if not path.exists():
-            write_json(path, value)
-            continue
-        changed = differences(read_json(path), value)
-        if changed and (run / "checkpoints").exists():
-            raise CheckpointError(
-                f"{run} holds another run: {name} differs in {'; '.join(changed[:5])}. "
-                "Use the same arguments to resume it, or another --out."
-            )
-        write_json(path, value)
-
-
-def _not_finite(value: float, state: State, rate: float, indices: Any, images: ImageSet) -> str:
-    names = ", ".join(images.train.keys[int(i)] for i in indices[:3])
+def _not_finite(loss: float, state: State, rate: float, names: str) -> str:
+    what = f"the loss became {loss}" if not math.isfinite(loss) else "the gradient is not finite"
     return (
-        f"the loss became {value} at {state.images_seen} images (learning rate {rate:.4g}; "
+        f"{what} at {state.images_seen} images (learning rate {rate:.4g}; "
         f"batch: {names}, ...). The last checkpoint is intact. Lower the rate "
         "(train: --optim.lr-peak) and use another --out."
     )
-
-
-class _Meter:
-    """Images per second over the recent steps, evaluations and saves left out."""
-
-    def __init__(self) -> None:
-        self.recent: list[tuple[int, float]] = []
-        self.last = time.monotonic()
-
-    def pause(self) -> None:
-        self.last = time.monotonic()
-
-    def step(self, images: int) -> float:
-        now = time.monotonic()
-        self.recent = [*self.recent[-49:], (images, now - self.last)]
-        self.last = now
-        return sum(n for n, _ in self.recent) / max(1e-9, sum(t for _, t in self.recent))
-
-
-class _Log:
-    """log.jsonl and TensorBoard: every step once, whatever was killed and resumed."""
-
-    def __init__(self, run: Path, state: State):
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        self.file = (run / "log.jsonl").open("ab")
-        self.file.truncate(state.log_bytes)
-        self.file.seek(0, os.SEEK_END)
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=state.images_seen)
-
-    def _write(self, record: dict[str, Any]) -> None:
-        self.file.write(json.dumps(record).encode() + b"\n")
-
-    def step(self, state: State, loss: float, rate: float, images_per_s: float) -> None:
-        self._write({
-            "images_seen": state.images_seen, "loss": loss, "lr": rate,
-            "images_per_s": round(images_per_s, 1), "time": round(time.time(), 3),
-        })  # fmt: skip
-        self.board.add_scalar("train/loss", loss, state.images_seen)
-        self.board.add_scalar("train/lr", rate, state.images_seen)
-
-    def evaluation(self, state: State, top1: float, cross_entropy: float) -> None:
-        self._write({
-            "images_seen": state.images_seen, "validation_top1": top1,
-            "validation_cross_entropy": cross_entropy, "time": round(time.time(), 3),
-        })  # fmt: skip
-        self.board.add_scalar("validation/top1", top1, state.images_seen)
-
-    def flush(self) -> int:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.board.flush()
-        return self.file.tell()
-
-    def close(self) -> None:
-        self.flush()
-        self.file.close()
-        self.board.close()
-
-
-def read_log(run: Path) -> Iterator[dict[str, Any]]:
-    """The records of a run's log."""
-    path = run / "log.jsonl"
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            yield json.loads(line)

@@ -1,21 +1,20 @@
-"""Optimisers, and the learning rate as a function of images seen."""
+"""Optimisers, and which weights decay."""
 
 from __future__ import annotations
 
-from math import cos, pi
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from phiscale.train.recipe import Optim, Schedule
+from phiscale.train.recipe import Optim
 
 
 def make_optimizer(
     network: nn.Module, optim: Optim, layer_decay: float = 1.0
 ) -> torch.optim.Optimizer:
-    """Weights decay, norms and biases do not. With a `layer_decay` below 1, every group has a
-    `share` of the rate, the less the further its block is from the classifier."""
+    """Weights decay, norms do not, biases if the recipe says so. With a `layer_decay` below 1,
+    every group has a `share` of the rate, the less the further its block is from the classifier."""
     groups: dict[tuple[float, str], dict[str, Any]] = {}
     shares = rate_shares(network, layer_decay)
     for name, p in network.named_parameters():
@@ -23,7 +22,8 @@ def make_optimizer(
             continue
         share = shares[block_of(name)]
         orthogonal = optim.name == "muon" and _is_matrix(p)
-        kind = "orthogonal" if orthogonal else "decayed" if p.ndim > 1 else "free"
+        decays = p.ndim > 1 or (optim.decayed == "all-but-norms" and not _is_norms(name))
+        kind = "orthogonal" if orthogonal else "decayed" if decays else "free"
         decay = optim.weight_decay if kind == "decayed" else 0.0
         group = {"params": [], "weight_decay": decay, "share": share}
         if orthogonal:
@@ -54,6 +54,10 @@ def block_of(name: str) -> str:
     """A parameter's block: `stages.0.1`, or stem, head, classifier, which count as one each."""
     parts = name.split(".")
     return ".".join(parts[:3]) if parts[0] == "stages" else parts[0]
+
+
+def _is_norms(name: str) -> bool:
+    return name.split(".")[-2] == "norm"
 
 
 class RMSpropTF(torch.optim.Optimizer):
@@ -158,21 +162,3 @@ def orthogonalized(matrices: torch.Tensor, steps: int = 3) -> torch.Tensor:
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
     return x if wide else x.mT
-
-
-def learning_rate(
-    images_seen: int, *, total: int, train_images: int, peak: float, schedule: Schedule
-) -> float:
-    """The rate of the step that starts at `images_seen` of `total`."""
-    progress = images_seen / total
-    warmup = schedule.warmup_fraction
-    if progress < warmup:
-        return peak * progress / warmup
-    match schedule.shape:
-        case "cosine":
-            along = (progress - warmup) / (1 - warmup)
-            floor = schedule.final_fraction
-            return peak * (floor + (1 - floor) * 0.5 * (1 + cos(pi * along)))
-        case "step":
-            steps = int(images_seen / train_images / schedule.step_epochs)
-            return peak * schedule.step_factor**steps

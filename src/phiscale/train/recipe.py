@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from math import inf
 from typing import Any, Literal
 
@@ -16,15 +16,18 @@ FRACTION = "0 to less than 1"
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """The optimiser. `lr_peak` is for the recipe's own batch."""
+    """The optimiser."""
 
     # sgd is Nesterov's; muon is sgd with orthogonalised updates of 1x1 convolutions
     name: Literal["sgd", "muon", "adamw", "rmsprop_tf"] = "sgd"
-    lr_peak: float = 0.1  # the highest learning rate
+    lr_peak: float = 0.1  # the highest learning rate ...
+    lr_images: int = 0  # ... of a batch of so many pictures, linear in it; 0: of any batch
     momentum: float = 0.9  # sgd, muon: Nesterov; adamw: beta 1; rmsprop_tf: momentum
     decay: float = 0.0  # of the mean square; 0: the usual 0.9 of rmsprop_tf, 0.999 of adamw
     eps: float = 1e-3  # rmsprop_tf: inside the root; adamw takes 1e-8
-    weight_decay: float = 5e-4  # of weights with two dimensions or more: not norms, not biases
+    weight_decay: float = 5e-4
+    # weights: not norms, not biases (EfficientNetV2); all but norms: biases too (EfficientNet)
+    decayed: Literal["weights", "all-but-norms"] = "weights"
     clip_norm: float = 0.0  # of the whole gradient; 0 = none
 
     def __post_init__(self) -> None:
@@ -34,13 +37,14 @@ class Optim:
         _must(0 < self.eps < inf, "optim.eps", self.eps, "a number above 0")
         _must(0 <= self.weight_decay < inf, "optim.weight-decay", self.weight_decay, "0 or more")
         _must(0 <= self.clip_norm < inf, "optim.clip-norm", self.clip_norm, "0 or more")
+        _must(self.lr_images >= 0, "optim.lr-images", self.lr_images, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Learning rate over the training, a function of images seen."""
 
-    shape: Literal["cosine", "step"] = "cosine"
+    shape: Literal["cosine", "step", "constant"] = "cosine"
     warmup_fraction: float = 0.05  # of the whole training, linear from 0
     final_fraction: float = 0.0  # cosine ends at this share of the peak
     step_factor: float = 0.97  # step: times this ...
@@ -55,11 +59,52 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Growth:
+    """Small pictures first teach as much in less time; what makes them harder grows with them
+    (progressive resizing: Howard 2018, DAWNBench; progressive learning: Tan and Le,
+    arXiv:2104.00298, section 4)."""
+
+    first_size: float = 1.0  # share of the pictures' side at the start; 1 = no growth
+    until: float = 1.0  # share of the training at which all is full size
+    stages: int = 0  # equal steps of growth, the first and the full size among them; 0: smooth
+    first_magnitude: float = -1.0  # RandAugment's at the start; below 0: as later
+    first_mixup: float = -1.0
+    first_cutmix: float = -1.0
+    first_dropout: float = -1.0
+
+    def __post_init__(self) -> None:
+        _must(0 < self.first_size <= 1, "growth.first-size", self.first_size,
+              "0.5 to 1: of the full side")  # fmt: skip
+        _must(0 < self.until <= 1, "growth.until", self.until, "above 0, at most 1")
+        _must(self.stages == 0 or self.stages >= 2, "growth.stages", self.stages, "0, or 2 to 8")
+
+    def along(self, progress: float) -> float:
+        """How far the growth has come at this share of the training, 0 to 1."""
+        if progress >= self.until:
+            return 1.0
+        along = progress / self.until
+        return along if not self.stages else int(along * self.stages) / (self.stages - 1)
+
+    def pixels(self, full: int, progress: float) -> int:
+        """A side of the training pictures; smooth growth goes in steps of 4 px."""
+        along = self.along(progress)
+        if self.first_size == 1 or along >= 1:
+            return full
+        side = full * (self.first_size + (1 - self.first_size) * along) + 1e-9
+        return max(4, int(side) if self.stages else int(side) // 4 * 4)
+
+    def value(self, first: float, full: float, progress: float) -> float:
+        """Of what grows from `first` to `full`."""
+        return full if first < 0 else first + (full - first) * self.along(progress)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything about a training but the network and the data."""
 
     epochs: float = 30.0  # passes over the training pictures; fractions are fine
-    batch: int = 128  # pictures of one update
+    batch: int = 128  # pictures of one update, over all machines
+    micro_batch: int = 0  # of them at once, over all machines, a batch for the norms; 0 = all
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augment = field(default_factory=Augment)
@@ -67,10 +112,11 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = "none"  # balanced: by the root of 1 / frequency
     dropout: float = 0.0  # before the classifier
     drop_path: float = 0.0  # of the last block; linear from 0 at the first
-    ema_half_life_fraction: float = 0.02  # of the training; 0 = no averaging
+    ema_half_life_fraction: float = 0.02  # of the training; 0 = no averaging ...
+    ema_decay: float = 0.0  # ... or the highest decay of an update; 0: by the fraction
     evaluations: int = 20  # on the validation split, spread evenly; the best is kept
-    first_size: float = 1.0  # of the pictures' side at the start of training; then they grow ...
-    full_size_from: float = 0.6  # ... to their full side at this share of the training
+    train_size: float = 1.0  # side of training pictures at full size over the evaluation's
+    growth: Growth = field(default_factory=Growth)
     head: Literal["random", "probe"] = "random"  # new classifier; probe: best on frozen features
     layer_decay: float = 1.0  # rate of a block over that of the block after it ...
     least_share: float = 0.0  # ... and blocks with less of the rate than this stay as they are
@@ -78,6 +124,7 @@ class Recipe:
     norms: Literal["train", "frozen", "reestimated", "auto"] = "train"
     patience: int = 0  # evaluations without a better one that end the training; 0 = never
     lanes: int = 1  # parts of a batch on cores of their own, each with its own batch statistics
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # of the arithmetic; weights: fp32
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -86,26 +133,49 @@ class Recipe:
         _must(0 < self.layer_decay <= 1, "layer-decay", self.layer_decay, "0.5 to 1")
         _must(self.patience >= 0, "patience", self.patience, "0 or more")
         _must(0 <= self.seed < 2**63, "seed", self.seed, "0 or more")
-        _must(0 < self.first_size <= 1, "first-size", self.first_size, "0.5 to 1: of the full side")
+        _must(0 < self.train_size <= 1, "train-size", self.train_size, "0.5 to 1")
         for name in ("batch", "evaluations", "lanes"):
             _must(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _must(self.micro_batch >= 0 and self.batch % (self.micro_batch or self.batch) == 0,
+              "micro-batch", self.micro_batch, f"0, or a part of --batch {self.batch}")  # fmt: skip
         for name in ("label_smoothing", "dropout", "drop_path", "ema_half_life_fraction",
-                     "full_size_from", "least_share"):  # fmt: skip
+                     "ema_decay", "least_share"):  # fmt: skip
             value = getattr(self, name)
             _must(0 <= value < 1, name.replace("_", "-"), value, FRACTION)
 
+    @property
+    def pieces(self) -> int:
+        """Micro-batches of an update."""
+        return self.batch // (self.micro_batch or self.batch)
+
+    @property
+    def lr_peak(self) -> float:
+        """The highest learning rate of this batch."""
+        optim = self.optim
+        return optim.lr_peak * (self.batch / optim.lr_images if optim.lr_images else 1)
+
     def pixels(self, full: int, progress: float) -> int:
-        """A side of the training pictures: small ones first teach as much in less time
-        (progressive resizing; Howard 2018, DAWNBench; Tan and Le, arXiv:2104.00298, section 4).
-        In steps of 4 px up to `full`, what the network is made for."""
-        if self.first_size == 1 or progress >= self.full_size_from:
-            return full
-        share = self.first_size + (1 - self.first_size) * progress / self.full_size_from
-        return min(full, max(4, int(full * share + 1e-9) // 4 * 4))
+        """A side of the training pictures, `full` being the evaluation's."""
+        return self.growth.pixels(round(full * self.train_size), progress)
+
+    def augment_at(self, progress: float) -> Augment:
+        """The changes to the pictures at this share of the training."""
+        how, growth = self.augment, self.growth
+        return replace(
+            how,
+            magnitude=growth.value(growth.first_magnitude, how.magnitude, progress),
+            mixup=growth.value(growth.first_mixup, how.mixup, progress),
+            cutmix=growth.value(growth.first_cutmix, how.cutmix, progress),
+        )
+
+    def dropout_at(self, progress: float) -> float:
+        return self.growth.value(self.growth.first_dropout, self.dropout, progress)
 
     def images(self, train_images: int) -> int:
-        """The planned length: fixed before the first step."""
-        return max(1, round(self.epochs * train_images)) if self.epochs else 0
+        """The planned length, fixed before the first step: whole batches, since a part of one
+        would be an update of its own kind."""
+        batches = max(1, round(self.epochs * train_images / self.batch))
+        return batches * self.batch if self.epochs else 0
 
     def to_dict(self) -> dict[str, Any]:
         return {"phiscale_recipe": RECIPE_VERSION, **asdict(self)}
@@ -118,7 +188,7 @@ class Recipe:
             raise PhiscaleError(
                 f"recipe format {version!r} is not {RECIPE_VERSION}; update phiscale."
             )
-        parts = {"optim": Optim, "schedule": Schedule, "augment": Augment}
+        parts = {"optim": Optim, "schedule": Schedule, "augment": Augment, "growth": Growth}
         for name, cls in parts.items():
             values[name] = _strict(cls, values.get(name, {}), name)
         return _strict(Recipe, values, "recipe")

@@ -39,6 +39,6 @@ class StopSignal:
             raise KeyboardInterrupt
         self.caught = number
 
-    def leave_if_caught(self, message: str) -> None:
-        if self.caught is not None:
-            raise Interrupted(128 + self.caught, message)
+    def leave(self, message: str) -> None:
+        """Ends the program as the signal asked, or as the one that another process got."""
+        raise Interrupted(128 + (self.caught or signal.SIGTERM), message)

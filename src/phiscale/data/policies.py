@@ -1,0 +1,252 @@
+"""AutoAugment and RandAugment: which operations, how likely, how strong. The operations themselves
+are Pillow's, as torchvision's are on its pictures.
+
+`v0` and `randaugment` follow tensorflow/tpu, models/official/efficientnet/autoaugment.py, the code
+behind the published EfficientNets, with two properties that its papers do not tell: its contrast
+blends with the number of pixels over 256 in place of their mean, and the probability that its
+RandAugment draws for an operation is not used. `paper` is the ImageNet policy as the paper of
+AutoAugment prints it (Cubuk et al., arXiv:1805.09501, table 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageEnhance, ImageOps
+
+GREY = (128, 128, 128)  # fills what moves in or is cut out
+NUMBERS = 12  # random ones that a policy may use
+NATIVE = 224  # pixels a side for which lengths are given; on smaller pictures they shrink along
+
+Op = tuple[str, float, float]  # name, probability, level
+Levels = Callable[[str, float, float, int], float]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Pixels at level 10."""
+
+    cutout: int
+    translate: int
+
+
+AUTOAUGMENT_LENGTHS = Lengths(cutout=100, translate=250)
+RANDAUGMENT_LENGTHS = Lengths(cutout=40, translate=100)
+
+RANDAUGMENT = (
+    "AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "Color", "Contrast",
+    "Brightness", "Sharpness", "ShearX", "ShearY", "TranslateX", "TranslateY", "Cutout",
+    "SolarizeAdd",
+)  # fmt: skip
+
+V0: tuple[tuple[Op, Op], ...] = (
+    (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
+    (("Color", 0.4, 9), ("Equalize", 0.6, 3)),
+    (("Color", 0.4, 1), ("Rotate", 0.6, 8)),
+    (("Solarize", 0.8, 3), ("Equalize", 0.4, 7)),
+    (("Solarize", 0.4, 2), ("Solarize", 0.6, 2)),
+    (("Color", 0.2, 0), ("Equalize", 0.8, 8)),
+    (("Equalize", 0.4, 8), ("SolarizeAdd", 0.8, 3)),
+    (("ShearX", 0.2, 9), ("Rotate", 0.6, 8)),
+    (("Color", 0.6, 1), ("Equalize", 1.0, 2)),
+    (("Invert", 0.4, 9), ("Rotate", 0.6, 0)),
+    (("Equalize", 1.0, 9), ("ShearY", 0.6, 3)),
+    (("Color", 0.4, 7), ("Equalize", 0.6, 0)),
+    (("Posterize", 0.4, 6), ("AutoContrast", 0.4, 7)),
+    (("Solarize", 0.6, 8), ("Color", 0.6, 9)),
+    (("Solarize", 0.2, 4), ("Rotate", 0.8, 9)),
+    (("Rotate", 1.0, 7), ("TranslateY", 0.8, 9)),
+    (("ShearX", 0.0, 0), ("Solarize", 0.8, 4)),
+    (("ShearY", 0.8, 0), ("Color", 0.6, 4)),
+    (("Color", 1.0, 0), ("Rotate", 0.6, 2)),
+    (("Equalize", 0.8, 4), ("Equalize", 0.0, 8)),
+    (("Equalize", 1.0, 4), ("AutoContrast", 0.6, 2)),
+    (("ShearY", 0.4, 7), ("SolarizeAdd", 0.6, 7)),
+    (("Posterize", 0.8, 2), ("Solarize", 0.6, 10)),
+    (("Solarize", 0.6, 8), ("Equalize", 0.6, 1)),
+    (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
+)
+
+PAPER: tuple[tuple[Op, Op], ...] = (
+    (("Posterize", 0.4, 8), ("Rotate", 0.6, 9)),
+    (("Solarize", 0.6, 5), ("AutoContrast", 0.6, 5)),
+    (("Equalize", 0.8, 8), ("Equalize", 0.6, 3)),
+    (("Posterize", 0.6, 7), ("Posterize", 0.6, 6)),
+    (("Equalize", 0.4, 7), ("Solarize", 0.2, 4)),
+    (("Equalize", 0.4, 4), ("Rotate", 0.8, 8)),
+    (("Solarize", 0.6, 3), ("Equalize", 0.6, 7)),
+    (("Posterize", 0.8, 5), ("Equalize", 1.0, 2)),
+    (("Rotate", 0.2, 3), ("Solarize", 0.6, 8)),
+    (("Equalize", 0.6, 8), ("Posterize", 0.4, 6)),
+    (("Rotate", 0.8, 8), ("Color", 0.4, 0)),
+    (("Rotate", 0.4, 9), ("Equalize", 0.6, 2)),
+    (("Equalize", 0.0, 7), ("Equalize", 0.8, 8)),
+    (("Invert", 0.6, 4), ("Equalize", 1.0, 8)),
+    (("Color", 0.6, 4), ("Contrast", 1.0, 8)),
+    (("Rotate", 0.8, 8), ("Color", 1.0, 2)),
+    (("Color", 0.8, 8), ("Solarize", 0.8, 7)),
+    (("Sharpness", 0.4, 7), ("Invert", 0.6, 8)),
+    (("ShearX", 0.6, 5), ("Equalize", 1.0, 9)),
+    (("Color", 0.4, 0), ("Equalize", 0.6, 3)),
+    (("Equalize", 0.4, 7), ("Solarize", 0.2, 4)),
+    (("Solarize", 0.6, 5), ("AutoContrast", 0.6, 5)),
+    (("Invert", 0.6, 4), ("Equalize", 1.0, 8)),
+    (("Color", 0.6, 4), ("Contrast", 1.0, 8)),
+    (("Equalize", 0.8, 8), ("Equalize", 0.6, 3)),
+)
+
+
+def autoaugment_v0(image: Image.Image, u: Sequence[float]) -> Image.Image:
+    """One of the 25 pairs of tensorflow/tpu's policy `v0`; `u`: NUMBERS uniforms."""
+    return _pair(image, V0, tf_argument(AUTOAUGMENT_LENGTHS), _tf_contrast, u)
+
+
+def autoaugment_paper(image: Image.Image, u: Sequence[float]) -> Image.Image:
+    """One of the 25 pairs of the paper; levels 0..9 over the paper's ranges (its table 6)."""
+    return _pair(image, PAPER, paper_argument, _contrast, u)
+
+
+def randaugment(
+    image: Image.Image, layers: int, magnitude: float, u: Sequence[float]
+) -> Image.Image:
+    """`layers` operations of level `magnitude`, each any of the 16 (Cubuk et al.,
+    arXiv:1909.13719); levels above 10 are used (EfficientNet-B7: 28)."""
+    argument = tf_argument(RANDAUGMENT_LENGTHS)
+    for layer in range(layers):
+        which, sign, *place = u[4 * layer : 4 * layer + 4]
+        name = RANDAUGMENT[int(which * len(RANDAUGMENT))]
+        value = argument(name, magnitude, 1 if sign < 0.5 else -1, image.width)
+        image = apply(image, name, value, place, contrast=_tf_contrast)
+    return image
+
+
+def _pair(
+    image: Image.Image, policy: Sequence[tuple[Op, Op]], argument: Levels,
+    contrast: Callable[[Image.Image, float], Image.Image], u: Sequence[float],
+) -> Image.Image:  # fmt: skip
+    for number, (name, probability, level) in enumerate(policy[int(u[0] * len(policy))]):
+        taken, sign, *place = u[1 + 4 * number : 5 + 4 * number]
+        if taken < probability:
+            value = argument(name, level, 1 if sign < 0.5 else -1, image.width)
+            image = apply(image, name, value, place, contrast=contrast)
+    return image
+
+
+def tf_argument(lengths: Lengths) -> Levels:
+    """What a level means in tensorflow/tpu: degrees, bits, thresholds, factors, slopes, pixels."""
+
+    def argument(name: str, level: float, sign: float, side: int) -> float:
+        share = level / 10
+        shrunk = min(1.0, side / NATIVE)
+        match name:
+            case "Rotate":
+                return sign * 30 * share
+            case "Posterize":
+                return int(4 * share)
+            case "Solarize":
+                return int(256 * share)
+            case "SolarizeAdd":
+                return int(110 * share)
+            case "Color" | "Contrast" | "Brightness" | "Sharpness":
+                return 0.1 + 1.8 * share
+            case "ShearX" | "ShearY":
+                return sign * 0.3 * share
+            case "TranslateX" | "TranslateY":
+                return sign * lengths.translate * shrunk * share
+            case "Cutout":
+                return int(lengths.cutout * shrunk * share)
+            case _:
+                return 0.0
+
+    return argument
+
+
+def paper_argument(name: str, level: float, sign: float, side: int) -> float:
+    """What a level of 0..9 means in AutoAugment's paper."""
+    share = level / 9
+    match name:
+        case "Rotate":
+            return sign * 30 * share
+        case "Posterize":
+            return 8 - round(4 * share)
+        case "Solarize":
+            return 255 * (1 - share)
+        case "Color" | "Contrast" | "Brightness" | "Sharpness":
+            return 1 + sign * 0.9 * share
+        case "ShearX" | "ShearY":
+            return sign * 0.3 * share
+        case "TranslateX" | "TranslateY":
+            return sign * 150 / 331 * side * share
+        case _:
+            return 0.0
+
+
+def apply(
+    image: Image.Image, name: str, value: float, place: Sequence[float] = (0.5, 0.5), *,
+    contrast: Callable[[Image.Image, float], Image.Image],
+) -> Image.Image:  # fmt: skip
+    """One operation on an RGB picture. `place`: where, as shares of the height and the width."""
+    match name:
+        case "AutoContrast":
+            return ImageOps.autocontrast(image)
+        case "Equalize":
+            return ImageOps.equalize(image)
+        case "Invert":
+            return ImageOps.invert(image)
+        case "Rotate":
+            return image.rotate(value, Image.Resampling.NEAREST, fillcolor=GREY)
+        case "Posterize":
+            keep = 0xFF << max(0, 8 - int(value)) & 0xFF  # no bit at level 2, which Pillow refuses
+            return image.point([i & keep for i in range(256)] * 3)
+        case "Solarize":
+            return ImageOps.solarize(image, int(value))
+        case "SolarizeAdd":
+            table = [min(255, i + int(value)) if i < 128 else i for i in range(256)]
+            return image.point(table * 3)
+        case "Color":
+            return ImageEnhance.Color(image).enhance(value)
+        case "Contrast":
+            return contrast(image, value)
+        case "Brightness":
+            return ImageEnhance.Brightness(image).enhance(value)
+        case "Sharpness":
+            return ImageEnhance.Sharpness(image).enhance(value)
+        case "ShearX":
+            return _moved(image, (1, value, -value / 2, 0, 1, 0))
+        case "ShearY":
+            return _moved(image, (1, 0, 0, value, 1, -value / 2))
+        case "TranslateX":
+            return _moved(image, (1, 0, value, 0, 1, 0))
+        case "TranslateY":
+            return _moved(image, (1, 0, 0, 0, 1, value))
+        case "Cutout":
+            return _cut_out(image, int(value), *place)
+    raise ValueError(f"{name} is no operation")
+
+
+def _contrast(image: Image.Image, factor: float) -> Image.Image:
+    return ImageEnhance.Contrast(image).enhance(factor)
+
+
+def _tf_contrast(image: Image.Image, factor: float) -> Image.Image:
+    """With the mean of the histogram, not of the picture: 196 for any 224 x 224 pixels."""
+    level = min(255, image.width * image.height // 256)
+    return Image.blend(Image.new("RGB", image.size, (level,) * 3), image, factor)
+
+
+def _moved(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
+    """`matrix` takes a pixel of the result to one of the picture, both counted from corner pixels'
+    centres; the terms -slope / 2 above are there since Pillow counts from the corner."""
+    return image.transform(
+        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=GREY
+    )
+
+
+def _cut_out(image: Image.Image, half: int, down: float, across: float) -> Image.Image:
+    """A square of twice `half` pixels a side, its centre anywhere in the picture."""
+    y, x = int(down * image.height), int(across * image.width)
+    cut = image.copy()
+    cut.paste(GREY, (max(0, x - half), max(0, y - half),
+                     min(image.width, x + half), min(image.height, y + half)))  # fmt: skip
+    return cut

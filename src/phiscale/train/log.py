@@ -1,0 +1,118 @@
+"""What a training says while it runs: log.jsonl, TensorBoard, other trackers, and its speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phiscale.train.state import State
+from phiscale.train.trackers import Tracker
+
+RECENT = 50  # steps that the speed is taken over
+OF_THE_MACHINE = ("images_per_s", "wait_share", "memory_bytes", "seconds", "time")
+"""Fields of log.jsonl that differ from one start to the next; all others are the training's."""
+
+
+class Meter:
+    """Images per second, and the share of time that went into waiting for pictures, over the recent
+    steps; evaluations and saves are left out."""
+
+    def __init__(self) -> None:
+        self.recent: list[tuple[int, float, float]] = []
+        self.last = time.monotonic()
+        self.waited = 0.0
+
+    def pause(self) -> None:
+        self.last, self.waited = time.monotonic(), 0.0
+
+    def waiting(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The same batches; the time that each lets wait is counted."""
+        while True:
+            start = time.monotonic()
+            batch = next(batches, None)
+            self.waited += time.monotonic() - start
+            if batch is None:
+                return
+            yield batch
+
+    def step(self, images: int) -> None:
+        """Ends a step of so many images."""
+        now = time.monotonic()
+        self.recent = [*self.recent[1 - RECENT :], (images, now - self.last, self.waited)]
+        self.last, self.waited = now, 0.0
+
+    @property
+    def images_per_s(self) -> float:
+        return sum(n for n, _, _ in self.recent) / max(1e-9, sum(t for _, t, _ in self.recent))
+
+    @property
+    def wait_share(self) -> float:
+        return sum(w for _, _, w in self.recent) / max(1e-9, sum(t for _, t, _ in self.recent))
+
+
+class Log:
+    """log.jsonl and the trackers: every step once, whatever was killed and resumed."""
+
+    def __init__(self, run: Path, state: State, trackers: Sequence[Tracker], device: torch.device):
+        self.file = (run / "log.jsonl").open("ab")
+        self.file.truncate(state.log_bytes)
+        self.file.seek(0, os.SEEK_END)
+        self.trackers, self.device = trackers, device
+        for tracker in trackers:
+            tracker.start(run, state.images_seen)
+
+    def step(self, state: State, meter: Meter, **values: float) -> None:
+        self._write(state, values | {
+            "images_per_s": round(meter.images_per_s, 1), "wait_share": round(meter.wait_share, 4),
+            "memory_bytes": memory_bytes(self.device),
+        }, "train")  # fmt: skip
+
+    def evaluation(self, state: State, **values: float) -> None:
+        self._write(state, values, "validation")
+
+    def _write(self, state: State, values: dict[str, float], what: str) -> None:
+        record = {"images_seen": state.images_seen, **values,
+                  "seconds": round(state.seconds, 2), "time": round(time.time(), 3)}  # fmt: skip
+        self.file.write(json.dumps(record).encode() + b"\n")
+        named = {f"{what}/{name.removeprefix('validation_')}": v for name, v in values.items()}
+        for tracker in self.trackers:
+            tracker.log(named, state.images_seen)
+
+    def flush(self) -> int:
+        """Makes all that was written durable; returns the file's length."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        for tracker in self.trackers:
+            tracker.flush()
+        return self.file.tell()
+
+    def close(self) -> None:
+        self.flush()
+        self.file.close()
+        for tracker in self.trackers:
+            tracker.close()
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The most that this process has held so far: on a GPU torch's own, else of the system."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def read_log(run: Path) -> Iterator[dict[str, Any]]:
+    """The records of a run's log."""
+    path = run / "log.jsonl"
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield json.loads(line)

@@ -1,0 +1,80 @@
+"""The learning rate as a function of images seen, and what must hold of a training's length."""
+
+from __future__ import annotations
+
+from math import ceil, cos, exp, lgamma, log, pi
+
+from phiscale.train.recipe import Recipe, Schedule
+
+MOST_LEFT = 0.05  # of the peak rate at the end: more leaves the last gain on the table
+MOST_INITIAL = 0.01  # of the moving average's weight on the random start
+
+
+def learning_rate(
+    images_seen: int, *, total: int, train_images: int, peak: float, schedule: Schedule
+) -> float:
+    """The rate of the step that starts at `images_seen` of `total`."""
+    progress = images_seen / total
+    warmup = schedule.warmup_fraction
+    if progress < warmup:
+        return peak * progress / warmup
+    match schedule.shape:
+        case "cosine":
+            along = (progress - warmup) / (1 - warmup)
+            floor = schedule.final_fraction
+            return peak * (floor + (1 - floor) * 0.5 * (1 + cos(pi * along)))
+        case "step":
+            steps = int(images_seen / train_images / schedule.step_epochs)
+            return peak * schedule.step_factor**steps
+        case "constant":
+            return peak
+
+
+def rate_left(recipe: Recipe, train_images: int) -> float:
+    """Share of the peak rate that the last step still has."""
+    total = recipe.images(train_images)
+    if total == 0:
+        return 0.0
+    last = max(0, total - recipe.batch)
+    return learning_rate(
+        last, total=total, train_images=train_images, peak=1.0, schedule=recipe.schedule
+    )
+
+
+def ema_cap(recipe: Recipe, updates: int) -> float:
+    """The highest decay of the moving average in a training of so many updates."""
+    if recipe.ema_decay:
+        return recipe.ema_decay
+    half_life = recipe.ema_half_life_fraction * updates
+    return 0.5 ** (1 / half_life) if half_life > 0 else 0.0
+
+
+def initial_share(cap: float, updates: int) -> float:
+    """The moving average's weight on its start: the product of min(cap, (1 + n) / (10 + n))."""
+    if cap <= 0.1 or updates == 0:
+        return cap**updates
+    reached = min(updates, ceil((10 * cap - 1) / (1 - cap)))  # from here on the cap holds
+    # (1/10)(2/11)...(m/(m+9)) = m! 9! / (m + 9)!
+    growing = lgamma(reached + 1) + lgamma(10) - lgamma(reached + 10)
+    return exp(growing + (updates - reached) * log(cap))
+
+
+def objections(recipe: Recipe, train_images: int) -> list[str]:
+    """What is wrong with this length of training, and the mend of each."""
+    found = []
+    if (left := rate_left(recipe, train_images)) > MOST_LEFT:
+        schedule, mend = recipe.schedule, "--schedule.shape cosine"
+        if schedule.shape == "step":
+            epochs = recipe.epochs * log(schedule.step_factor) / log(MOST_LEFT / 2)
+            mend = f"--schedule.step-epochs {epochs:.2g}, or {mend}"
+        elif schedule.shape == "cosine":
+            mend = "--schedule.final-fraction 0"
+        found.append(f"the learning rate ends at {100 * left:.0f} % of its peak; use {mend}")
+    updates = recipe.images(train_images) // recipe.batch
+    share = initial_share(ema_cap(recipe, updates), updates)
+    if updates and share > MOST_INITIAL:
+        found.append(
+            f"the moving average ends with {100 * share:.0f} % of its weight on the random start "
+            f"({updates} updates); train longer, take a smaller --batch or a lower --ema-decay"
+        )
+    return found

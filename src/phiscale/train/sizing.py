@@ -1,0 +1,95 @@
+"""A recipe for a network of another size: what grows with it, as functions of depth, width,
+resolution and the number of pictures.
+
+The published recipes give numbers for their own members alone. Between and beyond them, size is
+counted in doublings of the exact multiply-adds over the recipe's base network, which grow with
+depth, width^2 and resolution^2, plus halvings of the number of training pictures: regularisation
+answers what a network could memorise of each picture. The slopes are fitted to the published tables
+(tests/train/test_sizing.py); smaller networks get less of everything, down to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import log2
+
+from phiscale.costs import cost
+from phiscale.spec import Spec
+from phiscale.train.recipe import Recipe, differences
+
+IMAGENET_IMAGES = 1_281_167
+LEAST_WARMUP_UPDATES = 500  # so many updates the running mean squares need to settle
+MOST_WARMUP = 0.1  # of the training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a doubling of the size adds; of which network and how many pictures the recipe's own
+    numbers are."""
+
+    base: Spec
+    images: int = IMAGENET_IMAGES
+    dropout: float = 0.05
+    magnitude: float = 2.3  # RandAugment's
+    mixup: float = 0.0
+    drop_path: float = 0.05  # below the base only: the published members all have the same
+    log2_rate: float = 0.0  # of the peak learning rate: batch norms take its scale away
+    log2_decay: float = 0.0  # of the weight decay
+
+
+def doublings(spec: Spec, sizes: Sizes, train_images: int) -> float:
+    """How many times larger than the recipe's base: 0 for the base on its own pictures."""
+    same = {"classes": sizes.base.classes, "in_channels": sizes.base.in_channels}
+    macs = cost(replace(spec, **same)).macs / cost(sizes.base).macs
+    return log2(macs) + log2(sizes.images / train_images)
+
+
+def sized(
+    recipe: Recipe, named: Recipe, spec: Spec, sizes: Sizes, train_images: int,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Recipe:  # fmt: skip
+    """`recipe` for this network and so many pictures. What differs from the `named` recipe was
+    asked for and stays; `tell` hears what changed."""
+    x = doublings(spec, sizes, train_images)
+    how, optim = named.augment, named.optim
+    warmup = LEAST_WARMUP_UPDATES * recipe.batch / max(1, recipe.images(train_images))
+    found = replace(
+        recipe,
+        dropout=_kept(
+            recipe.dropout, named.dropout, _within(named.dropout + sizes.dropout * x, 0.6)
+        ),
+        drop_path=_kept(
+            recipe.drop_path, named.drop_path,
+            _within(named.drop_path + sizes.drop_path * min(0.0, x), 0.5),
+        ),
+        schedule=replace(recipe.schedule, warmup_fraction=_kept(
+            recipe.schedule.warmup_fraction, named.schedule.warmup_fraction,
+            max(named.schedule.warmup_fraction, min(MOST_WARMUP, warmup)),
+        )),
+        augment=replace(
+            recipe.augment,
+            magnitude=_kept(recipe.augment.magnitude, how.magnitude,
+                            _within(how.magnitude + sizes.magnitude * x, 30.0)),
+            mixup=_kept(recipe.augment.mixup, how.mixup, _within(how.mixup + sizes.mixup * x, 1.0)),
+        ),
+        optim=replace(
+            recipe.optim,
+            lr_peak=_kept(recipe.optim.lr_peak, optim.lr_peak,
+                          optim.lr_peak * 2 ** (sizes.log2_rate * x)),
+            weight_decay=_kept(recipe.optim.weight_decay, optim.weight_decay,
+                               optim.weight_decay * 2 ** (sizes.log2_decay * x)),
+        ),
+    )  # fmt: skip
+    if changed := differences(recipe.to_dict(), found.to_dict()):
+        tell(f"{2**x:.3g} times as much network for each picture as the recipe is made for: "
+             f"{', '.join(changed)}")  # fmt: skip
+    return found
+
+
+def _kept(given: float, named: float, found: float) -> float:
+    return float(f"{found:.3g}") if given == named else given
+
+
+def _within(value: float, most: float) -> float:
+    return min(most, max(0.0, value))

@@ -1,0 +1,99 @@
+"""What a training is at a moment, and what a run's folder says that it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.splits import ImageSet
+from phiscale.errors import CheckpointError
+from phiscale.files import read_json, sweep, write_json
+from phiscale.nn.network import Network
+from phiscale.spec import Spec
+from phiscale.train.ema import Ema
+from phiscale.train.recipe import Recipe, differences
+
+
+@dataclass
+class State:
+    """All that a checkpoint holds."""
+
+    network: Network  # what is optimised
+    ema: Ema
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler  # of fp16's losses; does nothing otherwise
+    images_seen: int = 0
+    best_top1: float = -1.0
+    stale: int = 0  # evaluations since the best one
+    overflows: int = 0  # updates in a row that fp16 had no room for
+    seconds: float = 0.0  # of training, over all starts
+    log_bytes: int = 0  # log.jsonl up to here belongs to this state
+
+    _PARTS = ("network", "ema", "optimizer", "scaler")
+    _NUMBERS = ("images_seen", "best_top1", "stale", "overflows", "seconds", "log_bytes")
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
+        return parts | {name: getattr(self, name) for name in self._NUMBERS}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in self._PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        for name in self._NUMBERS:
+            setattr(self, name, state[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a run is: resuming with another is refused."""
+
+    spec: Spec
+    images: ImageSet
+    recipe: Recipe
+    preprocessing: Preprocessing
+    start_from: Path | None = None
+    accept_changed_data: bool = False
+    tell: Callable[[str], None] = field(default=print, compare=False)
+
+    def claim(self, run: Path) -> None:
+        """Writes what this run is, or compares it with what the folder says it is."""
+        sweep(run)
+        images = self.images
+        about = {
+            "recipe.json": self.recipe.to_dict(),
+            "spec.json": self.spec.to_dict(),
+            "data.json": {"source": images.source, "classes": list(images.classes),
+                          "fingerprint": images.fingerprint(), "notes": list(images.notes),
+                          "preprocessing": self.preprocessing.to_dict(),
+                          "skipped": [asdict(file) for file in images.skipped],
+                          "start_from": str(self.start_from) if self.start_from else None},
+        }  # fmt: skip
+        for name, value in about.items():
+            path = run / name
+            value = json.loads(json.dumps(value))
+            if path.exists() and (run / "checkpoints").exists():
+                self._compare(run, name, read_json(path), value)
+            write_json(path, value)
+
+    def _compare(self, run: Path, name: str, said: dict[str, Any], value: dict[str, Any]) -> None:
+        changed = differences(said, value)
+        if not changed:
+            return
+        if name == "data.json" and said.get("classes") == value["classes"]:
+            if self.accept_changed_data:
+                self.tell(f"the data are not those of the last start ({'; '.join(changed[:3])})")
+                return
+            raise CheckpointError(
+                f"{run} was trained on other data: {'; '.join(changed[:5])}. Put the old ones "
+                "back, say --accept-changed-data to go on with these, or use another --out."
+            )
+        raise CheckpointError(
+            f"{run} holds another run: {name} differs in {'; '.join(changed[:5])}. "
+            "Use the same arguments to resume it, or another --out."
+        )

@@ -1,0 +1,174 @@
+"""The named recipes against the tables they come from, and what holds of any training's length."""
+
+from dataclasses import replace
+from math import prod
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phiscale.families import MEMBERS, get_spec
+from phiscale.scaling import compound, scale
+from phiscale.train.recipe import Growth, Recipe, Schedule
+from phiscale.train.recipes import NAMED, RECIPES
+from phiscale.train.schedule import initial_share, learning_rate, objections, rate_left
+from phiscale.train.sizing import IMAGENET_IMAGES, sized
+
+IMAGENET = RECIPES["efficientnet-imagenet"]
+V2 = RECIPES["efficientnetv2-imagenet"]
+
+
+def test_the_imagenet_recipe_is_the_published_one():
+    assert IMAGENET.lr_peak == pytest.approx(0.256)  # 0.016 per 256 pictures, of 4096
+    assert replace(IMAGENET, batch=2048).lr_peak == pytest.approx(0.128)
+    assert IMAGENET.epochs == 350 and IMAGENET.schedule.warmup_fraction * 350 == pytest.approx(5)
+    optim = IMAGENET.optim
+    assert (optim.name, optim.momentum, optim.eps, optim.weight_decay) == \
+        ("rmsprop_tf", 0.9, 1e-3, 1e-5)  # fmt: skip
+    assert (IMAGENET.ema_decay, IMAGENET.label_smoothing, IMAGENET.drop_path) == (0.9999, 0.1, 0.2)
+    assert round(IMAGENET.images(IMAGENET_IMAGES) / 2048) == pytest.approx(218_949, abs=10)
+
+
+def test_biases_decay_in_the_first_efficientnets_recipe_and_not_in_the_seconds():
+    assert (IMAGENET.optim.decayed, V2.optim.decayed) == ("all-but-norms", "weights")
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "magnitudes"),
+    [("efficientnetv2_s", (171, 214, 257, 300), (5, 20 / 3, 25 / 3, 10))],
+)
+def test_progressive_learning_has_the_stages_of_its_code(
+    name: str, pixels: tuple[int, ...], magnitudes: tuple[float, ...]
+):
+    places = [0.0, 0.25, 0.5, 0.99]
+    assert tuple(V2.pixels(get_spec(name).resolution, place) for place in places) == pixels
+    assert [V2.augment_at(place).magnitude for place in places] == pytest.approx(magnitudes)
+    assert V2.pixels(384, 0.2499) == 171
+
+
+def test_progressive_learning_of_the_paper_begins_at_128_px_and_lets_dropout_grow():
+    paper = RECIPES["efficientnetv2-paper"]
+    assert (paper.pixels(384, 0), paper.pixels(384, 0.9)) == (128, 300)
+    assert (paper.dropout_at(0), paper.dropout_at(0.9)) == (0.1, 0.3)
+    assert paper.augment_at(0.9).magnitude == 15
+
+
+# dropout, RandAugment's magnitude where it was used, mixup
+PUBLISHED = [
+    ("efficientnet_b0", 0.2, None, 0), ("efficientnet_b1", 0.2, None, 0),
+    ("efficientnet_b2", 0.3, None, 0), ("efficientnet_b3", 0.3, None, 0),
+    ("efficientnet_b4", 0.4, None, 0), ("efficientnet_b5", 0.4, 17, 0),
+    ("efficientnet_b6", 0.5, None, 0), ("efficientnet_b7", 0.5, 28, 0),
+    ("efficientnetv2_s", 0.2, 10, 0), ("efficientnetv2_m", 0.3, 15, 0.2),
+    ("efficientnetv2_l", 0.4, 20, 0.5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("member", "dropout", "magnitude", "mixup"), PUBLISHED)
+def test_what_grows_with_the_network_grows_through_the_published_numbers(
+    member: str, dropout: float, magnitude: float | None, mixup: float
+):
+    name = "efficientnetv2-imagenet" if "v2" in member else "efficientnet-imagenet"
+    named = NAMED[name]
+    assert named.sizes is not None
+    found = sized(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+    assert found.dropout == pytest.approx(dropout, abs=0.05)
+    assert found.dropout == pytest.approx(MEMBERS[member].dropout, abs=0.05)
+    assert magnitude is None or found.augment.magnitude == pytest.approx(magnitude, abs=4)
+    assert found.augment.mixup == pytest.approx(mixup, abs=0.07)
+    assert found.drop_path == 0.2  # of all of them
+    assert found.lr_peak == named.recipe.lr_peak  # theirs is the same at all sizes
+
+
+@given(phi=st.floats(-4, 8), images=st.integers(1000, 10_000_000))
+def test_any_phi_has_a_recipe_that_can_be_trained(phi: float, images: int):
+    sizes = NAMED["efficientnet-imagenet"].sizes
+    assert sizes is not None
+    spec = scale(get_spec("efficientnet_b0"), compound(phi))
+    found = sized(IMAGENET, IMAGENET, spec, sizes, images)
+    assert 0 <= found.dropout <= 0.6 and 0 <= found.drop_path <= 0.2
+    assert 0 <= found.augment.magnitude <= 30 and found.schedule.warmup_fraction <= 0.1
+
+
+def test_what_was_asked_for_stays_and_the_rest_is_told():
+    asked, said = replace(IMAGENET, dropout=0.35), []
+    sizes = NAMED["efficientnet-imagenet"].sizes
+    assert sizes is not None
+    found = sized(asked, IMAGENET, get_spec("efficientnet_b4"), sizes, IMAGENET_IMAGES, said.append)
+    assert found.dropout == 0.35
+    assert len(said) == 1 and "augment.magnitude: 9 ->" in said[0] and "dropout" not in said[0]
+
+
+def test_a_base_network_on_its_own_pictures_keeps_its_recipe():
+    for named in NAMED.values():
+        if named.sizes is not None and named.recipe.images(named.sizes.images) > 10**6:
+            sizes = named.sizes
+            same = sized(named.recipe, named.recipe, sizes.base, sizes, sizes.images)
+            assert same.dropout == named.recipe.dropout and same.optim == named.recipe.optim
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_recipe_says_where_it_comes_from_and_what_it_reaches(name: str):
+    named = NAMED[name]
+    assert len(named.source) > 20
+    assert any(word in named.expected for word in ("not run", "CPU", "published"))
+
+
+@pytest.mark.parametrize("name", [n for n, named in NAMED.items() if named.recipe.epochs >= 8])
+@pytest.mark.parametrize("images", [3000, 45_000, IMAGENET_IMAGES])
+def test_named_recipes_end_near_nothing_on_sets_that_they_are_for(name: str, images: int):
+    recipe = RECIPES[name]
+    if recipe.images(images) / recipe.batch < 100:
+        pytest.skip("too few updates for this batch")
+    assert objections(recipe, images) == []
+    assert rate_left(recipe, images) < 0.05
+
+
+def test_the_replication_as_published_is_told_that_its_rate_ends_at_64_percent():
+    published = NAMED["cifar10-35"].published
+    assert published is not None
+    said = objections(published, 45_000)
+    assert len(said) == 1 and "ends at 6" in said[0] and "--schedule.step-epochs" in said[0]
+    assert 0.6 < rate_left(published, 45_000) < 0.66
+
+
+def test_the_mend_of_a_rate_that_does_not_end_is_one():
+    short = replace(IMAGENET, epochs=35, batch=256)
+    (said,) = objections(short, 45_000)
+    epochs = float(said.split("--schedule.step-epochs ")[1].split(",")[0])
+    mended = replace(short, schedule=replace(short.schedule, step_epochs=epochs))
+    assert objections(mended, 45_000) == []
+
+
+@pytest.mark.parametrize("recipe", [
+    Recipe(schedule=Schedule(shape="constant")), Recipe(schedule=Schedule(final_fraction=0.2)),
+])  # fmt: skip
+def test_a_rate_that_stays_high_is_refused_whatever_its_shape(recipe: Recipe):
+    (said,) = objections(recipe, 10_000)
+    assert "of its peak; use --schedule" in said
+
+
+@given(cap=st.floats(0, 0.99999), updates=st.integers(0, 3000))
+def test_the_weight_of_the_random_start_is_the_product_of_all_decays(cap: float, updates: int):
+    exact = prod(min(cap, (1 + n) / (10 + n)) for n in range(updates))
+    assert initial_share(cap, updates) == pytest.approx(exact, rel=1e-6, abs=1e-300)
+
+
+def test_an_average_that_keeps_its_random_start_is_refused():
+    few = Recipe(epochs=1, batch=64, ema_decay=0.9999)
+    assert any("random start" in said for said in objections(few, 128))
+    assert objections(few, 64 * 20) == []
+
+
+def test_smooth_growth_ends_where_it_should_and_stages_are_equal():
+    smooth, staged = Growth(first_size=0.5, until=0.8), Growth(first_size=0.5, stages=4)
+    assert [smooth.along(p) for p in (0, 0.4, 0.8, 1)] == [0, 0.5, 1, 1]
+    assert [staged.along(p) for p in (0, 0.24, 0.25, 0.5, 0.75, 0.99)] == \
+        pytest.approx([0, 0, 1 / 3, 2 / 3, 1, 1])  # fmt: skip
+
+
+def test_a_constant_rate_stays_after_its_warm_up():
+    schedule = Schedule(shape="constant", warmup_fraction=0.1)
+    rates = [learning_rate(seen, total=100, train_images=50, peak=2.0, schedule=schedule)
+             for seen in (0, 5, 10, 99)]  # fmt: skip
+    assert rates == pytest.approx([0, 1, 2, 2])

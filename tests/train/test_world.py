@@ -1,0 +1,196 @@
+"""Many processes train what one would: started by torchrun, spoken through gloo, on one machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from phiscale.data.augment import Augment
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
+from phiscale.families import get_spec
+from phiscale.scaling import Scaling, scale
+from phiscale.train.log import OF_THE_MACHINE, read_log
+from phiscale.train.loop import Setup, train
+from phiscale.train.recipe import Growth, Optim, Recipe, Schedule
+from phiscale.train.world import World
+
+SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
+TAKE = Preprocessing(size=16, crop=1.0)
+STEPS = 20
+RECIPE = Recipe(
+    epochs=STEPS * 24 / 1438, batch=24, micro_batch=12, precision="fp64", evaluations=2,
+    optim=Optim(name="rmsprop_tf", lr_peak=0.01, decayed="all-but-norms"),
+    schedule=Schedule(warmup_fraction=0.2), dropout=0.2, drop_path=0.2, class_weights="balanced",
+    augment=Augment(policy="randaugment", magnitude=5, erase=0.3, mixup=0.4, cutmix=1.0),
+    growth=Growth(first_size=0.75, until=0.5), ema_half_life_fraction=0.2,
+)  # fmt: skip
+TIMEOUT_S = 5.0
+
+
+def main(out: str, lanes: str, pause_s: str) -> None:
+    """What each process runs."""
+    torch.set_num_threads(1)
+    setup = Setup(
+        save_every_s=0, timeout_s=TIMEOUT_S, tell=lambda line: None,
+        report=lambda progress: time.sleep(float(pause_s)),
+    )  # fmt: skip
+    train(Path(out), SPEC, open_images("digits"), replace(RECIPE, lanes=int(lanes)), TAKE, setup)
+
+
+def torchrun(
+    out: Path, processes: int, lanes: int = 1, pause_s: float = 0.0, options: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = ["--master-addr=127.0.0.1", f"--master-port={free.getsockname()[1]}"]
+    start = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", *where, *options]
+    with (out.parent / f"{out.name}.stderr").open("wb") as words:
+        return subprocess.Popen(
+            [sys.executable, *(start if processes > 1 else ()), __file__, str(out), str(lanes),
+             str(pause_s)],
+            stdout=subprocess.DEVNULL, stderr=words, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+
+def ended(out: Path, processes: int, lanes: int = 1) -> Path:
+    child = torchrun(out, processes, lanes)
+    assert child.wait(timeout=240) == 0, (out.parent / f"{out.name}.stderr").read_text()
+    return out
+
+
+def last(run: Path) -> dict[str, torch.Tensor]:
+    path = sorted((run / "checkpoints").glob("*.pt"))[-1]
+    state = torch.load(path, weights_only=True)
+    averages = {f"ema {k}": v for k, v in state["ema"].items() if torch.is_tensor(v)}
+    return state["network"] | averages
+
+
+def away(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    x, y = (torch.cat([t.double().flatten() for t in s.values()]) for s in (a, b))
+    return float((x - y).norm() / x.norm())
+
+
+def timeless(run: Path) -> list[dict[str, object]]:
+    return [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ended(tmp_path_factory.mktemp("world") / "alone", 1)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ended(tmp_path_factory.mktemp("world") / "two", 2)
+
+
+def test_two_processes_end_where_one_does(alone: Path, two: Path):
+    """Weights, batch statistics, moving average: with dropout, stochastic depth, mixed pictures,
+    accumulated micro-batches and classes of different weight."""
+    assert len(timeless(alone)) == len(timeless(two)) == STEPS + 2
+    assert away(last(alone), last(two)) < 1e-9
+
+
+@pytest.mark.slow
+def test_three_processes_end_where_one_does(alone: Path, tmp_path: Path):
+    assert away(last(alone), last(ended(tmp_path / "three", 3))) < 1e-9
+
+
+@pytest.mark.slow
+def test_two_lanes_are_the_same_in_two_processes_as_in_one(tmp_path: Path):
+    together, apart = (
+        ended(tmp_path / "together", 1, lanes=2),
+        ended(tmp_path / "apart", 2, lanes=2),
+    )
+    assert away(last(together), last(apart)) < 1e-9
+
+
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_one_process_killed_takes_the_job_down_and_it_resumes_to_the_bit(
+    rank: int, two: Path, tmp_path: Path
+):
+    out = tmp_path / "killed"
+    job = torchrun(out, 2, pause_s=0.3)
+    os.kill(_process(job, rank, out), signal.SIGKILL)
+    assert job.wait(timeout=TIMEOUT_S + 30) != 0
+    ended(out, 2)
+    assert timeless(out) == timeless(two)
+    assert away(last(out), last(two)) == 0
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_takes_the_job_down_within_the_timeout(two: Path, tmp_path: Path):
+    out = tmp_path / "hung"
+    job = torchrun(out, 2, pause_s=0.3)
+    hung = _process(job, 1, out)
+    os.kill(hung, signal.SIGSTOP)
+    assert job.wait(timeout=TIMEOUT_S + 40) != 0
+    ended(out, 2)
+    assert away(last(out), last(two)) == 0
+
+
+@pytest.mark.slow
+def test_an_elastic_job_restarts_itself(two: Path, tmp_path: Path):
+    out = tmp_path / "elastic"
+    job = torchrun(out, 2, pause_s=0.1, options=["--max-restarts=2"])
+    os.kill(_process(job, 1, out), signal.SIGKILL)
+    assert job.wait(timeout=120) == 0
+    assert away(last(out), last(two)) == 0
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_job_goes_on(two: Path, tmp_path: Path):
+    out = tmp_path / "stopped"
+    job = torchrun(out, 2, pause_s=0.3)
+    _process(job, 0, out)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=40) != 0
+    ended(out, 2)
+    assert timeless(out) == timeless(two)
+    assert away(last(out), last(two)) == 0
+
+
+def _process(job: subprocess.Popen[bytes], rank: int, out: Path) -> int:
+    """The process of that rank, once the training has begun to save."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and job.poll() is None:
+        if list((out / "checkpoints").glob("*.pt")):
+            children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+            ranks = {_rank(int(child)): int(child) for child in children}
+            if rank in ranks:
+                return ranks[rank]
+        time.sleep(0.05)
+    raise AssertionError((out.parent / f"{out.name}.stderr").read_text() or "nothing in time")
+
+
+def _rank(pid: int) -> int:
+    words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next((int(w.removeprefix(b"RANK=")) for w in words if w.startswith(b"RANK=")), -1)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_every_picture_of_a_batch_is_in_one_lane_of_one_process(lanes: int, size: int):
+    if size % lanes and lanes % size:
+        pytest.skip("they do not divide one another")
+    parts = [part for rank in range(size) for part in World(rank, size).parts(25, lanes)]
+    assert [a for a, _ in parts] == [0, *(b for _, b in parts[:-1])] and parts[-1][1] == 25
+    for rank in range(size):
+        world = World(rank, size)
+        assert world.span(25, lanes) == (
+            world.parts(25, lanes)[0][0],
+            world.parts(25, lanes)[-1][1],
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
