@@ -1,19 +1,11 @@
-"""The report's pictures, as small SVG strings to stand inside HTML: no script, no font, no link.
-
-The same numbers give the same string. Colours are Okabe and Ito's, which the colour-blind tell
-apart; nothing is said by colour alone.
-"""
+"""The report's pictures: curves of a training, what was weighed, what was mistaken for what."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 import unicodedata
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from matplotlib import rc_context
@@ -23,20 +15,12 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from phiscale.analysis.svg import BLUE, GREY, INK, ORANGE, STYLE, svg
 from phiscale.data.wording import shown
 
-BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#8a8f98", "#23272e"
 MOST_CLASSES = 40  # of a confusion matrix that can still be read
 Series = list[tuple[float, float]]  # images seen, value
 _POINTS = 240  # of a curve: more are not seen
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "phiscale", "font.size": 9, "axes.titlesize": 10,
-    "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.edgecolor": "#9aa0a8",
-    "axes.labelcolor": INK, "axes.linewidth": 0.8, "text.color": INK, "text.parse_math": False,
-    "xtick.color": "#565c66", "ytick.color": "#565c66", "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": "#e8eaed", "axes.axisbelow": True,
-    "grid.linewidth": 0.8, "lines.linewidth": 1.8, "xtick.major.size": 3, "ytick.major.size": 3,
-}  # fmt: skip
 
 
 def curves(
@@ -52,7 +36,7 @@ def curves(
     entropies = _series(records, "validation_cross_entropy")
     top1 = _series(records, "validation_top1")
     pictures = []
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         if losses:
             pictures.append(_loss(losses, entropies, total, train_images))
         if top1:
@@ -69,7 +53,7 @@ def _loss(losses: Series, entropies: Series, total: int, train_images: int | Non
                   linewidth=1.2, label="validation", clip_on=False)  # fmt: skip
         axes.legend(frameon=False)
     axes.set_ylim(bottom=0)
-    return _svg(figure, "loss", f"Training loss goes from {y[0]:.3g} to {y[-1]:.3g}")
+    return svg(figure, "loss", f"Training loss goes from {y[0]:.3g} to {y[-1]:.3g}")
 
 
 def _top1(top1: Series, total: int, train_images: int | None) -> str:
@@ -84,7 +68,7 @@ def _top1(top1: Series, total: int, train_images: int | None) -> str:
                   color=ORANGE, weight="bold")  # fmt: skip
     room = max(1.0, max(y) - min(y))
     axes.set_ylim(max(0, min(y) - 0.1 * room), max(y) + 0.2 * room)
-    return _svg(figure, "top1", f"Validation top-1 reaches {y[best]:.1f} per cent")
+    return svg(figure, "top1", f"Validation top-1 reaches {y[best]:.1f} per cent")
 
 
 def pareto(
@@ -107,7 +91,7 @@ def pareto(
     out = [p for p in points if p[2].get("ruled_out")]
     best = [p for p in points if p[2]["name"] == chosen and p not in out][:1]
     fit = [p for p in points if p not in out and p not in best]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(6.6, 3.7), layout="constrained")
         axes = figure.subplots()
         axes.set_xscale("log")
@@ -142,7 +126,7 @@ def pareto(
                           columnspacing=1.4)  # fmt: skip
         FigureCanvasSVG(figure)
         _number(figure, axes, [*best, *fit, *out])
-        return _svg(
+        return svg(
             figure, "pareto", f"Predicted error of {len(points)} networks against their cost"
         )
 
@@ -159,7 +143,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
     names = [shortened(name, longest) for name in classes]
     letters = max(map(_columns, names))
     size = max(6.5, min(9.5, cell * 26))
-    with rc_context({**_STYLE, "axes.grid": False}):
+    with rc_context({**STYLE, "axes.grid": False}):
         margin = (0.15 + letters * size * 0.0085, 0.15 + letters * size * 0.0085)
         side = cell * number
         width, height = margin[0] + side + 0.1, margin[1] + side + 0.1
@@ -184,7 +168,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
         axes.set_yticks(middles, names)
         axes.tick_params(length=0, labelsize=size, labelcolor=INK, labeltop=True, labelbottom=False)
         axes.spines[:].set_visible(False)
-        return _svg(
+        return svg(
             figure, "confusion", "Rows: truth. Columns: what was predicted. Per cent of the row"
         )
 
@@ -309,56 +293,3 @@ def _blue(level: float) -> tuple[float, ...]:
     pale, deep = np.array([0.957, 0.965, 0.976]), np.array([0.03, 0.27, 0.47])
     along = 0 if level == 0 else 0.05 + 0.95 * level
     return tuple(pale + (deep - pale) * along)
-
-
-def _svg(figure: Figure, name: str, described: str) -> str:
-    """The figure as markup for HTML: prefixed ids, no namespaces, no metadata, the page's font."""
-    figure.patch.set_visible(False)
-    for axes in figure.axes:
-        axes.patch.set_visible(False)
-    text = io.StringIO()
-    with warnings.catch_warnings():  # the page's fonts have the letters that matplotlib's lacks
-        warnings.filterwarnings("ignore", message="Glyph|.*missing from font")
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(text, metadata=nothing)
-    root = ElementTree.fromstring(text.getvalue())
-    used = set(re.findall(r"(?:url\(#|href=\"#)([\w-]+)", text.getvalue()))
-    for parent in root.iter():
-        for child in list(parent):
-            if child.tag.endswith(("}style", "}metadata")):
-                parent.remove(child)
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        for key, value in list(element.attrib.items()):
-            del element.attrib[key]
-            key = key.rpartition("}")[2]
-            if key == "id" and value not in used:
-                continue
-            element.set(key, _attribute(key, value, name))
-    width, height = (float(part) for part in root.get("viewBox", "").split()[2:])
-    root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": described,
-                   "width": f"{width * 4 / 3:.0f}", "height": f"{height * 4 / 3:.0f}",
-                   "stroke-linejoin": "round"}  # fmt: skip
-    for element in root.iter():
-        if element.tag != "text":
-            element.text = (element.text or "").strip()
-        element.tail = ""
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _attribute(key: str, value: str, name: str) -> str:
-    match key:
-        case "id":
-            return f"{name}-{value}"
-        case "href":
-            return value.replace("#", f"#{name}-", 1)
-        case "style":
-            value = re.sub(r" ?font-family: [^;]*;?", "", value)
-            return value.replace("url(#", f"url(#{name}-")
-        case "d" | "transform" | "x" | "y":
-            value = re.sub(
-                r"-?\d+\.\d+", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), value
-            )
-            return " ".join(value.split())
-        case _:
-            return value.replace("url(#", f"url(#{name}-")

@@ -36,7 +36,7 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import UsageError
-from phiscale.show import show_json, to_stderr
+from phiscale.show import show_json, table, to_stderr
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -112,6 +112,33 @@ def train(arguments: Sequence[str]) -> None:
         """
     prog = f"phiscale train {word if word in NAMED else 'RECIPE'}"
     call(train, arguments[1:] if word else arguments, prog)
+
+
+def runs(
+    folders: Positional[Annotated[tuple[Path, ...], arg(metavar="DIR")]], /, *,
+    html: File = None, json: Switch = False,
+) -> None:  # fmt: skip
+    """Compare trainings: how far, how good, how fast; curves on a page.
+
+    Args:
+        folders: runs, finished or not, or folders that hold some.
+        html: write a page with their curves to this file.
+        json: print JSON.
+    """
+    from phiscale.analysis.runs import read_runs, write_page
+
+    if not folders:
+        raise UsageError("runs needs a folder: runs DIR...")
+    if html:
+        a_file("--html", html)
+    found = read_runs(folders)
+    rows = [run.row() for run in found]
+    if html:
+        write_page(html, found)
+    if json:
+        show_json(rows)
+    else:
+        table(rows)
 
 
 def evaluate(

@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from phiscale.train.state import State
 from phiscale.train.trackers import Tracker
+
+if TYPE_CHECKING:
+    import torch
+
+    from phiscale.train.state import State
 
 RECENT = 50  # steps that the speed is taken over
 OF_THE_MACHINE = ("images_per_s", "wait_share", "memory_bytes", "seconds", "time")
@@ -103,6 +105,8 @@ class Log:
 def memory_bytes(device: torch.device) -> int:
     """The most that this process has held so far: on a GPU torch's own, else of the system."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device)
     import resource
 

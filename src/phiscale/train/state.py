@@ -69,6 +69,7 @@ class About:
             "recipe.json": self.recipe.to_dict(),
             "spec.json": self.spec.to_dict(),
             "data.json": {"source": images.source, "classes": list(images.classes),
+                          "train_images": len(images.train),
                           "fingerprint": images.fingerprint(), "notes": list(images.notes),
                           "preprocessing": self.preprocessing.to_dict(),
                           "skipped": [asdict(file) for file in images.skipped],

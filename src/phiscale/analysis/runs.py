@@ -1,0 +1,152 @@
+"""Trainings side by side: a table, and one page with their curves."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from phiscale.analysis.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, STYLE, svg
+from phiscale.data.wording import shown
+from phiscale.errors import PhiscaleError
+from phiscale.families import name_of
+from phiscale.files import read_json, write_atomic
+from phiscale.spec import Spec
+from phiscale.train.log import read_log
+from phiscale.train.recipe import Recipe
+
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GOLD, SKY, INK)
+DASHES = ("-", "--", ":", "-.")
+CURVES = (
+    ("validation_top1", "Validation top-1, %", 100.0), ("loss", "Training loss", 1.0),
+    ("lr", "Learning rate", 1.0), ("images_per_s", "Images per second", 1.0),
+)  # fmt: skip
+PLACES = 300  # of a curve
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder says of it so far."""
+
+    name: str
+    spec: Spec
+    recipe: Mapping[str, Any]
+    data: Mapping[str, Any]
+    log: Sequence[Mapping[str, Any]]
+
+    @property
+    def planned(self) -> int:
+        return Recipe.from_dict(self.recipe).images(self.data.get("train_images", 0))
+
+    def row(self) -> dict[str, Any]:
+        """Of the table; None where there is nothing to say yet."""
+        steps = [r for r in self.log if "loss" in r]
+        tops = [r for r in self.log if "validation_top1" in r]
+        best = max(tops, key=lambda r: r["validation_top1"], default={})
+        last = steps[-1] if steps else {}
+        seen, planned = last.get("images_seen", 0), self.planned
+        speed = last.get("images_per_s")
+        return {
+            "run": self.name, "network": name_of(self.spec) or f"{self.spec.blocks} blocks",
+            "pixels": self.spec.resolution, "images": seen,
+            "done": f"{100 * seen / planned:.0f} %" if planned else None,
+            "left_s": round((planned - seen) / speed) if speed and planned > seen else None,
+            "top1": best.get("validation_top1"), "raw_top1": best.get("raw_top1"),
+            "loss": last.get("loss"), "lr": last.get("lr"), "images_per_s": speed,
+            "wait_share": last.get("wait_share"), "memory_bytes": last.get("memory_bytes"),
+            "minutes": round(last["seconds"] / 60, 1) if last else None,
+            "seed": self.recipe.get("seed"),
+        }  # fmt: skip
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The runs in these folders: each is one, or holds some. Raises PhiscaleError for none."""
+    found = [_read(path) for folder in folders for path in _runs_in(folder)]
+    names = [run.name for run in found]
+    if len(set(names)) < len(names):  # tell them apart by where they are
+        paths = [path for folder in folders for path in _runs_in(folder)]
+        found = [Run(str(path), r.spec, r.recipe, r.data, r.log)
+                 for path, r in zip(paths, found, strict=True)]  # fmt: skip
+    return found
+
+
+def _runs_in(folder: Path) -> Iterator[Path]:
+    if (folder / "recipe.json").is_file():
+        yield folder
+        return
+    inner = sorted(folder.glob("*/recipe.json")) if folder.is_dir() else []
+    if not inner:
+        raise PhiscaleError(f"{folder} is no run and holds none. Name folders that `train` made.")
+    yield from (path.parent for path in inner)
+
+
+def _read(folder: Path) -> Run:
+    spec = Spec.from_dict(read_json(folder / "spec.json"))
+    recipe, data = read_json(folder / "recipe.json"), read_json(folder / "data.json")
+    return Run(folder.name, spec, recipe, data, tuple(read_log(folder)))
+
+
+def write_page(path: Path, runs: Sequence[Run]) -> None:
+    """One self-contained page with the runs' curves, whole or not at all."""
+    rows = [run.row() for run in runs]
+    columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
+    head = "".join(f"<th>{key}</th>" for key in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_cell(row[key])}</td>" for key in columns) + "</tr>" for row in rows
+    )
+    write_atomic(path, _PAGE.format(table=f"<tr>{head}</tr>{body}", figures="".join(figures(runs))))
+
+
+def figures(runs: Sequence[Run]) -> Iterator[str]:
+    """An SVG for every quantity that at least one run has."""
+    for key, title, times in CURVES:
+        lines = [(run, _line(run, key, times)) for run in runs]
+        if not any(x for _, (x, _) in lines):
+            continue
+        with rc_context(STYLE):
+            figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+            axes = figure.subplots()
+            axes.set(title=title, xlabel="images seen")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            for number, (run, (x, y)) in enumerate(lines):
+                axes.plot(
+                    x, y, DASHES[number // len(COLOURS) % len(DASHES)],
+                    color=COLOURS[number % len(COLOURS)], label=shown(run.name), linewidth=1.4,
+                )  # fmt: skip
+            if len(runs) > 1:
+                axes.legend(frameon=False, fontsize=8)
+            yield svg(figure, key, f"{title} of {len(runs)} runs against images seen")
+
+
+def _line(run: Run, key: str, times: float) -> tuple[list[float], list[float]]:
+    points = [(r["images_seen"], times * r[key]) for r in run.log
+              if key in r and math.isfinite(r[key])]  # fmt: skip
+    step = max(1, len(points) // PLACES)
+    kept = [points[i : i + step] for i in range(0, len(points), step)]
+    return [part[-1][0] for part in kept], [sum(v for _, v in part) / len(part) for part in kept]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return html.escape(shown(f"{value:.4g}" if isinstance(value, float) else str(value)))
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>runs</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1300px; padding: 0 1em }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
+td, th {{ padding: .2em .8em; border-bottom: 1px solid #e1e4e8; text-align: right }}
+td:first-child, th:first-child {{ text-align: left }} svg {{ margin: 1em 1em 0 0 }}
+div {{ overflow-x: auto }}</style></head>
+<body><h1>Runs</h1><div><table>{table}</table></div>{figures}</body></html>
+"""

@@ -1,0 +1,201 @@
+"""Trainings that die: forked from a process that has everything imported, so that a death and the
+life after it take a second or two."""
+
+import builtins
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from phiscale.data.augment import Augment
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
+from phiscale.errors import PhiscaleError
+from phiscale.families import get_spec
+from phiscale.scaling import Scaling, scale
+from phiscale.train.log import OF_THE_MACHINE, read_log
+from phiscale.train.loop import Setup, train
+from phiscale.train.recipe import Optim, Recipe
+from phiscale.train.signals import Interrupted
+
+STEPS = 8
+SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
+TAKE = Preprocessing(size=16, crop=1.0)
+RECIPE = Recipe(
+    epochs=STEPS * 32 / 1439, batch=32, micro_batch=16, evaluations=2, dropout=0.2, drop_path=0.2,
+    optim=Optim(name="muon", lr_peak=0.1), augment=Augment(mixup=0.3, erase=0.2),
+)  # fmt: skip
+TIMEOUT_S = 4.0
+FATAL = ("fsync", "replace", "rename", "unlink", "ftruncate", "write")
+GONE = 77  # of a process whose partner died
+
+CONTEXT = get_context("forkserver")
+CONTEXT.set_forkserver_preload(["killing", "phiscale.train.loop", "sklearn.datasets"])
+
+
+@dataclass(frozen=True)
+class Blow:
+    """Where a training dies of itself: at its so-manieth call that touches the disk."""
+
+    at: int
+    after: bool = False  # the call, or before it; a write in its middle
+
+
+def start(out: Path, blow: Blow | None = None, rank: int = 0, size: int = 1, port: int = 0,
+          pause_s: float = 0.0, count_to: Path | None = None) -> Any:  # fmt: skip
+    arguments = (str(out), blow, rank, size, port, pause_s, count_to and str(count_to))
+    child = CONTEXT.Process(target=_live, args=arguments)
+    child.start()
+    return child
+
+
+def _live(
+    out: str, blow: Blow | None, rank: int, size: int, port: int, pause_s: float,
+    count_to: str | None,
+) -> None:  # fmt: skip
+    """In the child: trains to the end, or to the blow."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank),
+                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    calls = _watch(Path(out), blow)
+    setup = Setup(save_every_s=0, timeout_s=TIMEOUT_S, tell=lambda line: None,
+                  report=lambda progress: time.sleep(pause_s))  # fmt: skip
+    code = 0
+    try:
+        train(Path(out), SPEC, open_images("digits"), RECIPE, TAKE, setup)
+    except Interrupted as stop:
+        code = stop.status
+    except PhiscaleError as error:
+        Path(f"{out}.error{rank}").write_text(str(error))
+        code = GONE
+    if count_to:
+        Path(count_to).write_text(str(calls[0]))
+    os._exit(code)
+
+
+def _watch(out: Path, blow: Blow | None) -> list[int]:
+    """Counts the calls that touch the disk, and strikes at one of them."""
+    calls = [0]
+
+    def strikes(after: bool) -> bool:
+        return blow is not None and calls[0] == blow.at and blow.after == after
+
+    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            calls[0] += 1
+            if strikes(after=False):
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = real(*arguments, **named)
+            if strikes(after=True):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return call
+
+    for name in FATAL[:-1]:
+        setattr(os, name, watched(getattr(os, name)))
+
+    class Torn:
+        """A file whose writes may be cut short by a death."""
+
+        def __init__(self, file: Any):
+            self.file = file
+
+        def __enter__(self) -> "Torn":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, data: Any) -> int:
+            calls[0] += 1
+            if strikes(after=False) or strikes(after=True):
+                self.file.write(data[: len(data) // 2])
+                self.file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return self.file.write(data)
+
+    real_open = Path.open
+
+    def opened(self: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        file = real_open(self, mode, *arguments, **named)
+        ours = str(self).startswith(str(out)) and "tensorboard" not in str(self)
+        return Torn(file) if ours and mode in ("wb", "ab") else file
+
+    Path.open = opened  # type: ignore[method-assign, assignment]
+    assert builtins.open is not None
+    return calls
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def finish(out: Path, size: int = 1) -> None:
+    """Lives to the end; says why if it cannot."""
+    port = free_port() if size > 1 else 0
+    children = [start(out, rank=rank, size=size, port=port) for rank in range(size)]
+    for child in children:
+        child.join(120)
+        if child.exitcode != 0:
+            said = [p.read_text() for p in out.parent.glob(f"{out.name}.error*")]
+            raise AssertionError(f"exit code {child.exitcode}: {said}")
+
+
+def end_of(run: Path) -> dict[str, Any]:
+    """All that a training leaves but the time it took: what must not depend on any death."""
+    newest = sorted((run / "checkpoints").glob("*.pt"))[-1]
+    state = torch.load(newest, weights_only=True)
+    tensors = {f"network.{k}": v for k, v in state["network"].items()}
+    tensors |= {f"ema.{k}": v for k, v in state["ema"].items()}
+    for number, slots in state["optimizer"]["state"].items():
+        tensors |= {f"optimizer.{number}.{k}": v for k, v in slots.items()}
+    log = [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
+    return {"images": state["images_seen"], "log": log, "tensors": tensors,
+            "best": load_file(run / "best.safetensors")}  # fmt: skip
+
+
+def differences(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
+    found = [key for key in ("images", "log") if one[key] != two[key]]
+    for part in ("tensors", "best"):
+        if one[part].keys() != two[part].keys():
+            found.append(part)
+            continue
+        for name, value in one[part].items():
+            other = two[part][name]
+            same = torch.equal(value, other) if torch.is_tensor(value) else value == other
+            if not same:
+                found.append(f"{part}.{name}")
+    return found
+
+
+def damage(path: Path, kind: str, rng: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    match kind:
+        case "flip":
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        case "cut":
+            del content[rng.randrange(len(content)) :]
+        case "zero":
+            at = rng.randrange(len(content))
+            content[at : at + 512] = bytes(len(content[at : at + 512]))
+            content[at] = 1 if path.read_bytes()[at] == 0 else 0
+        case "empty":
+            content.clear()
+    path.write_bytes(bytes(content))

@@ -1,0 +1,125 @@
+"""Whatever kills a training, wherever it strikes: run again, it ends to the bit as if left alone.
+
+A sample runs with the other tests; `make faults` runs all: every call that touches the disk, before
+and after it and in the middle of every write, hundreds of random moments, damaged files, two
+processes of which one dies or hangs. The seed is printed.
+"""
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from killing import Blow, damage, differences, end_of, finish, free_port, start
+
+SEED = int(os.environ.get("PHISCALE_FAULT_SEED", "0"))
+EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
+RANDOM, DAMAGES, PAIRS = (150, 100, 50) if EVERY else (6, 8, 2)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("kills") / "undisturbed"
+    finish(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def seconds(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """What a whole training takes, once all is imported."""
+    began = time.monotonic()
+    finish(tmp_path_factory.mktemp("kills") / "timed")
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def calls(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How often a whole training touches the disk."""
+    folder = tmp_path_factory.mktemp("kills")
+    start(folder / "run", count_to=folder / "count").join(120)
+    return int((folder / "count").read_text())
+
+
+def ends_alike(out: Path, undisturbed: Path, size: int = 1) -> None:
+    finish(out, size)
+    assert differences(end_of(out), end_of(undisturbed)) == []
+    assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.parametrize("number", range(RANDOM))
+def test_killed_at_random_moments(number: int, undisturbed: Path, seconds: float, tmp_path: Path):
+    rng, out = random.Random(f"{SEED} {number}"), tmp_path / "run"
+    for _ in range(3):
+        child = start(out)
+        time.sleep(rng.uniform(0, seconds))
+        os.kill(child.pid, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+        child.join(30)
+        assert child.exitcode in (-signal.SIGKILL, -signal.SIGTERM, 143, 0)
+    ends_alike(out, undisturbed)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_at_every_touch_of_the_disk(
+    after: bool, undisturbed: Path, calls: int, tmp_path: Path
+):
+    rng = random.Random(f"{SEED} {after}")
+    places = range(1, calls + 1) if EVERY else sorted(rng.sample(range(1, calls + 1), 5))
+    for at in places:
+        out = tmp_path / str(at)
+        child = start(out, Blow(at, after))
+        child.join(60)
+        assert child.exitcode == -signal.SIGKILL, f"call {at} of {calls} was never made"
+        ends_alike(out, undisturbed)
+        shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("number", range(DAMAGES))
+def test_a_damaged_newest_checkpoint_is_recovered_from(
+    number: int, undisturbed: Path, tmp_path: Path
+):
+    rng, out = random.Random(f"{SEED} {number}"), tmp_path / "run"
+    child = start(out, pause_s=0.05)
+    deadline = time.monotonic() + 60
+    while len(list((out / "checkpoints").glob("*.pt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join(30)
+    newest = sorted((out / "checkpoints").glob("*.pt"))[-1]
+    damage(newest, rng.choice(["flip", "cut", "zero", "empty"]), rng)
+    ends_alike(out, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("kills") / "pair"
+    finish(out, 2)
+    return out
+
+
+@pytest.mark.parametrize("number", range(PAIRS))
+def test_of_two_processes_one_dies_or_hangs(
+    number: int, pair: Path, seconds: float, tmp_path: Path
+):
+    """The other one ends too, in time; together they go on to the bit."""
+    rng, out, port = random.Random(f"{SEED} {number}"), tmp_path / "run", free_port()
+    both = [start(out, rank=rank, size=2, port=port, pause_s=0.05) for rank in range(2)]
+    deadline = time.monotonic() + 60
+    while not list((out / "checkpoints").glob("*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, seconds / 2))
+    victim, other = rng.sample(both, 2)
+    hangs = rng.random() < 0.3
+    os.kill(victim.pid, signal.SIGSTOP if hangs else signal.SIGKILL)
+    other.join(40)
+    ended = other.exitcode
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.join(30)
+    assert ended in (0, 77), f"{'hung' if hangs else 'killed'}: the other ended with {ended}"
+    ends_alike(out, pair, 2)
