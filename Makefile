@@ -18,8 +18,9 @@ test: $(VENV)/.dev  ## what every change must pass, under ten minutes on two cor
 test-all: $(VENV)/.dev  ## the slow ones too
 	$(PYTEST)
 
-faults: $(VENV)/.dev  ## kills, damaged files and nasty pictures
-	$(PYTEST) tests/train/test_faults.py tests/test_fit_story.py tests/data
+faults: $(VENV)/.dev  ## hundreds of kills, damaged files and nasty pictures: half an hour
+	PHISCALE_EVERY_FAULT=1 $(PYTEST) tests/train/test_kills.py tests/train/test_world.py \
+		tests/train/test_faults.py tests/test_fit_story.py tests/data
 
 check: $(VENV)/.dev  ## formatting, lint, types, imports one way
 	$(BIN)/ruff format --check .

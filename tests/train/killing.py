@@ -39,7 +39,10 @@ FATAL = ("fsync", "replace", "rename", "unlink", "ftruncate", "write")
 GONE = 77  # of a process whose partner died
 
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["killing", "phiscale.train.loop", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload([
+    "killing", "phiscale.train.loop", "sklearn.datasets", "torch.utils.tensorboard.writer",
+    "torch._dynamo",
+])  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def training_batches(
     side (those of `preprocessing` if None). `weights`: of the classes; all 1 if None.
     """
     split = pictures.split
-    order = Order(len(split), seed)
+    order = Order(len(split), seed, split.groups())
     micro = micro or batch
 
     def pieces() -> Iterator[_Piece]:  # permutations are drawn in one thread

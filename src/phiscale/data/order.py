@@ -8,13 +8,35 @@ from __future__ import annotations
 
 import numpy as np
 
+WINDOW = 16  # groups that are read, and mixed, at a time
+
 
 class Order:
-    """Every epoch is a fresh permutation of the `size` samples."""
+    """Every epoch is a fresh permutation of the `size` samples.
 
-    def __init__(self, size: int, seed: int):
+    Where `groups` says which file each sample is in, an epoch takes the files in a fresh order,
+    WINDOW at a time, and mixes the samples of those: nearly as random, and no file is needed
+    again before the next epoch.
+    """
+
+    def __init__(self, size: int, seed: int, groups: np.ndarray | None = None):
         self.size, self.seed = size, seed
+        self._windowed = groups is not None and len(np.unique(groups)) > WINDOW
+        if groups is not None and self._windowed:
+            self._members = np.argsort(groups, kind="stable")
+            _, self._starts = np.unique(groups[self._members], return_index=True)
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
+
+    def _permuted(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, epoch))
+        if not self._windowed:
+            return rng.permutation(self.size)
+        files = np.split(self._members, self._starts[1:])
+        order = rng.permutation(len(files))
+        return np.concatenate([
+            rng.permutation(np.concatenate([files[i] for i in order[at : at + WINDOW]]))
+            for at in range(0, len(order), WINDOW)
+        ])  # fmt: skip
 
     def samples(self, start: int, stop: int) -> np.ndarray:
         """Sample indices at positions start..stop, across epochs if need be."""
@@ -22,7 +44,7 @@ class Order:
         while start < stop:
             epoch, offset = divmod(start, self.size)
             if epoch != self._epoch:
-                self._permutation = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+                self._permutation = self._permuted(epoch)
                 self._epoch = epoch
             part = self._permutation[offset : offset + stop - start]
             parts.append(part)

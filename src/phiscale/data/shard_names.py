@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from phiscale.data.names import ROLES, is_junk
+from phiscale.data.shard_store import Shard
 from phiscale.data.wording import counted, listed, shown
 from phiscale.errors import DataError
 
@@ -21,6 +22,19 @@ def expand(pattern: str) -> list[Path]:
     """The shards that {000..099}, {a,b} or wildcards in a path mean. Raises DataError for none."""
     if Path(pattern).exists():  # braces and brackets may stand in a real name
         return [Path(pattern)]
+    paths = [path for name in braced(pattern) for path in _globbed(name)]
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        raise DataError(
+            f"'{shown(pattern)}': {counted(len(missing), 'shard')} missing: {listed(missing)}. "
+            "Mend the pattern, or fetch what is missing."
+        )
+    if not paths:
+        raise DataError(f"No shard matches '{shown(pattern)}'. Mend the pattern.")
+    return paths
+
+
+def braced(pattern: str) -> list[str]:
+    """The names that {000..099} and {a,b} mean; wildcards stay."""
     texts, at = [], 0
     choices: list[list[str]] = []
     for found in _BRACES.finditer(pattern):
@@ -37,15 +51,7 @@ def expand(pattern: str) -> list[Path]:
     for words in product(*choices):
         parts = (text + word for text, word in zip(texts, words, strict=True))
         names.append("".join(parts) + pattern[at:])
-    paths = [path for name in names for path in _globbed(name)]
-    if missing := [str(path) for path in paths if not path.is_file()]:
-        raise DataError(
-            f"'{shown(pattern)}': {counted(len(missing), 'shard')} missing: {listed(missing)}. "
-            "Mend the pattern, or fetch what is missing."
-        )
-    if not paths:
-        raise DataError(f"No shard matches '{shown(pattern)}'. Mend the pattern.")
-    return paths
+    return names
 
 
 def _numbers(first: str, last: str, pattern: str) -> list[str]:
@@ -78,11 +84,11 @@ def shards_in(folder: Path) -> list[Path]:
     ]
 
 
-def by_split_name(paths: Sequence[Path], source: str) -> dict[str, list[Path]]:
+def by_split_name(paths: Sequence[Shard], source: str) -> dict[str, list[Shard]]:
     """Shards by the split that their names, or else their folders' names, begin with."""
-    found: dict[str | None, list[Path]] = {}
+    found: dict[str | None, list[Shard]] = {}
     for path in paths:
-        named = _ROLE_PREFIX.match(path.name) or _ROLE_PREFIX.fullmatch(path.parent.name)
+        named = _ROLE_PREFIX.match(path.name) or _ROLE_PREFIX.fullmatch(path.folder)
         found.setdefault(ROLES[named[1].lower()] if named else None, []).append(path)
     nameless = found.pop(None, [])
     if not found:

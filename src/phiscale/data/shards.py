@@ -13,19 +13,21 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from phiscale.data.decode import DEFAULT_LIMITS, Limits, open_at_once
 from phiscale.data.names import check_classes, check_known, is_junk
 from phiscale.data.shard_names import by_split_name
+from phiscale.data.shard_store import Shard, index_of
 from phiscale.data.splits import ImageSet, Split, assemble
 from phiscale.data.strangers import IMAGE_SUFFIXES
 from phiscale.data.wording import counted, listed, shown
 from phiscale.errors import BadImage, DataError
 
 MAX_LABEL_BYTES = 1 << 20
+LABELS = (".cls", ".json")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -44,9 +46,9 @@ class ShardSplit(Split):
         size = int(self.sizes[i])
         if size > limits.max_file_bytes:
             raise BadImage(f"{size:,} bytes, over the limit of {limits.max_file_bytes:,}")
-        shard = Path(self.shards[self.shard_of[i]])
+        shard = Shard(self.shards[self.shard_of[i]])
         try:
-            with open_at_once(shard) as file:
+            with open_at_once(shard.local()) as file:
                 file.seek(int(self.offsets[i]))
                 data = file.read(size)
         except OSError as error:
@@ -55,10 +57,14 @@ class ShardSplit(Split):
             raise BadImage(f"cut short: shard {shown(shard.name)} ends before the picture does")
         return data
 
+    def groups(self) -> np.ndarray:
+        return self.shard_of
 
-def open_shards(paths: Sequence[Path], source: str) -> ImageSet:
+
+def open_shards(shards: Sequence[Path | Shard], source: str) -> ImageSet:
     """The image set in these tars. Raises DataError for shards or labels that cannot be used."""
-    by_split = by_split_name(paths, source)
+    placed = [shard if isinstance(shard, Shard) else Shard(str(shard)) for shard in shards]
+    by_split = by_split_name(placed, source)
     index = {split: _Index(shards) for split, shards in by_split.items()}
     notes: list[str] = []
     if any(shard_index.has_labels for shard_index in index.values()):
@@ -72,7 +78,7 @@ def open_shards(paths: Sequence[Path], source: str) -> ImageSet:
         if not found:
             raise DataError(f"{source}: the shards of split '{split}' hold no picture. Mend them.")
 
-    classes, names = _classes(samples, by_split["train"][0].parent, source)
+    classes, names = _classes(samples, by_split["train"][0], source)
     splits = {}
     for split, found in samples.items():
         if split != "train":
@@ -82,7 +88,7 @@ def open_shards(paths: Sequence[Path], source: str) -> ImageSet:
             keys=tuple(sample.key for sample in found),
             labels=_int64(label_of[names[sample.label]] for sample in found),
             sizes=_int64(sample.size for sample in found),
-            shards=tuple(str(path) for path in by_split[split]),
+            shards=tuple(shard.where for shard in by_split[split]),
             shard_of=_int64(sample.shard for sample in found),
             offsets=_int64(sample.offset for sample in found),
         )
@@ -110,37 +116,24 @@ class _Member:
     name: str
     offset: int
     size: int
+    text: str | None = None  # of a label, as bytes in latin-1
 
 
 @dataclass
 class _Index:
     """The regular members of some shards, from one pass over their headers."""
 
-    shards: list[Path]
+    shards: list[Shard]
     members: list[_Member] = field(default_factory=list)
     has_labels: bool = False
     odd: int = 0
 
     def __post_init__(self) -> None:
-        for number, path in enumerate(self.shards):
-            self._scan(number, path)
-
-    def _scan(self, number: int, path: Path) -> None:
-        places: dict[str, tuple[int, int]] = {}
-        for info in _headers(path):
-            name = info.name.removeprefix("./")
-            if info.isdir() or any(is_junk(part) for part in name.split("/")):
-                continue
-            if info.islnk() and info.linkname.removeprefix("./") in places:
-                offset, size = places[info.linkname.removeprefix("./")]
-            elif info.isreg() and not info.issparse():
-                offset, size = info.offset_data, info.size
-            else:
-                self.odd += 1
-                continue
-            places[name] = offset, size
-            self.members.append(_Member(number, name, offset, size))
-            self.has_labels |= name.endswith((".cls", ".json"))
+        for number, shard in enumerate(self.shards):
+            odd, *members = index_of(shard, lambda path, name=shard.name: _scanned(path, name))
+            self.odd += odd
+            self.members += [_Member(number, *member) for member in members]
+            self.has_labels |= any(name.endswith(LABELS) for name, *_ in members)
 
     def by_folder(self) -> Iterator[_Sample]:
         """One sample per member; its class is the folder it stands in."""
@@ -190,11 +183,8 @@ class _Index:
             return None
         if member.size > MAX_LABEL_BYTES:
             raise DataError(f"The label of '{shown(name)}' has {member.size:,} bytes. Shorten it.")
-        with open_at_once(self.shards[number]) as file:
-            file.seek(member.offset)
-            data = file.read(member.size)
         try:
-            text = data.decode()
+            text = (member.text or "").encode("latin-1").decode()
             if member is parts.get("cls"):
                 label: object = int(text) if text.strip().isdecimal() else text.strip()
             else:
@@ -209,7 +199,32 @@ class _Index:
         return label
 
 
-def _headers(path: Path) -> Iterator[tarfile.TarInfo]:
+def _scanned(path: Path, shard: str) -> list[Any]:
+    """How many members are odd, then (name, offset, size, label's text) of each regular one."""
+    places: dict[str, tuple[int, int]] = {}
+    found: list[Any] = [0]
+    with open_at_once(path) as file:
+        for info in _headers(path, shard):
+            name = info.name.removeprefix("./")
+            if info.isdir() or any(is_junk(part) for part in name.split("/")):
+                continue
+            if info.islnk() and info.linkname.removeprefix("./") in places:
+                offset, size = places[info.linkname.removeprefix("./")]
+            elif info.isreg() and not info.issparse():
+                offset, size = info.offset_data, info.size
+            else:
+                found[0] += 1
+                continue
+            places[name] = offset, size
+            text = None
+            if name.endswith(LABELS) and size <= MAX_LABEL_BYTES:
+                file.seek(offset)
+                text = file.read(size).decode("latin-1")
+            found.append([name, offset, size, text])
+    return found
+
+
+def _headers(path: Path, shard: str) -> Iterator[tarfile.TarInfo]:
     try:
         with open_at_once(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             while (info := tar.next()) is not None:
@@ -217,22 +232,22 @@ def _headers(path: Path) -> Iterator[tarfile.TarInfo]:
                 yield info
     except (tarfile.TarError, EOFError) as error:
         raise DataError(
-            f"Shard '{shown(path.name)}' is no whole, uncompressed tar ({error}). "
+            f"Shard '{shown(shard)}' is no whole, uncompressed tar ({error}). "
             "Unpack it if it is compressed; fetch it again if it was cut short."
         ) from error
     except OSError as error:
         raise DataError(
-            f"Shard '{shown(path.name)}' cannot be read: {error.strerror}. Check its permissions."
+            f"Shard '{shown(shard)}' cannot be read: {error.strerror}. Check its permissions."
         ) from error
 
 
 def _classes(
-    samples: dict[str, list[_Sample]], folder: Path, source: str
+    samples: dict[str, list[_Sample]], first: Shard, source: str
 ) -> tuple[list[str], dict[int | str, str]]:
     """Class names in the order of their numbers, and the name that each label means."""
     labels = {sample.label for found in samples.values() for sample in found}
-    listing = folder / "classes.txt"
-    if not listing.is_file():
+    listing = Path(first.where).parent / "classes.txt"
+    if first.remote or not listing.is_file():
         names: dict[int | str, str] = {label: str(label) for label in labels}
         train = {sample.label for sample in samples["train"]}
         numbers = sorted(label for label in train if isinstance(label, int))

@@ -8,7 +8,8 @@ from pathlib import Path
 from phiscale.data.folders import open_folder
 from phiscale.data.named import NAMED, open_named
 from phiscale.data.names import role_of
-from phiscale.data.shard_names import expand, shards_in
+from phiscale.data.shard_names import braced, expand, shards_in
+from phiscale.data.shard_store import expand_url
 from phiscale.data.shards import open_shards
 from phiscale.data.splits import BadFile, ImageSet, Split
 from phiscale.data.wording import shown
@@ -21,11 +22,14 @@ def open_images(data: str | Path) -> ImageSet:
     """The pictures that DATA means. Nothing is decoded. Raises DataError with what to change.
 
     DATA is an image folder, a named set (`digits`, `cifar10`, ...) or tar shards
-    (`"shards-{000..099}.tar"`, a wildcard, one tar, or a folder of tars).
+    (`"shards-{000..099}.tar"`, a wildcard, one tar, or a folder of tars, on this disk or behind a
+    URL of fsspec's).
     """
     source = str(data)
     if not source or "\0" in source:
         raise DataError("The data path is empty or has a NUL. Give a folder, a set or shards.")
+    if "://" in source:
+        return open_shards(expand_url(source, braced), shown(source))
     path = Path(data)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()

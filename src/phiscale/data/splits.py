@@ -60,6 +60,11 @@ class Split(ABC):
     def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes | np.ndarray:
         """Picture i as stored: its file's bytes, or uint8 pixels. Raises BadImage."""
 
+    def groups(self) -> np.ndarray | None:
+        """Of each picture the file that it is read from, where many share one: their order in a
+        training then goes through the files one after the other. None: any order will do."""
+        return None
+
     PER_PICTURE: ClassVar[tuple[str, ...]] = ()
     """Names of a subclass's own arrays that have a row for each picture."""
 
@@ -153,6 +158,11 @@ class FileSplit(Split):
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ArraySplit(Split):
     """Pictures in memory: uint8, N x H x W (grey) or N x H x W x 3."""
+
+    def groups(self) -> np.ndarray | None:
+        """Of each picture the file that it is read from, where many share one: their order in a
+        training then goes through the files one after the other. None: any order will do."""
+        return None
 
     PER_PICTURE: ClassVar[tuple[str, ...]] = ("pixels",)
 

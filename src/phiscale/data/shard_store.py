@@ -1,0 +1,159 @@
+"""Where a shard is: a tar on this disk, or behind any URL that fsspec opens (`s3://`, `gs://`,
+`https://`, ...). What is elsewhere is fetched whole when a picture in it is first needed, into a
+cache of bounded size; a shard's index is made once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from phiscale.errors import DataError, PhiscaleError
+from phiscale.files import cache_folder, sha256, write_atomic
+
+CACHE_BYTES = 64 * 2**30  # of fetched shards; PHISCALE_SHARD_CACHE_BYTES sets another
+INDEX_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar of pictures."""
+
+    where: str
+
+    @property
+    def remote(self) -> bool:
+        return "://" in self.where
+
+    @cached_property
+    def _path(self) -> PurePosixPath | Path:
+        return PurePosixPath(self.where.partition("://")[2]) if self.remote else Path(self.where)
+
+    @property
+    def name(self) -> str:
+        return self._path.name
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that it is in."""
+        return self._path.parent.name
+
+    @cached_property
+    def state(self) -> str:
+        """Changes with its content. Raises DataError if it is not there."""
+        if not self.remote:
+            try:
+                found = Path(self.where).stat()
+            except OSError as error:
+                raise DataError(f"Shard {self.where} cannot be read: {error.strerror}.") from None
+            return f"{found.st_size} {found.st_mtime_ns}"
+        told = _asked(self.where, lambda system, path: system.info(path))
+        version = next((told[key] for key in ("ETag", "etag", "md5Hash", "mtime", "created")
+                        if told.get(key)), "")  # fmt: skip
+        return f"{told['size']} {version}"
+
+    def local(self) -> Path:
+        """A file with its content: itself, or a copy in the cache, fetched if it is not there."""
+        if not self.remote:
+            return Path(self.where)
+        copy = _cache() / f"{sha256(f'{self.where} {self.state}')[:24]}.tar"
+        with _alone(copy):
+            if not copy.exists():
+                _fetch(self.where, copy)
+                _make_room(copy)
+            os.utime(copy)  # used last
+        return copy
+
+
+def index_of(shard: Shard, made: Callable[[Path], list[Any]]) -> list[Any]:
+    """The index of a shard, a JSON value: kept in the cache, or `made` from the file."""
+    where = shard.where if shard.remote else Path(shard.where).resolve()
+    key = sha256(f"{INDEX_VERSION} {where} {shard.state}")[:24]
+    kept = _cache() / f"{key}.index.json"
+    try:
+        return json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        pass
+    found = made(shard.local())
+    try:
+        write_atomic(kept, json.dumps(found))
+    except PhiscaleError:  # a read-only home: made again next time
+        return found
+    return found
+
+
+def expand_url(pattern: str, braces: Callable[[str], Sequence[str]]) -> list[Shard]:
+    """The shards that a URL with {000..099}, {a,b} or wildcards means."""
+    found: list[Shard] = []
+    for name in braces(pattern):
+        if any(c in name for c in "*?["):
+            scheme = name.partition("://")[0]
+            inside = _asked(name, lambda system, path: sorted(system.glob(path)))
+            found += [Shard(f"{scheme}://{path.lstrip('/')}") for path in inside]
+        else:
+            found.append(Shard(name))
+    if not found:
+        raise DataError(f"No shard matches '{pattern}'. Mend the pattern.")
+    return found
+
+
+def _asked(where: str, question: Callable[[Any, str], Any]) -> Any:
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(where)
+        return question(system, path)
+    except FileNotFoundError:
+        raise DataError(f"{where} is not there. Mend the URL.") from None
+    except ImportError as error:
+        raise DataError(f"{where} cannot be opened: {error}") from None
+    except Exception as error:  # every file system raises its own
+        raise DataError(f"{where} cannot be read: {error}. Check the network and rights.") from None
+
+
+def _fetch(where: str, copy: Path) -> None:
+    beside = copy.with_name(f".{copy.name}.{os.getpid()}.part")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _asked(where, lambda system, path: system.get_file(path, str(beside)))
+        beside.replace(copy)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _make_room(keep: Path) -> None:
+    """Drops the copies that were used longest ago, until all fit."""
+    most = int(os.environ.get("PHISCALE_SHARD_CACHE_BYTES", CACHE_BYTES))
+    copies = sorted(keep.parent.glob("*.tar"), key=lambda path: path.stat().st_mtime)
+    total = sum(path.stat().st_size for path in copies)
+    for path in copies:
+        if total <= most or path == keep:
+            continue
+        total -= path.stat().st_size
+        path.unlink(missing_ok=True)
+
+
+def _cache() -> Path:
+    return cache_folder() / "shards"
+
+
+@contextmanager
+def _alone(copy: Path) -> Iterator[None]:
+    """One process or thread at a time fetches a shard."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with copy.with_suffix(".lock").open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield
