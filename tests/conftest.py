@@ -83,3 +83,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests leave nothing in the user's cache and find nothing there, in child processes too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHISCALE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phiscale.data import shards as module
+from phiscale.data.order import WINDOW, Order
 from phiscale.data.shard_names import expand
 from phiscale.data.sources import ImageSet, open_images
 from phiscale.errors import DataError
@@ -273,3 +275,77 @@ def test_a_pattern_that_means_no_shards_is_refused(
 def test_braces_in_a_real_name_are_a_name(tmp_path: Path):
     path = shard(tmp_path / "x{1..2}.tar", samples("ab" * 9))
     assert sum(sizes(open_images(str(path)))) == 18
+
+
+def test_shards_behind_a_url_are_the_same_images(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import fsspec
+
+    monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path / "cache"))
+    far = fsspec.filesystem("memory")
+    for path in shards.glob("*.tar"):
+        far.pipe_file(f"/bucket/{path.name}", path.read_bytes())
+    here = open_images(shards)
+    for pattern in ("shards-{000..002}.tar", "shards-*.tar"):
+        there = open_images(f"memory://bucket/{pattern}")
+        assert there.classes == here.classes
+        for (_, a), (_, b) in zip(there.splits(), here.splits(), strict=True):
+            assert a.keys == b.keys and a.labels.tolist() == b.labels.tolist()
+            assert all(a.raw(i) == b.raw(i) for i in range(len(a)))
+
+
+def test_an_index_is_made_once_and_again_when_the_shard_changes(
+    shards: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    keys = open_images(shards).train.keys
+    read: list[str] = []
+    real = module._scanned
+    monkeypatch.setattr(
+        module, "_scanned", lambda path, name: read.append(name) or real(path, name)
+    )
+    assert open_images(shards).train.keys == keys and read == []
+    shard(shards / "shards-001.tar", samples([0, 1] * 5, start=70))
+    assert sum(sizes(open_images(shards))) == 50
+    assert read == ["shards-001.tar"]
+
+
+def test_fetched_shards_take_no_more_room_than_they_may(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import fsspec
+
+    size = (shards / "shards-000.tar").stat().st_size
+    monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PHISCALE_SHARD_CACHE_BYTES", str(2 * size))
+    far = fsspec.filesystem("memory")
+    for path in shards.glob("*.tar"):
+        far.pipe_file(f"/few/{path.name}", path.read_bytes())
+    images = open_images("memory://few/shards-{000..002}.tar")
+    for _, split in images.splits():
+        for i in range(len(split)):
+            assert split.raw(i)
+    kept = list((tmp_path / "cache" / "shards").glob("*.tar"))
+    assert 1 <= len(kept) <= 2
+
+
+@pytest.mark.parametrize("url", ["memory://nowhere/a-{0..1}.tar", "memory://nowhere/*.tar",
+                                 "nosuch://bucket/a.tar"])  # fmt: skip
+def test_a_url_that_leads_nowhere_is_one_line(url: str):
+    with pytest.raises(DataError) as caught:
+        open_images(url)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_training_on_shards_reads_a_few_at_a_time_and_all_in_an_epoch():
+    groups = np.repeat(np.arange(64), 10)
+    order = Order(640, 0, groups)
+    epochs = order.samples(0, 1280).reshape(2, 640)
+    assert all(sorted(epoch) == list(range(640)) for epoch in epochs)
+    assert not np.array_equal(*epochs)
+    for at in range(0, 640, WINDOW * 10):
+        window = groups[epochs[0][at : at + WINDOW * 10]]
+        assert len(set(window)) == WINDOW and (np.diff(window) != 0).mean() > 0.8  # well mixed
+    start = Order(640, 0, groups).samples(333, 777)
+    assert np.array_equal(start, epochs.ravel()[333:777])

@@ -159,6 +159,31 @@ def test_sigterm_saves_and_the_job_goes_on(two: Path, tmp_path: Path):
     assert away(last(out), last(two)) == 0
 
 
+@pytest.mark.slow
+def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp_path: Path):
+    """Two processes train a network, then two fine-tune it: the first one decides and writes."""
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+             "-m", "phiscale", "train", *words, "--data", "digits", "--device", "cpu"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    made = command("characters", "--model", "small", "--resolution", "16", "--epochs", "0.5",
+                   "--evaluations", "1", "--out", "run")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.splitlines() == ["run/best.safetensors"]
+    tuned = command("finetune", "--model", "run/spec.json", "--pretrained", "run", "--epochs", "0.3",
+                    "--evaluations", "1", "--out", "tuned")  # fmt: skip
+    assert tuned.returncode == 0, tuned.stderr
+    assert tuned.stderr.count("a linear probe has") == 1
+    wrong = command("characters", "--model", "small", "--out", "run", "--lanes", "3")
+    assert wrong.returncode != 0
+    assert wrong.stderr.count("--lanes 3 cannot be spread over 2 processes") == 1
+
+
 def _process(job: subprocess.Popen[bytes], rank: int, out: Path) -> int:
     """The process of that rank, once the training has begun to save."""
     deadline = time.monotonic() + 120

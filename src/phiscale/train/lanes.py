@@ -36,7 +36,11 @@ class Lanes:
     machines but for the order in which numbers are added.
     """
 
-    def __init__(self, network: Network, count: int, seed: int, world: World | None = None):
+    def __init__(
+        self, network: Network, count: int, seed: int, world: World | None = None,
+        scaled: Callable[[Tensor], Tensor] = lambda loss: loss,
+    ):  # fmt: skip
+        self.scaled = scaled  # what keeps small gradients of half precision
         self.world, self.count, self.seed = world or World(), count, seed
         self.world.check(count)
         device = next(network.parameters()).device
@@ -77,7 +81,7 @@ class Lanes:
             network = self.networks[lane]
             draw_masks(network, self.seed, places[part])
             loss = loss_of(network, part)
-            loss.backward()
+            self.scaled(loss).backward()
             return loss.item()
 
         if self.pool is not None:

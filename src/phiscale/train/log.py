@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -80,6 +81,7 @@ class Log:
         self._write(state, values, "validation")
 
     def _write(self, state: State, values: dict[str, float], what: str) -> None:
+        values = {name: value for name, value in values.items() if math.isfinite(value)}
         record = {"images_seen": state.images_seen, **values,
                   "seconds": round(state.seconds, 2), "time": round(time.time(), 3)}  # fmt: skip
         self.file.write(json.dumps(record).encode() + b"\n")

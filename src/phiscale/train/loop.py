@@ -106,9 +106,11 @@ def train(
             state.load_state_dict(saved)
         card = _card(about)
         state.network.train()  # before it is copied: the lanes train alike
-        lanes = stack.enter_context(closing(Lanes(state.network, recipe.lanes, recipe.seed, world)))
+        lanes = stack.enter_context(closing(
+            Lanes(state.network, recipe.lanes, recipe.seed, world, state.scaler.scale)
+        ))  # fmt: skip
         weights = class_weights(recipe, images)
-        objective = make_objective(recipe, weights, preprocessing, device, state.scaler.scale)
+        objective = make_objective(recipe, weights, preprocessing, device)
         batches = stack.enter_context(closing(training_batches(
             Pictures(images.train, _shortest(preprocessing, recipe), preprocessing.background),
             preprocessing, lambda at: recipe.augment_at(at / total), seed=recipe.seed,
@@ -227,7 +229,7 @@ def _open(
             found = load_newest(run / "checkpoints", tell)
         except PhiscaleError as error:
             found = error
-    found = world.same(found)
+    found = world.same(found, patient=True)
     if isinstance(found, PhiscaleError):
         raise found
     return found
@@ -248,12 +250,15 @@ def _start(
         fill(network, tensors, about.start_from)
     network = network.to(device).to(memory_format=torch.channels_last)
     if about.start_from is not None:
-        if world.first or resumed:
-            begun = transfer.begin(network, recipe, images, about.preprocessing, device, run,
-                                   resumed=resumed)  # fmt: skip
+        begun = transfer.begin(
+            network, recipe, images, about.preprocessing, device, run, resumed=resumed
+        ) if world.first else None  # fmt: skip
+        if (begun := world.same(begun, patient=True)) is not None:
             tell(begun.words())
-        if not resumed:
-            network.load_state_dict(world.same(network.state_dict()))
+            transfer.apply(network, begun.norms)
+        if not resumed and world.size > 1:
+            here = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+            network.load_state_dict(world.same(here))
     if still := transfer.freeze(network, recipe):
         tell(
             f"the first {still} blocks learn nothing: less than {recipe.least_share:g} of the rate"

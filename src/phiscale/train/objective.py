@@ -36,10 +36,8 @@ def class_weights(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
 
 def make_objective(
     recipe: Recipe, weights: np.ndarray | None, take: Preprocessing, device: torch.device,
-    scaled: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss,
 ) -> Callable[[Batch], LossOf]:  # fmt: skip
-    """For a batch: what rows of it add to the mean loss of the whole step. `scaled`: what keeps
-    small gradients of half precision."""
+    """For a batch: what rows of it add to the mean loss of the whole step."""
     kind = KINDS[recipe.precision]
     given = torch.float64 if kind == torch.float64 else torch.float32
     weight = None if weights is None else torch.tensor(weights, dtype=given, device=device)
@@ -61,7 +59,7 @@ def make_objective(
         loss = against(labels)
         if mix is not None:
             loss = loss.lerp(against(batch.labels[mix.partner].to(device)), mix.share.to(given))
-        return scaled(loss.sum() / batch.total)
+        return loss.sum() / batch.total
 
     return lambda batch: lambda network, part: loss_of(batch, network, part)
 

@@ -68,7 +68,7 @@ def begin(
     path = run / "transfer.json"
     if resumed and path.exists():
         begun = Begun(**read_json(path))
-        _apply(network, begun.norms)
+        apply(network, begun.norms)
         return begun
     begun = _norms(network, recipe, images.train, take, device)
     if recipe.head == "probe":
@@ -84,7 +84,7 @@ def _norms(
     enough pictures a step serve anyway; of few they are noise, so the old ones stay where they
     still fit, else new ones are counted once."""
     if recipe.norms in ("train", "frozen"):
-        _apply(network, recipe.norms)
+        apply(network, recipe.norms)
         return Begun(norms=recipe.norms)
     even = min(STATISTICS_FROM, max(1, len(split) // BATCH) * BATCH)
     few = split.subset(_spread(split, even))
@@ -94,7 +94,7 @@ def _norms(
         norms = "train"
     if norms == "reestimated":
         _reestimate(network, few, take, device)
-    _apply(network, norms)
+    apply(network, norms)
     return Begun(norms=norms, shift=round(shift, 4), share=recipe.batch // recipe.lanes)
 
 
@@ -111,7 +111,7 @@ def freeze(network: nn.Module, recipe: Recipe) -> int:
     return len(still)
 
 
-def _apply(network: nn.Module, norms: Norms) -> None:
+def apply(network: nn.Module, norms: Norms) -> None:
     for module in network.modules():
         if isinstance(module, BatchNorm2d):
             module.frozen = norms != "train"

@@ -21,7 +21,7 @@ from phiscale.errors import TrainingError, UsageError
 T = TypeVar("T")
 
 TIMEOUT_S = 60.0  # until a process that says nothing is taken for dead ...
-START_S = 600.0  # ... once all have met, who may start minutes apart
+START_S = 1800.0  # ... once all have met, who may start minutes apart
 
 
 class World:
@@ -96,13 +96,14 @@ class World:
         for tensor, piece in zip(tensors, pieces, strict=True):
             tensor.copy_(piece.view(tensor.shape))
 
-    def same(self, value: T) -> T:
-        """The first process's value."""
+    def same(self, value: T, *, patient: bool = False) -> T:
+        """The first process's value; `patient` where it may take its time to have one."""
         if self.size == 1:
             return value
         held: list[Any] = [value]
         with lost():
-            dist.broadcast_object_list(held, src=0, group=self.everyone)
+            group = None if patient else self.everyone
+            dist.broadcast_object_list(held, src=0, group=group)
         return held[0]
 
     def all(self, value: T) -> list[T]:
