@@ -175,8 +175,8 @@ def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp
                    "--evaluations", "1", "--out", "run")  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines() == ["run/best.safetensors"]
-    tuned = command("finetune", "--model", "run/spec.json", "--pretrained", "run", "--epochs", "0.3",
-                    "--evaluations", "1", "--out", "tuned")  # fmt: skip
+    tuned = command("finetune", "--model", "run/spec.json", "--pretrained", "run",
+                    "--epochs", "0.3", "--evaluations", "1", "--out", "tuned")  # fmt: skip
     assert tuned.returncode == 0, tuned.stderr
     assert tuned.stderr.count("a linear probe has") == 1
     wrong = command("characters", "--model", "small", "--out", "run", "--lanes", "3")
