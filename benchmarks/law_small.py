@@ -21,7 +21,8 @@ from phiscale.priors import SMALL_RUNS
 from phiscale.scaling import Scaling, scale
 from phiscale.show import training_progress
 from phiscale.train.log import read_log
-from phiscale.train.recipes import RECIPES
+from phiscale.train.loop import Setup
+from phiscale.train.recipes import NAMED, RECIPES
 
 LANES = 2  # an answer depends on them, so they are not this machine's
 EQUAL = 4.0
@@ -54,7 +55,8 @@ def main() -> None:
                 RECIPES["small-images"], epochs=epochs, evaluations=1, lanes=LANES, seed=seed
             )
             with training_progress() as (report, tell):
-                train_run(spec, asked.data, run, recipe, report=report, tell=tell)
+                train_run(spec, asked.data, run, recipe, Setup(report=report, tell=tell),
+                          named=NAMED["small-images"])  # fmt: skip
             last = list(read_log(run))[-1]
             built = effective(spec, base)
             rows.append({"depth": built.depth, "width": round(built.width, 4),

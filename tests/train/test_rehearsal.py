@@ -1,0 +1,102 @@
+"""ImageNet in small: 20,000 pictures of 1,000 classes in 20 shards, the published recipe, two
+processes, killed twice. Minutes, so it is slow."""
+
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
+from phiscale.families import get_spec
+from phiscale.train.log import OF_THE_MACHINE, read_log
+from phiscale.train.loop import Setup, train
+from phiscale.train.recipes import RECIPES
+
+SHARDS, A_SHARD, CLASSES, STEPS, BATCH, SIDE = 20, 1000, 1000, 30, 48, 64
+pytestmark = pytest.mark.slow
+
+
+def main(shards: str, out: str) -> None:
+    """What each process runs."""
+    torch.set_num_threads(1)
+    images = open_images(shards)
+    assert len(images.classes) == CLASSES
+    few = images.validation.subset(range(64))
+    named = RECIPES["efficientnet-imagenet"]
+    recipe = replace(named, epochs=STEPS * BATCH / len(images.train), batch=BATCH, evaluations=1)
+    spec = replace(get_spec("efficientnet_b0"), resolution=SIDE, classes=CLASSES)
+    setup = Setup(save_every_s=0, timeout_s=20, tell=lambda line: None)
+    train(Path(out), spec, replace(images, validation=few), recipe, Preprocessing(size=SIDE), setup)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("imagenet")
+    rng = np.random.default_rng(0)
+    for number in range(SHARDS):
+        with tarfile.open(folder / f"train-{number:04d}.tar", "w") as tar:
+            for i in range(A_SHARD):
+                place = number * A_SHARD + i
+                coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
+                picture = io.BytesIO()
+                coarse.resize((96, 72)).save(picture, "JPEG", quality=70)
+                for name, data in ((f"{place:06d}.jpg", picture.getvalue()),
+                                   (f"{place:06d}.cls", str(place % CLASSES).encode())):  # fmt: skip
+                    info = tarfile.TarInfo(name)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    return folder
+
+
+def job(shards: Path, out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         __file__, str(shards), str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def timeless(run: Path) -> list[dict[str, object]]:
+    return [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
+
+
+def test_imagenets_shape_two_processes_two_kills_and_the_same_end(shards: Path, tmp_path: Path):
+    assert job(shards, tmp_path / "whole").wait(timeout=600) == 0
+    out, rng = tmp_path / "killed", random.Random(0)
+    for kills in (1, 2):
+        running = job(shards, out)
+        deadline = time.monotonic() + 300
+        enough = STEPS * kills // 3 * BATCH + rng.randrange(4) * BATCH
+        while time.monotonic() < deadline and running.poll() is None:
+            saved = sorted((out / "checkpoints").glob("*.pt"))
+            if saved and int(saved[-1].name[:12]) >= enough:
+                break
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        assert 0 < len([r for r in read_log(out) if "loss" in r]) < STEPS
+    assert job(shards, out).wait(timeout=600) == 0
+    assert timeless(out) == timeless(tmp_path / "whole")
+    ends = [torch.load(sorted((run / "checkpoints").glob("*.pt"))[-1], weights_only=True)
+            for run in (out, tmp_path / "whole")]  # fmt: skip
+    for part in ("network", "ema"):
+        one, two = ends[0][part], ends[1][part]
+        assert all(torch.equal(one[k], two[k]) for k in one if torch.is_tensor(one[k]))
+    assert len([r for r in read_log(out) if "loss" in r]) == STEPS
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

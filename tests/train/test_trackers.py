@@ -1,0 +1,81 @@
+"""Figures go to TensorBoard always, and to others through the same four methods."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
+from phiscale.errors import MissingExtra
+from phiscale.families import get_spec
+from phiscale.scaling import Scaling, scale
+from phiscale.train import trackers
+from phiscale.train.log import read_log
+from phiscale.train.loop import Setup, train
+from phiscale.train.recipe import Optim, Recipe
+from phiscale.train.trackers import TRACKERS, MLflow
+
+SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
+RECIPE = Recipe(epochs=0.3, batch=64, evaluations=2, optim=Optim(lr_peak=0.05))
+
+
+class Kept:
+    """A tracker that only remembers."""
+
+    def __init__(self) -> None:
+        self.began: list[int] = []
+        self.values: list[tuple[int, Mapping[str, float]]] = []
+        self.closed = 0
+
+    def start(self, run: Path, images_seen: int) -> None:
+        self.began.append(images_seen)
+
+    def log(self, values: Mapping[str, float], images_seen: int) -> None:
+        self.values.append((images_seen, values))
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def run(out: Path, tracker: trackers.Tracker) -> None:
+    train(out, SPEC, open_images("digits"), RECIPE, Preprocessing(size=8, crop=1.0),
+          Setup(tell=lambda line: None, trackers=[tracker]))  # fmt: skip
+
+
+def test_a_tracker_hears_every_step_and_evaluation_once(tmp_path: Path):
+    kept = Kept()
+    run(tmp_path / "run", kept)
+    steps = [r for r in read_log(tmp_path / "run") if "loss" in r]
+    heard = [seen for seen, values in kept.values if "train/loss" in values]
+    assert heard == [r["images_seen"] for r in steps] and (kept.began, kept.closed) == ([0], 1)
+    tops = [values for _, values in kept.values if "validation/top1" in values]
+    assert len(tops) == 2 and all("validation/raw_top1" in values for values in tops)
+    assert {"train/lr", "train/wait_share", "train/memory_bytes", "train/images_per_s"} <= \
+        kept.values[0][1].keys()  # fmt: skip
+
+
+def test_mlflow_keeps_them_in_a_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mlflow = pytest.importorskip("mlflow", reason="pip install 'phiscale[track]'")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
+    run(tmp_path / "named", MLflow())
+    run(tmp_path / "named", MLflow())  # resumed, with nothing left to do
+    (found,) = mlflow.search_runs(output_format="list")
+    assert found.info.run_name == "named"
+    steps = [r for r in read_log(tmp_path / "named") if "loss" in r]
+    history = mlflow.MlflowClient().get_metric_history(found.info.run_id, "train/loss")
+    assert [(h.step, h.value) for h in history] == \
+        [(r["images_seen"], pytest.approx(r["loss"])) for r in steps]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_tracker_that_is_not_installed_says_what_to_type(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(MissingExtra, match=rf"--track {name} needs .*phiscale\[track\]"):
+        TRACKERS[name]().start(tmp_path, 0)
