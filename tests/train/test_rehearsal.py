@@ -52,9 +52,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
                 picture = io.BytesIO()
                 coarse.resize((96, 72)).save(picture, "JPEG", quality=70)
-                for name, data in ((f"{place:06d}.jpg", picture.getvalue()),
-                                   (f"{place:06d}.cls", str(place % CLASSES).encode())):  # fmt: skip
-                    info = tarfile.TarInfo(name)
+                label = str(place % CLASSES).encode()
+                for suffix, data in (("jpg", picture.getvalue()), ("cls", label)):
+                    info = tarfile.TarInfo(f"{place:06d}.{suffix}")
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
     return folder
@@ -65,7 +65,6 @@ def job(shards: Path, out: Path) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
          __file__, str(shards), str(out)],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )  # fmt: skip
 
 
@@ -85,7 +84,9 @@ def test_imagenets_shape_two_processes_two_kills_and_the_same_end(shards: Path, 
             if saved and int(saved[-1].name[:12]) >= enough:
                 break
             time.sleep(0.05)
-        os.killpg(running.pid, signal.SIGKILL)
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        for pid in (running.pid, *map(int, children)):  # torchrun's are no group of its own
+            os.kill(pid, signal.SIGKILL)
         running.wait()
         assert 0 < len([r for r in read_log(out) if "loss" in r]) < STEPS
     assert job(shards, out).wait(timeout=600) == 0
