@@ -2,7 +2,7 @@
 deeper and wider at rates a factor 2 apart, and writes where each one's best rate lies
 (docs/rate_transfer.json and .md).
 
-    python benchmarks/rate_transfer.py CIFAR_FOLDER --runs RUNS_FOLDER [--epochs N] [--optimizer NAME]
+    python benchmarks/rate_transfer.py CIFAR_FOLDER --runs RUNS_FOLDER [--epochs N]
 
 Twenty trainings of about a minute on two cores; killed and run again it goes on. One seed: what is
 asked is whether the optimum moves by more than a step of the grid, not where it is exactly.
