@@ -92,8 +92,14 @@ def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[i
 
 
 @contextmanager
-def training_progress() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
-    """A bar with images/s and time left on a terminal, a line now and then elsewhere; `tell`."""
+def training_progress(
+    quiet: bool = False,
+) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+    """A bar with images/s and time left on a terminal, a line now and then elsewhere; `tell`.
+    Nothing of either where another process speaks for all."""
+    if quiet:
+        yield lambda progress: None, lambda line: None
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,7 +1,6 @@
 """Trainings that die: forked from a process that has everything imported, so that a death and the
 life after it take a second or two."""
 
-import builtins
 import os
 import random
 import signal
@@ -140,7 +139,6 @@ def _watch(out: Path, blow: Blow | None) -> list[int]:
         return Torn(file) if ours and mode in ("wb", "ab") else file
 
     Path.open = opened  # type: ignore[method-assign, assignment]
-    assert builtins.open is not None
     return calls
 
 

@@ -74,7 +74,7 @@ def train(arguments: Sequence[str]) -> None:
                             ("--timeout", timeout)):  # fmt: skip
             in_range(flag, value)
         spec = spec_of(model)
-        with training_progress() as (report, tell):
+        with training_progress(quiet=not first_process()) as (report, tell):
             setup = Setup(
                 workers=workers, keep=keep, timeout_s=timeout, report=report, tell=tell,
                 trackers=tuple(TRACKERS[name]() for name in track), deterministic=deterministic,

@@ -5,6 +5,7 @@ cache of bounded size; a shard's index is made once.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -65,12 +66,22 @@ class Shard:
         if not self.remote:
             return Path(self.where)
         copy = _cache() / f"{sha256(f'{self.where} {self.state}')[:24]}.tar"
+        try:
+            os.utime(copy)  # used last
+            return copy
+        except FileNotFoundError:
+            pass
         with _alone(copy):
             if not copy.exists():
                 _fetch(self.where, copy)
                 _make_room(copy)
-            os.utime(copy)  # used last
         return copy
+
+
+@lru_cache(maxsize=100_000)
+def shard_at(where: str) -> Shard:
+    """The same one every time, which asks a URL for its state but once."""
+    return Shard(where)
 
 
 def index_of(shard: Shard, made: Callable[[Path], list[Any]]) -> list[Any]:
@@ -83,10 +94,8 @@ def index_of(shard: Shard, made: Callable[[Path], list[Any]]) -> list[Any]:
     except (OSError, ValueError):
         pass
     found = made(shard.local())
-    try:
+    with contextlib.suppress(PhiscaleError):  # a read-only home: made again next time
         write_atomic(kept, json.dumps(found))
-    except PhiscaleError:  # a read-only home: made again next time
-        return found
     return found
 
 
@@ -132,13 +141,16 @@ def _fetch(where: str, copy: Path) -> None:
 def _make_room(keep: Path) -> None:
     """Drops the copies that were used longest ago, until all fit."""
     most = int(os.environ.get("PHISCALE_SHARD_CACHE_BYTES", CACHE_BYTES))
-    copies = sorted(keep.parent.glob("*.tar"), key=lambda path: path.stat().st_mtime)
-    total = sum(path.stat().st_size for path in copies)
-    for path in copies:
-        if total <= most or path == keep:
-            continue
-        total -= path.stat().st_size
-        path.unlink(missing_ok=True)
+    copies: list[tuple[float, int, Path]] = []
+    for path in keep.parent.glob("*.tar"):
+        with contextlib.suppress(FileNotFoundError):  # another process made room
+            found = path.stat()
+            copies.append((found.st_mtime, found.st_size, path))
+    total = sum(size for _, size, _ in copies)
+    for _, size, path in sorted(copies):
+        if total > most and path != keep:
+            total -= size
+            path.unlink(missing_ok=True)
 
 
 def _cache() -> Path:

@@ -20,7 +20,7 @@ import numpy as np
 from phiscale.data.decode import DEFAULT_LIMITS, Limits, open_at_once
 from phiscale.data.names import check_classes, check_known, is_junk
 from phiscale.data.shard_names import by_split_name
-from phiscale.data.shard_store import Shard, index_of
+from phiscale.data.shard_store import Shard, index_of, shard_at
 from phiscale.data.splits import ImageSet, Split, assemble
 from phiscale.data.strangers import IMAGE_SUFFIXES
 from phiscale.data.wording import counted, listed, shown
@@ -46,9 +46,13 @@ class ShardSplit(Split):
         size = int(self.sizes[i])
         if size > limits.max_file_bytes:
             raise BadImage(f"{size:,} bytes, over the limit of {limits.max_file_bytes:,}")
-        shard = Shard(self.shards[self.shard_of[i]])
+        shard = shard_at(self.shards[self.shard_of[i]])
         try:
-            with open_at_once(shard.local()) as file:
+            try:
+                file = open_at_once(shard.local())
+            except FileNotFoundError:  # another process made room for its own just now
+                file = open_at_once(shard.local())
+            with file:
                 file.seek(int(self.offsets[i]))
                 data = file.read(size)
         except OSError as error:

@@ -16,12 +16,15 @@ Group = dist.ProcessGroup
 def synchronise(network: nn.Module, group: Group) -> None:
     """Makes the batch norms of a network learn from all of `group`. torch's own serve a GPU; they
     refuse a CPU's tensors, which ours serve."""
-    if next(network.parameters()).is_cuda:
-        nn.SyncBatchNorm.convert_sync_batchnorm(network, group)  # its children in place
-        return
-    for module in network.modules():
-        if isinstance(module, BatchNorm2d):
-            module.group = group
+    on_gpu = next(network.parameters()).is_cuda
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if not isinstance(module, BatchNorm2d) or module.frozen:
+                continue
+            if on_gpu:
+                setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(module, group))
+            else:
+                module.group = group
 
 
 class SyncedNorm(torch.autograd.Function):

@@ -42,7 +42,6 @@ class Lanes:
     ):  # fmt: skip
         self.scaled = scaled  # what keeps small gradients of half precision
         self.world, self.count, self.seed = world or World(), count, seed
-        self.world.check(count)
         device = next(network.parameters()).device
         if device.type == "cpu":
             keep_freed_memory()

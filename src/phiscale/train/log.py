@@ -120,5 +120,5 @@ def read_log(run: Path) -> Iterator[dict[str, Any]]:
     """The records of a run's log."""
     path = run / "log.jsonl"
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            yield json.loads(line)
+        lines = path.read_bytes().split(b"\n")[:-1]  # the last one is being written
+        yield from (json.loads(line) for line in lines if line.strip(b"\0"))

@@ -94,7 +94,8 @@ def train(
         world, device = stack.enter_context(joined(setup.device, setup.timeout_s))
         signal = stack.enter_context(StopSignal())
         tell = setup.tell if world.first else lambda line: None
-        world.check(recipe.lanes)
+        report = setup.report if world.first else lambda progress: None
+        world.check(recipe.lanes, recipe.batch // recipe.pieces)
         transfer.check(recipe, start_from)
         about = About(spec=spec, images=images, recipe=recipe, preprocessing=preprocessing,
                       start_from=start_from, accept_changed_data=setup.accept_changed_data,
@@ -160,7 +161,7 @@ def train(
                 marks = [m for m in marks if m > state.images_seen]
                 said = _evaluated(state, about, card, run, log, device, world)
                 saver.due = True
-            setup.report(Progress(
+            report(Progress(
                 images_seen=state.images_seen, total=total, loss=value, learning_rate=rate,
                 images_per_s=meter.images_per_s, wait_share=meter.wait_share, **said,
             ))  # fmt: skip
@@ -176,19 +177,23 @@ def _update(state: State, loss: float, rate: float, recipe: Recipe) -> float | N
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
     state.scaler.unscale_(state.optimizer)
-    limit = recipe.optim.clip_norm or math.inf
-    norm = nn.utils.clip_grad_norm_(state.network.parameters(), limit).item()
-    scaling = state.scaler.is_enabled()
-    if not math.isfinite(loss) or not math.isfinite(norm):
-        state.overflows += 1
-        if not scaling or state.overflows > MOST_OVERFLOWS:
-            return None
-    else:
+    gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
+    total = nn.utils.get_total_norm(gradients)
+    norm = total.item()
+    if math.isfinite(loss) and math.isfinite(norm):
+        if recipe.optim.clip_norm:
+            nn.utils.clip_grads_with_norm_(
+                state.network.parameters(), recipe.optim.clip_norm, total
+            )
         state.overflows = 0
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    if not state.overflows:
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
         state.ema.update(state.network)
+        return norm
+    state.overflows += 1
+    if not state.scaler.is_enabled() or state.overflows > MOST_OVERFLOWS:
+        return None
+    state.scaler.update(state.scaler.get_scale() * state.scaler.get_backoff_factor())
     return norm
 
 
@@ -199,7 +204,6 @@ class _Saver:
         self.run, self.state, self.log, self.world = run, state, log, world
         self.every_s, self.keep = setup.save_every_s, setup.keep
         self.last, self.took_s, self.due = time.monotonic(), 0.0, False
-        self.at = state.images_seen
 
     def is_due(self) -> bool:
         seldom = max(self.every_s, self.took_s / SAVE_SHARE) if self.every_s else 0.0
@@ -222,6 +226,11 @@ def _open(
     """The first process takes the folder and reads its newest checkpoint; all get that, or what
     spoke against it."""
     found: dict[str, Any] | PhiscaleError | None = None
+    if len(set(world.all(about.digest()))) > 1:
+        raise TrainingError(
+            "the processes of this training see other data or were given other flags. Start all "
+            "with one command, on the same data."
+        )
     if world.first:
         try:
             stack.enter_context(locked(run))

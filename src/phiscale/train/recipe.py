@@ -95,7 +95,7 @@ class Growth:
 
     def value(self, first: float, full: float, progress: float) -> float:
         """Of what grows from `first` to `full`."""
-        return full if first < 0 else first + (full - first) * self.along(progress)
+        return full if not 0 <= first < full else first + (full - first) * self.along(progress)
 
 
 @dataclass(frozen=True, kw_only=True)

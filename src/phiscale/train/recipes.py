@@ -165,14 +165,15 @@ NAMED: Mapping[str, Named] = {
         source="tensorflow/tpu, models/official/efficientnet (arXiv:1905.11946)",
         expected=f"B0 77.1 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_IMAGENET,
-        sizes=_B0,
+        sizes=replace(_B0, members=True),
     ),
     "efficientnetv2-imagenet": Named(
         recipe=_V2,
         source="google/automl, efficientnetv2 (arXiv:2104.00298): the numbers of its code",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_V2,
-        sizes=Sizes(base=get_spec("efficientnetv2_s"), dropout=0.07, magnitude=3.4, mixup=0.17),
+        sizes=Sizes(base=get_spec("efficientnetv2_s"), dropout=0.07, magnitude=3.4, mixup=0.17,
+                    members=True),
     ),
     "efficientnetv2-paper": Named(
         recipe=replace(

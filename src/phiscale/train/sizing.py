@@ -5,7 +5,7 @@ The published recipes give numbers for their own members alone. Between and beyo
 counted in doublings of the exact multiply-adds over the recipe's base network, which grow with
 depth, width^2 and resolution^2, plus halvings of the number of training pictures: regularisation
 answers what a network could memorise of each picture. The slopes are fitted to the published tables
-(tests/train/test_sizing.py); smaller networks get less of everything, down to nothing.
+(tests/train/test_recipes.py); smaller networks get less of everything, down to nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from math import log2
 
 from phiscale.costs import cost
+from phiscale.families import MEMBERS, name_of
+from phiscale.families.member import Member
 from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe, differences
 
 IMAGENET_IMAGES = 1_281_167
-LEAST_WARMUP_UPDATES = 500  # so many updates the running mean squares need to settle
+LEAST_WARMUP_UPDATES = 300  # so many updates the running mean squares need to settle
 MOST_WARMUP = 0.1  # of the training
 
 
@@ -36,6 +38,7 @@ class Sizes:
     drop_path: float = 0.05  # below the base only: the published members all have the same
     log2_rate: float = 0.0  # of the peak learning rate: batch norms take its scale away
     log2_decay: float = 0.0  # of the weight decay
+    members: bool = False  # published members take the dropout and the pixels printed for them
 
 
 def doublings(spec: Spec, sizes: Sizes, train_images: int) -> float:
@@ -70,7 +73,8 @@ def sized(
         augment=replace(
             recipe.augment,
             magnitude=_kept(recipe.augment.magnitude, how.magnitude,
-                            _within(how.magnitude + sizes.magnitude * x, 30.0)),
+                            max(_within(how.magnitude + sizes.magnitude * x, 30.0),
+                                named.growth.first_magnitude)),
             mixup=_kept(recipe.augment.mixup, how.mixup, _within(how.mixup + sizes.mixup * x, 1.0)),
         ),
         optim=replace(
@@ -81,14 +85,35 @@ def sized(
                                optim.weight_decay * 2 ** (sizes.log2_decay * x)),
         ),
     )  # fmt: skip
+    published = MEMBERS.get(name_of(spec)) if sizes.members else None
+    if published is not None and published.spec.resolution == spec.resolution:
+        found = _of_member(found, recipe, named, published)
     if changed := differences(recipe.to_dict(), found.to_dict()):
         tell(f"{2**x:.3g} times as much network for each picture as the recipe is made for: "
              f"{', '.join(changed)}")  # fmt: skip
     return found
 
 
+def _of_member(found: Recipe, asked: Recipe, named: Recipe, member: Member) -> Recipe:
+    """With the numbers that were printed for this member."""
+    full = member.train_resolution
+    growth = named.growth
+    if growth.stages:  # from 128 px in equal steps, without 128 itself (google/automl, main.py)
+        growth = replace(growth, first_size=(128 + (full - 128) / growth.stages) / full)
+    return replace(
+        found,
+        dropout=member.dropout if asked.dropout == named.dropout else asked.dropout,
+        train_size=full / member.spec.resolution
+        if asked.train_size == named.train_size else asked.train_size,
+        growth=growth if asked.growth == named.growth else asked.growth,
+    )  # fmt: skip
+
+
 def _kept(given: float, named: float, found: float) -> float:
-    return float(f"{found:.3g}") if given == named else given
+    """What was asked for, else what was found, of which three digits are enough."""
+    if given != named or abs(found - named) < 1e-9:
+        return given
+    return float(f"{found:.3g}")
 
 
 def _within(value: float, most: float) -> float:

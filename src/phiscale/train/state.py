@@ -13,7 +13,7 @@ import torch
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.errors import CheckpointError
-from phiscale.files import read_json, sweep, write_json
+from phiscale.files import read_json, sha256, sweep, write_json
 from phiscale.nn.network import Network
 from phiscale.spec import Spec
 from phiscale.train.ema import Ema
@@ -61,9 +61,20 @@ class About:
     accept_changed_data: bool = False
     tell: Callable[[str], None] = field(default=print, compare=False)
 
+    def digest(self) -> str:
+        """Of what all processes of a training must have alike."""
+        return sha256(json.dumps(self._files()))
+
     def claim(self, run: Path) -> None:
         """Writes what this run is, or compares it with what the folder says it is."""
         sweep(run)
+        for name, value in self._files().items():
+            path = run / name
+            if path.exists() and (run / "checkpoints").exists():
+                self._compare(run, name, read_json(path), value)
+            write_json(path, value)
+
+    def _files(self) -> dict[str, Any]:
         images = self.images
         about = {
             "recipe.json": self.recipe.to_dict(),
@@ -75,12 +86,7 @@ class About:
                           "skipped": [asdict(file) for file in images.skipped],
                           "start_from": str(self.start_from) if self.start_from else None},
         }  # fmt: skip
-        for name, value in about.items():
-            path = run / name
-            value = json.loads(json.dumps(value))
-            if path.exists() and (run / "checkpoints").exists():
-                self._compare(run, name, read_json(path), value)
-            write_json(path, value)
+        return json.loads(json.dumps(about))
 
     def _compare(self, run: Path, name: str, said: dict[str, Any], value: dict[str, Any]) -> None:
         changed = differences(said, value)

@@ -25,7 +25,7 @@ class TensorBoard:
     def start(self, run: Path, images_seen: int) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=images_seen)
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=images_seen + 1)
 
     def log(self, values: Mapping[str, float], images_seen: int) -> None:
         for name, value in values.items():

@@ -67,8 +67,14 @@ class World:
         with lost():
             return dist.new_group(list(ranks), timedelta(seconds=self.timeout_s))
 
-    def check(self, lanes: int) -> None:
-        """Raises UsageError where lanes and processes cannot share each other."""
+    def check(self, lanes: int, images: int) -> None:
+        """Raises UsageError where lanes and processes cannot share each other, or the `images` of a
+        micro-batch are too few for them."""
+        if images < max(lanes, self.size):
+            raise UsageError(
+                f"A micro-batch of {images} pictures cannot be shared by {lanes} lanes and "
+                f"{self.size} processes; raise --batch or --micro-batch."
+            )
         if self.size % lanes and lanes % self.size:
             raise UsageError(
                 f"--lanes {lanes} cannot be spread over {self.size} processes; "
