@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,12 @@ class Run:
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """The runs in these folders: each is one, or holds some. Raises PhiscaleError for none."""
-    found = [_read(path) for folder in folders for path in _runs_in(folder)]
-    names = [run.name for run in found]
-    if len(set(names)) < len(names):  # tell them apart by where they are
-        paths = [path for folder in folders for path in _runs_in(folder)]
-        found = [Run(str(path), r.spec, r.recipe, r.data, r.log)
-                 for path, r in zip(paths, found, strict=True)]  # fmt: skip
-    return found
+    paths = [path for folder in folders for path in _runs_in(folder)]
+    found = [_read(path) for path in paths]
+    if len({run.name for run in found}) == len(found):
+        return found
+    # told apart by where they are
+    return [replace(run, name=str(path)) for path, run in zip(paths, found, strict=True)]
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:

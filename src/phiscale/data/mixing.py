@@ -13,8 +13,6 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-NUMBERS = 3  # random ones of a picture
-
 
 @dataclass(frozen=True, eq=False)
 class Mix:
@@ -41,7 +39,7 @@ def mixes(
     u: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Positions of the partners, their shares of the labels, and their boxes, for `places` of the
-    batch start..stop; `u`: NUMBERS uniforms for each.
+    batch start..stop; `u`: three uniforms for each.
 
     mixup: Beta(a, a), the own picture having the larger part (Zhang et al., arXiv:1710.09412, as
     google/automl has it). cutmix: a square of Beta(a, a) of the area, cut at the edges (Yun et al.,

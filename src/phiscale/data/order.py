@@ -21,20 +21,20 @@ class Order:
 
     def __init__(self, size: int, seed: int, groups: np.ndarray | None = None):
         self.size, self.seed = size, seed
-        self._windowed = groups is not None and len(np.unique(groups)) > WINDOW
-        if groups is not None and self._windowed:
-            self._members = np.argsort(groups, kind="stable")
-            _, self._starts = np.unique(groups[self._members], return_index=True)
+        self._files: list[np.ndarray] = []  # the samples of each, if they are more than a window
+        if groups is not None and len(np.unique(groups)) > WINDOW:
+            members = np.argsort(groups, kind="stable")
+            _, starts = np.unique(groups[members], return_index=True)
+            self._files = np.split(members, starts[1:])
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
 
     def _permuted(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, epoch))
-        if not self._windowed:
+        if not self._files:
             return rng.permutation(self.size)
-        files = np.split(self._members, self._starts[1:])
-        order = rng.permutation(len(files))
+        order = rng.permutation(len(self._files))
         return np.concatenate([
-            rng.permutation(np.concatenate([files[i] for i in order[at : at + WINDOW]]))
+            rng.permutation(np.concatenate([self._files[i] for i in order[at : at + WINDOW]]))
             for at in range(0, len(order), WINDOW)
         ])  # fmt: skip
 

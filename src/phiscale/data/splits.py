@@ -159,11 +159,6 @@ class FileSplit(Split):
 class ArraySplit(Split):
     """Pictures in memory: uint8, N x H x W (grey) or N x H x W x 3."""
 
-    def groups(self) -> np.ndarray | None:
-        """Of each picture the file that it is read from, where many share one: their order in a
-        training then goes through the files one after the other. None: any order will do."""
-        return None
-
     PER_PICTURE: ClassVar[tuple[str, ...]] = ("pixels",)
 
     pixels: np.ndarray

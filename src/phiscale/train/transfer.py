@@ -112,6 +112,7 @@ def freeze(network: nn.Module, recipe: Recipe) -> int:
 
 
 def apply(network: nn.Module, norms: Norms) -> None:
+    """Which statistics the batch norms of a network use, and whether they learn."""
     for module in network.modules():
         if isinstance(module, BatchNorm2d):
             module.frozen = norms != "train"
