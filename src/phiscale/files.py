@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +106,6 @@ def locked(folder: Path) -> Iterator[None]:
                 "Wait for it, or choose another --out."
             ) from None
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} on {platform.node()}")
         file.flush()
         yield

@@ -176,8 +176,8 @@ def ahead(
                 yield waiting.pop(0).result()
         for future in waiting:
             yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    finally:  # without waiting: who leaves early has no time for a slow disk
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def normalised(pixels: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:

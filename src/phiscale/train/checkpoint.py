@@ -29,15 +29,16 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
     """The newest checkpoint whose content is what its name says; None if there is none at all."""
     paths, damaged = _newest_first(folder), []
     for path in paths:
-        content = path.read_bytes()
+        try:
+            content, why = path.read_bytes(), "its content does not match its hash"
+        except OSError as error:
+            content, why = b"", error.strerror
         if sha256(content)[:16] == path.stem.rpartition("-")[2]:
             for other in damaged:  # kept for who wants to look, out of the way of the next ones
                 other.rename(other.with_suffix(".damaged"))
             return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         damaged.append(path)
-        warn(
-            f"{path} is damaged (its content does not match its hash); going back to the one before"
-        )
+        warn(f"{path} is damaged ({why}); going back to the one before")
     if paths:
         raise CheckpointError(
             f"no checkpoint in {folder} is intact ({', '.join(p.name for p in paths)}). "

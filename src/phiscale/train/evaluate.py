@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,9 +59,19 @@ def evaluate(
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Of a part of a split."""
+
+    images: int
+    right: int
+    lost: float  # cross-entropy, summed
+
+
+@dataclass(frozen=True)
 class Quick:
     """What a training needs to know of itself."""
 
+    images: int
     top1: float
     cross_entropy: float
     interval: tuple[float, float]
@@ -69,16 +80,19 @@ class Quick:
 def quick(
     network: nn.Module, split: Split, preprocessing: Preprocessing, device: torch.device,
     world: World,
-) -> Quick:  # fmt: skip
-    """Of a network on a split, whose pictures all processes share out among themselves."""
+) -> Seen:  # fmt: skip
+    """This process's part of a split, which all of them share out among themselves."""
     mine = np.arange(world.rank, len(split), world.size)
     part = split if world.size == 1 else split.subset(mine)
-    right, lost = 0, 0.0
-    if len(part):
-        logits = torch.from_numpy(logits_of(network, part, preprocessing, device=device)).double()
-        labels = torch.from_numpy(np.array(part.labels))
-        right = int((logits.argmax(1) == labels).sum())
-        lost = F.cross_entropy(logits, labels, reduction="sum").item()
-    said = world.all((right, lost))
-    right, lost = sum(r for r, _ in said), sum(x for _, x in said)
-    return Quick(right / len(split), lost / len(split), wilson(right, len(split)))
+    if not len(part):
+        return Seen(0, 0, 0.0)
+    logits = torch.from_numpy(logits_of(network, part, preprocessing, device=device)).double()
+    labels = torch.from_numpy(np.array(part.labels))
+    right = int((logits.argmax(1) == labels).sum())
+    return Seen(len(part), right, F.cross_entropy(logits, labels, reduction="sum").item())
+
+
+def together(parts: Sequence[Seen]) -> Quick:
+    images, right = sum(part.images for part in parts), sum(part.right for part in parts)
+    lost = sum(part.lost for part in parts)
+    return Quick(images, right / images, lost / images, wilson(right, images))

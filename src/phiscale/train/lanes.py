@@ -142,7 +142,10 @@ def draw_masks(network: Network, seed: int, places: np.ndarray) -> None:
             continue
         count = module.numbers(network.features)
         if module.rate:
-            module.uniforms = torch.from_numpy(uniforms(seed, places, count, at)).to(device)
+            drawn = uniforms(seed, places, count, at).astype(
+                np.float32
+            )  # some devices have no more
+            module.uniforms = torch.from_numpy(drawn).to(device)
         at += count
 
 

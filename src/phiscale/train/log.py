@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from phiscale.train.state import State
 
 RECENT = 50  # steps that the speed is taken over
-OF_THE_MACHINE = ("images_per_s", "wait_share", "memory_bytes", "seconds", "time")
+OF_THE_MACHINE = ("images_per_s", "wait_share", "eta_s", "memory_bytes", "seconds", "time")
 """Fields of log.jsonl that differ from one start to the next; all others are the training's."""
 
 
@@ -63,7 +63,10 @@ class Meter:
 class Log:
     """log.jsonl and the trackers: every step once, whatever was killed and resumed."""
 
-    def __init__(self, run: Path, state: State, trackers: Sequence[Tracker], device: torch.device):
+    def __init__(
+        self, run: Path, state: State, trackers: Sequence[Tracker], device: torch.device, total: int
+    ):
+        self.total = total
         self.file = (run / "log.jsonl").open("ab")
         self.file.truncate(state.log_bytes)
         self.file.seek(0, os.SEEK_END)
@@ -74,6 +77,7 @@ class Log:
     def step(self, state: State, meter: Meter, **values: float) -> None:
         self._write(state, values | {
             "images_per_s": round(meter.images_per_s, 1), "wait_share": round(meter.wait_share, 4),
+            "eta_s": round((self.total - state.images_seen) / meter.images_per_s, 1),
             "memory_bytes": memory_bytes(self.device),
         }, "train")  # fmt: skip
 

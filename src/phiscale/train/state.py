@@ -19,6 +19,9 @@ from phiscale.spec import Spec
 from phiscale.train.ema import Ema
 from phiscale.train.recipe import Recipe, differences
 
+OF_THE_PICTURES = {"source", "train_images", "fingerprint", "notes", "skipped"}
+"""Fields of data.json that pictures added, removed or edited change."""
+
 
 @dataclass
 class State:
@@ -29,6 +32,7 @@ class State:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # of fp16's losses; does nothing otherwise
     images_seen: int = 0
+    evaluated: int = -1  # images seen at the last evaluation
     best_top1: float = -1.0
     stale: int = 0  # evaluations since the best one
     overflows: int = 0  # updates in a row that fp16 had no room for
@@ -36,13 +40,19 @@ class State:
     log_bytes: int = 0  # log.jsonl up to here belongs to this state
 
     _PARTS = ("network", "ema", "optimizer", "scaler")
-    _NUMBERS = ("images_seen", "best_top1", "stale", "overflows", "seconds", "log_bytes")
+    _NUMBERS = ("images_seen", "evaluated", "best_top1", "stale", "overflows", "seconds",
+                "log_bytes")  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
         return parts | {name: getattr(self, name) for name in self._NUMBERS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state.keys() != {*self._PARTS, *self._NUMBERS}:
+            raise CheckpointError(
+                "the checkpoint was written by another version of phiscale, which this one cannot "
+                "go on from. Use that version, or another --out."
+            )
         for name in self._PARTS:
             getattr(self, name).load_state_dict(state[name])
         for name in self._NUMBERS:
@@ -92,7 +102,7 @@ class About:
         changed = differences(said, value)
         if not changed:
             return
-        if name == "data.json" and said.get("classes") == value["classes"]:
+        if name == "data.json" and {line.partition(":")[0] for line in changed} <= OF_THE_PICTURES:
             if self.accept_changed_data:
                 self.tell(f"the data are not those of the last start ({'; '.join(changed[:3])})")
                 return

@@ -64,12 +64,10 @@ def begin(
     run: Path, *, resumed: bool,
 ) -> Begun:  # fmt: skip
     """Prepares a network on `device` that holds pretrained weights, once: a resumed run has it all
-    in its checkpoint but the batch norms' policy, which `transfer.json` keeps."""
+    in its checkpoint but the batch norms' policy, which `transfer.json` keeps and `apply` sets."""
     path = run / "transfer.json"
     if resumed and path.exists():
-        begun = Begun(**read_json(path))
-        apply(network, begun.norms)
-        return begun
+        return Begun(**read_json(path))
     begun = _norms(network, recipe, images.train, take, device)
     if recipe.head == "probe":
         begun = _probed(network, begun, recipe, images, take, device)
@@ -84,7 +82,6 @@ def _norms(
     enough pictures a step serve anyway; of few they are noise, so the old ones stay where they
     still fit, else new ones are counted once."""
     if recipe.norms in ("train", "frozen"):
-        apply(network, recipe.norms)
         return Begun(norms=recipe.norms)
     even = min(STATISTICS_FROM, max(1, len(split) // BATCH) * BATCH)
     few = split.subset(_spread(split, even))
@@ -94,7 +91,6 @@ def _norms(
         norms = "train"
     if norms == "reestimated":
         _reestimate(network, few, take, device)
-    apply(network, norms)
     return Begun(norms=norms, shift=round(shift, 4), share=recipe.batch // recipe.lanes)
 
 

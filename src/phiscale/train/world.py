@@ -5,7 +5,9 @@ them; without it there is one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,20 +18,24 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from phiscale.errors import TrainingError, UsageError
+from phiscale.errors import PhiscaleError, TrainingError, UsageError
 
 T = TypeVar("T")
 
-TIMEOUT_S = 60.0  # until a process that says nothing is taken for dead ...
-START_S = 1800.0  # ... once all have met, who may start minutes apart
+TIMEOUT_S = 60.0  # until a process that says nothing is taken for dead
+MEETING_S = 3600.0  # until one that lives, but does not come to a meeting, is
+PULSES = 4  # signs of life in a timeout
 
 
 class World:
     """This process among `size`. Every method must be called by all of them alike."""
 
-    def __init__(self, rank: int = 0, size: int = 1, timeout_s: float = TIMEOUT_S):
-        self.rank, self.size, self.timeout_s = rank, size, timeout_s
+    def __init__(
+        self, rank: int = 0, size: int = 1, timeout_s: float = TIMEOUT_S, store: Any = None
+    ):
+        self.rank, self.size, self.timeout_s, self.store = rank, size, timeout_s, store
         self.everyone: Any = None
+        self.meetings = 0
 
     @property
     def first(self) -> bool:
@@ -102,15 +108,86 @@ class World:
         for tensor, piece in zip(tensors, pieces, strict=True):
             tensor.copy_(piece.view(tensor.shape))
 
-    def same(self, value: T, *, patient: bool = False) -> T:
-        """The first process's value; `patient` where it may take its time to have one."""
+    def same(self, value: T) -> T:
+        """The first process's value."""
         if self.size == 1:
             return value
         held: list[Any] = [value]
         with lost():
-            group = None if patient else self.everyone
-            dist.broadcast_object_list(held, src=0, group=group)
+            dist.broadcast_object_list(held, src=0, group=self.everyone)
         return held[0]
+
+    def of_first(self, work: Callable[[], T]) -> T:
+        """What the first process finds, who may take its time; an error of it is everyone's."""
+        if self.size == 1:
+            return work()
+        found: T | PhiscaleError | None = None
+        if self.first:
+            try:
+                found = work()
+            except PhiscaleError as error:
+                found = error
+        self.meet()
+        found = self.same(found)
+        if isinstance(found, PhiscaleError):
+            raise found
+        return found  # type: ignore[return-value]
+
+    def meet(self) -> None:
+        """Waits for everyone, however long they take while they show signs of life: before
+        messages, whose timeout is for those who already wait for each other."""
+        if self.size == 1:
+            return
+        self.meetings += 1
+        name = f"meeting {self.meetings}"
+        began = time.monotonic()
+        heard = dict.fromkeys(range(1, self.size) if self.first else [0], (-1, began))
+        pause_s, next_look = 0.001, began
+        with lost():
+            self.store.add(name, 1)
+            while not self._met(name):
+                now = time.monotonic()
+                if now - began > MEETING_S:
+                    raise TrainingError(_GONE.format(f"none came in {MEETING_S:.0f} s"))
+                if now >= next_look:
+                    next_look = now + self.timeout_s / PULSES
+                    for rank, (before, since) in heard.items():
+                        pulse = self.store.add(f"pulse {rank}", 0)
+                        heard[rank] = (pulse, now if pulse != before else since)
+                        if now - heard[rank][1] > self.timeout_s:
+                            raise TrainingError(_GONE.format(f"no sign of life of {rank}"))
+                time.sleep(pause_s)
+                pause_s = min(0.2, 1.5 * pause_s)
+
+    def _met(self, name: str) -> bool:
+        """Whether all are there; the first one counts, the others look for its word."""
+        if not self.first:
+            return self.store.check([f"{name} open"])
+        if self.store.add(name, 0) < self.size:
+            return False
+        self.store.set(f"{name} open", "")
+        return True
+
+    @contextmanager
+    def pulse(self) -> Iterator[None]:
+        """While inside, a thread shows that this process lives."""
+        over = threading.Event()
+
+        def beat() -> None:
+            try:
+                self.store.add(f"pulse {self.rank}", 1)
+                while not over.wait(self.timeout_s / PULSES):
+                    self.store.add(f"pulse {self.rank}", 1)
+            except RuntimeError:  # the store is gone: so is the job
+                return
+
+        thread = threading.Thread(target=beat, name="pulse", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(self.timeout_s)
 
     def all(self, value: T) -> list[T]:
         """Everyone's values, by rank."""
@@ -127,6 +204,12 @@ def _part(start: int, stop: int, number: int, count: int) -> tuple[int, int]:
     return start + size * number // count, start + size * (number + 1) // count
 
 
+_GONE = (
+    "another process of this training is gone or does not answer ({}). "
+    "Start the same command again: it resumes."
+)
+
+
 @contextmanager
 def lost() -> Iterator[None]:
     """Makes one line of what the collectives say when a process died or hangs."""
@@ -136,10 +219,7 @@ def lost() -> Iterator[None]:
         reason = next(iter(str(error).strip().splitlines()), "no answer")[:160]
         if not isinstance(error, dist.DistError) and "gloo" not in reason.lower():
             raise
-        raise TrainingError(
-            f"another process of this training is gone or does not answer ({reason}). "
-            "Start the same command again: it resumes."
-        ) from None
+        raise TrainingError(_GONE.format(reason)) from None
 
 
 @contextmanager
@@ -151,19 +231,30 @@ def joined(
     if size == 1:
         yield World(), device
         return
+    backend = "gloo"
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device, alone = gpu_of(
+            int(os.environ.get("LOCAL_RANK", "0")),
+            int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count(),
+        )  # fmt: skip
         torch.cuda.set_device(device)
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    start = timedelta(seconds=START_S)
+        backend = "cpu:gloo,cuda:nccl" if alone else "gloo"
+    start = timedelta(seconds=MEETING_S)
     with lost():
         store, rank, size = next(rendezvous("env://", timeout=start))
         # torchrun's store outlives a restart: what the dead have written there must not be found
         store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
         dist.init_process_group(backend, timeout=start, store=store, rank=rank, world_size=size)
     try:
-        world = World(rank, size, timeout_s)
+        world = World(rank, size, timeout_s, PrefixStore("phiscale", store))
         world.everyone = world.group(range(size))
-        yield world, device
+        with world.pulse():
+            yield world, device
     finally:
         dist.destroy_process_group()
+
+
+def gpu_of(local_rank: int, local_size: int, gpus: int) -> tuple[torch.device, bool]:
+    """The GPU of a machine's process, and whether each has one to itself: where they share, NCCL
+    refuses to serve them and gloo carries their messages."""
+    return torch.device("cuda", local_rank % max(1, gpus)), local_size <= gpus

@@ -1,0 +1,69 @@
+"""A training looked at from outside: both its weights on the validation split; the best are kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+
+import torch
+
+from phiscale.nn.network import build
+from phiscale.train.evaluate import Quick, Seen, quick, together
+from phiscale.train.log import Log
+from phiscale.train.start import card_for
+from phiscale.train.state import About, State
+from phiscale.train.world import World
+from phiscale.weights.store import save
+
+
+class Judge:
+    """Evaluates the moving average and the weights as they are; the average that is the best so far
+    becomes best.safetensors."""
+
+    def __init__(
+        self, about: About, run: Path, log: Log | None, device: torch.device, world: World
+    ):
+        self.about, self.run, self.log, self.device, self.world = about, run, log, device, world
+        self.card = card_for(about)
+
+    def is_due(self, state: State, total: int, evaluations: int) -> bool:
+        """Spread evenly; the end always is. What was given up by a signal still is."""
+        marks = (ceil(total * (i + 1) / evaluations) for i in range(evaluations))
+        return any(state.evaluated < mark <= state.images_seen for mark in marks)
+
+    def look(self, state: State) -> tuple[Seen, Seen]:
+        """This process's part of the validation split, by both."""
+        averaged = build(self.about.spec, initialised=False).to(self.device)
+        averaged.load_state_dict(state.ema.averages, assign=True)
+        averaged = averaged.to(memory_format=torch.channels_last)
+        split, take = self.about.images.validation, self.about.preprocessing
+        return (
+            quick(averaged, split, take, self.device, self.world),
+            quick(state.network, split, take, self.device, self.world),
+        )
+
+    def agreed(self, seen: tuple[Seen, Seen] | None) -> tuple[Quick, Quick] | None:
+        """All processes' parts together; None if one has given up."""
+        self.world.meet()
+        all_seen = self.world.all(seen)
+        parts = [each for each in all_seen if each is not None]
+        if len(parts) < len(all_seen):
+            return None
+        return together([average for average, _ in parts]), together([raw for _, raw in parts])
+
+    def record(self, state: State, average: Quick, raw: Quick) -> None:
+        if self.log:
+            self.log.evaluation(state, validation_top1=average.top1, raw_top1=raw.top1,
+                                validation_cross_entropy=average.cross_entropy)  # fmt: skip
+        state.evaluated = state.images_seen
+        state.stale += 1
+        if average.top1 <= state.best_top1:
+            return
+        state.best_top1, state.stale = average.top1, 0
+        said = {"validation": {"top1": average.top1, "interval": list(average.interval),
+                               "images": average.images, "images_seen": state.images_seen,
+                               "weights": "moving average"}}  # fmt: skip
+        if self.world.first:
+            card = replace(self.card, metrics=said)
+            save(self.run / "best.safetensors", state.ema.averages, card)

@@ -1,0 +1,86 @@
+"""How a run begins: its folder is taken, its newest checkpoint read, its network made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phiscale.errors import TrainingError
+from phiscale.files import locked
+from phiscale.nn.network import build
+from phiscale.train import transfer
+from phiscale.train.checkpoint import load_newest
+from phiscale.train.ema import Ema
+from phiscale.train.optim import make_optimizer
+from phiscale.train.schedule import ema_cap
+from phiscale.train.state import About, State
+from phiscale.train.world import World
+from phiscale.weights.adapt import adapted
+from phiscale.weights.store import Card, card_of, fill, read
+
+
+def open_run(
+    run: Path, about: About, world: World, stack: ExitStack, tell: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The first process takes the folder, until `stack` ends, and reads its newest checkpoint; all
+    get that, or what spoke against it."""
+    world.meet()  # listing pictures takes some longer than others
+    if len(set(world.all(about.digest()))) > 1:
+        raise TrainingError(
+            "the processes of this training see other data or were given other flags. Start all "
+            "with one command, on the same data."
+        )
+
+    def taken() -> dict[str, Any] | None:
+        stack.enter_context(locked(run))
+        about.claim(run)
+        return load_newest(run / "checkpoints", tell)
+
+    return world.of_first(taken)
+
+
+def first_state(
+    about: About, device: torch.device, total: int, run: Path, world: World,
+    tell: Callable[[str], None], *, resumed: bool,
+) -> State:  # fmt: skip
+    """The state before the first step; what a checkpoint holds is loaded over it."""
+    recipe, spec, images = about.recipe, about.spec, about.images
+    torch.manual_seed(recipe.seed)
+    network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
+    if about.start_from is not None:
+        card, tensors = read(about.start_from)
+        tensors = adapted(tensors, card.spec, spec, network.state_dict(),
+                          new_head=card.classes != images.classes)  # fmt: skip
+        fill(network, tensors, about.start_from)
+    network = network.to(device).to(memory_format=torch.channels_last)
+    if about.start_from is not None:
+        begun = world.of_first(lambda: transfer.begin(
+            network, recipe, images, about.preprocessing, device, run, resumed=resumed
+        ))  # fmt: skip
+        tell(begun.words())
+        transfer.apply(network, begun.norms)
+        if not resumed and world.size > 1:
+            here = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+            network.load_state_dict(world.same(here))
+    if still := transfer.freeze(network, recipe):
+        tell(
+            f"the first {still} blocks learn nothing: less than {recipe.least_share:g} of the rate"
+        )
+    if recipe.precision == "fp64":
+        network = network.double()
+    ema = Ema(network, ema_cap(recipe, total // recipe.batch))
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+    return State(network, ema, make_optimizer(network, recipe.optim, recipe.layer_decay), scaler)
+
+
+def card_for(about: About) -> Card:
+    """Of the weights that this run will leave; where a licence or a doubt may come from."""
+    parent = card_of(about.start_from) if about.start_from else None
+    before = f", starting from weights {parent.origin or 'of unknown origin'}" if parent else ""
+    return Card(spec=about.spec, preprocessing=about.preprocessing, classes=about.images.classes,
+                recipe=about.recipe.to_dict(), licence=parent.licence if parent else "",
+                origin=f"trained on {about.images.source}{before}")  # fmt: skip
