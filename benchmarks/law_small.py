@@ -16,13 +16,13 @@ from pathlib import Path
 from phiscale.budget import effective
 from phiscale.families import get_spec
 from phiscale.files import write_json
-from phiscale.jobs import train_run
 from phiscale.priors import SMALL_RUNS
 from phiscale.scaling import Scaling, scale
 from phiscale.show import training_progress
 from phiscale.train.log import read_log
 from phiscale.train.loop import Setup
 from phiscale.train.recipes import NAMED, RECIPES
+from phiscale.training import train_run
 
 LANES = 2  # an answer depends on them, so they are not this machine's
 EQUAL = 4.0

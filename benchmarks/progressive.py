@@ -18,7 +18,7 @@ from statistics import median
 
 from phiscale.families import get_spec
 from phiscale.files import read_json, write_json
-from phiscale.jobs import evaluate_model, train_run
+from phiscale.jobs import evaluate_model
 from phiscale.scaling import Scaling, scale
 from phiscale.show import training_progress
 from phiscale.spec import Spec
@@ -26,6 +26,7 @@ from phiscale.train.log import read_log
 from phiscale.train.loop import Setup
 from phiscale.train.recipe import Growth, Recipe
 from phiscale.train.recipes import NAMED
+from phiscale.training import train_run
 
 NAME, LANES = "small-images", 2
 DEPTH, WIDTH = 0.5, 2.16

@@ -23,12 +23,12 @@ import numpy as np
 from phiscale.budget import effective
 from phiscale.families import get_spec
 from phiscale.files import write_atomic, write_json
-from phiscale.jobs import train_run
 from phiscale.scaling import Scaling, scale
 from phiscale.show import training_progress
 from phiscale.train.log import read_log
 from phiscale.train.loop import Setup
 from phiscale.train.recipes import NAMED, RECIPES
+from phiscale.training import train_run
 
 DOCS = Path(__file__).parents[1] / "docs"
 NETWORKS = ((1.0, 1.0), (1.0, 2.0), (3.0, 1.0), (3.0, 2.0))  # depth, width

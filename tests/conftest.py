@@ -74,7 +74,7 @@ st.register_type_strategy(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """torch's sums depend on how many threads share them."""
     import torch

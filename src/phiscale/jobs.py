@@ -1,133 +1,29 @@
-"""The smaller jobs behind the verbs: train one network, evaluate a model, predict files, export."""
+"""The smaller jobs behind the verbs: evaluate a model, predict files, export."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet, Split
 from phiscale.data.transfer_sets import TRANSFERRED
 from phiscale.data.wording import counted, listed, shown
 from phiscale.errors import BadImage, DataError, UsageError
-from phiscale.spec import Spec
 from phiscale.train.metrics import Metrics, measure, softmax
-from phiscale.train.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
 
     from phiscale.deploy.predict import Predictor
-    from phiscale.train.loop import Setup
-    from phiscale.train.recipes import Named
-    from phiscale.weights.store import Card
+    from phiscale.spec import Spec
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-
-
-def checked_images(data: str, on_bad: str, tell: Callable[[str], None]) -> ImageSet:
-    """The set, every picture of it read once: bad ones stop the run or are left out."""
-    from phiscale.data.audit import audit, bad_files_error
-    from phiscale.data.sources import open_images
-
-    images = open_images(data)
-    found = audit(images)
-    if found.bad and on_bad == "stop":
-        raise bad_files_error(found)
-    if found.bad:
-        tell(f"{len(found.bad)} unreadable pictures are skipped (data.json lists them)")
-    return images.without(found.bad)
-
-
-def own_folder(out: Path, mark: str) -> None:
-    """Refuses a file, and a folder of other things; `mark` is the file that makes it ours."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
-    if not out.is_dir() or (out / mark).exists():
-        return
-    if any(p.name != ".lock" and p.suffix != ".part" for p in out.iterdir()):
-        raise UsageError(f"--out {out} holds other files. Give a new folder.")
-
-
-def train_run(
-    spec: Spec, data: str, out: Path, recipe: Recipe, setup: Setup, *, named: Named,
-    resolution: int | None = None, pretrained: str | None = None, device: str = "auto",
-    on_bad: Literal["stop", "skip"] = "stop", as_published: bool = False,
-) -> Path:  # fmt: skip
-    """Trains `spec` on `data` by `recipe`, a variant of the `named` one, which grows with the
-    network unless `as_published`; returns the best weights' path."""
-    from phiscale.train import transfer
-
-    tell = setup.tell
-
-    own_folder(out, "recipe.json")
-    transfer.check(recipe, pretrained)
-    sees_colours(spec, "--model")
-    card = start_from = None
-    if pretrained is not None:
-        start_from, card = _start(spec, pretrained, tell)
-        spec = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
-    images = checked_images(data, on_bad, tell)
-    pixels = spec.resolution if resolution is None else resolution
-    spec = replace(spec, classes=len(images.classes), resolution=pixels)
-
-    if not as_published and named.sizes is not None:
-        from phiscale.train.sizing import sized
-
-        recipe = sized(recipe, named.recipe, spec, named.sizes, len(images.train), tell)
-    _check_length(recipe, named, len(images.train), as_published, tell)
-
-    from phiscale.train.loop import train
-
-    if card is not None:  # the weights expect their own
-        take = replace(card.preprocessing, size=spec.resolution)
-    else:
-        crop = 1.0 if recipe.augment.frame == "shift" else 0.875
-        take = Preprocessing(size=spec.resolution, crop=crop)
-    setup = replace(setup, device=compute_device(device))
-    return train(out, spec, images, recipe, take, setup, start_from=start_from)
-
-
-def _check_length(
-    recipe: Recipe, named: Named, train_images: int, as_published: bool, tell: Callable[[str], None]
-) -> None:
-    """A training that would end in mid-flight is refused, unless it was published so."""
-    from phiscale.train.schedule import objections
-
-    found = objections(recipe, train_images)
-    if not found:
-        return
-    if as_published and replace(recipe, seed=0) == replace(named.recipe, seed=0):
-        tell(f"as published: {'; '.join(found)}")
-        return
-    raise UsageError(f"This training is too short for its recipe: {'. '.join(found)}.")
-
-
-def _start(spec: Spec, pretrained: str, tell: Callable[[str], None]) -> tuple[Path, Card]:
-    """The weights to start from, if they are this network's."""
-    from phiscale.families import name_of
-    from phiscale.weights.adapt import differing
-    from phiscale.weights.sources import weights_file
-    from phiscale.weights.store import card_of
-
-    path = weights_file(pretrained, tell, model=name_of(spec))
-    card = card_of(path)
-    like = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
-    if names := differing(card.spec, like):
-        raise UsageError(
-            f"--pretrained {pretrained} is {card.member or 'another network'}, not --model: they "
-            f"differ in {', '.join(names)}. Say --model {card.member or 'SPEC of those weights'}."
-        )
-    if like != spec:
-        tell(f"norm epsilon {like.norm_eps:g} and momentum {like.norm_momentum:g} are those of "
-             "the weights")  # fmt: skip
-    return path, card
 
 
 def sees_colours(spec: Spec, what: str) -> None:

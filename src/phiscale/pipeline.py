@@ -27,7 +27,7 @@ from phiscale.device import DeviceModel
 from phiscale.errors import CheckpointError
 from phiscale.families import get_spec
 from phiscale.files import locked, read_json, sha256, sweep, write_atomic, write_json
-from phiscale.jobs import compute_device, own_folder, per_image_csv
+from phiscale.jobs import compute_device, per_image_csv
 from phiscale.laws import Law
 from phiscale.show import table_lines
 from phiscale.story import ANSWERS, tell_story
@@ -35,6 +35,7 @@ from phiscale.train.evaluate import logits_of
 from phiscale.train.loop import Progress, Setup, train
 from phiscale.train.metrics import measure
 from phiscale.train.recipe import differences
+from phiscale.training import own_folder
 from phiscale.weights.sources import AUTO, load, weights_files
 from phiscale.weights.store import read as read_weights
 

@@ -122,9 +122,8 @@ def training_progress(
         def report(progress: Progress) -> None:
             if not task:
                 task.append(bar.add_task("training", total=progress.total, words=""))
-            if progress.validation_top1 is not None:
-                best[0] = f", validation {100 * progress.validation_top1:.1f} %"
-            words = f"{progress.images_per_s:.0f}/s, loss {progress.loss:.3f}{best[0]}"
+            best[0] = _validation(progress) or best[0]
+            words = f"{_state(progress)}{best[0]}"
             bar.update(task[0], completed=progress.images_seen, words=words)
 
         yield report, lambda line: bar.console.print(line, markup=False, highlight=False)
@@ -138,15 +137,25 @@ def _lines(every_s: float = 30.0) -> Callable[[Progress], None]:
             return
         last[0] = time.monotonic()
         left = (progress.total - progress.images_seen) / max(1e-9, progress.images_per_s)
-        words = (
-            f", validation {100 * progress.validation_top1:.2f} %"
-            if progress.validation_top1 is not None
-            else ""
-        )
         line = (
-            f"{progress.images_seen}/{progress.total} images, {progress.images_per_s:.0f}/s, "
-            f"loss {progress.loss:.3f}{words}, {left:.0f} s left"
+            f"{progress.images_seen}/{progress.total} images, {_state(progress)}"
+            f"{_validation(progress)}, {left:.0f} s left"
         )
         print(line, file=sys.stderr, flush=True)
 
     return report
+
+
+def _state(progress: Progress) -> str:
+    waits = f", {100 * progress.wait_share:.0f} % waiting" if progress.wait_share >= 0.01 else ""
+    memory = f", {progress.memory_bytes / 1e9:.1f} GB" if progress.memory_bytes else ""
+    return (f"{progress.images_per_s:.0f}/s{waits}, loss {progress.loss:.3f}, "
+            f"rate {progress.learning_rate:.2g}{memory}")  # fmt: skip
+
+
+def _validation(progress: Progress) -> str:
+    """Of the average that is kept, and of the weights as they are."""
+    if progress.validation_top1 is None or progress.raw_top1 is None:
+        return ""
+    top1, raw = 100 * progress.validation_top1, 100 * progress.raw_top1
+    return f", validation {top1:.2f} % (without averaging {raw:.2f} %)"

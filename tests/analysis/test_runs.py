@@ -53,7 +53,8 @@ def test_a_run_in_the_middle_says_what_is_left(two: Path):
 
 
 def test_the_page_has_every_curve_and_escapes_names(two: Path, tmp_path: Path):
-    write_page(tmp_path / "runs.html", read_runs([two]))
+    found = read_runs([two])
+    write_page(tmp_path / "runs.html", found, [run.row() for run in found])
     page = (tmp_path / "runs.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 4 and "&lt;fast&gt;" in page and "<fast>" not in page
     assert "http" not in re.sub(r"http-equiv", "", page)
@@ -63,6 +64,15 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(two: Path, tmp_path: Pat
     (tmp_path / "slow").symlink_to(two / "slow")
     assert [run.name for run in read_runs([two / "slow", tmp_path / "slow"])] == \
         [str(two / "slow"), str(tmp_path / "slow")]  # fmt: skip
+
+
+def test_a_run_that_has_only_just_begun_is_left_out(two: Path, tmp_path: Path):
+    (tmp_path / "done").symlink_to(two / "slow")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "recipe.json").write_text("{}")
+    assert [run.name for run in read_runs([tmp_path])] == ["done"]
+    with pytest.raises(PhiscaleError, match="no training has begun there yet"):
+        read_runs([tmp_path / "new"])
 
 
 def test_what_is_no_run_is_one_line(tmp_path: Path):

@@ -354,7 +354,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recipe]]:
         recipes.append(recipe)
         return out
 
-    monkeypatch.setattr("phiscale.jobs.train_run", instead)
+    monkeypatch.setattr("phiscale.training.train_run", instead)
     yield recipes
 
 

@@ -87,6 +87,16 @@ def test_without_any_change_training_sees_what_evaluation_sees():
     assert np.array_equal(pixels, take.crop_and_resize(Image.fromarray(PICTURE)))
 
 
+@given(place=st.integers(0, 10**6))
+def test_a_square_that_is_cut_out_has_the_mean_colour_and_may_stand_over_the_edge(place: int):
+    how, take = Augment(shift=0.0, flip=False, cutout=0.5), Preprocessing(size=16, crop=1.0)
+    picture = np.full((16, 16, 3), 7, np.uint8)
+    (given,) = augmented([picture], how, take, uniforms(0, np.array([place]), RANDOM_NUMBERS))
+    cut = (given == np.round(np.array(take.mean) * 255)).all(2)
+    assert (given[~cut] == 7).all() and 4 * 4 <= cut.sum() <= 8 * 8
+    assert cut.sum() == cut.any(1).sum() * cut.any(0).sum()  # one rectangle
+
+
 @given(st.integers(0, 10_000))
 def test_a_random_area_lies_inside_the_picture(place: int):
     from phiscale.data.augment import _random_area

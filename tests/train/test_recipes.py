@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from phiscale.families import MEMBERS, get_spec
 from phiscale.scaling import compound, scale
 from phiscale.train.recipe import Growth, Recipe, Schedule
-from phiscale.train.recipes import NAMED, RECIPES
+from phiscale.train.recipes import NAMED, RECIPES, long_enough
 from phiscale.train.schedule import initial_share, learning_rate, objections, rate_left
 from phiscale.train.sizing import IMAGENET_IMAGES, sized
 
@@ -63,6 +63,49 @@ def test_published_members_take_the_numbers_printed_for_them(member: str):
     assert found.dropout == MEMBERS[member].dropout
     assert found.pixels(get_spec(member).resolution, 1.0) == MEMBERS[member].train_resolution
     assert found.augment_at(1.0).magnitude >= found.augment_at(0.0).magnitude
+
+
+def test_randaugment_has_the_magnitude_printed_for_a_member_that_has_one():
+    named = NAMED["efficientnet-imagenet"]
+    assert named.sizes is not None
+    for member, magnitude in (("efficientnet_b5", 17), ("efficientnet_b7", 28)):
+        found = sized(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+        assert found.augment.magnitude == magnitude
+
+
+def test_as_published_takes_what_is_printed_for_a_member_and_nothing_that_is_reckoned():
+    named = NAMED["efficientnet-imagenet"]
+    assert named.sizes is not None
+    b7, odd = get_spec("efficientnet_b7"), scale(get_spec("efficientnet_b0"), compound(2.5))
+    found = sized(named.recipe, named.recipe, b7, named.sizes, 50_000, printed_only=True)
+    assert found == replace(
+        named.recipe, dropout=0.5, augment=replace(named.recipe.augment, magnitude=28)
+    )
+    same = sized(named.recipe, named.recipe, odd, named.sizes, 50_000, printed_only=True)
+    assert same == named.recipe
+
+
+def test_the_second_versions_tuning_takes_ten_thousand_updates_at_least():
+    named = NAMED["efficientnetv2-finetune"]
+    assert named.published is not None
+    printed = replace(named, recipe=named.published)
+    few = long_enough(named.published, printed, 50_000)
+    assert few.images(50_000) // few.batch == 10_000
+    assert few.schedule.warmup_fraction * few.epochs == pytest.approx(1)
+    assert long_enough(named.published, printed, IMAGENET_IMAGES) == named.published
+    asked = replace(named.published, epochs=3)
+    assert long_enough(asked, printed, 50_000) == asked
+
+
+@pytest.mark.parametrize("images", [30_000, 200_000, IMAGENET_IMAGES, 10**7])
+def test_the_average_forgets_its_start_in_a_training_of_any_length(images: int):
+    """0.9999 was made for 350 epochs of ImageNet; fewer updates, a half-life of the same share."""
+    sizes = NAMED["efficientnet-imagenet"].sizes
+    assert sizes is not None
+    found = sized(IMAGENET, IMAGENET, sizes.base, sizes, images)
+    updates = found.images(images) // found.batch
+    assert initial_share(found.ema_decay, updates) < 0.01
+    assert found.ema_decay <= 0.9999 and (found.ema_decay == 0.9999) == (images >= IMAGENET_IMAGES)
 
 
 def test_progressive_learning_of_the_paper_begins_at_128_px_and_lets_dropout_grow():

@@ -10,6 +10,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.errors import MissingExtra
 from phiscale.families import get_spec
+from phiscale.files import read_json
 from phiscale.scaling import Scaling, scale
 from phiscale.train import trackers
 from phiscale.train.log import read_log
@@ -64,8 +65,15 @@ def test_mlflow_keeps_them_in_a_local_folder(tmp_path: Path, monkeypatch: pytest
     mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
     run(tmp_path / "named", MLflow())
     run(tmp_path / "named", MLflow())  # resumed, with nothing left to do
-    (found,) = mlflow.search_runs(output_format="list")
-    assert found.info.run_name == "named"
+    replayed = MLflow()  # as after a kill: told again from an earlier checkpoint
+    replayed.start(tmp_path / "named", 0)
+    replayed.log({"train/loss": 1.0}, 64)
+    replayed.close()
+    run(tmp_path / "elsewhere" / "named", MLflow())  # another run, though of the same name
+    own = read_json(tmp_path / "named" / "mlflow.json")["id"]
+    every = mlflow.search_runs(output_format="list")
+    assert [r.info.run_name for r in every] == ["named", "named"]
+    (found,) = (r for r in every if r.info.run_id == own)
     steps = [r for r in read_log(tmp_path / "named") if "loss" in r]
     history = mlflow.MlflowClient().get_metric_history(found.info.run_id, "train/loss")
     assert [(h.step, h.value) for h in history] == \
@@ -74,8 +82,8 @@ def test_mlflow_keeps_them_in_a_local_folder(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_tracker_that_is_not_installed_says_what_to_type(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(MissingExtra, match=rf"--track {name} needs .*phiscale\[track\]"):
-        TRACKERS[name]().start(tmp_path, 0)
+        TRACKERS[name]()  # before anything else is done

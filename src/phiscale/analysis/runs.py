@@ -69,6 +69,9 @@ class Run:
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """The runs in these folders: each is one, or holds some. Raises PhiscaleError for none."""
     paths = [path for folder in folders for path in _runs_in(folder)]
+    if not paths:
+        named = ", ".join(map(str, folders))
+        raise PhiscaleError(f"{named}: no training has begun there yet. Try again in a minute.")
     found = [_read(path) for path in paths]
     if len({run.name for run in found}) == len(found):
         return found
@@ -77,13 +80,12 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:
-    if (folder / "recipe.json").is_file():
-        yield folder
-        return
-    inner = sorted(folder.glob("*/recipe.json")) if folder.is_dir() else []
-    if not inner:
+    """Those that have begun: data.json is the last of what a run first says of itself."""
+    own = [folder] if (folder / "recipe.json").is_file() else []
+    runs = own or [path.parent for path in sorted(folder.glob("*/recipe.json"))]
+    if not runs:
         raise PhiscaleError(f"{folder} is no run and holds none. Name folders that `train` made.")
-    yield from (path.parent for path in inner)
+    yield from (run for run in runs if (run / "data.json").is_file())
 
 
 def _read(folder: Path) -> Run:
@@ -92,9 +94,8 @@ def _read(folder: Path) -> Run:
     return Run(folder.name, spec, recipe, data, tuple(read_log(folder)))
 
 
-def write_page(path: Path, runs: Sequence[Run]) -> None:
-    """One self-contained page with the runs' curves, whole or not at all."""
-    rows = [run.row() for run in runs]
+def write_page(path: Path, runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> None:
+    """One self-contained page with the runs' rows and curves, whole or not at all."""
     columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     head = "".join(f"<th>{key}</th>" for key in columns)
     body = "".join(

@@ -64,6 +64,8 @@ def _run(arguments: list[str]) -> None:
     if verb not in VERBS:
         what = "a flag, no verb" if verb.startswith("-") else "no verb"
         raise UsageError(f"{verb!r} is {what}.{near(verb, VERBS)} They are {', '.join(VERBS)}.")
+    if verb != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(f"torchrun starts several of this, but {verb} is one. Call it by itself.")
     if verb == "train":
         train(rest)
     else:

@@ -65,24 +65,25 @@ def train(arguments: Sequence[str]) -> None:
         timeout: Annotated[float, arg(metavar="SECONDS")] = 60.0,
         track: UseAppendAction[tuple[Literal["mlflow", "wandb"], ...]] = (),
     ) -> None:  # fmt: skip
-        from phiscale.jobs import train_run
         from phiscale.show import training_progress
         from phiscale.train.loop import Setup
         from phiscale.train.trackers import TRACKERS
+        from phiscale.training import train_run
 
         for flag, value in (("--resolution", resolution), ("--keep", keep), ("--workers", workers),
                             ("--timeout", timeout)):  # fmt: skip
             in_range(flag, value)
         spec = spec_of(model)
+        trackers = tuple(TRACKERS[name]() for name in track) if first_process() else ()
         with training_progress(quiet=not first_process()) as (report, tell):
             setup = Setup(
                 workers=workers, keep=keep, timeout_s=timeout, report=report, tell=tell,
-                trackers=tuple(TRACKERS[name]() for name in track), deterministic=deterministic,
+                trackers=trackers, deterministic=deterministic,
                 accept_changed_data=accept_changed_data,
             )  # fmt: skip
             best = train_run(spec, data, out, recipe, setup, named=named, resolution=resolution,
                              pretrained=pretrained, device=device, on_bad=on_bad,
-                             as_published=as_it_was)  # fmt: skip
+                             published=as_it_was)  # fmt: skip
         if first_process():
             print(best)
 
@@ -107,7 +108,7 @@ def train(arguments: Sequence[str]) -> None:
             keep: checkpoints, the newest ones.
             workers: threads that read and change pictures; results do not depend on it.
             deterministic: on a GPU the same bits every time, somewhat slower.
-            timeout: until a process that does not answer is taken for dead.
+            timeout: until a process that shows no sign of life is taken for dead.
             track: also log to mlflow or wandb; TensorBoard always.
         """
     prog = f"phiscale train {word if word in NAMED else 'RECIPE'}"
@@ -134,7 +135,7 @@ def runs(
     found = read_runs(folders)
     rows = [run.row() for run in found]
     if html:
-        write_page(html, found)
+        write_page(html, found, rows)
     if json:
         show_json(rows)
     else:

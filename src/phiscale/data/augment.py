@@ -37,6 +37,7 @@ class Augment:
     layers: int = 2  # operations on a picture, for policy=randaugment
     magnitude: float = 10.0  # their strength; 10 is the usual end of the scale
     erase: float = 0.0  # probability that a rectangle is filled with the mean colour
+    cutout: float = 0.0  # side of a square filled with the mean colour, over the picture's
     mixup: float = 0.0  # alpha of Beta(alpha, alpha): two pictures blended; 0 = none
     cutmix: float = 0.0  # the same, a part of one pasted into the other
 
@@ -49,6 +50,10 @@ class Augment:
             raise UsageError("randaugment takes 1 to 3 layers of magnitude 0 to 30.")
         if not 0 <= self.erase <= 1:
             raise UsageError(f"erase={self.erase} is no probability; use 0 to 1.")
+        if not 0 <= self.cutout < 1:
+            raise UsageError(f"cutout={self.cutout} is no share of the side; use 0 to 0.5.")
+        if self.erase and self.cutout:
+            raise UsageError("erase and cutout fill the same place. Use one of them.")
         if not 0 <= self.mixup <= 10 or not 0 <= self.cutmix <= 10:
             raise UsageError("mixup and cutmix take the alpha of a Beta distribution: 0 to 10.")
 
@@ -68,11 +73,14 @@ def augmented(
     if how.flip:
         mirrored = u[:, _FLIP] < 0.5
         batch[mirrored] = batch[mirrored, :, ::-1]
-    if how.erase:
-        mean = np.round(np.array(preprocessing.mean) * 255).astype(np.uint8)
-        for picture, row in zip(batch, u[:, _ERASE].tolist(), strict=True):
-            if row[0] < how.erase:
-                _erase(picture, mean, *row[1:])
+    if not how.erase and not how.cutout:
+        return batch
+    mean = np.round(np.array(preprocessing.mean) * 255).astype(np.uint8)
+    for picture, row in zip(batch, u[:, _ERASE].tolist(), strict=True):
+        if row[0] < how.erase:
+            _erase(picture, mean, *row[1:])
+        elif how.cutout:
+            _cut_out(picture, mean, round(how.cutout * len(picture)), *row[3:])
     return batch
 
 
@@ -134,6 +142,14 @@ def _erase(
     h, w = min(height, round(sqrt(target * ratio))), min(width, round(sqrt(target / ratio)))
     top, left = int(y * (height - h + 1)), int(x * (width - w + 1))
     picture[top : top + h, left : left + w] = colour
+
+
+def _cut_out(picture: np.ndarray, colour: np.ndarray, side: int, y: float, x: float) -> None:
+    """Fills a square around any pixel, the part of it that is inside (DeVries and Taylor,
+    arXiv:1708.04552)."""
+    height, width = picture.shape[:2]
+    top, left = int(y * height) - side // 2, int(x * width) - side // 2
+    picture[max(0, top) : top + side, max(0, left) : left + side] = colour
 
 
 _FILTERS = {

@@ -1,4 +1,4 @@
-"""A training looked at from outside: both its weights on the validation split; the best are kept."""
+"""A training looked at from outside: its weights on the validation split; the best are kept."""
 
 from __future__ import annotations
 

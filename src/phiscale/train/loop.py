@@ -48,7 +48,7 @@ class Progress:
     total: int
     loss: float
     images_per_s: float
-    validation_top1: float | None = None  # of the moving average
+    validation_top1: float | None = None  # of the moving average, after an evaluation
     raw_top1: float | None = None  # of the weights as they are
     learning_rate: float = 0.0
     wait_share: float = 0.0  # of the time, waiting for pictures

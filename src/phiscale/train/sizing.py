@@ -21,6 +21,8 @@ from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe, differences
 
 IMAGENET_IMAGES = 1_281_167
+MAGNITUDES = {"efficientnet_b5": 17.0, "efficientnet_b7": 28.0, "efficientnet_b8": 28.0}
+"""RandAugment's, where tensorflow/tpu says another than 10 (models/official/efficientnet)."""
 LEAST_WARMUP_UPDATES = 300  # so many updates the running mean squares need to settle
 MOST_WARMUP = 0.1  # of the training
 
@@ -50,14 +52,28 @@ def doublings(spec: Spec, sizes: Sizes, train_images: int) -> float:
 
 def sized(
     recipe: Recipe, named: Recipe, spec: Spec, sizes: Sizes, train_images: int,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Callable[[str], None] = lambda line: None, *, printed_only: bool = False,
 ) -> Recipe:  # fmt: skip
     """`recipe` for this network and so many pictures. What differs from the `named` recipe was
-    asked for and stays; `tell` hears what changed."""
+    asked for and stays; `tell` hears what changed. `printed_only`: nothing but what the source
+    prints for this very network."""
     x = doublings(spec, sizes, train_images)
+    found = recipe if printed_only else _grown(recipe, named, x, sizes, train_images)
+    member = MEMBERS.get(name_of(spec)) if sizes.members else None
+    if member is not None and member.spec.resolution == spec.resolution:
+        found = _of_member(found, recipe, named, member)
+    if changed := differences(recipe.to_dict(), found.to_dict()):
+        tell(f"{2**x:.3g} times as much network for each picture as the recipe is made for: "
+             f"{', '.join(changed)}")  # fmt: skip
+    return found
+
+
+def _grown(recipe: Recipe, named: Recipe, x: float, sizes: Sizes, train_images: int) -> Recipe:
+    """By the functions: `x` doublings of the size, and the number of updates."""
     how, optim = named.augment, named.optim
-    warmup = LEAST_WARMUP_UPDATES * recipe.batch / max(1, recipe.images(train_images))
-    found = replace(
+    updates = max(1, recipe.images(train_images) // recipe.batch)
+    warmup = max(named.schedule.warmup_fraction, min(MOST_WARMUP, LEAST_WARMUP_UPDATES / updates))
+    return replace(
         recipe,
         dropout=_kept(
             recipe.dropout, named.dropout, _within(named.dropout + sizes.dropout * x, 0.6)
@@ -67,9 +83,9 @@ def sized(
             _within(named.drop_path + sizes.drop_path * min(0.0, x), 0.5),
         ),
         schedule=replace(recipe.schedule, warmup_fraction=_kept(
-            recipe.schedule.warmup_fraction, named.schedule.warmup_fraction,
-            max(named.schedule.warmup_fraction, min(MOST_WARMUP, warmup)),
+            recipe.schedule.warmup_fraction, named.schedule.warmup_fraction, warmup
         )),
+        ema_decay=_ema_decay(recipe, named, sizes, updates),
         augment=replace(
             recipe.augment,
             magnitude=_kept(recipe.augment.magnitude, how.magnitude,
@@ -85,13 +101,15 @@ def sized(
                                optim.weight_decay * 2 ** (sizes.log2_decay * x)),
         ),
     )  # fmt: skip
-    published = MEMBERS.get(name_of(spec)) if sizes.members else None
-    if published is not None and published.spec.resolution == spec.resolution:
-        found = _of_member(found, recipe, named, published)
-    if changed := differences(recipe.to_dict(), found.to_dict()):
-        tell(f"{2**x:.3g} times as much network for each picture as the recipe is made for: "
-             f"{', '.join(changed)}")  # fmt: skip
-    return found
+
+
+def _ema_decay(recipe: Recipe, named: Recipe, sizes: Sizes, updates: int) -> float:
+    """The half-life stays the same share of the training where that is shorter than the recipe's
+    own; a longer one would still remember the random start."""
+    if recipe.ema_decay != named.ema_decay or not named.ema_decay:
+        return recipe.ema_decay
+    made_for = named.images(sizes.images) // named.batch
+    return named.ema_decay if updates >= made_for else named.ema_decay ** (made_for / updates)
 
 
 def _of_member(found: Recipe, asked: Recipe, named: Recipe, member: Member) -> Recipe:
@@ -100,8 +118,13 @@ def _of_member(found: Recipe, asked: Recipe, named: Recipe, member: Member) -> R
     growth = named.growth
     if growth.stages:  # from 128 px in equal steps, without 128 itself (google/automl, main.py)
         growth = replace(growth, first_size=(128 + (full - 128) / growth.stages) / full)
+    augment = found.augment
+    magnitude = MAGNITUDES.get(member.name.removeprefix("tf_"))
+    if magnitude and asked.augment.magnitude == named.augment.magnitude:
+        augment = replace(augment, magnitude=magnitude)
     return replace(
         found,
+        augment=augment,
         dropout=member.dropout if asked.dropout == named.dropout else asked.dropout,
         train_size=full / member.spec.resolution
         if asked.train_size == named.train_size else asked.train_size,

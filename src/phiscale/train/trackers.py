@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from phiscale.errors import MissingExtra
+from phiscale.files import read_json, write_json
 
 
 class Tracker(Protocol):
@@ -39,17 +40,24 @@ class TensorBoard:
 
 
 class MLflow:
-    """Runs by the folder's name, in $MLFLOW_TRACKING_URI or a folder beside the run."""
+    """In $MLFLOW_TRACKING_URI, or a folder beside the run; which run it is, `mlflow.json` keeps."""
+
+    def __init__(self) -> None:
+        self.mlflow = _extra("mlflow")
 
     def start(self, run: Path, images_seen: int) -> None:
-        self.mlflow = _extra("mlflow")
-        named = f"tags.mlflow.runName = '{run.name}'"
-        found = self.mlflow.search_runs(filter_string=named, output_format="list")
-        known = found[0].info.run_id if found else None
-        self.mlflow.start_run(run_id=known, run_name=None if known else run.name)
+        known = _known(run / "mlflow.json")
+        own = self.mlflow.start_run(run_id=known, run_name=None if known else run.name).info.run_id
+        write_json(run / "mlflow.json", {"id": own})
+        client, self.heard = self.mlflow.MlflowClient(), {}
+        for name in client.get_run(own).data.metrics:
+            self.heard[name] = max(point.step for point in client.get_metric_history(own, name))
 
     def log(self, values: Mapping[str, float], images_seen: int) -> None:
-        self.mlflow.log_metrics(dict(values), step=images_seen)
+        """What a run that was killed has told already, it tells again with the same numbers."""
+        new = {name: v for name, v in values.items() if images_seen > self.heard.get(name, -1)}
+        if new:
+            self.mlflow.log_metrics(new, step=images_seen)
 
     def flush(self) -> None: ...
 
@@ -58,11 +66,15 @@ class MLflow:
 
 
 class WandB:
-    """Runs by the folder's name, resumed by it."""
+    """Drops by itself what a run that was killed tells again; its id is kept in `wandb.json`."""
+
+    def __init__(self) -> None:
+        self.wandb = _extra("wandb")
 
     def start(self, run: Path, images_seen: int) -> None:
-        wandb = _extra("wandb")
-        self.run = wandb.init(id=run.name, name=run.name, dir=str(run), resume="allow")
+        known = _known(run / "wandb.json")
+        self.run = self.wandb.init(id=known, name=run.name, dir=str(run), resume="allow")
+        write_json(run / "wandb.json", {"id": self.run.id})
 
     def log(self, values: Mapping[str, float], images_seen: int) -> None:
         self.run.log(dict(values), step=images_seen)
@@ -71,6 +83,11 @@ class WandB:
 
     def close(self) -> None:
         self.run.finish()
+
+
+def _known(path: Path) -> str | None:
+    """The id that an earlier start of this run has got."""
+    return read_json(path)["id"] if path.exists() else None
 
 
 TRACKERS: Mapping[str, Callable[[], Tracker]] = {"mlflow": MLflow, "wandb": WandB}

@@ -1,0 +1,146 @@
+"""`train` behind the verb: pictures looked at, weights found, the recipe grown, then the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from phiscale.data.audit import audit, bad_files_error
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
+from phiscale.data.splits import BadFile, ImageSet
+from phiscale.errors import UsageError
+from phiscale.families import name_of
+from phiscale.files import read_json
+from phiscale.jobs import compute_device, sees_colours
+from phiscale.spec import Spec
+from phiscale.train import transfer
+from phiscale.train.loop import Setup, train
+from phiscale.train.recipe import Recipe, differences
+from phiscale.train.recipes import Named, long_enough
+from phiscale.train.schedule import objections
+from phiscale.train.sizing import sized
+from phiscale.train.world import World, joined
+from phiscale.weights.adapt import differing
+from phiscale.weights.sources import weights_file
+from phiscale.weights.store import Card, card_of
+
+OF_THE_START = {"seed", "lanes", "precision", "micro_batch", "evaluations", "patience"}
+"""Fields that no source prints: a recipe is as published with any of these."""
+
+
+def own_folder(out: Path, mark: str) -> None:
+    """Refuses a file, and a folder of other things; `mark` is the file that makes it ours."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
+    if not out.is_dir() or (out / mark).exists():
+        return
+    if any(p.name != ".lock" and p.suffix != ".part" for p in out.iterdir()):
+        raise UsageError(f"--out {out} holds other files. Give a new folder.")
+
+
+def train_run(
+    spec: Spec, data: str, out: Path, recipe: Recipe, setup: Setup, *, named: Named,
+    resolution: int | None = None, pretrained: str | None = None, device: str = "auto",
+    on_bad: Literal["stop", "skip"] = "stop", published: bool = False,
+) -> Path:  # fmt: skip
+    """Trains `spec` on `data` by `recipe`, a variant of the `named` one, which grows with the
+    network unless it is to be as `published`; returns the best weights' path."""
+    with joined(compute_device(device), setup.timeout_s) as (world, compute):
+        tell = setup.tell
+        world.of_first(lambda: own_folder(out, "recipe.json"))
+        transfer.check(recipe, pretrained)
+        sees_colours(spec, "--model")
+        card = start_from = None
+        if pretrained is not None:
+            start_from, card = _start(spec, pretrained, tell)
+            spec = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
+        images = checked_images(data, out, on_bad, world, tell)
+        pixels = spec.resolution if resolution is None else resolution
+        spec = replace(spec, classes=len(images.classes), resolution=pixels)
+        asked = recipe
+        if published:
+            recipe = long_enough(recipe, named, len(images.train))
+        if named.sizes is not None:
+            recipe = sized(recipe, named.recipe, spec, named.sizes, len(images.train), tell,
+                           printed_only=published)  # fmt: skip
+        changed = _changed(asked, named) if published else None
+        _check_length(recipe, len(images.train), changed, tell)
+        if card is not None:  # the weights expect their own
+            take = replace(card.preprocessing, size=spec.resolution)
+        else:
+            crop = 1.0 if recipe.augment.frame == "shift" else 0.875
+            take = Preprocessing(size=spec.resolution, crop=crop)
+        setup = replace(setup, device=compute, world=world)
+        return train(out, spec, images, recipe, take, setup, start_from=start_from)
+
+
+def checked_images(
+    data: str, out: Path, on_bad: Literal["stop", "skip"], world: World, tell: Callable[[str], None]
+) -> ImageSet:
+    """The set, every picture of it read once, by the first process: bad ones stop the run or are
+    left out. What a run in `out` was begun with is not read again."""
+    images = open_images(data)
+
+    def bad() -> tuple[BadFile, ...]:
+        if (known := _skipped(images, out)) is not None:
+            return known
+        found = audit(images)
+        if found.bad and on_bad == "stop":
+            raise bad_files_error(found)
+        return found.bad
+
+    skipped = world.of_first(bad)
+    if skipped:
+        tell(f"{len(skipped)} unreadable pictures are skipped (data.json lists them)")
+    return images.without(skipped)
+
+
+def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:
+    """What the run in `out` has left out of these pictures; None if it holds none of them."""
+    if not (out / "data.json").is_file():
+        return None
+    said = read_json(out / "data.json")
+    known = tuple(BadFile(**file) for file in said.get("skipped", ()))
+    return known if images.without(known).fingerprint() == said.get("fingerprint") else None
+
+
+def _changed(recipe: Recipe, named: Named) -> list[str]:
+    """What is no longer as the source prints it."""
+    changed = differences(named.recipe.to_dict(), recipe.to_dict())
+    return [line for line in changed if line.partition(":")[0] not in OF_THE_START]
+
+
+def _check_length(
+    recipe: Recipe, train_images: int, changed: list[str] | None, tell: Callable[[str], None]
+) -> None:
+    """A training that would end in mid-flight is refused, unless it was published so: `changed`
+    then is empty."""
+    found = objections(recipe, train_images)
+    if not found:
+        return
+    if changed is None:
+        raise UsageError(f"This training is too short for its recipe: {'. '.join(found)}.")
+    if changed:
+        raise UsageError(
+            f"The recipe is no longer as published ({'; '.join(changed)}), and {'. '.join(found)}."
+        )
+    tell(f"as published: {'; '.join(found)}")
+
+
+def _start(spec: Spec, pretrained: str, tell: Callable[[str], None]) -> tuple[Path, Card]:
+    """The weights to start from, if they are this network's."""
+    path = weights_file(pretrained, tell, model=name_of(spec))
+    card = card_of(path)
+    like = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
+    if names := differing(card.spec, like):
+        raise UsageError(
+            f"--pretrained {pretrained} is {card.member or 'another network'}, not --model: they "
+            f"differ in {', '.join(names)}. Say --model {card.member or 'SPEC of those weights'}."
+        )
+    if like != spec:
+        tell(f"norm epsilon {like.norm_eps:g} and momentum {like.norm_momentum:g} are those of "
+             "the weights")  # fmt: skip
+    return path, card

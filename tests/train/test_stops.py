@@ -1,0 +1,177 @@
+"""SIGTERM and Ctrl-C leave whatever is going on, within seconds, and nothing is lost by it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch._C._distributed_c10d import HashStore
+
+from phiscale.data.loader import Pictures
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.sources import open_images
+from phiscale.errors import TrainingError
+from phiscale.families import get_spec
+from phiscale.scaling import Scaling, scale
+from phiscale.train import judge
+from phiscale.train.log import OF_THE_MACHINE, read_log
+from phiscale.train.loop import Setup, train
+from phiscale.train.recipe import Optim, Recipe
+from phiscale.train.repeatable import same_bits
+from phiscale.train.signals import Interrupted, StopSignal
+from phiscale.train.world import World, gpu_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
+TAKE = Preprocessing(size=8, crop=1.0)
+RECIPE = Recipe(epochs=0.4, batch=64, evaluations=3, optim=Optim(lr_peak=0.1))
+
+
+def trained(out: Path) -> Path:
+    return train(out, SPEC, open_images("digits"), RECIPE, TAKE, Setup(tell=lambda line: None))
+
+
+def timeless(run: Path) -> list[dict[str, object]]:
+    return [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    newest = sorted((run / "checkpoints").glob("*.pt"))[-1]
+    return torch.load(newest, weights_only=True)["network"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("stops") / "undisturbed").parent
+
+
+def stop_and_go_on(out: Path, undisturbed: Path, seconds: float) -> None:
+    began = time.monotonic()
+    with pytest.raises(Interrupted) as stop:
+        trained(out)
+    assert stop.value.status == 143 and time.monotonic() - began < seconds
+
+
+def test_an_evaluation_is_given_up_and_made_up_for(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The second of three; without its SIGTERM it would take a minute."""
+    looks, quick = [0], judge.quick
+
+    def slow(*arguments: object) -> object:
+        looks[0] += 1
+        if looks[0] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        return quick(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(judge, "quick", slow)
+        stop_and_go_on(tmp_path / "run", undisturbed, seconds=30)
+    trained(tmp_path / "run")
+    assert timeless(tmp_path / "run") == timeless(undisturbed)
+    for name, tensor in weights(undisturbed).items():
+        assert torch.equal(weights(tmp_path / "run")[name], tensor)
+
+
+def test_a_fetch_that_hangs_is_given_up(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    over, reads, pixels = threading.Event(), [0], Pictures.pixels
+
+    def hanging(self: Pictures, index: int) -> object:
+        reads[0] += 1
+        if reads[0] == 300:
+            os.kill(os.getpid(), signal.SIGTERM)
+            over.wait(60)
+        return pixels(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pictures, "pixels", hanging)
+        stop_and_go_on(tmp_path / "run", undisturbed, seconds=30)
+        over.set()
+    trained(tmp_path / "run")
+    assert timeless(tmp_path / "run") == timeless(undisturbed)
+
+
+def test_what_does_not_listen_is_left_all_the_same():
+    """A step that hangs, a disk that does not answer: out after the time given, with 143."""
+    program = (
+        "import os, signal, threading\n"
+        "from phiscale.train.signals import StopSignal\n"
+        "with StopSignal(leave_s=0.5):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    threading.Event().wait(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30)
+    assert done.returncode == 143
+    assert done.stderr.count(b"run the same command") == done.stderr.count(b"\n") == 1
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    with pytest.raises(KeyboardInterrupt), StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.caught == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+# Processes that wait for each other
+
+
+def worlds(timeout_s: float) -> tuple[World, World]:
+    store = HashStore()
+    return World(0, 2, timeout_s, store), World(1, 2, timeout_s, store)
+
+
+def test_one_that_lives_is_waited_for_longer_than_the_timeout():
+    first, second = worlds(timeout_s=0.4)
+
+    def late() -> None:
+        with second.pulse():
+            time.sleep(1.5)
+            second.meet()
+
+    other = threading.Thread(target=late)
+    other.start()
+    began = time.monotonic()
+    with first.pulse():
+        first.meet()
+    other.join()
+    assert time.monotonic() - began > 1.4
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_without_a_sign_of_life_is_given_up_after_the_timeout(rank: int):
+    here = worlds(timeout_s=0.4)[rank]
+    began = time.monotonic()
+    with here.pulse(), pytest.raises(TrainingError, match=f"no sign of life of {1 - rank}"):
+        here.meet()
+    assert 0.3 < time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "local_size", "gpus", "gpu", "alone"),
+    [(0, 1, 1, 0, True), (3, 4, 8, 3, True), (1, 2, 1, 0, False), (5, 6, 4, 1, False)],
+)
+def test_processes_beyond_the_gpus_of_a_machine_share_them(
+    local_rank: int, local_size: int, gpus: int, gpu: int, alone: bool
+):
+    assert gpu_of(local_rank, local_size, gpus) == (torch.device("cuda", gpu), alone)
+
+
+def test_the_deterministic_switch_is_on_inside_and_as_it_was_outside(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with same_bits(wanted=True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled()
+    with same_bits(wanted=False):
+        assert not torch.are_deterministic_algorithms_enabled()
