@@ -57,7 +57,7 @@ def train_run(
         if pretrained is not None:
             start_from, card = _start(spec, pretrained, tell)
             spec = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
-        images = checked_images(data, out, on_bad, world, tell)
+        images = checked_images(data, out, on_bad, world, setup.workers, tell)
         pixels = spec.resolution if resolution is None else resolution
         spec = replace(spec, classes=len(images.classes), resolution=pixels)
         asked = recipe
@@ -78,8 +78,9 @@ def train_run(
 
 
 def checked_images(
-    data: str, out: Path, on_bad: Literal["stop", "skip"], world: World, tell: Callable[[str], None]
-) -> ImageSet:
+    data: str, out: Path, on_bad: Literal["stop", "skip"], world: World, workers: int,
+    tell: Callable[[str], None],
+) -> ImageSet:  # fmt: skip
     """The set, every picture of it read once, by the first process: bad ones stop the run or are
     left out. What a run in `out` was begun with is not read again."""
     images = open_images(data)
@@ -87,7 +88,7 @@ def checked_images(
     def bad() -> tuple[BadFile, ...]:
         if (known := _skipped(images, out)) is not None:
             return known
-        found = audit(images)
+        found = audit(images, workers=workers)
         if found.bad and on_bad == "stop":
             raise bad_files_error(found)
         return found.bad

@@ -1,4 +1,4 @@
-"""Verbs that run: train, evaluate, predict, export, and fit, which does it all."""
+"""Verbs that run: train, rates, evaluate, predict, export, and fit, which does it all."""
 
 import shlex
 import sys
@@ -140,6 +140,58 @@ def runs(
         show_json(rows)
     else:
         table(rows)
+
+
+def rates(
+    recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], /, *,
+    model: SpecName, data: Data, out: Out,
+    depths: Annotated[tuple[float, ...], arg(metavar="X")] = (1.0, 3.0),
+    widths: Annotated[tuple[float, ...], arg(metavar="X")] = (1.0, 2.0),
+    steps: Annotated[int, arg(metavar="N")] = 2,
+    epochs: Number = None, resolution: Whole = None, seed: Seed = 0, device: Device = "auto",
+) -> None:  # fmt: skip
+    """Check that a recipe's learning rate serves the scalings of a network.
+
+    Trains each at rates a factor 2 apart and says where the best lies. Run again, it goes on.
+
+    Args:
+        recipe: its name, as for train.
+        model: a member's name, a spec.json, or file.py:NAME.
+        data: image folder, named set (digits, cifar10, ...), or tar shards.
+        out: folder for the trainings and the report.
+        depths: factors of the number of blocks; the first is what the others are compared with.
+        widths: factors of the number of channels.
+        steps: factors of 2 to try on each side of the recipe's rate.
+        epochs: of each training; the recipe's own if left out.
+        resolution: pixels a side, other than the network's own.
+        seed: of all trainings.
+        device: where to compute; auto takes a GPU where there is one.
+    """
+    from phiscale.jobs import compute_device
+    from phiscale.rates import compare_rates, report
+    from phiscale.show import training_progress
+    from phiscale.train.lanes import lanes_for
+    from phiscale.train.loop import Setup
+    from phiscale.train.recipes import NAMED
+
+    if recipe not in NAMED:
+        raise UsageError(f"{recipe!r} is no recipe. Use one of {', '.join(NAMED)}.")
+    in_range("--seed", seed, least=0)
+    in_range("--resolution", resolution)
+    for flag, factors in (("--depths", depths), ("--widths", widths)):
+        if not factors or not all(0 < factor <= 100 for factor in factors):
+            raise UsageError(f"{flag} needs factors above 0, such as {flag} 1 3.")
+    named, spec = NAMED[recipe], spec_of(model)
+    how = replace(named.recipe, seed=seed, evaluations=1)
+    if epochs is not None:
+        how = replace(how, epochs=epochs)
+    how = replace(how, lanes=lanes_for(how.batch, compute_device(device)))
+    with training_progress() as (say, tell):
+        nets = compare_rates(
+            spec, data, out, how, Setup(report=say, tell=tell), named=named, depths=depths,
+            widths=widths, steps=steps, resolution=resolution, device=device, command=_command(),
+        )  # fmt: skip
+    print("\n".join(report(nets, _command())))
 
 
 def evaluate(

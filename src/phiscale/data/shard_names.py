@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from phiscale.data.names import ROLES, is_junk
@@ -14,7 +14,7 @@ from phiscale.errors import DataError
 
 MAX_SHARDS = 100_000
 
-_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _ROLE_PREFIX = re.compile(rf"({'|'.join(sorted(ROLES, key=len, reverse=True))})(?![a-z])", re.I)
 
 
@@ -34,24 +34,47 @@ def expand(pattern: str) -> list[Path]:
 
 
 def braced(pattern: str) -> list[str]:
-    """The names that {000..099} and {a,b} mean; wildcards stay."""
-    texts, at = [], 0
-    choices: list[list[str]] = []
-    for found in _BRACES.finditer(pattern):
-        first, last, words = found.groups()
-        texts.append(pattern[at : found.start()])
-        choices.append(words.split(",") if words else _numbers(first, last, pattern))
-        at = found.end()
-    total = 1
-    for choice in choices:
-        total *= len(choice)
-    if total > MAX_SHARDS:
-        raise DataError(f"'{shown(pattern)}' means {total:,} shards. Give at most {MAX_SHARDS:,}.")
-    names = []
-    for words in product(*choices):
-        parts = (text + word for text, word in zip(texts, words, strict=True))
-        names.append("".join(parts) + pattern[at:])
+    """The names that {000..099}, {a,b} and {a-{0..9},b-{0..4}} mean, in this order, as in a shell;
+    wildcards stay."""
+    names = list(islice(_names(pattern, pattern), MAX_SHARDS + 1))
+    if len(names) > MAX_SHARDS:
+        raise DataError(
+            f"'{shown(pattern)}' means over {MAX_SHARDS:,} shards. Give at most {MAX_SHARDS:,}."
+        )
     return names
+
+
+def _names(text: str, pattern: str) -> Iterator[str]:
+    """What a part of a pattern means: its first braces that are choices, times all that follows."""
+    for opening in (at for at, letter in enumerate(text) if letter == "{"):
+        pieces, closing = _pieces(text, opening)
+        within = text[opening + 1 : closing]
+        numbers = _RANGE.fullmatch(within)
+        if closing < 0 or (len(pieces) < 2 and not numbers):
+            continue
+        chosen = (
+            _numbers(numbers[1], numbers[2], pattern) if numbers
+            else (name for piece in pieces for name in _names(piece, pattern))
+        )  # fmt: skip
+        for name in chosen:
+            for rest in _names(text[closing + 1 :], pattern):
+                yield text[:opening] + name + rest
+        return
+    yield text
+
+
+def _pieces(text: str, opening: int) -> tuple[list[str], int]:
+    """What the commas between an opening brace and its own closing one part, and where that is: -1
+    for nowhere."""
+    depth, starts = 0, [opening + 1]
+    for at in range(opening, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        if text[at] == "," and depth == 1:
+            starts.append(at + 1)
+        if depth == 0:
+            ends = [*(start - 1 for start in starts[1:]), at]
+            return [text[a:b] for a, b in zip(starts, ends, strict=True)], at
+    return [], -1
 
 
 def _numbers(first: str, last: str, pattern: str) -> list[str]:
