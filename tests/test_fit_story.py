@@ -68,7 +68,7 @@ def made_up_law() -> Law:
 def same_speed_every_time(replace: Callable[[str, Any], None]) -> None:
     """Measured times differ from run to run, and choices with them; here they do not."""
     replace("phiscale.trials.Trials.images_per_s", lambda *_: 400.0)
-    replace("phiscale.choice.measured_latency_ms", lambda *_, **__: 0.1)
+    replace("phiscale.chooser.measured_latency_ms", lambda *_, **__: 0.1)
     replace("phiscale.deploy.export.latency_ms", lambda *_, **__: 0.1)
 
 
@@ -272,8 +272,8 @@ def test_auto_lets_the_best_known_weights_compete(
 
     one = replace(known()[0], member="small", tag="ours", pixels=32)
     both = (replace(one, tag="huge"), one, replace(one, member="efficientnet_b7", pixels=600))
-    monkeypatch.setattr("phiscale.choice.best_known", lambda: both)
-    monkeypatch.setattr("phiscale.choice.weights_file", fetched)
+    monkeypatch.setattr("phiscale.chooser.best_known", lambda: both)
+    monkeypatch.setattr("phiscale.chooser.weights_file", fetched)
     flags = re.sub("--macs 330K", "--no-from-scratch --pretrained auto --macs 1G", planned(shelf))
     capsys.readouterr()
     assert run(f"fit {flags} --out {tmp_path / 'auto'}") == 0
@@ -287,7 +287,7 @@ def test_a_latency_that_no_measured_network_keeps_is_told_with_the_users_own_lim
     quick: None, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
-    monkeypatch.setattr("phiscale.choice.measured_latency_ms", lambda *_, **__: 50.0)
+    monkeypatch.setattr("phiscale.chooser.measured_latency_ms", lambda *_, **__: 50.0)
     monkeypatch.setattr("phiscale.pipeline.calibrate", lambda *_: made_up_device())
     flags = f"{FLAGS} --law {shelf}/law.json"
     assert run(f"fit {flags} --out {tmp_path / 'slow'}") == 1
@@ -393,7 +393,7 @@ def stand_ins(events: Path) -> None:
     put = pytest.MonkeyPatch().setattr
     same_speed_every_time(put)
     for least in ("LEAST_RACE_S", "LEAST_RACE_EPOCHS"):
-        put(f"phiscale.choice.{least}", 0.0)  # so that there is a race
+        put(f"phiscale.chooser.{least}", 0.0)  # so that there is a race
     put("phiscale.pipeline.calibrate", counted("calibrated", lambda *_: made_up_device()))
     put("phiscale.pipeline.audit", counted("audited", pipeline.audit))
     put("phiscale.pipeline.choose", counted("chosen", pipeline.choose))

@@ -48,8 +48,8 @@ def test_its_commands_are_verbs_in_the_order_of_the_flow():
     from phiscale.cli import VERBS
 
     assert [shlex.split(line)[1] for line in commands()] == [
-        "describe", "solve", "check", "fit", "predict", "train", "train", "runs", "import",
-        "convert", "train", "fit", "evaluate"]  # fmt: skip
+        "describe", "solve", "check", "fit", "predict", "train", "train", "runs", "rates",
+        "import", "convert", "train", "fit", "evaluate"]  # fmt: skip
     assert all(shlex.split(line)[1] in VERBS for line in commands())
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from phiscale.train.state import State
 
 RECENT = 50  # steps that the speed is taken over
-OF_THE_MACHINE = ("images_per_s", "wait_share", "eta_s", "memory_bytes", "seconds", "time")
+OF_THE_MACHINE = (
+    "images_per_s", "wait_share", "saving_share", "eta_s", "memory_bytes", "seconds", "time",
+)  # fmt: skip
 """Fields of log.jsonl that differ from one start to the next; all others are the training's."""
 
 

@@ -175,7 +175,8 @@ def train(
             meter.step(recipe.batch)
             state.seconds = time.monotonic() - began
             if log:
-                log.step(state, meter, loss=loss, lr=rate, gradient_norm=norm)
+                log.step(state, meter, loss=loss, lr=rate, gradient_norm=norm,
+                         saving_share=saver.share)  # fmt: skip
             report()
             if saver.is_due():
                 saver.save()
@@ -215,7 +216,13 @@ class _Saver:
     def __init__(self, run: Path, state: State, log: Log | None, setup: Setup, world: World):
         self.run, self.state, self.log, self.world = run, state, log, world
         self.every_s, self.keep = setup.save_every_s, setup.keep
-        self.last, self.took_s = time.monotonic(), 0.0
+        self.began = self.last = time.monotonic()
+        self.took_s = self.spent_s = 0.0
+
+    @property
+    def share(self) -> float:
+        """Of the time since this start, what saving took."""
+        return round(self.spent_s / max(1e-9, time.monotonic() - self.began), 5)
 
     def is_due(self) -> bool:
         seldom = max(self.every_s, self.took_s / SAVE_SHARE) if self.every_s else 0.0
@@ -231,6 +238,7 @@ class _Saver:
         self.world.meet()  # for a slow disk no one is taken for dead
         self.last = time.monotonic()
         self.took_s = self.last - start
+        self.spent_s += self.took_s
 
 
 def _set_dropout(lanes: Lanes, rate: float) -> None:
