@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.errors import UsageError
+from phiscale.errors import TrainingError, UsageError
 from phiscale.files import read_json, write_atomic, write_json
 from phiscale.scaling import Scaling, scale
 from phiscale.spec import Spec
@@ -62,10 +62,10 @@ def compare_rates(
     `out`; begun again it goes on. Writes rates.json and rates.md there."""
     if steps < 1:
         raise UsageError(f"--steps {steps} compares nothing. Use 1 or more.")
-    own_folder(out, RESULT)
+    if (out / RESULT).exists() or not out.is_dir() or not list(out.glob("depth*-width*-rate1")):
+        own_folder(out, RESULT)
     about: dict[str, Any] = {"command": command, "networks": []}
-    write_json(out / RESULT, about)  # whose folder this is
-    nets = []
+    nets: list[Net] = []
     for depth in depths:
         for width in widths:
             net = scale(spec, Scaling(depth=depth, width=width))
@@ -75,12 +75,17 @@ def compare_rates(
                 run = out / f"depth{depth:g}-width{width:g}-rate{2.0**step:g}"
                 setup.tell(f"{run.name}: {len(nets) + 1} of {len(depths) * len(widths)} networks")
                 optim = replace(recipe.optim, lr_peak=rule * 2.0**step)
-                train_run(net, data, run, replace(recipe, optim=optim) if step else recipe, setup,
-                          named=named, resolution=resolution, device=device)  # fmt: skip
+                try:
+                    train_run(net, data, run, replace(recipe, optim=optim) if step else recipe,
+                              setup, named=named, resolution=resolution, device=device)  # fmt: skip
+                except TrainingError as error:  # it diverged: an answer, too
+                    setup.tell(str(error))
+                if not (out / RESULT).exists():
+                    write_json(out / RESULT, about)  # whose folder this is
                 if not step:  # as the recipe has grown for this network
                     rule = Recipe.from_dict(read_json(run / "recipe.json")).optim.lr_peak
                 tops = [r["validation_top1"] for r in read_log(run) if "validation_top1" in r]
-                errors[step] = round(1 - tops[-1], 6)
+                errors[step] = round(1 - tops[-1], 6) if tops else 1.0
             errors = {step: errors[step] for step in sorted(errors)}
             nets.append(Net(depth=depth, width=width, rule=rule, errors=errors))
             about["networks"].append({**asdict(nets[-1]), "best": round(nets[-1].best, 3)})
@@ -106,12 +111,11 @@ def report(nets: Sequence[Net], command: str) -> list[str]:
         drift = np.log2(net.rule / base.rule) + net.best - base.best
         lines.append(f"| {net.name} | {net.rule:.3g} | {errors} | {net.best:+.2f} "
                      f"| {drift:+.2f} |")  # fmt: skip
-    apart = [abs(net.best - base.best) for net in nets]
-    worst = nets[int(np.argmax(apart))]
-    holds = "The rule holds" if max(apart) <= 1 else "The rule does not hold"
-    lines += ["", f"{holds}: beside {base.name}, the best rate is off by at most {max(apart):.2f} "
-              f"steps of factor 2 ({worst.name})."]  # fmt: skip
+    worst = max(nets, key=lambda net: abs(net.best))
     at_end = [net.name for net in nets if abs(net.best) == max(steps)]
+    holds = "The rule holds" if abs(worst.best) <= 1 else "The rule does not hold"
+    lines += ["", f"{holds}: the best rate is off by at most {abs(worst.best):.2f} steps of factor "
+              f"2 ({worst.name})."]  # fmt: skip
     if at_end:
         lines.append(f"At the end of the grid, so perhaps beyond it: {', '.join(at_end)}; "
                      f"use --steps {max(steps) + 1}.")  # fmt: skip

@@ -40,6 +40,8 @@ def test_drift_is_of_the_rate_and_the_verdict_of_the_rule():
     assert [cell.strip() for cell in row.split("|")[-3:-1]] == ["-1.00", "-2.00"]
     assert lines[-1].startswith("The rule holds") and "1.00 steps" in lines[-1]
     assert report([net(0.0), net(-1.2, width=2.0)], "")[-1].startswith("The rule does not hold")
+    both = report([net(2.0), net(2.0, width=2.0)], "")  # alike, but not what the rule says
+    assert both[-2].startswith("The rule does not hold") and "--steps 3" in both[-1]
 
 
 def test_two_widths_at_three_rates_go_on_where_they_were(tmp_path: Path):

@@ -33,44 +33,67 @@ def test_biases_decay_in_the_first_efficientnets_recipe_and_not_in_the_seconds()
     assert (IMAGENET.optim.decayed, V2.optim.decayed) == ("all-but-norms", "weights")
 
 
-@pytest.mark.parametrize(
-    ("name", "pixels", "magnitudes"),
-    [
-        ("efficientnetv2_s", (171, 214, 257, 300), (5, 20 / 3, 25 / 3, 10)),
-        ("efficientnetv2_m", (192, 256, 320, 384), (5, 25 / 3, 35 / 3, 15)),
-        ("efficientnetv2_l", (192, 256, 320, 384), (5, 10, 15, 20)),
-    ],
-)
-def test_progressive_learning_has_the_stages_of_its_code(
-    name: str, pixels: tuple[int, ...], magnitudes: tuple[float, ...]
-):
-    sizes, spec = NAMED["efficientnetv2-imagenet"].sizes, get_spec(name)
-    assert sizes is not None
-    recipe = sized(V2, V2, spec, sizes, IMAGENET_IMAGES)
+# RandAugment's and mixup's first and last strength, pixels of the four stages, last dropout
+STAGES = [
+    ("efficientnetv2-imagenet", "efficientnetv2_s", (171, 214, 257, 300), (5, 10), 0, (0.2, 0.2)),
+    ("efficientnetv2-imagenet", "efficientnetv2_m", (192, 256, 320, 384), (5, 15), 0.2, (0.3, 0.3)),
+    ("efficientnetv2-imagenet", "efficientnetv2_l", (192, 256, 320, 384), (5, 20), 0.5, (0.4, 0.4)),
+    ("efficientnetv2-paper", "efficientnetv2_s", (128, 185, 242, 300), (5, 15), 0, (0.1, 0.3)),
+    ("efficientnetv2-paper", "efficientnetv2_m", (128, 212, 296, 380), (5, 20), 0.2, (0.1, 0.4)),
+    ("efficientnetv2-paper", "efficientnetv2_l", (128, 212, 296, 380), (5, 25), 0.5, (0.1, 0.5)),
+]
+
+
+@pytest.mark.parametrize("printed_only", [False, True])
+@pytest.mark.parametrize(("name", "member", "pixels", "magnitude", "mixup", "dropout"), STAGES)
+def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
+    name: str, member: str, pixels: tuple[int, ...], magnitude: tuple[float, float], mixup: float,
+    dropout: tuple[float, float], printed_only: bool,
+):  # fmt: skip
+    named, spec = NAMED[name], get_spec(member)
+    assert named.sizes is not None
+    recipe = sized(named.recipe, named.recipe, spec, named.sizes, IMAGENET_IMAGES,
+                   printed_only=printed_only)  # fmt: skip
     places = [0.0, 0.25, 0.5, 0.99]
     assert tuple(recipe.pixels(spec.resolution, place) for place in places) == pixels
-    found = [recipe.augment_at(place).magnitude for place in places]
-    assert found == pytest.approx(magnitudes, abs=0.8)
+    first, last = recipe.augment_at(0), recipe.augment_at(0.99)
+    assert (first.magnitude, last.magnitude) == pytest.approx(magnitude)
+    cutmix = mixup if name == "efficientnetv2-imagenet" else 0  # the paper has none
+    assert (first.mixup, last.mixup) == (0, mixup) and (first.cutmix, last.cutmix) == (0, cutmix)
+    assert (recipe.dropout_at(0), recipe.dropout_at(0.99)) == pytest.approx(dropout)
 
 
-@pytest.mark.parametrize("member", ["efficientnet_b1", "efficientnet_b4", "efficientnet_b7",
-                                    "efficientnetv2_b0", "efficientnetv2_m"])  # fmt: skip
-def test_published_members_take_the_numbers_printed_for_them(member: str):
-    name = "efficientnetv2-imagenet" if "v2" in member else "efficientnet-imagenet"
-    named = NAMED[name]
+@pytest.mark.parametrize("member", ["efficientnetv2_b0", "tf_efficientnetv2_b3"])
+def test_the_small_second_versions_are_trained_as_the_first_ones(member: str):
+    named = NAMED["efficientnetv2-imagenet"]
     assert named.sizes is not None
     found = sized(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
-    assert found.dropout == MEMBERS[member].dropout
-    assert found.pixels(get_spec(member).resolution, 1.0) == MEMBERS[member].train_resolution
-    assert found.augment_at(1.0).magnitude >= found.augment_at(0.0).magnitude
+    assert found.augment.policy == "v0" and found.augment.mixup == 0
+    assert found.growth == Growth() and found.dropout == MEMBERS[member].dropout
+    assert found.pixels(get_spec(member).resolution, 0) == MEMBERS[member].train_resolution
 
 
-def test_randaugment_has_the_magnitude_printed_for_a_member_that_has_one():
+@pytest.mark.parametrize("member", ["efficientnet_b1", "efficientnet_b4", "tf_efficientnet_b7"])
+def test_published_members_take_the_numbers_printed_for_them(member: str):
     named = NAMED["efficientnet-imagenet"]
     assert named.sizes is not None
-    for member, magnitude in (("efficientnet_b5", 17), ("efficientnet_b7", 28)):
-        found = sized(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
-        assert found.augment.magnitude == magnitude
+    found = sized(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+    assert found == replace(named.recipe, dropout=MEMBERS[member].dropout)
+
+
+@pytest.mark.parametrize(
+    ("member", "magnitude"), [("efficientnet_b0", 10), ("efficientnet_b5", 17),
+                              ("efficientnet_b7", 28)],
+)  # fmt: skip
+def test_randaugment_where_it_is_asked_for_has_the_magnitude_printed(member: str, magnitude: float):
+    named = NAMED["efficientnet-imagenet"]
+    assert named.sizes is not None
+    asked = replace(named.recipe, augment=replace(named.recipe.augment, policy="randaugment"))
+    found = sized(asked, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+    assert found.augment.magnitude == magnitude
+    own = replace(asked, augment=replace(asked.augment, magnitude=3.0))
+    assert sized(own, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES).augment == \
+        own.augment  # fmt: skip
 
 
 def test_as_published_takes_what_is_printed_for_a_member_and_nothing_that_is_reckoned():
@@ -78,9 +101,7 @@ def test_as_published_takes_what_is_printed_for_a_member_and_nothing_that_is_rec
     assert named.sizes is not None
     b7, odd = get_spec("efficientnet_b7"), scale(get_spec("efficientnet_b0"), compound(2.5))
     found = sized(named.recipe, named.recipe, b7, named.sizes, 50_000, printed_only=True)
-    assert found == replace(
-        named.recipe, dropout=0.5, augment=replace(named.recipe.augment, magnitude=28)
-    )
+    assert found == replace(named.recipe, dropout=0.5)
     same = sized(named.recipe, named.recipe, odd, named.sizes, 50_000, printed_only=True)
     assert same == named.recipe
 
@@ -105,7 +126,8 @@ def test_the_average_forgets_its_start_in_a_training_of_any_length(images: int):
     found = sized(IMAGENET, IMAGENET, sizes.base, sizes, images)
     updates = found.images(images) // found.batch
     assert initial_share(found.ema_decay, updates) < 0.01
-    assert found.ema_decay <= 0.9999 and (found.ema_decay == 0.9999) == (images >= IMAGENET_IMAGES)
+    assert found.ema_decay <= 0.9999
+    assert (found.ema_decay == 0.9999) == (images >= 0.9 * IMAGENET_IMAGES)
 
 
 def test_progressive_learning_of_the_paper_begins_at_128_px_and_lets_dropout_grow():
@@ -133,8 +155,11 @@ def test_what_grows_with_the_network_grows_through_the_published_numbers(
     name = "efficientnetv2-imagenet" if "v2" in member else "efficientnet-imagenet"
     named = NAMED[name]
     assert named.sizes is not None
-    sizes = replace(named.sizes, members=False)  # by the functions alone
-    found = sized(named.recipe, named.recipe, get_spec(member), sizes, IMAGENET_IMAGES)
+    sizes = replace(named.sizes, printed={})  # by the functions alone
+    asked = named.recipe
+    if magnitude is not None:
+        asked = replace(asked, augment=replace(asked.augment, policy="randaugment"))
+    found = sized(asked, named.recipe, get_spec(member), sizes, IMAGENET_IMAGES)
     assert found.dropout == pytest.approx(dropout, abs=0.05)
     assert magnitude is None or found.augment.magnitude == pytest.approx(magnitude, abs=4)
     assert found.augment.mixup == pytest.approx(mixup, abs=0.07)
@@ -153,12 +178,12 @@ def test_any_phi_has_a_recipe_that_can_be_trained(phi: float, images: int):
 
 
 def test_what_was_asked_for_stays_and_the_rest_is_told():
-    asked, said = replace(IMAGENET, dropout=0.35), []
-    sizes = NAMED["efficientnet-imagenet"].sizes
+    asked, said = replace(V2, dropout=0.35), []
+    sizes, spec = NAMED["efficientnetv2-imagenet"].sizes, get_spec("efficientnetv2_m")
     assert sizes is not None
-    found = sized(asked, IMAGENET, get_spec("efficientnet_b4"), sizes, IMAGENET_IMAGES, said.append)
-    assert found.dropout == 0.35
-    assert len(said) == 1 and "augment.magnitude: 9 ->" in said[0] and "dropout" not in said[0]
+    found = sized(asked, V2, spec, sizes, IMAGENET_IMAGES, said.append)
+    assert found.dropout == 0.35 and found.augment.mixup == 0.2
+    assert len(said) == 1 and "augment.mixup: 0.0 -> 0.2" in said[0] and "dropout" not in said[0]
 
 
 def test_a_base_network_on_its_own_pictures_keeps_its_recipe():

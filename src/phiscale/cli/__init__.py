@@ -1,5 +1,6 @@
 """The command line: one short function per verb. Everything heavy is imported inside the verbs."""
 
+import contextlib
 import io
 import os
 import sys
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except PhiscaleError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except Interrupted as stop:
-        _fail(stop.message, stop.status)
+        _leave(stop)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:  # `| head` has seen enough
@@ -91,6 +92,15 @@ def _write_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _leave(stop: Interrupted) -> None:
+    """All is saved. Threads that still wait for a disk or a network are not waited for."""
+    with contextlib.suppress(SystemExit):
+        _fail(stop.message, stop.status)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(stop.status)
 
 
 def _fail(message: str, code: int) -> None:

@@ -50,7 +50,7 @@ def train(arguments: Sequence[str]) -> None:
         raise UsageError(f"{what} Use one of {', '.join(NAMED)}.")
     name = word if word and word in NAMED else next(iter(NAMED))
     named = NAMED[name]
-    if as_it_was := "--as-published" in arguments:
+    if as_it_was := "--as-published" in [word.replace("_", "-") for word in arguments]:
         if named.published is None:
             raise UsageError(f"{name} is not a published recipe. Leave --as-published out.")
         named = replace(named, recipe=named.published)

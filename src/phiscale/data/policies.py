@@ -6,6 +6,9 @@ behind the published EfficientNets, with two properties that its papers do not t
 blends with the number of pixels over 256 in place of their mean, and the probability that its
 RandAugment draws for an operation is not used. `paper` is the ImageNet policy as the paper of
 AutoAugment prints it (Cubuk et al., arXiv:1805.09501, table 9).
+
+Lengths in pixels are as printed from 224 px a side on; below, where a hundred pixels would be all
+of a picture, ours shrink along with it, which tensorflow/tpu's do not.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from phiscale.files import cache_folder, sha256, write_atomic
 
 CACHE_BYTES = 64 * 2**30  # of fetched shards; PHISCALE_SHARD_CACHE_BYTES sets another
 INDEX_VERSION = 1
+PAUSES_S = (1.0, 5.0)  # before a fetch that failed is tried again
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Shard:
             pass
         with _alone(copy):
             if not copy.exists():
-                _fetch(self.where, copy)
+                size = self.state.partition(" ")[0]
+                _fetch(self.where, copy, int(size) if size.isdecimal() else None)
                 _make_room(copy)
         return copy
 
@@ -128,14 +130,27 @@ def _asked(where: str, question: Callable[[Any, str], Any]) -> Any:
         raise DataError(f"{where} cannot be read: {error}. Check the network and rights.") from None
 
 
-def _fetch(where: str, copy: Path) -> None:
+def _fetch(where: str, copy: Path, size: int | None) -> None:
+    """Copies a shard, whole or not at all; a network that stumbles is asked again."""
     beside = copy.with_name(f".{copy.name}.{os.getpid()}.part")
     copy.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _asked(where, lambda system, path: system.get_file(path, str(beside)))
-        beside.replace(copy)
-    finally:
-        beside.unlink(missing_ok=True)
+    for old in copy.parent.glob(f".{copy.name}.*.part"):  # of one that was killed: we hold the lock
+        old.unlink(missing_ok=True)
+    for pause_s in (*PAUSES_S, None):
+        try:
+            _asked(where, lambda system, path: system.get_file(path, str(beside)))
+            if size is not None and beside.stat().st_size != size:
+                raise DataError(
+                    f"{where} came with {beside.stat().st_size} of {size} bytes. Try again."
+                )
+            beside.replace(copy)
+            return
+        except DataError:
+            if pause_s is None:
+                raise
+            time.sleep(pause_s)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def _make_room(keep: Path) -> None:

@@ -14,11 +14,14 @@ from phiscale.files import sha256, write_atomic
 
 
 def save_checkpoint(folder: Path, images_seen: int, state: dict[str, Any], keep: int = 2) -> Path:
-    """Writes `IMAGES-HASH.pt` and drops all but the last `keep`."""
+    """Writes `IMAGES-NUMBER-HASH.pt`, the number telling apart what is saved at one place, and
+    drops all but the last `keep`."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    path = folder / f"{images_seen:012d}-{sha256(content)[:16]}.pt"
+    here = [int(p.stem.split("-")[1]) for p in folder.glob(f"{images_seen:012d}-*-*.pt")]
+    number = max(here, default=-1) + 1
+    path = folder / f"{images_seen:012d}-{number:03d}-{sha256(content)[:16]}.pt"
     write_atomic(path, content)
     for old in _newest_first(folder)[max(1, keep) :]:
         old.unlink(missing_ok=True)
@@ -48,4 +51,4 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*-*.pt"), reverse=True) if folder.is_dir() else []
+    return sorted(folder.glob("*-*-*.pt"), reverse=True) if folder.is_dir() else []

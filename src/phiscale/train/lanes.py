@@ -106,7 +106,7 @@ class Lanes:
         return whole.item()
 
     def drop(self) -> None:
-        """Takes back what the unfinished step did to the statistics."""
+        """Takes back what the step that was begun did to the statistics."""
         with torch.no_grad():
             for network in self.networks if self._before else ():
                 for mine, before in zip(network.buffers(), self._before, strict=True):

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,22 +66,28 @@ class Log:
     """log.jsonl and the trackers: every step once, whatever was killed and resumed."""
 
     def __init__(
-        self, run: Path, state: State, trackers: Sequence[Tracker], device: torch.device, total: int
-    ):
-        self.total = total
+        self, run: Path, state: State, trackers: Sequence[Tracker], device: torch.device,
+        total: int, tell: Callable[[str], None],
+    ):  # fmt: skip
+        self.total, self.first, self.began = total, state.images_seen, time.monotonic()
         self.file = (run / "log.jsonl").open("ab")
         self.file.truncate(state.log_bytes)
         self.file.seek(0, os.SEEK_END)
-        self.trackers, self.device = trackers, device
-        for tracker in trackers:
-            tracker.start(run, state.images_seen)
+        self.device, self.tell = device, tell
+        self.trackers: list[Tracker] = list(trackers)
+        self._told(lambda tracker: tracker.start(run, state.images_seen))
 
     def step(self, state: State, meter: Meter, **values: float) -> None:
         self._write(state, values | {
             "images_per_s": round(meter.images_per_s, 1), "wait_share": round(meter.wait_share, 4),
-            "eta_s": round((self.total - state.images_seen) / meter.images_per_s, 1),
+            "eta_s": round(self.eta_s(state), 1),
             "memory_bytes": memory_bytes(self.device),
         }, "train")  # fmt: skip
+
+    def eta_s(self, state: State) -> float:
+        """Until the end, at the pace since this start: evaluations and saves are in it."""
+        pace = (state.images_seen - self.first) / max(1e-9, time.monotonic() - self.began)
+        return (self.total - state.images_seen) / max(1e-9, pace)
 
     def evaluation(self, state: State, **values: float) -> None:
         self._write(state, values, "validation")
@@ -92,22 +98,29 @@ class Log:
                   "seconds": round(state.seconds, 2), "time": round(time.time(), 3)}  # fmt: skip
         self.file.write(json.dumps(record).encode() + b"\n")
         named = {f"{what}/{name.removeprefix('validation_')}": v for name, v in values.items()}
-        for tracker in self.trackers:
-            tracker.log(named, state.images_seen)
+        self._told(lambda tracker: tracker.log(named, state.images_seen))
 
     def flush(self) -> int:
         """Makes all that was written durable; returns the file's length."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        for tracker in self.trackers:
-            tracker.flush()
+        self._told(lambda tracker: tracker.flush())
         return self.file.tell()
+
+    def _told(self, tell: Callable[[Tracker], None]) -> None:
+        """One that fails is left out from then on: log.jsonl has it all, and the training matters
+        more."""
+        for tracker in list(self.trackers):
+            try:
+                tell(tracker)
+            except Exception as error:  # every service raises its own
+                self.trackers.remove(tracker)
+                self.tell(f"{type(tracker).__name__} hears no more of this training: {error}")
 
     def close(self) -> None:
         self.flush()
         self.file.close()
-        for tracker in self.trackers:
-            tracker.close()
+        self._told(lambda tracker: tracker.close())
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 from torch import nn
 
-from phiscale.data.loader import Pictures, training_batches
+from phiscale.data.loader import CACHE_BYTES, Pictures, training_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.errors import TrainingError
@@ -112,7 +112,8 @@ def train(
         weights = class_weights(recipe, images)
         objective = make_objective(recipe, weights, preprocessing, device)
         batches = stack.enter_context(closing(training_batches(
-            Pictures(images.train, _shortest(preprocessing, recipe), preprocessing.background),
+            Pictures(images.train, _shortest(preprocessing, recipe), preprocessing.background,
+                     CACHE_BYTES // world.neighbours),
             preprocessing, lambda at: recipe.augment_at(at / total), seed=recipe.seed,
             batch=recipe.batch, micro=recipe.micro_batch, start=state.images_seen, stop=total,
             workers=setup.workers, share=lambda images: world.span(images, recipe.lanes),
@@ -120,7 +121,7 @@ def train(
         )))  # fmt: skip
         trackers = (TensorBoard(), *setup.trackers)
         log = (
-            stack.enter_context(closing(Log(run, state, trackers, device, total)))
+            stack.enter_context(closing(Log(run, state, trackers, device, total, tell)))
             if world.first else None
         )  # fmt: skip
         saver = _Saver(run, state, log, setup, world)
@@ -157,7 +158,7 @@ def train(
                 train_images=len(images.train), schedule=recipe.schedule,
             )  # fmt: skip
             _set_dropout(lanes, recipe.dropout_at(state.images_seen / total))
-            lanes.begin(keep=recipe.pieces > 1)
+            lanes.begin(keep=recipe.pieces > 1 or state.scaler.is_enabled())
             part, first = 0.0, ""
             for _ in range(recipe.pieces):
                 batch = signal.unless_caught(lambda: next(pieces))
@@ -171,6 +172,8 @@ def train(
             norm = _update(state, loss, rate, recipe)
             if norm is None:
                 raise TrainingError(_not_finite(loss, state, rate, first))
+            if state.overflows:
+                lanes.drop()  # its statistics, too
             state.images_seen += recipe.batch
             meter.step(recipe.batch)
             state.seconds = time.monotonic() - began

@@ -9,6 +9,7 @@ from typing import Any
 
 from phiscale.data.augment import Augment
 from phiscale.families import get_spec
+from phiscale.train.printed import V1, V2_CODE, V2_TABLE
 from phiscale.train.recipe import Growth, Optim, Recipe, Schedule
 from phiscale.train.sizing import Sizes
 
@@ -61,7 +62,7 @@ _V2 = replace(
     optim=replace(_RMSPROP, decayed="weights"),
     augment=Augment(frame="area", least_area=0.05, policy="randaugment", magnitude=10),
     train_size=300 / 384,
-    growth=Growth(first_size=171 / 300, stages=4, first_magnitude=5, first_mixup=0),
+    growth=Growth(first_size=171 / 300, stages=4, first_magnitude=5, first_mixup=0, first_cutmix=0),
 )
 
 _V2_PAPER = replace(
@@ -174,7 +175,7 @@ NAMED: Mapping[str, Named] = {
         source="tensorflow/tpu, models/official/efficientnet (arXiv:1905.11946)",
         expected=f"B0 77.1 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_IMAGENET,
-        sizes=replace(_B0, members=True),
+        sizes=replace(_B0, printed=V1),
     ),
     "efficientnetv2-imagenet": Named(
         recipe=_V2,
@@ -182,7 +183,7 @@ NAMED: Mapping[str, Named] = {
         expected=f"S 83.9 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_V2,
         sizes=Sizes(base=get_spec("efficientnetv2_s"), dropout=0.07, magnitude=3.4, mixup=0.17,
-                    members=True),
+                    printed=V2_CODE),
     ),
     "efficientnetv2-paper": Named(
         recipe=_V2_PAPER,
@@ -190,7 +191,8 @@ NAMED: Mapping[str, Named] = {
         "grows, stronger RandAugment",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published, by the code); {NOT_RUN}",
         published=_V2_PAPER,
-        sizes=Sizes(base=get_spec("efficientnetv2_s"), dropout=0.07, magnitude=3.6, mixup=0.17),
+        sizes=Sizes(base=get_spec("efficientnetv2_s"), dropout=0.07, magnitude=3.6, mixup=0.17,
+                    printed=V2_TABLE),
     ),
     "efficientnetv2-finetune": Named(
         recipe=replace(

@@ -62,8 +62,10 @@ def initial_share(cap: float, updates: int) -> float:
 def objections(recipe: Recipe, train_images: int) -> list[str]:
     """What is wrong with this length of training, and the mend of each."""
     found = []
-    if (left := rate_left(recipe, train_images)) > MOST_LEFT:
-        schedule, mend = recipe.schedule, "--schedule.shape cosine"
+    schedule, left = recipe.schedule, rate_left(recipe, train_images)
+    ends = schedule.shape == "cosine" and schedule.final_fraction <= MOST_LEFT
+    if left > MOST_LEFT and not ends:  # few updates make the last one early, no more
+        mend = "--schedule.shape cosine"
         if schedule.shape == "step":
             epochs = recipe.epochs * log(schedule.step_factor) / log(MOST_LEFT / 2)
             mend = f"--schedule.step-epochs {epochs:.2g}, or {mend}"

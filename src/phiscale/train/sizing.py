@@ -10,21 +10,32 @@ answers what a network could memorise of each picture. The slopes are fitted to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from math import log2
+from typing import Literal
 
 from phiscale.costs import cost
 from phiscale.families import MEMBERS, name_of
-from phiscale.families.member import Member
 from phiscale.spec import Spec
-from phiscale.train.recipe import Recipe, differences
+from phiscale.train.recipe import Growth, Recipe, differences
 
 IMAGENET_IMAGES = 1_281_167
-MAGNITUDES = {"efficientnet_b5": 17.0, "efficientnet_b7": 28.0, "efficientnet_b8": 28.0}
-"""RandAugment's, where tensorflow/tpu says another than 10 (models/official/efficientnet)."""
 LEAST_WARMUP_UPDATES = 300  # so many updates the running mean squares need to settle
 MOST_WARMUP = 0.1  # of the training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """What a source prints for one of its members; None: the same as for all."""
+
+    dropout: float
+    train_pixels: int
+    first_pixels: int | None = None  # of growing pictures
+    policy: Literal["randaugment", "v0"] | None = None
+    magnitude: float | None = None
+    mixup: float | None = None
+    cutmix: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +49,10 @@ class Sizes:
     magnitude: float = 2.3  # RandAugment's
     mixup: float = 0.0
     drop_path: float = 0.05  # below the base only: the published members all have the same
-    log2_rate: float = 0.0  # of the peak learning rate: batch norms take its scale away
+    # 0: the published recipes keep one rate and one decay from B0 to B7 and from S to L
+    log2_rate: float = 0.0  # of the peak learning rate
     log2_decay: float = 0.0  # of the weight decay
-    members: bool = False  # published members take the dropout and the pixels printed for them
+    printed: Mapping[str, Printed] = field(default_factory=dict)  # for members, by name
 
 
 def doublings(spec: Spec, sizes: Sizes, train_images: int) -> float:
@@ -59,12 +71,11 @@ def sized(
     prints for this very network."""
     x = doublings(spec, sizes, train_images)
     found = recipe if printed_only else _grown(recipe, named, x, sizes, train_images)
-    member = MEMBERS.get(name_of(spec)) if sizes.members else None
-    if member is not None and member.spec.resolution == spec.resolution:
-        found = _of_member(found, recipe, named, member)
+    member = name_of(spec).removeprefix("tf_")
+    if member in sizes.printed and MEMBERS[member].spec.resolution == spec.resolution:
+        found = _of_member(found, recipe, named, sizes.printed[member], spec.resolution)
     if changed := differences(recipe.to_dict(), found.to_dict()):
-        tell(f"{2**x:.3g} times as much network for each picture as the recipe is made for: "
-             f"{', '.join(changed)}")  # fmt: skip
+        tell(f"for this network and {train_images} pictures: {', '.join(changed)}")
     return found
 
 
@@ -88,9 +99,7 @@ def _grown(recipe: Recipe, named: Recipe, x: float, sizes: Sizes, train_images: 
         ema_decay=_ema_decay(recipe, named, sizes, updates),
         augment=replace(
             recipe.augment,
-            magnitude=_kept(recipe.augment.magnitude, how.magnitude,
-                            max(_within(how.magnitude + sizes.magnitude * x, 30.0),
-                                named.growth.first_magnitude)),
+            magnitude=_magnitude(recipe, named, sizes, x),
             mixup=_kept(recipe.augment.mixup, how.mixup, _within(how.mixup + sizes.mixup * x, 1.0)),
         ),
         optim=replace(
@@ -103,31 +112,52 @@ def _grown(recipe: Recipe, named: Recipe, x: float, sizes: Sizes, train_images: 
     )  # fmt: skip
 
 
+def _magnitude(recipe: Recipe, named: Recipe, sizes: Sizes, x: float) -> float:
+    """Of RandAugment, which alone has one."""
+    given, own = recipe.augment, named.augment.magnitude
+    if given.policy != "randaugment":
+        return given.magnitude
+    grown = _within(own + sizes.magnitude * x, 30.0)
+    return _kept(given.magnitude, own, max(grown, named.growth.first_magnitude))
+
+
 def _ema_decay(recipe: Recipe, named: Recipe, sizes: Sizes, updates: int) -> float:
-    """The half-life stays the same share of the training where that is shorter than the recipe's
-    own; a longer one would still remember the random start."""
+    """The half-life stays below twice the share of the training that it has in the recipe's own; a
+    longer one would still remember the random start."""
     if recipe.ema_decay != named.ema_decay or not named.ema_decay:
         return recipe.ema_decay
     made_for = named.images(sizes.images) // named.batch
-    return named.ema_decay if updates >= made_for else named.ema_decay ** (made_for / updates)
+    return named.ema_decay ** max(1.0, made_for / (2 * updates))
 
 
-def _of_member(found: Recipe, asked: Recipe, named: Recipe, member: Member) -> Recipe:
-    """With the numbers that were printed for this member."""
-    full = member.train_resolution
+def _of_member(
+    found: Recipe, asked: Recipe, named: Recipe, printed: Printed, pixels: int
+) -> Recipe:
+    """With the numbers that were printed for this member, but for those that were asked for."""
+    full = printed.train_pixels
     growth = named.growth
-    if growth.stages:  # from 128 px in equal steps, without 128 itself (google/automl, main.py)
-        growth = replace(growth, first_size=(128 + (full - 128) / growth.stages) / full)
-    augment = found.augment
-    magnitude = MAGNITUDES.get(member.name.removeprefix("tf_"))
-    if magnitude and asked.augment.magnitude == named.augment.magnitude:
-        augment = replace(augment, magnitude=magnitude)
+    if growth.stages and printed.first_pixels is None:
+        growth = Growth()  # its pictures do not grow
+    elif growth.stages and printed.first_pixels is not None:
+        growth = replace(growth, first_size=printed.first_pixels / full)
+    own, given = named.augment, asked.augment
+    policy = printed.policy if printed.policy and given.policy == own.policy else given.policy
+    augment = replace(found.augment, policy=policy)
+    if (
+        printed.magnitude is not None
+        and policy == "randaugment"
+        and given.magnitude == own.magnitude
+    ):
+        augment = replace(augment, magnitude=printed.magnitude)
+    if printed.mixup is not None and given.mixup == own.mixup:
+        augment = replace(augment, mixup=printed.mixup)
+    if printed.cutmix is not None and given.cutmix == own.cutmix:
+        augment = replace(augment, cutmix=printed.cutmix)
     return replace(
         found,
         augment=augment,
-        dropout=member.dropout if asked.dropout == named.dropout else asked.dropout,
-        train_size=full / member.spec.resolution
-        if asked.train_size == named.train_size else asked.train_size,
+        dropout=printed.dropout if asked.dropout == named.dropout else asked.dropout,
+        train_size=full / pixels if asked.train_size == named.train_size else asked.train_size,
         growth=growth if asked.growth == named.growth else asked.growth,
     )  # fmt: skip
 

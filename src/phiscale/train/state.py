@@ -19,7 +19,7 @@ from phiscale.spec import Spec
 from phiscale.train.ema import Ema
 from phiscale.train.recipe import Recipe, differences
 
-OF_THE_PICTURES = {"source", "train_images", "fingerprint", "notes", "skipped"}
+OF_THE_PICTURES = {"train_images", "fingerprint", "notes", "skipped"}
 """Fields of data.json that pictures added, removed or edited change."""
 
 
@@ -99,8 +99,8 @@ class About:
         return json.loads(json.dumps(about))
 
     def _compare(self, run: Path, name: str, said: dict[str, Any], value: dict[str, Any]) -> None:
-        changed = differences(said, value)
-        if not changed:
+        changed = [line for line in differences(said, value) if not line.startswith("source:")]
+        if not changed:  # or only moved to another place
             return
         if name == "data.json" and {line.partition(":")[0] for line in changed} <= OF_THE_PICTURES:
             if self.accept_changed_data:

@@ -23,7 +23,7 @@ from phiscale.errors import PhiscaleError, TrainingError, UsageError
 T = TypeVar("T")
 
 TIMEOUT_S = 60.0  # until a process that says nothing is taken for dead
-MEETING_S = 3600.0  # until one that lives, but does not come to a meeting, is
+START_S = 3600.0  # until all processes have been started
 PULSES = 4  # signs of life in a timeout
 
 
@@ -35,6 +35,7 @@ class World:
     ):
         self.rank, self.size, self.timeout_s, self.store = rank, size, timeout_s, store
         self.everyone: Any = None
+        self.neighbours = 1  # processes on this machine, this one among them
         self.meetings = 0
 
     @property
@@ -139,25 +140,24 @@ class World:
         if self.size == 1:
             return
         self.meetings += 1
-        name = f"meeting {self.meetings}"
-        began = time.monotonic()
+        name, began = f"meeting {self.meetings}", time.monotonic()
         heard = dict.fromkeys(range(1, self.size) if self.first else [0], (-1, began))
         pause_s, next_look = 0.001, began
-        with lost():
-            self.store.add(name, 1)
-            while not self._met(name):
-                now = time.monotonic()
-                if now - began > MEETING_S:
-                    raise TrainingError(_GONE.format(f"none came in {MEETING_S:.0f} s"))
-                if now >= next_look:
-                    next_look = now + self.timeout_s / PULSES
-                    for rank, (before, since) in heard.items():
-                        pulse = self.store.add(f"pulse {rank}", 0)
-                        heard[rank] = (pulse, now if pulse != before else since)
-                        if now - heard[rank][1] > self.timeout_s:
-                            raise TrainingError(_GONE.format(f"no sign of life of {rank}"))
-                time.sleep(pause_s)
-                pause_s = min(0.2, 1.5 * pause_s)
+        self._asked(lambda: self.store.add(name, 1))
+        while not self._asked(lambda: self._met(name)):
+            now = time.monotonic()
+            if now >= next_look:
+                next_look = now + self.timeout_s / PULSES
+                pulses = self._asked(lambda: [self.store.add(f"pulse {r}", 0) for r in heard])
+                for (rank, (before, since)), pulse in zip(heard.items(), pulses, strict=True):
+                    heard[rank] = (pulse, now if pulse != before else since)
+                silent = [
+                    rank for rank, (_, since) in heard.items() if now - since > self.timeout_s
+                ]
+                if silent:
+                    raise TrainingError(_GONE.format(f"no sign of life of {silent[0]}"))
+            time.sleep(pause_s)
+            pause_s = min(0.2, 1.5 * pause_s)
 
     def _met(self, name: str) -> bool:
         """Whether all are there; the first one counts, the others look for its word."""
@@ -167,6 +167,28 @@ class World:
             return False
         self.store.set(f"{name} open", "")
         return True
+
+    def _asked(self, question: Callable[[], T]) -> T:
+        """The store's answer. It waits for ever where the process that keeps it is stopped, so a
+        thread asks, which is left behind then."""
+        answers: list[T | RuntimeError] = []
+
+        def ask() -> None:
+            try:
+                answers.append(question())
+            except RuntimeError as error:
+                answers.append(error)
+
+        thread = threading.Thread(target=ask, name="store", daemon=True)
+        thread.start()
+        thread.join(self.timeout_s)
+        if not answers:
+            raise TrainingError(_GONE.format("nor does the one that they meet at"))
+        answer = answers[0]
+        if isinstance(answer, RuntimeError):
+            with lost():
+                raise answer
+        return answer
 
     @contextmanager
     def pulse(self) -> Iterator[None]:
@@ -187,7 +209,6 @@ class World:
             yield
         finally:
             over.set()
-            thread.join(self.timeout_s)
 
     def all(self, value: T) -> list[T]:
         """Everyone's values, by rank."""
@@ -232,14 +253,13 @@ def joined(
         yield World(), device
         return
     backend = "gloo"
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device.type == "cuda":
-        device, alone = gpu_of(
-            int(os.environ.get("LOCAL_RANK", "0")),
-            int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count(),
-        )  # fmt: skip
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        device, alone = gpu_of(local_rank, neighbours, torch.cuda.device_count())
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl" if alone else "gloo"
-    start = timedelta(seconds=MEETING_S)
+    start = timedelta(seconds=START_S)
     with lost():
         store, rank, size = next(rendezvous("env://", timeout=start))
         # torchrun's store outlives a restart: what the dead have written there must not be found
@@ -247,7 +267,7 @@ def joined(
         dist.init_process_group(backend, timeout=start, store=store, rank=rank, world_size=size)
     try:
         world = World(rank, size, timeout_s, PrefixStore("phiscale", store))
-        world.everyone = world.group(range(size))
+        world.everyone, world.neighbours = world.group(range(size)), neighbours
         with world.pulse():
             yield world, device
     finally:
