@@ -67,3 +67,11 @@ class MissingExtra(PhiscaleError):
 
     def __init__(self, verb: str, package: str, extra: str):
         super().__init__(f"{verb} needs {package}. pip install 'phiscale[{extra}]'")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's own, or torch's, which is a RuntimeError like others."""
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )

@@ -12,7 +12,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.data.splits import BadFile, ImageSet
 from phiscale.errors import UsageError
-from phiscale.families import name_of
+from phiscale.families import MEMBERS, name_of
 from phiscale.files import read_json
 from phiscale.jobs import compute_device, sees_colours
 from phiscale.spec import Spec
@@ -24,6 +24,7 @@ from phiscale.train.schedule import objections
 from phiscale.train.sizing import sized
 from phiscale.train.world import World, joined
 from phiscale.weights.adapt import differing
+from phiscale.weights.pretrained import original
 from phiscale.weights.sources import weights_file
 from phiscale.weights.store import Card, card_of
 
@@ -68,11 +69,11 @@ def train_run(
                            printed_only=published)  # fmt: skip
         changed = _changed(asked, named) if published else None
         _check_length(recipe, len(images.train), changed, tell)
-        if card is not None:  # the weights expect their own
-            take = replace(card.preprocessing, size=spec.resolution)
-        else:
-            crop = 1.0 if recipe.augment.frame == "shift" else 0.875
-            take = Preprocessing(size=spec.resolution, crop=crop)
+        flavour = f"tf_{name_of(spec)}"
+        if published and flavour in MEMBERS:
+            tell(f"as published but for the network's norms and padding: those are {flavour}'s")
+        take = card.preprocessing if card is not None else _usual(spec, recipe)
+        take = replace(take, size=spec.resolution)  # weights expect their own otherwise
         setup = replace(setup, device=compute, world=world)
         return train(out, spec, images, recipe, take, setup, start_from=start_from)
 
@@ -106,6 +107,14 @@ def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:
     said = read_json(out / "data.json")
     known = tuple(BadFile(**file) for file in said.get("skipped", ()))
     return known if images.without(known).fingerprint() == said.get("fingerprint") else None
+
+
+def _usual(spec: Spec, recipe: Recipe) -> Preprocessing:
+    """Small pictures whole; photographs as the member's authors prepare them."""
+    if recipe.augment.frame == "shift":
+        return Preprocessing(size=spec.resolution, crop=1.0)
+    member = name_of(spec)
+    return original(member) if member else Preprocessing(size=spec.resolution)
 
 
 def _changed(recipe: Recipe, named: Named) -> list[str]:

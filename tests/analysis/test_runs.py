@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phiscale.analysis.runs import read_runs, write_page
+from phiscale.analysis.runs import read_runs, rows_of, write_page
 from phiscale.cli import main
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
@@ -44,6 +44,12 @@ def test_a_folder_of_runs_is_a_row_for_each(two: Path, capsys: pytest.CaptureFix
         ["run", "slow", "<fast>"]  # fmt: skip
 
 
+def test_what_recipes_differ_in_is_a_column(two: Path):
+    fast, slow = rows_of(read_runs([two]))
+    assert (fast["optim.lr_peak"], slow["optim.lr_peak"]) == (0.1, 0.01)
+    assert "batch" not in fast and "optim.lr_peak" not in rows_of(read_runs([two / "slow"]))[0]
+
+
 def test_a_run_in_the_middle_says_what_is_left(two: Path):
     (run,) = read_runs([two / "slow"])
     half = replace(run, log=run.log[: len(run.log) // 2])
@@ -53,8 +59,7 @@ def test_a_run_in_the_middle_says_what_is_left(two: Path):
 
 
 def test_the_page_has_every_curve_and_escapes_names(two: Path, tmp_path: Path):
-    found = read_runs([two])
-    write_page(tmp_path / "runs.html", found, [run.row() for run in found])
+    write_page(tmp_path / "runs.html", read_runs([two]))
     page = (tmp_path / "runs.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 4 and "&lt;fast&gt;" in page and "<fast>" not in page
     assert "http" not in re.sub(r"http-equiv", "", page)

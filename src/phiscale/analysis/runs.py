@@ -29,6 +29,7 @@ CURVES = (
     ("lr", "Learning rate", 1.0), ("images_per_s", "Images per second", 1.0),
 )  # fmt: skip
 PLACES = 300  # of a curve
+MOST_DIFFERENCES = 8  # columns for what recipes differ in
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,25 @@ class Run:
         }  # fmt: skip
 
 
+def rows_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """A row for each run, with what their recipes differ in."""
+    flat = [dict(_flat(run.recipe)) for run in runs]
+    names = dict.fromkeys(name for recipe in flat for name in recipe)
+    differ = [n for n in names if n != "seed" and len({repr(r.get(n)) for r in flat}) > 1]
+    return [
+        run.row() | {name: recipe.get(name) for name in differ[:MOST_DIFFERENCES]}
+        for run, recipe in zip(runs, flat, strict=True)
+    ]
+
+
+def _flat(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in recipe.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """The runs in these folders: each is one, or holds some. Raises PhiscaleError for none."""
     paths = [path for folder in folders for path in _runs_in(folder)]
@@ -94,8 +114,9 @@ def _read(folder: Path) -> Run:
     return Run(folder.name, spec, recipe, data, tuple(read_log(folder)))
 
 
-def write_page(path: Path, runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> None:
+def write_page(path: Path, runs: Sequence[Run]) -> None:
     """One self-contained page with the runs' rows and curves, whole or not at all."""
+    rows = rows_of(runs)
     columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     head = "".join(f"<th>{key}</th>" for key in columns)
     body = "".join(

@@ -13,7 +13,7 @@ from phiscale.cli.planning import calibrate, check, describe, models, solve
 from phiscale.cli.running import evaluate, export, fit, predict, rates, runs, train
 from phiscale.cli.values import first_process
 from phiscale.data.wording import shown
-from phiscale.errors import PhiscaleError, UsageError
+from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
 from phiscale.train.signals import Interrupted
 
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
@@ -41,10 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-    except MemoryError:
-        _fail(_OUT_OF_MEMORY, 1)
-    except RuntimeError as error:  # torch's own
-        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         _fail(_OUT_OF_MEMORY, 1)
     except OSError as error:

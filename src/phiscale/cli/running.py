@@ -126,20 +126,19 @@ def runs(
         html: write a page with their curves to this file.
         json: print JSON.
     """
-    from phiscale.analysis.runs import read_runs, write_page
+    from phiscale.analysis.runs import read_runs, rows_of, write_page
 
     if not folders:
         raise UsageError("runs needs a folder: runs DIR...")
     if html:
         a_file("--html", html)
     found = read_runs(folders)
-    rows = [run.row() for run in found]
     if html:
-        write_page(html, found, rows)
+        write_page(html, found)
     if json:
-        show_json(rows)
+        show_json(rows_of(found))
     else:
-        table(rows)
+        table(rows_of(found))
 
 
 def rates(

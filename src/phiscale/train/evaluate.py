@@ -25,18 +25,25 @@ def logits_of(
     device: torch.device | None = None, workers: int = 2,
 ) -> np.ndarray:  # fmt: skip
     """float32 (images, classes), every picture once, in the split's order."""
+    return answers((network,), split, preprocessing, device=device, workers=workers)[0]
+
+
+def answers(
+    networks: Sequence[nn.Module], split: Split, preprocessing: Preprocessing, *,
+    device: torch.device | None = None, workers: int = 2,
+) -> list[np.ndarray]:  # fmt: skip
+    """The logits of several networks on the same pictures, which are read once."""
     device = device or torch.device("cpu")
     if device.type == "cpu":
         keep_freed_memory()
-    was_training = network.training
-    network.eval()
-
-    kind = next(network.parameters()).dtype
+    were_training = [network.training for network in networks]
+    kinds = [next(network.eval().parameters()).dtype for network in networks]
 
     @torch.inference_mode()
-    def answer(given: Batch) -> np.ndarray:
-        x = normalised(given.pixels, preprocessing, device).to(kind)
-        return network(x).float().cpu().numpy()
+    def answer(given: Batch) -> list[np.ndarray]:
+        x = normalised(given.pixels, preprocessing, device)
+        return [network(x.to(kind)).float().cpu().numpy()
+                for network, kind in zip(networks, kinds, strict=True)]  # fmt: skip
 
     # a batch to each core rather than all cores to a batch, as in `train.lanes`
     cores = torch.get_num_threads() if device.type == "cpu" else 1
@@ -45,8 +52,9 @@ def logits_of(
     )
     batches = evaluation_batches(split, preprocessing, batch=batch, workers=workers)
     rows = list(ahead(answer, batches, cores, lambda: torch.set_num_threads(1)))
-    network.train(was_training)
-    return np.concatenate(rows)
+    for network, was_training in zip(networks, were_training, strict=True):
+        network.train(was_training)
+    return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
 
 
 def evaluate(
@@ -78,18 +86,23 @@ class Quick:
 
 
 def quick(
-    network: nn.Module, split: Split, preprocessing: Preprocessing, device: torch.device,
-    world: World,
-) -> Seen:  # fmt: skip
-    """This process's part of a split, which all of them share out among themselves."""
+    networks: Sequence[nn.Module], split: Split, preprocessing: Preprocessing,
+    device: torch.device, world: World, workers: int,
+) -> list[Seen]:  # fmt: skip
+    """What each network makes of this process's part of a split, which all share out."""
     mine = np.arange(world.rank, len(split), world.size)
     part = split if world.size == 1 else split.subset(mine)
     if not len(part):
-        return Seen(0, 0, 0.0)
-    logits = torch.from_numpy(logits_of(network, part, preprocessing, device=device)).double()
+        return [Seen(0, 0, 0.0)] * len(networks)
     labels = torch.from_numpy(np.array(part.labels))
-    right = int((logits.argmax(1) == labels).sum())
-    return Seen(len(part), right, F.cross_entropy(logits, labels, reduction="sum").item())
+    found = []
+    for rows in answers(networks, part, preprocessing, device=device, workers=workers):
+        logits = torch.from_numpy(rows).double()
+        right = int((logits.argmax(1) == labels).sum())
+        found.append(
+            Seen(len(part), right, F.cross_entropy(logits, labels, reduction="sum").item())
+        )
+    return found
 
 
 def together(parts: Sequence[Seen]) -> Quick:

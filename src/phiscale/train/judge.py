@@ -22,9 +22,11 @@ class Judge:
     becomes best.safetensors."""
 
     def __init__(
-        self, about: About, run: Path, log: Log | None, device: torch.device, world: World
-    ):
+        self, about: About, run: Path, log: Log | None, device: torch.device, world: World,
+        workers: int,
+    ):  # fmt: skip
         self.about, self.run, self.log, self.device, self.world = about, run, log, device, world
+        self.workers = workers
         self.card = card_for(about)
 
     def is_due(self, state: State, total: int, evaluations: int) -> bool:
@@ -32,25 +34,25 @@ class Judge:
         marks = (ceil(total * (i + 1) / evaluations) for i in range(evaluations))
         return any(state.evaluated < mark <= state.images_seen for mark in marks)
 
-    def look(self, state: State) -> tuple[Seen, Seen]:
-        """This process's part of the validation split, by both."""
+    def look(self, state: State) -> list[Seen]:
+        """This process's part of the validation split, by the average and by the weights."""
         averaged = build(self.about.spec, initialised=False).to(self.device)
         averaged.load_state_dict(state.ema.averages, assign=True)
         averaged = averaged.to(memory_format=torch.channels_last)
-        split, take = self.about.images.validation, self.about.preprocessing
-        return (
-            quick(averaged, split, take, self.device, self.world),
-            quick(state.network, split, take, self.device, self.world),
-        )
+        return quick(
+            (averaged, state.network), self.about.images.validation, self.about.preprocessing,
+            self.device, self.world, self.workers,
+        )  # fmt: skip
 
-    def agreed(self, seen: tuple[Seen, Seen] | None) -> tuple[Quick, Quick] | None:
+    def agreed(self, seen: list[Seen] | None) -> tuple[Quick, Quick] | None:
         """All processes' parts together; None if one has given up."""
         self.world.meet()
         all_seen = self.world.all(seen)
         parts = [each for each in all_seen if each is not None]
         if len(parts) < len(all_seen):
             return None
-        return together([average for average, _ in parts]), together([raw for _, raw in parts])
+        average, raw = zip(*parts, strict=True)
+        return together(average), together(raw)
 
     def record(self, state: State, average: Quick, raw: Quick) -> None:
         if self.log:

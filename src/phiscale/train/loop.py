@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -16,7 +16,7 @@ from torch import nn
 from phiscale.data.loader import CACHE_BYTES, Pictures, training_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
-from phiscale.errors import TrainingError
+from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.nn.blocks import Dropout
 from phiscale.spec import Spec
 from phiscale.train import transfer
@@ -85,6 +85,7 @@ def train(
     """
     setup = setup or Setup()
     with ExitStack() as stack:
+        stack.enter_context(_memory(recipe, preprocessing.size))
         stack.enter_context(same_bits(setup.deterministic))
         world, device = (setup.world, setup.device) if setup.world else stack.enter_context(
             joined(setup.device, setup.timeout_s)
@@ -125,7 +126,7 @@ def train(
             if world.first else None
         )  # fmt: skip
         saver = _Saver(run, state, log, setup, world)
-        judge = Judge(about, run, log, device, world)
+        judge = Judge(about, run, log, device, world, setup.workers)
         meter, began = Meter(), time.monotonic() - state.seconds
         pieces = meter.waiting(batches)
         loss = rate = math.nan
@@ -256,6 +257,23 @@ def _shortest(preprocessing: Preprocessing, recipe: Recipe) -> int:
     """Pixels of the shorter side that training can use."""
     spare = 1.0 if recipe.augment.frame == "shift" else 1.3
     return math.ceil(preprocessing.size * spare / preprocessing.crop)
+
+
+@contextmanager
+def _memory(recipe: Recipe, pixels: int) -> Iterator[None]:
+    """Says what was too large, and that the run is not lost: another micro-batch is another recipe,
+    but a machine with more memory goes on with this one."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        once = recipe.batch // recipe.pieces
+        raise TrainingError(
+            f"out of memory with {once} pictures of {pixels} px at once. Checkpoints are intact: "
+            f"go on where there is more, or begin anew with --micro-batch {max(1, once // 2)} or a "
+            "smaller --resolution and another --out."
+        ) from None
 
 
 def _not_finite(loss: float, state: State, rate: float, names: str) -> str:
