@@ -3,10 +3,10 @@
 
     python benchmarks/progressive.py CIFAR_FOLDER --runs RUNS_FOLDER [--minutes 8] [--seeds 2]
 
-The two arms train at the same time, a core each, so that what else the machine does hits both. Short
-trainings first say how many pictures each sees in a second; its length is what that makes of the
-minutes. Killed and run again it goes on. Validation decides nothing here: the last average of each
-training meets the test split once.
+The two arms train at the same time, a core each, so that what else the machine does hits both.
+Short trainings first say how many pictures each sees in a second; its length is what that makes of
+the minutes. Killed and run again it goes on. Validation decides nothing here: the last average of
+each training meets the test split once.
 """
 
 from __future__ import annotations
