@@ -97,6 +97,15 @@ def test_a_square_that_is_cut_out_has_the_mean_colour_and_may_stand_over_the_edg
     assert cut.sum() == cut.any(1).sum() * cut.any(0).sum()  # one rectangle
 
 
+def test_pictures_in_memory_keep_to_their_room_and_are_the_same_as_others():
+    train = open_images("digits").train
+    one = Pictures(train, 8).pixels(0).nbytes
+    some, all_ = Pictures(train, 8, cache_bytes=5 * one), Pictures(train, 8)
+    for index in [*range(20), *range(20)]:
+        assert (some.pixels(index) == all_.pixels(index)).all()
+    assert (len(some._kept), len(all_._kept)) == (5, 20)
+
+
 @given(st.integers(0, 10_000))
 def test_a_random_area_lies_inside_the_picture(place: int):
     from phiscale.data.augment import _random_area

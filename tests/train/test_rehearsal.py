@@ -20,6 +20,7 @@ from PIL import Image
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.families import get_spec
+from phiscale.train import loop
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Setup, train
 from phiscale.train.recipes import RECIPES
@@ -37,6 +38,7 @@ def main(shards: str, out: str) -> None:
     named = RECIPES["efficientnet-imagenet"]
     recipe = replace(named, epochs=STEPS * BATCH / len(images.train), batch=BATCH, evaluations=1)
     spec = replace(get_spec("efficientnet_b0"), resolution=SIDE, classes=CLASSES)
+    loop.CACHE_BYTES = 2**20  # a thousandth of the decoded pictures: no step needs them all
     setup = Setup(save_every_s=0, timeout_s=20, tell=lambda line: None)
     train(Path(out), spec, replace(images, validation=few), recipe, Preprocessing(size=SIDE), setup)
 
