@@ -23,7 +23,8 @@ from phiscale.train.log import read_log
 from phiscale.train.loop import Setup
 from phiscale.train.recipe import Recipe
 from phiscale.train.recipes import Named
-from phiscale.training import own_folder, train_run
+from phiscale.train.world import World
+from phiscale.training import checked_images, own_folder, train_run
 
 RESULT, REPORT = "rates.json", "rates.md"
 
@@ -62,10 +63,12 @@ def compare_rates(
     `out`; begun again it goes on. Writes rates.json and rates.md there."""
     if steps < 1:
         raise UsageError(f"--steps {steps} compares nothing. Use 1 or more.")
-    if (out / RESULT).exists() or not out.is_dir() or not list(out.glob("depth*-width*-rate1")):
-        own_folder(out, RESULT)
+    own_folder(out, RESULT)
     about: dict[str, Any] = {"command": command, "networks": []}
     nets: list[Net] = []
+    images = checked_images(data, out, "stop", World(), setup.workers, setup.tell)
+    if not (out / RESULT).exists():
+        write_json(out / RESULT, about)  # whose folder this is
     for depth in depths:
         for width in widths:
             net = scale(spec, Scaling(depth=depth, width=width))
@@ -77,11 +80,10 @@ def compare_rates(
                 optim = replace(recipe.optim, lr_peak=rule * 2.0**step)
                 try:
                     train_run(net, data, run, replace(recipe, optim=optim) if step else recipe,
-                              setup, named=named, resolution=resolution, device=device)  # fmt: skip
+                              setup, named=named, resolution=resolution, device=device,
+                              checked=images)  # fmt: skip
                 except TrainingError as error:  # it diverged: an answer, too
                     setup.tell(str(error))
-                if not (out / RESULT).exists():
-                    write_json(out / RESULT, about)  # whose folder this is
                 if not step:  # as the recipe has grown for this network
                     rule = Recipe.from_dict(read_json(run / "recipe.json")).optim.lr_peak
                 tops = [r["validation_top1"] for r in read_log(run) if "validation_top1" in r]

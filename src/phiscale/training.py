@@ -46,9 +46,11 @@ def train_run(
     spec: Spec, data: str, out: Path, recipe: Recipe, setup: Setup, *, named: Named,
     resolution: int | None = None, pretrained: str | None = None, device: str = "auto",
     on_bad: Literal["stop", "skip"] = "stop", published: bool = False,
+    checked: ImageSet | None = None,
 ) -> Path:  # fmt: skip
     """Trains `spec` on `data` by `recipe`, a variant of the `named` one, which grows with the
-    network unless it is to be as `published`; returns the best weights' path."""
+    network unless it is to be as `published`; returns the best weights' path. `checked`: those
+    data, where every picture has been read already."""
     with joined(compute_device(device), setup.timeout_s) as (world, compute):
         tell = setup.tell
         world.of_first(lambda: own_folder(out, "recipe.json"))
@@ -58,7 +60,7 @@ def train_run(
         if pretrained is not None:
             start_from, card = _start(spec, pretrained, tell)
             spec = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
-        images = checked_images(data, out, on_bad, world, setup.workers, tell)
+        images = checked or checked_images(data, out, on_bad, world, setup.workers, tell)
         pixels = spec.resolution if resolution is None else resolution
         spec = replace(spec, classes=len(images.classes), resolution=pixels)
         asked = recipe
