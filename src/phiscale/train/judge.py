@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 
 import torch
@@ -31,8 +30,10 @@ class Judge:
 
     def is_due(self, state: State, total: int, evaluations: int) -> bool:
         """Spread evenly; the end always is. What was given up by a signal still is."""
-        marks = (ceil(total * (i + 1) / evaluations) for i in range(evaluations))
-        return any(state.evaluated < mark <= state.images_seen for mark in marks)
+        if total == 0:  # the classifier was all there was to find
+            return state.evaluated < 0
+        before = max(0, state.evaluated)
+        return state.images_seen * evaluations // total > before * evaluations // total
 
     def look(self, state: State) -> list[Seen]:
         """This process's part of the validation split, by the average and by the weights."""
