@@ -1,0 +1,197 @@
+"""What every search for coefficients is held against, and networks of equal compute to do it with.
+
+scaling.STRATEGIES   the paper's ray, one dimension, uniform, dWr: scalings that need no search
+INVERSE              the paper's shares of depth and resolution swapped
+paper_grid           the search of the paper itself: alpha, beta, gamma on a grid
+symmetric            what equal returns of all three dimensions would choose
+matched              the integer network on such a ray with the MACs asked for
+indifferent          the networks of a lattice that a law cannot tell from its best one
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from phiscale.budget.lattice import effective, lattice_depths
+from phiscale.budget.solver import INDIFFERENT
+from phiscale.costs import CostGrid, cost, cost_grid
+from phiscale.errors import DataError, UsageError
+from phiscale.families.small import SMALL_PIXELS
+from phiscale.laws import ErrorLaw
+from phiscale.scaling import STRATEGIES, Scaling, Strategy, scale
+from phiscale.spec import Spec
+
+TOLERANCE = 0.03  # of MACs: worth a few hundredths of a point, the paper's own arms differ by 24 %
+REACH = 1.6  # how far from the asked multipliers rounding can push a network of these MACs
+CLOSE_ENOUGH = 0.1  # in log-multipliers: a tenth off the ray is as near as 4-pixel steps get
+
+# A falsification: if this does as well as compound scaling, the shares do not matter.
+INVERSE = Strategy(depth=STRATEGIES["compound"].resolution, width=STRATEGIES["compound"].width,
+                   resolution=STRATEGIES["compound"].depth)  # fmt: skip
+
+
+def paper_grid(step: float = 0.1, slack: float = 0.15) -> list[tuple[float, float, float]]:
+    """Every (alpha, beta, gamma) of 1 to 2 that doubles the compute: |a b^2 c^2 - 2| < `slack`.
+
+    The search of arXiv:1905.11946, section 3.3, at phi = 1. It does not print its step: 0.1 with
+    slack 0.15 gives 25 candidates, 0.05 with slack 0.08 gives 84.
+    """
+    if not (0 < step <= 1 and slack > 0):
+        raise UsageError(f"step={step}, slack={slack} make no grid. Use e.g. 0.1 and 0.15.")
+    alphas = [round(1 + step * i, 9) for i in range(round(1 / step) + 1)]
+    return [(a, b, c) for a in alphas for b in alphas for c in alphas
+            if abs(a * b**2 * c**2 - 2) < slack]  # fmt: skip
+
+
+def symmetric(compute: float, exponent: float = 2.3) -> Scaling:
+    """What equal returns A x^-p of all three dimensions choose under d w^2 r^2 = `compute`.
+
+    The null of every claim about coefficients: at p = 2.3 and compute 4.67 it gives alpha, beta,
+    gamma = 1.28, 1.12, 1.12 with nothing measured. From p A x^-p = price * (1, 2, 2).
+    """
+    if not (compute > 0 and exponent > 0 and math.isfinite(compute * exponent)):
+        raise UsageError(
+            f"compute={compute}, exponent={exponent} choose nothing. Use multiples above 0."
+        )
+    depth = (compute * 2 ** (4 / exponent)) ** 0.2
+    other = depth / 2 ** (1 / exponent)
+    return Scaling(depth=depth, width=other, resolution=other)
+
+
+def indifferent(
+    law: ErrorLaw,
+    grid: CostGrid,
+    base: Spec,
+    target_macs: float,
+    *,
+    within: float = INDIFFERENT,
+    tolerance: float = TOLERANCE,
+) -> tuple[Spec, ...]:
+    """The networks of about `target_macs` whose predicted error is within `within` of the least.
+
+    Best first. `within` is a fraction like all errors; 0.001 = 0.1 point. A wide set says that the
+    coefficients are not told apart, whatever the best one is. DataError: none has those MACs.
+    """
+    import numpy as np
+
+    fits = (np.abs(np.log(grid.cost.macs / target_macs)).ravel() <= math.log1p(tolerance)).nonzero()
+    place = np.exp(lattice_logs(grid, base)[fits[0]])
+    if not len(place):
+        raise DataError(
+            f"no network of the lattice has {target_macs:.4g} MACs within {tolerance:.0%}. "
+            "Give a finer lattice or a larger tolerance."
+        )
+    error = law.error(depth=place[:, 0], width=place[:, 1], resolution=place[:, 2])
+    chosen = [i for i in np.argsort(error, kind="stable") if error[i] <= error.min() + within]
+    return tuple(grid.spec([int(n) for n in np.unravel_index(fits[0][i], grid.shape)])
+                 for i in chosen)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """A network of the MACs asked for, and where rounding has put it."""
+
+    spec: Spec
+    by: Scaling  # real multipliers over the base: blocks, channels, pixels
+    macs: int
+    compute: float  # macs over the base's
+    off_ray: float  # distance from the ray in log-multipliers: 0.05 = about 5 % in one of them
+
+
+def matched(
+    base: Spec, ray: Strategy | Scaling, target_macs: float, *, tolerance: float = TOLERANCE
+) -> Matched:
+    """The integer network nearest to `ray` whose exact MACs are within `tolerance` of the target.
+
+    `ray`: shares of log-compute, or any scaling that lies on it. The network may sit anywhere along
+    the ray (the monomial d w^2 r^2 is up to 40 % wrong there), so that a width arm only widens.
+    Pictures grow by 8 pixels (4 for bases of at most 64), by 2 where that is too far from the ray,
+    and then late stages may have a block more than early ones. Networks whose distances agree to
+    1 % are told apart by their MACs.
+    UsageError: nothing is close enough to the target.
+    """
+    import numpy as np
+
+    strategy = ray if isinstance(ray, Strategy) else Strategy.of(ray)
+    base_macs = cost(base).macs
+    if not (math.isfinite(target_macs) and target_macs > 0 and 0 < tolerance < 1):
+        raise UsageError(
+            f"target_macs={target_macs} within tolerance={tolerance}: no network has that. "
+            f"Use a multiple of the base's {base_macs} and a fraction such as {TOLERANCE}."
+        )
+    asked = strategy(target_macs / base_macs)
+    direction = np.array([strategy.depth, strategy.width / 2, strategy.resolution / 2])
+    direction /= np.linalg.norm(direction)
+    nearest: Matched | None = None
+    closest_miss = math.inf
+    for grids in _finer_and_finer(base, asked):
+        for grid in grids:
+            miss = np.abs(np.log(grid.cost.macs / target_macs)).ravel()
+            closest_miss = min(closest_miss, float(miss.min()))
+            fits = (miss <= math.log1p(tolerance)).nonzero()[0]
+            if not len(fits):
+                continue
+            place = lattice_logs(grid, base)[fits]
+            off = np.linalg.norm(place - np.outer(place @ direction, direction), axis=1).round(2)
+            best = int(np.lexsort((miss[fits], off))[0])
+            if nearest is None or off[best] < nearest.off_ray:
+                spec = grid.spec([int(i) for i in np.unravel_index(fits[best], grid.shape)])
+                macs = cost(spec).macs
+                nearest = Matched(spec=spec, by=effective(spec, base), macs=macs,
+                                  compute=macs / base_macs, off_ray=float(off[best]))  # fmt: skip
+        if nearest and nearest.off_ray <= CLOSE_ENOUGH:
+            break
+    if nearest is None:
+        raise UsageError(
+            f"no scaling near depth x{asked.depth:.2f}, width x{asked.width:.2f}, resolution "
+            f"x{asked.resolution:.2f} has {target_macs:.4g} MACs within {tolerance:.1%}; the "
+            f"nearest is {math.expm1(closest_miss):.1%} off. Use tolerance="
+            f"{math.ceil(1000 * math.expm1(closest_miss)) / 1000:g} or another target."
+        )
+    return nearest
+
+
+def lattice_logs(grid: CostGrid, base: Spec) -> Any:
+    """Logs of the real depth, width and resolution of a lattice over `base`: (networks, 3)."""
+    import numpy as np
+
+    axes = (
+        [math.log(effective(each, base).depth) for each in grid.depths],
+        [math.log(effective(each, base).width) for each in grid.widths],
+        [math.log(pixels / base.resolution) for pixels in grid.resolutions],
+    )
+    return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
+
+
+def _finer_and_finer(base: Spec, asked: Scaling) -> Iterator[Iterable[CostGrid]]:
+    """Lattices around the asked multipliers: in usual pixels, in even ones, at depths between."""
+    import numpy as np
+
+    depths = lattice_depths(base, asked.depth / REACH, asked.depth * REACH)
+    widths = np.geomspace(asked.width / REACH, asked.width * REACH, 400).tolist()
+
+    def pixels(step: int) -> list[int]:
+        """The base's own and multiples of `step` near those asked, at least a 2x2 map."""
+        middle = base.resolution * asked.resolution
+        least = -(-max(2 * base.reduction, middle / REACH) // step) * step
+        return sorted({base.resolution, *range(int(least), int(middle * REACH) + 1, step)})
+
+    for step in (8 if base.resolution > SMALL_PIXELS else 4, 2):
+        yield [cost_grid(base, depths, [1.0, *widths], pixels(step))]
+    yield (cost_grid(deep, [1.0], [1.0, *widths], pixels(2)) for deep in _between(base, depths))
+
+
+def _between(base: Spec, depths: Sequence[float]) -> Iterator[Spec]:
+    """The base at the depths that lie between: its last stages are the first to get a block more.
+
+    A base of equal stages, which all grow at once, has no others.
+    """
+    for low, high in pairwise(scale(base, Scaling(depth=depth)) for depth in depths):
+        grown = [number for number, (a, b) in enumerate(zip(low.stages, high.stages, strict=True))
+                 if a != b]  # fmt: skip
+        for first in grown[1:]:
+            yield replace(low, stages=low.stages[:first] + high.stages[first:])
