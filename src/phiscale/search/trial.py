@@ -1,0 +1,165 @@
+"""One training, described whole, and what came of it. No torch here.
+
+A trial is known by a hash of everything that decides its result: the same training asked for twice
+is one trial, in whichever study and on whichever machine. Its result is one file, the truth about
+it: whatever else remembers it is made from such files.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phiscale.costs import cost
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.errors import PhiscaleError
+from phiscale.files import read_json, sha256, sweep, write_json
+from phiscale.spec import Spec
+from phiscale.train.recipe import Recipe
+
+RESULT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What is trained how on what. `name` and `about` are for the reader: they decide nothing."""
+
+    name: str
+    spec: Spec
+    recipe: Recipe
+    preprocessing: Preprocessing
+    data: str  # the image set's fingerprint
+    train_images: int | None = None  # so many of them, evenly over the classes; None: all
+    test: bool = False  # whether the test pictures are looked at, too
+    threads: int = 1  # of torch: other sums in another order
+    about: Mapping[str, Any] = field(default_factory=dict)  # arm, seed, stage: numbers and words
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that decides the result."""
+        return {
+            "spec": self.spec.to_dict(), "recipe": self.recipe.to_dict(),
+            "preprocessing": self.preprocessing.to_dict(), "data": self.data,
+            "train_images": self.train_images, "test": self.test, "threads": self.threads,
+        }  # fmt: skip
+
+    @cached_property
+    def key(self) -> str:
+        return sha256(json.dumps(self.to_dict(), sort_keys=True))[:16]
+
+    @property
+    def macs_spent(self) -> float:
+        """Multiply-adds of the forward passes of an epoch of one picture, times the epochs: what
+        trials of one study are compared by."""
+        return cost(self.spec).macs * self.recipe.epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a training gave. `failed`: why it gave nothing; the numbers are then None."""
+
+    key: str
+    name: str
+    about: Mapping[str, Any]
+    trial: Mapping[str, Any]  # Trial.to_dict()
+    validation_error: float | None  # a fraction
+    validation_loss: float | None
+    validation_images: int
+    test_predictions: np.ndarray | None = None  # class of each test picture, in the split's order
+    test_error: float | None = None
+    macs: int = 0  # of the network, for one picture
+    params: int = 0
+    activations: int = 0
+    images_seen: int = 0
+    seconds: float = 0.0  # of training, over all starts
+    cpu_seconds: float = 0.0  # of all cores, evaluation and all; of the last start alone
+    failed: str | None = None
+    made_by: Mapping[str, Any] = field(default_factory=dict)  # versions, processor
+
+    @property
+    def error(self) -> float:
+        """Validation error; a failed training is as bad as can be."""
+        return 1.0 if self.validation_error is None else self.validation_error
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["test_predictions"] = _packed(self.test_predictions)
+        return {"phiscale_result": RESULT_VERSION, **values}
+
+    @staticmethod
+    def from_dict(data: Any, where: str = "the result") -> Result:
+        """The inverse of `to_dict`; anything else is an error that names `where`."""
+        values = dict(data) if isinstance(data, Mapping) else {}
+        if values.pop("phiscale_result", None) != RESULT_VERSION:
+            raise PhiscaleError(f"{where} is no result of this version. Delete it: it is run anew.")
+        try:
+            values["test_predictions"] = _unpacked(values["test_predictions"])
+            found = Result(**values)
+            numbers = (found.validation_error, found.test_error)
+            if not all(n is None or (isfinite(n) and 0 <= n <= 1) for n in numbers):
+                raise ValueError
+            if (found.validation_error is None) != (found.failed is not None):
+                raise ValueError
+        except (KeyError, TypeError, ValueError, zlib.error):
+            raise PhiscaleError(f"{where} is damaged. Delete it: it is run anew.") from None
+        return found
+
+
+class Results:
+    """A folder of results, a file each."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._known: dict[str, Result] = {}
+
+    def path(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+    def read(self, keys: Iterable[str]) -> dict[str, Result]:
+        """Those that are there. Files are read once: a result never changes."""
+        for key in keys:
+            if key not in self._known and self.path(key).exists():
+                self._known[key] = self._one(key)
+        return {key: self._known[key] for key in keys if key in self._known}
+
+    def all(self) -> dict[str, Result]:
+        """Every result in the folder, in the order of their keys."""
+        return self.read(sorted(path.stem for path in self.folder.glob("*.json")))
+
+    def write(self, result: Result) -> Result:
+        """Keeps the first: a second worker that took the trial for lost adds nothing."""
+        if not self.path(result.key).exists():
+            write_json(self.path(result.key), result.to_dict())
+        return self.read([result.key])[result.key]
+
+    def sweep(self) -> None:
+        sweep(self.folder)
+
+    def _one(self, key: str) -> Result:
+        found = Result.from_dict(read_json(self.path(key)), str(self.path(key)))
+        if found.key != key or sha256(json.dumps(found.trial, sort_keys=True))[:16] != key:
+            raise PhiscaleError(
+                f"{self.path(key)} is the result of another training. Delete it: it is run anew."
+            )
+        return found
+
+
+def _packed(predictions: np.ndarray | None) -> str | None:
+    """Whole numbers as text: 10,000 answers of ten classes are 6 kB."""
+    if predictions is None:
+        return None
+    return base64.b64encode(zlib.compress(predictions.astype("<u2").tobytes(), 9)).decode()
+
+
+def _unpacked(text: str | None) -> np.ndarray | None:
+    if text is None:
+        return None
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.int64)
