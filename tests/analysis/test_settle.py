@@ -51,9 +51,10 @@ def simulated(
 ) -> dict[str, Arm]:
     """Arms of about 89 % with these gains in accuracy.
 
-    Every image has a rate of success, most of them 1. An arm moves the rates of the hard images
-    (`arm_sd` over all images, which `spread` calls image variance); a seed moves an arm by
-    `seed_sd`, on test and validation alike; then each answer is a throw of the dice.
+    Every image has a rate of success, most of them 1. Arms have a taste for images: it moves the
+    rates of the hard ones (by `arm_sd` over all images), to no gain but by the luck of this test
+    set. A seed moves an arm by `seed_sd`, on test and validation alike; then each answer is a throw
+    of the dice.
     """
     hard = images // 4
     rate = random.beta(1.3, 1.0, hard)
@@ -61,7 +62,6 @@ def simulated(
     for name, gain in arms.items():
         luck = random.normal(0, seed_sd, seeds)
         taste = random.normal(0, arm_sd * 2, hard)
-        taste -= taste.mean()
         wanted = rate + taste + (gain + luck[:, None]) * images / hard
         correct = np.ones((seeds, images), dtype=bool)
         correct[:, :hard] = random.random((seeds, hard), dtype=np.float32) < wanted
