@@ -1,0 +1,249 @@
+"""Does compound scaling beat the best single dimension at equal compute? The verdict of a study.
+
+The rule stands before the numbers: at least 7 seeds; then the 95 % interval of compound minus the
+best single dimension, which is picked on validation, lies above 0, below 0 or within 0.3 point;
+else the study says how many seeds it lacks. Accuracies and differences are fractions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from phiscale.analysis.resampling import (
+    DRAWS,
+    LEVEL,
+    POWER,
+    Spread,
+    bootstrap_interval,
+    detectable,
+    expected_seed_sd,
+    holm,
+    sign_flip,
+    spread,
+)
+from phiscale.errors import DataError
+from phiscale.laws import Term
+
+FEWEST_SEEDS = 7
+MARGIN = 0.003  # 0.3 point either way is no difference to anyone
+SINGLES = ("depth", "width", "resolution")
+COMPUTE_EXPONENT = 0.5  # of error in MACs: EfficientNet's published rows have 0.51 to 0.59
+MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arm:
+    """What one way of scaling answered."""
+
+    correct: Any  # bool (seeds, images): the test set
+    validation: Any  # (seeds,): accuracy on the validation split, a fraction
+    compute: float = 1.0  # exact MACs over the base's
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSummary:
+    name: str
+    accuracy: float  # test, mean over seeds
+    seed_sd: float  # of the test accuracy
+    validation: float
+    compute: float
+    correction: float  # accuracy that it would have more at the target's compute
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """Compound minus another arm, at equal compute."""
+
+    name: str
+    difference: float
+    low: float
+    high: float
+    standard_error: float
+    p_value: float  # permutation over seeds
+    p_holm: float | None  # among the three single dimensions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """The outcome of a scaling study, as its report and its JSON tell it."""
+
+    verdict: str
+    primary: Contrast
+    contrasts: tuple[Contrast, ...]  # compound minus every other arm
+    best_single: str  # on validation
+    arms: tuple[ArmSummary, ...]
+    seeds: int
+    seeds_needed: int
+    images: int
+    images_needed: int
+    target_compute: float
+    seed_sd: float  # of an accuracy, pooled over arms
+    expected_seed_sd: float  # what calibrated classifiers of this error would have
+    detectable: float  # at 80 % power with these seeds: the primary contrast
+    detectable_holm: float  # each of the three
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def settle(
+    arms: Mapping[str, Arm],
+    *,
+    compound: str = "compound",
+    singles: Sequence[str] = SINGLES,
+    base: str = "base",
+    target_compute: float | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Settled:
+    """The verdict over all arms of a study, by name; same seeds and images in all of them.
+
+    With `target_compute` (over the base's) and an arm called `base`, accuracies are brought to that
+    compute by the slope of a law in MACs through the base and the arms (`compute_law`): matched
+    arms still differ by up to 3 %, worth some hundredths of a point. Its own error is left out.
+    DataError: an arm is missing, or differs in seeds or images.
+    """
+    _check(arms, (compound, *singles), compound)
+    corrections = _corrections(arms, base, target_compute)
+    spreads = {
+        name: _shifted(spread(arms[compound].correct, arm.correct),
+                       corrections[compound] - corrections[name])
+        for name, arm in arms.items() if name != compound
+    }  # fmt: skip
+    contrasts = {name: _contrast(name, each, draws, seed) for name, each in spreads.items()}
+    adjusted = holm([contrasts[name].p_value for name in singles])
+    for name, p_holm in zip(singles, adjusted, strict=True):
+        contrasts[name] = replace(contrasts[name], p_holm=p_holm)
+    best = max(singles, key=lambda name: float(np.mean(arms[name].validation)) + corrections[name])
+    primary, of = contrasts[best], spreads[best]
+    seeds_needed, images_needed = needed(of)
+    summaries = tuple(_summary(name, arm, corrections[name]) for name, arm in arms.items())
+    error = 1 - float(np.mean([each.accuracy for each in summaries]))
+    return Settled(
+        verdict=verdict(primary.low, primary.high, seeds=of.seeds, seeds_needed=seeds_needed,
+                        images=of.images, images_needed=images_needed),
+        primary=primary,
+        contrasts=tuple(contrasts.values()),
+        best_single=best,
+        arms=summaries,
+        seeds=of.seeds,
+        seeds_needed=seeds_needed,
+        images=of.images,
+        images_needed=images_needed,
+        target_compute=target_compute or arms[compound].compute,
+        seed_sd=math.sqrt(float(np.mean([each.seed_sd**2 for each in summaries]))),
+        expected_seed_sd=expected_seed_sd(error, of.images),
+        detectable=detectable(of.standard_error),
+        detectable_holm=detectable(of.standard_error, len(singles)),
+    )  # fmt: skip
+
+
+def verdict(
+    low: float, high: float, *, seeds: int, seeds_needed: int, images: int = 0,
+    images_needed: int = 0,
+) -> str:  # fmt: skip
+    """What the interval of the primary contrast says. Fixed in advance, read in this order."""
+    undecided = f"undecided: need S'={seeds_needed} seeds"
+    if images_needed > images:
+        undecided += f" and {images_needed} test images"
+    if seeds < FEWEST_SEEDS:
+        return undecided
+    if low > 0:
+        return "benefit"
+    if high < 0:
+        return "harm"
+    if low >= -MARGIN and high <= MARGIN:
+        return "no benefit"
+    return undecided
+
+
+def needed(of: Spread) -> tuple[int, int]:
+    """The fewest seeds, and images, that settle a difference like this one with 80 % power.
+
+    If the difference is what it seems, its interval then leaves 0 out or stays within the margin.
+    Where the test images alone are too few for that, no number of seeds is enough: seeds and images
+    then get half of the variance each.
+    """
+    size = abs(of.difference)
+    reach = max(size, MARGIN - size)
+
+    def settles(seeds: int, images: int) -> bool:
+        tail = (1 + LEVEL) / 2
+        seed_part = float(stdtrit(seeds - 1, tail) + ndtri(POWER)) ** 2 * of.seed_variance / seeds
+        image_part = detectable(1.0) ** 2 * of.image_variance / images
+        return seed_part + image_part <= reach**2
+
+    images = of.images
+    if not settles(MOST_SEEDS, images):
+        images = max(images, math.ceil(2 * of.image_variance * (detectable(1.0) / reach) ** 2))
+    seeds = next((s for s in range(FEWEST_SEEDS, MOST_SEEDS) if settles(s, images)), MOST_SEEDS)
+    return seeds, images
+
+
+def compute_law(base_error: float, error: float, compute: float) -> Term:
+    """The term A C^-p of a law in MACs through the base (C = 1) and the arms at `compute`.
+
+    Two computes cannot tell an exponent, so it is the published one. No gain, no term.
+    """
+    if compute == 1 or error >= base_error:
+        return Term(0.0, COMPUTE_EXPONENT)
+    return Term((base_error - error) / (1 - compute**-COMPUTE_EXPONENT), COMPUTE_EXPONENT)
+
+
+def macs_correction(law: Term, compute: float, target_compute: float) -> float:
+    """The accuracy that an arm of `compute` would have more at `target_compute`."""
+    return float(law(compute) - law(target_compute))
+
+
+def _corrections(
+    arms: Mapping[str, Arm], base: str, target_compute: float | None
+) -> dict[str, float]:
+    if target_compute is None or base not in arms:
+        return dict.fromkeys(arms, 0.0)
+    scaled = [1 - float(np.mean(arm.correct)) for name, arm in arms.items() if name != base]
+    law = compute_law(1 - float(np.mean(arms[base].correct)), float(np.mean(scaled)),
+                      target_compute)  # fmt: skip
+    return {
+        name: 0.0 if name == base else macs_correction(law, arm.compute, target_compute)
+        for name, arm in arms.items()
+    }
+
+
+def _shifted(of: Spread, shift: float) -> Spread:
+    moved = tuple(each + shift for each in of.seed_differences)
+    return replace(of, difference=of.difference + shift, seed_differences=moved)
+
+
+def _contrast(name: str, of: Spread, draws: int, seed: int) -> Contrast:
+    low, high = bootstrap_interval(of, draws=draws, seed=seed)
+    return Contrast(name=name, difference=of.difference, low=low, high=high,
+                    standard_error=of.standard_error, p_holm=None,
+                    p_value=sign_flip(of.seed_differences, seed=seed))  # fmt: skip
+
+
+def _summary(name: str, arm: Arm, correction: float) -> ArmSummary:
+    by_seed = np.mean(arm.correct, axis=1)
+    return ArmSummary(name=name, accuracy=float(by_seed.mean()),
+                      seed_sd=float(by_seed.std(ddof=1)),
+                      validation=float(np.mean(arm.validation)), compute=arm.compute,
+                      correction=correction)  # fmt: skip
+
+
+def _check(arms: Mapping[str, Arm], wanted: Sequence[str], compound: str) -> None:
+    if missing := [name for name in wanted if name not in arms]:
+        raise DataError(f"the study has no arm {', '.join(missing)}. Train it, or name another.")
+    shape = np.shape(arms[compound].correct)
+    for name, arm in arms.items():
+        if np.shape(arm.correct) != shape or np.shape(arm.validation) != shape[:1]:
+            raise DataError(
+                f"arm {name} has answers {np.shape(arm.correct)} and validation "
+                f"{np.shape(arm.validation)}, {compound} has {shape} (seeds, images). "
+                "Finish its seeds, or leave those out that not all arms have."
+            )

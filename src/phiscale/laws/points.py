@@ -1,0 +1,101 @@
+"""Trained networks as points: where each stands on the axes of a law, and what error it had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from phiscale.errors import UsageError
+from phiscale.laws.law import IMAGES_UNIT, Row
+
+# What a unit of ln x costs in ln MACs: d w^2 r^2 (arXiv:1905.11946, eq. 3).
+COST_EXPONENTS = {"depth": 1.0, "width": 2.0, "resolution": 2.0}
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """`x` is (rows, axes), above 0, in any unit; `error` a fraction and `runs` are (rows,)."""
+
+    axes: tuple[str, ...]
+    x: np.ndarray
+    error: np.ndarray
+    runs: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.error)
+
+    def take(self, rows: Sequence[int]) -> Points:
+        """Some of the rows, or all of them in another order."""
+        chosen = list(rows)
+        names = tuple(self.names[row] for row in chosen)
+        return Points(self.axes, self.x[chosen], self.error[chosen], self.runs[chosen], names)
+
+    def without(self, row: int) -> Points:
+        """All rows but one."""
+        return self.take([number for number in range(len(self)) if number != row])
+
+    def constant(self) -> tuple[str, ...]:
+        """Axes on which all rows stand at the same place: their terms cannot be told."""
+        spread = np.ptp(np.log(self.x), axis=0)
+        return tuple(axis for axis, s in zip(self.axes, spread, strict=True) if s < 1e-9)
+
+    def compute(self, x: np.ndarray) -> np.ndarray:
+        """What networks at `x` (..., axes) cost, up to a factor: MACs where they are an axis, else
+        d w^2 r^2 of the axes there are, else the first axis."""
+        if "macs" in self.axes:
+            return x[..., self.axes.index("macs")]
+        powers = [COST_EXPONENTS.get(axis, 0.0) for axis in self.axes]
+        return np.prod(x**powers, axis=-1) if any(powers) else x[..., 0]
+
+    def beyond(self, x: np.ndarray) -> np.ndarray:
+        """Compute at `x` (..., axes) over that of the largest row."""
+        return self.compute(x) / self.compute(self.x).max()
+
+
+def points_of(rows: Iterable[Row]) -> Points:
+    """Rows of depth, width and resolution; of images seen too if every row says how many.
+
+    Errors: UsageError where `checked` refuses them.
+    """
+    rows = tuple(rows)
+    lengths = bool(rows) and all(row.images_seen is not None for row in rows)
+    x = [[row.depth, row.width, row.resolution] for row in rows]
+    if lengths:
+        x = [[*at, (row.images_seen or 0) / IMAGES_UNIT] for at, row in zip(x, rows, strict=True)]
+    axes = ("depth", "width", "resolution", *(("images",) if lengths else ()))
+    return Points(
+        axes, np.array(x, dtype=float).reshape(len(rows), len(axes)),
+        np.array([row.error for row in rows], dtype=float),
+        np.array([row.runs for row in rows], dtype=float),
+        tuple(row.name or f"row {number}" for number, row in enumerate(rows, 1)),
+    )  # fmt: skip
+
+
+def checked(points: Points, least: int) -> Points:
+    """The points, if a law can be fitted to them; else UsageError says which row or axis is at
+    fault. `least` rows are needed."""
+    *first, last = points.axes
+    if len(points) < least:
+        others = "one enlarged network in each dimension" if first else "larger ones"
+        raise UsageError(
+            f"{len(points)} rows cannot fit a law of "
+            f"{', '.join(first)}{' and ' if first else ''}{last}. "
+            f"Give at least {least}: the base and {others}."
+        )
+    fine = (np.isfinite(points.x) & (points.x > 0)).all(1) & np.isfinite(points.error)
+    if not (fine & (points.runs > 0)).all():
+        name = points.names[int(np.argmin(fine & (points.runs > 0)))]
+        raise UsageError(
+            f"{name} holds a multiplier or a number of runs that is not above 0, or an "
+            "error that is no number. Mend or drop that row."
+        )
+    for axis in points.constant():
+        value = points.x[0, points.axes.index(axis)]
+        raise UsageError(
+            f"all rows have {axis} {value:g}, so its term cannot be told. "
+            f"Add a network of another {axis}."
+        )
+    return points
