@@ -79,11 +79,15 @@ class CostGrid:
 
 
 def cost_grid(
-    spec: Spec, depths: Sequence[float], widths: Sequence[float], resolutions: Sequence[int]
+    spec: Spec,
+    depths: Sequence[float | Spec],
+    widths: Sequence[float],
+    resolutions: Sequence[int],
 ) -> CostGrid:
     """Costs of all scalings of `spec` by these multipliers, at these pixels.
 
-    Multipliers that round to the same network appear once.
+    Multipliers that round to the same network appear once. A depth may be given as `spec` with
+    other repeats.
     """
     import numpy as np
 
@@ -91,7 +95,9 @@ def cost_grid(
         raise SpecError("an empty lattice has no networks; give at least one of each multiplier.")
     if min(resolutions) < 1:
         raise SpecError(f"resolution {min(resolutions)} is no picture; use pixels of 1 or more.")
-    deep = tuple(dict.fromkeys(scale(spec, Scaling(depth=d)) for d in depths))
+    deep = tuple(dict.fromkeys(
+        depth if isinstance(depth, Spec) else scale(spec, Scaling(depth=depth)) for depth in depths
+    ))  # fmt: skip
     wide = tuple(dict.fromkeys(scale(spec, Scaling(width=w)) for w in widths))
     pixels = tuple(sorted(set(resolutions)))
 

@@ -182,10 +182,10 @@ def _finer_and_finer(base: Spec, asked: Scaling) -> Iterator[Iterable[CostGrid]]
 
     for step in (8 if base.resolution > SMALL_PIXELS else 4, 2):
         yield [cost_grid(base, depths, [1.0, *widths], pixels(step))]
-    yield (cost_grid(deep, [1.0], [1.0, *widths], pixels(2)) for deep in _between(base, depths))
+    yield (cost_grid(deep, [1.0], [1.0, *widths], pixels(2)) for deep in between(base, depths))
 
 
-def _between(base: Spec, depths: Sequence[float]) -> Iterator[Spec]:
+def between(base: Spec, depths: Sequence[float]) -> Iterator[Spec]:
     """The base at the depths that lie between: its last stages are the first to get a block more.
 
     A base of equal stages, which all grow at once, has no others.

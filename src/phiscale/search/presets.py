@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from phiscale.search.settle import RECIPE, Tuning
+from phiscale.search.settle import RECIPE
+from phiscale.search.tuning import Tuning
 from phiscale.train.recipe import Recipe
 
 ARMS = ("base", "depth", "width", "resolution", "compound", "symmetric", "inverse", "longer")
@@ -23,7 +24,7 @@ class Preset:
     compute: float = 4.0  # of the arms over the base's
     arms: tuple[str, ...] = ARMS
     recipe: Recipe = RECIPE
-    tuning: Tuning = Tuning()
+    tuning: Tuning = field(default_factory=Tuning)
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -13,24 +13,23 @@ rate each arm tunes for itself, seeds, and the rule of the verdict (analysis.set
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from phiscale.costs import cost
 from phiscale.data.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.errors import TrainingError, UsageError
+from phiscale.errors import UsageError
 from phiscale.scaling import STRATEGIES, Scaling, Strategy, scale
 from phiscale.search.baselines import INVERSE, TOLERANCE, matched, symmetric
 from phiscale.search.trial import Result, Trial
+from phiscale.search.tuning import Tuning, halved
 from phiscale.search.workers import Stages
 from phiscale.spec import Spec
 from phiscale.train.recipe import Optim, Recipe, Schedule
 
 SINGLE = ("depth", "width", "resolution")
-TUNING_SEED = 1000  # of no run that counts
 
 # Nesterov's SGD, one cycle that ends at nothing; the shift grows with the pictures.
 RECIPE = Recipe(
@@ -55,20 +54,6 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning:
-    """Successive halving within each arm: its rates at part of the length, the better half again at
-    more of it. Never across arms: short trainings favour small networks."""
-
-    rates: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
-    drop_paths: tuple[float, ...] = (0.0,)
-    lengths: tuple[float, ...] = (1 / 9, 1 / 3)  # of a training
-
-    def __post_init__(self) -> None:
-        if not self.rates or not self.drop_paths:
-            raise UsageError("no rate to train at. Give one or more.")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Settle:
     """The plan of one study."""
 
@@ -84,63 +69,32 @@ class Settle:
 
     def stages(self) -> Stages[Outcome]:
         """Tunes every arm, then trains each with every seed."""
-        chosen: dict[str, Recipe] = {}
-        tuned = [arm for arm in self.arms if arm.name != "longer"]
-        field = {arm.name: self._recipes(arm) for arm in tuned}
-        for length in self.tuning.lengths if len(next(iter(field.values()))) > 1 else ():
-            trials = {
-                arm.name: [self._tuning_trial(arm, recipe, length) for recipe in field[arm.name]]
-                for arm in tuned
-            }
-            results = yield [trial for arm in tuned for trial in trials[arm.name]]
-            for arm in tuned:
-                errors = [results[trial.key].error for trial in trials[arm.name]]
-                last = length == self.tuning.lengths[-1]
-                keep = 1 if last else math.ceil(len(errors) / 2)
-                best = sorted(range(len(errors)), key=lambda i: (errors[i], i))[:keep]
-                if errors[best[0]] == 1.0:
-                    raise TrainingError(f"no training of arm {arm.name} came to an end. "
-                                        "Use lower rates.")  # fmt: skip
-                field[arm.name] = [field[arm.name][i] for i in sorted(best)]
-        chosen = {name: recipes[0] for name, recipes in field.items()}
+        arms = {arm.name: arm for arm in self.arms}
+        chosen = yield from halved(
+            [name for name in arms if name != "longer"], self.recipe, self.tuning,
+            lambda name, recipe: self._trial(arms[name], recipe, "tuning"),
+        )  # fmt: skip
         trials = {
-            (arm.name, seed): self._trial(arm, chosen.get(arm.name, chosen["base"]), seed)
+            (arm.name, seed): self._trial(
+                arm, replace(chosen.get(arm.name, chosen["base"]), epochs=arm.epochs, seed=seed),
+                "study",
+            )
             for seed in range(self.seeds)
             for arm in self.arms
-        }
+        }  # fmt: skip
         results = yield list(trials.values())
-        return Outcome(
-            chosen=chosen,
-            runs={name: results[trial.key] for name, trial in trials.items()},
-        )
+        runs = {name: results[trial.key] for name, trial in trials.items()}
+        return Outcome(chosen=chosen, runs=runs)
 
-    def _recipes(self, arm: Arm) -> list[Recipe]:
-        """In the order of rates: of equals the lowest is taken."""
-        return [
-            replace(
-                self.recipe, drop_path=drop_path, optim=replace(self.recipe.optim, lr_peak=rate)
-            )
-            for rate in sorted(self.tuning.rates)
-            for drop_path in sorted(self.tuning.drop_paths)
-        ]
-
-    def _tuning_trial(self, arm: Arm, recipe: Recipe, length: float) -> Trial:
-        rate = recipe.optim.lr_peak
-        return self._of(
-            arm, replace(recipe, epochs=arm.epochs * length, seed=TUNING_SEED),
-            f"tuning {arm.name}, rate {rate:g}, {arm.epochs * length:.2g} epochs",
-            stage="tuning", test=False,
+    def _trial(self, arm: Arm, recipe: Recipe, stage: str) -> Trial:
+        counts = stage == "study"
+        what = f"seed {recipe.seed}" if counts else (
+            f"rate {recipe.optim.lr_peak:g}, {recipe.epochs:.2g} epochs"
         )  # fmt: skip
-
-    def _trial(self, arm: Arm, recipe: Recipe, seed: int) -> Trial:
-        return self._of(arm, replace(recipe, epochs=arm.epochs, seed=seed),
-                        f"{arm.name}, seed {seed}", stage="study", test=True)  # fmt: skip
-
-    def _of(self, arm: Arm, recipe: Recipe, name: str, *, stage: str, test: bool) -> Trial:
         return Trial(
-            name=name, spec=arm.spec, recipe=recipe, data=self.fingerprint,
+            name=f"{arm.name}, {what}", spec=arm.spec, recipe=recipe, data=self.fingerprint,
             preprocessing=Preprocessing(size=arm.spec.resolution, crop=self.crop),
-            train_images=self.train_images, test=test, threads=self.threads,
+            train_images=self.train_images, test=counts, threads=self.threads,
             about={"arm": arm.name, "stage": stage, "seed": recipe.seed, "depth": arm.by.depth,
                    "width": arm.by.width, "resolution": arm.by.resolution},
         )  # fmt: skip
@@ -198,10 +152,10 @@ def arms_for(
             continue
         at = matched(base, rays[name], compute * base_macs, tolerance=tolerance)
         if native_pixels is not None and at.spec.resolution > native_pixels:
+            fits = int(base.resolution * native_pixels / at.spec.resolution)
             raise UsageError(
                 f"arm {name} needs {at.spec.resolution} px, the pictures have {native_pixels}. "
-                f"Begin lower: --resolution {int(base.resolution * native_pixels / at.spec.resolution)}"
-                f" or a smaller --compute."
+                f"Begin lower: --resolution {fits}, or use a smaller --compute."
             )
         found.append(Arm(name=name, spec=at.spec, by=at.by, compute=at.compute, epochs=epochs,
                          off_ray=at.off_ray))  # fmt: skip

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
-import sqlalchemy
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import event, exc
+from sqlalchemy.engine import make_url
 
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search.trial import Result, Trial
@@ -73,8 +74,8 @@ class Store:
         if sqlite:
             # What is read there may be over when it is written, so that two workers would take one
             # trial: every transaction takes the database as a whole.
-            sqlalchemy.event.listen(storage.engine, "connect", _by_hand)
-            sqlalchemy.event.listen(storage.engine, "begin", _whole)
+            event.listen(storage.engine, "connect", _by_hand)
+            event.listen(storage.engine, "begin", _whole)
             storage.engine.dispose()
         return storage
 
@@ -262,11 +263,10 @@ def _patiently(call: Callable[[], T], url: str) -> T:
     while True:
         try:
             return call()
-        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        except (StorageInternalError, exc.SQLAlchemyError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             said = " ".join(str(getattr(cause, "orig", None) or error).split())
-            passing = isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.IntegrityError
-                                 | sqlalchemy.exc.ProgrammingError)  # fmt: skip
+            passing = isinstance(cause, _PASSING)
             hopeless = any(words in said for words in _HOPELESS)
             if hopeless or not passing or time.monotonic() - began > PATIENCE_S:
                 raise StoreError(f"{_shown(url)}: {said}. {_mend(said)}") from None
@@ -278,10 +278,12 @@ class StoreError(PhiscaleError):
     """A database that cannot be used. Results are safe: they are files."""
 
 
+# of two that make one database, the second finds tables half made
+_PASSING = (exc.OperationalError, exc.IntegrityError, exc.ProgrammingError)
 _HOPELESS = (
-    "malformed", "not a database", "readonly", "unable to open", "disk is full",
-    "disk I/O", "authentication", "does not exist", "Connection refused", "could not translate",
-    "Name or service", "failed to resolve",
+    "malformed", "not a database", "readonly", "unable to open", "disk is full", "disk I/O",
+    "authentication", 'FATAL:  database "', 'FATAL:  role "', "Connection refused",
+    "could not translate", "Name or service", "failed to resolve",
 )  # fmt: skip
 
 
@@ -295,14 +297,14 @@ def _mend(said: str) -> str:
 
 def _shown(url: str) -> str:
     """Without the password."""
-    return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    return make_url(url).render_as_string(hide_password=True)
 
 
 def _with_driver(url: str) -> str:
     """postgresql:// means psycopg 3 here, whatever SQLAlchemy's version takes it for."""
     try:
-        known = sqlalchemy.engine.make_url(url)
-    except sqlalchemy.exc.ArgumentError:
+        known = make_url(url)
+    except exc.ArgumentError:
         raise UsageError(
             f"--storage {url} is no database. Use postgresql://USER@HOST/NAME or sqlite:///FILE."
         ) from None

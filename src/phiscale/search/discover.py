@@ -1,0 +1,284 @@
+"""Finds alpha, beta and gamma by training: the paper's grid search, or a designed experiment and an
+error law. Both are then held against what needs no search, in trainings that neither has seen.
+
+LAWSCALE: cheap networks far out in each dimension teach an additive saturating law more than a grid
+around the answer does; the law then says which integer network is best at any cost, in any coin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from phiscale.costs import cost
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.device import DeviceModel
+from phiscale.errors import TrainingError
+from phiscale.laws import Row
+from phiscale.laws.points import points_of
+from phiscale.laws.posterior import Posterior, posterior
+from phiscale.scaling import STRATEGIES, Scaling, scale
+from phiscale.search.baselines import paper_grid, symmetric
+from phiscale.search.design import Point, candidates, d_optimal
+from phiscale.search.lattice import Lattice, Place, lattice, price
+from phiscale.search.trial import Result, Trial
+from phiscale.search.tuning import RateSurface, Tuning, halved, rate_surface
+from phiscale.search.workers import Stages
+from phiscale.spec import Spec
+from phiscale.train.recipe import Recipe
+
+Method = Literal["lawscale", "grid"]
+SECOND = 0.3  # of the units, spent where the law of the first runs points
+BASELINES = ("paper ray", "symmetric null", "uniform", "dWr")
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A training that a search has made: where the network stands, and its validation error."""
+
+    by: Scaling
+    cost: float  # over the base's, in MACs: what the training took of the units
+    rate: float
+    error: float
+    key: str
+    coefficients: Triple | None = None  # of the grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What one method has found, before it is confirmed."""
+
+    method: Method
+    runs: tuple[Run, ...]
+    proposal: Place
+    fit: Posterior | None  # the law, if the method has one
+    coefficients: Triple | None  # of the grid's winner
+
+    @property
+    def units(self) -> float:
+        return sum(run.cost for run in self.runs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discovered:
+    """The whole search."""
+
+    rates: RateSurface
+    tuning_units: float
+    searched: tuple[Searched, ...]
+    confirmed: Mapping[str, Place]  # by name: the proposals and what needs no search
+    runs: Mapping[tuple[str, int], Result]  # of the confirmation, by name and seed
+
+    def of(self, name: str) -> list[Result]:
+        return [run for (other, _), run in sorted(self.runs.items()) if other == name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discovery:
+    """The plan of one search."""
+
+    data: str
+    fingerprint: str
+    base: Spec
+    methods: tuple[Method, ...]
+    recipe: Recipe  # its epochs are every run's
+    crop: float
+    units: float  # of trainings of the base that each method may spend
+    compute: float  # times the base's cost: where coefficients are wanted
+    cost: str = "macs"
+    device: DeviceModel | None = None
+    native_pixels: int | None = None
+    train_images: int | None = None
+    seeds: int = 3  # of the confirmation
+    tuning: Tuning
+    threads: int = 1
+
+    def stages(self) -> Stages[Discovered]:
+        rates, spent = yield from self._rates()
+        space = self.lattice()
+        searched = []
+        for method in self.methods:
+            search = self._lawscale if method == "lawscale" else self._paper_grid
+            searched.append((yield from search(rates, space)))
+        places = {f"{found.method} proposal": found.proposal for found in searched}
+        rays = {"paper ray": STRATEGIES["compound"], "symmetric null": symmetric(self.compute),
+                "uniform": STRATEGIES["uniform"], "dWr": STRATEGIES["dWr"]}  # fmt: skip
+        places |= {name: space.on_ray(ray, self.compute) for name, ray in rays.items()}
+        fit = next((found.fit for found in searched if found.fit), None)
+        if fit is not None:
+            singles = {name: space.on_ray(STRATEGIES[name], self.compute)
+                       for name in ("depth", "width", "resolution")}  # fmt: skip
+            best = min(singles, key=lambda name: _error(fit, singles[name].by))
+            places[f"{best} alone"] = singles[best]
+        trials = {
+            (name, seed): self._trial(place.spec, place.by, rates, name, "confirmation", seed)
+            for seed in range(self.seeds)
+            for name, place in places.items()
+        }
+        results = yield list(trials.values())
+        return Discovered(
+            rates=rates, tuning_units=spent, searched=tuple(searched), confirmed=places,
+            runs={name: results[trial.key] for name, trial in trials.items()},
+        )  # fmt: skip
+
+    def lattice(self) -> Lattice:
+        coin = price(self.cost, self.device)
+        return lattice(self.base, coin, native_pixels=self.native_pixels)
+
+    def _rates(self) -> Stages[tuple[RateSurface, float]]:
+        """Halving in the base and corners of depth and width that cost no more than it, in small
+        pictures: a rate does not depend on them much, its price does."""
+        pixels = max(2 * self.base.reduction, self.base.resolution // 2)
+        low = replace(self.base, resolution=min(pixels, self.base.resolution))
+        corners = [(1.0, 1.0), (0.5, 0.71), (0.5, 1.41), (2.0, 0.71)]
+        sizes = {f"depth x{d:g}, width x{w:g}": Scaling(depth=d, width=w) for d, w in corners}
+        specs = {name: scale(low, by) for name, by in sizes.items()}
+        spent = 0.0
+
+        def trial(name: str, recipe: Recipe) -> Trial:
+            nonlocal spent
+            macs = cost(specs[name]).macs / cost(self.base).macs
+            spent += macs * recipe.epochs / self.recipe.epochs
+            return self._of(specs[name], sizes[name], recipe,
+                            f"{name}, rate {recipe.optim.lr_peak:g}", "tuning")  # fmt: skip
+
+        chosen = yield from halved(list(sizes), self.recipe, self.tuning, trial)
+        tuned = {sizes[name]: recipe.optim.lr_peak for name, recipe in chosen.items()}
+        return rate_surface(tuned, self.tuning), spent
+
+    def _lawscale(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
+        """A D-optimal design, a law, and a second round where that law is in doubt."""
+        among = candidates(self.base, native_pixels=self.native_pixels)
+        first = d_optimal(among, self.units * (1 - SECOND))
+        runs = yield from self._train(first, rates, "design")
+        fit = fitted(runs)
+        second = _doubtful(fit, space, among, self.compute,
+                           self.units - sum(run.cost for run in runs))  # fmt: skip
+        if second:
+            runs += yield from self._train(second, rates, "second round")
+            fit = fitted(runs)
+        return Searched(method="lawscale", runs=tuple(runs), fit=fit, coefficients=None,
+                        proposal=space.best(fit, self.compute))  # fmt: skip
+
+    def _paper_grid(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
+        """The paper's search: candidates of twice the base's compute, the best one as trained. As
+        many as the units pay for, spread over the grid."""
+        phi = math.log2(self.compute)
+        places: dict[Spec, tuple[Place, Triple]] = {}
+        for triple in paper_grid():
+            alpha, beta, gamma = triple
+            by = Scaling(depth=alpha**phi, width=beta**phi, resolution=gamma**phi)
+            place = space.on_ray(by, self.compute)
+            places.setdefault(place.spec, (place, triple))
+        chosen = _spread(list(places.values()), self.units)
+        points = [Point(spec=place.spec, by=place.by, cost=place.macs) for place, _ in chosen]
+        runs = yield from self._train(points, rates, "grid")
+        runs = [replace(run, coefficients=triple)
+                for run, (_, triple) in zip(runs, chosen, strict=True)]  # fmt: skip
+        best = min(range(len(runs)), key=lambda i: (runs[i].error, i))
+        return Searched(method="grid", runs=tuple(runs), fit=None, proposal=chosen[best][0],
+                        coefficients=chosen[best][1])  # fmt: skip
+
+    def _train(self, points: Sequence[Point], rates: RateSurface, stage: str) -> Stages[list[Run]]:
+        """One training each; a network that stands twice gets another seed."""
+        seen: dict[Spec, int] = {}
+        trials = []
+        for point in points:
+            seed = 100 + seen.get(point.spec, 0)
+            seen[point.spec] = seed - 99
+            by = point.by
+            name = f"depth x{by.depth:.2f}, width x{by.width:.2f}, {point.spec.resolution} px"
+            trials.append(self._trial(point.spec, by, rates, name, stage, seed))
+        results = yield trials
+        runs = [
+            Run(by=point.by, cost=point.cost, rate=trial.recipe.optim.lr_peak, key=trial.key,
+                error=results[trial.key].error)
+            for point, trial in zip(points, trials, strict=True)
+        ]  # fmt: skip
+        if all(run.error == 1.0 for run in runs):
+            raise TrainingError(f"no training of the {stage} came to an end: there is no best one. "
+                                "Use lower --rates.")  # fmt: skip
+        return runs
+
+    def _trial(
+        self, spec: Spec, by: Scaling, rates: RateSurface, name: str, stage: str, seed: int
+    ) -> Trial:
+        optim = replace(self.recipe.optim, lr_peak=round(rates.at(by), 4))
+        return self._of(spec, by, replace(self.recipe, optim=optim, seed=seed),
+                        f"{name}, seed {seed}", stage)  # fmt: skip
+
+    def _of(self, spec: Spec, by: Scaling, recipe: Recipe, name: str, stage: str) -> Trial:
+        return Trial(
+            name=name, spec=spec, recipe=recipe, data=self.fingerprint,
+            preprocessing=Preprocessing(size=spec.resolution, crop=self.crop),
+            train_images=self.train_images, test=stage == "confirmation", threads=self.threads,
+            about={"stage": stage, "seed": recipe.seed, "depth": by.depth, "width": by.width,
+                   "resolution": by.resolution},
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the folder of the search says that it is."""
+        plain = {name: getattr(self, name) for name in
+                 ("data", "fingerprint", "methods", "crop", "units", "compute", "cost",
+                  "native_pixels", "train_images", "seeds", "threads")}  # fmt: skip
+        return {**plain, "base": self.base.to_dict(), "recipe": self.recipe.to_dict(),
+                "tuning": asdict(self.tuning),
+                "device": self.device.to_dict() if self.device else None}  # fmt: skip
+
+
+def fitted(runs: Sequence[Run]) -> Posterior:
+    """The law of depth, width and resolution through all runs that came to an end."""
+    rows = [
+        Row(name=run.key, depth=run.by.depth, width=run.by.width, resolution=run.by.resolution,
+            error=run.error)
+        for run in runs
+        if run.error < 1.0
+    ]  # fmt: skip
+    return posterior(points_of(rows), source=f"{len(rows)} trainings of a designed experiment")
+
+
+def _error(fit: Posterior, by: Scaling) -> float:
+    return float(fit.error(depth=by.depth, width=by.width, resolution=by.resolution))
+
+
+def _doubtful(
+    fit: Posterior, space: Lattice, among: Sequence[Point], compute: float, units: float
+) -> list[Point]:
+    """The proposal itself, then the networks near its cost that the law is least sure of, as long
+    as the units last: what would speak against it."""
+    best = space.best(fit, compute)
+    chosen = [Point(spec=best.spec, by=best.by, cost=best.macs)]
+    near = [point for point in among if compute / 3 <= point.cost <= 1.05 * compute]
+    if near:
+        x = np.array([(p.by.depth, p.by.width, p.by.resolution) for p in near])
+        doubt = np.asarray(fit.predict(x).sd) / np.sqrt([p.cost for p in near])
+        chosen += [near[i] for i in np.argsort(-doubt, kind="stable")]
+    kept: list[Point] = []
+    for point in chosen:
+        if point.cost <= units + 1e-9 and point.spec not in {p.spec for p in kept}:
+            kept.append(point)
+            units -= point.cost
+    return kept
+
+
+def _spread(places: Sequence[tuple[Place, Triple]], units: float) -> list[tuple[Place, Triple]]:
+    """As many as the units pay for: the one nearest the middle, then always the one furthest from
+    all that are chosen."""
+    logs = np.array([[math.log(p.by.depth), 2 * math.log(p.by.width), 2 * math.log(p.by.resolution)]
+                     for p, _ in places])  # fmt: skip
+    far = np.linalg.norm(logs - logs.mean(axis=0), axis=1)
+    chosen, left = [int(far.argmin())], units - places[int(far.argmin())][0].macs
+    while len(chosen) < len(places):
+        gap = np.linalg.norm(logs[:, None] - logs[chosen][None], axis=2).min(axis=1)
+        gap[[i for i, (p, _) in enumerate(places) if p.macs > left or i in chosen]] = -1
+        best = int(gap.argmax())
+        if gap[best] < 0:
+            break
+        chosen.append(best)
+        left -= places[best][0].macs
+    return [places[i] for i in sorted(chosen)]

@@ -1,0 +1,91 @@
+"""A learning rate for each network: successive halving within an arm, never across arms, since
+short trainings favour small networks (Jamieson and Talwalkar, arXiv:1502.07943)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from phiscale.errors import TrainingError, UsageError
+from phiscale.scaling import Scaling
+from phiscale.search.trial import Trial
+from phiscale.search.workers import Stages
+from phiscale.train.recipe import Recipe
+
+SEED = 1000  # of no run that counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What each arm tries at part of the length; the better half again at more of it."""
+
+    rates: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
+    drop_paths: tuple[float, ...] = (0.0,)
+    lengths: tuple[float, ...] = (1 / 9, 1 / 3)  # of a training
+
+    def __post_init__(self) -> None:
+        if not self.rates or not self.drop_paths or not all(0 < r < math.inf for r in self.rates):
+            raise UsageError(f"rates {self.rates} are none to train at. Give numbers above 0.")
+
+    def recipes(self, recipe: Recipe) -> list[Recipe]:
+        """All that are tried, lowest rates first: of equals the first is taken."""
+        return [
+            replace(recipe, drop_path=drop_path, optim=replace(recipe.optim, lr_peak=rate))
+            for rate in sorted(self.rates)
+            for drop_path in sorted(self.drop_paths)
+        ]
+
+
+def halved(
+    names: Sequence[str], recipe: Recipe, tuning: Tuning, trial: Callable[[str, Recipe], Trial]
+) -> Stages[dict[str, Recipe]]:
+    """The recipe that serves each of the named arms best, its length as `recipe` has it.
+
+    `trial(name, recipe)` makes the training of an arm. TrainingError: none of an arm came to an
+    end.
+    """
+    left = {name: tuning.recipes(recipe) for name in names}
+    for length in tuning.lengths if len(tuning.recipes(recipe)) > 1 else ():
+        trials = {
+            name: [
+                trial(name, replace(r, epochs=recipe.epochs * length, seed=SEED)) for r in recipes
+            ]
+            for name, recipes in left.items()
+        }
+        results = yield [each for name in names for each in trials[name]]
+        for name in names:
+            errors = [results[each.key].error for each in trials[name]]
+            keep = 1 if length == tuning.lengths[-1] else math.ceil(len(errors) / 2)
+            best = sorted(range(len(errors)), key=lambda i: (errors[i], i))[:keep]
+            if errors[best[0]] == 1.0:
+                raise TrainingError(f"no training of {name} came to an end. Use lower rates.")
+            left[name] = [left[name][i] for i in sorted(best)]
+    return {name: recipes[0] for name, recipes in left.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateSurface:
+    """The best rate between tuned sizes: log2 rate = a + b ln depth + c ln width, within the rates
+    tried. Pixels have no term: batch norms take what they change."""
+
+    a: float
+    b: float
+    c: float
+    least: float
+    most: float
+
+    def at(self, by: Scaling) -> float:
+        log2 = self.a + self.b * math.log(by.depth) + self.c * math.log(by.width)
+        return min(self.most, max(self.least, 2.0**log2))
+
+
+def rate_surface(tuned: Mapping[Scaling, float], tuning: Tuning) -> RateSurface:
+    """Through the rates that sizes chose, by least squares."""
+    import numpy as np
+
+    rows = [[1.0, math.log(by.depth), math.log(by.width)] for by in tuned]
+    log2 = [math.log2(rate) for rate in tuned.values()]
+    (a, b, c), *_ = np.linalg.lstsq(np.array(rows), np.array(log2), rcond=None)
+    return RateSurface(a=float(a), b=float(b), c=float(c), least=min(tuning.rates),
+                       most=max(tuning.rates))  # fmt: skip
