@@ -7,7 +7,7 @@ training. Peak = the most elements alive at once in inference, batch norm folded
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,17 +101,39 @@ def cost_grid(
     def by_depth(values: Iterable[int]) -> Any:
         return np.asarray(list(values), dtype=np.int64)[:, None, None]
 
-    stages = range(len(spec.stages))
-    shape = Shape(
-        stem=by_width(s.stem_channels for s in wide),
-        head=by_width(s.head_channels for s in wide),
-        side=np.asarray(pixels, dtype=np.int64)[None, None, :],
-        repeats=tuple(by_depth(s.stages[i].repeats for s in deep) for i in stages),
-        channels=tuple(by_width(s.stages[i].channels for s in wide) for i in stages),
-        groups=tuple(by_width(s.stages[i].group_width for s in wide) for i in stages),
-        expand_from=tuple(by_width(s.stages[i].expand_from for s in wide) for i in stages),
+    side = np.asarray(pixels, dtype=np.int64)[None, None, :]
+    shape = replace(
+        _shape_of(wide, by_width),
+        repeats=_shape_of(deep, by_depth).repeats,
+        side=side,
     )
     return CostGrid(deep, wide, pixels, _total(list(walk(spec, shape)), ()))
+
+
+def costs_of(networks: Sequence[Spec]) -> Cost:
+    """Costs of scalings of one network as numpy arrays, an element each: `cost`, without layers."""
+    import numpy as np
+
+    shape = _shape_of(networks, lambda values: np.asarray(list(values), dtype=np.int64))
+    return _total(list(walk(networks[0], shape)), ())
+
+
+def _shape_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -> Shape:
+    """What differs between scalings of one network, as arrays."""
+    shapes = [Shape.of(each) for each in networks]
+
+    def one(name: str) -> Any:
+        return array(getattr(shape, name) for shape in shapes)
+
+    def each_stage(name: str) -> tuple[Any, ...]:
+        return tuple(array(values) for values in zip(*(getattr(s, name) for s in shapes),
+                                                     strict=True))  # fmt: skip
+
+    return Shape(
+        stem=one("stem"), head=one("head"), side=one("side"), repeats=each_stage("repeats"),
+        channels=each_stage("channels"), groups=each_stage("groups"),
+        expand_from=each_stage("expand_from"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

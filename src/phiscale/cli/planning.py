@@ -27,6 +27,7 @@ from phiscale.errors import SpecError, UsageError
 from phiscale.show import show_json, table
 
 if TYPE_CHECKING:
+    from phiscale.coefficients import Coefficients
     from phiscale.scaling import Scaling
     from phiscale.spec import Spec
 
@@ -71,14 +72,16 @@ def models(
 
 
 def describe(
-    spec: Positional[SpecName], /, *, phi: Number = None, depth: Times = 1.0, width: Times = 1.0,
-    resolution: Times = 1.0, classes: Whole = None, json: Switch = False, save: File = None,
+    spec: Positional[SpecName], /, *, phi: Number = None, coefficients: File = None,
+    depth: Times = 1.0, width: Times = 1.0, resolution: Times = 1.0, classes: Whole = None,
+    json: Switch = False, save: File = None,
 ) -> None:  # fmt: skip
     """Show one network layer by layer, scaled if asked.
 
     Args:
         spec: a member's name, a spec.json, or file.py:NAME.
         phi: scale depth, width and resolution together by 1.2^phi, 1.1^phi, 1.15^phi.
+        coefficients: found.json whose coefficients take the place of 1.2, 1.1 and 1.15.
         depth: scale the number of blocks by this factor.
         width: scale the number of channels by this factor.
         resolution: scale the pixels a side by this factor.
@@ -87,11 +90,15 @@ def describe(
         save: write the spec.json of what is shown.
     """
     from phiscale.analysis.describe import described, lines
+    from phiscale.coefficients import Coefficients
     from phiscale.files import write_atomic
     from phiscale.scaling import scale
 
     base = spec_of(spec)
-    by = _scaling(base, phi, depth, width, resolution)
+    if coefficients and phi is None:
+        raise UsageError("--coefficients are powers of phi. Give --phi too, such as --phi 1.")
+    found = Coefficients.read(coefficients) if coefficients else None
+    by = _scaling(base, phi, found, depth, width, resolution)
     in_range("--classes", classes)
     if classes is not None:
         base = replace(base, classes=classes)
@@ -100,15 +107,19 @@ def describe(
         a_file("--save", save)
         write_atomic(save, network.to_json() + "\n")
     if json:
-        show_json(described(base, by))
+        used = {"coefficients": found.to_dict()} if found else {}
+        show_json(described(base, by) | used)
     else:
         print("\n".join(lines(base, by)))
+        if found:
+            print(f"coefficients of {coefficients}: {found.words()}")
 
 
 def solve(
     spec: Positional[SpecName], /, *, limits: Limited = UNLIMITED,
-    device_model: File = None, law: File = None, train_images: Whole = None,
-    native_pixels: Whole = None, json: Switch = False, save: File = None,
+    device_model: File = None, law: File = None, coefficients: File = None,
+    train_images: Whole = None, native_pixels: Whole = None, json: Switch = False,
+    save: File = None,
 ) -> None:  # fmt: skip
     """Find the best scalings of a network within limits.
 
@@ -116,6 +127,8 @@ def solve(
         spec: a member's name, a spec.json, or file.py:NAME.
         device_model: device.json of `phiscale calibrate`, for --latency-ms and --train-minutes.
         law: another error law (JSON) instead of phiscale's own.
+        coefficients: found.json: only the scalings by its alpha^phi, beta^phi, gamma^phi compete;
+            its law predicts where no other is given.
         train_images: training pictures of an epoch, for --train-minutes.
         native_pixels: shorter side of the pictures: more pixels are not tried.
         json: print JSON.
@@ -123,6 +136,7 @@ def solve(
     """
     from phiscale.budget import explain
     from phiscale.budget import solve as search
+    from phiscale.coefficients import Coefficients
     from phiscale.device import DeviceModel
     from phiscale.files import write_atomic
     from phiscale.laws import Law
@@ -133,10 +147,11 @@ def solve(
     in_range("--native-pixels", native_pixels)
     if save:
         a_file("--save", save)
+    along = Coefficients.read(coefficients) if coefficients else None
     found = search(
         spec_of(spec), limits.budget(), name=spec,
         device=DeviceModel.read(device_model) if device_model else None,
-        law=Law.read(law) if law else None,
+        law=Law.read(law) if law else along and along.law, along=along,
         train_images=train_images, native_pixels=native_pixels,
     )  # fmt: skip
     if save:
@@ -145,7 +160,8 @@ def solve(
     if json:
         show_json({"best": {**found.best.to_dict(), "spec": found.best.spec.to_dict()},
                    "pareto": rows, "pareto_total": found.pareto_total, "why": explain(found),
-                   "considered": found.considered, "fitting": found.fitting})  # fmt: skip
+                   "considered": found.considered, "fitting": found.fitting,
+                   "coefficients": along and along.to_dict()})  # fmt: skip
     else:
         table(rows)
         print(explain(found))
@@ -194,15 +210,16 @@ def check(data: Positional[Data], /, *, json: Switch = False) -> None:
 
 
 def _scaling(
-    base: "Spec", phi: float | None, depth: float, width: float, resolution: float
-) -> "Scaling":
+    base: "Spec", phi: float | None, found: "Coefficients | None",
+    depth: float, width: float, resolution: float,
+) -> "Scaling":  # fmt: skip
     from phiscale.scaling import Scaling, compound
 
     single = {"depth": depth, "width": width, "resolution": resolution}
     if phi is not None and set(single.values()) != {1.0}:
         raise UsageError("--phi sets depth, width and resolution. Give --phi or those, not both.")
     try:
-        by = Scaling(**single) if phi is None else compound(phi)
+        by = Scaling(**single) if phi is None else compound(phi, **found.powers if found else {})
     except SpecError as error:
         raise UsageError(f"--{error}") from None
     most = {"depth": MOST_BLOCKS / base.blocks, "width": MOST_TIMES, "resolution": MOST_TIMES}
