@@ -7,6 +7,7 @@ training. Peak = the most elements alive at once in inference, batch norm folded
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -175,6 +176,38 @@ def deviation(base: Spec, by: Scaling) -> Deviation:
         spatial_rounding=at_real / at_wide,
         real_depth=net.blocks / base.blocks,
     )
+
+
+AXES = ("depth", "width", "resolution")
+GROWING = ("macs", "params", "activations", "saved_bytes", "peak_bytes")
+Powers = dict[str, tuple[float, float, float]]  # of depth, width and resolution, by cost
+
+
+def doubled(spec: Spec) -> Powers:
+    """With which power each cost grows where one dimension of the real network is doubled:
+    log2 of cost(2x) / cost(1x). MACs would have 1, 2, 2 if they were d w^2 r^2."""
+    return _powers(lambda by: cost(scale(spec, by)), Scaling(), 2.0)
+
+
+def slopes(base: Spec, at: Scaling | None = None, *, step: float = 1.25) -> Powers:
+    """The same of the network before any rounding, at `at` times the base and for a smaller
+    `step`: what the structure alone does."""
+
+    def unrounded(by: Scaling) -> Cost:
+        return _total(list(walk(base, Shape.ideal(base, by))), ())
+
+    return _powers(unrounded, at or Scaling(), step)
+
+
+def _powers(costs: Callable[[Scaling], Cost], at: Scaling, step: float) -> Powers:
+    start = costs(at)
+    ends = [costs(replace(at, **{axis: getattr(at, axis) * step})) for axis in AXES]
+
+    def power(name: str, end: Cost) -> float:
+        return math.log(getattr(end, name) / getattr(start, name)) / math.log(step)
+
+    return {name: (power(name, ends[0]), power(name, ends[1]), power(name, ends[2]))
+            for name in GROWING}  # fmt: skip
 
 
 def _total(counted: Sequence[tuple[Layer, Number]], layers: tuple[Layer, ...]) -> Cost:

@@ -19,6 +19,7 @@ from phiscale.cli.values import (
     Times,
     Whole,
     a_file,
+    command_line,
     in_range,
     spec_of,
 )
@@ -165,6 +166,66 @@ def solve(
     else:
         table(rows)
         print(explain(found))
+
+
+def deviation(
+    networks: Positional[Annotated[tuple[str, ...], arg(metavar="PATTERN|SPEC")]] = (), /, *,
+    phi: Annotated[tuple[float, ...], arg(metavar="F", help_behavior_hint="")] = (),
+    coefficients: File = None, device_model: File = None, measure: Switch = False,
+    timings: File = None, rounds: Annotated[int, arg(metavar="N")] = 7, json: Switch = False,
+    markdown: Switch = False, html: File = None,
+) -> None:  # fmt: skip
+    """Say how wrong FLOPS ~ d w^2 r^2 is: MACs by cause, memory, parameters, measured time.
+
+    Args:
+        networks: patterns of members, each against its family's base, or a SPEC whose scalings
+            by phi are looked at; EfficientNet-B1 to B7 if left out.
+        phi: scale one network by these; 1 to 7 where no member scales it.
+        coefficients: found.json whose coefficients take the place of 1.2, 1.1 and 1.15.
+        device_model: device.json of `phiscale calibrate`: add what it says of latency.
+        measure: time all of the networks on this machine, in turns.
+        timings: JSON file of measured times: written by --measure, else read.
+        rounds: turns of each network; its time is their median.
+        json: print JSON.
+        markdown: print the page as Markdown.
+        html: write the page, with figures, to this file.
+    """
+    from phiscale.analysis import deviation as counted
+    from phiscale.analysis.latencies import Timings
+    from phiscale.coefficients import Coefficients
+    from phiscale.device import DeviceModel
+    from phiscale.jobs import timings_of
+
+    if json and markdown:
+        raise UsageError("--json and --markdown exclude each other. Give one of them.")
+    in_range("--rounds", rounds)
+    for flag, path in (("--html", html), ("--timings", timings if measure else None)):
+        if path:
+            a_file(flag, path)
+    found = counted.scaled_networks(
+        networks, phi, Coefficients.read(coefficients) if coefficients else None
+    )
+    device = DeviceModel.read(device_model) if device_model else None
+    times = Timings.read(timings) if timings and not measure else None
+    if measure:
+        times = timings_of(found, rounds, lambda line: print(line, file=sys.stderr))
+        if timings:
+            times.write(timings)
+    rows = counted.rows(found, device, times and times.by_name)
+    if json:
+        show_json(counted.plain(rows, times))
+        return
+    from phiscale.analysis.deviation_page import TITLE, conclusions, sections
+    from phiscale.analysis.page import as_html, as_markdown
+    from phiscale.files import write_atomic
+
+    if html:
+        write_atomic(html, as_html(TITLE, command_line(), sections(rows, times)))
+    if markdown:
+        print(as_markdown(TITLE, command_line(), sections(rows, times)), end="")
+    else:
+        table(counted.table(rows))
+        print("\n" + "\n".join(conclusions(rows, times)))
 
 
 def calibrate(*, out: Annotated[Path, arg(metavar="FILE")], device: Device = "auto") -> None:

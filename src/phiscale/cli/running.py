@@ -1,7 +1,5 @@
 """Verbs that run: train, rates, evaluate, predict, export, and fit, which does it all."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +29,7 @@ from phiscale.cli.values import (
     Switch,
     Whole,
     a_file,
+    command_line,
     first_process,
     in_range,
     spec_of,
@@ -188,9 +187,10 @@ def rates(
     with training_progress() as (say, tell):
         nets = compare_rates(
             spec, data, out, how, Setup(report=say, tell=tell), named=named, depths=depths,
-            widths=widths, steps=steps, resolution=resolution, device=device, command=_command(),
+            widths=widths, steps=steps, resolution=resolution, device=device,
+            command=command_line(),
         )  # fmt: skip
-    print("\n".join(report(nets, _command())))
+    print("\n".join(report(nets, command_line())))
 
 
 def evaluate(
@@ -319,10 +319,6 @@ def fit(
             coefficients=str(coefficients) if coefficients else None,
             device_model=str(device_model) if device_model else None, on_bad=on_bad,
             min_epochs=min_epochs, device=device, seed=seed,
-            tell=tell, report=report, command=_command(),
+            tell=tell, report=report, command=command_line(),
         )  # fmt: skip
     print(path)
-
-
-def _command() -> str:
-    return shlex.join(["phiscale", *sys.argv[1:]])
