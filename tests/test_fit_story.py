@@ -25,9 +25,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import phiscale
-from phiscale.budget import Budget, weigh
+from phiscale.budget import Budget, ray, weigh
 from phiscale.choice import _regret
 from phiscale.cli import main
+from phiscale.coefficients import Coefficients
 from phiscale.data.sources import open_images
 from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.errors import PhiscaleError, WeightsError
@@ -35,6 +36,7 @@ from phiscale.families import get_spec
 from phiscale.files import locked
 from phiscale.laws import Law, Term
 from phiscale.pipeline import fit
+from phiscale.spec import Spec
 from phiscale.weights.pretrained import known
 
 EVERYTHING = {
@@ -88,8 +90,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A device model and a law to plan with."""
+    """A device model, a law and coefficients to plan with."""
     root = tmp_path_factory.mktemp("shelf")
+    law = replace(made_up_law(), source="theirs")
+    Coefficients(alpha=1.3, beta=1.15, gamma=1.1, base="small", data="a test", method="grid",
+                 law=law).write(root / "found.json")  # fmt: skip
     made_up_device().write(root / "device.json")
     made_up_law().write(root / "law.json")
     return root
@@ -229,11 +234,13 @@ def test_a_finished_fit_run_again_does_nothing_twice(
         ("--train-memory 1GB", "--train-memory not given -> 1000000000"),
         ("--on-bad skip", "--on-bad stop -> skip"),
         ("--base efficientnet_b0", "--base not given -> efficientnet_b0"),
+        ("--coefficients {0}/found.json", "--coefficients not given -> {0}/found.json"),
     ],
 )
 def test_another_request_in_the_same_folder_is_refused_and_the_flag_named(
     story: Path, shelf: Path, changed: str, says: str, capsys: pytest.CaptureFixture[str]
 ):
+    changed, says = changed.format(shelf), says.format(shelf)
     flag = changed.partition(" ")[0]
     kept = re.sub(rf"{flag} \S+ ?", "", planned(shelf))
     capsys.readouterr()
@@ -315,9 +322,47 @@ def test_a_budget_that_no_network_meets_can_be_mended_in_the_same_folder(
     assert choice["predicted"]["macs"] <= 300_000
 
 
+def test_with_coefficients_two_budgets_give_two_networks_of_their_ray(
+    shelf: Path, tmp_path: Path, no_training: None, capsys: pytest.CaptureFixture[str]
+):
+    flags = re.sub(r"--(macs|law) \S+ ?", "", planned(shelf))
+    found = Coefficients.read(shelf / "found.json")
+    on_the_ray = [net.stages for net in ray(get_spec("small"), found, native_pixels=8)]
+    names: list[str] = []
+    for macs in ("200K", "800K"):
+        asked_for = f"--macs {macs} --coefficients {shelf}/found.json"
+        command = f"fit {flags} {asked_for} --out {tmp_path}/{macs}"
+        assert run(command) == 1 and "training would begin" in capsys.readouterr().err
+        asked, choice = (
+            json.loads((tmp_path / macs / name).read_text())
+            for name in ("request.json", "choice.json")
+        )
+        assert asked["coefficients"] == f"{shelf}/found.json"
+        assert choice["coefficients"] == found.to_dict()
+        assert choice["law_source"] == "theirs"
+        assert "ray of the coefficients 1.3^phi" in choice["why"]
+        assert choice["name"].startswith("phi ")
+        assert Spec.from_dict(choice["spec"]).stages in on_the_ray
+        before = (tmp_path / macs / "choice.json").read_bytes()
+        assert run(command) == 1  # goes on where it was
+        assert (tmp_path / macs / "choice.json").read_bytes() == before
+        names.append(choice["name"])
+    assert len(set(names)) == 2
+
+
+def test_the_report_says_that_coefficients_were_given(quick: None, shelf: Path, tmp_path: Path):
+    out = tmp_path / "along"
+    assert run(f"fit {planned(shelf)} --coefficients {shelf}/found.json --out {out}") == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "only those by given coefficients competed: 1.3^phi, 1.15^phi, 1.1^phi (grid, " in page
+    assert json.loads((out / "choice.json").read_text())["law_source"] == "made up"  # --law wins
+
+
 @pytest.mark.parametrize(
-    "mistake", ["--law {0}/nope.json", "--device-model {0}/nope.json", "--pretrained {0}/nope.x"]
-)
+    "mistake",
+    ["--law {0}/nope.json", "--device-model {0}/nope.json", "--pretrained {0}/nope.x",
+     "--coefficients {0}/nope.json"],
+)  # fmt: skip
 def test_a_file_that_is_missing_is_told_before_anything_is_made(
     tmp_path: Path, mistake: str, capsys: pytest.CaptureFixture[str]
 ):

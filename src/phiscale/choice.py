@@ -13,6 +13,7 @@ import torch
 
 from phiscale.budget import Budget, Candidate, explain, rank
 from phiscale.chooser import HANDICAPS, Chooser
+from phiscale.coefficients import Coefficients
 from phiscale.data.audit import Audit
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
@@ -41,6 +42,7 @@ class Choice:
     pareto: tuple[Mapping[str, Any], ...]
     law_sd: float | None = None  # typical error of the predictions
     law_source: str = ""  # what they were fitted to
+    coefficients: Mapping[str, Any] | None = None  # that the scalings were bound to
     pretrained: str | None = None
     race: Mapping[str, Any] = field(default_factory=dict)
 
@@ -65,20 +67,21 @@ def bases_for(audit: Audit) -> tuple[str, ...]:
 
 def choose(
     images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel, out: Path, *,
-    base: str | None = None, law: ErrorLaw | None = None,
+    base: str | None = None, law: ErrorLaw | None = None, along: Coefficients | None = None,
     pretrained: Mapping[str, Path] = NOTHING, known: bool = False, from_scratch: bool = True,
     seed: int = 0, min_epochs: float | None = None, compute: torch.device,
     elsewhere: bool = False, tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     """The best network within the budget for these images. Raises BudgetError.
 
+    `along`: of the scalings only those by these coefficients compete.
     `pretrained`: weights files by the names that they compete under; `known`: the best of the
     table of known weights compete too. `compute`: where torch trains. `elsewhere`: `device` is
     another machine, so latencies are its model's word, not measured here.
     """
     chooser = Chooser(
-        images, audit, budget, device, (base,) if base else bases_for(audit), law, min_epochs,
-        Trials(images, audit, seed, compute), elsewhere, pretrained,
+        images, audit, budget, device, (base,) if base else bases_for(audit), law, along,
+        min_epochs, Trials(images, audit, seed, compute), elsewhere, pretrained,
     )  # fmt: skip
     if known:
         chooser.take_known(tell)
@@ -91,7 +94,7 @@ def choose(
     ranked = rank([*measured, *others], sd=solution.sd)
     ranked = replace(ranked, considered=solution.considered, fitting=solution.fitting,
                      ruled_out=solution.ruled_out, indifferent=solution.indifferent,
-                     pareto=solution.pareto)  # fmt: skip
+                     pareto=solution.pareto, along=solution.along)  # fmt: skip
     winner, race, said = chooser.race(ranked, out, tell)
     rivals = [c for c in (*measured, *given, *solution.pareto) if c.spec != winner.spec]
     table = [winner, *{c.name: c for c in rivals}.values()]
@@ -107,6 +110,7 @@ def choose(
         pareto=tuple(c.to_dict() for c in solution.pareto),
         law_sd=solution.sd,
         law_source=chooser.law.source,
+        coefficients=along.to_dict() if along else None,
         pretrained=winner.pretrained,
         race=race,
     )

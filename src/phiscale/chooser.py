@@ -20,6 +20,7 @@ from phiscale.budget import (
     solve,
     weigh,
 )
+from phiscale.coefficients import Coefficients
 from phiscale.data.audit import Audit
 from phiscale.data.splits import ImageSet
 from phiscale.deploy.calibrate import measured_latency_ms
@@ -54,11 +55,11 @@ class Chooser:
 
     def __init__(
         self, images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel,
-        bases: tuple[str, ...], law: ErrorLaw | None, min_epochs: float | None, trials: Trials,
-        elsewhere: bool, pretrained: Mapping[str, Path],
+        bases: tuple[str, ...], law: ErrorLaw | None, along: Coefficients | None,
+        min_epochs: float | None, trials: Trials, elsewhere: bool, pretrained: Mapping[str, Path],
     ):  # fmt: skip
         self.images, self.audit, self.budget, self.device = images, audit, budget, device
-        self.bases, self.trials = bases, trials
+        self.bases, self.along, self.trials = bases, along, trials
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
         self.offers = dict(pretrained)
         self.speeds: dict[str, float] = {}  # of those, measured
@@ -183,7 +184,7 @@ class Chooser:
     def _solve(self, budget: Budget, given: list[Candidate], from_scratch: bool) -> Solution:
         if not from_scratch:
             return rank(given, sd=0.01)
-        rules = self._rules()
+        rules = {**self._rules(), "along": self.along}
         if self.min_epochs is not None:
             rules["min_epochs"] = self.min_epochs
         first, *others = self.bases

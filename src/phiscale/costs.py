@@ -7,7 +7,8 @@ training. Peak = the most elements alive at once in inference, batch norm folded
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,17 +108,39 @@ def cost_grid(
     def by_depth(values: Iterable[int]) -> Any:
         return np.asarray(list(values), dtype=np.int64)[:, None, None]
 
-    stages = range(len(spec.stages))
-    shape = Shape(
-        stem=by_width(s.stem_channels for s in wide),
-        head=by_width(s.head_channels for s in wide),
-        side=np.asarray(pixels, dtype=np.int64)[None, None, :],
-        repeats=tuple(by_depth(s.stages[i].repeats for s in deep) for i in stages),
-        channels=tuple(by_width(s.stages[i].channels for s in wide) for i in stages),
-        groups=tuple(by_width(s.stages[i].group_width for s in wide) for i in stages),
-        expand_from=tuple(by_width(s.stages[i].expand_from for s in wide) for i in stages),
+    side = np.asarray(pixels, dtype=np.int64)[None, None, :]
+    shape = replace(
+        _shape_of(wide, by_width),
+        repeats=_shape_of(deep, by_depth).repeats,
+        side=side,
     )
     return CostGrid(deep, wide, pixels, _total(list(walk(spec, shape)), ()))
+
+
+def costs_of(networks: Sequence[Spec]) -> Cost:
+    """Costs of scalings of one network as numpy arrays, an element each: `cost`, without layers."""
+    import numpy as np
+
+    shape = _shape_of(networks, lambda values: np.asarray(list(values), dtype=np.int64))
+    return _total(list(walk(networks[0], shape)), ())
+
+
+def _shape_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -> Shape:
+    """What differs between scalings of one network, as arrays."""
+    shapes = [Shape.of(each) for each in networks]
+
+    def one(name: str) -> Any:
+        return array(getattr(shape, name) for shape in shapes)
+
+    def each_stage(name: str) -> tuple[Any, ...]:
+        return tuple(array(values) for values in zip(*(getattr(s, name) for s in shapes),
+                                                     strict=True))  # fmt: skip
+
+    return Shape(
+        stem=one("stem"), head=one("head"), side=one("side"), repeats=each_stage("repeats"),
+        channels=each_stage("channels"), groups=each_stage("groups"),
+        expand_from=each_stage("expand_from"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +182,38 @@ def deviation(base: Spec, by: Scaling) -> Deviation:
         spatial_rounding=at_real / at_wide,
         real_depth=net.blocks / base.blocks,
     )
+
+
+AXES = ("depth", "width", "resolution")
+GROWING = ("macs", "params", "activations", "saved_bytes", "peak_bytes")
+Powers = dict[str, tuple[float, float, float]]  # of depth, width and resolution, by cost
+
+
+def doubled(spec: Spec) -> Powers:
+    """With which power each cost grows where one dimension of the real network is doubled:
+    log2 of cost(2x) / cost(1x). MACs would have 1, 2, 2 if they were d w^2 r^2."""
+    return _powers(lambda by: cost(scale(spec, by)), Scaling(), 2.0)
+
+
+def slopes(base: Spec, at: Scaling | None = None, *, step: float = 1.25) -> Powers:
+    """The same of the network before any rounding, at `at` times the base and for a smaller
+    `step`: what the structure alone does."""
+
+    def unrounded(by: Scaling) -> Cost:
+        return _total(list(walk(base, Shape.ideal(base, by))), ())
+
+    return _powers(unrounded, at or Scaling(), step)
+
+
+def _powers(costs: Callable[[Scaling], Cost], at: Scaling, step: float) -> Powers:
+    start = costs(at)
+    ends = [costs(replace(at, **{axis: getattr(at, axis) * step})) for axis in AXES]
+
+    def power(name: str, end: Cost) -> float:
+        return math.log(getattr(end, name) / getattr(start, name)) / math.log(step)
+
+    return {name: (power(name, ends[0]), power(name, ends[1]), power(name, ends[2]))
+            for name in GROWING}  # fmt: skip
 
 
 def _total(counted: Sequence[tuple[Layer, Number]], layers: tuple[Layer, ...]) -> Cost:

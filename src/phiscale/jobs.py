@@ -1,4 +1,4 @@
-"""The smaller jobs behind the verbs: evaluate a model, predict files, export."""
+"""The smaller jobs behind the verbs: evaluate a model, predict files, export, time networks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from phiscale.train.metrics import Metrics, measure, softmax
 if TYPE_CHECKING:
     import torch
 
+    from phiscale.analysis.deviation import Scaled
+    from phiscale.analysis.latencies import Timings
     from phiscale.deploy.predict import Predictor
     from phiscale.spec import Spec
 
@@ -240,3 +242,21 @@ def _predictor(
         return [(classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")]
 
     return answer
+
+
+def timings_of(
+    networks: Sequence[Scaled], rounds: int, tell: Callable[[str], None] = lambda line: None
+) -> Timings:
+    """Milliseconds of these networks and their bases on this machine, measured in turns."""
+    from phiscale.analysis.latencies import Timed, Timings
+    from phiscale.costs import cost
+    from phiscale.deploy.calibrate import fingerprint
+    from phiscale.deploy.timing import interleaved_ms
+
+    specs = {each.over: (each.base, each.family) for each in networks}
+    specs |= {each.name: (each.spec, each.family) for each in networks}
+    times = interleaved_ms({name: s for name, (s, _) in specs.items()}, rounds=rounds, tell=tell)
+    timed = tuple(
+        Timed.of(name, family, cost(spec), times[name]) for name, (spec, family) in specs.items()
+    )
+    return Timings(fingerprint=fingerprint(), rounds=rounds, networks=timed)

@@ -18,6 +18,7 @@ import torch
 from phiscale.analysis.report import write_report
 from phiscale.budget import Budget
 from phiscale.choice import Choice, choose
+from phiscale.coefficients import Coefficients
 from phiscale.data.audit import Audit, Spread, Standing, audit, bad_files_error
 from phiscale.data.sources import open_images
 from phiscale.data.splits import BadFile, ImageSet
@@ -54,6 +55,7 @@ class Request:
     pretrained: tuple[str, ...] = ()
     from_scratch: bool = True
     law: str | None = None
+    coefficients: str | None = None
     device_model: str | None = None
     on_bad: str = "stop"
     min_epochs: float | None = None
@@ -78,13 +80,13 @@ def fit(
     """
     request, out = Request(data=str(data), budget=budget, **options), Path(out)
     own_folder(out, REQUEST)
-    law, images, weights = _read(request, tell)
+    law, along, images, weights = _read(request, tell)
     compute = compute_device(request.device)
     with locked(out):
         _claim(request, out)
         images, audited = _audited(request, images, out, tell)
         device = _measured(request, out, compute, tell)
-        chosen = _chosen(request, images, audited, device, law, weights, out, compute, tell)
+        chosen = _chosen(request, images, audited, device, law, along, weights, out, compute, tell)
         for line in [*table_lines([_shown(row) for row in chosen.candidates[:SHOWN]]), chosen.why]:
             tell(line)
     train(out, chosen.spec, images, chosen.recipe, chosen.preprocessing,
@@ -111,7 +113,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(
     request: Request, tell: Callable[[str], None]
-) -> tuple[Law | None, ImageSet, dict[str, Path]]:
+) -> tuple[Law | None, Coefficients | None, ImageSet, dict[str, Path]]:
     """Everything that was named is looked at before a folder is made or anything measured."""
     if request.base is not None:
         get_spec(request.base)
@@ -123,8 +125,9 @@ def _read(
         read_weights(path)
     if request.device_model:
         DeviceModel.read(Path(request.device_model))
-    law = Law.read(Path(request.law)) if request.law else None
-    return law, open_images(request.data), weights
+    along = Coefficients.read(request.coefficients) if request.coefficients else None
+    law = Law.read(Path(request.law)) if request.law else along and along.law
+    return law, along, open_images(request.data), weights
 
 
 def _claim(request: Request, out: Path) -> None:
@@ -212,7 +215,8 @@ def _measured(
 
 def _chosen(
     request: Request, images: ImageSet, audited: Audit, device: DeviceModel, law: Law | None,
-    weights: Mapping[str, Path], out: Path, compute: torch.device, tell: Callable[[str], None],
+    along: Coefficients | None, weights: Mapping[str, Path], out: Path, compute: torch.device,
+    tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     path = out / "choice.json"
     if not path.exists():
@@ -220,7 +224,7 @@ def _chosen(
         shutil.rmtree(out / "race", ignore_errors=True)
         found = choose(
             images, audited, request.budget, device, out, base=request.base,
-            law=law, pretrained=weights, known=AUTO in request.pretrained,
+            law=law, along=along, pretrained=weights, known=AUTO in request.pretrained,
             from_scratch=request.from_scratch, seed=request.seed,
             min_epochs=request.min_epochs, compute=compute,
             elsewhere=request.elsewhere, tell=tell,

@@ -26,6 +26,7 @@ from phiscale.analysis.report import (
 )
 from phiscale.budget import Budget
 from phiscale.choice import Choice, seconds_trained
+from phiscale.coefficients import Coefficients
 from phiscale.costs import cost
 from phiscale.data.audit import Audit
 from phiscale.data.splits import ImageSet, Split
@@ -102,7 +103,7 @@ def tell_story(
                     for name, purpose in _PURPOSES.items() if (out / name).exists()),
         usage=_usage(out),
         environment=_environment(device),
-        notes=(*_NOTES, *_paper_note(images.source), _law_note(chosen),
+        notes=(*_NOTES, *_paper_note(images.source), _law_note(chosen), *_ray_note(chosen),
                *_latency_note(budget, described, elsewhere)),
     )  # fmt: skip
 
@@ -148,6 +149,13 @@ def _law_note(chosen: Choice) -> str:
         f"Predicted errors come from a law fitted to {chosen.law_source}: a prior that ranks "
         "networks, not a promise for these pictures. --law FILE replaces it."
     )
+
+
+def _ray_note(chosen: Choice) -> tuple[str, ...]:
+    if chosen.coefficients is None:
+        return ()
+    words = Coefficients.from_dict(chosen.coefficients).words()
+    return (f"Of the scalings only those by given coefficients competed: {words}.",)
 
 
 def _latency_note(budget: Budget, described: Mapping[str, Any], elsewhere: bool) -> tuple[str, ...]:

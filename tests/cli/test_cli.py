@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from phiscale.cli import VERBS, main
+from phiscale.coefficients import Coefficients
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.families import get_spec
@@ -77,6 +78,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("junk.safetensors", "junk.onnx"):
         (root / name).write_bytes(b"junk")
     device_model().write(root / "device.json")
+    Coefficients(alpha=1.3, beta=1.1, gamma=1.1, method="grid", base="small", data="cifar10").write(
+        root / "found.json"
+    )
+    (root / "shrinks.json").write_text(
+        '{"phiscale_coefficients": 1, "alpha": 0.9, "beta": 1, "gamma": 1}'
+    )
 
     spec = replace(get_spec("small"), resolution=16, classes=len(CLASSES))
     torch.manual_seed(0)
@@ -131,6 +138,12 @@ MISTAKES = (
     # what excludes each other
     ("models --json --markdown", 2, r"--json, --markdown and --plot exclude each other"),
     ("describe small --phi 1 --depth 2", 2, r"Give --phi or those, not both"),
+    ("describe small --coefficients found.json", 2, r"powers of phi\. Give --phi too"),
+    (
+        f"{FIT} --no-from-scratch --pretrained model --coefficients found.json",
+        2,
+        r"which --no-from-scratch leaves out\. Drop one",
+    ),
     (f"{FIT} --no-from-scratch", 2, r"--no-from-scratch leaves no network.* Add --pretrained"),
     # counts, sizes, numbers
     ("solve small --macs lots", 2, r"--macs: 'lots' is no count\. Write 400M or 1\.8G"),
@@ -187,6 +200,13 @@ MISTAKES = (
     ("solve small --latency-ms 5 --device-model other.json", 2, r"other\.json has format 99, not"),
     ("solve small --law broken.json", 1, r"broken\.json is not JSON"),
     ("solve small --law device.json", 2, r"device\.json has format None, not 1"),
+    ("solve small --coefficients nope.json", 1, r"cannot read nope\.json"),
+    ("solve small --coefficients broken.json", 1, r"broken\.json is not JSON"),
+    ("solve small --coefficients device.json", 2, r"device\.json has format None, not 1\. Write "),
+    ("solve small --coefficients shrinks.json", 2, r"lets no network grow with phi\. Give"),
+    ("describe small --phi 1 --coefficients shrinks.json", 2, r"shrinks\.json: alpha \* beta"),
+    (f"{FIT} --coefficients broken.json", 1, r"broken\.json is not JSON"),
+    ("solve small --macs 1 --coefficients found.json", 1, r"by these coefficients has macs <= 1"),
     (f"{FIT} --law nope.json", 1, r"cannot read nope\.json"),
     (f"{FIT} --pretrained nope.safetensors", 1, r"no weights at nope\.safetensors"),
     (f"{TRAIN} --pretrained empty", 1, r"no weights in empty: neither"),
@@ -280,6 +300,11 @@ SPLIT = "80 % train, 10 % validate, 10 % test: by content hash, within each clas
         ("describe small --phi 1", r"MACs x"),
         ("describe small --phi -1", r"stages\.0"),
         ("solve small --macs 1M", r"least predicted error"),
+        (
+            "describe small --phi 1 --coefficients found.json",
+            r"of found\.json: 1\.3\^phi, 1\.1\^phi",
+        ),
+        ("solve small --macs 1M --coefficients found.json", r"^phi -\d.*\n.*\n.*ray of the coeff"),
         ("solve small --latency_ms 5 --device-model device.json", r"latency_ms"),
         ("check digits", r"1,797|1797"),
         ("predict model one.png", r"one\.png  (a|b|café 日本) \d+\.\d %"),
@@ -302,8 +327,9 @@ def test_good_commands_print_to_standard_output_alone(
 @pytest.mark.parametrize(
     "arguments",
     ["models efficientnet_b? --json", "describe small --phi 0.5 --json", "check pictures --json",
-     "solve small --macs 1M --json", "predict model one.png --format json",
-     "evaluate model pictures --json"],
+     "solve small --macs 1M --json", "solve small --coefficients found.json --json",
+     "describe small --phi 1 --coefficients found.json --json",
+     "predict model one.png --format json", "evaluate model pictures --json"],
 )  # fmt: skip
 def test_json_is_json(
     arguments: str, place: Path, monkeypatch: pytest.MonkeyPatch,

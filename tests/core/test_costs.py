@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phiscale.costs import Cost, cost, cost_grid, deviation
+from phiscale.costs import Cost, cost, cost_grid, costs_of, deviation
 from phiscale.errors import SpecError
 from phiscale.families import MEMBERS, get_spec
 from phiscale.families.efficientnet import B0
@@ -149,6 +149,18 @@ def test_a_lattice_counts_each_of_its_networks_as_cost_does(
         for index in np.ndindex(*grid.shape):
             net = grid.spec(index)
             assert values[index] == getattr(cost(net), field.name), (field.name, net)
+
+
+@given(spec=st.from_type(Spec), by=st.lists(st.from_type(Scaling), min_size=1, max_size=4))
+def test_scalings_counted_together_cost_what_each_does_alone(spec: Spec, by: list[Scaling]):
+    import numpy as np
+
+    networks = [scale(spec, each) for each in by]
+    together = costs_of(networks)
+    for field in fields(Cost):
+        if field.name != "layers":
+            values = np.broadcast_to(getattr(together, field.name), len(networks)).tolist()
+            assert values == [getattr(cost(each), field.name) for each in networks], field.name
 
 
 def test_a_lattice_names_the_network_that_scale_makes():

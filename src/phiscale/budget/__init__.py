@@ -1,6 +1,7 @@
 """From a budget to networks: every scaling of a base is counted, limits are exact, a law predicts.
 
 solve(spec, Budget(macs=400e6))   the lattice of all scalings of `spec`
+solve(..., along=coefficients)    those by alpha^phi, beta^phi, gamma^phi alone
 weigh(spec, budget, over=base)    one network that exists already, such as a pretrained member
 solve(..., beside=[...]), rank    both kinds by the same rules
 finalists, explain                what a race may still decide, and why the best one won
@@ -17,6 +18,7 @@ from phiscale.budget.lattice import (
     lattice_depths,
     lattice_resolutions,
     lattice_widths,
+    ray,
 )
 from phiscale.budget.limits import Budget, Limit, parse_bytes, parse_count
 from phiscale.budget.pareto import undominated
@@ -38,6 +40,7 @@ __all__ = [
     "parse_bytes",
     "parse_count",
     "rank",
+    "ray",
     "solve",
     "undominated",
     "weigh",

@@ -9,16 +9,15 @@ from itertools import combinations
 from typing import Any
 
 from phiscale.budget.candidates import MAX_EPOCHS, MIN_EPOCHS, Candidate, plan_for
-from phiscale.budget.lattice import lattice_depths, lattice_resolutions, lattice_widths
 from phiscale.budget.limits import FLAGS, Budget, enough, percent, quantity, typed
 from phiscale.budget.pareto import undominated
-from phiscale.costs import cost_grid
+from phiscale.budget.pools import Pool, allowed_of, given_pools, lattice_pool, ray_pool
+from phiscale.coefficients import Coefficients
 from phiscale.device import DeviceModel
 from phiscale.errors import BudgetError, UsageError
 from phiscale.laws import ErrorLaw
 from phiscale.spec import Spec
 
-LATTICE_SIZE = 500_000
 INDIFFERENT = 0.001  # of error: 0.1 point
 CLEARLY_DIFFERENT = math.log(1.2)  # by a fifth in depth, width or resolution
 PARETO_SHOWN = 20
@@ -37,6 +36,7 @@ class Solution:
     ruled_out: dict[str, int]  # limit -> networks over it; one network may be over several
     indifferent: int  # others within 0.1 point of the best
     sd: float  # of the law
+    along: Coefficients | None = None  # what the scalings were bound to
 
 
 def solve(
@@ -54,6 +54,7 @@ def solve(
     resolutions: Sequence[int] | None = None,
     min_epochs: float = MIN_EPOCHS,
     max_epochs: float = MAX_EPOCHS,
+    along: Coefficients | None = None,
     over: Spec | None = None,
     handicap: float = 0.0,
     beside: Iterable[Candidate] = (),
@@ -67,45 +68,21 @@ def solve(
     of `over` where that is made for small pictures: nothing is known of it beyond them.
     `batch`: of training memory; the device model's, else 64.
     `depths`, `widths`, `resolutions`: the lattice, instead of the default one.
+    `along`: only the scalings by these coefficients compete, instead of the lattice.
     `over`: the network that multipliers are counted over; `spec` itself.
     `handicap`: error that these networks have more than those of `over` at the same scaling.
     `beside`: candidates of `weigh`, which compete under the same rules.
     """
-    import numpy as np
-
     plan = plan_for(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
                  over or spec, handicap=handicap)  # fmt: skip
-    if depths is None:
-        depths = lattice_depths(spec)
-    if resolutions is None:
-        resolutions = lattice_resolutions(spec, plan.native_pixels)
-    if widths is None:
-        widths = lattice_widths(LATTICE_SIZE // max(1, len(depths) * len(resolutions)))
-    grid = cost_grid(spec, depths, widths, resolutions)
-    by = (
-        np.array([plan.by(each).depth for each in grid.depths])[:, None, None],
-        np.array([plan.by(each).width for each in grid.widths])[None, :, None],
-        np.array([plan.by(replace(spec, resolution=pixels)).resolution
-                  for pixels in grid.resolutions])[None, None, :],
-    )  # fmt: skip
-    figures = plan.figures(grid.cost, *by)
-
-    def flat(values: Any) -> Any:
-        return np.broadcast_to(np.asarray(values, dtype=float), grid.shape).ravel()
-
-    def make(index: int) -> Candidate:
-        return plan.candidate(grid.spec(tuple(int(i) for i in np.unravel_index(index, grid.shape))))
-
-    lattice = _Pool(
-        error=flat(figures.error),
-        costs=[flat(each) for each in (grid.cost.macs, grid.cost.params)],
-        latency=None if figures.latency_ms is None else flat(figures.latency_ms),
-        place=np.log(np.stack([flat(each) for each in by])),
-        values={limit: flat(values) for limit, values in figures.values.items()},
-        make=make,
-    )
-    return _choose([lattice, *_explicit(beside, plan.budget.limits)], plan.budget.limits,
-                   plan.law.sd, f"scaling of {name}")  # fmt: skip
+    if along is None:
+        pool = lattice_pool(plan, spec, depths, widths, resolutions)
+    else:
+        pool = ray_pool(plan, spec, along)
+        name = f"{name} by these coefficients"
+    found = _choose([pool, *given_pools(beside, plan.budget.limits)], plan.budget.limits,
+                    plan.law.sd, f"scaling of {name}")  # fmt: skip
+    return replace(found, along=along)
 
 
 def rank(candidates: Iterable[Candidate], *, sd: float) -> Solution:
@@ -113,8 +90,8 @@ def rank(candidates: Iterable[Candidate], *, sd: float) -> Solution:
     given = list(candidates)
     if not given:
         raise UsageError("there is no network to choose from. Name at least one candidate.")
-    allowed = _allowed(given[0])
-    return _choose(_explicit(given, allowed), allowed, sd, "candidate")
+    allowed = allowed_of(given[0])
+    return _choose(given_pools(given, allowed), allowed, sd, "candidate")
 
 
 def finalists(solution: Solution, limit: int = 3) -> tuple[Candidate, ...]:
@@ -136,6 +113,8 @@ def explain(solution: Solution) -> str:
     )
     if over := [f"{limit} {count:,}" for limit, count in solution.ruled_out.items() if count]:
         text += f" Of {solution.considered:,}, ruled out by {', '.join(over)}."
+    if solution.along:
+        text += f" All lie on the ray of the coefficients {solution.along.words()}."
     if solution.indifferent:
         text += f" Others within 0.1 point: {solution.indifferent:,}."
     if rivals := [rival.name for rival in finalists(solution)[1:]]:
@@ -143,52 +122,7 @@ def explain(solution: Solution) -> str:
     return text
 
 
-# On arrays: a pool is the lattice or the given candidates.
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pool:
-    error: Any
-    costs: list[Any]  # macs, params
-    latency: Any | None
-    place: Any  # logs of depth, width, resolution: (3, networks)
-    values: dict[str, Any]  # by limit
-    make: Callable[[int], Candidate]
-    pretrained: Any = 0
-
-
-def _allowed(candidate: Candidate) -> dict[str, float]:
-    return {limit.name: limit.allowed for limit in candidate.limits}
-
-
-def _explicit(candidates: Iterable[Candidate], limits: Mapping[str, float]) -> list[_Pool]:
-    import numpy as np
-
-    given = list(candidates)
-    if not given:
-        return []
-    for each in given:
-        if _allowed(each) != limits:
-            raise UsageError(
-                f"{each.name} was weighed for {_allowed(each) or 'no limits'}, not for "
-                f"{dict(limits) or 'no limits'}. Weigh all networks for one budget."
-            )
-    latencies = [each.latency_ms for each in given]
-    return [_Pool(
-        error=np.array([each.error for each in given]),
-        costs=[np.array([getattr(each.cost, name) for each in given], dtype=float)
-               for name in ("macs", "params")],
-        latency=None if None in latencies else np.array(latencies, dtype=float),
-        place=np.log([[getattr(each, name) for each in given]
-                      for name in ("depth", "width", "resolution")]),
-        values={name: np.array([limit.value for each in given for limit in each.limits
-                                if limit.name == name]) for name in limits},
-        make=given.__getitem__,
-        pretrained=np.array([each.pretrained is not None for each in given]),
-    )]  # fmt: skip
-
-
-def _choose(pools: Sequence[_Pool], limits: Mapping[str, float], sd: float, of: str) -> Solution:
+def _choose(pools: Sequence[Pool], limits: Mapping[str, float], sd: float, of: str) -> Solution:
     import numpy as np
 
     starts = np.cumsum([0, *(len(pool.error) for pool in pools)])

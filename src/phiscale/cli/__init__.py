@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phiscale.cli.exchanging import convert, import_, push
 from phiscale.cli.flags import call, near
-from phiscale.cli.planning import calibrate, check, describe, models, solve
+from phiscale.cli.planning import calibrate, check, describe, deviation, models, solve
 from phiscale.cli.running import evaluate, export, fit, predict, rates, runs, train
 from phiscale.cli.values import first_process
 from phiscale.data.wording import shown
@@ -19,9 +19,10 @@ from phiscale.train.signals import Interrupted
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
 
 VERBS: dict[str, Callable[..., None]] = {
-    "models": models, "describe": describe, "solve": solve, "calibrate": calibrate, "check": check,
-    "train": train, "runs": runs, "rates": rates, "evaluate": evaluate, "predict": predict,
-    "export": export, "fit": fit, "import": import_, "convert": convert, "push": push,
+    "models": models, "describe": describe, "solve": solve, "deviation": deviation,
+    "calibrate": calibrate, "check": check, "train": train, "runs": runs, "rates": rates,
+    "evaluate": evaluate, "predict": predict, "export": export, "fit": fit, "import": import_,
+    "convert": convert, "push": push,
 }  # fmt: skip
 
 

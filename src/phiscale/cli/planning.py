@@ -19,6 +19,7 @@ from phiscale.cli.values import (
     Times,
     Whole,
     a_file,
+    command_line,
     in_range,
     spec_of,
 )
@@ -27,6 +28,7 @@ from phiscale.errors import SpecError, UsageError
 from phiscale.show import show_json, table
 
 if TYPE_CHECKING:
+    from phiscale.coefficients import Coefficients
     from phiscale.scaling import Scaling
     from phiscale.spec import Spec
 
@@ -71,14 +73,16 @@ def models(
 
 
 def describe(
-    spec: Positional[SpecName], /, *, phi: Number = None, depth: Times = 1.0, width: Times = 1.0,
-    resolution: Times = 1.0, classes: Whole = None, json: Switch = False, save: File = None,
+    spec: Positional[SpecName], /, *, phi: Number = None, coefficients: File = None,
+    depth: Times = 1.0, width: Times = 1.0, resolution: Times = 1.0, classes: Whole = None,
+    json: Switch = False, save: File = None,
 ) -> None:  # fmt: skip
     """Show one network layer by layer, scaled if asked.
 
     Args:
         spec: a member's name, a spec.json, or file.py:NAME.
         phi: scale depth, width and resolution together by 1.2^phi, 1.1^phi, 1.15^phi.
+        coefficients: found.json whose coefficients take the place of 1.2, 1.1 and 1.15.
         depth: scale the number of blocks by this factor.
         width: scale the number of channels by this factor.
         resolution: scale the pixels a side by this factor.
@@ -87,11 +91,15 @@ def describe(
         save: write the spec.json of what is shown.
     """
     from phiscale.analysis.describe import described, lines
+    from phiscale.coefficients import Coefficients
     from phiscale.files import write_atomic
     from phiscale.scaling import scale
 
     base = spec_of(spec)
-    by = _scaling(base, phi, depth, width, resolution)
+    if coefficients and phi is None:
+        raise UsageError("--coefficients are powers of phi. Give --phi too, such as --phi 1.")
+    found = Coefficients.read(coefficients) if coefficients else None
+    by = _scaling(base, phi, found, depth, width, resolution)
     in_range("--classes", classes)
     if classes is not None:
         base = replace(base, classes=classes)
@@ -100,15 +108,19 @@ def describe(
         a_file("--save", save)
         write_atomic(save, network.to_json() + "\n")
     if json:
-        show_json(described(base, by))
+        used = {"coefficients": found.to_dict()} if found else {}
+        show_json(described(base, by) | used)
     else:
         print("\n".join(lines(base, by)))
+        if found:
+            print(f"coefficients of {coefficients}: {found.words()}")
 
 
 def solve(
     spec: Positional[SpecName], /, *, limits: Limited = UNLIMITED,
-    device_model: File = None, law: File = None, train_images: Whole = None,
-    native_pixels: Whole = None, json: Switch = False, save: File = None,
+    device_model: File = None, law: File = None, coefficients: File = None,
+    train_images: Whole = None, native_pixels: Whole = None, json: Switch = False,
+    save: File = None,
 ) -> None:  # fmt: skip
     """Find the best scalings of a network within limits.
 
@@ -116,6 +128,8 @@ def solve(
         spec: a member's name, a spec.json, or file.py:NAME.
         device_model: device.json of `phiscale calibrate`, for --latency-ms and --train-minutes.
         law: another error law (JSON) instead of phiscale's own.
+        coefficients: found.json: only the scalings by its alpha^phi, beta^phi, gamma^phi compete;
+            its law predicts where no other is given.
         train_images: training pictures of an epoch, for --train-minutes.
         native_pixels: shorter side of the pictures: more pixels are not tried.
         json: print JSON.
@@ -123,6 +137,7 @@ def solve(
     """
     from phiscale.budget import explain
     from phiscale.budget import solve as search
+    from phiscale.coefficients import Coefficients
     from phiscale.device import DeviceModel
     from phiscale.files import write_atomic
     from phiscale.laws import Law
@@ -133,10 +148,11 @@ def solve(
     in_range("--native-pixels", native_pixels)
     if save:
         a_file("--save", save)
+    along = Coefficients.read(coefficients) if coefficients else None
     found = search(
         spec_of(spec), limits.budget(), name=spec,
         device=DeviceModel.read(device_model) if device_model else None,
-        law=Law.read(law) if law else None,
+        law=Law.read(law) if law else along and along.law, along=along,
         train_images=train_images, native_pixels=native_pixels,
     )  # fmt: skip
     if save:
@@ -145,10 +161,71 @@ def solve(
     if json:
         show_json({"best": {**found.best.to_dict(), "spec": found.best.spec.to_dict()},
                    "pareto": rows, "pareto_total": found.pareto_total, "why": explain(found),
-                   "considered": found.considered, "fitting": found.fitting})  # fmt: skip
+                   "considered": found.considered, "fitting": found.fitting,
+                   "coefficients": along and along.to_dict()})  # fmt: skip
     else:
         table(rows)
         print(explain(found))
+
+
+def deviation(
+    networks: Positional[Annotated[tuple[str, ...], arg(metavar="PATTERN|SPEC")]] = (), /, *,
+    phi: Annotated[tuple[float, ...], arg(metavar="F", help_behavior_hint="")] = (),
+    coefficients: File = None, device_model: File = None, measure: Switch = False,
+    timings: File = None, rounds: Annotated[int, arg(metavar="N")] = 7, json: Switch = False,
+    markdown: Switch = False, html: File = None,
+) -> None:  # fmt: skip
+    """Say how wrong FLOPS ~ d w^2 r^2 is: MACs by cause, memory, parameters, measured time.
+
+    Args:
+        networks: patterns of members, each against its family's base, or a SPEC whose scalings
+            by phi are looked at; EfficientNet-B1 to B7 if left out.
+        phi: scale one network by these; 1 to 7 where no member scales it.
+        coefficients: found.json whose coefficients take the place of 1.2, 1.1 and 1.15.
+        device_model: device.json of `phiscale calibrate`: add what it says of latency.
+        measure: time all of the networks on this machine, in turns.
+        timings: JSON file of measured times: written by --measure, else read.
+        rounds: turns of each network; its time is their median.
+        json: print JSON.
+        markdown: print the page as Markdown.
+        html: write the page, with figures, to this file.
+    """
+    from phiscale.analysis import deviation as counted
+    from phiscale.analysis.latencies import Timings
+    from phiscale.coefficients import Coefficients
+    from phiscale.device import DeviceModel
+    from phiscale.jobs import timings_of
+
+    if json and markdown:
+        raise UsageError("--json and --markdown exclude each other. Give one of them.")
+    in_range("--rounds", rounds)
+    for flag, path in (("--html", html), ("--timings", timings if measure else None)):
+        if path:
+            a_file(flag, path)
+    found = counted.scaled_networks(
+        networks, phi, Coefficients.read(coefficients) if coefficients else None
+    )
+    device = DeviceModel.read(device_model) if device_model else None
+    times = Timings.read(timings) if timings and not measure else None
+    if measure:
+        times = timings_of(found, rounds, lambda line: print(line, file=sys.stderr))
+        if timings:
+            times.write(timings)
+    rows = counted.rows(found, device, times and times.by_name)
+    if json:
+        show_json(counted.plain(rows, times))
+        return
+    from phiscale.analysis.deviation_page import TITLE, conclusions, sections
+    from phiscale.analysis.page import as_html, as_markdown
+    from phiscale.files import write_atomic
+
+    if html:
+        write_atomic(html, as_html(TITLE, command_line(), sections(rows, times)))
+    if markdown:
+        print(as_markdown(TITLE, command_line(), sections(rows, times)), end="")
+    else:
+        table(counted.table(rows))
+        print("\n" + "\n".join(conclusions(rows, times)))
 
 
 def calibrate(*, out: Annotated[Path, arg(metavar="FILE")], device: Device = "auto") -> None:
@@ -194,15 +271,16 @@ def check(data: Positional[Data], /, *, json: Switch = False) -> None:
 
 
 def _scaling(
-    base: "Spec", phi: float | None, depth: float, width: float, resolution: float
-) -> "Scaling":
+    base: "Spec", phi: float | None, found: "Coefficients | None",
+    depth: float, width: float, resolution: float,
+) -> "Scaling":  # fmt: skip
     from phiscale.scaling import Scaling, compound
 
     single = {"depth": depth, "width": width, "resolution": resolution}
     if phi is not None and set(single.values()) != {1.0}:
         raise UsageError("--phi sets depth, width and resolution. Give --phi or those, not both.")
     try:
-        by = Scaling(**single) if phi is None else compound(phi)
+        by = Scaling(**single) if phi is None else compound(phi, **found.powers if found else {})
     except SpecError as error:
         raise UsageError(f"--{error}") from None
     most = {"depth": MOST_BLOCKS / base.blocks, "width": MOST_TIMES, "resolution": MOST_TIMES}

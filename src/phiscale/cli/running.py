@@ -1,7 +1,5 @@
 """Verbs that run: train, rates, evaluate, predict, export, and fit, which does it all."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +29,7 @@ from phiscale.cli.values import (
     Switch,
     Whole,
     a_file,
+    command_line,
     first_process,
     in_range,
     spec_of,
@@ -188,9 +187,10 @@ def rates(
     with training_progress() as (say, tell):
         nets = compare_rates(
             spec, data, out, how, Setup(report=say, tell=tell), named=named, depths=depths,
-            widths=widths, steps=steps, resolution=resolution, device=device, command=_command(),
+            widths=widths, steps=steps, resolution=resolution, device=device,
+            command=command_line(),
         )  # fmt: skip
-    print("\n".join(report(nets, _command())))
+    print("\n".join(report(nets, command_line())))
 
 
 def evaluate(
@@ -272,6 +272,7 @@ def fit(
     base: Member = None,
     pretrained: Sources = (),
     from_scratch: bool = True, device_model: File = None, law: File = None,
+    coefficients: File = None,
     on_bad: Literal["stop", "skip"] = "stop", min_epochs: Number = None, device: Device = "auto",
     seed: Seed = 0,
 ) -> None:  # fmt: skip
@@ -288,6 +289,8 @@ def fit(
         from_scratch: whether scalings of the base compete.
         device_model: device.json of `phiscale calibrate` on the target; else this machine's.
         law: another error law (JSON).
+        coefficients: found.json: of the scalings only those by its alpha^phi, beta^phi, gamma^phi
+            compete; its law predicts where no other is given.
         on_bad: stop with the list of unreadable pictures, or skip and record them.
         min_epochs: fewest epochs worth training; 4, or 2 for pretrained networks, if left out.
         device: where to train; auto takes a GPU where there is one.
@@ -295,6 +298,10 @@ def fit(
     """
     if not from_scratch and not pretrained:
         raise UsageError("--no-from-scratch leaves no network to choose. Add --pretrained FILE.")
+    if not from_scratch and coefficients:
+        raise UsageError(
+            "--coefficients choose among scalings, which --no-from-scratch leaves out. Drop one."
+        )
     if min_epochs is not None and not 0 < min_epochs < float("inf"):
         raise UsageError(f"--min-epochs {min_epochs:g} trains nothing. Use a number above 0.")
     in_range("--seed", seed, least=0)
@@ -309,12 +316,9 @@ def fit(
         path = run(
             data, out, budget, base=base, pretrained=pretrained,
             from_scratch=from_scratch, law=str(law) if law else None,
+            coefficients=str(coefficients) if coefficients else None,
             device_model=str(device_model) if device_model else None, on_bad=on_bad,
             min_epochs=min_epochs, device=device, seed=seed,
-            tell=tell, report=report, command=_command(),
+            tell=tell, report=report, command=command_line(),
         )  # fmt: skip
     print(path)
-
-
-def _command() -> str:
-    return shlex.join(["phiscale", *sys.argv[1:]])

@@ -5,6 +5,8 @@ tyro reads the flags off the verbs' annotations, so these are values here, not s
 
 import os
 import re
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +93,11 @@ def parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | No
         return None if text is None else parse(text)
     except UsageError as error:
         raise UsageError(f"{flag}: {error}") from None
+
+
+def command_line() -> str:
+    """As it was typed, to be kept beside its results."""
+    return shlex.join(["phiscale", *sys.argv[1:]])
 
 
 def first_process() -> bool:

@@ -1,0 +1,214 @@
+"""What `phiscale deviation` concludes, in words made from the numbers; its page and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from phiscale.analysis.deviation import (
+    Row,
+    families,
+    percent,
+    power_table,
+    power_words,
+    powers,
+    slopes_of,
+    table,
+)
+from phiscale.analysis.latencies import Explained, Timings, explained
+from phiscale.analysis.page import Section
+from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
+
+TITLE = "How wrong is FLOPS ~ d w² r²?"
+CAUSES = {"structure": "structure", "depth_rounding": "rounding up blocks",
+          "channel_rounding": "rounding channels", "map_rounding": "rounding maps"}  # fmt: skip
+_COLUMNS = (
+    "MACs, saved (what training keeps of a picture), peak (of inference) and params: times the "
+    "base's. Off: MACs against d w² r²; it is the product of structure (stem, head, first blocks, "
+    "depthwise and squeeze-and-excite layers follow other powers) and three roundings, in per "
+    "cent. Real d: blocks over the base's."
+)
+
+
+def sections(rows: Sequence[Row], timings: Timings | None = None) -> list[Section]:
+    """The page: MACs by cause, what every cost really grows with, what time follows."""
+    found = [
+        Section(title="MACs", text=macs_words(rows), rows=table(rows), note=_COLUMNS,
+                figures=[_causes(rows)]),
+        Section(title="Memory and parameters", text=memory_words(rows),
+                rows=power_table(powers(families())),
+                note="Powers by doubling one dimension of the real network: log2 of cost(2x) / "
+                "cost(1x).", figures=[_growths(rows)]),
+    ]  # fmt: skip
+    if timings and (fits := explained(timings.networks)):
+        found.append(Section(title="Time", text=time_words(timings, fits), rows=fit_table(fits),
+                             note="R² of a line through the logarithms; the powers are those of "
+                             "the fit on both.", figures=[_times(timings)]))  # fmt: skip
+    return found
+
+
+def conclusions(rows: Sequence[Row], timings: Timings | None = None) -> list[str]:
+    """The page's words alone."""
+    fits = explained(timings.networks) if timings else []
+    time = time_words(timings, fits) if timings and fits else []
+    return [*macs_words(rows), *memory_words(rows), *time]
+
+
+def macs_words(rows: Sequence[Row]) -> list[str]:
+    """How far off, and by which cause most."""
+    said = [f"Against d w² r² the real MACs are {_between(rows, 'off')} off."]
+    rounded = [row for row in rows if row["depth_rounding"] is not None]
+    if rounded:
+        causes = [f"{words} {_between(rounded, name)}" for name, words in CAUSES.items()]
+        said.append(f"By cause: {', '.join(causes)}; the four multiply.")
+        worst = max(rounded, key=lambda row: row["real_depth"] / row["depth"])
+        if worst["real_depth"] > 1.1 * worst["depth"]:
+            said.append(f"Depth is mostly to blame: {worst['network']} is meant to be "
+                        f"{worst['depth']:.3g} times as deep and is {worst['real_depth']:.3g} "
+                        "times.")  # fmt: skip
+    at = [f"{power_words(each['macs'], 3)} at {each['network']}" for each in slopes_of(rows)]
+    if at:
+        said.append(f"Before any rounding MACs go with {', with '.join(at)}: the law is good for "
+                    "the architecture and bad for the network of whole blocks.")  # fmt: skip
+    if len(rounded) < len(rows):
+        said.append("Networks that no scaling has made have their real multipliers (blocks, root "
+                    "mean square of channels, pixels), and one cause: structure.")  # fmt: skip
+    return said
+
+
+def memory_words(rows: Sequence[Row]) -> list[str]:
+    """The claim that memory, too, grows as d w^2 r^2, beside what is counted."""
+    largest = max(rows, key=lambda row: row["monomial"])
+    [base] = powers({largest["over"]: largest["base"]})
+    return [
+        f"Memory does not grow as d w² r². {largest['network']} has d w² r² = "
+        f"{largest['monomial']:.3g} times {largest['over']}'s, but training keeps "
+        f"{largest['saved_bytes_ratio']:.3g} times as much of a picture, inference peaks at "
+        f"{largest['peak_bytes_ratio']:.3g} times, and weights take "
+        f"{largest['params_ratio']:.3g} times.",
+        f"From {largest['over']}, training's memory goes with {power_words(base['saved_bytes'])}, "
+        f"the peak of inference with {power_words(base['peak_bytes'])}, parameters with "
+        f"{power_words(base['params'])}, and MACs with {power_words(base['macs'])}.",
+    ]
+
+
+def time_words(timings: Timings, fits: Sequence[Explained]) -> list[str]:
+    """Which count explains the measured time."""
+    made = timings.fingerprint
+    said = [f"Measured: one picture, {made.runtime}, {made.device}, {made.cores} cores, "
+            f"{made.date}; the median of {timings.rounds} interleaved rounds."]  # fmt: skip
+    for fit in fits[:1]:
+        better = "activations" if fit["activations"] > fit["macs"] else "MACs"
+        said.append(
+            f"Over {fit['count']} networks MACs alone explain {_share(fit['macs'])} of the "
+            f"variance of log time, activations alone {_share(fit['activations'])}, both "
+            f"{_share(fit['both'])}: here {better} say more."
+        )
+    return said
+
+
+def fit_table(fits: Sequence[Explained]) -> list[dict[str, Any]]:
+    """As people read them."""
+    return [
+        {"networks": fit["networks"], "count": fit["count"], "R² on MACs": f"{fit['macs']:.3f}",
+         "R² on activations": f"{fit['activations']:.3f}", "R² on both": f"{fit['both']:.3f}",
+         "power of MACs": f"{fit['power_of_macs']:.2f}",
+         "power of activations": f"{fit['power_of_activations']:.2f}"}
+        for fit in fits
+    ]  # fmt: skip
+
+
+def _between(rows: Sequence[Row], name: str) -> str:
+    values = [row[name] for row in rows]
+    ends = dict.fromkeys((percent(min(values)), percent(max(values))))
+    return f"{' to '.join(str(end) for end in ends)} %"
+
+
+def _share(r2: float) -> str:
+    return f"{100 * r2:.0f} %"
+
+
+# Figures
+
+
+def _causes(rows: Sequence[Row]) -> str:
+    """Bars of the causes of each network, and a mark at what they come to."""
+    colours = (GREY, ORANGE, SKY, GREEN)
+    with rc_context({**STYLE, "axes.grid.axis": "y"}):
+        figure = Figure(figsize=(min(12.0, 2.4 + 0.85 * len(rows)), 3.6), layout="constrained")
+        axes = figure.subplots()
+        for number, (name, words) in enumerate(CAUSES.items()):
+            at = [place - 0.3 + 0.2 * number for place in range(len(rows))]
+            heights = [100 * (row[name] or 0) for row in rows]
+            axes.bar(at, heights, 0.19, color=colours[number], label=words)
+        axes.plot(range(len(rows)), [100 * row["off"] for row in rows], "D", color=INK,
+                  markersize=5, label="together", clip_on=False)  # fmt: skip
+        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.set_xticks(range(len(rows)), [_short(row) for row in rows],
+                        rotation=90 if len(rows) > 12 else 0)  # fmt: skip
+        axes.set_ylabel("MACs off d w² r², %")
+        figure.legend(loc="outside upper center", ncols=5, frameon=False)
+        return svg(figure, "causes", f"What the MACs of {len(rows)} networks are off by, by cause")
+
+
+def _growths(rows: Sequence[Row]) -> str:
+    """Every cost over the base's against d w^2 r^2, and where they would lie if it were right."""
+    lines = (("exact", "MACs", BLUE, "o"), ("saved_bytes_ratio", "training's memory", ORANGE, "s"),
+             ("peak_bytes_ratio", "inference's peak", GREEN, "^"),
+             ("params_ratio", "parameters", PURPLE, "D"))  # fmt: skip
+    ordered = sorted(rows, key=lambda row: row["monomial"])
+    x = [row["monomial"] for row in ordered]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.subplots()
+        ends = [min(x), max(x)]
+        axes.plot(ends, ends, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="as d w² r²")
+        for name, words, colour, marker in lines:
+            axes.plot(x, [row[name] for row in ordered], marker, color=colour, label=words,
+                      markersize=5, linestyle="-", linewidth=1.2)  # fmt: skip
+        _logarithmic(axes)
+        axes.set(xlabel="d w² r²", ylabel="times the base's")
+        axes.legend(frameon=False)
+        return svg(figure, "growths", "Costs over the base's against d w^2 r^2")
+
+
+def _times(timings: Timings) -> str:
+    """Measured time against MACs and against activations, a colour a family."""
+    colours = (BLUE, ORANGE, GREEN, PURPLE, GOLD, SKY, INK, GREY)
+    groups: dict[str, list[Any]] = {}
+    for each in timings.networks:
+        groups.setdefault(each.family, []).append(each)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+        for axes, what in zip(figure.subplots(1, 2, sharey=True), ("macs", "activations"),
+                              strict=True):  # fmt: skip
+            for number, (family, group) in enumerate(groups.items()):
+                axes.plot([getattr(each, what) for each in group],
+                          [each.latency_ms for each in group], "os^Dv"[number // len(colours) % 5],
+                          color=colours[number % len(colours)], markersize=5, label=family,
+                          linestyle="")  # fmt: skip
+            _logarithmic(axes)
+            axes.set(xlabel={"macs": "MACs"}.get(what, what))
+        figure.axes[0].set_ylabel("milliseconds of one picture")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center",
+                      ncols=6, frameon=False)  # fmt: skip
+        return svg(figure, "times", "Measured time against MACs and against activations")
+
+
+def _logarithmic(axes: Any) -> None:
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1,)))
+        axis.set_minor_locator(NullLocator())
+
+
+def _short(row: Mapping[str, Any]) -> str:
+    """B7 of efficientnet_b7."""
+    name, over = str(row["network"]), str(row["over"])
+    same = next((i for i, (a, b) in enumerate(zip(name, over, strict=False)) if a != b), len(over))
+    cut = max(name.rfind("_", 0, same), name.rfind(" ", 0, same)) + 1
+    return name[cut:]

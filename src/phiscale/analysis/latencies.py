@@ -1,0 +1,106 @@
+"""What time follows: latencies of networks, measured once and kept, beside what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from phiscale.costs import Cost
+from phiscale.device import Fingerprint
+from phiscale.errors import UsageError
+from phiscale.files import read_json, write_json
+
+TIMINGS_VERSION = 1
+Explained = dict[str, Any]  # a row of `explained`
+FEWEST_TIMED = 5  # fewer points lie on any line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """A network's milliseconds beside what they may follow."""
+
+    name: str
+    family: str
+    macs: int
+    activations: int
+    latency_ms: float
+
+    @staticmethod
+    def of(name: str, family: str, counted: Cost, latency_ms: float) -> Timed:
+        return Timed(name=name, family=family, macs=counted.macs, latency_ms=latency_ms,
+                     activations=counted.activations)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Of one machine: `--timings FILE`."""
+
+    fingerprint: Fingerprint
+    rounds: int  # every network's time is the median of so many, interleaved with the others'
+    networks: tuple[Timed, ...]
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """Milliseconds."""
+        return {each.name: each.latency_ms for each in self.networks}
+
+    def write(self, path: Path) -> None:
+        """Writes the JSON that `read` reads."""
+        write_json(path, {"phiscale_timings": TIMINGS_VERSION, **asdict(self)})
+
+    @staticmethod
+    def read(path: Path) -> Timings:
+        """Reads `--timings FILE`. Raises UsageError for anything but what `write` wrote."""
+        data = read_json(path)
+        values: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {}
+        version = values.pop("phiscale_timings", None)
+        if version != TIMINGS_VERSION:
+            raise UsageError(
+                f"{path} has format {version!r}, not {TIMINGS_VERSION}. "
+                "Make it: phiscale deviation --measure --timings FILE."
+            )
+        try:
+            timed = tuple(Timed(**row) for row in values.pop("networks"))
+            return Timings(
+                fingerprint=Fingerprint(**values.pop("fingerprint")), networks=timed, **values
+            )
+        except (TypeError, KeyError):
+            names = ", ".join(field.name for field in fields(Timed))
+            raise UsageError(
+                f"{path} lacks or does not know a field; networks have {names}. "
+                "Make it again: phiscale deviation --measure --timings FILE."
+            ) from None
+
+
+def explained(timed: Sequence[Timed]) -> list[Explained]:
+    """R^2 of the logarithm of time on those of MACs, of activations, and of both, with the powers
+    of the last: of all networks and of each family with at least five."""
+    groups = {"all": list(timed)}
+    for each in timed:
+        groups.setdefault(each.family or each.name, []).append(each)
+    large = {name: group for name, group in groups.items() if len(group) >= FEWEST_TIMED}
+    if len(large) == 2:  # all are of one family
+        large.pop("all")
+    return [_explained(name, group) for name, group in large.items()]
+
+
+def _explained(name: str, timed: Sequence[Timed]) -> Explained:
+    import numpy as np
+
+    macs, activations, time = (
+        np.log([getattr(each, what) for each in timed])
+        for what in ("macs", "activations", "latency_ms")
+    )
+
+    def fitted(*columns: Any) -> tuple[float, list[float]]:
+        x = np.stack([np.ones(len(time)), *columns], axis=1)
+        found, *_ = np.linalg.lstsq(x, time, rcond=None)
+        left = float(np.sum((time - x @ found) ** 2))
+        return 1 - left / float(np.sum((time - time.mean()) ** 2)), [float(c) for c in found[1:]]
+
+    both, found = fitted(macs, activations)
+    return {"networks": name, "count": len(timed), "macs": fitted(macs)[0],
+            "activations": fitted(activations)[0], "both": both,
+            "power_of_macs": found[0], "power_of_activations": found[1]}  # fmt: skip

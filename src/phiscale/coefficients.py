@@ -1,0 +1,156 @@
+"""Found coefficients as a value: `found.json`, which a search writes and the product takes.
+
+Wherever phi is taken, `--coefficients found.json` puts them in the place of 1.2, 1.1 and 1.15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from phiscale.errors import SpecError, UsageError
+from phiscale.files import read_json, write_json
+from phiscale.laws import Law
+from phiscale.scaling import Scaling, compound
+from phiscale.spec import Spec
+
+COEFFICIENTS_VERSION = 1
+NAMES = ("alpha", "beta", "gamma")
+Interval = tuple[float, float]
+_MEND = f'Write "phiscale_coefficients": {COEFFICIENTS_VERSION}, "alpha", "beta" and "gamma".'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coefficients:
+    """depth = alpha^phi, width = beta^phi, resolution = gamma^phi (arXiv:1905.11946, eq. 3), and
+    how the three were found. Raises UsageError for numbers that scale nothing."""
+
+    alpha: float
+    beta: float
+    gamma: float
+    intervals: Mapping[str, Interval] | None = None  # of alpha, beta, gamma, at 95 %
+    cost: str = "macs"  # what about doubles with every phi
+    base: str | Spec = ""  # what was scaled: a SPEC as typed, or the network itself
+    data: str = ""  # the set that the trainings were on
+    method: str = "given"  # lawscale, grid, ...
+    law: Law | None = None  # of the errors of `base` scaled; predicts where no other law is given
+    source: str = ""  # the command, or whose figures they are
+    extra: Mapping[str, Any] = field(default_factory=dict)  # whatever the search wants kept
+
+    def __post_init__(self) -> None:
+        for name in NAMES:
+            _positive(name, getattr(self, name))
+        if not self.growth > 1:
+            raise UsageError(
+                f"alpha * beta^2 * gamma^2 = {self.growth:.4g} lets no network grow with phi. "
+                "Give coefficients whose product is above 1; the paper's is 1.92."
+            )
+        for name, interval in (self.intervals or {}).items():
+            if name not in NAMES:
+                raise UsageError(f"an interval of {name!r}. Give those of alpha, beta and gamma.")
+            low, high = (_positive(f"an end of {name}'s interval", end) for end in interval)
+            if low > high:
+                raise UsageError(f"{name}'s interval [{low}, {high}] is empty. Swap its ends.")
+
+    @property
+    def powers(self) -> dict[str, float]:
+        """For `compound(phi, **found.powers)`."""
+        return {name: getattr(self, name) for name in NAMES}
+
+    @property
+    def growth(self) -> float:
+        """MACs for one more phi by the paper's approximation, alpha * beta^2 * gamma^2."""
+        return self.alpha * self.beta**2 * self.gamma**2
+
+    def at(self, phi: float) -> Scaling:
+        """The multipliers at phi: any real number; 0 is the base."""
+        return compound(phi, **self.powers)
+
+    def words(self) -> str:
+        """1.2^phi, 1.1^phi, 1.15^phi (lawscale, small on cifar10)."""
+        base = self.base
+        if isinstance(base, Spec):
+            base = f"a network of {base.blocks} blocks"
+        where = " on ".join(filter(None, (base, self.data)))
+        how = ", ".join(filter(None, (self.method, where)))
+        return f"{', '.join(f'{power:.4g}^phi' for power in self.powers.values())} ({how})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, complete and versioned: what `found.json` holds."""
+        base, law, intervals = self.base, self.law, self.intervals
+        return {
+            "phiscale_coefficients": COEFFICIENTS_VERSION,
+            **self.powers,
+            "intervals": None if intervals is None else {k: list(v) for k, v in intervals.items()},
+            "cost": self.cost,
+            "base": base if isinstance(base, str) else base.to_dict(),
+            "data": self.data,
+            "method": self.method,
+            "law": None if law is None else law.to_dict(),
+            "source": self.source,
+            "extra": dict(self.extra),
+        }
+
+    def write(self, path: Path) -> None:
+        """Writes `found.json`, whole or not at all."""
+        write_json(path, self.to_dict())
+
+    @staticmethod
+    def from_dict(data: Any, where: str = "the coefficients") -> Coefficients:
+        """The inverse of `to_dict`. Only the version and the three numbers have to be there;
+        unknown fields are errors, never ignored. Raises UsageError, which names `where`."""
+        values: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {}
+        version = values.pop("phiscale_coefficients", None)
+        if version != COEFFICIENTS_VERSION:
+            raise UsageError(f"{where} has format {version!r}, not {COEFFICIENTS_VERSION}. {_MEND}")
+        known = {each.name for each in fields(Coefficients)}
+        if unknown := sorted(values.keys() - known):
+            raise UsageError(f'{where} has unknown fields {unknown}. Put them into its "extra".')
+        if missing := sorted(set(NAMES) - values.keys()):
+            raise UsageError(f"{where} lacks {missing}. {_MEND}")
+        for name in ("cost", "data", "method", "source"):
+            if not isinstance(values.get(name, ""), str):
+                raise UsageError(f"{where}: {name} is no text. Write it between quotes.")
+        if not isinstance(values.get("extra", {}), Mapping):
+            raise UsageError(f"{where}: extra is no object. Write {{}} for nothing.")
+        try:
+            values["base"] = _base(values.get("base", ""))
+            values["intervals"] = _intervals(values.get("intervals"))
+            if values.get("law") is not None:
+                values["law"] = Law.from_dict(values["law"], "its law")
+            return Coefficients(**values)
+        except (UsageError, SpecError) as error:
+            raise UsageError(f"{where}: {error}") from None
+
+    @staticmethod
+    def read(path: Path | str) -> Coefficients:
+        """Reads `--coefficients FILE`."""
+        return Coefficients.from_dict(read_json(Path(path)), str(path))
+
+
+def _positive(name: str, value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 < value < 100):
+        raise UsageError(f"{name} is {value!r}, not between 0 and 100. Use a number such as 1.2.")
+    return value
+
+
+def _base(value: Any) -> str | Spec:
+    if isinstance(value, Mapping):
+        return Spec.from_dict(value)
+    if not isinstance(value, str):
+        raise UsageError(f"base is {value!r}, no network. Write its name or its spec.")
+    return value
+
+
+def _intervals(value: Any) -> dict[str, Interval] | None:
+    if value is None:
+        return None
+    pairs: Mapping[str, Any] = value if isinstance(value, Mapping) else {"": None}
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs.values()):
+        raise UsageError(
+            'intervals are no pairs. Write {"alpha": [1.1, 1.3], ...}, or null for none.'
+        )
+    return {name: (pair[0], pair[1]) for name, pair in pairs.items()}
