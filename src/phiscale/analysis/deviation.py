@@ -128,8 +128,8 @@ def _row(each: Scaled, device: DeviceModel | None, measured_ms: Mapping[str, flo
         return factor - 1 if each.rounded else None
 
     return {
-        "network": each.name, "over": each.over, "base": each.base, "by": each.by, "depth": each.by.depth,
-        "width": each.by.width,
+        "network": each.name, "over": each.over, "base": each.base, "by": each.by,
+        "depth": each.by.depth, "width": each.by.width,
         "resolution": each.spec.resolution / each.base.resolution, "monomial": away.monomial,
         "exact": away.exact, "off": away.total - 1, "structure": away.structure - 1,
         "depth_rounding": cause(away.depth_rounding),

@@ -21,7 +21,7 @@ class Section:
     text: Sequence[str] = ()
     rows: Sequence[Mapping[str, Any]] = ()
     note: str = ""  # under the table: what its columns mean
-    figures: Sequence[str] = ()  # SVGs of our own
+    figures: Sequence[str] = ()  # markup of our own: SVGs, tables of pictures
 
     @property
     def columns(self) -> list[str]:
@@ -75,7 +75,8 @@ def _cell(value: Any) -> str:
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <style>
 body {{ font: 16px/1.55 system-ui, sans-serif; color: #1b2027; margin: 2em auto; max-width: 1080px;
        padding: 0 1.2em }}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from phiscale.search.settle import RECIPE
 from phiscale.search.tuning import Tuning
 from phiscale.train.recipe import Recipe
+from phiscale.train.recipes import NAMED
 
 ARMS = ("base", "depth", "width", "resolution", "compound", "symmetric", "inverse", "longer")
 
@@ -22,6 +23,7 @@ class Preset:
     train_images: int | None = None
     base_width: float = 1.0  # over the base's own
     compute: float = 4.0  # of the arms over the base's
+    real_pixels: bool = True  # no arm may have more than the pictures do
     arms: tuple[str, ...] = ARMS
     recipe: Recipe = RECIPE
     tuning: Tuning = field(default_factory=Tuning)
@@ -40,5 +42,12 @@ PRESETS: Mapping[str, Preset] = {
         says="tells arms apart that differ by 0.5 points, in minutes of a large GPU",
         epochs=20, seeds=7, base_width=2.0, arms=(*ARMS, "beyond"),
         recipe=replace(RECIPE, batch=512), tuning=Tuning(drop_paths=(0.0, 0.1)),
+    ),
+    "cifar10-replication": Preset(
+        says="a replication that saw no benefit, with arms of equal compute, a rate that comes to "
+        "rest and seven seeds; days of a GPU. Its pixels stay invented: CIFAR-10 has 32",
+        epochs=35, seeds=7, arms=("base", "depth", "width", "resolution", "compound"),
+        real_pixels=False, recipe=NAMED["cifar10-35"].recipe,
+        tuning=Tuning(rates=(0.008, 0.016, 0.032)),
     ),
 }  # fmt: skip

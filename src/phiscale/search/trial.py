@@ -91,7 +91,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values["test_predictions"] = _packed(self.test_predictions)
+        values["test_predictions"] = packed(self.test_predictions)
         return {"phiscale_result": RESULT_VERSION, **values}
 
     @staticmethod
@@ -101,7 +101,7 @@ class Result:
         if values.pop("phiscale_result", None) != RESULT_VERSION:
             raise PhiscaleError(f"{where} is no result of this version. Delete it: it is run anew.")
         try:
-            values["test_predictions"] = _unpacked(values["test_predictions"])
+            values["test_predictions"] = unpacked(values["test_predictions"])
             found = Result(**values)
             numbers = (found.validation_error, found.test_error)
             if not all(n is None or (isfinite(n) and 0 <= n <= 1) for n in numbers):
@@ -152,14 +152,14 @@ class Results:
         return found
 
 
-def _packed(predictions: np.ndarray | None) -> str | None:
+def packed(predictions: np.ndarray | None) -> str | None:
     """Whole numbers as text: 10,000 answers of ten classes are 6 kB."""
     if predictions is None:
         return None
     return base64.b64encode(zlib.compress(predictions.astype("<u2").tobytes(), 9)).decode()
 
 
-def _unpacked(text: str | None) -> np.ndarray | None:
+def unpacked(text: str | None) -> np.ndarray | None:
     if text is None:
         return None
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.int64)

@@ -1,0 +1,199 @@
+"""Verbs that train many networks to learn from them: search coefficients, study."""
+
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from phiscale.cli.values import (
+    Data,
+    Device,
+    File,
+    Number,
+    Out,
+    SpecName,
+    Switch,
+    Times,
+    Whole,
+    command_line,
+    in_range,
+    spec_of,
+)
+from phiscale.errors import UsageError
+from phiscale.show import to_stderr
+
+if TYPE_CHECKING:
+    from phiscale.search.workers import Crew
+
+Url = Annotated[str | None, arg(metavar="URL", help_behavior_hint="")]
+Numbers = Annotated[str | None, arg(metavar="A,B,...", help_behavior_hint="")]
+Spaces = Annotated[str | None, arg(metavar="SPACE,SPACE", help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Who trains. Any number of machines run the same command with one --storage."""
+
+    storage: Url = None
+    """postgresql://USER@HOST/NAME, shared by machines; an SQLite file in --out if left out."""
+    study_name: Annotated[str, arg(metavar="NAME")] = "phiscale"
+    """Under which the database keeps it."""
+    workers: Whole = None
+    """Processes here; as many as there are cores if left out, one on a GPU."""
+    threads: Annotated[int, arg(metavar="N")] = 1
+    """Of a training: a setting of the study, the same on all machines."""
+    device: Device = "auto"
+    """Where to train; auto takes a GPU where there is one."""
+
+    def crew(self, out: Path) -> "Crew":
+        from phiscale.jobs import compute_device
+        from phiscale.search.workers import Crew
+
+        in_range("--workers", self.workers)
+        in_range("--threads", self.threads)
+        if not self.study_name or self.study_name != self.study_name.strip():
+            raise UsageError("--study-name is empty or has spaces around it. Use a plain name.")
+        device = compute_device(self.device).type
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        usual = max(1, cores // self.threads) if device == "cpu" else 1
+        return Crew(out=out, storage=self.storage, name=self.study_name, device=device,
+                    workers=self.workers or usual)  # fmt: skip
+
+
+HERE = Workers()
+Together = Annotated[Workers, arg(name="")]
+
+
+def search_coefficients(
+    spec: Positional[SpecName], data: Positional[Annotated[tuple[str, ...], arg(metavar="DATA")]],
+    /, *, out: Out, method: Literal["lawscale", "grid", "both"] = "lawscale",
+    compute: Times = 2.0, units: Annotated[float, arg(metavar="NUMBER")] = 14.0,
+    cost: Annotated[str, arg(metavar="COST")] = "macs", device_model: File = None,
+    resolution: Whole = None, epochs: Annotated[float, arg(metavar="NUMBER")] = 6.0,
+    train_images: Whole = None, seeds: Annotated[int, arg(metavar="N")] = 3,
+    rates: Numbers = None, workers: Together = HERE,
+) -> None:  # fmt: skip
+    """Find alpha, beta and gamma for a network and pictures, by trainings.
+
+    found.json in --out is what describe, solve and fit take as --coefficients. Of several DATA each
+    is searched alike, and their coefficients are compared. Run again, it goes on.
+
+    Args:
+        spec: what is scaled: a member's name, a spec.json, or file.py:NAME.
+        data: image folder, named set (digits, cifar10, ...), or tar shards.
+        out: folder of the search, new or of an earlier start of the same.
+        method: lawscale: a designed experiment and an error law. grid: the paper's search.
+        compute: times the base's cost, where coefficients are wanted; below 1 to shrink.
+        units: trainings of the base that a method may spend; confirmation comes on top.
+        cost: what is to double: macs, params, activations, weight-bytes, peak-memory,
+            train-memory, or latency-ms by --device-model.
+        device_model: device.json of `phiscale calibrate`.
+        resolution: pixels of the base; half of what the pictures have if left out.
+        epochs: of every training.
+        train_images: so many of them, evenly over the classes; all if left out.
+        seeds: of the confirmation.
+        rates: learning rates to choose from; 0.1,0.2,0.4,0.8 if left out.
+    """
+    from phiscale.device import DeviceModel
+    from phiscale.search.coefficients import Asked, compare, search_coefficients
+    from phiscale.search.tuning import Tuning
+
+    in_range("--resolution", resolution)
+    in_range("--train-images", train_images)
+    if not 0 < epochs < math.inf:
+        raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
+    base = spec_of(spec)
+    asked = Asked(
+        methods=("lawscale", "grid") if method == "both" else (method,), units=units,
+        compute=compute, cost=cost, resolution=resolution, epochs=epochs, seeds=seeds,
+        train_images=train_images, threads=workers.threads,
+        device=DeviceModel.read(device_model) if device_model else None,
+        tuning=Tuning(rates=_numbers("--rates", rates)) if rates else Tuning(),
+    )  # fmt: skip
+    crew, answers = workers.crew(out), {}
+    for each in data:
+        here = crew
+        if len(data) > 1:
+            name = Path(each).name
+            here = replace(crew, out=out / name, name=f"{crew.name}-{name}")
+        answers[each] = search_coefficients(base, each, asked, here, command=command_line(),
+                                            tell=to_stderr)  # fmt: skip
+        print(f"{each}: {answers[each].words()}")
+        print(here.out / "found.json")
+    if len(data) > 1:
+        print("\n".join(compare(answers)))
+
+
+def study(
+    data: Positional[Data], /, *, out: Out,
+    preset: Literal["smoke", "standard", "gpu", "cifar10-replication", "family"] = "smoke",
+    model: SpecName = "small", resolution: Whole = None, seeds: Whole = None,
+    epochs: Number = None, train_images: Whole = None, phi: Numbers = None,
+    coefficients: File = None, design_space: Spaces = None, networks: Whole = None,
+    plan: Switch = False, workers: Together = HERE,
+) -> None:  # fmt: skip
+    """Does scaling all dimensions pay? Matched arms, seeds, statistics, a verdict. Or a family, or
+    two design spaces.
+
+    smoke shows that it works (70 minutes of two cores), standard tells 0.7 points apart (a night),
+    gpu 0.5. cifar10-replication says what was wrong with a study that saw nothing, and asks anew.
+    family trains members of a ray and predicts the rest. Run again, it goes on.
+
+    Args:
+        data: image folder, named set (digits, cifar10, ...), or tar shards.
+        out: folder of the study, new or of an earlier start of the same.
+        preset: how large, or what is asked.
+        model: what is scaled: a member's name, a spec.json, or file.py:NAME.
+        resolution: pixels of the base; half of what the pictures have if left out.
+        seeds: instead of the preset's.
+        epochs: instead of the preset's.
+        train_images: instead of the preset's.
+        phi: members of --preset family to train; -1,0,1,2 if left out.
+        coefficients: found.json of `search coefficients`, for --preset family.
+        design_space: two of free, compound, depth, width, resolution, uniform, dWr, compared by
+            the errors of --networks networks of each (20), all of twice the base's MACs.
+        networks: of each design space.
+        plan: only print what would be trained, and what speaks against it.
+    """
+    for flag, value in (("--resolution", resolution), ("--seeds", seeds),
+                        ("--train-images", train_images), ("--networks", networks)):  # fmt: skip
+        in_range(flag, value)
+    if epochs is not None and not 0 < epochs < math.inf:
+        raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
+    if preset != "family" and (phi or coefficients):
+        raise UsageError("--phi and --coefficients are for --preset family. Add it, or leave them.")
+    if networks is not None and not design_space:
+        raise UsageError("--networks is for --design-space. Add it, or leave it out.")
+    from phiscale.search import studies
+
+    asked = studies.Asked(
+        base=spec_of(model), resolution=resolution, seeds=seeds, epochs=epochs,
+        train_images=train_images, threads=workers.threads,
+    )  # fmt: skip
+    crew = workers.crew(out)
+    common = {"command": command_line(), "tell": to_stderr, "train": not plan}
+    if design_space:
+        spaces = [name.strip() for name in design_space.split(",")]
+        if len(spaces) != 2:
+            raise UsageError(f"--design-space {design_space} is not two. Use e.g. free,compound.")
+        said = studies.design_spaces(data, (spaces[0], spaces[1]), networks or 20, asked, crew,
+                                     **common)  # fmt: skip
+    elif preset == "family":
+        phis = _numbers("--phi", phi or "-1,0,1,2")
+        said = studies.family(data, phis, coefficients, asked, crew, **common)
+    else:
+        said = studies.study(data, preset, asked, crew, **common)
+    print("\n".join(said))
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise UsageError(f"{flag} {text} is no list of numbers. Write it as 0.1,0.2.")
+    return found

@@ -1,0 +1,106 @@
+"""Where the arms look (the paper's figure 7): maps of the same test pictures, an arm a column.
+
+The report holds the maps alone. cams.html has the pictures under them and stays with whoever has
+the pictures: not every set may be passed on.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from phiscale.analysis.cam import class_activation_maps, enlarged, overlay
+from phiscale.analysis.page import Section
+from phiscale.data.sources import open_images
+from phiscale.data.splits import Split
+from phiscale.errors import PhiscaleError
+from phiscale.search.settle import Outcome, Settle
+from phiscale.search.workers import Crew
+from phiscale.weights.sources import load
+
+MOST_PICTURES = 6
+WORDS = (
+    "Class activation maps (arXiv:1512.04150) of the true class, first seed; bright = speaks for "
+    "it. The pictures were fixed beforehand: the first test picture of each class."
+)
+
+
+def cam_section(plan: Settle, outcome: Outcome, crew: Crew) -> list[Section]:
+    """The maps without the pictures, or nothing where the weights are elsewhere."""
+    grid = _grid(plan, outcome, crew, pictures=False)
+    note = "cams.html has them over the pictures."
+    return (
+        [Section(title="Where the arms look", text=[WORDS], figures=[grid], note=note)]
+        if grid
+        else []
+    )
+
+
+def cam_page(plan: Settle, outcome: Outcome, crew: Crew) -> str | None:
+    """A page of its own, with the pictures."""
+    grid = _grid(plan, outcome, crew, pictures=True)
+    if grid is None:
+        return None
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Where the arms look'
+        f"</title><h1>Where the arms look</h1><p>{html.escape(WORDS)}</p>{grid}</html>\n"
+    )
+
+
+def _grid(plan: Settle, outcome: Outcome, crew: Crew, *, pictures: bool) -> str | None:
+    runs = {arm.name: crew.run_of(outcome.runs[arm.name, 0].key) for arm in plan.arms}
+    columns = {name: run for name, run in runs.items() if run is not None}
+    try:
+        images = open_images(plan.data)
+    except PhiscaleError:  # statistics can be done again without them
+        return None
+    if not columns:
+        return None
+    chosen = list(_first_of_each_class(images.test))[:MOST_PICTURES]
+    cells = {name: _maps(run, images.test, chosen, pictures) for name, run in columns.items()}
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in cells)
+    rows = "".join(
+        f"<tr><td>{html.escape(images.classes[int(images.test.labels[number])])}</td>"
+        + "".join(f"<td>{_png(each[row])}</td>" for each in cells.values())
+        + "</tr>"
+        for row, number in enumerate(chosen)
+    )
+    return f'<div><table class="maps"><tr><th></th>{head}</tr>{rows}</table></div>'
+
+
+def _first_of_each_class(split: Split) -> Iterator[int]:
+    for label in np.unique(split.labels):
+        yield int(np.flatnonzero(split.labels == label)[0])
+
+
+def _maps(run: Path, split: Split, chosen: list[int], pictures: bool) -> list[np.ndarray]:
+    """uint8 H W 3 of each picture."""
+    network = load(run / "best.safetensors")
+    take = network.preprocessing
+    drawn = []
+    for number in chosen:
+        picture = split.image(number, background=take.background)
+        x = torch.from_numpy(take(picture))[None]
+        label = torch.tensor([int(split.labels[number])])
+        cam = class_activation_maps(network, x, label)[0].numpy()
+        seen = np.asarray(take.crop_and_resize(picture)) if pictures else _grey(take.size)
+        drawn.append(overlay(enlarged(seen), cam))
+    return drawn
+
+
+def _grey(size: int) -> np.ndarray:
+    return np.full((size, size, 3), 90, np.uint8)
+
+
+def _png(pixels: np.ndarray) -> str:
+    data = io.BytesIO()
+    Image.fromarray(pixels).resize((96, 96)).quantize(64).save(data, "PNG", optimize=True)
+    text = base64.b64encode(data.getvalue()).decode()
+    return f'<img width="96" height="96" alt="" src="data:image/png;base64,{text}">'

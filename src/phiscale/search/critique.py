@@ -1,0 +1,40 @@
+"""What speaks against a comparison of scalings, before a picture is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil, floor
+
+from phiscale.search.baselines import TOLERANCE
+from phiscale.search.folder import Pictures
+from phiscale.search.settle import SINGLE, Settle
+from phiscale.train.schedule import objections
+
+FEWEST_SEEDS = 7
+
+
+def critique(plan: Settle, pictures: Pictures) -> Iterator[str]:
+    """A sentence for each fault: unequal compute, a rate or an average that does not come to rest,
+    too few seeds, pixels that the pictures do not have."""
+    arms = {arm.name: arm for arm in plan.arms}
+    rivals = [arms[name] for name in SINGLE if name in arms]
+    if (ours := arms.get("compound")) and rivals:
+        shares = sorted(ours.compute / arm.compute for arm in rivals)
+        if shares[0] < 1 - 2 * TOLERANCE or shares[-1] > 1 + 2 * TOLERANCE:
+            yield (
+                f"the compound arm has {floor(100 * shares[0])}-{ceil(100 * shares[-1])} % of the "
+                "compute of its rivals: this compares compute, not scaling"
+            )
+    yield from objections(plan.recipe, plan.train_images or pictures.train)
+    if plan.seeds < FEWEST_SEEDS:
+        seeds = "one seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
+        yield f"{seeds}: under {FEWEST_SEEDS} no difference can be told from chance"
+    beyond = [arm.name for arm in plan.arms if arm.spec.resolution > pictures.native_pixels
+              and arm.name != "beyond"]  # fmt: skip
+    if beyond:
+        yield (
+            f"{', '.join(beyond)}: more pixels than the {pictures.native_pixels} that the pictures "
+            "have, so that resolution buys interpolation"
+        )
+    if len(plan.tuning.rates) * len(plan.tuning.drop_paths) == 1:
+        yield "every arm gets one rate: what suits the base may not suit the others"

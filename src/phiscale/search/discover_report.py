@@ -1,0 +1,250 @@
+"""What a search for coefficients says: the answer beside what needs no search, how sure it is,
+which networks it cannot tell apart, every training, and what all of it took."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from phiscale.analysis.page import Section, as_html, as_markdown
+from phiscale.analysis.resampling import bootstrap_interval, sign_flip, spread
+from phiscale.analysis.svg import BLUE, GREEN, INK, PURPLE, STYLE, svg
+from phiscale.coefficients import Coefficients
+from phiscale.costs import cost
+from phiscale.laws.posterior import Posterior
+from phiscale.search.discover import Discovered, Discovery, Searched
+from phiscale.search.folder import Pictures
+from phiscale.search.lattice import Place, price
+
+TITLE = "alpha, beta, gamma from trainings"
+DIMENSIONS = ("depth", "width", "resolution")
+MOST_LISTED = 12
+
+
+def report(
+    plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients], pictures: Pictures,
+    command: str,
+) -> dict[str, str]:  # fmt: skip
+    """Files of a finished search, by name."""
+    law = next((found.fit for found in outcome.searched if found.fit), None)
+    sections = [
+        _answers(plan, outcome, answers),
+        _confirmed(plan, outcome, pictures, law),
+        *([_law(plan, law)] if law else []),
+        *([_indifferent(plan, law), _pareto(plan, law)] if law else []),
+        _protocol(plan, outcome, pictures),
+        *(_runs(found) for found in outcome.searched),
+    ]
+    return {
+        "report.md": as_markdown(TITLE, command, sections),
+        "report.html": as_html(TITLE, command, sections),
+        "runs.csv": _csv(outcome),
+    }
+
+
+def _answers(plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients]) -> Section:
+    rows = []
+    for found, each in zip(outcome.searched, answers, strict=True):
+        by = found.proposal.by
+        row: dict[str, Any] = {"method": found.method, "trainings": len(found.runs),
+                               "units": f"{found.units:.1f}"}  # fmt: skip
+        for name in ("alpha", "beta", "gamma"):
+            value = f"{getattr(each, name):.3f}"
+            if each.intervals:
+                low, high = each.intervals[name]
+                value += f" [{low:.2f}, {high:.2f}]"
+            row[name] = value
+        row |= {"network": f"depth x{by.depth:.2f}, width x{by.width:.2f}, "
+                           f"{found.proposal.spec.resolution} px"}  # fmt: skip
+        rows.append(row)
+    text = [
+        f"The best scaling of the base to {plan.compute:g} times its {plan.cost}, as multipliers "
+        "for each doubling. A unit is the cost of one training of the base.",
+        *(each.extra["symmetric_null"] for each in answers if "symmetric_null" in each.extra),
+    ]
+    return Section(title="Answer", text=text, rows=rows,
+                   note="The paper's, of ImageNet: 1.2, 1.1, 1.15. A grid has no interval: it is "
+                   "its winner.")  # fmt: skip
+
+
+def _confirmed(
+    plan: Discovery, outcome: Discovered, pictures: Pictures, law: Posterior | None
+) -> Section:
+    """Every proposal and every baseline trained anew with the same seeds, on the test pictures."""
+    truth = pictures.test_labels
+    correct = {
+        name: np.stack([
+            np.zeros(len(truth), bool) if run.test_predictions is None
+            else run.test_predictions == truth for run in outcome.of(name)
+        ])
+        for name in outcome.confirmed
+    }  # fmt: skip
+    first = next(iter(outcome.confirmed))
+    rows = []
+    for name, place in outcome.confirmed.items():
+        tops = correct[name].mean(axis=1)
+        row: dict[str, Any] = {
+            "network": name, "depth": f"x{place.by.depth:.2f}", "width": f"x{place.by.width:.2f}",
+            "pixels": place.spec.resolution, plan.cost: f"x{place.cost:.2f}",
+            "predicted error, %": _predicted(law, place),
+            "test top-1, %": f"{100 * tops.mean():.2f}", "sd": f"{100 * tops.std(ddof=1):.2f}",
+            f"{first} minus it": None, "95 %": None, "p": None,
+        }  # fmt: skip
+        if place.spec != outcome.confirmed[first].spec:
+            of = spread(correct[first], correct[name])
+            low, high = bootstrap_interval(of)
+            row |= {f"{first} minus it": f"{100 * of.difference:+.2f}",
+                    "95 %": f"[{100 * low:+.2f}, {100 * high:+.2f}]",
+                    "p": f"{sign_flip(of.seed_differences):.2f}"}  # fmt: skip
+        rows.append(row)
+    return Section(
+        title="Confirmed", rows=rows,
+        text=[f"Trained anew with {plan.seeds} seeds each, read on the test pictures. Networks "
+              "that are the same one share their runs."],
+        note="Predicted errors are of the validation pictures.",
+    )  # fmt: skip
+
+
+def _predicted(law: Posterior | None, place: Place) -> str | None:
+    if law is None:
+        return None
+    by = place.by
+    found = law.predict([by.depth, by.width, by.resolution])
+    low, high = found.interval
+    return f"{100 * found.error:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _law(plan: Discovery, law: Posterior) -> Section:
+    e0, terms = law.terms()
+    words = " + ".join(f"{100 * term.A:.1f} {name}^-{term.p:.2f}" for name, term in terms.items())
+    return Section(
+        title="The law",
+        text=[
+            f"Validation error, % = {100 * e0:.1f} + {words} at the mean of the exponents. A run "
+            f"varies by {100 * law.run_sd:.2f} points ({law.run_sd_from}); the law is off by "
+            f"{100 * law.floor:.2f} more on trainings that were left out."
+        ],
+        figures=[_law_figure(plan, law)],
+    )
+
+
+def _law_figure(plan: Discovery, law: Posterior) -> str:
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+        for axes, axis, colour in zip(figure.subplots(1, 3, sharey=True), range(3),
+                                      (BLUE, GREEN, PURPLE), strict=True):  # fmt: skip
+            known = law.points.x[:, axis]
+            at = np.ones((50, 3))
+            at[:, axis] = x = np.geomspace(known.min(), known.max(), 50)
+            found = law.predict(at)
+            low, high = found.expected_interval
+            axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(x, 100 * found.error, color=colour)
+            # a run brought to the base's other two dimensions by the law
+            base = law.points.x.copy()
+            base[:, [i for i in range(3) if i != axis]] = 1.0
+            moved = law.points.error - law.predict(law.points.x).error + law.predict(base).error
+            axes.plot(known, 100 * moved, "o", color=INK, markersize=3.5, alpha=0.7)
+            axes.set_xscale("log")
+            axes.set(xlabel=f"{DIMENSIONS[axis]} over the base's")
+        figure.axes[0].set_ylabel("validation error, %")
+        return svg(figure, "law", "Error against depth, width and resolution by the law")
+
+
+def _indifferent(plan: Discovery, law: Posterior) -> Section:
+    near = plan.lattice().indifferent(law, plan.compute)
+    which = plan.lattice().at(plan.compute)
+    rows = [
+        {"depth": f"x{p.by.depth:.2f}", "width": f"x{p.by.width:.2f}", "pixels": p.spec.resolution,
+         plan.cost: f"x{p.cost:.2f}"}
+        for p in near[:MOST_LISTED]
+    ]  # fmt: skip
+    return Section(
+        title="Not told apart", rows=rows,
+        text=[f"{len(near)} of the {len(which)} networks of this cost are within 0.1 point of the "
+              "best by the law itself, its own error not counted."],
+        note=f"The best {len(rows)}." if len(near) > len(rows) else "",
+    )  # fmt: skip
+
+
+def _pareto(plan: Discovery, law: Posterior) -> Section:
+    names = ("macs", "params", "train-memory")
+    if plan.device is not None:
+        names = (*names, "latency-ms")
+    coins = {name: price(name, plan.device) for name in names}
+    front = plan.lattice().pareto(law, coins, most=2 * max(1.0, plan.compute))
+    errors = [float(law.error(depth=p.by.depth, width=p.by.width, resolution=p.by.resolution))
+              for p in front]  # fmt: skip
+    step = max(1, len(front) // MOST_LISTED)
+    own = cost(plan.base)
+    rows = [
+        {"predicted error, %": f"{100 * errors[i]:.1f}", "depth": f"x{front[i].by.depth:.2f}",
+         "width": f"x{front[i].by.width:.2f}", "pixels": front[i].spec.resolution,
+         **{name: f"x{float(coin(cost(front[i].spec)) / coin(own)):.2f}"
+            for name, coin in coins.items()}}
+        for i in sorted(range(len(front)), key=lambda i: errors[i])[::step]
+    ]  # fmt: skip
+    return Section(
+        title="Better in nothing else",
+        text=[f"{len(front)} networks of at most {2 * max(1.0, plan.compute):g} times the base's "
+              f"{plan.cost} that no other betters in error and {', '.join(names)} at once."],
+        rows=rows, note=f"Every {step}th." if step > 1 else "",
+    )  # fmt: skip
+
+
+def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Section:
+    images = plan.train_images or pictures.train
+    rates = outcome.rates
+    spent = sum(run.cpu_seconds for run in {r.key: r for r in outcome.runs.values()}.values())
+    return Section(
+        title="How it was done",
+        text=[
+            f"{pictures.source}: {images} of {pictures.train} training pictures, "
+            f"{plan.recipe.epochs:g} epochs of batches of {plan.recipe.batch}, "
+            f"{plan.recipe.optim.name}; the base sees {plan.base.resolution} px. Searches read the "
+            f"{pictures.validation} validation pictures, confirmation the "
+            f"{len(pictures.test_labels)} test pictures.",
+            f"Learning rates: halving in the base and three corners of depth and width "
+            f"({outcome.tuning_units:.1f} units), then log2 rate = {rates.a:.2f} "
+            f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
+            f"The confirmation took {spent:,.0f} core seconds.",
+        ],
+    )  # fmt: skip
+
+
+def _runs(found: Searched) -> Section:
+    rows = [
+        {
+            "depth": f"x{run.by.depth:.2f}", "width": f"x{run.by.width:.2f}",
+            "resolution": f"x{run.by.resolution:.2f}", "units": f"{run.cost:.2f}",
+            "alpha, beta, gamma": ", ".join(f"{c:g}" for c in run.coefficients)
+            if run.coefficients else None,
+            "rate": f"{run.rate:.3g}", "validation error, %": f"{100 * run.error:.2f}",
+        }
+        for run in found.runs
+    ]  # fmt: skip
+    return Section(title=f"Trainings of {found.method}", rows=rows,
+                   note=f"{found.units:.2f} units together.")  # fmt: skip
+
+
+def _csv(outcome: Discovered) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["method", "depth", "width", "resolution", "units", "rate", "error", "key"])
+    for found in outcome.searched:
+        for run in found.runs:
+            by = run.by
+            rows.writerow([found.method, by.depth, by.width, by.resolution, run.cost, run.rate,
+                           run.error, run.key])  # fmt: skip
+    for (name, seed), run in sorted(outcome.runs.items()):
+        by = outcome.confirmed[name].by
+        rows.writerow([f"confirmation: {name}, seed {seed}", by.depth, by.width, by.resolution,
+                       outcome.confirmed[name].macs, run.trial["recipe"]["optim"]["lr_peak"],
+                       run.test_error, run.key])  # fmt: skip
+    return text.getvalue()

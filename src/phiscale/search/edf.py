@@ -1,0 +1,175 @@
+"""Two design spaces compared by all of their networks rather than by one pick of each: of networks
+of equal MACs drawn from either, what share is better than any given error? (Radosavovic et al.,
+arXiv:1905.13214 and arXiv:2003.13678.)"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from scipy.stats import mannwhitneyu
+
+from phiscale.analysis.page import Section, as_html, as_markdown
+from phiscale.analysis.svg import BLUE, ORANGE, STYLE, svg
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.errors import UsageError
+from phiscale.scaling import STRATEGIES, Strategy
+from phiscale.search.lattice import Lattice, Place, lattice, price
+from phiscale.search.trial import Result, Trial
+from phiscale.search.workers import Stages
+from phiscale.spec import Spec
+from phiscale.train.recipe import Recipe
+
+FREE = "free"
+SPACES = (FREE, *STRATEGIES)
+NEAR = 0.1  # how far a network's shares may be from its rule's
+FEWEST = 5  # networks of a space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """The plan: so many networks of each space, a training each."""
+
+    data: str
+    fingerprint: str
+    base: Spec
+    spaces: tuple[str, str]
+    networks: int
+    compute: float  # times the base's MACs: of all of them
+    recipe: Recipe
+    crop: float
+    native_pixels: int
+    train_images: int | None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in self.spaces:
+            if name not in SPACES:
+                raise UsageError(
+                    f"--design-space {name} is unknown. Use two of {', '.join(SPACES)}."
+                )
+        if self.spaces[0] == self.spaces[1]:
+            raise UsageError("--design-space compares two. Give two different ones.")
+        if self.networks < FEWEST:
+            raise UsageError(
+                f"--networks {self.networks} has no distribution. Use {FEWEST} or more."
+            )
+
+    def stages(self) -> Stages[Mapping[tuple[str, int], tuple[Place, Result]]]:
+        space = lattice(self.base, price("macs", None), native_pixels=self.native_pixels)
+        drawn = {name: sample(space, name, self.compute, self.networks, number)
+                 for number, name in enumerate(self.spaces)}  # fmt: skip
+        trials = {
+            (name, number): self._trial(place, f"{name}, network {number + 1}", number)
+            for number in range(self.networks)
+            for name, places in drawn.items()
+            for place in [places[number]]
+        }  # fmt: skip
+        results = yield list(trials.values())
+        return {
+            (name, number): (drawn[name][number], results[trial.key])
+            for (name, number), trial in trials.items()
+        }
+
+    def _trial(self, place: Place, name: str, seed: int) -> Trial:
+        spec = place.spec
+        return Trial(
+            name=name, spec=spec, recipe=replace(self.recipe, seed=seed), data=self.fingerprint,
+            preprocessing=Preprocessing(size=spec.resolution, crop=self.crop),
+            train_images=self.train_images, threads=self.threads,
+            about={"stage": "design space", "seed": seed, "depth": place.by.depth,
+                   "width": place.by.width, "resolution": place.by.resolution},
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in
+                 ("data", "fingerprint", "networks", "compute", "crop", "native_pixels",
+                  "train_images", "threads")}  # fmt: skip
+        return {**plain, "spaces": list(self.spaces), "base": self.base.to_dict(),
+                "recipe": self.recipe.to_dict()}  # fmt: skip
+
+
+def sample(space: Lattice, name: str, compute: float, count: int, seed: int) -> list[Place]:
+    """So many networks of `compute` times the base: shares of log-compute drawn evenly from the
+    simplex, or those within 0.1 of a rule's. Networks may come twice: they are then trained with
+    two seeds."""
+    random = np.random.default_rng(seed)
+    found = []
+    while len(found) < count:
+        shares = random.dirichlet([1.0, 1.0, 1.0])
+        if name != FREE:
+            rule = STRATEGIES[name]
+            middle = np.array([rule.depth, rule.width, rule.resolution])
+            shares = middle + NEAR * (shares - 1 / 3) * 1.5
+        depth, width, _ = (shares / shares.sum()).tolist()
+        strategy = Strategy(depth=depth, width=width, resolution=1 - depth - width)
+        found.append(space.on_ray(strategy, compute))
+    return found
+
+
+def report(
+    plan: Compare, runs: Mapping[tuple[str, int], tuple[Place, Result]], command: str
+) -> dict[str, str]:
+    """Files of the comparison, by name. Errors of the validation pictures."""
+    errors = {name: np.sort([run.error for (other, _), (_, run) in runs.items() if other == name])
+              for name in plan.spaces}  # fmt: skip
+    a, b = plan.spaces
+    test = mannwhitneyu(errors[a], errors[b])
+    share = 1 - float(test.statistic) / plan.networks**2  # P(a below b), ties half
+    low, high = np.quantile(_shares(errors[a], errors[b]), [0.025, 0.975])
+    text = [
+        f"{plan.networks} networks of each space at {plan.compute:g} times the base's MACs, "
+        f"{plan.recipe.epochs:g} epochs each. A network of {a} has less error than one of {b} "
+        f"with probability {share:.2f} [{low:.2f}, {high:.2f}] (Mann and Whitney's test: "
+        f"p = {float(test.pvalue):.3f})."
+    ]
+    rows = [
+        {"space": name, "networks": len(e), "best, %": f"{100 * e[0]:.2f}",
+         "median, %": f"{100 * np.median(e):.2f}", "mean, %": f"{100 * e.mean():.2f}",
+         "worst, %": f"{100 * e[-1]:.2f}",
+         "different networks": len({place.spec for (n, _), (place, _) in runs.items()
+                                    if n == name})}
+        for name, e in errors.items()
+    ]  # fmt: skip
+    sections = [Section(title="Error distribution functions", text=text, rows=rows,
+                        figures=[_figure(errors)],
+                        note="Bands: 95 % by Dvoretzky, Kiefer, Wolfowitz and Massart, for the "
+                        "whole of each curve.")]  # fmt: skip
+    title = f"Design spaces: {a} against {b}"
+    return {"report.md": as_markdown(title, command, sections),
+            "report.html": as_html(title, command, sections)}  # fmt: skip
+
+
+def band(count: int, level: float = 0.95) -> float:
+    """Half height of a band that holds a whole distribution function of so many draws (Massart,
+    Ann. Probab. 1990)."""
+    return math.sqrt(math.log(2 / (1 - level)) / (2 * count))
+
+
+def _shares(a: np.ndarray, b: np.ndarray, draws: int = 2000) -> np.ndarray:
+    random = np.random.default_rng(0)
+    one = random.choice(a, (draws, len(a), 1))
+    two = random.choice(b, (draws, 1, len(b)))
+    return ((one < two) + 0.5 * (one == two)).mean(axis=(1, 2))
+
+
+def _figure(errors: Mapping[str, Sequence[float] | np.ndarray]) -> str:
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.subplots()
+        for (name, e), colour, line in zip(errors.items(), (BLUE, ORANGE), ("-", "--"),
+                                           strict=True):  # fmt: skip
+            x = 100 * np.asarray(e)
+            y = np.arange(1, len(x) + 1) / len(x)
+            half = band(len(x))
+            axes.fill_between(x, np.maximum(0, y - half), np.minimum(1, y + half), step="post",
+                              color=colour, alpha=0.15, linewidth=0)  # fmt: skip
+            axes.step(x, y, line, where="post", color=colour, label=name)
+        axes.set(xlabel="validation error, %", ylabel="share of networks with less", ylim=(0, 1))
+        axes.legend(frameon=False)
+        return svg(figure, "edf", "Error distribution functions of two design spaces")

@@ -1,0 +1,117 @@
+"""Figures of a scaling study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from phiscale.analysis.settle import Contrast, Settled
+from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
+from phiscale.laws.posterior import Posterior
+from phiscale.search.settle import SINGLE, Settle
+
+COLOURS = {"base": INK, "depth": BLUE, "width": GREEN, "resolution": PURPLE, "compound": ORANGE,
+           "symmetric": GOLD, "inverse": SKY}  # fmt: skip
+MARKS = {"base": "s", "depth": "v", "width": "^", "resolution": "D", "compound": "o",
+         "symmetric": "P", "inverse": "X"}  # fmt: skip
+
+
+def arms_figure(plan: Settle, settled: Settled) -> str:
+    """Accuracy against exact MACs: a line from the base to each arm, bars of 95 % of the mean."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        of = {arm.name: arm for arm in settled.arms}
+        base = of["base"]
+        for arm in settled.arms:
+            x, y = [1.0, arm.compute], [100 * base.accuracy, 100 * arm.accuracy]
+            if arm.name == "base":
+                x, y = x[:1], y[:1]
+            axes.plot(x, y, "-", color=COLOURS[arm.name], linewidth=1.2)
+            axes.errorbar(x[-1], y[-1], 196 * arm.seed_sd / math.sqrt(settled.seeds),
+                          fmt=MARKS[arm.name], color=COLOURS[arm.name], label=arm.name,
+                          markersize=6, capsize=3)  # fmt: skip
+        axes.set_xscale("log")
+        _times(axes, [1, 2, settled.target_compute])
+        axes.set(xlabel="MACs over the base's", ylabel="test top-1, %")
+        axes.legend(frameon=False)
+        return svg(figure, "arms", "Test accuracy against MACs for each arm")
+
+
+def contrasts_figure(contrasts: Sequence[Contrast]) -> str:
+    """Compound minus each other arm, with its 95 % interval, and the margin of no difference."""
+    with rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure = Figure(figsize=(6.4, 0.7 + 0.36 * len(contrasts)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvspan(-0.3, 0.3, color="#e8eaed", linewidth=0)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for place, each in enumerate(reversed(contrasts)):
+            middle = 100 * each.difference
+            axes.errorbar(middle, place, xerr=[[middle - 100 * each.low],
+                                               [100 * each.high - middle]],
+                          fmt="o", color=COLOURS.get(each.name, GREY), capsize=3)  # fmt: skip
+        axes.set_yticks(range(len(contrasts)), [each.name for each in reversed(contrasts)])
+        axes.set_xlabel("compound minus this arm, points of test top-1")
+        return svg(figure, "contrasts", "Compound minus each other arm with 95 % intervals")
+
+
+def single_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
+    """A panel for each dimension: the law's line and interval, and what was trained on it."""
+    of = {arm.name: arm for arm in settled.arms}
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+        for axes, name in zip(figure.subplots(1, 3, sharey=True), SINGLE, strict=True):
+            [arm] = [arm for arm in plan.arms if arm.name == name] or [None]
+            end = getattr(arm.by, name) if arm else 2.0
+            x = np.geomspace(1, end, 40)
+            at = np.ones((len(x), 3))
+            at[:, SINGLE.index(name)] = x
+            _law_line(axes, x, law, at, COLOURS[name])
+            for each, place in (("base", 1.0), (name, end)):
+                if each in of:
+                    axes.plot(place, 100 * of[each].accuracy, MARKS[each], color=COLOURS[each])
+            axes.set_xscale("log")
+            _times(axes, [1, math.sqrt(end), end])
+            axes.set(xlabel=f"{name} over the base's")
+        figure.axes[0].set_ylabel("test top-1, %")
+        return svg(figure, "single", "Accuracy against depth, width and resolution alone")
+
+
+def width_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
+    """What widening gives at other depths and resolutions, by the law."""
+    bases = [(1.0, 1.0), (2.0, 1.0), (1.0, 1.5), (2.0, 1.5)]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.subplots()
+        w = np.geomspace(1, 2, 30)
+        for (d, r), colour, line in zip(bases, (INK, BLUE, PURPLE, ORANGE),
+                                        ("-", "--", "-.", ":"), strict=True):  # fmt: skip
+            at = np.column_stack([np.full_like(w, d), w, np.full_like(w, r)])
+            macs = d * w**2 * r**2
+            axes.plot(macs, 100 - 100 * np.asarray(law.predict(at).error), line, color=colour,
+                      label=f"depth x{d:g}, resolution x{r:g}")  # fmt: skip
+        axes.set_xscale("log")
+        _times(axes, [1, 2, 4, 8, 16])
+        axes.set(xlabel="d w² r² over the base's", ylabel="test top-1 by the law, %")
+        axes.legend(frameon=False)
+        return svg(figure, "width", "What widening gives at other depths and resolutions")
+
+
+def _law_line(axes: Axes, x: Any, law: Posterior, at: Any, colour: str) -> None:
+    found = law.predict(at)
+    low, high = found.expected_interval
+    axes.fill_between(x, 100 - 100 * high, 100 - 100 * low, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(x, 100 - 100 * found.error, color=colour)
+
+
+def _times(axes: Axes, ticks: Sequence[float]) -> None:
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"x{value:.3g}"))

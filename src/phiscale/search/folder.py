@@ -1,0 +1,99 @@
+"""The folder of a study or a search: what it was begun as, and the pictures' truth, so that its
+statistics can be done again from the folder alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phiscale.data.audit import audit, bad_files_error
+from phiscale.data.sources import open_images
+from phiscale.data.wording import shown
+from phiscale.errors import UsageError
+from phiscale.files import read_json, write_json
+from phiscale.search.trial import packed, unpacked
+from phiscale.train.recipe import differences
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a plan needs to know of its pictures."""
+
+    source: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    native_pixels: int  # of a typical picture's shorter side
+    train: int  # how many
+    validation: int
+    test_labels: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"source": self.source, "fingerprint": self.fingerprint,
+                "classes": list(self.classes), "native_pixels": self.native_pixels,
+                "train": self.train, "validation": self.validation,
+                "test_labels": packed(self.test_labels)}  # fmt: skip
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Pictures:
+        labels = unpacked(data["test_labels"])
+        assert labels is not None
+        return Pictures(**{**data, "classes": tuple(data["classes"]), "test_labels": labels})
+
+
+def pictures_of(data: str, out: Path) -> Pictures:
+    """The pictures, all of them read once; not again where the folder was begun with them.
+    DataError lists those that cannot be read."""
+    images = open_images(data)
+    if (out / PLAN).exists():
+        known = Pictures.from_dict(read_json(out / PLAN)["pictures"])
+        if known.fingerprint == images.fingerprint():
+            return known
+    found = audit(images)
+    if found.bad:
+        raise bad_files_error(found)
+    assert found.shorter_side is not None
+    return Pictures(
+        source=images.source, fingerprint=images.fingerprint(), classes=images.classes,
+        native_pixels=int(found.shorter_side.median), train=len(images.train),
+        validation=len(images.validation), test_labels=np.asarray(images.test.labels),
+    )  # fmt: skip
+
+
+def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> None:
+    """Makes the folder this plan's. UsageError where it is another's, with what differs."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
+    said = {"phiscale": kind, "pictures": pictures.to_dict(), "plan": json.loads(json.dumps(plan))}
+    if not (out / PLAN).exists():
+        if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
+            raise UsageError(f"--out {out} holds other files. Give a new folder.")
+        write_json(out / PLAN, said)
+        return
+    known = read_json(out / PLAN)
+    if known.get("phiscale") != kind:
+        raise UsageError(f"--out {out} is of a {known.get('phiscale')}. Give a new folder.")
+    ignored = {"data", "source"}  # where the pictures are does not matter, which they are does
+    changed = [
+        line
+        for part in ("pictures", "plan")
+        for line in differences(_without(known[part], ignored), _without(said[part], ignored))
+    ]
+    if changed:
+        raise UsageError(
+            f"{out} was begun with other settings: {shown('; '.join(changed)[:300])}. Give those, "
+            "or a new --out."
+        )
+
+
+OURS = {"results", "study.db", "study.db-journal", ".lock"}
+
+
+def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}

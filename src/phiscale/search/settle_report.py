@@ -1,0 +1,314 @@
+"""What a scaling study says: the verdict, the arms, the paper's table beside ours, figures, power,
+cost; and the raw runs, so that others can do the statistics again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from phiscale.analysis.page import Section, as_html, as_markdown
+from phiscale.analysis.resampling import bootstrap_interval, spread
+from phiscale.analysis.settle import Arm as Answers
+from phiscale.analysis.settle import Contrast, Settled, settle
+from phiscale.costs import cost
+from phiscale.families import get_spec
+from phiscale.families.published import TABLE_7
+from phiscale.laws import Row
+from phiscale.laws.points import points_of
+from phiscale.laws.posterior import Posterior, posterior
+from phiscale.scaling import scale
+from phiscale.search.cams import cam_page, cam_section
+from phiscale.search.critique import critique
+from phiscale.search.figures import arms_figure, contrasts_figure, single_figure, width_figure
+from phiscale.search.folder import Pictures
+from phiscale.search.settle import Outcome, Settle
+from phiscale.search.trial import Result
+from phiscale.search.workers import Crew
+
+OTHER = ("longer", "beyond")  # arms of another compute
+TITLE = "Does compound scaling pay on these pictures?"
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The outcome and the files that tell it."""
+
+    settled: Settled
+    others: Mapping[str, Contrast]  # compound minus the arms of another compute
+    files: Mapping[str, str]  # by name
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"settled": self.settled.to_dict(),
+                "others": {name: vars(each) for name, each in self.others.items()}}  # fmt: skip
+
+
+def report(plan: Settle, outcome: Outcome, pictures: Pictures, crew: Crew, command: str) -> Report:
+    """All files of a finished study but its plan and its results."""
+    answers = {arm.name: _answers(outcome.of(arm.name), pictures, arm.compute) for arm in plan.arms}
+    equal = {name: each for name, each in answers.items() if name not in OTHER}
+    target = float(np.mean([arm.compute for arm in plan.arms if arm.name in equal][1:]))
+    settled = settle(equal, target_compute=target)
+    others = {
+        name: _plain(name, answers["compound"], answers[name]) for name in OTHER if name in answers
+    }
+    sections = [
+        _verdict(plan, settled, pictures),
+        _arms(plan, outcome, settled, answers),
+        _contrasts(settled, others),
+        _paper(plan, settled),
+        *_figures(plan, outcome, settled),
+        *cam_section(plan, outcome, crew),
+        _power(settled),
+        _protocol(plan, outcome, pictures),
+    ]
+    files = {
+        "report.md": as_markdown(TITLE, command, sections),
+        "report.html": as_html(TITLE, command, sections),
+        "runs.csv": _runs_csv(outcome),
+        "predictions.csv": _predictions_csv(outcome, pictures),
+    }
+    if page := cam_page(plan, outcome, crew):
+        files["cams.html"] = page
+    return Report(settled, others, files)
+
+
+def _answers(runs: Sequence[Result], pictures: Pictures, compute: float) -> Answers:
+    """A training that failed has answered nothing right."""
+    truth = pictures.test_labels
+    correct = [
+        np.zeros(len(truth), bool)
+        if run.test_predictions is None
+        else run.test_predictions == truth
+        for run in runs
+    ]
+    return Answers(correct=np.stack(correct), validation=[1 - run.error for run in runs],
+                   compute=compute)  # fmt: skip
+
+
+def _plain(name: str, ours: Answers, other: Answers) -> Contrast:
+    of = spread(ours.correct, other.correct)
+    low, high = bootstrap_interval(of)
+    return Contrast(name=name, difference=of.difference, low=low, high=high, p_value=float("nan"),
+                    p_holm=None, standard_error=of.standard_error)  # fmt: skip
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.2f}"
+
+
+def _between(contrast: Contrast) -> str:
+    return f"[{_points(contrast.low)}, {_points(contrast.high)}]"
+
+
+def _verdict(plan: Settle, settled: Settled, pictures: Pictures) -> Section:
+    first = settled.primary
+    return Section(
+        title=f"Verdict: {settled.verdict}",
+        text=[
+            f"Compound minus {settled.best_single}, the best single dimension on validation, at "
+            f"{settled.target_compute:.2f} times the base's MACs: {_points(first.difference)} "
+            f"points of test accuracy, 95 % interval {_between(first)}, p = {first.p_value:.3f} "
+            f"({settled.seeds} seeds, {settled.images} test pictures).",
+            "The rule stood before the numbers: fewer than 7 seeds: undecided; interval above 0: "
+            "benefit; below 0: harm; within 0.3 points of 0: no benefit; else undecided.",
+            *(f"To be held against it: {line}." for line in critique(plan, pictures)),
+        ],
+    )
+
+
+def _arms(
+    plan: Settle, outcome: Outcome, settled: Settled, answers: Mapping[str, Answers]
+) -> Section:
+    rows = []
+    for arm in plan.arms:
+        counted, runs = cost(arm.spec), outcome.of(arm.name)
+        tops = np.mean(answers[arm.name].correct, axis=1)
+        recipe = outcome.chosen.get(arm.name, outcome.chosen["base"])
+        rows.append({
+            "arm": arm.name, "depth": f"x{arm.by.depth:.3g}", "width": f"x{arm.by.width:.3g}",
+            "pixels": arm.spec.resolution, "MACs": f"{counted.macs / 1e6:.2f}M",
+            "over base": f"x{arm.compute:.2f}", "activations": f"{counted.activations / 1e3:.0f}k",
+            "params": f"{counted.params / 1e3:.0f}k", "epochs": f"{arm.epochs:g}",
+            "rate": f"{recipe.optim.lr_peak:g}",
+            "test top-1, %": f"{100 * tops.mean():.2f}",
+            "sd of seeds": f"{100 * tops.std(ddof=1):.2f}",
+            "validation, %": f"{100 * float(np.mean(answers[arm.name].validation)):.2f}",
+            "core seconds a run": f"{statistics.fmean(run.cpu_seconds for run in runs):.0f}",
+        })  # fmt: skip
+    same = _same_networks(plan)
+    return Section(
+        title="The arms", rows=rows,
+        text=[f"{' and '.join(names)} are one network here: rounding leaves no difference, and "
+              "their runs are the same runs." for names in same],
+        note="Depth, width: real blocks and root mean square of channels over the base's. MACs are "
+        "exact. Base and longer are the same network, trained for more epochs.",
+    )  # fmt: skip
+
+
+def _same_networks(plan: Settle) -> list[list[str]]:
+    names: dict[Any, list[str]] = {}
+    for arm in plan.arms:
+        names.setdefault((arm.spec, arm.epochs), []).append(arm.name)
+    return [each for each in names.values() if len(each) > 1]
+
+
+def _contrasts(settled: Settled, others: Mapping[str, Contrast]) -> Section:
+    rows = [
+        {
+            "compound minus": each.name, "points": _points(each.difference),
+            "95 %": _between(each),
+            "p": f"{each.p_value:.3f}" if each.p_value == each.p_value else None,
+            "p, Holm": f"{each.p_holm:.3f}" if each.p_holm is not None else None,
+        }
+        for each in (*settled.contrasts, *others.values())
+    ]  # fmt: skip
+    text = []
+    if longer := others.get("longer"):
+        better = (
+            "beats" if longer.low > 0 else "loses to" if longer.high < 0 else "is not told from"
+        )
+        text = [f"At equal training compute, compound {better} the base trained "
+                f"{settled.target_compute:.1f} times as long: {_points(longer.difference)} points "
+                f"{_between(longer)}."]  # fmt: skip
+    return Section(
+        title="Equal epochs and equal compute", rows=rows, text=text,
+        figures=[contrasts_figure([*settled.contrasts, *others.values()])],
+        note="Two-level bootstrap over seeds and test pictures with Student's quantile for the few "
+        "seeds; paired permutation of seeds; Holm over depth, width and resolution. Arms are "
+        f"brought to equal MACs ({settled.target_compute:.2f} times the base's) by the slope of a "
+        "law in MACs; arms of other compute are as they are.",
+    )  # fmt: skip
+
+
+def _paper(plan: Settle, settled: Settled) -> Section:
+    ours = {arm.name: arm for arm in settled.arms}
+    specs = {arm.name: arm for arm in plan.arms}
+    theirs = {arm.name: arm for arm in TABLE_7}
+    base = get_spec("efficientnet_b0")
+    rows = []
+    for name, of in theirs.items():
+        mine = ours.get("base" if name == "baseline" else name)
+        if mine is None or of.scaling is None:
+            continue
+        exact = cost(scale(base, of.scaling)).macs
+        arm = specs[mine.name]
+        rows.append({
+            "arm": name, "paper: MACs": f"{of.macs / 1e9:.1f}G", "exact": f"{exact / 1e9:.2f}G",
+            "paper: top-1, %": f"{100 * of.top1:.1f}",
+            "gain": _points(of.top1 - theirs["baseline"].top1),
+            "ours: MACs": f"{cost(arm.spec).macs / 1e6:.2f}M",
+            "ours: top-1, %": f"{100 * mine.accuracy:.2f}",
+            "our gain": _points(mine.accuracy - ours["base"].accuracy),
+        })  # fmt: skip
+    return Section(
+        title="The paper's table 7 beside ours", rows=rows,
+        note="Paper: EfficientNet-B0 on ImageNet (arXiv:1905.11946v5, table 7), one run each; its "
+        "arms differ by up to 24 % of exact MACs. Ours: equal to 3 %, other pictures, shorter "
+        "training.",
+    )  # fmt: skip
+
+
+def study_law(plan: Settle, outcome: Outcome) -> Posterior | None:
+    """The error law of depth, width and resolution through all arms of equal epochs, on test."""
+    rows = [
+        Row(name=f"{arm.name} {seed}", depth=arm.by.depth, width=arm.by.width,
+            resolution=arm.by.resolution, error=run.test_error)
+        for arm in plan.arms if arm.name not in OTHER
+        for seed, run in enumerate(outcome.of(arm.name)) if run.test_error is not None
+    ]  # fmt: skip
+    if len({(r.depth, r.width, r.resolution) for r in rows}) < 5:
+        return None
+    return posterior(points_of(rows), source="the arms of this study")
+
+
+def _figures(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
+    found = [Section(title="One dimension or all of them (the paper's figure 8)",
+                     figures=[arms_figure(plan, settled)])]  # fmt: skip
+    law = study_law(plan, outcome)
+    if law is None:
+        return found
+    said = (
+        "Points are trained arms; lines are the error law through all arms of this study, with its "
+        "95 % interval: they say what it would predict, not what was measured."
+    )
+    return [
+        *found,
+        Section(title="Scaling one dimension (the paper's figure 3)", text=[said],
+                figures=[single_figure(plan, settled, law)]),
+        Section(title="Width on other bases (the paper's figure 4)",
+                figures=[width_figure(plan, settled, law)]),
+    ]  # fmt: skip
+
+
+def _power(settled: Settled) -> Section:
+    return Section(
+        title="What this study can tell",
+        text=[
+            f"Between seeds the accuracy varies by {100 * settled.seed_sd:.2f} points (sd, pooled "
+            f"over arms; of calibrated classifiers of this error one expects "
+            f"{100 * settled.expected_seed_sd:.2f}). With {settled.seeds} seeds the main contrast "
+            f"has a standard error of {100 * settled.primary.standard_error:.2f} points: it finds "
+            f"a difference of {100 * settled.detectable:.2f} points four times in five, and each "
+            f"of the three with Holm's correction one of {100 * settled.detectable_holm:.2f}.",
+            f"A difference like the one seen would take {settled.seeds_needed} seeds"
+            + (f" and {settled.images_needed} test pictures"
+               if settled.images_needed > settled.images else "")
+            + " to settle with that certainty.",
+        ],
+    )  # fmt: skip
+
+
+def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
+    cpu = sum(run.cpu_seconds for run in {r.key: r for r in outcome.runs.values()}.values())
+    optim = plan.recipe.optim
+    images = plan.train_images or pictures.train
+    return Section(
+        title="How it was done",
+        text=[
+            f"{pictures.source}: {images} of {pictures.train} training pictures, the same in all "
+            f"runs; {pictures.validation} validate, {len(pictures.test_labels)} test. Pictures of "
+            f"{pictures.native_pixels} px are resampled (antialiased) to each arm's size.",
+            f"{plan.recipe.epochs:g} epochs of batches of {plan.recipe.batch}, {optim.name} with "
+            f"Nesterov's momentum {optim.momentum:g}, warm-up over "
+            f"{100 * plan.recipe.schedule.warmup_fraction:.0f} %, cosine to 0, weight decay "
+            f"{optim.weight_decay:g}. Each arm chose its rate from "
+            f"{', '.join(f'{rate:g}' for rate in plan.tuning.rates)} by halving on validation at "
+            f"{', '.join(f'{length:.2g}' for length in plan.tuning.lengths)} of the length, with a "
+            "seed of its own; never across arms.",
+            f"Seeds 0 to {plan.seeds - 1}; a seed sets weights, order and augmentation alike in "
+            f"all arms. The runs that count took {cpu:,.0f} core seconds.",
+        ],
+        note="runs.csv has every run, predictions.csv the answer of every run to every test "
+        "picture; results/ the same as JSON, plan.json the plan.",
+    )
+
+
+def _runs_csv(outcome: Outcome) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["arm", "seed", "rate", "macs", "params", "activations", "images_seen",
+                   "validation_error", "test_error", "cpu_seconds", "failed", "key"])  # fmt: skip
+    for (arm, seed), run in sorted(outcome.runs.items()):
+        recipe = run.trial["recipe"]
+        rows.writerow([arm, seed, recipe["optim"]["lr_peak"], run.macs, run.params,
+                       run.activations, run.images_seen, run.validation_error, run.test_error,
+                       run.cpu_seconds, run.failed or "", run.key])  # fmt: skip
+    return text.getvalue()
+
+
+def _predictions_csv(outcome: Outcome, pictures: Pictures) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    runs = sorted(outcome.runs.items())
+    rows.writerow(["image", "truth", *(f"{arm} {seed}" for (arm, seed), _ in runs)])
+    blank = np.full(len(pictures.test_labels), -1)
+    columns = [blank if run.test_predictions is None else run.test_predictions for _, run in runs]
+    for number, row in enumerate(np.column_stack([pictures.test_labels, *columns]).tolist()):
+        rows.writerow([number, *row])
+    return text.getvalue()

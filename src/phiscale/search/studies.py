@@ -1,0 +1,175 @@
+"""`study`: from pictures and a preset to a verdict; to a family; to two design spaces compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from phiscale.coefficients import Coefficients
+from phiscale.families.small import SMALL_PIXELS
+from phiscale.files import write_atomic, write_json
+from phiscale.priors import law_for
+from phiscale.scaling import Scaling, scale
+from phiscale.search import edf, family as families, replication
+from phiscale.search.critique import critique
+from phiscale.search.folder import Pictures, pictures_of, pin
+from phiscale.search.presets import PRESETS, Preset
+from phiscale.search.settle import Settle, arms_for
+from phiscale.search.settle_report import report
+from phiscale.search.workers import Crew, carry_out
+from phiscale.spec import Spec
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the user may set beside the preset."""
+
+    base: Spec
+    resolution: int | None = None  # of the base; None: half of what the pictures have
+    seeds: int | None = None
+    epochs: float | None = None
+    train_images: int | None = None
+    threads: int = 1
+
+    def sized(self, pictures: Pictures, width: float = 1.0) -> Spec:
+        """The base on these pictures: below their own pixels, so that resolution gains real ones."""
+        pixels = self.resolution or base_pixels(self.base, pictures.native_pixels)
+        spec = replace(self.base, classes=len(pictures.classes), resolution=pixels)
+        return spec if width == 1 else scale(spec, Scaling(width=width))
+
+    def images(self, pictures: Pictures, usual: int | None) -> int | None:
+        """So many of the training pictures; None: all."""
+        count = self.train_images or usual
+        return None if count is None or count >= pictures.train else count
+
+
+def base_pixels(base: Spec, native: int) -> int:
+    """Half of what the pictures have, so that twice as many are real; no more than the base's."""
+    step = 8 if native > SMALL_PIXELS else 4
+    return max(step, min(base.resolution, native // 2 // step * step))
+
+
+def crop_for(pictures: Pictures) -> float:
+    """Small pictures are taken whole, of photographs the centre."""
+    return 1.0 if pictures.native_pixels <= SMALL_PIXELS else 0.875
+
+
+def study(
+    data: str, preset: str, asked: Asked, crew: Crew, *, command: str, tell: Tell = print,
+    train: bool = True,
+) -> list[str]:  # fmt: skip
+    """Carries out the study in `crew.out`, begun anew or gone on with, and writes its report.
+    Returns what it has come to, in lines.
+
+    `train=False`: only says what would be trained, and what speaks against it. UsageError: the
+    folder is of another study, or no arm fits the pictures.
+    """
+    pictures = pictures_of(data, crew.out)
+    if preset == "cifar10-replication":
+        for line in replication.what_was_wrong(data, pictures):
+            tell(line)
+    plan = plan_for(data, PRESETS[preset], asked, pictures)
+    for line in plan_lines(plan):
+        tell(line)
+    for line in critique(plan, pictures):
+        tell(f"note: {line}")
+    if not train:
+        return []
+    pin(crew.out, "study", pictures, plan.to_dict())
+    outcome = carry_out(plan, crew, tell)
+    found = report(plan, outcome, pictures, crew, command)
+    write_json(crew.out / "study.json", found.to_dict())
+    _write(crew.out, found.files)
+    first = found.settled.primary
+    return [
+        f"{found.settled.verdict}: compound minus {found.settled.best_single} is "
+        f"{100 * first.difference:+.2f} points [{100 * first.low:+.2f}, {100 * first.high:+.2f}]",
+        str(crew.out / "report.html"),
+    ]
+
+
+def plan_for(data: str, preset: Preset, asked: Asked, pictures: Pictures) -> Settle:
+    """The preset on these pictures."""
+    epochs = asked.epochs or preset.epochs
+    native = pictures.native_pixels
+    return Settle(
+        data=data, fingerprint=pictures.fingerprint,
+        arms=arms_for(asked.sized(pictures, preset.base_width), compute=preset.compute,
+                      epochs=epochs, names=preset.arms,
+                      native_pixels=native if preset.real_pixels else None),
+        recipe=replace(preset.recipe, epochs=epochs), crop=crop_for(pictures),
+        train_images=asked.images(pictures, preset.train_images),
+        seeds=asked.seeds or preset.seeds, tuning=preset.tuning, threads=asked.threads,
+    )  # fmt: skip
+
+
+def plan_lines(plan: Settle) -> Iterator[str]:
+    """The arms, for a terminal."""
+    for arm in plan.arms:
+        yield (
+            f"{arm.name:<11} depth x{arm.by.depth:<5.3g} width x{arm.by.width:<5.3g} "
+            f"{arm.spec.resolution:>3} px  {arm.compute:5.2f}x the base's MACs  "
+            f"{arm.epochs:g} epochs"
+        )
+
+
+def family(
+    data: str, phis: tuple[float, ...], coefficients: Path | None, asked: Asked, crew: Crew, *,
+    command: str, tell: Tell = print, train: bool = True,
+) -> list[str]:  # fmt: skip
+    """Trains the members at `phis`, predicts all from -3 to 7."""
+    found = Coefficients.read(coefficients) if coefficients else None
+    powers = found.powers if found else {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
+    pictures = pictures_of(data, crew.out)
+    preset = PRESETS["smoke"]
+    epochs = asked.epochs or preset.epochs
+    plan = families.Family(
+        data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures),
+        phis=tuple(sorted(set(phis))), recipe=replace(preset.recipe, epochs=epochs),
+        crop=crop_for(pictures), train_images=asked.images(pictures, preset.train_images),
+        seeds=asked.seeds or 3, tuning=preset.tuning, threads=asked.threads, **powers,
+    )  # fmt: skip
+    for phi in plan.phis:
+        member = plan.member(phi)
+        real = "" if member.resolution <= pictures.native_pixels else " (more than the pictures')"
+        tell(f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}")
+    if not train:
+        return []
+    pin(crew.out, "family", pictures, plan.to_dict())
+    runs = carry_out(plan, crew, tell)
+    law = found.law if found and found.law else law_for(plan.base)
+    _write(crew.out, families.report(plan, runs, law, command))
+    return [str(crew.out / "report.html")]
+
+
+def design_spaces(
+    data: str, spaces: tuple[str, str], networks: int, asked: Asked, crew: Crew, *, command: str,
+    tell: Tell = print, train: bool = True,
+) -> list[str]:  # fmt: skip
+    """Draws networks of equal MACs from two spaces and compares the distributions of their
+    errors."""
+    pictures = pictures_of(data, crew.out)
+    preset = PRESETS["smoke"]
+    plan = edf.Compare(
+        data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures), spaces=spaces,
+        networks=networks, compute=2.0, crop=crop_for(pictures),
+        recipe=replace(preset.recipe, epochs=asked.epochs or preset.epochs / 2),
+        native_pixels=pictures.native_pixels, threads=asked.threads,
+        train_images=asked.images(pictures, preset.train_images),
+    )  # fmt: skip
+    tell(f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs")
+    if not train:
+        return []
+    pin(crew.out, "comparison of design spaces", pictures, plan.to_dict())
+    runs = carry_out(plan, crew, tell)
+    _write(crew.out, edf.report(plan, runs, command))
+    return [str(crew.out / "report.html")]
+
+
+def _write(out: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        write_atomic(out / name, text)
+
