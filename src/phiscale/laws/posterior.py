@@ -53,13 +53,13 @@ class Posterior:
         """
         x = np.asarray(x, dtype=float)
         flat = x.reshape(-1, len(self.points.axes))
-        error, variance = self._moments(flat, over)
+        error, variance = self.moments(flat, over)
         widened = 1 + WIDENS * np.log2(np.maximum(1, self.points.beyond(flat)))
         sd = widened * np.sqrt(variance + self.floor**2)
         error, sd = error.reshape(x.shape[:-1]), sd.reshape(x.shape[:-1])
         return Prediction(error[()], sd[()], self.run_sd, self.freedom)
 
-    def _moments(self, x: np.ndarray, over: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    def moments(self, x: np.ndarray, over: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the law's error at `x` (points, axes), the floor left out."""
         at = features(x, self.exponents)
         if over is not None:
@@ -83,7 +83,7 @@ class Posterior:
             others = self.points.without(row)
             if len(others) > len(self.points.axes) and not others.constant():
                 fit = _fit(others, self.run_sd, self.grid, self.source)
-                mean, variance = fit._moments(self.points.x[row : row + 1])
+                mean, variance = fit.moments(self.points.x[row : row + 1])
                 error[row], sd[row] = mean[0], math.sqrt(variance[0])
         return Prediction(error, sd, self.run_sd, self.freedom)
 
@@ -213,7 +213,7 @@ def posterior(
     told, (sd, freedom) = next((way, sd) for way, ask in ways.items() if (sd := ask()) is not None)
     fit = _fit(points, sd, grid, source)
     for _ in range(5 if robust else 0):
-        off = np.abs(fit._moments(points.x)[0] - points.error) * np.sqrt(points.runs)
+        off = np.abs(fit.moments(points.x)[0] - points.error) * np.sqrt(points.runs)
         heard = np.minimum(1, 1.345 * fit.run_sd / np.maximum(off, 1e-12))
         fit = _fit(replace(points, runs=points.runs * heard), fit.run_sd, grid, source)
     return replace(fit, run_sd_from=told, freedom=freedom)
@@ -270,7 +270,7 @@ def _jackknife_sd(
         if freedom < 1:
             return None
         fit = _fit(points, run_sd, grid, source)
-        inside = fit._moments(points.x)[0] - points.error
+        inside = fit.moments(points.x)[0] - points.error
         products = points.runs * inside * (fit.left_out.error - points.error)
         if not np.isfinite(products).any():
             return None
