@@ -1,6 +1,5 @@
 """The networks to choose among: the lattice of all scalings where rounding changes something, as
-far as a base can sensibly be scaled, or the ray of some coefficients through it; and how an error
-law counts a network's place."""
+far as a base can sensibly be scaled, or the ray of some coefficients through it."""
 
 from __future__ import annotations
 
@@ -11,38 +10,12 @@ from dataclasses import replace
 
 from phiscale.coefficients import Coefficients
 from phiscale.families.small import SMALL_PIXELS
-from phiscale.scaling import Scaling, scale
+from phiscale.scaling import scale
 from phiscale.spec import Spec
 
 DEPTHS, WIDTHS, MOST_RESOLUTION = (0.25, 4.0), (0.25, 2.5), 2.7  # least and most multipliers
 PHI_STEPS = 100  # a unit of phi
 MOST_PHI = 20  # of coefficients that hardly scale
-
-
-def effective(spec: Spec, over: Spec, native_pixels: int | None = None) -> Scaling:
-    """The multipliers of `spec` over another network, as an error law counts them.
-
-    Blocks; channels as the root of the ratio of their summed squares over the blocks of `over` (or
-    over stages, where the two have a different number of them); pixels that the images have.
-    """
-    most = native_pixels or max(spec.resolution, over.resolution)
-    return Scaling(
-        depth=spec.blocks / over.blocks,
-        width=_width(spec, over),
-        resolution=min(spec.resolution, most) / min(over.resolution, most),
-    )
-
-
-def _width(spec: Spec, over: Spec) -> float:
-    if len(spec.stages) == len(over.stages):
-        pairs = zip(spec.stages, over.stages, strict=True)
-        squares = sum(base.repeats * stage.channels**2 for stage, base in pairs)
-        return math.sqrt(squares / sum(s.repeats * s.channels**2 for s in over.stages))
-
-    def mean_square(of: Spec) -> float:
-        return sum(stage.channels**2 for stage in of.stages) / len(of.stages)
-
-    return math.sqrt(mean_square(spec) / mean_square(over))
 
 
 def lattice_depths(

@@ -157,7 +157,6 @@ def _triple(values: np.ndarray) -> Triple:
     return alpha, beta, gamma
 
 
-
 def compare(answers: Mapping[str, Coefficients]) -> list[str]:
     """Do the coefficients of several sets differ by more than their trainings leave open? Lines.
 

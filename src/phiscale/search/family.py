@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 
 from phiscale.analysis.page import Section, as_html, as_markdown
 from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE, svg
-from phiscale.budget.lattice import effective
 from phiscale.costs import cost
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.laws import ErrorLaw, Row
 from phiscale.laws.points import points_of
 from phiscale.laws.posterior import Posterior, posterior
-from phiscale.scaling import compound, scale
+from phiscale.scaling import compound, effective, scale
 from phiscale.search.trial import Result, Trial
 from phiscale.search.tuning import Tuning, halved
 from phiscale.search.workers import Stages

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.budget.lattice import effective, lattice_depths
+from phiscale.budget.lattice import lattice_depths
 from phiscale.budget.pareto import undominated
 from phiscale.costs import Cost, CostGrid, cost, cost_grid
 from phiscale.device import DeviceModel
 from phiscale.errors import UsageError
 from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws import ErrorLaw
-from phiscale.scaling import Scaling, Strategy
+from phiscale.scaling import Scaling, Strategy, effective
 from phiscale.search.baselines import between, lattice_logs
 from phiscale.spec import Spec
 

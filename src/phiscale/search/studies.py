@@ -11,7 +11,8 @@ from phiscale.families.small import SMALL_PIXELS
 from phiscale.files import write_atomic, write_json
 from phiscale.priors import law_for
 from phiscale.scaling import Scaling, scale
-from phiscale.search import edf, family as families, replication
+from phiscale.search import edf, replication
+from phiscale.search import family as families
 from phiscale.search.critique import critique
 from phiscale.search.folder import Pictures, pictures_of, pin
 from phiscale.search.presets import PRESETS, Preset
@@ -35,7 +36,7 @@ class Asked:
     threads: int = 1
 
     def sized(self, pictures: Pictures, width: float = 1.0) -> Spec:
-        """The base on these pictures: below their own pixels, so that resolution gains real ones."""
+        """The base on these pictures: below their own pixels, so that more of them are real."""
         pixels = self.resolution or base_pixels(self.base, pictures.native_pixels)
         spec = replace(self.base, classes=len(pictures.classes), resolution=pixels)
         return spec if width == 1 else scale(spec, Scaling(width=width))
@@ -172,4 +173,3 @@ def design_spaces(
 def _write(out: Path, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         write_atomic(out / name, text)
-
