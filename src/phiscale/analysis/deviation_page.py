@@ -45,9 +45,16 @@ def sections(rows: Sequence[Row], timings: Timings | None = None) -> list[Sectio
                 "cost(1x).", figures=[_growths(rows)]),
     ]  # fmt: skip
     if timings and (fits := explained(timings.networks)):
-        found.append(Section(title="Time", text=time_words(timings, fits), rows=fit_table(fits),
-                             note="R² of a line through the logarithms; the powers are those of "
-                             "the fit on both.", figures=[_times(timings)]))  # fmt: skip
+        found.append(
+            Section(
+                title="Time",
+                text=time_words(timings, fits),
+                rows=fit_table(fits),
+                note="R² of a line through the logarithms; the powers are those of the fit on "
+                "both, where the two do not rise together.",
+                figures=[_times(timings)],
+            )
+        )
     return found
 
 
@@ -65,15 +72,17 @@ def macs_words(rows: Sequence[Row]) -> list[str]:
     if rounded:
         causes = [f"{words} {_between(rounded, name)}" for name, words in CAUSES.items()]
         said.append(f"By cause: {', '.join(causes)}; the four multiply.")
+        largest = {name: max(abs(row[name]) for row in rounded) for name in CAUSES}
+        main = max(largest, key=largest.__getitem__)
+        said.append(f"The largest single part is {CAUSES[main]}.")
         worst = max(rounded, key=lambda row: row["real_depth"] / row["depth"])
-        if worst["real_depth"] > 1.1 * worst["depth"]:
-            said.append(f"Depth is mostly to blame: {worst['network']} is meant to be "
-                        f"{worst['depth']:.3g} times as deep and is {worst['real_depth']:.3g} "
-                        "times.")  # fmt: skip
+        if main == "depth_rounding":
+            said.append(f"{worst['network']} is meant to be {worst['depth']:.3g} times as deep and "
+                        f"is {worst['real_depth']:.3g} times: the law is better for the "
+                        "architecture than for its whole blocks.")  # fmt: skip
     at = [f"{power_words(each['macs'], 3)} at {each['network']}" for each in slopes_of(rows)]
     if at:
-        said.append(f"Before any rounding MACs go with {', with '.join(at)}: the law is good for "
-                    "the architecture and bad for the network of whole blocks.")  # fmt: skip
+        said.append(f"Before any rounding MACs go with {', with '.join(at)}.")
     if len(rounded) < len(rows):
         said.append("Networks that no scaling has made have their real multipliers (blocks, root "
                     "mean square of channels, pixels), and one cause: structure.")  # fmt: skip
@@ -101,13 +110,23 @@ def time_words(timings: Timings, fits: Sequence[Explained]) -> list[str]:
     made = timings.fingerprint
     said = [f"Measured: one picture, {made.runtime}, {made.device}, {made.cores} cores, "
             f"{made.date}; the median of {timings.rounds} interleaved rounds."]  # fmt: skip
-    for fit in fits[:1]:
-        better = "activations" if fit["activations"] > fit["macs"] else "MACs"
-        said.append(
-            f"Over {fit['count']} networks MACs alone explain {_share(fit['macs'])} of the "
-            f"variance of log time, activations alone {_share(fit['activations'])}, both "
-            f"{_share(fit['both'])}: here {better} say more."
-        )
+    if timings.command:
+        said[0] += f" By `{timings.command}`."
+    if timings.load and timings.load > 0.5:
+        said[0] += (f" Other programs kept {timings.load:.3g} processes busy as it began: the "
+                    "times are longer than an idle machine's.")  # fmt: skip
+    first = fits[0]
+    said.append(
+        f"Over {first['count']} networks MACs alone explain {_share(first['macs'])} of the "
+        f"variance of log time, activations alone {_share(first['activations'])}, both "
+        f"{_share(first['both'])}."
+    )
+    said.append(
+        "Activations say more than MACs here, as on GPUs (arXiv:2103.06877)."
+        if first["activations"] > first["macs"]
+        else "MACs say more than activations here. On GPUs it was seen to be the other way round "
+        "(arXiv:2103.06877): which count time follows is a property of the device."
+    )
     return said
 
 
@@ -116,8 +135,8 @@ def fit_table(fits: Sequence[Explained]) -> list[dict[str, Any]]:
     return [
         {"networks": fit["networks"], "count": fit["count"], "R² on MACs": f"{fit['macs']:.3f}",
          "R² on activations": f"{fit['activations']:.3f}", "R² on both": f"{fit['both']:.3f}",
-         "power of MACs": f"{fit['power_of_macs']:.2f}",
-         "power of activations": f"{fit['power_of_activations']:.2f}"}
+         "power of MACs": _power(fit["power_of_macs"]),
+         "power of activations": _power(fit["power_of_activations"])}
         for fit in fits
     ]  # fmt: skip
 
@@ -126,6 +145,10 @@ def _between(rows: Sequence[Row], name: str) -> str:
     values = [row[name] for row in rows]
     ends = dict.fromkeys((percent(min(values)), percent(max(values))))
     return f"{' to '.join(str(end) for end in ends)} %"
+
+
+def _power(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2f}"
 
 
 def _share(r2: float) -> str:
