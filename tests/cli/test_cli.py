@@ -139,7 +139,7 @@ MISTAKES = (
     ("deviation zzz", 2, r"'zzz' is not a member"),
     ("deviation nope.json", 1, r"nope\.json does not exist"),
     ("deviation resnet* --phi 1", 2, r"names 5 networks, and --phi scales one\. Name one"),
-    ("deviation small --phi 1e9", 2, r"--phi=1e\+09 is out of range"),
+    ("deviation small --phi 1e9", 2, r"--phi=1000000000\.0 is out of range"),
     ("deviation small --phi 1 100", 2, r"--phi 100 makes depth x8.28e\+07\. Use at most x500"),
     ("deviation --timings other.json", 2, r"other\.json has format None, not 1\. Make it: phis"),
     ("deviation --measure --timings none/t.json", 2, r"there is no folder none\. Make it first"),

@@ -220,4 +220,6 @@ def percent(share: float | None) -> str | None:
 
 
 def _ms(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3g}"
+    if value is None:
+        return None
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"

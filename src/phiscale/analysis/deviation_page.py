@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from phiscale.analysis.deviation import (
     Row,
@@ -20,6 +20,7 @@ from phiscale.analysis.deviation import (
     table,
 )
 from phiscale.analysis.latencies import Explained, Timings, explained
+from phiscale.analysis.models import short
 from phiscale.analysis.page import Section
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
 
@@ -185,6 +186,7 @@ def _growths(rows: Sequence[Row]) -> str:
              ("params_ratio", "parameters", PURPLE, "D"))  # fmt: skip
     ordered = sorted(rows, key=lambda row: row["monomial"])
     x = [row["monomial"] for row in ordered]
+    joined = "-" if len({row["over"] for row in rows}) == 1 else ""  # one family, one line
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
@@ -192,7 +194,7 @@ def _growths(rows: Sequence[Row]) -> str:
         axes.plot(ends, ends, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="as d w² r²")
         for name, words, colour, marker in lines:
             axes.plot(x, [row[name] for row in ordered], marker, color=colour, label=words,
-                      markersize=5, linestyle="-", linewidth=1.2)  # fmt: skip
+                      markersize=5, linestyle=joined, linewidth=1.2)  # fmt: skip
         _logarithmic(axes)
         axes.set(xlabel="d w² r²", ylabel="times the base's")
         axes.legend(frameon=False)
@@ -227,6 +229,7 @@ def _logarithmic(axes: Any) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1,)))
         axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
 def _short(row: Mapping[str, Any]) -> str:
