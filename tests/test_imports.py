@@ -21,7 +21,8 @@ FIXED = {"Spec", "Stage", "Scaling", "Cost", "Budget", "MEMBERS", "get_spec", "s
 TORCH_FREE = (
     "phiscale", "phiscale.cli", "phiscale.errors", "phiscale.files", "phiscale.spec",
     "phiscale.scaling", "phiscale.families", "phiscale.layers", "phiscale.costs", "phiscale.laws",
-    "phiscale.priors", "phiscale.budget", "phiscale.device", "phiscale.data.preprocessing",
+    "phiscale.priors", "phiscale.coefficients", "phiscale.budget", "phiscale.device",
+    "phiscale.deploy.timing", "phiscale.analysis.deviation", "phiscale.data.preprocessing",
     "phiscale.data.decode", "phiscale.data.sources", "phiscale.data.audit",
     "phiscale.train.recipes", "phiscale.train.metrics", "phiscale.deploy.predict",
     "phiscale.deploy.runtime", "phiscale.deploy.twin", "phiscale.jobs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,18 +246,21 @@ def _predictor(
 
 
 def timings_of(
-    networks: Sequence[Scaled], rounds: int, tell: Callable[[str], None] = lambda line: None
-) -> Timings:
+    networks: Sequence[Scaled], rounds: int, tell: Callable[[str], None] = lambda line: None,
+    command: str = "",
+) -> Timings:  # fmt: skip
     """Milliseconds of these networks and their bases on this machine, measured in turns."""
     from phiscale.analysis.latencies import Timed, Timings
     from phiscale.costs import cost
     from phiscale.deploy.calibrate import fingerprint
     from phiscale.deploy.timing import interleaved_ms
 
+    load = os.getloadavg()[0]
     specs = {each.over: (each.base, each.family) for each in networks}
     specs |= {each.name: (each.spec, each.family) for each in networks}
     times = interleaved_ms({name: s for name, (s, _) in specs.items()}, rounds=rounds, tell=tell)
     timed = tuple(
         Timed.of(name, family, cost(spec), times[name]) for name, (spec, family) in specs.items()
     )
-    return Timings(fingerprint=fingerprint(), rounds=rounds, networks=timed)
+    return Timings(fingerprint=fingerprint(), rounds=rounds, networks=timed,
+                   command=command, load=round(load, 1))  # fmt: skip

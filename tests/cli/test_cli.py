@@ -135,7 +135,18 @@ MISTAKES = (
     (f"{FIT} --base smal", 2, r"'smal' is not a member\. Did you mean small"),
     ("models zzz", 2, r"no member matches 'zzz'\. Quote a pattern"),
     ("models --plot x.txt", 2, r"cannot draw 'x\.txt'\. Let the name end in"),
+    ("deviation zzz*", 2, r"no member matches 'zzz\*'\. Quote a pattern"),
+    ("deviation zzz", 2, r"'zzz' is not a member"),
+    ("deviation nope.json", 1, r"nope\.json does not exist"),
+    ("deviation resnet* --phi 1", 2, r"names 5 networks, and --phi scales one\. Name one"),
+    ("deviation small --phi 1e9", 2, r"--phi=1000000000\.0 is out of range"),
+    ("deviation small --phi 1 100", 2, r"--phi 100 makes depth x8.28e\+07\. Use at most x500"),
+    ("deviation --timings other.json", 2, r"other\.json has format None, not 1\. Make it: phis"),
+    ("deviation --measure --timings none/t.json", 2, r"there is no folder none\. Make it first"),
+    ("deviation --measure --rounds 0", 2, r"--rounds 0 is out of range"),
+    ("deviation --html empty", 2, r"--html empty is a folder"),
     # what excludes each other
+    ("deviation --json --markdown", 2, r"--json and --markdown exclude each other"),
     ("models --json --markdown", 2, r"--json, --markdown and --plot exclude each other"),
     ("describe small --phi 1 --depth 2", 2, r"Give --phi or those, not both"),
     ("describe small --coefficients found.json", 2, r"powers of phi\. Give --phi too"),
@@ -299,6 +310,8 @@ SPLIT = "80 % train, 10 % validate, 10 % test: by content hash, within each clas
         ("models *lite?", r"efficientnet_lite4"),
         ("describe small --phi 1", r"MACs x"),
         ("describe small --phi -1", r"stages\.0"),
+        ("deviation small --phi 1", r"^Memory does not grow as d w² r²"),
+        ("deviation resnet34 --device-model device.json", r"modelled ms"),
         ("solve small --macs 1M", r"least predicted error"),
         (
             "describe small --phi 1 --coefficients found.json",
@@ -328,7 +341,7 @@ def test_good_commands_print_to_standard_output_alone(
     "arguments",
     ["models efficientnet_b? --json", "describe small --phi 0.5 --json", "check pictures --json",
      "solve small --macs 1M --json", "solve small --coefficients found.json --json",
-     "describe small --phi 1 --coefficients found.json --json",
+     "describe small --phi 1 --coefficients found.json --json", "deviation --json",
      "predict model one.png --format json", "evaluate model pictures --json"],
 )  # fmt: skip
 def test_json_is_json(
@@ -430,7 +443,7 @@ def test_every_flag_says_what_it_means(verb: str, capsys: pytest.CaptureFixture[
 
 METAVARS = {"describe": "SPEC", "solve": "SPEC", "check": "DATA", "fit": "DATA",
             "evaluate": "MODEL DATA", "predict": "MODEL IMAGES", "export": "RUN",
-            "models": "PATTERN"}  # fmt: skip
+            "models": "PATTERN", "deviation": "PATTERN|SPEC"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("verb", "operands"), METAVARS.items())

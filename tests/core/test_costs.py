@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phiscale.costs import Cost, cost, cost_grid, costs_of, deviation
+from phiscale.costs import Cost, cost, cost_grid, costs_of, deviation, doubled, slopes
 from phiscale.errors import SpecError
 from phiscale.families import MEMBERS, get_spec
 from phiscale.families.efficientnet import B0
@@ -88,6 +88,39 @@ def test_deviations_from_the_monomial_are_the_known_ones(name: str):
                found.spatial_rounding)  # fmt: skip
     assert [100 * (factor - 1) for factor in factors] == pytest.approx(percents, abs=0.0501)
     assert found.real_depth == pytest.approx(blocks, abs=0.00051)
+
+
+# Powers of depth, width and resolution before any rounding, at B0 and at B7
+SLOPES = {
+    #               MACs at B0               MACs at B7
+    "macs": ((1.025, 1.890, 1.992), (1.012, 1.951, 1.999)),
+    "activations": ((0.81, 1.0, 2.0), (0.93, 1.0, 2.0)),
+    "params": ((0.94, 1.735, 0.0), (1.0165, 1.936, 0.0)),
+}
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_every_cost_grows_with_the_known_powers(name: str):
+    at_b0, at_b7 = SLOPES[name]
+    within = 0.0006 if name == "macs" else 0.003
+    assert slopes(B0)[name] == pytest.approx(at_b0, abs=within)
+    assert slopes(B0, MEMBERS["efficientnet_b7"].scaling)[name] == pytest.approx(at_b7, abs=within)
+
+
+def test_memory_does_not_grow_as_macs_do():
+    powers = doubled(B0)
+    assert powers["peak_bytes"] == pytest.approx((0, 1, 2), abs=0.001)
+    assert powers["saved_bytes"] == pytest.approx((0.86, 1, 2), abs=0.01)
+    assert doubled(get_spec("resnet50"))["macs"][0] == pytest.approx(0.891, abs=0.001)
+
+
+@given(spec=st.from_type(Spec))
+def test_doubling_the_pixels_leaves_the_parameters_and_doubling_anything_saves_nothing(spec: Spec):
+    powers = doubled(spec)
+    assert powers["params"][2] == 0
+    inverted = all(stage.block not in ("basic", "bottleneck") for stage in spec.stages)
+    if inverted:  # a wider ResNet may lose a shortcut's convolution
+        assert all(power >= 0 for of in powers.values() for power in of)
 
 
 @given(spec=st.from_type(Spec), by=st.from_type(Scaling))

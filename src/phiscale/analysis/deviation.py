@@ -6,7 +6,7 @@ the integer network is counted exactly, and what it departs by is told apart by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -59,10 +59,12 @@ class Scaled:
 
 
 def scaled_networks(
-    words: Sequence[str], phis: Sequence[float] = (), along: Coefficients | None = None
-) -> list[Scaled]:
+    words: Sequence[str] = (), phis: Sequence[float] = (), along: Coefficients | None = None,
+    spec_of: Callable[[str], Spec] = resolve_spec,
+) -> list[Scaled]:  # fmt: skip
     """The networks that `words` name: patterns of members, each against its family's base; or,
-    with `phis` and for a SPEC of one's own, scalings of one network. Raises UsageError."""
+    with `phis` and for a SPEC of one's own, scalings of one network. `spec_of` reads that. Raises
+    UsageError."""
     found: dict[str, Scaled] = {}
     for word in words or (DEFAULT,):
         members = [m for m in MEMBERS.values() if fnmatchcase(m.name, word)
@@ -77,13 +79,15 @@ def scaled_networks(
                     f"{', and --phi scales one' if phis else ', none of which scales another'}. "
                     "Name one: phiscale deviation efficientnet_b0 --phi 1 2."
                 )
-            own = _by_phi(word, phis or PHIS, along)
+            own = _by_phi(word, spec_of(word), phis or PHIS, along)
         found |= {each.name: each for each in own}
     return list(found.values())
 
 
-def _by_phi(word: str, phis: Sequence[float], along: Coefficients | None) -> list[Scaled]:
-    base, family = resolve_spec(word), MEMBERS[word].family if word in MEMBERS else ""
+def _by_phi(
+    word: str, base: Spec, phis: Sequence[float], along: Coefficients | None
+) -> list[Scaled]:
+    family = MEMBERS[word].family if word in MEMBERS else ""
     powers = along.powers if along else {}
     nets = ((phi, compound(phi, **powers)) for phi in phis)
     return [Scaled(name=f"{word} phi {phi:g}", over=word, base=base, spec=scale(base, by), by=by,
@@ -216,4 +220,6 @@ def percent(share: float | None) -> str | None:
 
 
 def _ms(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3g}"
+    if value is None:
+        return None
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from phiscale.analysis.deviation import (
     Row,
@@ -20,6 +20,7 @@ from phiscale.analysis.deviation import (
     table,
 )
 from phiscale.analysis.latencies import Explained, Timings, explained
+from phiscale.analysis.models import short
 from phiscale.analysis.page import Section
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
 
@@ -45,9 +46,16 @@ def sections(rows: Sequence[Row], timings: Timings | None = None) -> list[Sectio
                 "cost(1x).", figures=[_growths(rows)]),
     ]  # fmt: skip
     if timings and (fits := explained(timings.networks)):
-        found.append(Section(title="Time", text=time_words(timings, fits), rows=fit_table(fits),
-                             note="R² of a line through the logarithms; the powers are those of "
-                             "the fit on both.", figures=[_times(timings)]))  # fmt: skip
+        found.append(
+            Section(
+                title="Time",
+                text=time_words(timings, fits),
+                rows=fit_table(fits),
+                note="R² of a line through the logarithms; the powers are those of the fit on "
+                "both, where the two do not rise together.",
+                figures=[_times(timings)],
+            )
+        )
     return found
 
 
@@ -65,15 +73,17 @@ def macs_words(rows: Sequence[Row]) -> list[str]:
     if rounded:
         causes = [f"{words} {_between(rounded, name)}" for name, words in CAUSES.items()]
         said.append(f"By cause: {', '.join(causes)}; the four multiply.")
+        largest = {name: max(abs(row[name]) for row in rounded) for name in CAUSES}
+        main = max(largest, key=largest.__getitem__)
+        said.append(f"The largest single part is {CAUSES[main]}.")
         worst = max(rounded, key=lambda row: row["real_depth"] / row["depth"])
-        if worst["real_depth"] > 1.1 * worst["depth"]:
-            said.append(f"Depth is mostly to blame: {worst['network']} is meant to be "
-                        f"{worst['depth']:.3g} times as deep and is {worst['real_depth']:.3g} "
-                        "times.")  # fmt: skip
+        if main == "depth_rounding":
+            said.append(f"{worst['network']} is meant to be {worst['depth']:.3g} times as deep and "
+                        f"is {worst['real_depth']:.3g} times: the law is better for the "
+                        "architecture than for its whole blocks.")  # fmt: skip
     at = [f"{power_words(each['macs'], 3)} at {each['network']}" for each in slopes_of(rows)]
     if at:
-        said.append(f"Before any rounding MACs go with {', with '.join(at)}: the law is good for "
-                    "the architecture and bad for the network of whole blocks.")  # fmt: skip
+        said.append(f"Before any rounding MACs go with {', with '.join(at)}.")
     if len(rounded) < len(rows):
         said.append("Networks that no scaling has made have their real multipliers (blocks, root "
                     "mean square of channels, pixels), and one cause: structure.")  # fmt: skip
@@ -101,13 +111,23 @@ def time_words(timings: Timings, fits: Sequence[Explained]) -> list[str]:
     made = timings.fingerprint
     said = [f"Measured: one picture, {made.runtime}, {made.device}, {made.cores} cores, "
             f"{made.date}; the median of {timings.rounds} interleaved rounds."]  # fmt: skip
-    for fit in fits[:1]:
-        better = "activations" if fit["activations"] > fit["macs"] else "MACs"
-        said.append(
-            f"Over {fit['count']} networks MACs alone explain {_share(fit['macs'])} of the "
-            f"variance of log time, activations alone {_share(fit['activations'])}, both "
-            f"{_share(fit['both'])}: here {better} say more."
-        )
+    if timings.command:
+        said[0] += f" By `{timings.command}`."
+    if timings.load and timings.load > 0.5:
+        said[0] += (f" Other programs kept {timings.load:.3g} processes busy as it began: the "
+                    "times are longer than an idle machine's.")  # fmt: skip
+    first = fits[0]
+    said.append(
+        f"Over {first['count']} networks MACs alone explain {_share(first['macs'])} of the "
+        f"variance of log time, activations alone {_share(first['activations'])}, both "
+        f"{_share(first['both'])}."
+    )
+    said.append(
+        "Activations say more than MACs here, as on GPUs (arXiv:2103.06877)."
+        if first["activations"] > first["macs"]
+        else "MACs say more than activations here. On GPUs it was seen to be the other way round "
+        "(arXiv:2103.06877): which count time follows is a property of the device."
+    )
     return said
 
 
@@ -116,8 +136,8 @@ def fit_table(fits: Sequence[Explained]) -> list[dict[str, Any]]:
     return [
         {"networks": fit["networks"], "count": fit["count"], "R² on MACs": f"{fit['macs']:.3f}",
          "R² on activations": f"{fit['activations']:.3f}", "R² on both": f"{fit['both']:.3f}",
-         "power of MACs": f"{fit['power_of_macs']:.2f}",
-         "power of activations": f"{fit['power_of_activations']:.2f}"}
+         "power of MACs": _power(fit["power_of_macs"]),
+         "power of activations": _power(fit["power_of_activations"])}
         for fit in fits
     ]  # fmt: skip
 
@@ -126,6 +146,10 @@ def _between(rows: Sequence[Row], name: str) -> str:
     values = [row[name] for row in rows]
     ends = dict.fromkeys((percent(min(values)), percent(max(values))))
     return f"{' to '.join(str(end) for end in ends)} %"
+
+
+def _power(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2f}"
 
 
 def _share(r2: float) -> str:
@@ -162,6 +186,7 @@ def _growths(rows: Sequence[Row]) -> str:
              ("params_ratio", "parameters", PURPLE, "D"))  # fmt: skip
     ordered = sorted(rows, key=lambda row: row["monomial"])
     x = [row["monomial"] for row in ordered]
+    joined = "-" if len({row["over"] for row in rows}) == 1 else ""  # one family, one line
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
@@ -169,7 +194,7 @@ def _growths(rows: Sequence[Row]) -> str:
         axes.plot(ends, ends, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="as d w² r²")
         for name, words, colour, marker in lines:
             axes.plot(x, [row[name] for row in ordered], marker, color=colour, label=words,
-                      markersize=5, linestyle="-", linewidth=1.2)  # fmt: skip
+                      markersize=5, linestyle=joined, linewidth=1.2)  # fmt: skip
         _logarithmic(axes)
         axes.set(xlabel="d w² r²", ylabel="times the base's")
         axes.legend(frameon=False)
@@ -204,6 +229,7 @@ def _logarithmic(axes: Any) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1,)))
         axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
 def _short(row: Mapping[str, Any]) -> str:

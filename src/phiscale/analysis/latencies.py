@@ -14,6 +14,7 @@ from phiscale.files import read_json, write_json
 
 TIMINGS_VERSION = 1
 Explained = dict[str, Any]  # a row of `explained`
+TOO_ALIKE = 0.95  # correlation of two counts whose powers can no longer be told apart
 FEWEST_TIMED = 5  # fewer points lie on any line
 
 
@@ -40,6 +41,8 @@ class Timings:
     fingerprint: Fingerprint
     rounds: int  # every network's time is the median of so many, interleaved with the others'
     networks: tuple[Timed, ...]
+    command: str = ""  # that measured them
+    load: float | None = None  # processes that wanted a core when it began: other programs
 
     @property
     def by_name(self) -> dict[str, float]:
@@ -76,7 +79,8 @@ class Timings:
 
 def explained(timed: Sequence[Timed]) -> list[Explained]:
     """R^2 of the logarithm of time on those of MACs, of activations, and of both, with the powers
-    of the last: of all networks and of each family with at least five."""
+    of the last (None where the two rise together): of all networks and of each family with at least
+    five."""
     groups = {"all": list(timed)}
     for each in timed:
         groups.setdefault(each.family or each.name, []).append(each)
@@ -101,6 +105,8 @@ def _explained(name: str, timed: Sequence[Timed]) -> Explained:
         return 1 - left / float(np.sum((time - time.mean()) ** 2)), [float(c) for c in found[1:]]
 
     both, found = fitted(macs, activations)
+    alike = abs(float(np.corrcoef(macs, activations)[0, 1])) > TOO_ALIKE
     return {"networks": name, "count": len(timed), "macs": fitted(macs)[0],
             "activations": fitted(activations)[0], "both": both,
-            "power_of_macs": found[0], "power_of_activations": found[1]}  # fmt: skip
+            "power_of_macs": None if alike else found[0],
+            "power_of_activations": None if alike else found[1]}  # fmt: skip

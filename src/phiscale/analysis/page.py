@@ -82,7 +82,7 @@ body {{ font: 16px/1.55 system-ui, sans-serif; color: #1b2027; margin: 2em auto;
        padding: 0 1.2em }}
 h1 {{ font-size: 28px }} h2 {{ font-size: 21px; margin-top: 1.8em }} p {{ max-width: 76ch }}
 table {{ border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums }}
-td, th {{ padding: .3em .8em; border-bottom: 1px solid #e1e4e8; text-align: right;
+td, th {{ padding: .3em .65em; border-bottom: 1px solid #e1e4e8; text-align: right;
          white-space: nowrap }}
 td:first-child, th:first-child {{ text-align: left }} th {{ color: #5a616c }}
 .note, footer {{ color: #5a616c; font-size: 14px }} div {{ overflow-x: auto }}

@@ -1,5 +1,6 @@
 """Verbs that plan: which networks there are, what they cost, what fits, what the pictures are."""
 
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -202,15 +203,22 @@ def deviation(
     for flag, path in (("--html", html), ("--timings", timings if measure else None)):
         if path:
             a_file(flag, path)
-    found = counted.scaled_networks(
-        networks, phi, Coefficients.read(coefficients) if coefficients else None
-    )
-    device = DeviceModel.read(device_model) if device_model else None
+    along = Coefficients.read(coefficients) if coefficients else None
+    try:
+        found = counted.scaled_networks(networks, phi, along, spec_of)
+    except SpecError as error:
+        if not str(error).startswith("phi="):
+            raise
+        raise UsageError(f"--{error}") from None
+    for number, each in zip(phi, found, strict=False):
+        _refuse_huge(each.base, each.by, f"--phi {number:g}")
     times = Timings.read(timings) if timings and not measure else None
     if measure:
-        times = timings_of(found, rounds, lambda line: print(line, file=sys.stderr))
+        tell = functools.partial(print, file=sys.stderr)
+        times = timings_of(found, rounds, tell, command_line())
         if timings:
             times.write(timings)
+    device = DeviceModel.read(device_model) if device_model else None
     rows = counted.rows(found, device, times and times.by_name)
     if json:
         show_json(counted.plain(rows, times))
@@ -283,9 +291,14 @@ def _scaling(
         by = Scaling(**single) if phi is None else compound(phi, **found.powers if found else {})
     except SpecError as error:
         raise UsageError(f"--{error}") from None
+    _refuse_huge(base, by, None if phi is None else f"--phi {phi:g}")
+    return by
+
+
+def _refuse_huge(base: "Spec", by: "Scaling", flag: str | None) -> None:
+    """`flag`: what asked for it; that of the dimension itself if None."""
     most = {"depth": MOST_BLOCKS / base.blocks, "width": MOST_TIMES, "resolution": MOST_TIMES}
     for name, limit in most.items():
         if (value := getattr(by, name)) > limit:
-            flag = f"--{name} {value:g}" if phi is None else f"--phi {phi:g}"
-            raise UsageError(f"{flag} makes {name} x{value:.3g}. Use at most x{limit:.3g}.")
-    return by
+            asked = flag or f"--{name} {value:g}"
+            raise UsageError(f"{asked} makes {name} x{value:.3g}. Use at most x{limit:.3g}.")

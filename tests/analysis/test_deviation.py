@@ -1,0 +1,219 @@
+"""How wrong d w^2 r^2 is: which networks are compared, what is said of them, the committed page."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phiscale.analysis.deviation import families, rows, scaled_networks, slopes_of, table
+from phiscale.analysis.deviation_page import TITLE, conclusions, sections
+from phiscale.analysis.latencies import Timed, Timings, explained
+from phiscale.analysis.page import Section, as_html, as_markdown
+from phiscale.cli import main
+from phiscale.coefficients import Coefficients
+from phiscale.costs import cost
+from phiscale.device import Fingerprint
+from phiscale.errors import UsageError
+from phiscale.families import get_spec
+from phiscale.scaling import compound, scale
+
+ROOT = Path(__file__).parent.parent.parent
+HERE = Fingerprint(device="a <test>", cores=2, threads=2, runtime="onnxruntime", torch="2",
+                   date="2026-01-01")  # fmt: skip
+
+
+def timed(count: int = 12, macs: float = 0.3, activations: float = 0.7) -> tuple[Timed, ...]:
+    """Networks whose time is exactly MACs^macs * activations^activations."""
+    sizes = [(10**8 * 2**i, 10**6 * 3 ** (i % 4) * 2**i) for i in range(count)]
+    return tuple(
+        Timed(name=f"n{i}", family="ab"[i % 2], macs=m, activations=a,
+              latency_ms=1e-6 * m**macs * a**activations)
+        for i, (m, a) in enumerate(sizes)
+    )  # fmt: skip
+
+
+# Which networks
+
+
+@pytest.mark.parametrize(
+    ("words", "networks", "bases"),
+    [
+        ([], "b1 b2 b3 b4 b5 b6 b7", {"efficientnet_b0"}),
+        (["efficientnet_b4"], "b4", {"efficientnet_b0"}),
+        (["*lite?"], "lite1 lite2 lite3 lite4", {"efficientnet_lite0"}),
+        (["tf_*lite1"], "lite1", {"tf_efficientnet_lite0"}),
+        (["resnet*"], "34 101 152", {"resnet18", "resnet50"}),
+        (["efficientnetv2_?"], "s l", {"efficientnetv2_b0", "efficientnetv2_m"}),
+        (["regnetx_00[24]", "resnet34"], "004 34", {"regnetx_002", "resnet18"}),
+    ],
+)
+def test_members_are_compared_with_the_one_that_they_scale(
+    words: list[str], networks: str, bases: set[str]
+):
+    found = scaled_networks(words)
+    ends = [re.sub(r".*_|^resnet", "", each.name) for each in found]
+    assert ends == networks.split()
+    assert {each.over for each in found} == bases
+
+
+def test_a_network_that_no_member_scales_is_scaled_by_phi():
+    found = scaled_networks(["small"])
+    assert [each.name for each in found] == [f"small phi {phi}" for phi in range(1, 8)]
+    one, two = scaled_networks(["efficientnet_b0"], (0.5, 2))
+    assert two.spec == scale(get_spec("efficientnet_b0"), compound(2)) and one.by == compound(0.5)
+
+
+def test_found_coefficients_take_the_place_of_the_papers():
+    found = Coefficients(alpha=1.5, beta=1.1, gamma=1.0)
+    assert scaled_networks(["small"], (2,), found)[0].by == found.at(2)
+
+
+@pytest.mark.parametrize(
+    ("words", "phis", "says"),
+    [
+        (["zzz*"], (), "no member matches"),
+        (["resnet*"], (1,), "names 5 networks, and --phi scales one. Name one"),
+        (["mobilenetv?_100"], (), "2 networks, none of which scales another. Name one"),
+    ],
+)
+def test_a_pattern_that_names_nothing_to_compare_is_refused(
+    words: list[str], phis: tuple[float, ...], says: str
+):
+    with pytest.raises(UsageError, match=says):
+        scaled_networks(words, phis)
+
+
+# What is said
+
+
+def test_the_causes_multiply_to_what_the_macs_are_off_by():
+    for row in rows(scaled_networks()):
+        causes = (row["structure"], row["depth_rounding"], row["channel_rounding"],
+                  row["map_rounding"])  # fmt: skip
+        assert math.prod(1 + cause for cause in causes) == pytest.approx(1 + row["off"])
+        assert row["exact"] == pytest.approx(row["monomial"] * (1 + row["off"]))
+        network, base = get_spec(row["network"]), get_spec(row["over"])
+        assert row["saved_bytes_ratio"] == cost(network).saved_bytes / cost(base).saved_bytes
+
+
+def test_the_table_is_the_known_one():
+    [b1, *_, b7] = table(rows(scaled_networks()))
+    columns = ("d w² r²", "MACs", "off %", "structure", "depth", "channels", "maps")
+    assert " ".join(b1[column] for column in columns) == "1.26 1.78 +41.0 +0.2 +33.9 +0.0 +5.1"
+    assert (b7["off %"], b7["real d"], b7["saved"], b7["peak"], b7["params"]) == (
+        "+10.0", "3.438", "43.6", "14.3", "12.5")  # fmt: skip
+
+
+def test_networks_that_no_scaling_made_have_one_cause():
+    [row] = rows(scaled_networks(["resnet34"]))
+    assert row["depth"] == row["real_depth"] == 2.0 and row["depth_rounding"] is None
+    assert row["structure"] == row["off"] == pytest.approx(0.0098, abs=1e-4)
+    assert "one cause: structure" in " ".join(conclusions([row]))
+    assert slopes_of([row]) == []
+
+
+def test_the_conclusions_come_from_the_numbers():
+    said = " ".join(conclusions(rows(scaled_networks())))
+    assert "are +5.6 to +41.0 % off" in said
+    assert "structure -3.7 to +0.2 %, rounding up blocks +8.5 to +33.9 %" in said
+    assert "The largest single part is rounding up blocks." in said
+    assert "meant to be 1.1 times as deep and is 1.44 times" in said
+    assert "d^1.025 w^1.890 r^1.992 at efficientnet_b0" in said
+    assert "d^1.012 w^1.951 r^1.999 at efficientnet_b7" in said
+    assert "d w² r² = 89 times efficientnet_b0's, but training keeps 43.6 times" in said
+    other = " ".join(conclusions(rows(scaled_networks(["small"], (1,)))))
+    assert "+32.4 %" in other and "41.0" not in other
+
+
+def test_every_family_and_kind_of_block_has_its_powers():
+    assert families().keys() >= {
+        "efficientnet_b0", "efficientnetv2_b0", "efficientnet_lite0", "mobilenetv1_100",
+        "mobilenetv2_100", "resnet18", "resnet50", "regnety_002",
+    }  # fmt: skip
+
+
+# Time
+
+
+def test_what_time_follows_is_found_again():
+    [every, *groups] = explained(timed())
+    assert every["networks"] == "all" and every["count"] == 12
+    assert {each["networks"]: each["count"] for each in groups} == {"a": 6, "b": 6}
+    assert every["both"] == pytest.approx(1)
+    assert (every["power_of_macs"], every["power_of_activations"]) == pytest.approx((0.3, 0.7))
+    assert every["macs"] < 1 and every["activations"] < 1
+    assert explained(timed(macs=0, activations=1))[0]["activations"] == pytest.approx(1)
+
+
+def test_few_networks_explain_nothing_and_one_family_comes_once():
+    assert explained(timed(4)) == []
+    one = [each for each in timed(12) if each.family == "a"]
+    assert [each["networks"] for each in explained(one)] == ["a"]
+
+
+def test_timings_are_read_as_they_were_written(tmp_path: Path):
+    kept = Timings(fingerprint=HERE, rounds=3, networks=timed())
+    kept.write(tmp_path / "timings.json")
+    assert Timings.read(tmp_path / "timings.json") == kept
+
+
+@pytest.mark.parametrize(
+    "change", [{"networks": [{"name": "x"}]}, {"rounds": 1, "more": 2}, {"phiscale_timings": 9},
+               {"networks": None}, {"fingerprint": {}}],
+)  # fmt: skip
+def test_other_files_are_no_timings(change: dict[str, Any], tmp_path: Path):
+    path = tmp_path / "timings.json"
+    Timings(fingerprint=HERE, rounds=3, networks=timed()).write(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UsageError, match=r"timings\.json .*phiscale deviation --measure"):
+        Timings.read(path)
+
+
+def test_measured_networks_are_timed_beside_their_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    main(shlex.split("deviation small --phi -2 -1 --measure --rounds 1 --timings t.json"))
+    assert "measured ms" in capsys.readouterr().out
+    found = Timings.read(tmp_path / "t.json")
+    assert [each.name for each in found.networks] == ["small", "small phi -2", "small phi -1"]
+    assert all(each.latency_ms > 0 for each in found.networks)
+    main(shlex.split("deviation small --phi -2 --timings t.json --json"))
+    [row] = json.loads(capsys.readouterr().out)["networks"]
+    assert row["measured_ms"] == found.by_name["small phi -2"]
+
+
+# The page
+
+
+def test_the_page_is_one_file_with_tables_figures_and_no_script(tmp_path: Path):
+    kept = Timings(fingerprint=HERE, rounds=3, networks=timed())
+    page = as_html(TITLE, "phiscale <b>", sections(rows(scaled_networks()), kept))
+    assert page.count("<svg") == 3 and page.count("<table>") == 3
+    assert not re.search(r"<script|https?:|<img|<link", page)
+    assert "phiscale &lt;b&gt;" in page and "a &lt;test&gt;" in page
+
+
+def test_a_section_leaves_out_empty_columns_and_escapes_what_it_is_given():
+    part = Section(title="T", text=["<i>"], rows=[{"a": "x", "b": None}, {"a": "y", "b": None}])
+    assert as_markdown("P", "c", [part]) == (
+        "# P\n\nMade by `c`.\n\n## T\n\n<i>\n\n| a |\n|---|\n| x |\n| y |\n"
+    )
+    assert "&lt;i&gt;" in as_html("P", "c", [part])
+
+
+def test_the_committed_page_is_what_its_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    page = (ROOT / "docs" / "flops.md").read_text(encoding="utf-8")
+    command = re.findall(r"Made by `(phiscale deviation .*)`", page)[0]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", shlex.split(command))
+    main(shlex.split(command)[1:])
+    assert capsys.readouterr().out == page, f"run `{command} > docs/flops.md`"
