@@ -20,7 +20,7 @@ from phiscale.scaling import Scaling, scale
 
 
 def read(text: str) -> Sheet:
-    return sheet_of(text, "table.csv", "table")
+    return sheet_of(text, "table.csv")
 
 
 def errors_of(name: str) -> list[float]:
@@ -119,7 +119,7 @@ def test_a_file_has_comments_names_runs_and_any_axes(tmp_path: Path) -> None:
         "one, 2, 30%, 3, fine\n\ntwo, 4, 25%, 1, slow\nthree, 9, 22%, 1,\n"
     )
     sheet = read_sheet(path)
-    assert (sheet.source, sheet.run_sd, sheet.name) == ("my photos", 0.004, "mine")
+    assert (sheet.source, sheet.run_sd) == ("my photos", 0.004)
     points = sheet.points(sheet.scale(("latency_ms",)))
     assert points.names == ("one", "two", "three")
     assert points.x[:, 0] == pytest.approx((1, 2, 4.5))  # over the first's
