@@ -23,8 +23,8 @@ def gp_left_out(fit: Posterior) -> np.ndarray | None:
         return None
     grid = fit.grid[:: max(1, round(len(fit.grid) / FEW))] if len(points.axes) > 2 else fit.grid
     found = np.full(len(points), np.nan)
-    for row in range(len(points)):
-        others = points.without(row)
+    for part in points.parts():
+        others = points.without(part)
         if others.constant():
             continue
         law = posterior(others, run_sd=fit.run_sd, grid=grid)
@@ -36,7 +36,6 @@ def gp_left_out(fit: Posterior) -> np.ndarray | None:
         with warnings.catch_warnings():  # a length at its bound: the residuals are noise or a level
             warnings.simplefilter("ignore", ConvergenceWarning)
             process.fit(np.log(others.x), left / fit.run_sd)
-        at = points.x[row : row + 1]
-        more = float(process.predict(np.log(at))[0]) * fit.run_sd
-        found[row] = float(law.moments(at)[0][0]) + more
+        at = points.x[part]
+        found[part] = law.moments(at)[0] + fit.run_sd * np.asarray(process.predict(np.log(at)))
     return found

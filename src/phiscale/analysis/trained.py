@@ -35,7 +35,7 @@ def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
         for run, error in zip(runs, errors, strict=True)
     )  # fmt: skip
     split = "test" if tested else "validation"
-    return Sheet(name="runs", source=f"{len(rows)} runs, {split} error", rows=rows)
+    return Sheet(source=f"{len(rows)} runs, {split} error", rows=rows)
 
 
 def _test_error(run: Run) -> float | None:

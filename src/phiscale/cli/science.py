@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from phiscale.cli.values import Count, File, Member, Switch, Times, a_file, parsed, spec_of
+from phiscale.cli.values import Count, File, Switch, Times, a_file, parsed, spec_of
 from phiscale.errors import UsageError
 from phiscale.laws.tables import PUBLISHED
 from phiscale.show import show_json, table, to_stderr
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Table = Annotated[tuple[str, ...], arg(metavar="TABLE", help_behavior_hint="")]
 Specs = Annotated[tuple[str, ...], arg(metavar="SPEC", help_behavior_hint="")]
 Names = Annotated[str, arg(metavar="NAME,...", help_behavior_hint="")]
+Base = Annotated[str | None, arg(metavar="SPEC", help_behavior_hint="")]
 Share = Annotated[str | None, arg(metavar="SHARE", help_behavior_hint="")]
 Phis = Annotated[tuple[float, ...], arg(metavar="F", help_behavior_hint="")]
 
@@ -24,7 +25,7 @@ MOST_RUN_SD = 0.05  # above it, somebody wrote per cent
 
 def law_fit(
     tables: Positional[Table] = (), /, *,
-    axes: Names = "", base: Member = None, hold_out: Names = "", run_sd: Share = None,
+    axes: Names = "", base: Base = None, hold_out: Names = "", run_sd: Share = None,
     robust: Switch = False, compute: Times = 2.0,
     out: File = None, plot: File = None, json: Switch = False,
 ) -> None:  # fmt: skip

@@ -26,7 +26,8 @@ FARTHEST = 8.0  # times the compute of the largest row, where another model wins
 WINS = 2.0  # standard errors
 GROSS = 3.0  # sd between a row and what all others say of it
 FREE = ("quadratic", "gp")  # models that would show the law's form to be wrong
-FEW = 7  # exponents on each of several axes while rows are looked for: hundreds of fits
+FEW = 7  # exponents on each of several axes while rows are looked for: a hundred fits
+SUSPECTS = 8  # rows that are looked at, the ones farthest off what the others predict
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,11 @@ def quadratic_left_out(points: Points) -> np.ndarray | None:
         return None
     root, y = np.sqrt(points.runs), np.log(points.error)
     found = np.empty(len(points))
-    for row in range(len(points)):
-        others = np.arange(len(points)) != row
+    for part in points.parts():
+        others = np.setdiff1d(np.arange(len(points)), part)
         weighted = columns[others] * root[others, None]
         c = np.linalg.lstsq(weighted, (root * y)[others], rcond=None)[0]
-        found[row] = math.exp(min(0.0, columns[row] @ c))
+        found[part] = np.exp(np.minimum(0.0, columns[part] @ c))
     return found
 
 
@@ -157,22 +158,27 @@ def gross_rows(fit: Posterior) -> tuple[Flag, ...]:
     """
     points, flags = fit.points, []
     few = max(1, round(len(fit.grid) / FEW)) if len(points.axes) > 2 else 1
+    off = np.abs(fit.left_out.error - points.error) / np.hypot(fit.left_out.sd, fit.run_sd)
+    suspects = {points.names[row] for row in np.argsort(-np.nan_to_num(off))[:SUSPECTS]}
     while len(flags) < len(fit.points) // 4:
-        found = [_surprise(points, row, fit.grid[::few], fit.run_sd) for row in range(len(points))]
-        worst = int(np.argmax([flag.sds for flag in found]))
+        found = [
+            _surprise(points, row, fit.grid[::few], fit.run_sd) if name in suspects else None
+            for row, name in enumerate(points.names)
+        ]
+        worst = int(np.argmax([flag.sds if flag else -1.0 for flag in found]))
         given = None if fit.run_sd_from == "jackknife" else fit.run_sd
         flag = _surprise(points, worst, fit.grid[::few], given, floor=True)
         if flag.sds <= GROSS:
             break
         flags.append(flag)
-        points = points.without(worst)
+        points = points.without([worst])
     return tuple(flags)
 
 
 def _surprise(
     points: Points, row: int, grid: tuple[float, ...], run_sd: float | None, *, floor: bool = False
 ) -> Flag:
-    others, name, error = points.without(row), points.names[row], float(points.error[row])
+    others, name, error = points.without([row]), points.names[row], float(points.error[row])
     if len(others) <= len(points.axes) + 1 or others.constant():
         return Flag(name, error, error, 0.0)
     fit = posterior(others, run_sd=run_sd, grid=grid)

@@ -42,7 +42,7 @@ class Coefficients:
     slopes: Three  # d ln x / d ln T, for large T
     slopes_low: Three
     slopes_high: Three
-    offsets: Three  # ln x at T = 1 of that line
+    offsets: Three | None  # ln x at T = 1 of that line; None if no law has one
     draws: np.ndarray  # (draws, 3): alpha, beta, gamma
     null: Three  # of the symmetric null: the same A and p in all dimensions
     null_costs: Three  # error there above the best: mean, low, high
@@ -101,7 +101,7 @@ def coefficients(
         high=_three(np.quantile(found, 0.975, axis=0)),
         slopes=_three(slopes.mean(0)), slopes_low=_three(np.quantile(slopes, 0.025, axis=0)),
         slopes_high=_three(np.quantile(slopes, 0.975, axis=0)),
-        offsets=_three(_offsets(p, c)),
+        offsets=_offsets(p, c),
         draws=found, null=_three(np.exp(null * to_powers)),
         null_costs=_three(np.array([costs.mean(), *np.quantile(costs, (0.025, 0.975))])),
         null_inside=_inside(np.log(found[:, :2]), null[:2] * to_powers),
@@ -151,14 +151,14 @@ def _within_budget(
     return at((low + high) / 2)
 
 
-def _offsets(p: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """Mean over laws of ln x_i at T = 1, no bounds, on the line that eq. 2 describes."""
+def _offsets(p: np.ndarray, a: np.ndarray) -> Three | None:
+    """Mean over laws of ln x_i at T = 1, no bounds, on the line of the module's head."""
     p, a = p[(a > 0).all(1)], a[(a > 0).all(1)]
     if not len(p):
-        return np.full(3, math.nan)
+        return None
     gains = np.log(p * a / COSTS)
     price = np.sum(COSTS * gains / p, axis=1) / np.sum(COSTS / p, axis=1)
-    return ((gains - price[:, None]) / p).mean(0)
+    return _three(((gains - price[:, None]) / p).mean(0))
 
 
 def _symmetric(fit: Posterior, compute: float) -> np.ndarray:

@@ -33,9 +33,30 @@ class Points:
         names = tuple(self.names[row] for row in chosen)
         return Points(self.axes, self.x[chosen], self.error[chosen], self.runs[chosen], names)
 
-    def without(self, row: int) -> Points:
-        """All rows but one."""
-        return self.take([number for number in range(len(self)) if number != row])
+    def without(self, rows: Sequence[int] | np.ndarray) -> Points:
+        """All rows but these."""
+        return self.take([row for row in range(len(self)) if row not in set(map(int, rows))])
+
+    @property
+    def places(self) -> np.ndarray:
+        """Numbers, from 0, of the places where rows stand: equal for equal trainings. (rows,)"""
+        _, place = np.unique(np.round(np.log(self.x), 9), axis=0, return_inverse=True)
+        return place.reshape(-1)
+
+    def parts(self, most: int = 24) -> list[np.ndarray]:
+        """Rows to leave out together: each place by itself, or so many parts if there are more."""
+        part = self.places % most
+        return [np.flatnonzero(part == number) for number in np.unique(part)]
+
+    def surrounded(self) -> np.ndarray:
+        """Which rows have others, at other places, on both sides on every axis? (rows,)"""
+        found = np.zeros(len(self), dtype=bool)
+        for row, place in enumerate(self.places):
+            others = self.x[self.places != place]
+            if len(others):
+                at = self.x[row]
+                found[row] = bool((others.min(0) <= at).all() and (at <= others.max(0)).all())
+        return found
 
     def constant(self) -> tuple[str, ...]:
         """Axes on which all rows stand at the same place: their terms cannot be told."""

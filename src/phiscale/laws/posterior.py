@@ -76,15 +76,15 @@ class Posterior:
 
     @cached_property
     def left_out(self) -> Prediction:
-        """What the other rows predict for each row, the floor not counted: (rows,). NaN where
+        """What rows at other places predict for each row, the floor not counted: (rows,). NaN where
         they cannot, being as few as the axes or all alike on one."""
         error, sd = np.full((2, len(self.points)), np.nan)
-        for row in range(len(self.points)):
-            others = self.points.without(row)
+        for part in self.points.parts():
+            others = self.points.without(part)
             if len(others) > len(self.points.axes) and not others.constant():
                 fit = _fit(others, self.run_sd, self.grid, self.source)
-                mean, variance = fit.moments(self.points.x[row : row + 1])
-                error[row], sd[row] = mean[0], math.sqrt(variance[0])
+                mean, variance = fit.moments(self.points.x[part])
+                error[part], sd[part] = mean, np.sqrt(variance)
         return Prediction(error, sd, self.run_sd, self.freedom)
 
     @cached_property
@@ -95,13 +95,7 @@ class Posterior:
         Counted are rows that the others surround on every axis: beyond them the law is less sure
         already. Where there are none, nothing has tested the law: half of the rows' range.
         """
-        low, high = np.min(self.points.x, axis=0), np.max(self.points.x, axis=0)
-        alone = np.array([
-            (np.sum(self.points.x <= low, axis=0) == 1) & (self.points.x[row] <= low)
-            | (np.sum(self.points.x >= high, axis=0) == 1) & (self.points.x[row] >= high)
-            for row in range(len(self.points))
-        ])  # fmt: skip
-        told = ~alone.any(axis=1) & np.isfinite(self.left_out.error)
+        told = self.points.surrounded() & np.isfinite(self.left_out.error)
         if not told.any():
             return float(np.ptp(self.points.error)) / 2
         missed = (self.left_out.error - self.points.error)[told] ** 2
@@ -251,8 +245,7 @@ def _fit(points: Points, run_sd: float, grid: tuple[float, ...], source: str) ->
 
 def _replicate_sd(points: Points) -> tuple[float, float] | None:
     """Pooled over rows at equal x, and its degrees of freedom; None where those are under two."""
-    _, place = np.unique(np.round(np.log(points.x), 9), axis=0, return_inverse=True)
-    place = place.reshape(-1)
+    place = points.places
     mean = np.bincount(place, points.runs * points.error) / np.bincount(place, points.runs)
     squares = float(np.sum(points.runs * (points.error - mean[place]) ** 2))
     freedom = len(points) - len(mean)

@@ -95,7 +95,6 @@ class Axes:
 class Sheet:
     """Rows, and what is known of the whole of them."""
 
-    name: str
     source: str
     rows: tuple[Trained, ...]
     axes: tuple[str, ...] = ()  # that suit them, if the table says so
@@ -168,10 +167,10 @@ def read_sheet(path: Path) -> Sheet:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text ({error}). Name a CSV file.") from None
-    return sheet_of(text, str(path), path.stem)
+    return sheet_of(text, str(path))
 
 
-def sheet_of(text: str, where: str, name: str) -> Sheet:
+def sheet_of(text: str, where: str) -> Sheet:
     """The same from the file's text; `where` names it in errors."""
     lines = text.splitlines()
     said = dict(
@@ -197,7 +196,7 @@ def sheet_of(text: str, where: str, name: str) -> Sheet:
     trained = tuple(_trained(columns, len(rows), where))
     run_sd = _number("run_sd", where, said["run_sd"]) if "run_sd" in said else None
     axes = tuple(re.findall(r"\w+", said.get("axes", "")))
-    return Sheet(name=name, source=said.get("source") or where, rows=trained, axes=axes,
+    return Sheet(source=said.get("source") or where, rows=trained, axes=axes,
                  run_sd=run_sd)  # fmt: skip
 
 

@@ -76,9 +76,9 @@ def published_sheet(name: str) -> Sheet:
         return read_sheet(FILES / f"{name}.csv")
     if name in _SERIES:
         source, rows = _series(name)
-        return Sheet(name=name, source=source, rows=rows, axes=("macs",), run_sd=RUN_SD)
+        return Sheet(source=source, rows=rows, axes=("macs",), run_sd=RUN_SD)
     source, rows = _joint() if name == "efficientnet-joint" else _scaled(name)
-    return Sheet(name=name, source=source, rows=rows, axes=LAW_AXES, run_sd=RUN_SD_MIXED)
+    return Sheet(source=source, rows=rows, axes=LAW_AXES, run_sd=RUN_SD_MIXED)
 
 
 def _series(name: str) -> tuple[str, tuple[Trained, ...]]:
