@@ -153,3 +153,29 @@ def _regroup(stage: Stage, old: Stage, width: float) -> Stage:
     hidden = hidden_channels(stage.channels, stage.expand)
     hidden = max(group, round(hidden / group) * group)
     return replace(stage, channels=round(hidden / stage.expand), group_width=group)
+
+
+def effective(spec: Spec, over: Spec, native_pixels: int | None = None) -> Scaling:
+    """The multipliers of `spec` over another network, as an error law counts them.
+
+    Blocks; channels as the root of the ratio of their summed squares over the blocks of `over` (or
+    over stages, where the two have a different number of them); pixels that the images have.
+    """
+    most = native_pixels or max(spec.resolution, over.resolution)
+    return Scaling(
+        depth=spec.blocks / over.blocks,
+        width=_width(spec, over),
+        resolution=min(spec.resolution, most) / min(over.resolution, most),
+    )
+
+
+def _width(spec: Spec, over: Spec) -> float:
+    if len(spec.stages) == len(over.stages):
+        pairs = zip(spec.stages, over.stages, strict=True)
+        squares = sum(base.repeats * stage.channels**2 for stage, base in pairs)
+        return math.sqrt(squares / sum(s.repeats * s.channels**2 for s in over.stages))
+
+    def mean_square(of: Spec) -> float:
+        return sum(stage.channels**2 for stage in of.stages) / len(of.stages)
+
+    return math.sqrt(mean_square(spec) / mean_square(over))

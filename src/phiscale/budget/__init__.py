@@ -12,15 +12,11 @@ from phiscale.budget.candidates import (
     fewest_epochs,
     weigh,
 )
-from phiscale.budget.lattice import (
-    effective,
-    lattice_depths,
-    lattice_resolutions,
-    lattice_widths,
-)
+from phiscale.budget.lattice import lattice_depths, lattice_resolutions, lattice_widths
 from phiscale.budget.limits import Budget, Limit, parse_bytes, parse_count
 from phiscale.budget.pareto import undominated
 from phiscale.budget.solver import Solution, explain, finalists, rank, solve
+from phiscale.scaling import effective
 
 __all__ = [
     "MAX_EPOCHS",

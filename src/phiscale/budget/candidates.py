@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from phiscale.budget.lattice import effective
 from phiscale.budget.limits import Budget, Limit
 from phiscale.costs import Cost, cost
 from phiscale.device import DeviceModel
@@ -15,7 +14,7 @@ from phiscale.errors import UsageError
 from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws import ErrorLaw
 from phiscale.priors import law_for
-from phiscale.scaling import Scaling
+from phiscale.scaling import Scaling, effective
 from phiscale.spec import Spec
 
 MIN_EPOCHS, MIN_EPOCHS_PRETRAINED = 4, 2  # fewer teach too little to be worth the time

@@ -1,7 +1,7 @@
 """alpha, beta, gamma from a law: where it is least under depth * width^2 * resolution^2 = T.
 
     ln x_i(T) = (ln(p_i A_i / c_i) - ln price) / p_i,   c = 1, 2, 2: a line in ln T with
-    slope (1 / p_i) / sum_j(c_j / p_j) and an offset, which is 0 for all only if the base is balanced
+    slope (1 / p_i) / sum_j(c_j / p_j) and an offset, 0 for all only if the base is balanced
 
 so coefficients depend on T unless it is, and slopes alone are what they tend to. As in the paper
 (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor the other way round.

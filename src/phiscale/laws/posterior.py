@@ -21,51 +21,13 @@ import numpy as np
 from phiscale.laws.fit import COARSE, EXPONENTS, RUN_SD
 from phiscale.laws.law import IMAGES_UNIT, Law, Number, Term
 from phiscale.laws.points import Points
+from phiscale.laws.prediction import Prediction
 from phiscale.laws.projection import features, project, spread
 
 PRIOR_MEDIAN, PRIOR_SPREAD = 0.9, 0.8  # of an exponent: ln p ~ N(ln 0.9, 0.8^2)
 WIDENS = 0.1  # of an interval, for each doubling of compute beyond the largest row
 NEGLIGIBLE = 1e-7  # of the likeliest cell's weight
 LEAST_RUN_SD = 3e-4  # of an error printed in tenths of a per cent
-# Student's t, two-sided 95 %, for 1 to 10 degrees of freedom; then its expansion about the normal
-NORMAL_95 = 1.959964
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Errors as fractions, floats or arrays alike.
-
-    `sd` is of the expected error of such networks; `run_sd` is added to it for a single run. Where
-    run_sd itself was estimated, from `freedom` degrees of freedom, intervals are Student's.
-    """
-
-    error: Any
-    sd: Any
-    run_sd: float
-    freedom: float = math.inf
-
-    @property
-    def interval(self) -> tuple[Any, Any]:
-        """Holds the error of one new run 95 times in 100."""
-        return self._around(np.sqrt(self.sd**2 + self.run_sd**2))
-
-    @property
-    def expected_interval(self) -> tuple[Any, Any]:
-        """Holds the mean error of many runs 95 times in 100."""
-        return self._around(self.sd)
-
-    def _around(self, sd: Any) -> tuple[Any, Any]:
-        # a difference of errors may be negative, an error may not: whoever shows it cuts it
-        half = quantile_95(self.freedom) * sd
-        return self.error - half, self.error + half
-
-
-def quantile_95(freedom: float) -> float:
-    """How many sd an interval of 95 % reaches to each side."""
-    if freedom <= len(T_95):
-        return T_95[max(1, int(freedom)) - 1]
-    return NORMAL_95 + (NORMAL_95**3 + NORMAL_95) / (4 * freedom)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +53,13 @@ class Posterior:
         """
         x = np.asarray(x, dtype=float)
         flat = x.reshape(-1, len(self.points.axes))
-        error, variance = self._moments(flat, over)
+        error, variance = self.moments(flat, over)
         widened = 1 + WIDENS * np.log2(np.maximum(1, self.points.beyond(flat)))
         sd = widened * np.sqrt(variance + self.floor**2)
         error, sd = error.reshape(x.shape[:-1]), sd.reshape(x.shape[:-1])
         return Prediction(error[()], sd[()], self.run_sd, self.freedom)
 
-    def _moments(self, x: np.ndarray, over: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    def moments(self, x: np.ndarray, over: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the law's error at `x` (points, axes), the floor left out."""
         at = features(x, self.exponents)
         if over is not None:
@@ -121,7 +83,7 @@ class Posterior:
             others = self.points.without(row)
             if len(others) > len(self.points.axes) and not others.constant():
                 fit = _fit(others, self.run_sd, self.grid, self.source)
-                mean, variance = fit._moments(self.points.x[row : row + 1])
+                mean, variance = fit.moments(self.points.x[row : row + 1])
                 error[row], sd[row] = mean[0], math.sqrt(variance[0])
         return Prediction(error, sd, self.run_sd, self.freedom)
 
@@ -251,7 +213,7 @@ def posterior(
     told, (sd, freedom) = next((way, sd) for way, ask in ways.items() if (sd := ask()) is not None)
     fit = _fit(points, sd, grid, source)
     for _ in range(5 if robust else 0):
-        off = np.abs(fit._moments(points.x)[0] - points.error) * np.sqrt(points.runs)
+        off = np.abs(fit.moments(points.x)[0] - points.error) * np.sqrt(points.runs)
         heard = np.minimum(1, 1.345 * fit.run_sd / np.maximum(off, 1e-12))
         fit = _fit(replace(points, runs=points.runs * heard), fit.run_sd, grid, source)
     return replace(fit, run_sd_from=told, freedom=freedom)
@@ -308,7 +270,7 @@ def _jackknife_sd(
         if freedom < 1:
             return None
         fit = _fit(points, run_sd, grid, source)
-        inside = fit._moments(points.x)[0] - points.error
+        inside = fit.moments(points.x)[0] - points.error
         products = points.runs * inside * (fit.left_out.error - points.error)
         if not np.isfinite(products).any():
             return None

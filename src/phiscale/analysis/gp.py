@@ -1,0 +1,42 @@
+"""A Gaussian process on what an error law leaves over: does anything else than noise remain?"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+from phiscale.laws.posterior import Posterior, posterior
+
+FEWEST = 6  # rows, below which two hyperparameters are no better than a guess
+FEW = 7  # exponents on each of several axes: a fit for every row
+
+
+def gp_left_out(fit: Posterior) -> np.ndarray | None:
+    """For each row (rows,), what the law and the process, fitted to the others, make of it; None
+    where rows are too few. The process runs over ln x, its noise is that of a run."""
+    points = fit.points
+    if len(points) < FEWEST:
+        return None
+    grid = fit.grid[:: max(1, round(len(fit.grid) / FEW))] if len(points.axes) > 2 else fit.grid
+    found = np.full(len(points), np.nan)
+    for row in range(len(points)):
+        others = points.without(row)
+        if others.constant():
+            continue
+        law = posterior(others, run_sd=fit.run_sd, grid=grid)
+        left = others.error - law.moments(others.x)[0]
+        kernel = ConstantKernel(4.0, (1e-2, 1e4)) * RBF(1.0, (0.2, 10.0)) + WhiteKernel(
+            1.0, "fixed"
+        )
+        process = GaussianProcessRegressor(kernel, random_state=0)
+        with warnings.catch_warnings():  # a length at its bound: the residuals are noise or a level
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            process.fit(np.log(others.x), left / fit.run_sd)
+        at = points.x[row : row + 1]
+        more = float(process.predict(np.log(at))[0]) * fit.run_sd
+        found[row] = float(law.moments(at)[0][0]) + more
+    return found
