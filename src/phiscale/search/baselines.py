@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from phiscale.budget.lattice import effective, lattice_depths
+from phiscale.budget.lattice import lattice_depths
 from phiscale.budget.solver import INDIFFERENT
 from phiscale.costs import CostGrid, cost, cost_grid
 from phiscale.errors import DataError, UsageError
 from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws import ErrorLaw
-from phiscale.scaling import STRATEGIES, Scaling, Strategy, scale
+from phiscale.scaling import STRATEGIES, Scaling, Strategy, effective, scale
 from phiscale.spec import Spec
 
 TOLERANCE = 0.03  # of MACs: worth a few hundredths of a point, the paper's own arms differ by 24 %

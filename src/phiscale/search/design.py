@@ -12,12 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from phiscale.budget.lattice import effective
 from phiscale.costs import cost
 from phiscale.errors import UsageError
 from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws.fit import RUN_SD
-from phiscale.scaling import Scaling, compound, scale
+from phiscale.scaling import Scaling, compound, effective, scale
 from phiscale.spec import Spec
 
 DEPTHS = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
