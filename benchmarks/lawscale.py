@@ -298,9 +298,9 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         "By kind of truth: mean regret at 4x, of the law after the designed experiment and of the "
         "grid for the same compute; and how often",
-        f"the law's 95 % intervals hold the truth ({', '.join(computes)}): the error of the network "
-        "that it chose, and how much better that is",
-        "than the paper's ray.",
+        f"the law's 95 % intervals hold the truth ({', '.join(computes)}): the error of the "
+        "network that it chose, and how much better",
+        "that is than the paper's ray.",
         "",
         "| truth | law | grid | error held | margin held |",
         "|---|---:|---:|---|---|",

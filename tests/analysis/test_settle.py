@@ -385,6 +385,10 @@ def test_the_best_single_dimension_is_the_best_on_validation_not_on_test() -> No
     [
         ({"width": None}, "no arm width"),
         (
+            {"width": Arm(correct=np.ones((7, IMAGES), bool), validation=[math.nan] * 7)},
+            "no number",
+        ),
+        (
             {"width": Arm(correct=np.ones((6, IMAGES), bool), validation=np.ones(6))},
             "arm width has",
         ),

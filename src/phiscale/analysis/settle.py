@@ -232,7 +232,7 @@ def _summary(name: str, arm: Arm, correction: float) -> ArmSummary:
     by_seed = np.mean(arm.correct, axis=1)
     return ArmSummary(name=name, accuracy=float(by_seed.mean()),
                       seed_sd=float(by_seed.std(ddof=1)),
-                      validation=float(np.mean(arm.validation)), compute=arm.compute,
+                      validation=float(np.mean(arm.validation)), compute=float(arm.compute),
                       correction=correction)  # fmt: skip
 
 
@@ -246,4 +246,9 @@ def _check(arms: Mapping[str, Arm], wanted: Sequence[str], compound: str) -> Non
                 f"arm {name} has answers {np.shape(arm.correct)} and validation "
                 f"{np.shape(arm.validation)}, {compound} has {shape} (seeds, images). "
                 "Finish its seeds, or leave those out that not all arms have."
+            )
+        if not (np.isfinite(arm.validation).all() and arm.compute > 0):
+            raise DataError(
+                f"arm {name} has a validation accuracy that is no number, or compute "
+                f"{arm.compute:g}. Give fractions, and MACs over the base's."
             )
