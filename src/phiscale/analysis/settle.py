@@ -87,6 +87,7 @@ class Settled:
     expected_seed_sd: float  # what calibrated classifiers of this error would have
     detectable: float  # at 80 % power with these seeds: the primary contrast
     detectable_holm: float  # each of the three
+    unequal: tuple[str, ...]  # arms whose compute is more than 3 % off, in words
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -142,6 +143,7 @@ def settle(
         expected_seed_sd=expected_seed_sd(error, of.images),
         detectable=detectable(of.standard_error),
         detectable_holm=detectable(of.standard_error, len(singles)),
+        unequal=unequal(arms, base, target_compute or arms[compound].compute),
     )  # fmt: skip
 
 
@@ -200,6 +202,17 @@ def compute_law(base_error: float, error: float, compute: float) -> Term:
 def macs_correction(law: Term, compute: float, target_compute: float) -> float:
     """The accuracy that an arm of `compute` would have more at `target_compute`."""
     return float(law(compute) - law(target_compute))
+
+
+def unequal(
+    arms: Mapping[str, Arm], base: str, target_compute: float, tolerance: float = 0.03
+) -> tuple[str, ...]:
+    """Arms that no correction makes comparable, a sentence each: what they win may be compute."""
+    return tuple(
+        f"{name} has {arm.compute / target_compute:.0%} of the compute it is compared at"
+        for name, arm in arms.items()
+        if name != base and abs(math.log(arm.compute / target_compute)) > math.log1p(tolerance)
+    )
 
 
 def _corrections(
