@@ -41,6 +41,7 @@ class Run:
     recipe: Mapping[str, Any]
     data: Mapping[str, Any]
     log: Sequence[Mapping[str, Any]]
+    folder: Path
 
     @property
     def planned(self) -> int:
@@ -111,7 +112,7 @@ def _runs_in(folder: Path) -> Iterator[Path]:
 def _read(folder: Path) -> Run:
     spec = Spec.from_dict(read_json(folder / "spec.json"))
     recipe, data = read_json(folder / "recipe.json"), read_json(folder / "data.json")
-    return Run(folder.name, spec, recipe, data, tuple(read_log(folder)))
+    return Run(folder.name, spec, recipe, data, tuple(read_log(folder)), folder)
 
 
 def write_page(path: Path, runs: Sequence[Run]) -> None:

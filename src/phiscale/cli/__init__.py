@@ -4,13 +4,14 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from phiscale.cli.exchanging import convert, import_, push
 from phiscale.cli.flags import call, near
 from phiscale.cli.planning import calibrate, check, describe, models, solve
 from phiscale.cli.running import evaluate, export, fit, predict, rates, runs, train
+from phiscale.cli.science import law_fit, law_predict
 from phiscale.cli.values import first_process
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
@@ -21,8 +22,10 @@ _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer
 VERBS: dict[str, Callable[..., None]] = {
     "models": models, "describe": describe, "solve": solve, "calibrate": calibrate, "check": check,
     "train": train, "runs": runs, "rates": rates, "evaluate": evaluate, "predict": predict,
-    "export": export, "fit": fit, "import": import_, "convert": convert, "push": push,
+    "export": export, "fit": fit, "law fit": law_fit, "law predict": law_predict,
+    "import": import_, "convert": convert, "push": push,
 }  # fmt: skip
+"""By one word or two; the first word of two alone lists what may follow."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,10 +62,15 @@ def _run(arguments: list[str]) -> None:
 
         print(f"phiscale {__version__}")
         return
-    verb, rest = arguments[0], arguments[1:]
+    verb, rest = verb_of(arguments)
+    if (group := _of_group(verb)) and rest[:1] in ([], ["-h"], ["--help"], ["help"]):
+        print(_help(group))
+        return
     if verb not in VERBS:
         what = "a flag, no verb" if verb.startswith("-") else "no verb"
-        raise UsageError(f"{verb!r} is {what}.{near(verb, VERBS)} They are {', '.join(VERBS)}.")
+        wanted = " ".join([verb, *rest[:1]]) if group else verb
+        among = ", ".join(group or VERBS)
+        raise UsageError(f"{wanted!r} is {what}.{near(wanted, VERBS)} They are {among}.")
     if verb != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError(f"torchrun starts several of this, but {verb} is one. Call it by itself.")
     if verb == "train":
@@ -71,11 +79,23 @@ def _run(arguments: list[str]) -> None:
         call(VERBS[verb], rest, f"phiscale {verb}")
 
 
-def _help() -> str:
-    width = max(map(len, VERBS))
+def verb_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The verb, of two words where there is such a one, and what follows it."""
+    two = " ".join(arguments[:2])
+    words = 2 if two in VERBS else 1
+    return " ".join(arguments[:words]), list(arguments[words:])
+
+
+def _of_group(word: str) -> dict[str, Callable[..., None]]:
+    """The verbs of two words that begin with this one."""
+    return {name: function for name, function in VERBS.items() if name.startswith(f"{word} ")}
+
+
+def _help(listed: Mapping[str, Callable[..., None]] = VERBS) -> str:
+    width = max(map(len, listed))
     verbs = "\n".join(
         f"  {name:<{width}}  {(function.__doc__ or '').splitlines()[0]}"
-        for name, function in VERBS.items()
+        for name, function in listed.items()
     )
     return (
         "phiscale: from images, a device and a budget to the best ConvNet that fits.\n\n"

@@ -133,7 +133,13 @@ class Law:
                 f"{where} has format {version!r}, not {LAW_VERSION}. "
                 f'Write a JSON object with "phiscale_law": {LAW_VERSION}, as Law.write does.'
             )
+        fitted = values.pop("fit", None)  # the rows it came from, which `laws.file` reads
         known = {field.name for field in fields(Law)}
+        if isinstance(fitted, Mapping) and "terms" in values:
+            raise UsageError(
+                f"{where} is a law of {', '.join(fitted.get('axes', ()))}. Fit one of depth, width "
+                "and resolution: phiscale law fit TABLE --axes depth,width,resolution."
+            )
         if wrong := sorted(values.keys() ^ known):
             raise UsageError(f"{where} lacks or does not know {wrong}. Give it {sorted(known)}.")
         terms = ("depth", "width", "resolution", "images")

@@ -1,0 +1,78 @@
+"""The picture of an error law: its band along one axis; of several, predicted against measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE
+from phiscale.data.wording import shown
+from phiscale.errors import UsageError
+from phiscale.laws.points import Points
+from phiscale.laws.posterior import Posterior
+
+PLACES = 200  # of the band
+
+
+def law_plot(path: Path, fit: Posterior, held: Points | None, unit: str) -> None:
+    """Draws to `path` (.svg, .png): the law with its 95 % band, its rows, and rows held out.
+
+    `unit` says what 1 on the axes is. Raises UsageError for another ending.
+    """
+    if path.suffix not in (".png", ".svg"):
+        raise UsageError(f"cannot draw {path.name!r}. Let the name end in .png or .svg.")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        (_along if len(fit.points.axes) == 1 else _against)(figure.subplots(), fit, held, unit)
+        dated = {"Date": None} if path.suffix == ".svg" else {}  # the same numbers, the same file
+        figure.savefig(path, dpi=150, metadata=dated)
+
+
+def _along(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
+    known = fit.points if held is None else _joined(fit.points, held)
+    places = np.geomspace(known.x.min() / 1.1, known.x.max() * 1.3, PLACES)[:, None]
+    said = fit.predict(places)
+    low, high = said.interval
+    axes.fill_between(places[:, 0], 100 * low, 100 * high, color=BLUE, alpha=0.13, linewidth=0,
+                      label="95 % of runs")  # fmt: skip
+    axes.plot(places[:, 0], 100 * said.error, color=BLUE, label="the law")
+    axes.plot(fit.points.x[:, 0], 100 * fit.points.error, "o", color=INK, markersize=5,
+              label="fitted")  # fmt: skip
+    if held is not None:
+        axes.plot(held.x[:, 0], 100 * held.error, "D", color=ORANGE, markersize=6,
+                  label="held out")  # fmt: skip
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set(xlabel=f"{fit.points.axes[0]} over {shown(unit)}", ylabel="error, %")
+    axes.legend(frameon=False)
+
+
+def _against(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
+    groups = [(fit.points, "o", INK, "fitted")]
+    if held is not None:
+        groups.append((held, "D", ORANGE, "held out"))
+    for points, marker, colour, label in groups:
+        said = fit.predict(points.x)
+        low, high = said.interval
+        across = 100 * np.stack([said.error - low, high - said.error])
+        axes.errorbar(100 * points.error, 100 * said.error, across, fmt=marker, color=colour,
+                      markersize=5, elinewidth=1, label=label)  # fmt: skip
+    ends = axes.get_xlim()
+    axes.plot(ends, ends, color=BLUE, linewidth=1, zorder=0)
+    names = ", ".join(fit.points.axes)
+    axes.set(xlim=ends, xlabel="measured error, %", ylabel="predicted error, %",
+             title=f"{names} over {shown(unit)}; bars: 95 % of runs")  # fmt: skip
+    axes.legend(frameon=False)
+
+
+def _joined(one: Points, other: Points) -> Points:
+    return Points(one.axes, np.concatenate([one.x, other.x]),
+                  np.concatenate([one.error, other.error]),
+                  np.concatenate([one.runs, other.runs]), one.names + other.names)  # fmt: skip

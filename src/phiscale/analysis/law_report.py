@@ -1,0 +1,234 @@
+"""What `law fit` and `law predict` find and say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from phiscale.analysis.gp import gp_left_out
+from phiscale.costs import cost
+from phiscale.errors import UsageError
+from phiscale.families import name_of
+from phiscale.laws.checks import check
+from phiscale.laws.coefficients import Coefficients, coefficients
+from phiscale.laws.file import FittedLaw, fewest
+from phiscale.laws.points import Points, checked
+from phiscale.laws.posterior import posterior
+from phiscale.laws.sheet import COUNTED, DIMENSIONS, Sheet
+from phiscale.scaling import Scaling, compound, scale
+from phiscale.spec import Spec
+
+RUN_SD_SAYS = {
+    "given": "given", "replicates": "from rows at the same place",
+    "jackknife": "from rows left out", "assumed": "assumed: --run-sd says otherwise",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class LawReport:
+    """A fitted law, the rows kept from it, and the coefficients it gives."""
+
+    law: FittedLaw
+    held: Points | None
+    found: Coefficients | None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each network: where it stands, its error, what the law and the others say."""
+        fit = self.law.fit
+        parts = [(fit.points, False)] + ([(self.held, True)] if self.held else [])
+        rows: list[dict[str, Any]] = []
+        for points, held in parts:
+            said = fit.predict(points.x)
+            low, high = _cut(said.interval)
+            for number, name in enumerate(points.names):
+                out = float(fit.left_out.error[number]) if not held else float("nan")
+                rows.append({
+                    "network": name,
+                    **dict(zip(points.axes, map(float, points.x[number]), strict=True)),
+                    "error": float(points.error[number]), "law": float(said.error[number]),
+                    "low": float(low[number]), "high": float(high[number]),
+                    "left_out": out if np.isfinite(out) else None, "held_out": held,
+                })  # fmt: skip
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """For --json: fractions."""
+        found = self.found
+        return {
+            "law": self.law.to_dict(), "rows": self.rows(), "floor": self.law.fit.floor,
+            "coefficients": None if found is None else {
+                "compute": found.compute,
+                **{name: {"value": found.values[i], "low": found.low[i], "high": found.high[i]}
+                   for i, name in enumerate(("alpha", "beta", "gamma"))},
+                "slopes": found.slopes, "offsets": found.offsets,
+                "symmetric_null": {"coefficients": found.null, "costs": found.null_costs,
+                                   "excluded": found.null_excluded},
+            },
+        }  # fmt: skip
+
+    def table(self) -> list[dict[str, Any]]:
+        """The rows for a reader: per cent, the interval in one column."""
+        return [
+            {
+                **{key: value for key, value in row.items() if key in ("network", *self._axes)},
+                "error %": round(100 * row["error"], 2), "law %": round(100 * row["law"], 2),
+                "left out %": None if row["left_out"] is None else round(100 * row["left_out"], 2),
+                "95 % of runs": _between(row["low"], row["high"]),
+                "row": ("held out" if row["held_out"] else "fitted") if self.held else None,
+            }
+            for row in self.rows()
+        ]  # fmt: skip
+
+    @property
+    def _axes(self) -> tuple[str, ...]:
+        return self.law.axes.names
+
+    def lines(self) -> Iterator[str]:
+        """What else there is to say."""
+        fit, axes = self.law.fit, self.law.axes
+        e0, terms = fit.terms()
+        sums = " + ".join(f"{100 * t.A:.3g} {axis}^-{t.p:.2g}" for axis, t in terms.items())
+        yield f"error % = {100 * e0:.3g} + {sums}, over {unit_of(axes.base)} ({fit.source})"
+        yield (
+            f"One run differs by {100 * fit.run_sd:.2f} points ({RUN_SD_SAYS[fit.run_sd_from]}), "
+            f"the law's form by {100 * fit.floor:.2f}."
+        )
+        yield self.law.checks.sentence()
+        yield from map(str, self.law.checks.flags)
+        if self.found:
+            said = zip(("alpha", "beta", "gamma"), self.found.values, self.found.low,
+                       self.found.high, strict=True)  # fmt: skip
+            named = ", ".join(f"{n} {v:.2f} [{low:.2f}, {high:.2f}]" for n, v, low, high in said)
+            yield f"At {self.found.compute:g}x the compute: {named}."
+            yield self.found.verdict()
+
+
+def fit_sheet(
+    sheet: Sheet, *, axes: Sequence[str] = (), base: Spec | None = None,
+    hold_out: Sequence[str] = (), run_sd: float | None = None, robust: bool = False,
+    compute: float = 2.0,
+) -> LawReport:  # fmt: skip
+    """Fits a law to a table, checks it, and keeps the rows named in `hold_out` from it.
+
+    Errors: UsageError for axes that rows do not tell, rows that are too few, names that are none.
+    """
+    names = tuple(axes) or sheet.best_axes(base)
+    scaled = sheet.scale(names, base)
+    points = sheet.points(scaled)
+    held = [_row_of(name, points.names) for name in hold_out]
+    kept = [row for row in range(len(points)) if row not in held]
+    known = checked(points.take(kept), fewest(names))
+    fit = posterior(known, run_sd=sheet.run_sd if run_sd is None else run_sd, robust=robust,
+                    source=sheet.source)  # fmt: skip
+    further = gp_left_out(fit)
+    checks = check(fit, _macs(sheet, kept), {} if further is None else {"gp": further})
+    found = coefficients(fit, compute) if set(DIMENSIONS) <= set(names) else None
+    return LawReport(FittedLaw(fit, scaled, checks), points.take(held) if held else None, found)
+
+
+def _macs(sheet: Sheet, kept: Sequence[int]) -> Points | None:
+    try:
+        return sheet.points(sheet.scale(("macs",))).take(kept)
+    except UsageError:
+        return None
+
+
+def _row_of(name: str, names: Sequence[str]) -> int:
+    if name not in names:
+        near = get_close_matches(name, names, n=1)
+        mend = f"Did you mean {near[0]}?" if near else f"Rows are {', '.join(names)}."
+        raise UsageError(f"--hold-out {name} is no row of the table. {mend}")
+    return names.index(name)
+
+
+def predicted(
+    law: FittedLaw, networks: Sequence[tuple[str, Spec]], images_seen: float | None = None
+) -> list[dict[str, Any]]:
+    """For each network its error, with an interval that holds one run 95 times in 100, and what is
+    gained over the base, with one of the gain in the mean of many; fractions.
+
+    Errors: UsageError for a law whose axes a network alone does not tell, and beyond where the
+    law's checks allow it to go.
+    """
+    axes, fit = law.axes, law.fit
+    if strange := set(axes.names) - {*DIMENSIONS, *COUNTED, "images"}:
+        raise UsageError(
+            f"the law is one of {', '.join(sorted(strange))}, which a network does not tell. "
+            "Fit one with --axes macs or --axes depth,width,resolution."
+        )
+    if ("images" in axes.names) != (images_seen is not None):
+        needs = "counts images seen. Give" if images_seen is None else "does not count them. Drop"
+        raise UsageError(f"--images-seen: the law {needs} --images-seen.")
+    if axes.base is None:
+        raise UsageError(
+            "the law does not know its base. Fit it again with --base SPEC, or from a table with "
+            "a column model."
+        )
+    values = {} if images_seen is None else {"images_seen": images_seen}
+    origin = axes.place("the base", axes.base, values)
+    rows: list[dict[str, Any]] = []
+    for name, spec in networks:
+        place = axes.place(name, spec, values)
+        beyond = float(fit.points.beyond(np.array(place)))
+        law.checks.allow(beyond, name)
+        said, over = fit.predict(place), fit.predict(place, over=origin)
+        low, high = _cut(said.interval)
+        worse, better = over.expected_interval
+        macs = cost(spec).macs
+        rows.append({
+            "network": name, "macs": macs, "macs_over_base": macs / cost(axes.base).macs,
+            "beyond_rows": beyond, "error": float(said.error), "low": float(low),
+            "high": float(high), "gain": -float(over.error), "gain_low": -float(better),
+            "gain_high": -float(worse),
+        })  # fmt: skip
+    return rows
+
+
+def predicted_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same for a reader: points, intervals in one column."""
+    return [
+        {
+            "network": row["network"], "macs": row["macs"],
+            "over base": round(row["macs_over_base"], 2), "error %": round(100 * row["error"], 2),
+            "95 % of runs": _between(row["low"], row["high"]),
+            "gain": round(100 * row["gain"], 2),
+            "95 % of the gain": _between(row["gain_low"], row["gain_high"]),
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def scaled_networks(
+    specs: Sequence[tuple[str, Spec]], phis: Sequence[float], base: Spec | None
+) -> list[tuple[str, Spec]]:
+    """The networks themselves; with `phis`, each scaled by each; without networks, the base."""
+    if not specs and base is not None:
+        specs = [(unit_of(base), base)]
+    by: list[tuple[str, Scaling]] = [(f" phi {phi:g}", compound(phi)) for phi in phis]
+    if not by:
+        return list(specs)
+    return [(name + word, scale(spec, scaling)) for name, spec in specs for word, scaling in by]
+
+
+def akin(spec: Spec, base: Spec | None) -> bool:
+    """May one law hold for both? Of different blocks it says nothing."""
+    return base is None or {s.block for s in spec.stages} == {s.block for s in base.stages}
+
+
+def unit_of(base: Spec | None) -> str:
+    """What multipliers are over, for a reader."""
+    if base is None:
+        return "the base"
+    return name_of(base) or f"a net of {base.blocks} blocks at {base.resolution} px"
+
+
+def _cut(interval: tuple[Any, Any]) -> tuple[Any, Any]:
+    return np.maximum(0.0, interval[0]), np.minimum(1.0, interval[1])
+
+
+def _between(low: float, high: float) -> str:
+    return f"{100 * low:.2f} to {100 * high:.2f}"

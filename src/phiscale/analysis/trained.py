@@ -1,0 +1,43 @@
+"""Runs as rows of a law: what was trained, how long, and what error it had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from phiscale.analysis.runs import Run, read_runs
+from phiscale.errors import DataError
+from phiscale.files import read_json
+from phiscale.laws.sheet import Sheet, Trained
+
+
+def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
+    """The runs in these folders. The error is the test's where every run has an evaluation.json, as
+    `fit` writes it, else the best one on validation.
+
+    Errors: PhiscaleError where there is no run, DataError for one that has not finished.
+    """
+    runs = read_runs(folders)
+    for run in runs:
+        row = run.row()
+        if not row["images"] or row["images"] < run.planned or row["top1"] is None:
+            raise DataError(
+                f"{run.name} has not finished ({row['done'] or '0 %'}). "
+                "Run its train again, or leave it out."
+            )
+    tests = [_test_error(run) for run in runs]
+    tested = all(error is not None for error in tests)
+    errors = [error if tested and error is not None else 1 - run.row()["top1"]
+              for run, error in zip(runs, tests, strict=True)]  # fmt: skip
+    rows = tuple(
+        Trained(name=run.name, error=error, spec=run.spec,
+                values={"images_seen": float(run.row()["images"])})
+        for run, error in zip(runs, errors, strict=True)
+    )  # fmt: skip
+    split = "test" if tested else "validation"
+    return Sheet(name="runs", source=f"{len(rows)} runs, {split} error", rows=rows)
+
+
+def _test_error(run: Run) -> float | None:
+    path = run.folder / "evaluation.json"
+    return 1 - float(read_json(path)["metrics"]["top1"]) if path.is_file() else None
