@@ -26,6 +26,7 @@ TORCH_FREE = (
     "phiscale.data.decode", "phiscale.data.sources", "phiscale.data.audit",
     "phiscale.train.recipes", "phiscale.train.metrics", "phiscale.deploy.predict",
     "phiscale.deploy.runtime", "phiscale.deploy.twin", "phiscale.jobs",
+    "phiscale.search.baselines", "phiscale.search.design", "phiscale.analysis.settle",
 )  # fmt: skip
 
 NUMPY_FREE = ("phiscale", "phiscale.cli", "phiscale.spec", "phiscale.scaling", "phiscale.families",

@@ -385,6 +385,10 @@ def test_the_best_single_dimension_is_the_best_on_validation_not_on_test() -> No
     [
         ({"width": None}, "no arm width"),
         (
+            {"width": Arm(correct=np.ones((7, IMAGES), bool), validation=[math.nan] * 7)},
+            "no number",
+        ),
+        (
             {"width": Arm(correct=np.ones((6, IMAGES), bool), validation=np.ones(6))},
             "arm width has",
         ),
@@ -429,6 +433,17 @@ def test_corrections_shift_contrasts_and_leave_the_base_alone() -> None:
     before, after = (next(c for c in each.contrasts if c.name == "depth")
                      for each in (plain, corrected))  # fmt: skip
     assert after.low - before.low == pytest.approx(-by_name["depth"].correction, abs=1e-12)
+
+
+def test_arms_of_other_compute_are_named() -> None:
+    """A published study of CIFAR-10 compared these multiply-adds, in units of 2 x MACs."""
+    gigaflops = {"base": 0.77, "depth": 3.15, "width": 2.90, "resolution": 3.07, "compound": 1.72}
+    arms = simulated(np.random.default_rng(0), dict.fromkeys(gigaflops, 0.0))
+    arms = {name: replace(arm, compute=gigaflops[name] / 0.77) for name, arm in arms.items()}
+    assert settle(arms, target_compute=3.07 / 0.77).unequal == (
+        "width has 94% of the compute it is compared at",
+        "compound has 56% of the compute it is compared at",
+    )
 
 
 # Planning

@@ -87,6 +87,7 @@ class Settled:
     expected_seed_sd: float  # what calibrated classifiers of this error would have
     detectable: float  # at 80 % power with these seeds: the primary contrast
     detectable_holm: float  # each of the three
+    unequal: tuple[str, ...]  # arms whose compute is more than 3 % off, in words
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -142,6 +143,7 @@ def settle(
         expected_seed_sd=expected_seed_sd(error, of.images),
         detectable=detectable(of.standard_error),
         detectable_holm=detectable(of.standard_error, len(singles)),
+        unequal=unequal(arms, base, target_compute or arms[compound].compute),
     )  # fmt: skip
 
 
@@ -202,6 +204,17 @@ def macs_correction(law: Term, compute: float, target_compute: float) -> float:
     return float(law(compute) - law(target_compute))
 
 
+def unequal(
+    arms: Mapping[str, Arm], base: str, target_compute: float, tolerance: float = 0.03
+) -> tuple[str, ...]:
+    """Arms that no correction makes comparable, a sentence each: what they win may be compute."""
+    return tuple(
+        f"{name} has {arm.compute / target_compute:.0%} of the compute it is compared at"
+        for name, arm in arms.items()
+        if name != base and abs(math.log(arm.compute / target_compute)) > math.log1p(tolerance)
+    )
+
+
 def _corrections(
     arms: Mapping[str, Arm], base: str, target_compute: float | None
 ) -> dict[str, float]:
@@ -232,7 +245,7 @@ def _summary(name: str, arm: Arm, correction: float) -> ArmSummary:
     by_seed = np.mean(arm.correct, axis=1)
     return ArmSummary(name=name, accuracy=float(by_seed.mean()),
                       seed_sd=float(by_seed.std(ddof=1)),
-                      validation=float(np.mean(arm.validation)), compute=arm.compute,
+                      validation=float(np.mean(arm.validation)), compute=float(arm.compute),
                       correction=correction)  # fmt: skip
 
 
@@ -246,4 +259,9 @@ def _check(arms: Mapping[str, Arm], wanted: Sequence[str], compound: str) -> Non
                 f"arm {name} has answers {np.shape(arm.correct)} and validation "
                 f"{np.shape(arm.validation)}, {compound} has {shape} (seeds, images). "
                 "Finish its seeds, or leave those out that not all arms have."
+            )
+        if not (np.isfinite(arm.validation).all() and arm.compute > 0):
+            raise DataError(
+                f"arm {name} has a validation accuracy that is no number, or compute "
+                f"{arm.compute:g}. Give fractions, and MACs over the base's."
             )

@@ -172,7 +172,8 @@ def _finer_and_finer(base: Spec, asked: Scaling) -> Iterator[Iterable[CostGrid]]
     import numpy as np
 
     depths = lattice_depths(base, asked.depth / REACH, asked.depth * REACH)
-    widths = np.geomspace(asked.width / REACH, asked.width * REACH, 400).tolist()
+    fine = [1.0, *np.geomspace(asked.width / REACH, asked.width * REACH, 400).tolist()]
+    widths = list({scale(base, Scaling(width=width)): width for width in fine}.values())
 
     def pixels(step: int) -> list[int]:
         """The base's own and multiples of `step` near those asked, at least a 2x2 map."""
@@ -181,8 +182,8 @@ def _finer_and_finer(base: Spec, asked: Scaling) -> Iterator[Iterable[CostGrid]]
         return sorted({base.resolution, *range(int(least), int(middle * REACH) + 1, step)})
 
     for step in (8 if base.resolution > SMALL_PIXELS else 4, 2):
-        yield [cost_grid(base, depths, [1.0, *widths], pixels(step))]
-    yield (cost_grid(deep, [1.0], [1.0, *widths], pixels(2)) for deep in between(base, depths))
+        yield [cost_grid(base, depths, widths, pixels(step))]
+    yield (cost_grid(deep, [1.0], widths, pixels(2)) for deep in between(base, depths))
 
 
 def between(base: Spec, depths: Sequence[float]) -> Iterator[Spec]:

@@ -1,0 +1,111 @@
+"""Designed experiments: what they pay for, and that laws learn more from them than from others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phiscale.budget import effective
+from phiscale.costs import cost
+from phiscale.errors import UsageError
+from phiscale.families import get_spec
+from phiscale.search.design import Point, _information, candidates, d_optimal, star
+
+B0, SMALL = get_spec("efficientnet_b0"), get_spec("small")
+AMONG = {"efficientnet_b0": candidates(B0), "small": candidates(SMALL)}
+
+
+def units(points: tuple[Point, ...]) -> float:
+    return sum(point.cost for point in points)
+
+
+def told(points: tuple[Point, ...]) -> float:
+    """Mean log-determinant of what runs tell of the seven numbers of a law."""
+    rows, known = _information(points, 0.0025, seed=99)
+    return float(np.linalg.slogdet(known + rows.transpose(0, 2, 1) @ rows)[1].mean())
+
+
+def test_candidates_are_real_networks_counted_as_built() -> None:
+    for point in AMONG["efficientnet_b0"]:
+        assert point.by == effective(point.spec, B0)
+        assert point.cost == cost(point.spec).macs / cost(B0).macs
+    assert len({point.spec for point in AMONG["small"]}) == len(AMONG["small"])
+
+
+def test_candidates_cost_from_a_fifth_to_four_times_the_base_cheapest_first() -> None:
+    for among in AMONG.values():
+        costs = [point.cost for point in among]
+        assert costs == sorted(costs) and costs[0] >= 0.2 and costs[-1] <= 4
+
+
+def test_no_candidate_has_more_pixels_than_the_images_or_too_few_for_its_stages() -> None:
+    small_16 = replace(SMALL, resolution=16)
+    pixels = {point.spec.resolution for point in candidates(small_16, native_pixels=24)}
+    assert pixels == {16, 20, 24}
+
+
+def test_a_base_at_the_least_pixels_of_native_images_has_no_resolution_to_vary() -> None:
+    with pytest.raises(UsageError, match=r"differ in resolution.*more room below"):
+        candidates(replace(SMALL, resolution=16), native_pixels=16)
+
+
+@pytest.mark.parametrize(
+    ("member", "budget", "runs"),
+    [("efficientnet_b0", 7, 15), ("small", 7, 17), ("efficientnet_b0", 14, 30), ("small", 14, 33)],
+)
+def test_seven_units_buy_at_least_fifteen_trainings(member: str, budget: float, runs: int) -> None:
+    found = d_optimal(AMONG[member], budget)
+    assert runs <= len(found)
+    assert 0.95 * budget <= units(found) <= budget + 1e-9
+
+
+@given(st.floats(3, 20), st.integers(0, 100))
+@settings(max_examples=15, deadline=None)
+def test_the_budget_is_kept_and_the_same_seed_gives_the_same_design(
+    budget: float, seed: int
+) -> None:
+    found = d_optimal(AMONG["small"], budget, seed=seed)
+    assert units(found) <= budget + 1e-9
+    assert found == d_optimal(AMONG["small"], budget, seed=seed)
+    assert set(found) <= set(AMONG["small"])
+
+
+def test_every_dimension_is_seen_small_and_large() -> None:
+    found = d_optimal(AMONG["efficientnet_b0"], 7)
+    for name in ("depth", "width", "resolution"):
+        values = [getattr(point.by, name) for point in found]
+        assert max(values) / min(values) >= 3, name
+
+
+def test_it_tells_more_than_chance_and_than_the_star_for_the_same_compute() -> None:
+    among = AMONG["efficientnet_b0"]
+    found = told(d_optimal(among, 7))
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        order = random.permutation(len(among))
+        paid = np.cumsum([among[i].cost for i in order]) <= 7
+        assert found > told(tuple(among[i] for i in order[paid]))
+    assert told(d_optimal(among, units(star(B0)))) > told(star(B0))
+
+
+def test_more_budget_tells_more() -> None:
+    designs = [d_optimal(AMONG["small"], budget) for budget in (4, 7, 14, 28)]
+    information = [told(design) for design in designs]
+    assert information == sorted(information)
+
+
+def test_a_budget_that_buys_no_law_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"buys 2 trainings.*budget of 7"):
+        d_optimal(AMONG["small"], 0.5)
+
+
+def test_the_star_is_the_base_three_levels_of_each_dimension_and_three_compound_points() -> None:
+    for base in (B0, SMALL):
+        points = star(base)
+        assert len(points) == 13 and base in [point.spec for point in points]
+        assert units(points) == pytest.approx(27.5, abs=1)
+    assert len(star(SMALL, native_pixels=32)) == 9
