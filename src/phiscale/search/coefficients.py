@@ -91,7 +91,8 @@ def plan_for(base: Spec, data: str, asked: Asked, pictures: Pictures) -> Discove
         crop=crop_for(pictures), units=asked.units, compute=asked.compute,
         cost=asked.cost, device=asked.device, native_pixels=native,
         train_images=None if images is None or images >= pictures.train else images,
-        seeds=asked.seeds, tuning=asked.tuning, threads=asked.threads,
+        validation_images=pictures.validation, seeds=asked.seeds, tuning=asked.tuning,
+        threads=asked.threads,
     )  # fmt: skip
 
 

@@ -94,6 +94,7 @@ class Discovery:
     device: DeviceModel | None = None
     native_pixels: int | None = None
     train_images: int | None = None
+    validation_images: int = 1000
     seeds: int = 3  # of the confirmation
     tuning: Tuning
     threads: int = 1
@@ -156,12 +157,12 @@ class Discovery:
         among = candidates(self.base, native_pixels=self.native_pixels)
         first = d_optimal(among, self.units * (1 - SECOND))
         runs = yield from self._train(first, rates, "design")
-        fit = fitted(runs)
+        fit = fitted(runs, self.validation_images)
         second = _doubtful(fit, space, among, self.compute,
                            self.units - sum(run.cost for run in runs))  # fmt: skip
         if second:
             runs += yield from self._train(second, rates, "second round")
-            fit = fitted(runs)
+            fit = fitted(runs, self.validation_images)
         return Searched(method="lawscale", runs=tuple(runs), fit=fit, coefficients=None,
                         proposal=space.best(fit, self.compute))  # fmt: skip
 
@@ -231,15 +232,29 @@ class Discovery:
                 "device": self.device.to_dict() if self.device else None}  # fmt: skip
 
 
-def fitted(runs: Sequence[Run]) -> Posterior:
-    """The law of depth, width and resolution through all runs that came to an end."""
+def fitted(runs: Sequence[Run], validation_images: int) -> Posterior:
+    """The law of depth, width and resolution through all runs that came to an end.
+
+    Where nothing was trained twice a run varies by what so many validation pictures leave open.
+    What trainings that were left out are off by more than that counts as noise, too: else
+    coefficients would look surer than the law is.
+    """
     rows = [
         Row(name=run.key, depth=run.by.depth, width=run.by.width, resolution=run.by.resolution,
             error=run.error)
         for run in runs
         if run.error < 1.0
     ]  # fmt: skip
-    return posterior(points_of(rows), source=f"{len(rows)} trainings of a designed experiment")
+    points = points_of(rows)
+    source = f"{len(rows)} trainings of a designed experiment"
+    fit = posterior(points, source=source)
+    if fit.run_sd_from == "assumed":
+        error = float(np.mean(points.error))
+        sampled = math.sqrt(error * (1 - error) / validation_images)
+        fit = posterior(points, run_sd=max(fit.run_sd, sampled), source=source)
+    if fit.floor > fit.run_sd:
+        fit = posterior(points, run_sd=math.hypot(fit.run_sd, fit.floor), source=source)
+    return fit
 
 
 def _error(fit: Posterior, by: Scaling) -> float:

@@ -127,11 +127,19 @@ def _law(plan: Discovery, law: Posterior) -> Section:
         title="The law",
         text=[
             f"Validation error, % = {100 * e0:.1f} + {words} at the mean of the exponents. A run "
-            f"varies by {100 * law.run_sd:.2f} points ({law.run_sd_from}); the law is off by "
-            f"{100 * law.floor:.2f} more on trainings that were left out."
+            f"is off the law by {100 * law.run_sd:.2f} points, chance and the law's own misfit "
+            f"together ({_NOISE[law.run_sd_from]}); trainings that were left out were off by "
+            f"{100 * law.floor:.2f} more."
         ],
         figures=[_law_figure(plan, law)],
     )
+
+
+_NOISE = {
+    "replicates": "from networks that were trained twice", "jackknife": "from leaving runs out",
+    "given": "from leaving runs out and the number of validation pictures",
+    "assumed": "assumed",
+}  # fmt: skip
 
 
 def _law_figure(plan: Discovery, law: Posterior) -> str:

@@ -23,6 +23,7 @@ from phiscale.search.baselines import between, lattice_logs
 from phiscale.spec import Spec
 
 WITHIN = 0.03  # of a target cost: networks count as equally dear
+ROUNDED = 0.01  # in logs: what rounding may take of a dimension that is to stay
 Price = Callable[[Cost], Any]
 
 _COUNTED: Mapping[str, Price] = {
@@ -79,9 +80,12 @@ class Lattice:
         return np.asarray(law.error(depth=x[:, 0], width=x[:, 1], resolution=x[:, 2]))
 
     def at(self, target: float, within: float = WITHIN) -> np.ndarray:
-        """Which networks cost `target` times the base; the nearest ones where steps are coarse.
-        UsageError: none is even within a quarter."""
+        """Which networks cost `target` times the base; the nearest ones where steps are coarse. As
+        in the paper (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor the
+        other way round. UsageError: none is even within a quarter."""
         off = np.abs(np.log(self.cost / target))
+        astray = (self.logs < -ROUNDED if target > 1 else self.logs > ROUNDED).any(axis=1)
+        off = np.where(astray, np.inf, off)
         nearest = float(off.min())
         if nearest > math.log(1.25):
             raise UsageError(
