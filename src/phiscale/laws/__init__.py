@@ -12,7 +12,8 @@ fit          fit_law, fit_lengths: from rows to numbers
 posterior    the same rows, all exponents that explain them: predictions with intervals
 coefficients alpha, beta, gamma with intervals, and whether three equal dimensions would do
 checks       does another model predict left-out rows better? which row fits in with no other?
-tables       rows from published tables, a CSV file, runs
+points       rows as places on named axes          sheet   rows as a CSV file holds them
+tables       published tables by name              file    law.json with its rows
 
 Only `law` and `fit` are imported here: the rest needs numpy.
 """
