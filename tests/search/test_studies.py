@@ -1,0 +1,293 @@
+"""A study from its pictures to its report. Trainings are answered by formula here, in the files
+that a study takes for the truth; `test_workers.py` does them for real."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.search.answered import answer
+
+from phiscale.costs import cost
+from phiscale.errors import UsageError
+from phiscale.families import get_spec
+from phiscale.search import replication, studies
+from phiscale.search.critique import critique
+from phiscale.search.folder import Pictures, pictures_of
+from phiscale.search.presets import PRESETS
+from phiscale.search.settle import arms_for
+from phiscale.search.trial import Trial
+from phiscale.search.workers import Crew
+
+CIFAR = Pictures(source="cifar10", fingerprint="f", classes=tuple("abcdefghij"), native_pixels=32,
+                 train=45_000, validation=5_000, test_labels=np.arange(2000) % 10)  # fmt: skip
+ASKED = studies.Asked(base=get_spec("small"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Three classes of 32 px, 60 pictures to train on and 30 to test with."""
+    random = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("pictures")
+    for label, name in enumerate("abc"):
+        for number in range(30):
+            folder = root / ("train" if number < 20 else "test") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 150, (32, 32, 3), np.uint8)
+            pixels[8 * label : 8 * label + 8] += 100
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    return str(root)
+
+
+# Arms
+
+
+@pytest.mark.parametrize(
+    ("arm", "over_base", "pixels"),
+    [
+        ("base", 1.0, 16), ("depth", 3.89, 16), ("width", 4.11, 16), ("resolution", 3.96, 32),
+        ("compound", 4.02, 20), ("inverse", 3.99, 18),
+    ],
+)  # fmt: skip
+def test_arms_of_small_at_16_px_have_four_times_its_macs(arm, over_base, pixels):
+    plan = studies.plan_for("x", PRESETS["smoke"], ASKED, CIFAR)
+    found = {each.name: each for each in plan.arms}[arm]
+    assert found.compute == pytest.approx(over_base, abs=0.01)
+    assert found.spec.resolution == pixels
+
+
+def test_all_arms_but_the_base_are_within_three_percent_of_each_other():
+    for preset in ("smoke", "standard", "gpu"):
+        plan = studies.plan_for("x", PRESETS[preset], ASKED, CIFAR)
+        compared = [a for a in plan.arms if a.name not in ("base", "longer", "beyond")]
+        for arm in compared:
+            assert cost(arm.spec).macs == pytest.approx(4 * cost(plan.arms[0].spec).macs, rel=0.031)
+
+
+def test_the_longer_arm_is_the_base_for_as_many_times_the_epochs():
+    plan = studies.plan_for("x", PRESETS["smoke"], ASKED, CIFAR)
+    base, longer = plan.arms[0], plan.arms[-1]
+    assert longer.spec == base.spec
+    assert longer.epochs == 4 * base.epochs
+
+
+def test_an_arm_with_more_pixels_than_the_pictures_is_refused_with_the_mend():
+    with pytest.raises(UsageError, match=r"needs 64 px, the pictures have 32.*--resolution 16"):
+        arms_for(get_spec("small"), compute=4, epochs=1, names=("base", "resolution"),
+                 native_pixels=32)  # fmt: skip
+
+
+def test_the_beyond_arm_has_half_as_many_pixels_more_than_the_pictures():
+    arms = arms_for(replace(get_spec("small"), resolution=16), compute=4, epochs=1,
+                    names=("base", "beyond"), native_pixels=32)  # fmt: skip
+    assert arms[1].spec.resolution == 48
+
+
+# What speaks against a study
+
+
+def test_the_replication_that_saw_nothing_is_told_what_was_wrong_with_it():
+    said = list(replication.faults(replication.as_published("x", CIFAR), CIFAR))
+    assert any("54-60 % of the compute of its rivals" in line for line in said)
+    assert any("learning rate ends at 64 % of its peak" in line for line in said)
+    assert any(line.startswith("one seed") for line in said)
+    assert any("more pixels than the 32" in line for line in said)
+
+
+def test_the_replication_is_counted_as_it_printed():
+    """Its FLOPs are twice the MACs and a few per cent of element-wise operations."""
+    for arm in replication.as_published("x", CIFAR).arms:
+        printed = replication.PRINTED_FLOPS[arm.name]
+        assert 1.03 < printed / (2 * cost(arm.spec).macs) < 1.08
+
+
+def test_nothing_but_its_seeds_speaks_against_the_smoke_study():
+    plan = studies.plan_for("x", PRESETS["smoke"], ASKED, CIFAR)
+    assert list(critique(plan, CIFAR)) == ["4 seeds: under 7 no difference can be told from chance"]
+
+
+def test_nothing_speaks_against_the_standard_and_gpu_studies():
+    for preset in ("standard", "gpu"):
+        assert not list(critique(studies.plan_for("x", PRESETS[preset], ASKED, CIFAR), CIFAR))
+
+
+# From results to a report
+
+
+def by_arm(errors: dict[str, float]):
+    """Test errors by arm, best at a rate of 0.4, with chance between seeds."""
+
+    def truth(trial: Trial) -> float:
+        chance = np.random.default_rng(trial.recipe.seed + 1).normal(0, 0.003)
+        rate = np.log2(trial.recipe.optim.lr_peak / 0.4)
+        return float(errors[trial.about["arm"]] + 0.01 * rate**2 + chance)
+
+    return truth
+
+
+EQUAL = dict.fromkeys(
+    ("base", "depth", "width", "resolution", "compound", "symmetric", "inverse", "longer"), 0.3
+)
+
+
+def run(data: str, out: Path, errors: dict[str, float], **asked) -> tuple[list[str], Path]:
+    """A whole smoke study whose trainings are answered beforehand."""
+    pictures = pictures_of(data, out)
+    # more test pictures than there are files: labels are all that statistics need
+    settings = replace(ASKED, **asked)
+    plan = studies.plan_for(data, PRESETS["smoke"], settings, pictures)
+    answer(plan, out, by_arm(errors), pictures.test_labels)
+    said = studies.study(data, "smoke", settings, Crew(out=out), command="phiscale study",
+                         tell=lambda line: None)  # fmt: skip
+    return said, out
+
+
+def test_four_seeds_are_undecided_whatever_they_say(data, tmp_path):
+    said, out = run(data, tmp_path / "s", {**EQUAL, "compound": 0.05, "symmetric": 0.05})
+    assert said[0].startswith("undecided: need S'=")
+    assert json.loads((out / "study.json").read_text())["settled"]["seeds"] == 4
+
+
+def test_seven_seeds_of_a_large_gain_are_a_benefit(data, tmp_path):
+    errors = {**EQUAL, "compound": 0.02, "symmetric": 0.02, "depth": 0.7, "width": 0.7,
+              "resolution": 0.7}  # fmt: skip
+    said, _ = run(data, tmp_path / "s", errors, seeds=7)
+    assert said[0].startswith("benefit")
+
+
+def test_each_arm_takes_the_rate_that_validation_prefers(data, tmp_path):
+    _, out = run(data, tmp_path / "s", EQUAL)
+    rows = list(csv.DictReader(io.StringIO((out / "runs.csv").read_text())))
+    assert {row["rate"] for row in rows} == {"0.4"}
+    assert len(rows) == 8 * 4
+
+
+def test_the_raw_answers_give_the_accuracies_of_the_report(data, tmp_path):
+    _, out = run(data, tmp_path / "s", EQUAL)
+    rows = list(csv.DictReader(io.StringIO((out / "predictions.csv").read_text())))
+    said = {
+        arm["name"]: arm for arm in json.loads((out / "study.json").read_text())["settled"]["arms"]
+    }
+    for name, arm in said.items():
+        right = [row[f"{name} {seed}"] == row["truth"] for seed in range(4) for row in rows]
+        assert np.mean(right) == pytest.approx(arm["accuracy"])
+
+
+def test_the_report_says_which_arms_rounding_made_one(data, tmp_path):
+    _, out = run(data, tmp_path / "s", EQUAL)
+    assert "compound and symmetric are one network here" in (out / "report.md").read_text()
+
+
+def test_the_report_stands_beside_the_papers_table_7(data, tmp_path):
+    _, out = run(data, tmp_path / "s", EQUAL)
+    text = (out / "report.md").read_text()
+    assert "| depth | 1.8G | 1.58G | 79.0 | +1.70 |" in text
+    assert (out / "report.html").read_text().count("<svg") >= 4
+
+
+def test_a_finished_study_trains_nothing_again_and_writes_the_same_report(data, tmp_path):
+    _, out = run(data, tmp_path / "s", EQUAL)
+    before = (out / "report.md").read_bytes()
+    studies.study(data, "smoke", ASKED, Crew(out=out), command="phiscale study",
+                  tell=lambda line: None)  # fmt: skip
+    assert (out / "report.md").read_bytes() == before
+    assert not (out / "trainings").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [({"seeds": 5}, "seeds"), ({"epochs": 2}, "epochs"), ({"train_images": 20}, "train_images")],
+)
+def test_another_study_in_its_folder_is_refused_by_what_differs(data, tmp_path, asked, names):
+    _, out = run(data, tmp_path / "s", EQUAL)
+    with pytest.raises(UsageError, match=f"begun with other settings.*{names}"):
+        studies.study(data, "smoke", replace(ASKED, **asked), Crew(out=out), command="",
+                      tell=lambda line: None)  # fmt: skip
+
+
+def test_a_folder_of_other_things_is_left_alone(data, tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(UsageError, match="holds other files"):
+        studies.study(data, "smoke", ASKED, Crew(out=tmp_path), command="",
+                      tell=lambda line: None)  # fmt: skip
+
+
+def test_a_plan_alone_is_only_told(data, tmp_path):
+    told: list[str] = []
+    studies.study(data, "smoke", ASKED, Crew(out=tmp_path / "s"), command="", tell=told.append,
+                  train=False)  # fmt: skip
+    assert any(line.startswith("compound") for line in told)
+    assert not (tmp_path / "s").exists()
+
+
+# A family, and design spaces
+
+
+def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
+    out = tmp_path / "f"
+    pictures = pictures_of(data, out)
+    told: list[str] = []
+    small = replace(ASKED, seeds=2)
+
+    def truth(trial: Trial) -> float:
+        return 0.2 + 0.1 * (cost(trial.spec).macs / 838_464) ** -0.5
+
+    studies.family(data, (0.0, 1.0, 2.0), None, small, Crew(out=out), command="",
+                   tell=told.append, train=False)  # fmt: skip
+    from phiscale.search import family as families
+
+    preset = PRESETS["smoke"]
+    plan = families.Family(
+        data=data, fingerprint=pictures.fingerprint, base=small.sized(pictures), alpha=1.2,
+        beta=1.1, gamma=1.15, phis=(0.0, 1.0, 2.0), seeds=2, tuning=preset.tuning, crop=1.0,
+        recipe=replace(preset.recipe, epochs=preset.epochs), train_images=None,
+    )  # fmt: skip
+    answer(plan, out, truth, pictures.test_labels)
+    studies.family(data, (0.0, 1.0, 2.0), None, small, Crew(out=out), command="",
+                   tell=told.append)  # fmt: skip
+    rows = [line.split(" | ") for line in (out / "report.md").read_text().splitlines()
+            if line.startswith("| ") and "phi" not in line]  # fmt: skip
+    assert [row[0].strip("| ") for row in rows] == [str(phi) for phi in range(-3, 8)]
+    assert [row[-1].strip("| ") for row in rows] == ["-"] * 3 + ["2"] * 3 + ["-"] * 5
+
+
+def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_path):
+    out = tmp_path / "e"
+    pictures = pictures_of(data, out)
+    from phiscale.search import edf
+
+    preset = PRESETS["smoke"]
+    plan = edf.Compare(
+        data=data, fingerprint=pictures.fingerprint, base=ASKED.sized(pictures), networks=8,
+        spaces=("free", "compound"), compute=2.0, crop=1.0, native_pixels=32, train_images=None,
+        recipe=replace(preset.recipe, epochs=3.0),
+    )  # fmt: skip
+
+    def truth(trial: Trial) -> float:
+        return 0.5 if trial.name.startswith("free") else 0.3
+
+    answer(plan, out, truth, pictures.test_labels)
+    said = studies.design_spaces(data, ("free", "compound"), 8, ASKED, Crew(out=out), command="",
+                                 tell=lambda line: None)  # fmt: skip
+    assert Path(said[-1]).exists()
+    assert "less error than one of compound with probability 0." in (out / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("spaces", "networks", "said"),
+    [
+        (("free", "free"), 8, "compares two"),
+        (("free", "narrow"), 8, "narrow is unknown"),
+        (("free", "compound"), 2, "no distribution"),
+    ],
+)
+def test_design_spaces_that_cannot_be_compared_are_refused(data, tmp_path, spaces, networks, said):
+    with pytest.raises(UsageError, match=said):
+        studies.design_spaces(data, spaces, networks, ASKED, Crew(out=tmp_path / "e"), command="",
+                              tell=lambda line: None)  # fmt: skip
