@@ -90,7 +90,7 @@ def bootstrap_interval(of: Spread, *, draws: int = DRAWS, seed: int = 0) -> tupl
     """The 95 % interval of a difference: two-level bootstrap over seeds and images.
 
     Resampling rows and columns of the table itself counts an image's luck with a seed three times
-    (Owen, The pigeonhole bootstrap, Ann. Appl. Stat. 2007, section 5). So each level brings its own
+    (Owen, The pigeonhole bootstrap, Ann. Appl. Stat. 2007). So each level brings its own
     variance here: seeds are drawn, and a normal for the images, of which there are many. A
     percentile interval over few seeds is too narrow by t / z and S / (S - 1): the draws of the
     seeds are stretched by as much. Images come in pairs +-, so that swapped arms mirror it exactly.
