@@ -87,12 +87,12 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> No
     ]
     if changed:
         raise UsageError(
-            f"{out} was begun with other settings: {shown('; '.join(changed)[:300])}. Give those, "
+            f"{out} was begun with other settings: {shown('; '.join(sorted(changed, key=len))[:300])}. Give those, "
             "or a new --out."
         )
 
 
-OURS = {"results", "study.db", "study.db-journal", ".lock"}
+OURS = {"results", "trainings", "study.db", "study.db-journal", ".lock"}
 
 
 def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

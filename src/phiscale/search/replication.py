@@ -72,4 +72,4 @@ def faults(plan: Settle, pictures: Pictures) -> Iterator[str]:
                 f"paper's 350 epochs leave {100 * schedule.step_factor ** (350 / 2.4):.1f} %"
             )
         yield line
-    yield "FLOPs (2 x MACs) were compared with the paper's MACs, so half of the compute passed for all"
+    yield "FLOPs (2 x MACs) were compared with the paper's MACs: half of the compute passed for all"

@@ -105,7 +105,7 @@ class Settle:
             **{name: getattr(self, name) for name in
                ("data", "fingerprint", "crop", "train_images", "seeds", "threads")},
             "recipe": self.recipe.to_dict(), "tuning": asdict(self.tuning),
-            "arms": [{**asdict(arm), "spec": arm.spec.to_dict()} for arm in self.arms],
+            "arms": {arm.name: {**asdict(arm), "spec": arm.spec.to_dict()} for arm in self.arms},
         }  # fmt: skip
 
 
