@@ -108,6 +108,8 @@ def ended(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str,
 
 TRAIN = "train characters --model small --data digits --out new"
 FIT = "fit digits --out new"
+SEARCH = "search coefficients small pictures --out new"
+STUDY = "study pictures --out new"
 
 MISTAKES = (
     # command line, exit code, what the one line says
@@ -145,6 +147,38 @@ MISTAKES = (
     ("deviation --measure --timings none/t.json", 2, r"there is no folder none\. Make it first"),
     ("deviation --measure --rounds 0", 2, r"--rounds 0 is out of range"),
     ("deviation --html empty", 2, r"--html empty is a folder"),
+    ("search coefficients small", 2, r"search coefficients needs --out"),
+    ("search coefficients small --out new", 2, r"search coefficients needs DATA"),
+    ("search coefficients nope pictures --out new", 2, r"'nope' is not a member"),
+    ("search coefficients small none --out new", 1, r"'none' does not exist"),
+    (f"{SEARCH} --method annealing", 2, r"--method annealing is unknown: use one of 'lawscale'"),
+    (f"{SEARCH} --cost money", 2, r"--cost money is unknown\. Use one of macs, params"),
+    (f"{SEARCH} --cost latency-ms", 2, r"needs a model of the device\. Make one with phiscale cal"),
+    (f"{SEARCH} --compute 1", 2, r"--compute 1 scales nothing\. Use 2, or 0\.5 to shrink"),
+    (f"{SEARCH} --units 1", 2, r"--units 1 cannot teach a law\. Use 7 or more"),
+    (f"{SEARCH} --seeds 1", 2, r"--seeds 1 has no spread\. Use 3 or more"),
+    (f"{SEARCH} --epochs nan", 2, r"--epochs nan trains nothing"),
+    (f"{SEARCH} --rates 0", 2, r"rates \(0\.0,\) are none to train at"),
+    (f"{SEARCH} --storage mysql://x/y", 2, r"only kept apart in PostgreSQL and SQLite"),
+    (f"{SEARCH} --storage nonsense", 2, r"--storage nonsense is no database"),
+    (f"{SEARCH} --workers 0", 2, r"--workers 0 is out of range"),
+    (f"{SEARCH} --out text.txt", 2, r"--out is given twice"),
+    (
+        "search coefficients small pictures --out text.txt",
+        2,
+        r"text\.txt is a file\. Give a folder",
+    ),
+    ("search coefficients small pictures --out model", 2, r"holds other files\. Give a new folder"),
+    (f"{STUDY} --preset huge", 2, r"--preset huge is unknown: use one of 'smoke'"),
+    (f"{STUDY} --seeds 0", 2, r"--seeds 0 is out of range"),
+    (f"{STUDY} --epochs 0", 2, r"--epochs 0 trains nothing"),
+    (f"{STUDY} --phi 1", 2, r"--phi and --coefficients are for --preset family"),
+    (f"{STUDY} --preset family --phi inf", 2, r"--phi inf is out of range"),
+    (f"{STUDY} --networks 9", 2, r"--networks is for --design-space"),
+    (f"{STUDY} --design-space free", 2, r"compares two\. Use e\.g\. --design-space free compound"),
+    (f"{STUDY} --design-space free tidy", 2, r"tidy is unknown\. Use two of free, compound"),
+    (f"{STUDY} --resolution 16", 2, r"arm resolution needs 32 px, the pictures have 16"),
+    (f"{STUDY} --study-name=", 2, r"--study-name is empty"),
     # what excludes each other
     ("deviation --json --markdown", 2, r"--json and --markdown exclude each other"),
     ("models --json --markdown", 2, r"--json, --markdown and --plot exclude each other"),

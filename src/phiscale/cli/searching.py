@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from phiscale.search.workers import Crew
 
 Url = Annotated[str | None, arg(metavar="URL", help_behavior_hint="")]
-Numbers = Annotated[str | None, arg(metavar="A,B,...", help_behavior_hint="")]
-Spaces = Annotated[str | None, arg(metavar="SPACE,SPACE", help_behavior_hint="")]
+Numbers = Annotated[tuple[float, ...], arg(metavar="NUMBER", help_behavior_hint="")]
+Spaces = Annotated[tuple[str, ...], arg(metavar="SPACE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def search_coefficients(
     cost: Annotated[str, arg(metavar="COST")] = "macs", device_model: File = None,
     resolution: Whole = None, epochs: Annotated[float, arg(metavar="NUMBER")] = 6.0,
     train_images: Whole = None, seeds: Annotated[int, arg(metavar="N")] = 3,
-    rates: Numbers = None, workers: Together = HERE,
+    rates: Numbers = (), workers: Together = HERE,
 ) -> None:  # fmt: skip
     """Find alpha, beta and gamma for a network and pictures, by trainings.
 
@@ -95,7 +95,7 @@ def search_coefficients(
         epochs: of every training.
         train_images: so many of them, evenly over the classes; all if left out.
         seeds: of the confirmation.
-        rates: learning rates to choose from; 0.1,0.2,0.4,0.8 if left out.
+        rates: learning rates to choose from; 0.1 0.2 0.4 0.8 if left out.
     """
     from phiscale.device import DeviceModel
     from phiscale.search.coefficients import Asked, compare, search_coefficients
@@ -105,13 +105,15 @@ def search_coefficients(
     in_range("--train-images", train_images)
     if not 0 < epochs < math.inf:
         raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
+    if not data:
+        raise UsageError("search coefficients needs DATA: pictures to train on.")
     base = spec_of(spec)
     asked = Asked(
         methods=("lawscale", "grid") if method == "both" else (method,), units=units,
         compute=compute, cost=cost, resolution=resolution, epochs=epochs, seeds=seeds,
         train_images=train_images, threads=workers.threads,
         device=DeviceModel.read(device_model) if device_model else None,
-        tuning=Tuning(rates=_numbers("--rates", rates)) if rates else Tuning(),
+        tuning=Tuning(rates=_finite("--rates", rates)) if rates else Tuning(),
     )  # fmt: skip
     crew, answers = workers.crew(out), {}
     for each in data:
@@ -131,8 +133,8 @@ def study(
     data: Positional[Data], /, *, out: Out,
     preset: Literal["smoke", "standard", "gpu", "cifar10-replication", "family"] = "smoke",
     model: SpecName = "small", resolution: Whole = None, seeds: Whole = None,
-    epochs: Number = None, train_images: Whole = None, phi: Numbers = None,
-    coefficients: File = None, design_space: Spaces = None, networks: Whole = None,
+    epochs: Number = None, train_images: Whole = None, phi: Numbers = (),
+    coefficients: File = None, design_space: Spaces = (), networks: Whole = None,
     plan: Switch = False, workers: Together = HERE,
 ) -> None:  # fmt: skip
     """Does scaling all dimensions pay? Matched arms, seeds, statistics, a verdict. Or a family, or
@@ -151,7 +153,7 @@ def study(
         seeds: instead of the preset's.
         epochs: instead of the preset's.
         train_images: instead of the preset's.
-        phi: members of --preset family to train; -1,0,1,2 if left out.
+        phi: members of --preset family to train; -1 0 1 2 if left out.
         coefficients: found.json of `search coefficients`, for --preset family.
         design_space: two of free, compound, depth, width, resolution, uniform, dWr, compared by
             the errors of --networks networks of each (20), all of twice the base's MACs.
@@ -176,24 +178,20 @@ def study(
     crew = workers.crew(out)
     common = {"command": command_line(), "tell": to_stderr, "train": not plan}
     if design_space:
-        spaces = [name.strip() for name in design_space.split(",")]
-        if len(spaces) != 2:
-            raise UsageError(f"--design-space {design_space} is not two. Use e.g. free,compound.")
-        said = studies.design_spaces(data, (spaces[0], spaces[1]), networks or 20, asked, crew,
-                                     **common)  # fmt: skip
+        if len(design_space) != 2:
+            raise UsageError("--design-space compares two. Use e.g. --design-space free compound.")
+        said = studies.design_spaces(data, (design_space[0], design_space[1]), networks or 20,
+                                     asked, crew, **common)  # fmt: skip
     elif preset == "family":
-        phis = _numbers("--phi", phi or "-1,0,1,2")
+        phis = _finite("--phi", phi) or (-1.0, 0.0, 1.0, 2.0)
         said = studies.family(data, phis, coefficients, asked, crew, **common)
     else:
         said = studies.study(data, preset, asked, crew, **common)
     print("\n".join(said))
 
 
-def _numbers(flag: str, text: str) -> tuple[float, ...]:
-    try:
-        found = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        found = ()
-    if not found or not all(map(math.isfinite, found)):
-        raise UsageError(f"{flag} {text} is no list of numbers. Write it as 0.1,0.2.")
-    return found
+def _finite(flag: str, numbers: tuple[float, ...]) -> tuple[float, ...]:
+    for number in numbers:
+        if not math.isfinite(number):
+            raise UsageError(f"{flag} {number} is out of range. Use finite numbers.")
+    return numbers

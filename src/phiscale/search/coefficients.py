@@ -18,7 +18,7 @@ from phiscale.laws.coefficients import coefficients
 from phiscale.search.discover import Discovery, Method, Searched, Triple
 from phiscale.search.discover_report import report
 from phiscale.search.folder import Pictures, pictures_of, pin
-from phiscale.search.lattice import COSTS, Lattice
+from phiscale.search.lattice import COSTS, Lattice, price
 from phiscale.search.settle import RECIPE
 from phiscale.search.studies import base_pixels, crop_for
 from phiscale.search.tuning import Tuning
@@ -50,6 +50,7 @@ class Asked:
     def __post_init__(self) -> None:
         if self.cost not in COSTS:
             raise UsageError(f"--cost {self.cost} is unknown. Use one of {', '.join(COSTS)}.")
+        price(self.cost, self.device)  # can it be told?
         if not (0.05 <= self.compute <= 64) or abs(math.log(self.compute)) < 0.05:
             raise UsageError(f"--compute {self.compute:g} scales nothing. Use 2, or 0.5 to shrink.")
         if not 4 <= self.units < math.inf:

@@ -86,9 +86,9 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> No
         for line in differences(_without(known[part], ignored), _without(said[part], ignored))
     ]
     if changed:
+        words = "; ".join(sorted(changed, key=len))[:300]
         raise UsageError(
-            f"{out} was begun with other settings: {shown('; '.join(sorted(changed, key=len))[:300])}. Give those, "
-            "or a new --out."
+            f"{out} was begun with other settings: {shown(words)}. Give those, or a new --out."
         )
 
 

@@ -1,0 +1,232 @@
+"""A search for coefficients from its plan to found.json, its trainings answered by a law that we
+made: what it finds is held against what is true."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from tests.search.answered import answer as answered
+
+from phiscale.budget import Budget, solve
+from phiscale.coefficients import Coefficients
+from phiscale.costs import cost
+from phiscale.errors import UsageError
+from phiscale.families import get_spec
+from phiscale.laws import Law, Term
+from phiscale.laws.coefficients import optima
+from phiscale.scaling import STRATEGIES, Scaling, compound, scale
+from phiscale.search.coefficients import Asked, answer, compare, plan_for, search_coefficients
+from phiscale.search.discover import Discovered
+from phiscale.search.folder import Pictures, pictures_of
+from phiscale.search.lattice import COSTS, lattice, price
+from phiscale.search.trial import Trial
+from phiscale.search.workers import Crew
+
+SMALL = get_spec("small")
+AT_16 = replace(SMALL, resolution=16)
+PICTURES = Pictures(source="x", fingerprint="f", classes=tuple("abcdefghij"), native_pixels=32,
+                    train=45_000, validation=5_000, test_labels=np.arange(1000) % 10)  # fmt: skip
+# width pays most, depth least
+TRUTH = Law(e0=0.2, depth=Term(0.02, 1.0), width=Term(0.16, 1.0), resolution=Term(0.06, 1.0), sd=0,
+            source="made")  # fmt: skip
+
+
+def true_error(trial: Trial, law: Law = TRUTH, noise: float = 0.002) -> float:
+    """By the multipliers that the trial says; best at a rate of 0.4."""
+    by = {name: trial.about[name] for name in ("depth", "width", "resolution")}
+    chance = np.random.default_rng(int(trial.key[:8], 16)).normal(0, noise)
+    away = math.log2(trial.recipe.optim.lr_peak / 0.4)
+    return float(law.error(**by) + 0.02 * away**2 + chance)
+
+
+def searched(
+    tmp_path: Path, noise: float = 0.002, **asked
+) -> tuple[Discovered, list[Coefficients]]:
+    plan = plan_for(SMALL, "x", Asked(**asked), PICTURES)
+    outcome = answered(plan, tmp_path, lambda trial: true_error(trial, noise=noise),
+                       PICTURES.test_labels)  # fmt: skip
+    return outcome, [answer(plan, found, "command") for found in outcome.searched]
+
+
+# What is found
+
+
+def test_the_law_finds_what_is_true_within_its_intervals(tmp_path):
+    _, [found] = searched(tmp_path)
+    terms = (TRUTH.depth, TRUTH.width, TRUTH.resolution)
+    p, a = (np.array([[getattr(term, name) for term in terms]]) for name in ("p", "A"))
+    best = np.exp(optima(p, a, 2.0)[0])
+    for name, value in zip(("alpha", "beta", "gamma"), best, strict=True):
+        low, high = found.intervals[name]
+        assert low - 0.02 <= value <= high + 0.02, name
+
+
+def test_the_proposal_is_nearly_as_good_as_the_best_network_of_the_lattice(tmp_path):
+    outcome, _ = searched(tmp_path)
+    space = lattice(AT_16, price("macs", None), native_pixels=32)
+    best = space.best(TRUTH, 2.0)
+    chosen = outcome.searched[0].proposal
+
+    def error(by: Scaling) -> float:
+        return TRUTH.error(depth=by.depth, width=by.width, resolution=by.resolution)
+
+    assert error(chosen.by) - error(best.by) < 0.003
+
+
+def test_both_methods_spend_no_more_than_their_units(tmp_path):
+    outcome, _ = searched(tmp_path, methods=("lawscale", "grid"), units=14)
+    for found in outcome.searched:
+        assert 12 < found.units <= 14.0001, found.method
+
+
+def test_rates_between_tuned_sizes_are_those_that_pay(tmp_path):
+    outcome, _ = searched(tmp_path)
+    for by in (Scaling(), Scaling(depth=2), Scaling(width=1.4)):
+        assert outcome.rates.at(by) == pytest.approx(0.4, rel=0.01)
+
+
+def test_the_confirmation_holds_proposals_against_what_needs_no_search(tmp_path):
+    outcome, _ = searched(tmp_path, methods=("lawscale", "grid"))
+    assert {"lawscale proposal", "grid proposal", "paper ray", "symmetric null", "uniform",
+            "dWr"} < outcome.confirmed.keys()  # fmt: skip
+    for name, place in outcome.confirmed.items():
+        assert place.cost == pytest.approx(2, rel=0.035), name
+        assert len(outcome.of(name)) == 3
+
+
+def test_the_grids_answer_has_no_interval(tmp_path):
+    _, [found] = searched(tmp_path, methods=("grid",))
+    assert found.intervals is None
+    assert found.growth == pytest.approx(2, abs=0.15)
+
+
+def test_noise_makes_intervals_wide(tmp_path):
+    def width(found: Coefficients) -> float:
+        return sum(high - low for low, high in found.intervals.values())
+
+    _, [quiet] = searched(tmp_path / "a", noise=0.0005)
+    _, [loud] = searched(tmp_path / "b", noise=0.02)
+    assert width(loud) > 2 * width(quiet)
+
+
+def test_coefficients_for_shrinking_are_found_from_smaller_networks(tmp_path):
+    outcome, [found] = searched(tmp_path, compute=0.5)
+    assert outcome.searched[0].proposal.cost == pytest.approx(0.5, rel=0.1)
+    assert found.at(-1).macs == pytest.approx(0.5, rel=0.02)
+
+
+# Another coin, other pictures
+
+
+@pytest.mark.parametrize("coin", [coin for coin in COSTS if coin != "latency-ms"])
+def test_any_cost_may_be_what_doubles(tmp_path, coin):
+    outcome, [found] = searched(tmp_path, cost=coin)
+    spec = outcome.searched[0].proposal.spec
+    pay = price(coin, None)
+    assert float(pay(cost(spec)) / pay(cost(AT_16))) == pytest.approx(2, rel=0.04)
+    assert found.cost == coin
+
+
+def test_parameters_cost_no_pixels_so_resolution_takes_more_of_them(tmp_path):
+    _, [macs] = searched(tmp_path / "a")
+    _, [params] = searched(tmp_path / "b", cost="params")
+    assert params.gamma > macs.gamma
+
+
+def test_latency_needs_a_model_of_the_device():
+    with pytest.raises(UsageError, match=r"phiscale calibrate --out device\.json"):
+        price("latency-ms", None)
+
+
+def test_two_sets_whose_laws_differ_are_told_apart_and_like_ones_are_not(tmp_path):
+    _, [wide] = searched(tmp_path / "a")
+    _, [again] = searched(tmp_path / "b", epochs=7)  # other trainings of the same truth
+    deep = replace(
+        wide,
+        alpha=1.9,
+        beta=1.01,
+        gamma=1.01,
+        intervals={"alpha": (1.8, 2.0), "beta": (1.0, 1.02), "gamma": (1.0, 1.02)},
+    )
+    assert "they differ" in "\n".join(compare({"one": wide, "other": deep}))
+    assert "they differ" not in "\n".join(compare({"one": wide, "again": again}))
+
+
+# From results to the product
+
+
+def tiny_set(root: Path) -> str:
+    random = np.random.default_rng(0)
+    for name in "abc":
+        for number in range(12):
+            folder = root / ("train" if number < 8 else "test") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 255, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    return str(root)
+
+
+def test_found_json_is_what_solve_goes_by(tmp_path):
+    data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
+    asked = Asked(methods=("lawscale", "grid"))
+    pictures = pictures_of(data, out)
+    answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
+    said = search_coefficients(SMALL, data, asked, Crew(out=out), command="phiscale search",
+                               tell=lambda line: None)  # fmt: skip
+    found = Coefficients.read(out / "found.json")
+    assert found.powers == said.powers
+    assert {path.name for path in out.glob("*.json")} == {
+        "plan.json", "found.json", "lawscale.json", "grid.json",
+    }  # fmt: skip
+    chosen = solve(get_spec("efficientnet_b0"), Budget(macs=800_000_000), along=found).best
+    wide = solve(get_spec("efficientnet_b0"), Budget(macs=800_000_000)).best
+    assert chosen.width > wide.width  # the truth here pays for width
+    text = (out / "report.md").read_text()
+    assert "The symmetric null" in text
+    assert "within 0.1 point of the best" in text
+    json.loads((out / "plan.json").read_text())
+
+
+# The lattice
+
+
+@given(target=st.floats(0.4, 8), name=st.sampled_from(sorted(STRATEGIES)))
+def test_networks_on_a_ray_cost_what_is_asked_and_never_shrink_while_growing(target, name):
+    if abs(math.log(target)) < 0.2:
+        return
+    place = SPACE.on_ray(STRATEGIES[name], target)
+    assert place.cost == pytest.approx(target, rel=0.25)
+    for value in (place.by.depth, place.by.width, place.by.resolution):
+        assert value > 0.985 if target > 1 else value < 1.015
+
+
+SPACE = lattice(get_spec("efficientnet_b0"), price("macs", None))
+
+
+def test_the_lattice_counts_networks_as_they_are_built():
+    for number in (0, 1234, len(SPACE.cost) - 1):
+        place = SPACE.place(number)
+        assert place.macs == pytest.approx(cost(place.spec).macs / cost(SPACE.base).macs)
+
+
+def test_the_best_of_a_law_is_the_best_of_all_that_cost_as_much():
+    which = SPACE.at(4.0)
+    errors = SPACE.errors(TRUTH, which)
+    best = SPACE.best(TRUTH, 4.0)
+    by = best.by
+    assert errors.min() == TRUTH.error(depth=by.depth, width=by.width, resolution=by.resolution)
+
+
+def test_b0_scaled_by_the_paper_is_near_the_paper_ray():
+    place = SPACE.on_ray(STRATEGIES["compound"], cost(scale(SPACE.base, compound(3))).macs
+                         / cost(SPACE.base).macs)  # fmt: skip
+    assert place.by.depth == pytest.approx(1.2**3, rel=0.2)
+    assert place.by.resolution == pytest.approx(1.15**3, rel=0.1)
