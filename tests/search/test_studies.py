@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from phiscale.search.presets import PRESETS
 from phiscale.search.settle import arms_for
 from phiscale.search.trial import Trial
 from phiscale.search.workers import Crew
+from phiscale.spec import Spec
 
 CIFAR = Pictures(source="cifar10", fingerprint="f", classes=tuple("abcdefghij"), native_pixels=32,
                  train=45_000, validation=5_000, test_labels=np.arange(2000) % 10)  # fmt: skip
@@ -136,6 +138,11 @@ EQUAL = dict.fromkeys(
 )
 
 
+def at_once(specs: Mapping[str, Spec]) -> dict[str, float]:
+    """Latencies that nobody measured."""
+    return dict.fromkeys(specs, 1.0)
+
+
 def run(data: str, out: Path, errors: dict[str, float], **asked) -> tuple[list[str], Path]:
     """A whole smoke study whose trainings are answered beforehand."""
     pictures = pictures_of(data, out)
@@ -144,7 +151,7 @@ def run(data: str, out: Path, errors: dict[str, float], **asked) -> tuple[list[s
     plan = studies.plan_for(data, PRESETS["smoke"], settings, pictures)
     answer(plan, out, by_arm(errors), pictures.test_labels)
     said = studies.study(data, "smoke", settings, Crew(out=out), command="phiscale study",
-                         tell=lambda line: None)  # fmt: skip
+                         tell=lambda line: None, latencies=at_once)  # fmt: skip
     return said, out
 
 

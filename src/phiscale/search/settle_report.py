@@ -48,8 +48,12 @@ class Report:
                 "others": {name: vars(each) for name, each in self.others.items()}}  # fmt: skip
 
 
-def report(plan: Settle, outcome: Outcome, pictures: Pictures, crew: Crew, command: str) -> Report:
-    """All files of a finished study but its plan and its results."""
+def report(
+    plan: Settle, outcome: Outcome, pictures: Pictures, crew: Crew,
+    latencies: Mapping[str, float], command: str,
+) -> Report:  # fmt: skip
+    """All files of a finished study but its plan and its results. `latencies`: milliseconds of a
+    picture, by arm."""
     answers = {arm.name: _answers(outcome.of(arm.name), pictures, arm.compute) for arm in plan.arms}
     equal = {name: each for name, each in answers.items() if name not in OTHER}
     target = float(np.mean([arm.compute for arm in plan.arms if arm.name in equal][1:]))
@@ -59,7 +63,7 @@ def report(plan: Settle, outcome: Outcome, pictures: Pictures, crew: Crew, comma
     }
     sections = [
         _verdict(plan, settled, pictures),
-        _arms(plan, outcome, settled, answers),
+        _arms(plan, outcome, answers, latencies),
         _contrasts(settled, others),
         _paper(plan, settled),
         *_figures(plan, outcome, settled),
@@ -123,7 +127,7 @@ def _verdict(plan: Settle, settled: Settled, pictures: Pictures) -> Section:
 
 
 def _arms(
-    plan: Settle, outcome: Outcome, settled: Settled, answers: Mapping[str, Answers]
+    plan: Settle, outcome: Outcome, answers: Mapping[str, Answers], latencies: Mapping[str, float]
 ) -> Section:
     rows = []
     for arm in plan.arms:
@@ -134,12 +138,13 @@ def _arms(
             "arm": arm.name, "depth": f"x{arm.by.depth:.3g}", "width": f"x{arm.by.width:.3g}",
             "pixels": arm.spec.resolution, "MACs": f"{counted.macs / 1e6:.2f}M",
             "over base": f"x{arm.compute:.2f}", "activations": f"{counted.activations / 1e3:.0f}k",
-            "params": f"{counted.params / 1e3:.0f}k", "epochs": f"{arm.epochs:g}",
+            "params": f"{counted.params / 1e3:.0f}k", "ms": f"{latencies[arm.name]:.2f}",
+            "epochs": f"{arm.epochs:g}",
             "rate": f"{recipe.optim.lr_peak:g}",
             "test top-1, %": f"{100 * tops.mean():.2f}",
-            "sd of seeds": f"{100 * tops.std(ddof=1):.2f}",
-            "validation, %": f"{100 * float(np.mean(answers[arm.name].validation)):.2f}",
-            "core seconds a run": f"{statistics.fmean(run.cpu_seconds for run in runs):.0f}",
+            "sd": f"{100 * tops.std(ddof=1):.2f}",
+            "valid., %": f"{100 * float(np.mean(answers[arm.name].validation)):.2f}",
+            "core s a run": f"{statistics.fmean(run.cpu_seconds for run in runs):.0f}",
         })  # fmt: skip
     same = _same_networks(plan)
     return Section(
@@ -147,7 +152,8 @@ def _arms(
         text=[f"{' and '.join(names)} are one network here: rounding leaves no difference, and "
               "their runs are the same runs." for names in same],
         note="Depth, width: real blocks and root mean square of channels over the base's. MACs are "
-        "exact. Base and longer are the same network, trained for more epochs.",
+        "exact; ms: one picture exported, ONNX Runtime on this machine's CPU, median of "
+        "interleaved rounds. Longer is the base, trained for more epochs.",
     )  # fmt: skip
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phiscale.coefficients import Coefficients
+from phiscale.deploy.timing import interleaved_ms
 from phiscale.families.small import SMALL_PIXELS
-from phiscale.files import write_atomic, write_json
+from phiscale.files import read_json, write_atomic, write_json
 from phiscale.priors import law_for
 from phiscale.scaling import Scaling, scale
 from phiscale.search import edf, replication
@@ -22,6 +23,7 @@ from phiscale.search.workers import Crew, carry_out
 from phiscale.spec import Spec
 
 Tell = Callable[[str], None]
+Latencies = Callable[[Mapping[str, Spec]], Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +62,14 @@ def crop_for(pictures: Pictures) -> float:
 
 def study(
     data: str, preset: str, asked: Asked, crew: Crew, *, command: str, tell: Tell = print,
-    train: bool = True,
+    train: bool = True, latencies: Latencies = interleaved_ms,
 ) -> list[str]:  # fmt: skip
     """Carries out the study in `crew.out`, begun anew or gone on with, and writes its report.
     Returns what it has come to, in lines.
 
-    `train=False`: only says what would be trained, and what speaks against it. UsageError: the
-    folder is of another study, or no arm fits the pictures.
+    `latencies` measures milliseconds of the arms' networks, once. `train=False`: only says what
+    would be trained, and what speaks against it. UsageError: the folder is of another study, or no
+    arm fits the pictures.
     """
     pictures = pictures_of(data, crew.out)
     if preset == "cifar10-replication":
@@ -81,7 +84,9 @@ def study(
         return []
     pin(crew.out, "study", pictures, plan.to_dict())
     outcome = carry_out(plan, crew, tell)
-    found = report(plan, outcome, pictures, crew, command)
+    times = _once(crew.out / "latencies.json",
+                  lambda: dict(latencies({arm.name: arm.spec for arm in plan.arms})))  # fmt: skip
+    found = report(plan, outcome, pictures, crew, times, command)
     write_json(crew.out / "study.json", found.to_dict())
     _write(crew.out, found.files)
     first = found.settled.primary
@@ -168,6 +173,13 @@ def design_spaces(
     runs = carry_out(plan, crew, tell)
     _write(crew.out, edf.report(plan, runs, command))
     return [str(crew.out / "report.html")]
+
+
+def _once(path: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """A measurement that another start of the same does not make again."""
+    if not path.exists():
+        write_json(path, measure())
+    return read_json(path)
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:
