@@ -39,7 +39,7 @@ def sqlite_url(path: Path) -> str:
 
 def opened(url: str, lease_s: float) -> RDBStorage:
     """Optuna's storage at `url`, made where there is none. MissingExtra: the driver of it."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails is said in our words
     return patiently(lambda: _open(url, lease_s), url, first=True)
 
 
@@ -83,7 +83,7 @@ def look_through(storage: RDBStorage, url: str) -> None:
             return str(connection.execute(text("PRAGMA integrity_check(1)")).scalar())
 
     if (found := patiently(said, url)) != "ok":
-        raise DamagedStore(f"{shown(url)}: {' '.join(found.split())}. {_mend('malformed')}.")
+        raise DamagedStore(f"{shown(url)}: {' '.join(found.split())}. {_AGAIN}.")
 
 
 def set_aside(path: Path) -> Path:
@@ -110,39 +110,43 @@ def patiently(
         except (StorageInternalError, exc.SQLAlchemyError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             said = " ".join(str(getattr(cause, "orig", None) or error).split()).rstrip(".")
-            line = f"{shown(url)}: {said}. {_mend(said)}."
-            if any(words in said for words in _DAMAGED):
-                raise DamagedStore(line) from None
-            hopeless = _HOPELESS + (_AWAY if first else ())
-            passing = isinstance(cause, _PASSING) and not any(words in said for words in hopeless)
-            if not passing or time.monotonic() - began > patience:
-                raise StoreError(line) from None
+            kind = _kind(cause, said, url, first)
+            if kind == "passing" and time.monotonic() - began < patience:
+                pass
+            elif kind == "damaged":
+                raise DamagedStore(f"{shown(url)}: {said}. {_AGAIN}.") from None
+            else:
+                raise StoreError(f"{shown(url)}: {said}. {_mend(said)}.") from None
         except _UNREADABLE as error:
             # what is in its tables cannot be read, or is another version's
             said = " ".join(str(error).split())[:200]
-            raise DamagedStore(f"{shown(url)} cannot be read: {said}. {_mend('malformed')}."
-                               ) from None  # fmt: skip
+            raise DamagedStore(f"{shown(url)} cannot be read: {said}. {_AGAIN}.") from None
         time.sleep(wait)
         wait = min(2.0, 2 * wait)
 
 
-# of two that make one database, the second finds tables half made
-_PASSING = (exc.OperationalError, exc.IntegrityError, exc.ProgrammingError, exc.InternalError,
-            exc.InterfaceError)  # fmt: skip
+_AGAIN = "Move it away and run the same command: it is filled again from the results"
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
-_DAMAGED = ("malformed", "not a database", "no such table", "no such column")
-_HOPELESS = (
-    "readonly", "unable to open", "disk is full", "disk I/O", "authentication",
-    'FATAL: database "', 'FATAL: role "', "No space left",
-)  # fmt: skip
+_OF_THE_DISK = ("readonly", "unable to open", "disk is full", "disk I/O", "No space left")
+_REFUSED = ("authentication", 'FATAL: database "', 'FATAL: role "')
 _AWAY = ("Connection refused", "could not translate", "Name or service", "failed to resolve",
          "No such file or directory")  # fmt: skip
 
 
+def _kind(error: BaseException | None, said: str, url: str, first: bool) -> str:
+    """Whether what a database said passes, is the machine's or the address's, or its own damage."""
+    if any(words in said for words in (*_OF_THE_DISK, *_REFUSED, *(_AWAY if first else ()))):
+        return "not ours"
+    if isinstance(error, exc.IntegrityError) or "already exists" in said:
+        return "passing"  # of two that make one database, the second finds tables half made
+    if url.startswith("sqlite"):
+        return "passing" if "locked" in said else "damaged"
+    passing = (exc.OperationalError, exc.ProgrammingError, exc.InternalError, exc.InterfaceError)
+    return "passing" if isinstance(error, passing) else "not ours"
+
+
 def _mend(said: str) -> str:
-    if any(words in said for words in _DAMAGED):
-        return "Move it away and run the same command: it is filled again from the results"
-    if any(words in said for words in ("readonly", "unable to open", "full", "I/O", "No space")):
+    if any(words in said for words in _OF_THE_DISK):
         return "Check its folder, its permissions and the free space"
     return "Check --storage, and that the server runs"
 

@@ -112,23 +112,23 @@ class Store:
         self._fail_stale()
         known = self.record(trials, results)
         hopeless: dict[str, str] = {}
-        for trial in {trial.key: trial for trial in trials if trial.key not in results}.values():
+        for trial in {trial.key: trial for trial in trials}.values():
             what = known.get(trial.key, _Known())
             for entry in what.surplus:
                 self.release(self._lease(entry), "another entry is of the same trial")
+            if trial.key in results:
+                continue
             if what.entry is None and what.deaths >= MOST_DEATHS:
                 hopeless[trial.key] = f"{MOST_DEATHS} workers died at it"
             elif what.entry is None:
                 self._add(trial)
         return hopeless
 
-    def record(
-        self, trials: Sequence[Trial], results: Mapping[str, Result]
-    ) -> dict[str, _Known]:
+    def record(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, _Known]:
         """Notes results that it does not know. One that is being trained is its worker's to note.
 
         Each is put up first: of two workers that note the same, one finds that it is noted.
-        Returns what it has known of all trials before."""
+        Returns what is known of all trials that it knows."""
         done = {trial.key: trial for trial in trials if trial.key in results}
         known = self._known()
         new = [trial for key, trial in done.items() if known.get(key, _Known()).entry is None]

@@ -63,8 +63,8 @@ def lead(
                     team.remove(worker)
                     if worker.process.exitcode == 0:
                         continue
-                    if worker.last_words.poll():
-                        raise TrainingError(worker.last_words.recv())
+                    if why := _heard(worker.last_words):
+                        raise TrainingError(why)
                     deaths += 1
                     code = worker.process.exitcode
                     if code == 1 or deaths > most:
@@ -87,6 +87,13 @@ def _end(team: list[BaseProcess]) -> None:
         if process.exitcode is None:
             process.kill()
             process.join()
+
+
+def _heard(last_words: Connection) -> str | None:
+    try:
+        return last_words.recv() if last_words.poll() else None
+    except EOFError:  # it died without any
+        return None
 
 
 def _so_far(course: Course[Any], found: Mapping[str, Result]) -> str:

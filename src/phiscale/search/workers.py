@@ -225,7 +225,7 @@ def _result(trial: Trial, images: ImageSet, run: Path, train: Train, setup: Setu
         return _failed(trial, " ".join(f"{type(error).__name__}: {error}".split())[:500])
     try:
         found.check()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         return _failed(trial, f"it gave {error}")
     return found
 
