@@ -8,11 +8,11 @@ import os
 import random
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from crews import (
     said,
     some,
     start,
+    told_nobody,
 )
 
 from phiscale.errors import PhiscaleError
@@ -40,7 +41,7 @@ from phiscale.search.workers import Crew, carry_out
 
 SEED = int(os.environ.get("PHISCALE_FAULT_SEED", "0"))
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
-DAMAGES = 60 if EVERY else 4
+DAMAGES = 60 if EVERY else 2
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def same(plan: Several, out: Path, done: Path) -> None:
 def test_a_damaged_database_is_moved_aside_and_filled_again(
     kind: str, number: int, plan: Several, done: Path, half: Path
 ):
-    if not EVERY and number > 0 and kind in ("empty", "noise"):
+    if not EVERY and number > 0 and kind != "flip":
         pytest.skip("PHISCALE_EVERY_FAULT=1")
     told: list[str] = []
     damage(half / "study.db", kind, random.Random(f"{SEED} {kind} {number}"))
@@ -163,11 +164,6 @@ def test_a_database_that_another_holds_for_five_seconds_is_waited_for(
     same(plan, half, done)
 
 
-def as_nobody(code: str) -> subprocess.CompletedProcess[str]:
-    """As a user whom permissions bind; root passes every one."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-
-
 def for_nobody(half: Path) -> Path:
     """The folder where everybody may come to; pytest's own are root's."""
     out = Path(tempfile.mkdtemp(dir="/tmp")) / "out"
@@ -175,28 +171,6 @@ def for_nobody(half: Path) -> Path:
     for path in (out.parent, out, *out.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
     return out
-
-
-RECORD = """
-import os, resource, signal, sys, tempfile
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from crews import Several, crew_in, invented, some
-from phiscale.errors import PhiscaleError
-from phiscale.search.workers import carry_out
-plan = Several(trials=some(6, {pictures!r}))
-# everything that nobody may not read is imported by now
-carry_out(plan, crew_in(Path(tempfile.mkdtemp()), train=invented), print)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-if {limit}:
-    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
-if os.geteuid() == 0:
-    os.setgroups([]); os.setgid(65534); os.setuid(65534)
-try:
-    carry_out(plan, crew_in(Path({out!r}), train=invented), print)
-except PhiscaleError as error:
-    sys.exit("phiscale: " + str(error))
-"""
 
 
 @pytest.mark.parametrize("fault", ["read-only", "full"])
@@ -209,26 +183,19 @@ def test_a_database_that_cannot_be_written_is_one_line_and_goes_on_where_it_can(
     carry_out(Several(trials=plan.trials[:3]), here(half), lambda line: None)
     out = for_nobody(half)
 
-    def told(limit: int = 0) -> subprocess.CompletedProcess[str]:
-        return as_nobody(RECORD.format(tests=str(Path(__file__).parent), out=str(out),
-                                       pictures=plan.fingerprint, limit=limit))  # fmt: skip
-
     try:
         if fault == "read-only":
             (out / "study.db").chmod(0o444)
             out.chmod(0o555)
         before = (out / "study.db").read_bytes()
-        wrong = told(len(before) if fault == "full" else 0)
-        assert wrong.returncode == 1 and "Traceback" not in wrong.stderr, wrong.stderr
-        [line] = wrong.stderr.strip().splitlines()
-        assert line.startswith("phiscale: ") and "free" in line.lower(), line
+        line = told_nobody(plan, out, len(before) if fault == "full" else 0)
+        assert "free" in line.lower() and "\n" not in line, line
         assert len(list((out / "results").glob("*.json"))) >= 3
         if fault == "read-only":
             assert (out / "study.db").read_bytes() == before
         out.chmod(0o777)
         (out / "study.db").chmod(0o666)
-        right = told()
-        assert right.returncode == 0, right.stderr
+        assert told_nobody(plan, out) == "done"
         same(plan, out, done)
     finally:
         shutil.rmtree(out.parent)
@@ -300,7 +267,8 @@ def test_a_training_that_goes_wrong_is_a_failed_result_and_never_the_best(
     states = {key: state for key, [state] in in_database(crew).items()}
     assert sorted(states.values()) == ["COMPLETE", *["FAIL"] * (len(mixed.kinds) - 1)]
     [best] = [key for key, result in results.items() if result.failed is None]
-    assert crew.store().study.best_trial.user_attrs["key"] == best
+    with closing(crew.store()) as store:
+        assert store.study.best_trial.user_attrs["key"] == best
     begun = len((tmp_path / "begun").read_text().splitlines())
     finish(plan, crew)
     assert len((tmp_path / "begun").read_text().splitlines()) == begun
@@ -343,6 +311,7 @@ def test_a_mistake_of_the_machine_is_no_result(plan: Several, tmp_path: Path):
 def test_other_pictures_are_refused(tmp_path: Path):
     with pytest.raises(PhiscaleError, match="digits holds other pictures"):
         carry_out(Several(trials=some(1, "others")), here(tmp_path), lambda line: None)
-    entries = here(tmp_path).store().trials()
+    with closing(here(tmp_path).store()) as store:
+        entries = store.trials()
     assert [entry.state.name for entry in entries] == ["FAIL"]
     assert entries[0].user_attrs["released"] == "stopped"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from phiscale.search.store import _here as here
 from phiscale.search.trial import Results, Trial
 
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
-WRITERS, UPDATES = 8, 200 if EVERY else 20
+WRITERS, UPDATES = 8, 200 if EVERY else 10
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def test_eight_that_write_at_once_lose_nothing_and_count_nothing_twice(
     for process in team:
         process.join(900)
     assert [process.exitcode for process in team] == [0] * WRITERS
-    entries = Store(url, "crowd").trials()
+    with closing(Store(url, "crowd")) as store:
+        entries = store.trials()
     done = [entry for entry in entries if entry.state is TrialState.COMPLETE]
     assert Counter(entry.user_attrs["key"] for entry in done) == Counter(
         trial.key for trial in some(count)

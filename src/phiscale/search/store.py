@@ -83,7 +83,8 @@ class Store:
             return optuna.load_study(storage=self.storage, study_name=self.name)
 
     def close(self) -> None:
-        """Lets go of the database: a process that is begun must not have this one's connection."""
+        """Lets go of the database until it is used again: a process that is begun must not have
+        this one's connection."""
         self.storage.remove_session()
         self.storage.engine.dispose()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,16 +82,16 @@ def carry_out(plan: Plan[Outcome], crew: Crew, tell: Callable[[str], None]) -> O
     course.follow(results.read)
     if course.over and (crew.storage or crew.database.exists()):
         return course.outcome  # type: ignore[return-value]
-    store = _ready(crew, course, tell)
-    if not course.over:
-        if crew.workers == 1:
-            work(plan, crew, tell)
-        else:
-            from phiscale.search.team import lead
+    with closing(_ready(crew, course, tell)) as store:
+        if not course.over:
+            if crew.workers == 1:
+                work(plan, crew, tell)
+            else:
+                from phiscale.search.team import lead
 
-            lead(plan, crew, course, store, tell)
-        course.follow(results.read)
-        _note_all(store, course, results, tell)
+                lead(plan, crew, course, store, tell)
+            course.follow(results.read)
+            _note_all(store, course, results, tell)
     if not course.over:
         raise TrainingError("not every training was done. Run the same command to go on.")
     return course.outcome  # type: ignore[return-value]
@@ -113,10 +114,14 @@ def _ready(crew: Crew, course: Course[Any], tell: Callable[[str], None]) -> Stor
 
 def _filled(crew: Crew, course: Course[Any]) -> Store:
     store = crew.store()
-    store.check()
-    store.release_dead()
-    store.about(crew.about)
-    store.record(course.trials, crew.results.read([trial.key for trial in course.trials]))
+    try:
+        store.check()
+        store.release_dead()
+        store.about(crew.about)
+        store.record(course.trials, crew.results.read([trial.key for trial in course.trials]))
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
@@ -140,12 +145,13 @@ def work(plan: Plan[Any], crew: Crew, tell: Callable[[str], None]) -> None:
 
     setup = Setup(device=torch.device(crew.device), workers=1, keep=2, save_every_s=SAVE_EVERY_S,
                   tell=_unheard)  # fmt: skip
-    course, store, results = Course(plan), crew.store(), crew.results
+    course, results = Course(plan), crew.results
+    stopped = f"stopped; results are in {crew.out}: run the same command to go on"
     images: ImageSet | None = None
-    with StopSignal() as stop:
+    with closing(crew.store()) as store, StopSignal() as stop:
         while True:
             if stop.caught is not None:
-                stop.leave(f"stopped; results are in {crew.out}: run the same command to go on")
+                stop.leave(stopped)
             found = course.follow(results.read)
             if course.over:
                 return
@@ -166,7 +172,10 @@ def work(plan: Plan[Any], crew: Crew, tell: Callable[[str], None]) -> None:
                 try:
                     images = images or _pictures(plan)
                     result = _trained(trial, images, lease, store, crew, setup)
-                except (Interrupted, KeyboardInterrupt, PhiscaleError):
+                except Interrupted:
+                    store.release(lease, "stopped")
+                    stop.leave(stopped)
+                except BaseException:
                     store.release(lease, "stopped")
                     raise
             if result is not None:
