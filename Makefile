@@ -21,7 +21,7 @@ test-all: $(VENV)/.dev  ## the slow ones too
 faults: $(VENV)/.dev  ## hundreds of kills, damaged files and nasty pictures: half an hour
 	PHISCALE_EVERY_FAULT=1 $(PYTEST) tests/train/test_kills.py tests/train/test_world.py \
 		tests/train/test_machine.py tests/train/test_stops.py \
-		tests/train/test_faults.py tests/test_fit_story.py tests/data
+		tests/train/test_faults.py tests/test_fit_story.py tests/data tests/search
 
 check: $(VENV)/.dev  ## formatting, lint, types, imports one way
 	$(BIN)/ruff format --check .

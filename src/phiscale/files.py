@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,12 @@ def cache_folder() -> Path:
         raise DataError("There is no home folder to cache in. Set PHISCALE_CACHE.") from error
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, older_than_s: float = 0.0) -> None:
     """Drops what writes that were killed have left beside."""
     for half in folder.rglob(".*.part"):
-        half.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # it was just renamed
+            if not older_than_s or time.time() - half.stat().st_mtime > older_than_s:
+                half.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,6 +4,9 @@ machines. It may be lost: results are files, and a new database is filled from t
 A worker that has taken a trial shows signs of life; one that shows none for `lease_s` is taken for
 dead and another goes on with its trial. Optuna's own loop is not used, since a worker must not be
 given a trial that nobody asked for; its heartbeats and its lock on a trial's state are.
+
+Two workers may put up one trial at once. The entry with the lowest number that waits, runs or is
+settled is the one that counts; numbers are given out in order, so all workers agree on it.
 """
 
 from __future__ import annotations
@@ -12,30 +15,28 @@ import json
 import os
 import socket
 import threading
-import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import FloatDistribution
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import event, exc
-from sqlalchemy.engine import make_url
 
-from phiscale.errors import MissingExtra, PhiscaleError, UsageError
+from phiscale.errors import PhiscaleError
+from phiscale.search.database import StoreError, look_through, opened, patiently, with_driver
 from phiscale.search.trial import Result, Trial
 
 LEASE_S = 60.0
-MOST_DEATHS = 8  # of workers at one trial: then it is not chance
-PATIENCE_S = 60.0  # with a database that is locked or away
+MOST_DEATHS = 8  # of workers at one trial, none further than those before: then it is not chance
+LEAVING_S = 3.0  # of patience with a database that should hear that a worker ends
 
-ACTIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
 T = TypeVar("T")
 
 
@@ -48,36 +49,29 @@ class Lease:
     id: int
 
 
+@dataclass
+class _Known:
+    """What the database knows of one trial."""
+
+    entry: FrozenTrial | None = None  # the one that counts
+    surplus: list[FrozenTrial] = field(default_factory=list)  # others that wait
+    died_at: list[int] = field(default_factory=list)  # images seen where workers that died began
+
+    @property
+    def deaths(self) -> int:
+        """Of workers none of which came further than where it had begun."""
+        return Counter(self.died_at)[max(self.died_at)] if self.died_at else 0
+
+
 class Store:
     """Optuna's study of one name in one database."""
 
     def __init__(self, url: str, name: str, *, lease_s: float = LEASE_S):
-        self.url, self.name, self.lease_s = _with_driver(url), name, lease_s
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with warnings.catch_warnings():  # heartbeats are called experimental
-            warnings.simplefilter("ignore")
-            self.storage = _patiently(self._open, url)
-        self.study = _patiently(self._study, url)
-        self.id = self.storage.get_study_id_from_name(name)
-
-    def _open(self) -> RDBStorage:
-        sqlite = self.url.startswith("sqlite")
-        try:
-            storage = RDBStorage(
-                self.url,
-                engine_kwargs={"connect_args": {"timeout": PATIENCE_S}} if sqlite else None,
-                heartbeat_interval=max(1, int(self.lease_s / 4)),
-                grace_period=max(1, int(self.lease_s)),
-            )
-        except ImportError:
-            raise MissingExtra("--storage postgresql://...", "psycopg", "postgres") from None
-        if sqlite:
-            # What is read there may be over when it is written, so that two workers would take one
-            # trial: every transaction takes the database as a whole.
-            event.listen(storage.engine, "connect", _by_hand)
-            event.listen(storage.engine, "begin", _whole)
-            storage.engine.dispose()
-        return storage
+        self.url, self.name, self.lease_s = with_driver(url), name, lease_s
+        self.storage = opened(self.url, lease_s)
+        self.study = self._try(self._study)
+        self.id = self._try(lambda: self.storage.get_study_id_from_name(name))
+        self._read: dict[int, Result | None] = {}  # by number: finished entries do not change
 
     def _study(self) -> optuna.Study:
         try:
@@ -87,6 +81,19 @@ class Store:
             )  # fmt: skip
         except DuplicatedStudyError:
             return optuna.load_study(storage=self.storage, study_name=self.name)
+
+    def close(self) -> None:
+        """Lets go of the database until it is used again: a process that is begun must not have
+        this one's connection."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
+    def check(self) -> None:
+        """DamagedStore where anything in it cannot be read."""
+        look_through(self.storage, self.url)
+        self._fail_stale()
+        self._known()
+        self.about()
 
     def about(self, what: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What the study is, as its first worker said it; `what` says it if nobody has."""
@@ -104,68 +111,62 @@ class Store:
         """Puts up what nobody has taken yet, what is lost anew, and notes results that it does not
         know. Returns the keys of trials whose workers died too often, and a sentence."""
         self._fail_stale()
-        active, deaths = set[str](), dict[str, int]()
-        complete = set[str]()
-        for known in self.trials():
-            key = known.user_attrs.get("key", "")
-            if known.state in ACTIVE:
-                active.add(key)
-            elif "released" not in known.user_attrs:
-                deaths[key] = deaths.get(key, 0) + 1
-            if known.state is TrialState.COMPLETE or "failed" in known.user_attrs:
-                complete.add(key)
+        known = self.record(trials, results)
         hopeless: dict[str, str] = {}
-        for trial in trials:
-            result = results.get(trial.key)
-            if result is not None:
-                if trial.key not in complete:
-                    self._add(trial, result)
-            elif deaths.get(trial.key, 0) >= MOST_DEATHS:
+        for trial in {trial.key: trial for trial in trials}.values():
+            what = known.get(trial.key, _Known())
+            for entry in what.surplus:
+                self.release(self._lease(entry), "another entry is of the same trial")
+            if trial.key in results:
+                continue
+            if what.entry is None and what.deaths >= MOST_DEATHS:
                 hopeless[trial.key] = f"{MOST_DEATHS} workers died at it"
-            elif trial.key not in active:
-                self._add(trial, None)
+            elif what.entry is None:
+                self._add(trial)
         return hopeless
 
-    def _add(self, trial: Trial, result: Result | None) -> None:
+    def record(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, _Known]:
+        """Notes results that it does not know. One that is being trained is its worker's to note.
+
+        Each is put up first: of two workers that note the same, one finds that it is noted.
+        Returns what is known of all trials that it knows."""
+        done = {trial.key: trial for trial in trials if trial.key in results}
+        known = self._known()
+        new = [trial for key, trial in done.items() if known.get(key, _Known()).entry is None]
+        for trial in new:
+            self._add(trial)
+        known = self._known() if new else known
+        for key in done:
+            entry = known.get(key, _Known()).entry
+            if entry is not None and entry.state is TrialState.WAITING:
+                self.finish(self._lease(entry), results[key])
+        return known
+
+    def _add(self, trial: Trial) -> None:
         params = _params(trial)
-        attrs = {"key": trial.key, "name": trial.name}
-        state, value = TrialState.WAITING, None
-        if result is not None:
-            attrs |= _attrs(result)
-            state = TrialState.COMPLETE if result.failed is None else TrialState.FAIL
-            value = result.validation_error
+        words = {name: word for name, word in trial.about.items() if isinstance(word, str)}
         self._try(lambda: self.study.add_trial(create_trial(
-            state=state, value=value, params=params, user_attrs=attrs,
-            distributions={name: FloatDistribution(*_ANY) for name in params},
+            state=TrialState.WAITING, params=params,
+            user_attrs=words | {"key": trial.key, "name": trial.name},
+            distributions={name: FloatDistribution(-_MOST, _MOST) for name in params},
         )))  # fmt: skip
 
     def claim(self, keys: Sequence[str]) -> Lease | None:
         """One of the wanted trials that waits, in their order; None where none does."""
-        wanted = {key: place for place, key in enumerate(keys)}
-        first: dict[str, int] = {}
-        waiting: list[tuple[int, FrozenTrial]] = []
-        for trial in self.trials(ACTIVE):
-            key = trial.user_attrs.get("key", "")
-            first.setdefault(key, trial.number)
-            if trial.state is TrialState.WAITING and key in wanted:
-                waiting.append((wanted[key], trial))
-        for _, trial in sorted(waiting, key=lambda pair: (pair[0], pair[1].number)):
-            lease = Lease(trial.user_attrs["key"], trial.number, self._id_of(trial.number))
+        known = self._known()
+        for key in dict.fromkeys(keys):
+            entry = known.get(key, _Known()).entry
+            if entry is None or entry.state is not TrialState.WAITING:
+                continue
+            lease = self._lease(entry)
             # a sign of life first: one who dies just after taking a trial is missed as well
             self._try(lambda id=lease.id: self.storage.record_heartbeat(id))
-            try:
-                mine = self._try(lambda id=lease.id: self.storage.set_trial_state_values(
+            with suppress(UpdateFinishedTrialError):
+                if self._try(lambda id=lease.id: self.storage.set_trial_state_values(
                     id, TrialState.RUNNING
-                ))  # fmt: skip
-            except UpdateFinishedTrialError:
-                continue
-            if not mine:
-                continue
-            if first[lease.key] < lease.number:  # two workers have put up the same
-                self.release(lease, "another entry is of the same trial")
-                continue
-            self._set(lease, "worker", _here())
-            return lease
+                )):  # fmt: skip
+                    self.note(lease, "worker", _here())
+                    return lease
         return None
 
     @contextmanager
@@ -188,152 +189,131 @@ class Store:
             yield
         finally:
             over.set()
-            thread.join()
+            thread.join(LEAVING_S)  # it may be waiting for a database that is away
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether nobody has taken the trial for lost."""
+        trial = self._try(lambda: self.storage.get_trial(lease.id))
+        return trial.state is TrialState.RUNNING
+
+    def note(self, lease: Lease, name: str, value: Any) -> None:
+        """Something about a trial, for whoever looks. UpdateFinishedTrialError: it is over."""
+        self._try(lambda: self.storage.set_trial_user_attr(lease.id, name, value))
 
     def finish(self, lease: Lease, result: Result) -> None:
         """Notes the result. Nothing happens if another has finished it in the meantime."""
-        try:
-            for name, value in _attrs(result).items():
-                self._set(lease, name, value)
-            state = TrialState.COMPLETE if result.failed is None else TrialState.FAIL
+        failed = result.failed is not None
+        with suppress(UpdateFinishedTrialError):
+            self.note(lease, "result", json.dumps(result.to_dict()))
+            if failed:
+                self.note(lease, "failed", result.failed)
+            state = TrialState.FAIL if failed else TrialState.COMPLETE
             values = None if result.validation_error is None else [result.validation_error]
             self._try(lambda: self.storage.set_trial_state_values(lease.id, state, values))
-        except UpdateFinishedTrialError:
-            return
 
     def release(self, lease: Lease, why: str) -> None:
-        """Gives a trial back unfinished; this counts as nobody's death."""
-        try:
-            self._set(lease, "released", why)
-            self._try(lambda: self.storage.set_trial_state_values(lease.id, TrialState.FAIL))
-        except UpdateFinishedTrialError:
-            return
+        """Gives a trial back unfinished; this counts as nobody's death. If the database is away, it
+        will notice by itself: who leaves does not wait."""
+        with suppress(UpdateFinishedTrialError, StoreError):
+            for call in (
+                lambda: self.storage.set_trial_user_attr(lease.id, "released", why),
+                lambda: self.storage.set_trial_state_values(lease.id, TrialState.FAIL),
+            ):
+                patiently(call, self.url, patience_s=LEAVING_S)
 
-    def release_dead(self) -> None:
-        """Of workers of this machine whose process is gone: no need to wait for their lease."""
+    def release_dead(self, *, blame: bool = False) -> None:
+        """Of workers of this machine whose process is gone: no need to wait for their lease.
+        `blame`: nobody is known to have killed them, so it may be the trial's doing."""
         host = _here()["host"]
         for trial in self.trials((TrialState.RUNNING,)):
             worker = trial.user_attrs.get("worker") or {}
-            if worker.get("host") == host and not _lives(worker.get("process", 0)):
-                lease = Lease(trial.user_attrs["key"], trial.number, self._id_of(trial.number))
+            if worker.get("host") != host or _lives(worker.get("process", 0)):
+                continue
+            lease = self._lease(trial)
+            if not blame:
                 self.release(lease, "its worker is gone")
+                continue
+            with suppress(UpdateFinishedTrialError):
+                self._try(lambda id=lease.id: self.storage.set_trial_state_values(
+                    id, TrialState.FAIL
+                ))  # fmt: skip
 
     def results(self, keys: Sequence[str]) -> Iterator[Result]:
         """Those of the wanted trials that the database knows: other machines' files."""
         wanted = set(keys)
-        for trial in self.trials():
-            text = trial.user_attrs.get("result")
-            if text and trial.user_attrs.get("key") in wanted:
-                yield Result.from_dict(json.loads(text), f"{self.name}'s trial {trial.number}")
+        for entry in self.trials():
+            if entry.user_attrs.get("key") in wanted and (result := self._result(entry)):
+                yield result
+
+    def _known(self) -> dict[str, _Known]:
+        """What the database knows, by key."""
+        return self._try(lambda: self._sorted(self.trials()))
+
+    def _sorted(self, entries: Sequence[FrozenTrial]) -> dict[str, _Known]:
+        known: dict[str, _Known] = {}
+        for entry in entries:
+            what = known.setdefault(str(entry.user_attrs.get("key")), _Known())
+            settled = entry.state is TrialState.COMPLETE or "failed" in entry.user_attrs
+            if entry.state.is_finished() and settled:
+                if what.entry is None and self._result(entry):
+                    what.entry = entry
+            elif entry.state in (TrialState.WAITING, TrialState.RUNNING):
+                if what.entry is None:
+                    what.entry = entry
+                elif entry.state is TrialState.WAITING:
+                    what.surplus.append(entry)
+            elif not {"released", "result"} & entry.user_attrs.keys():
+                what.died_at.append(int(entry.user_attrs.get("from", 0)))
+        return known
+
+    def _result(self, entry: FrozenTrial) -> Result | None:
+        """What an entry says that came of its trial; None also where that is damaged."""
+        text = entry.user_attrs.get("result")
+        if text is None:
+            return None
+        if entry.number not in self._read:
+            try:
+                found = Result.from_dict(json.loads(text))
+            except (PhiscaleError, ValueError):
+                found = None
+            if not entry.state.is_finished():
+                return found
+            self._read[entry.number] = found
+        return self._read[entry.number]
 
     def _fail_stale(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._try(lambda: optuna.storages.fail_stale_trials(self.study))
 
-    def _id_of(self, number: int) -> int:
-        return self._try(
+    def _lease(self, entry: FrozenTrial) -> Lease:
+        number = entry.number
+        found = self._try(
             lambda: self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
         )
-
-    def _set(self, lease: Lease, name: str, value: Any) -> None:
-        self._try(lambda: self.storage.set_trial_user_attr(lease.id, name, value))
+        return Lease(str(entry.user_attrs.get("key")), number, found)
 
     def _try(self, call: Callable[[], T]) -> T:
-        return _patiently(call, self.url)
+        return patiently(call, self.url)
 
 
-_ANY = (0.0, 1e12)  # a range for every number that describes a trial
+_MOST = 1e12  # a range for every number that describes a trial
 
 
 def _params(trial: Trial) -> dict[str, float]:
     """Numbers that Optuna's dashboard plots results against."""
     own = {n: float(v) for n, v in trial.about.items() if isinstance(v, int | float)}
-    return {"lr": trial.recipe.optim.lr_peak, **own}
-
-
-def _attrs(result: Result) -> dict[str, Any]:
-    found: dict[str, Any] = {"result": json.dumps(result.to_dict())}
-    return found | ({"failed": result.failed} if result.failed else {})
-
-
-def _patiently(call: Callable[[], T], url: str) -> T:
-    """Again while a database is locked or away, for a while; then one clear line."""
-    began, wait = time.monotonic(), 0.05
-    while True:
-        try:
-            return call()
-        except (StorageInternalError, exc.SQLAlchemyError) as error:
-            cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-            said = " ".join(str(getattr(cause, "orig", None) or error).split())
-            passing = isinstance(cause, _PASSING)
-            hopeless = any(words in said for words in _HOPELESS)
-            if hopeless or not passing or time.monotonic() - began > PATIENCE_S:
-                raise StoreError(f"{_shown(url)}: {said}. {_mend(said)}") from None
-        time.sleep(wait)
-        wait = min(2.0, 2 * wait)
-
-
-class StoreError(PhiscaleError):
-    """A database that cannot be used. Results are safe: they are files."""
-
-
-# of two that make one database, the second finds tables half made
-_PASSING = (exc.OperationalError, exc.IntegrityError, exc.ProgrammingError)
-_HOPELESS = (
-    "malformed", "not a database", "readonly", "unable to open", "disk is full", "disk I/O",
-    "authentication", 'FATAL:  database "', 'FATAL:  role "', "Connection refused",
-    "could not translate", "Name or service", "failed to resolve",
-)  # fmt: skip
-
-
-def _mend(said: str) -> str:
-    if any(words in said for words in ("malformed", "not a database")):
-        return "Delete it: it is filled again from the results"
-    if any(words in said for words in ("readonly", "unable to open", "full", "I/O")):
-        return "Check its folder, its permissions and the free space"
-    return "Check --storage, and that the server runs"
-
-
-def _shown(url: str) -> str:
-    """Without the password."""
-    return make_url(url).render_as_string(hide_password=True)
-
-
-def _with_driver(url: str) -> str:
-    """postgresql:// means psycopg 3 here, whatever SQLAlchemy's version takes it for."""
-    try:
-        known = make_url(url)
-    except exc.ArgumentError:
-        raise UsageError(
-            f"--storage {url} is no database. Use postgresql://USER@HOST/NAME or sqlite:///FILE."
-        ) from None
-    if known.get_backend_name() not in ("sqlite", "postgresql"):
-        raise UsageError(
-            f"--storage {_shown(url)}: workers are only kept apart in PostgreSQL and SQLite. "
-            "Use postgresql://USER@HOST/NAME or sqlite:///FILE."
-        )
-    if known.drivername == "postgresql":
-        known = known.set(drivername="postgresql+psycopg")
-    return known.render_as_string(hide_password=False)
-
-
-def _by_hand(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # transactions begin where `_whole` says, not on their own
-
-
-def _whole(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    every = {"lr": trial.recipe.optim.lr_peak, **own}
+    return {name: v for name, v in every.items() if isfinite(v) and abs(v) <= _MOST}
 
 
 def _here() -> dict[str, Any]:
-    return {"host": f"{socket.gethostname()} {_boot()}", "process": os.getpid()}
-
-
-def _boot() -> str:
-    """Of this start of the machine, if the system says: process numbers are given out anew."""
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
+    """Where process numbers are told apart: a start of a machine, or a container on it."""
+    spaces = [Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")]
+    words = [socket.gethostname()]
+    with suppress(OSError):
+        words += [spaces[0].read_text().strip(), str(spaces[1].readlink())]
+    return {"host": " ".join(words), "process": os.getpid()}
 
 
 def _lives(process: int) -> bool:

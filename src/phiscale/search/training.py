@@ -14,7 +14,7 @@ import torch
 from phiscale.costs import cost
 from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.splits import ArraySplit, ImageSet, Split
-from phiscale.errors import TrainingError
+from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.search.trial import Result, Trial
 from phiscale.train.evaluate import logits_of
 from phiscale.train.log import read_log
@@ -39,10 +39,15 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Resu
     try:
         best = train(run, trial.spec, some, trial.recipe, trial.preprocessing, setup)
     except TrainingError as error:
+        if error.__context__ is not None and is_out_of_memory(error.__context__):
+            raise  # another machine may have more
         return Result(**common, validation_error=None, validation_loss=None, failed=str(error))
     log = list(read_log(run))
     steps = [row for row in log if "loss" in row]
     last = [row for row in log if "validation_top1" in row][-1]
+    if "validation_cross_entropy" not in last:  # the log leaves out what is not a number
+        return Result(**common, validation_error=None, validation_loss=None,
+                      failed="its validation loss is not a number. Use lower rates.")  # fmt: skip
     found = Result(
         **common,
         validation_error=round(1 - last["validation_top1"], 6),

@@ -27,6 +27,7 @@ from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
 RESULT_VERSION = 1
+WRITING_S = 600.0  # longer than any write of a result takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,25 +90,36 @@ class Result:
         """Validation error; a failed training is as bad as can be."""
         return 1.0 if self.validation_error is None else self.validation_error
 
+    def check(self) -> None:
+        """ValueError or TypeError where the numbers are none that a training can give."""
+        for fraction in (self.validation_error, self.test_error):
+            if fraction is not None and not 0 <= fraction <= 1:  # nor is NaN
+                raise ValueError(f"an error of {fraction}")
+        if self.validation_loss is not None and not isfinite(self.validation_loss):
+            raise ValueError(f"a loss of {self.validation_loss}")
+        if (self.validation_error is None) != (self.failed is not None):
+            raise ValueError("no error and no reason" if self.failed is None else "an error too")
+
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values["test_predictions"] = packed(self.test_predictions)
-        return {"phiscale_result": RESULT_VERSION, **values}
+        values = {"phiscale_result": RESULT_VERSION, **values}
+        return {**values, "sum": _sum(values)}
 
     @staticmethod
     def from_dict(data: Any, where: str = "the result") -> Result:
         """The inverse of `to_dict`; anything else is an error that names `where`."""
         values = dict(data) if isinstance(data, Mapping) else {}
+        said = values.pop("sum", None)  # results of before there were sums have none
+        whole = said is None or said == _sum(values)
         if values.pop("phiscale_result", None) != RESULT_VERSION:
             raise PhiscaleError(f"{where} is no result of this version. Delete it: it is run anew.")
         try:
             values["test_predictions"] = unpacked(values["test_predictions"])
             found = Result(**values)
-            numbers = (found.validation_error, found.test_error)
-            if not all(n is None or (isfinite(n) and 0 <= n <= 1) for n in numbers):
-                raise ValueError
-            if (found.validation_error is None) != (found.failed is not None):
-                raise ValueError
+            found.check()
+            if not whole:
+                raise ValueError("not what was written")
         except (KeyError, TypeError, ValueError, zlib.error):
             raise PhiscaleError(f"{where} is damaged. Delete it: it is run anew.") from None
         return found
@@ -141,7 +153,8 @@ class Results:
         return self.read([result.key])[result.key]
 
     def sweep(self) -> None:
-        sweep(self.folder)
+        """Drops what writes that were killed have left; another worker may be writing just now."""
+        sweep(self.folder, older_than_s=WRITING_S)
 
     def _one(self, key: str) -> Result:
         found = Result.from_dict(read_json(self.path(key)), str(self.path(key)))
@@ -150,6 +163,11 @@ class Results:
                 f"{self.path(key)} is the result of another training. Delete it: it is run anew."
             )
         return found
+
+
+def _sum(values: Mapping[str, Any]) -> str:
+    """Of a result's JSON: a flipped digit is still a number."""
+    return sha256(json.dumps(values, sort_keys=True))[:16]
 
 
 def packed(predictions: np.ndarray | None) -> str | None:

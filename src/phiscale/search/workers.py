@@ -5,49 +5,40 @@ pure function of results, and takes what nobody else has taken.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from phiscale.errors import DataError, PhiscaleError, TrainingError
+from phiscale.errors import CheckpointError, DataError, PhiscaleError, TrainingError
 from phiscale.files import locked
-from phiscale.search.store import LEASE_S, MOST_DEATHS, Lease, Store
+from phiscale.search.database import DamagedStore, StoreError, set_aside, sqlite_url
+from phiscale.search.plan import Course, Outcome, Plan, Stages
+from phiscale.search.store import LEASE_S, Lease, Store
 from phiscale.search.trial import Result, Results, Trial
 from phiscale.train.signals import Interrupted, StopSignal
 
-Outcome = TypeVar("Outcome", covariant=True)
-Stages = Generator[Sequence[Trial], Mapping[str, Result], Outcome]
-"""Yields the trials of a stage, is sent their results by key when all are there; returns what the
-whole has come to."""
+if TYPE_CHECKING:
+    from phiscale.data.splits import ImageSet
+    from phiscale.train.loop import Setup
+
+__all__ = ["Course", "Crew", "Plan", "Stages", "carry_out", "work"]
 
 POLL_S = 0.5
 SAVE_EVERY_S = 20.0  # of a training: what a kill costs
+COPIES = 5  # tries to copy a folder that another writes in
+
+Train = Callable[[Trial, "ImageSet", Path, "Setup"], Result]
 
 
-class Plan(Protocol[Outcome]):
-    """What is trained for what. Frozen: workers get copies."""
+def for_real(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Result:
+    """Trains it; torch is only imported where that happens."""
+    from phiscale.search.training import train_trial
 
-    @property
-    def data(self) -> str:
-        """DATA as the user gave it; a worker elsewhere may have it elsewhere."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the pictures."""
-        ...
-
-    def stages(self) -> Stages[Outcome]: ...
+    return train_trial(trial, images, run, setup)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,121 +52,194 @@ class Crew:
     device: str = "cpu"
     lease_s: float = LEASE_S
     about: Mapping[str, Any] = field(default_factory=dict)  # of the plan, for the dashboard
+    train: Train = for_real  # in the folder of the training; may raise
+    start: Literal["forkserver", "spawn", "fork"] = "forkserver"  # imports torch once for all
 
     @property
     def results(self) -> Results:
         return Results(self.out / "results")
 
+    @property
+    def database(self) -> Path:
+        """SQLite's file, where there is no other storage."""
+        return self.out / "study.db"
+
     def store(self) -> Store:
         self.out.mkdir(parents=True, exist_ok=True)
-        url = self.storage or f"sqlite:///{(self.out / 'study.db').resolve()}"
-        return Store(url, self.name, lease_s=self.lease_s)
+        return Store(self.storage or sqlite_url(self.database), self.name, lease_s=self.lease_s)
 
     def run_of(self, key: str) -> Path | None:
         """The folder of a finished training, if it was done here."""
-        found = sorted((self.out / "trainings").glob(f"{key}*/best.safetensors"))
-        return found[0].parent if found else None
-
-
-class Course(Generic[Outcome]):
-    """How far a plan has come."""
-
-    def __init__(self, plan: Plan[Outcome]):
-        self._stages = plan.stages()
-        self.wanted: Sequence[Trial] = ()
-        self.outcome: Outcome | None = None
-        self.over = False
-        self._go_on(None)
-
-    def _go_on(self, results: Mapping[str, Result] | None) -> None:
-        try:
-            self.wanted = next(self._stages) if results is None else self._stages.send(results)
-        except StopIteration as end:
-            self.wanted, self.outcome, self.over = (), end.value, True
-
-    def follow(self, read: Callable[[Sequence[str]], dict[str, Result]]) -> dict[str, Result]:
-        """As far as the results reach. Returns those of the stage that is not complete."""
-        while not self.over:
-            keys = [trial.key for trial in self.wanted]
-            found = read(keys)
-            if len(found) < len(set(keys)):
-                return found
-            self._go_on(found)
-        return {}
+        found = (path.parent for path in (self.out / "trainings").glob(f"{key}*/best.safetensors"))
+        # one that was lost in its midst has a best network, too, but is not tidied
+        return min(found, key=lambda run: ((run / "checkpoints").exists(), run), default=None)
 
 
 def carry_out(plan: Plan[Outcome], crew: Crew, tell: Callable[[str], None]) -> Outcome:
     """What the plan has come to, every training of it done. Begun again it goes on."""
-    crew.results.sweep()
-    course = Course(plan)
-    course.follow(crew.results.read)
-    if not course.over:
-        store = crew.store()  # made once, before the workers meet in it
-        store.release_dead()
-        store.about(crew.about)
-        if crew.workers == 1:
-            work(plan, crew, tell)
-        else:
-            _watch(plan, crew, course, tell)
-        course.follow(crew.results.read)
+    results, course = crew.results, Course(plan)
+    results.sweep()
+    course.follow(results.read)
+    if course.over and (crew.storage or crew.database.exists()):
+        return course.outcome  # type: ignore[return-value]
+    with closing(_ready(crew, course, tell)) as store:
+        if not course.over:
+            if crew.workers == 1:
+                work(plan, crew, tell)
+            else:
+                from phiscale.search.team import lead
+
+                lead(plan, crew, course, store, tell)
+            course.follow(results.read)
+            _note_all(store, course, results, tell)
     if not course.over:
         raise TrainingError("not every training was done. Run the same command to go on.")
     return course.outcome  # type: ignore[return-value]
 
 
-def work(plan: Plan[Outcome], crew: Crew, tell: Callable[[str], None]) -> None:
+def _ready(crew: Crew, course: Course[Any], tell: Callable[[str], None]) -> Store:
+    """The store, made once, before the workers meet in it; our own file is made anew if damaged."""
+    before = crew.database.stat().st_ino if crew.database.exists() else None
+    try:
+        return _filled(crew, course)
+    except DamagedStore as error:
+        if crew.storage is not None:
+            raise
+        # two commands may find the damage; the second must not move what the first has made
+        if crew.database.exists() and crew.database.stat().st_ino == before:
+            aside = set_aside(crew.database)
+            tell(f"{error} Done: the old one is {aside.name}.")
+        return _filled(crew, course)
+
+
+def _filled(crew: Crew, course: Course[Any]) -> Store:
+    store = crew.store()
+    try:
+        store.check()
+        store.release_dead()
+        store.about(crew.about)
+        store.record(course.trials, crew.results.read([trial.key for trial in course.trials]))
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _note_all(
+    store: Store, course: Course[Any], results: Results, tell: Callable[[str], None]
+) -> None:
+    """Results whose workers died before they could note them. All is done: a database that is away
+    now takes nothing from that."""
+    try:
+        store.release_dead()
+        store.record(course.trials, results.read([trial.key for trial in course.trials]))
+    except StoreError as error:
+        tell(f"the results are complete, the database is not: {error}")
+
+
+def work(plan: Plan[Any], crew: Crew, tell: Callable[[str], None]) -> None:
     """Takes one training after another until the plan is at its end."""
     import torch
 
-    from phiscale.data.sources import open_images
-    from phiscale.search.training import in_memory, tidy, train_trial
     from phiscale.train.loop import Setup
 
     setup = Setup(device=torch.device(crew.device), workers=1, keep=2, save_every_s=SAVE_EVERY_S,
                   tell=_unheard)  # fmt: skip
-    course, store, results = Course(plan), crew.store(), crew.results
-    images = None
-    with StopSignal() as stop:
+    course, results = Course(plan), crew.results
+    stopped = f"stopped; results are in {crew.out}: run the same command to go on"
+    images: ImageSet | None = None
+    with closing(crew.store()) as store, StopSignal() as stop:
         while True:
             if stop.caught is not None:
-                stop.leave(f"stopped; results are in {crew.out}: run the same command to go on")
+                stop.leave(stopped)
             found = course.follow(results.read)
             if course.over:
                 return
-            missing = [trial for trial in course.wanted if trial.key not in found]
             hopeless = store.offer(course.wanted, found)
-            for other in store.results([trial.key for trial in missing]):
-                results.write(other)
-            for trial in missing:
-                if trial.key in hopeless:
-                    results.write(_given_up(trial, hopeless[trial.key]))
-            lease = store.claim([trial.key for trial in missing if trial.key not in hopeless])
+            missing = {trial.key: trial for trial in course.wanted if trial.key not in found}
+            for result in store.results(list(missing)):
+                results.write(result)
+            for key, why in hopeless.items():
+                results.write(_failed(missing[key], why))
+            lease = store.claim([key for key in missing if key not in hopeless])
             if lease is None:
                 time.sleep(POLL_S)
                 continue
-            trial = next(trial for trial in missing if trial.key == lease.key)
-            if not results.path(trial.key).exists():
+            trial = missing[lease.key]
+            result = results.read([trial.key]).get(trial.key)  # of one who lost it, by now
+            if result is None:
                 tell(f"{trial.name}: {len(found) + 1} of {len(course.wanted)} of this stage")
-                if images is None:
-                    images = open_images(plan.data)
-                    if images.fingerprint() != plan.fingerprint:
-                        store.release(lease, "other pictures")
-                        raise DataError(f"{plan.data} holds other pictures than those that the "
-                                        "study was begun with. Give it those.")  # fmt: skip
-                    images = in_memory(images)
-                run = _folder(crew.out, lease)
                 try:
-                    with store.alive(lease):
-                        result = train_trial(trial, images, run, setup)
-                except (Interrupted, KeyboardInterrupt, PhiscaleError):
+                    images = images or _pictures(plan)
+                    result = _trained(trial, images, lease, store, crew, setup)
+                except Interrupted:
+                    store.release(lease, "stopped")
+                    stop.leave(stopped)
+                except BaseException:
                     store.release(lease, "stopped")
                     raise
-                results.write(result)
-                tidy(run)
-            store.finish(lease, results.read([trial.key])[trial.key])
+            if result is not None:
+                store.finish(lease, result)
 
 
-def _given_up(trial: Trial, why: str) -> Result:
+def _pictures(plan: Plan[Any]) -> ImageSet:
+    from phiscale.data.sources import open_images
+    from phiscale.search.training import in_memory
+
+    images = open_images(plan.data)
+    if images.fingerprint() != plan.fingerprint:
+        raise DataError(f"{plan.data} holds other pictures than those that the study was begun "
+                        "with. Give it those.")  # fmt: skip
+    return in_memory(images)
+
+
+def _trained(
+    trial: Trial, images: ImageSet, lease: Lease, store: Store, crew: Crew, setup: Setup
+) -> Result | None:
+    """The result, on the disk. None where another worker has the trial by now, so that whatever
+    went wrong here is no matter."""
+    from phiscale.search.training import tidy
+
+    try:
+        run = _folder(crew.out, lease)
+        store.note(lease, "from", _images_seen(run))
+        with store.alive(lease):
+            try:
+                found = _result(trial, images, run, crew.train, setup)
+            except CheckpointError:  # damaged, or another version's
+                shutil.rmtree(run)
+                found = _result(trial, images, run, crew.train, setup)
+    except (PhiscaleError, RuntimeError):  # the lease may be lost, too
+        if not store.holds(lease):
+            return None
+        raise
+    kept = crew.results.write(found)
+    tidy(run)
+    return kept
+
+
+def _result(trial: Trial, images: ImageSet, run: Path, train: Train, setup: Setup) -> Result:
+    """What a training gives, or the reason why it gives nothing. What the machine did to it is no
+    result: that is raised."""
+    import torch
+
+    try:
+        found = train(trial, images, run, setup)
+    except (PhiscaleError, MemoryError, torch.AcceleratorError):
+        raise
+    except OSError as error:
+        raise PhiscaleError(f"cannot write {error.filename or run}: {error.strerror}. Free some "
+                            "space or write elsewhere.") from None  # fmt: skip
+    except Exception as error:  # nobody knows what a network may do
+        return _failed(trial, " ".join(f"{type(error).__name__}: {error}".split())[:500])
+    try:
+        found.check()
+    except (ValueError, TypeError, AttributeError) as error:
+        return _failed(trial, f"it gave {error}")
+    return found
+
+
+def _failed(trial: Trial, why: str) -> Result:
     return Result(key=trial.key, name=trial.name, about=dict(trial.about), trial=trial.to_dict(),
                   validation_error=None, validation_loss=None, validation_images=0,
                   failed=why)  # fmt: skip
@@ -191,77 +255,21 @@ def _folder(out: Path, lease: Lease) -> Path:
     except PhiscaleError:
         if not (own / ".lock").exists():
             raise
-        copy = own.with_name(f"{lease.key}-{lease.number}")
-        shutil.copytree(own, copy, dirs_exist_ok=True,
-                        ignore=shutil.ignore_patterns(".lock", "*.part"))  # fmt: skip
-        return copy
-
-
-def _watch(plan: Plan[Any], crew: Crew, course: Course[Any], tell: Callable[[str], None]) -> None:
-    """Workers in processes of their own; one that dies is replaced, some times."""
-    context = multiprocessing.get_context("spawn")
-    spare = MOST_DEATHS
-
-    def begin() -> BaseProcess:
-        process = context.Process(target=_process, args=(plan, crew, os.getpid()))
-        process.start()
-        return process
-
-    with StopSignal() as stop:
-        team = [begin() for _ in range(crew.workers)]
-        told = ""
+    copy = own.with_name(f"{lease.key}-{lease.number}")
+    for _ in range(COPIES):
         try:
-            while team:
-                if stop.caught is not None:
-                    stop.leave(f"stopped; results are in {crew.out}: run the same command to go on")
-                time.sleep(POLL_S)
-                found = course.follow(crew.results.read)
-                if not course.over and told != (line := _so_far(course, found)):
-                    tell(told := line)
-                for process in [p for p in team if p.exitcode is not None]:
-                    team.remove(process)
-                    if process.exitcode == 0:
-                        continue
-                    if process.exitcode == 1 or not spare:
-                        raise TrainingError("a worker failed; its reason stands above. "
-                                            "Run the same command to go on.")  # fmt: skip
-                    spare -= 1
-                    tell(f"a worker died (exit {process.exitcode}); another goes on")
-                    team.append(begin())
-        finally:
-            for process in team:
-                process.terminate()  # SIGTERM: they save
-            for process in team:
-                process.join(40)
-                if process.exitcode is None:
-                    process.kill()
+            shutil.copytree(own, copy, dirs_exist_ok=True,
+                            ignore=shutil.ignore_patterns(".lock", "*.part"))  # fmt: skip
+            return copy
+        except OSError:  # it has replaced a file in the meantime
+            shutil.rmtree(copy, ignore_errors=True)
+    return copy  # from the first step, then
 
 
-def _so_far(course: Course[Any], found: Mapping[str, Result]) -> str:
-    work = {trial.key: trial.macs_spent for trial in course.wanted}
-    share = sum(work[key] for key in found) / max(1e-9, sum(work.values()))
-    return f"{len(found)} of {len(work)} trainings of this stage ({100 * share:.0f} % of the work)"
-
-
-def _process(plan: Plan[Any], crew: Crew, parent: int) -> None:
-    """The main function of a worker's process. It does not outlive the one that began it."""
-
-    def look() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=look, daemon=True).start()
-    try:
-        work(plan, crew, _unheard)
-    except Interrupted as stopped:
-        os._exit(stopped.status)
-    except KeyboardInterrupt:
-        os._exit(130)
-    except PhiscaleError as error:
-        with suppress(OSError):
-            print(f"phiscale: {error}", file=sys.stderr, flush=True)
-        os._exit(1)
+def _images_seen(run: Path) -> int:
+    """By the newest checkpoint."""
+    seen = [int(path.name[:12]) for path in (run / "checkpoints").glob("*-*-*.pt")]
+    return max(seen, default=0)
 
 
 def _unheard(line: str) -> None:

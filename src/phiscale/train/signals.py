@@ -27,7 +27,8 @@ class _GivenUp(Interrupted):
 
 
 class StopSignal:
-    """While inside, remembers a signal instead of dying of it."""
+    """While inside, remembers a signal instead of dying of it. One inside another hears what that
+    has heard, and tells it what came meanwhile."""
 
     def __init__(self, leave_s: float = LEAVE_S) -> None:
         self.caught: int | None = None
@@ -41,12 +42,21 @@ class StopSignal:
             self.before = {
                 s: signal.signal(s, self._catch) for s in (signal.SIGTERM, signal.SIGINT)
             }
+            if (outer := self._outer()) is not None and outer.caught is not None:
+                self.caught = outer.caught
         return self
+
+    def _outer(self) -> StopSignal | None:
+        found = getattr(self.before[signal.SIGTERM], "__self__", None)
+        return found if isinstance(found, StopSignal) else None
 
     def __exit__(self, *_: object) -> None:
         if self.active:
             for number, handler in self.before.items():
                 signal.signal(number, handler)
+            if (outer := self._outer()) is not None and outer.caught is None:
+                outer.caught, outer._watchdog = self.caught, self._watchdog
+                return
         if self._watchdog is not None:
             self._watchdog.cancel()
 

@@ -1,0 +1,231 @@
+"""The store of trials: many write in it at once, workers are lost, results come from elsewhere; no
+training is counted twice. `make faults` runs the full counts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+sys.path.insert(0, str(Path(__file__).parent))
+from crews import CONTEXT, OF_A_TRIAL, invented, some, taken, write
+
+from phiscale.errors import MissingExtra, PhiscaleError, UsageError
+from phiscale.search import database
+from phiscale.search.store import MOST_DEATHS, Store
+from phiscale.search.store import _here as here
+from phiscale.search.trial import Results, Trial
+
+EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
+WRITERS, UPDATES = 8, 200 if EVERY else 10
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/study.db"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_eight_that_write_at_once_lose_nothing_and_count_nothing_twice(
+    kind: str, url: str, request: pytest.FixtureRequest
+):
+    """They make the database at once, too."""
+    if kind == "postgres":
+        url = request.getfixturevalue("postgres").url("crowd")
+    count = WRITERS * UPDATES // OF_A_TRIAL
+    team = [CONTEXT.Process(target=write, args=(url, count)) for _ in range(WRITERS)]
+    for process in team:
+        process.start()
+    for process in team:
+        process.join(900)
+    assert [process.exitcode for process in team] == [0] * WRITERS
+    with closing(Store(url, "crowd")) as store:
+        entries = store.trials()
+    done = [entry for entry in entries if entry.state is TrialState.COMPLETE]
+    assert Counter(entry.user_attrs["key"] for entry in done) == Counter(
+        trial.key for trial in some(count)
+    )
+    for entry in done:
+        writers = {entry.user_attrs[f"update {number}"] for number in range(OF_A_TRIAL - 1)}
+        assert writers == {entry.user_attrs["worker"]["process"]}
+    others = {entry.user_attrs.get("released") for entry in entries if entry not in done}
+    assert others <= {"another entry is of the same trial"}
+
+
+def states(store: Store) -> list[str]:
+    return [entry.state.name for entry in store.trials()]
+
+
+def test_a_trial_is_taken_once_and_in_the_order_asked(url: str):
+    one, two = Store(url, "x"), Store(url, "x")
+    trials = some(2)
+    first, second = taken(one, trials), taken(two, trials)
+    assert [first.key, second.key] == [trial.key for trial in trials]
+    assert taken(one, trials) is None
+    one.finish(first, invented(trials[0]))
+    two.finish(second, invented(trials[1]))
+    one.finish(second, invented(trials[1], validation_error=0.9))  # too late
+    assert [entry.value for entry in one.trials()] == [1 / 3, 1 / 4]
+
+
+def test_a_worker_without_signs_of_life_loses_its_trial_and_what_it_notes_later_is_void(url: str):
+    lost, other = Store(url, "x", lease_s=1), Store(url, "x", lease_s=1)
+    [trial] = some(1)
+    lease = taken(lost, (trial,))
+    with lost.alive(lease):
+        time.sleep(2.5)
+        assert taken(other, (trial,)) is None
+    time.sleep(2.5)
+    its = taken(other, (trial,))
+    assert its.number != lease.number and not lost.holds(lease)
+    lost.finish(lease, invented(trial, validation_error=0.9))
+    lost.release(lease, "too late")
+    other.finish(its, invented(trial))
+    assert [entry.value for entry in other.trials((TrialState.COMPLETE,))] == [1 / 3]
+    assert other.offer((trial,), {}) == {}
+    assert states(other) == ["FAIL", "COMPLETE"]
+
+
+def dies_at(store: Store, trial: Trial, began_at: int, dead: int) -> None:
+    """As far as the database can see."""
+    lease = taken(store, (trial,))
+    store.note(lease, "from", began_at)
+    store.note(lease, "worker", {**here(), "process": dead})
+
+
+@pytest.fixture(scope="module")
+def dead() -> int:
+    """The number of a process that was."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_trial_that_kills_its_workers_is_given_up_unless_they_come_further_each_time(
+    url: str, dead: int
+):
+    deadly, slow = some(2)
+    store = Store(url, "x")
+    for number in range(MOST_DEATHS):
+        assert store.offer((deadly, slow), {}) == {}
+        dies_at(store, deadly, 0, dead)
+        dies_at(store, slow, 100 * number, dead)
+        store.release_dead(blame=True)
+    assert store.offer((deadly, slow), {}) == {deadly.key: f"{MOST_DEATHS} workers died at it"}
+
+
+def test_who_kills_the_command_is_not_the_trials_fault(url: str, dead: int):
+    [trial] = some(1)
+    store = Store(url, "x")
+    for _ in range(MOST_DEATHS + 1):
+        dies_at(store, trial, 0, dead)
+        store.release_dead()
+    assert store.offer((trial,), {}) == {}
+
+
+def test_results_fill_an_empty_database_once_though_two_fill_it(url: str):
+    trials = some(4)
+    results = {trial.key: invented(trial) for trial in trials}
+    failed = replace(results[trials[1].key], validation_error=None, validation_loss=None,
+                     failed="it diverged")  # fmt: skip
+    results[trials[1].key] = failed
+    one, two = Store(url, "x"), Store(url, "x")
+    one.record(trials, results)
+    two.record(trials, results)
+    assert states(one) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    known = {result.key: result.to_dict()["sum"] for result in two.results(list(results))}
+    assert known == {key: result.to_dict()["sum"] for key, result in results.items()}
+    assert two.offer(trials, results) == {} and len(two.trials()) == 4
+
+
+def test_a_result_that_comes_from_elsewhere_settles_the_trial_that_waits(url: str):
+    store = Store(url, "x")
+    trials = some(2)
+    store.offer(trials, {})
+    store.offer(trials, {trials[0].key: invented(trials[0])})
+    assert states(store) == ["COMPLETE", "WAITING"]
+
+
+def test_two_studies_of_one_database_know_nothing_of_each_other(url: str):
+    trials = some(1)
+    one, two = Store(url, "one"), Store(url, "two")
+    one.finish(taken(one, trials), invented(trials[0]))
+    assert two.trials() == [] and taken(two, trials) is not None
+    assert one.about({"what": 1}) == {"what": 1} and two.about() == {}
+    assert one.about({"what": 2}) == {"what": 1}
+
+
+def test_optuna_and_its_dashboard_read_the_study(url: str):
+    """Names and arms to filter by, numbers to plot against, errors as values."""
+    store = Store(url, "study")
+    trials = some(3)
+    for trial in trials[:2]:
+        store.finish(taken(store, trials), invented(trial))
+    failed = replace(invented(trials[2]), validation_error=None, failed="diverged")
+    store.finish(taken(store, trials), failed)
+    study = optuna.load_study(study_name="study", storage=url)
+    assert study.best_trial.user_attrs["name"] == "width 8, seed 1"
+    assert study.best_value == 1 / 4 and study.direction.name == "MINIMIZE"
+    assert study.best_trial.params == {"lr": 0.4, "width": 8.0, "seed": 1.0}
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
+    attrs = [trial.user_attrs for trial in study.trials]
+    assert [attr["stage"] for attr in attrs] == ["first", "second", "second"]
+    assert attrs[2]["failed"] == "diverged" and attrs[0]["worker"]["process"] == os.getpid()
+    for trial in study.get_trials(states=(TrialState.COMPLETE,)):
+        assert trial.duration is not None and trial.duration.total_seconds() >= 0
+
+
+@pytest.mark.parametrize(
+    ("storage", "words"),
+    [
+        ("mysql://me@there/study", "workers are only kept apart in PostgreSQL and SQLite"),
+        ("what?", "is no database. Use postgresql://USER@HOST/NAME or sqlite:///FILE"),
+        ("sqlite:////nowhere/at/all/study.db", "unable to open database file"),
+    ],
+)
+def test_a_storage_that_cannot_be_is_one_line(storage: str, words: str):
+    with pytest.raises(PhiscaleError, match=words) as told:
+        Store(storage, "x")
+    assert "\n" not in str(told.value)
+    assert isinstance(told.value, UsageError) == ("sqlite" not in storage)
+
+
+def test_a_server_that_is_not_there_is_said_at_once_and_without_the_password():
+    pytest.importorskip("psycopg", reason="pip install 'phiscale[postgres]'")
+    began = time.monotonic()
+    with pytest.raises(PhiscaleError, match=r"refused.*Check --storage") as told:
+        Store("postgresql://me:secret@127.0.0.1:1/study", "x")
+    assert time.monotonic() - began < 20 and "secret" not in str(told.value)
+
+
+def test_a_missing_driver_is_the_pip_line(monkeypatch: pytest.MonkeyPatch):
+    def without(*_: Any, **__: Any) -> None:
+        raise ImportError
+
+    monkeypatch.setattr(database, "RDBStorage", without)
+    with pytest.raises(MissingExtra, match=r"pip install 'phiscale\[postgres\]'"):
+        Store("postgresql://me@127.0.0.1/study", "x")
+
+
+def test_a_folder_of_results_keeps_the_first_and_another_runs_writes(tmp_path: Path):
+    results = Results(tmp_path)
+    [trial] = some(1)
+    results.write(invented(trial))
+    assert Results(tmp_path).write(invented(trial, validation_error=0.9)).error == 1 / 3
+    being_written = tmp_path / ".x.json.1.part"
+    being_written.write_text("")
+    results.sweep()
+    assert being_written.exists()
+    os.utime(being_written, (0, 0))
+    results.sweep()
+    assert not being_written.exists()
