@@ -28,6 +28,7 @@ from phiscale.show import to_stderr
 if TYPE_CHECKING:
     from phiscale.search.workers import Crew
 
+Sets = Annotated[tuple[str, ...], arg(metavar="DATA", help_behavior_hint="")]
 Url = Annotated[str | None, arg(metavar="URL", help_behavior_hint="")]
 Numbers = Annotated[tuple[float, ...], arg(metavar="NUMBER", help_behavior_hint="")]
 Spaces = Annotated[tuple[str, ...], arg(metavar="SPACE", help_behavior_hint="")]
@@ -50,12 +51,15 @@ class Workers:
 
     def crew(self, out: Path) -> "Crew":
         from phiscale.jobs import compute_device
+        from phiscale.search.database import with_driver
         from phiscale.search.workers import Crew
 
         in_range("--workers", self.workers)
         in_range("--threads", self.threads)
         if not self.study_name or self.study_name != self.study_name.strip():
             raise UsageError("--study-name is empty or has spaces around it. Use a plain name.")
+        if self.storage is not None:
+            with_driver(self.storage)  # can it be one?
         device = compute_device(self.device).type
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         usual = max(1, cores // self.threads) if device == "cpu" else 1
@@ -68,7 +72,7 @@ Together = Annotated[Workers, arg(name="")]
 
 
 def search_coefficients(
-    spec: Positional[SpecName], data: Positional[Annotated[tuple[str, ...], arg(metavar="DATA")]],
+    spec: Positional[SpecName], data: Positional[Sets],
     /, *, out: Out, method: Literal["lawscale", "grid", "both"] = "lawscale",
     compute: Times = 2.0, units: Annotated[float, arg(metavar="NUMBER")] = 14.0,
     cost: Annotated[str, arg(metavar="COST")] = "macs", device_model: File = None,
@@ -83,7 +87,7 @@ def search_coefficients(
 
     Args:
         spec: what is scaled: a member's name, a spec.json, or file.py:NAME.
-        data: image folder, named set (digits, cifar10, ...), or tar shards.
+        data: image folder, named set (digits, cifar10, ...), or tar shards; or several of them.
         out: folder of the search, new or of an earlier start of the same.
         method: lawscale: a designed experiment and an error law. grid: the paper's search.
         compute: times the base's cost, where coefficients are wanted; below 1 to shrink.
