@@ -102,7 +102,7 @@ def search_coefficients(
         rates: learning rates to choose from; 0.1 0.2 0.4 0.8 if left out.
     """
     from phiscale.device import DeviceModel
-    from phiscale.search.coefficients import Asked, compare, search_coefficients
+    from phiscale.search.coefficients import Asked, compare, search_coefficients, summary
     from phiscale.search.tuning import Tuning
 
     in_range("--resolution", resolution)
@@ -127,7 +127,7 @@ def search_coefficients(
             here = replace(crew, out=out / name, name=f"{crew.name}-{name}")
         answers[each] = search_coefficients(base, each, asked, here, command=command_line(),
                                             tell=to_stderr)  # fmt: skip
-        print(f"{each}: {answers[each].words()}")
+        print("\n".join(summary(each, answers[each])))
         print(here.out / "found.json")
     if len(data) > 1:
         print("\n".join(compare(answers)))

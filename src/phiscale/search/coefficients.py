@@ -159,12 +159,22 @@ def _triple(values: np.ndarray) -> Triple:
     return alpha, beta, gamma
 
 
+def summary(data: str, found: Coefficients) -> list[str]:
+    """The answer for a terminal: each coefficient with its interval of 95 %."""
+    lines = [f"{data}, {found.method}: for each doubling of {found.cost}"]
+    for name, value in found.powers.items():
+        between = (found.intervals or {}).get(name)
+        said = f" [{between[0]:.2f}, {between[1]:.2f}]" if between else " (a grid has no interval)"
+        lines.append(f"  {name:<5} {value:.3f}{said}")
+    return lines
+
+
 def compare(answers: Mapping[str, Coefficients]) -> list[str]:
     """Do the coefficients of several sets differ by more than their trainings leave open? Lines.
 
     Logs of alpha, beta and gamma are taken for normal within their intervals, sets for independent.
     """
-    said = [f"{name:<24} {each.words()}" for name, each in answers.items()]
+    said: list[str] = []
     for (one, a), (other, b) in combinations(answers.items(), 2):
         for name in ("alpha", "beta", "gamma"):
             if not (a.intervals and b.intervals):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,10 +68,23 @@ def _answers(plan: Discovery, outcome: Discovered, answers: Sequence[Coefficient
         f"The best scaling of the base to {plan.compute:g} times its {plan.cost}, as multipliers "
         "for each doubling. A unit is the cost of one training of the base.",
         *(each.extra["symmetric_null"] for each in answers if "symmetric_null" in each.extra),
+        *(_far(each) for each in answers if "slopes" in each.extra),
     ]
     return Section(title="Answer", text=text, rows=rows,
                    note="The paper's, of ImageNet: 1.2, 1.1, 1.15. A grid has no interval: it is "
                    "its winner.")  # fmt: skip
+
+
+def _far(found: Coefficients) -> str:
+    """The path that the law's optimum takes: a line in logs, through the base only if that is
+    balanced."""
+    paths = [
+        f"{name} {math.exp(offset):.2f} T^{slope:.2f}" if math.isfinite(offset) else
+        f"{name} T^{slope:.2f}"
+        for name, slope, offset in zip(DIMENSIONS, found.extra["slopes"], found.extra["offsets"],
+                                       strict=True)
+    ]  # fmt: skip
+    return f"For large T the law's optimum tends to {', '.join(paths)}."
 
 
 def _confirmed(
