@@ -201,6 +201,13 @@ def test_a_database_that_cannot_be_written_is_one_line_and_goes_on_where_it_can(
         shutil.rmtree(out.parent)
 
 
+def test_a_folder_may_have_any_name(plan: Several, done: Path, tmp_path: Path):
+    out = tmp_path / "what? 100% of #1 ü"
+    carry_out(plan, here(out, workers=2), lambda line: None)
+    assert (out / "study.db").is_file() and not list(tmp_path.glob("what"))
+    same(plan, out, done)
+
+
 @pytest.mark.parametrize("kind", ["cut", "empty", "digit", "other", "future", "word", "noise"])
 def test_a_damaged_result_is_named_and_trained_anew_when_deleted(
     kind: str, plan: Several, done: Path, half: Path

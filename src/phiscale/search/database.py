@@ -7,13 +7,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from sqlalchemy import event, exc, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 
@@ -33,8 +32,7 @@ class DamagedStore(StoreError):
 
 def sqlite_url(path: Path) -> str:
     """Of a file, whatever its name."""
-    whole = str(path.resolve())
-    return f"sqlite:///file:{quote(whole)}?uri=true" if "?" in whole else f"sqlite:///{whole}"
+    return URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
 def opened(url: str, lease_s: float) -> RDBStorage:
