@@ -208,10 +208,25 @@ def test_a_zombie_is_outrun_and_what_it_brings_late_changes_nothing(
     ends_alike(plan, crew, undisturbed["search"])
 
 
-def test_two_commands_share_one_folder(
+def test_a_worker_that_hangs_is_not_waited_for(
     plans: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path
 ):
-    crew = crew_in(tmp_path)
+    crew = crew_in(tmp_path, workers=2, lease_s=2)
+    command = start(plans["search"], crew)
+    until(lambda: (tmp_path / "begun").exists())
+    os.kill(int((tmp_path / "begun").read_text().split()[1]), signal.SIGSTOP)
+    command.join(120)
+    assert command.exitcode == 0, said(crew)[-3:]
+    ends_alike(plans["search"], crew, undisturbed["search"])
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"] if EVERY else ["sqlite"])
+def test_two_commands_share_one_folder(
+    kind: str, plans: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path,
+    request: pytest.FixtureRequest,
+):  # fmt: skip
+    url = request.getfixturevalue("postgres").url("shared") if kind == "postgres" else None
+    crew = crew_in(tmp_path, storage=url)
     both = [start(plans["settle"], crew) for _ in range(2)]
     for command in both:
         command.join(180)
