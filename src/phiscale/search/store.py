@@ -30,7 +30,14 @@ from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from phiscale.errors import PhiscaleError
-from phiscale.search.database import StoreError, look_through, opened, patiently, with_driver
+from phiscale.search.database import (
+    DamagedStore,
+    StoreError,
+    look_through,
+    opened,
+    patiently,
+    with_driver,
+)
 from phiscale.search.trial import Result, Trial
 
 LEASE_S = 60.0
@@ -89,11 +96,19 @@ class Store:
         self.storage.engine.dispose()
 
     def check(self) -> None:
-        """DamagedStore where anything in it cannot be read."""
+        """DamagedStore where anything in it cannot be read, or is not what was written."""
         look_through(self.storage, self.url)
         self._fail_stale()
         self._known()
         self.about()
+        if not self.url.startswith("sqlite"):
+            return  # a server looks after its pages itself
+        for entry in self.trials():
+            if _settled(entry):
+                result = self._result(entry)
+                said = (entry.user_attrs.get("key"), entry.value)
+                if result is None or said != (result.key, result.validation_error):
+                    raise DamagedStore(self.url, f"trial {entry.number} is not what was written")
 
     def about(self, what: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What the study is, as its first worker said it; `what` says it if nobody has."""
@@ -253,8 +268,7 @@ class Store:
         known: dict[str, _Known] = {}
         for entry in entries:
             what = known.setdefault(str(entry.user_attrs.get("key")), _Known())
-            settled = entry.state is TrialState.COMPLETE or "failed" in entry.user_attrs
-            if entry.state.is_finished() and settled:
+            if _settled(entry):
                 if what.entry is None and self._result(entry):
                     what.entry = entry
             elif entry.state in (TrialState.WAITING, TrialState.RUNNING):
@@ -295,6 +309,11 @@ class Store:
 
     def _try(self, call: Callable[[], T]) -> T:
         return patiently(call, self.url)
+
+
+def _settled(entry: FrozenTrial) -> bool:
+    failed = entry.state is TrialState.FAIL and "failed" in entry.user_attrs
+    return failed or entry.state is TrialState.COMPLETE
 
 
 _MOST = 1e12  # a range for every number that describes a trial
