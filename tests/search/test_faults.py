@@ -33,9 +33,14 @@ from crews import (
     some,
     start,
     told_nobody,
+    until,
+    watched,
 )
 
 from phiscale.errors import PhiscaleError
+from phiscale.search import database
+from phiscale.search.database import StoreError
+from phiscale.search.store import Store
 from phiscale.search.trial import Results
 from phiscale.search.workers import Crew, carry_out
 
@@ -201,10 +206,15 @@ def test_a_database_that_cannot_be_written_is_one_line_and_goes_on_where_it_can(
         shutil.rmtree(out.parent)
 
 
+def test_a_folder_may_have_any_name(plan: Several, done: Path, tmp_path: Path):
+    out = tmp_path / "what? 100% of #1 ü"
+    carry_out(plan, here(out, workers=2, start="forkserver"), lambda line: None)
+    assert (out / "study.db").is_file() and not list(tmp_path.glob("what"))
+    same(plan, out, done)
+
+
 @pytest.mark.parametrize("kind", ["cut", "empty", "digit", "other", "future", "word", "noise"])
-def test_a_damaged_result_is_named_and_trained_anew_when_deleted(
-    kind: str, plan: Several, done: Path, half: Path
-):
+def test_a_damaged_result_is_named(kind: str, plan: Several, half: Path):
     path = half / "results" / f"{plan.trials[0].key}.json"
     value = json.loads(path.read_text())
     match kind:
@@ -221,7 +231,12 @@ def test_a_damaged_result_is_named_and_trained_anew_when_deleted(
     with pytest.raises(PhiscaleError, match=f"{path.name}.*[Dd]elete it") as told:
         carry_out(plan, here(half, train=never), lambda line: None)
     assert "\n" not in str(told.value)
+
+
+def test_a_damaged_result_is_had_again_once_it_is_deleted(plan: Several, done: Path, half: Path):
+    path = half / "results" / f"{plan.trials[0].key}.json"
     path.unlink()
+    (half / "study.db").unlink()
     carry_out(plan, here(half), lambda line: None)
     same(plan, half, done)
 
@@ -249,7 +264,7 @@ def test_results_of_before_there_were_sums_are_read(done: Path, tmp_path: Path):
     assert Results(tmp_path).all()[source.stem] == Results(done / "results").all()[source.stem]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2] if EVERY else [2])
 def test_a_training_that_goes_wrong_is_a_failed_result_and_never_the_best(
     workers: int, plan: Several, tmp_path: Path
 ):
@@ -274,7 +289,7 @@ def test_a_training_that_goes_wrong_is_a_failed_result_and_never_the_best(
     assert len((tmp_path / "begun").read_text().splitlines()) == begun
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2] if EVERY else [2])
 def test_if_all_trainings_fail_there_is_one_line_and_no_best(
     workers: int, plan: Several, tmp_path: Path
 ):
@@ -315,3 +330,34 @@ def test_other_pictures_are_refused(tmp_path: Path):
         entries = store.trials()
     assert [entry.state.name for entry in entries] == ["FAIL"]
     assert entries[0].user_attrs["released"] == "stopped"
+
+
+@pytest.mark.skipif(not EVERY, reason="PHISCALE_EVERY_FAULT=1")
+def test_sigterm_is_obeyed_while_another_holds_the_database(plan: Several, tmp_path: Path):
+    crew = crew_in(tmp_path, train=watched)
+    command = start(plan, crew)
+    until(lambda: (tmp_path / "begun").exists())
+    holder = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
+    with closing(holder):
+        holder.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        command.terminate()
+        command.join(40)
+        assert command.exitcode == 143 and time.monotonic() - began < 30
+    finish(plan, crew)
+    assert all(state == ["COMPLETE"] for state in in_database(crew).values())
+
+
+def test_a_server_that_stays_away_is_one_line(
+    tmp_path: Path, postgres: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(database, "PATIENCE_S", 1.0)
+    with closing(Store(postgres.url("away"), "x")) as store:
+        postgres.stop()
+        try:
+            with pytest.raises(StoreError, match=r"Check --storage, and that the server") as told:
+                store.offer(some(1), {})
+            assert "\n" not in str(told.value)
+        finally:
+            postgres.start()
+        assert store.offer(some(1), {}) == {}

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ WRITERS, UPDATES = 8, 200 if EVERY else 10
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/study.db"
+
+
+Stores = Callable[..., Store]
+
+
+@pytest.fixture
+def stores(url: str) -> Iterator[Stores]:
+    """Opens stores of the given name, and closes them."""
+    with ExitStack() as stack:
+        yield lambda name, **fields: stack.enter_context(closing(Store(url, name, **fields)))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
@@ -66,8 +77,8 @@ def states(store: Store) -> list[str]:
     return [entry.state.name for entry in store.trials()]
 
 
-def test_a_trial_is_taken_once_and_in_the_order_asked(url: str):
-    one, two = Store(url, "x"), Store(url, "x")
+def test_a_trial_is_taken_once_and_in_the_order_asked(stores: Stores):
+    one, two = stores("x"), stores("x")
     trials = some(2)
     first, second = taken(one, trials), taken(two, trials)
     assert [first.key, second.key] == [trial.key for trial in trials]
@@ -78,8 +89,10 @@ def test_a_trial_is_taken_once_and_in_the_order_asked(url: str):
     assert [entry.value for entry in one.trials()] == [1 / 3, 1 / 4]
 
 
-def test_a_worker_without_signs_of_life_loses_its_trial_and_what_it_notes_later_is_void(url: str):
-    lost, other = Store(url, "x", lease_s=1), Store(url, "x", lease_s=1)
+def test_a_worker_without_signs_of_life_loses_its_trial_and_what_it_notes_later_is_void(
+    stores: Stores,
+):
+    lost, other = stores("x", lease_s=1), stores("x", lease_s=1)
     [trial] = some(1)
     lease = taken(lost, (trial,))
     with lost.alive(lease):
@@ -112,10 +125,10 @@ def dead() -> int:
 
 
 def test_a_trial_that_kills_its_workers_is_given_up_unless_they_come_further_each_time(
-    url: str, dead: int
+    stores: Stores, dead: int
 ):
     deadly, slow = some(2)
-    store = Store(url, "x")
+    store = stores("x")
     for number in range(MOST_DEATHS):
         assert store.offer((deadly, slow), {}) == {}
         dies_at(store, deadly, 0, dead)
@@ -124,22 +137,22 @@ def test_a_trial_that_kills_its_workers_is_given_up_unless_they_come_further_eac
     assert store.offer((deadly, slow), {}) == {deadly.key: f"{MOST_DEATHS} workers died at it"}
 
 
-def test_who_kills_the_command_is_not_the_trials_fault(url: str, dead: int):
+def test_who_kills_the_command_is_not_the_trials_fault(stores: Stores, dead: int):
     [trial] = some(1)
-    store = Store(url, "x")
+    store = stores("x")
     for _ in range(MOST_DEATHS + 1):
         dies_at(store, trial, 0, dead)
         store.release_dead()
     assert store.offer((trial,), {}) == {}
 
 
-def test_results_fill_an_empty_database_once_though_two_fill_it(url: str):
+def test_results_fill_an_empty_database_once_though_two_fill_it(stores: Stores):
     trials = some(4)
     results = {trial.key: invented(trial) for trial in trials}
     failed = replace(results[trials[1].key], validation_error=None, validation_loss=None,
                      failed="it diverged")  # fmt: skip
     results[trials[1].key] = failed
-    one, two = Store(url, "x"), Store(url, "x")
+    one, two = stores("x"), stores("x")
     one.record(trials, results)
     two.record(trials, results)
     assert states(one) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
@@ -148,32 +161,33 @@ def test_results_fill_an_empty_database_once_though_two_fill_it(url: str):
     assert two.offer(trials, results) == {} and len(two.trials()) == 4
 
 
-def test_a_result_that_comes_from_elsewhere_settles_the_trial_that_waits(url: str):
-    store = Store(url, "x")
+def test_a_result_that_comes_from_elsewhere_settles_the_trial_that_waits(stores: Stores):
+    store = stores("x")
     trials = some(2)
     store.offer(trials, {})
     store.offer(trials, {trials[0].key: invented(trials[0])})
     assert states(store) == ["COMPLETE", "WAITING"]
 
 
-def test_two_studies_of_one_database_know_nothing_of_each_other(url: str):
+def test_two_studies_of_one_database_know_nothing_of_each_other(stores: Stores):
     trials = some(1)
-    one, two = Store(url, "one"), Store(url, "two")
+    one, two = stores("one"), stores("two")
     one.finish(taken(one, trials), invented(trials[0]))
     assert two.trials() == [] and taken(two, trials) is not None
     assert one.about({"what": 1}) == {"what": 1} and two.about() == {}
     assert one.about({"what": 2}) == {"what": 1}
 
 
-def test_optuna_and_its_dashboard_read_the_study(url: str):
+def test_optuna_and_its_dashboard_read_the_study(stores: Stores, url: str):
     """Names and arms to filter by, numbers to plot against, errors as values."""
-    store = Store(url, "study")
+    store = stores("study")
     trials = some(3)
     for trial in trials[:2]:
         store.finish(taken(store, trials), invented(trial))
     failed = replace(invented(trials[2]), validation_error=None, failed="diverged")
     store.finish(taken(store, trials), failed)
-    study = optuna.load_study(study_name="study", storage=url)
+    plain = optuna.storages.RDBStorage(url)
+    study = optuna.load_study(study_name="study", storage=plain)
     assert study.best_trial.user_attrs["name"] == "width 8, seed 1"
     assert study.best_value == 1 / 4 and study.direction.name == "MINIMIZE"
     assert study.best_trial.params == {"lr": 0.4, "width": 8.0, "seed": 1.0}
@@ -183,6 +197,7 @@ def test_optuna_and_its_dashboard_read_the_study(url: str):
     assert attrs[2]["failed"] == "diverged" and attrs[0]["worker"]["process"] == os.getpid()
     for trial in study.get_trials(states=(TrialState.COMPLETE,)):
         assert trial.duration is not None and trial.duration.total_seconds() >= 0
+    plain.engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -175,3 +175,16 @@ def test_the_deterministic_switch_is_on_inside_and_as_it_was_outside(
     assert not torch.are_deterministic_algorithms_enabled()
     with same_bits(wanted=False):
         assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_signal_between_two_waits_is_heard_by_the_inner_and_told_to_the_outer():
+    with StopSignal() as outer:
+        signal.raise_signal(signal.SIGTERM)
+        with StopSignal() as inner:
+            assert inner.unless_caught(lambda: "work") is None
+    assert outer.caught == signal.SIGTERM
+    with StopSignal() as outer:
+        with StopSignal() as inner:
+            signal.raise_signal(signal.SIGINT)
+        assert outer.caught == inner.caught == signal.SIGINT
+        outer.caught = None

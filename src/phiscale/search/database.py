@@ -7,13 +7,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from sqlalchemy import event, exc, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 
@@ -30,11 +29,14 @@ class StoreError(PhiscaleError):
 class DamagedStore(StoreError):
     """A database that is not as it was written."""
 
+    def __init__(self, url: str, what: str):
+        super().__init__(f"{shown(url)}: {what}. Move it away and run the same command: it is "
+                         "filled again from the results.")  # fmt: skip
+
 
 def sqlite_url(path: Path) -> str:
     """Of a file, whatever its name."""
-    whole = str(path.resolve())
-    return f"sqlite:///file:{quote(whole)}?uri=true" if "?" in whole else f"sqlite:///{whole}"
+    return URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
 def opened(url: str, lease_s: float) -> RDBStorage:
@@ -83,7 +85,7 @@ def look_through(storage: RDBStorage, url: str) -> None:
             return str(connection.execute(text("PRAGMA integrity_check(1)")).scalar())
 
     if (found := patiently(said, url)) != "ok":
-        raise DamagedStore(f"{shown(url)}: {' '.join(found.split())}. {_AGAIN}.")
+        raise DamagedStore(url, " ".join(found.split()))
 
 
 def set_aside(path: Path) -> Path:
@@ -114,18 +116,17 @@ def patiently(
             if kind == "passing" and time.monotonic() - began < patience:
                 pass
             elif kind == "damaged":
-                raise DamagedStore(f"{shown(url)}: {said}. {_AGAIN}.") from None
+                raise DamagedStore(url, said) from None
             else:
                 raise StoreError(f"{shown(url)}: {said}. {_mend(said)}.") from None
         except _UNREADABLE as error:
             # what is in its tables cannot be read, or is another version's
             said = " ".join(str(error).split())[:200]
-            raise DamagedStore(f"{shown(url)} cannot be read: {said}. {_AGAIN}.") from None
+            raise DamagedStore(url, f"it cannot be read: {said}") from None
         time.sleep(wait)
         wait = min(2.0, 2 * wait)
 
 
-_AGAIN = "Move it away and run the same command: it is filled again from the results"
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
 _OF_THE_DISK = ("readonly", "unable to open", "disk is full", "disk I/O", "No space left")
 _REFUSED = ("authentication", 'FATAL: database "', 'FATAL: role "')

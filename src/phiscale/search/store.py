@@ -16,11 +16,9 @@ import os
 import socket
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from math import isfinite
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +28,15 @@ from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from phiscale.errors import PhiscaleError
-from phiscale.search.database import StoreError, look_through, opened, patiently, with_driver
+from phiscale.search.database import (
+    DamagedStore,
+    StoreError,
+    look_through,
+    opened,
+    patiently,
+    with_driver,
+)
+from phiscale.search.entries import MOST, Known, known_of, numbers_of, settled
 from phiscale.search.trial import Result, Trial
 
 LEASE_S = 60.0
@@ -47,20 +53,6 @@ class Lease:
     key: str
     number: int  # of Optuna's trial
     id: int
-
-
-@dataclass
-class _Known:
-    """What the database knows of one trial."""
-
-    entry: FrozenTrial | None = None  # the one that counts
-    surplus: list[FrozenTrial] = field(default_factory=list)  # others that wait
-    died_at: list[int] = field(default_factory=list)  # images seen where workers that died began
-
-    @property
-    def deaths(self) -> int:
-        """Of workers none of which came further than where it had begun."""
-        return Counter(self.died_at)[max(self.died_at)] if self.died_at else 0
 
 
 class Store:
@@ -89,11 +81,19 @@ class Store:
         self.storage.engine.dispose()
 
     def check(self) -> None:
-        """DamagedStore where anything in it cannot be read."""
+        """DamagedStore where anything in it cannot be read, or is not what was written."""
         look_through(self.storage, self.url)
         self._fail_stale()
         self._known()
         self.about()
+        if not self.url.startswith("sqlite"):
+            return  # a server looks after its pages itself
+        for entry in self.trials():
+            if settled(entry):
+                result = self._result(entry)
+                said = (entry.user_attrs.get("key"), entry.value)
+                if result is None or said != (result.key, result.validation_error):
+                    raise DamagedStore(self.url, f"trial {entry.number} is not what was written")
 
     def about(self, what: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What the study is, as its first worker said it; `what` says it if nobody has."""
@@ -114,7 +114,7 @@ class Store:
         known = self.record(trials, results)
         hopeless: dict[str, str] = {}
         for trial in {trial.key: trial for trial in trials}.values():
-            what = known.get(trial.key, _Known())
+            what = known.get(trial.key, Known())
             for entry in what.surplus:
                 self.release(self._lease(entry), "another entry is of the same trial")
             if trial.key in results:
@@ -125,37 +125,37 @@ class Store:
                 self._add(trial)
         return hopeless
 
-    def record(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, _Known]:
+    def record(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, Known]:
         """Notes results that it does not know. One that is being trained is its worker's to note.
 
         Each is put up first: of two workers that note the same, one finds that it is noted.
         Returns what is known of all trials that it knows."""
         done = {trial.key: trial for trial in trials if trial.key in results}
         known = self._known()
-        new = [trial for key, trial in done.items() if known.get(key, _Known()).entry is None]
+        new = [trial for key, trial in done.items() if known.get(key, Known()).entry is None]
         for trial in new:
             self._add(trial)
         known = self._known() if new else known
         for key in done:
-            entry = known.get(key, _Known()).entry
+            entry = known.get(key, Known()).entry
             if entry is not None and entry.state is TrialState.WAITING:
                 self.finish(self._lease(entry), results[key])
         return known
 
     def _add(self, trial: Trial) -> None:
-        params = _params(trial)
+        params = numbers_of(trial)
         words = {name: word for name, word in trial.about.items() if isinstance(word, str)}
         self._try(lambda: self.study.add_trial(create_trial(
             state=TrialState.WAITING, params=params,
             user_attrs=words | {"key": trial.key, "name": trial.name},
-            distributions={name: FloatDistribution(-_MOST, _MOST) for name in params},
+            distributions={name: FloatDistribution(-MOST, MOST) for name in params},
         )))  # fmt: skip
 
     def claim(self, keys: Sequence[str]) -> Lease | None:
         """One of the wanted trials that waits, in their order; None where none does."""
         known = self._known()
         for key in dict.fromkeys(keys):
-            entry = known.get(key, _Known()).entry
+            entry = known.get(key, Known()).entry
             if entry is None or entry.state is not TrialState.WAITING:
                 continue
             lease = self._lease(entry)
@@ -245,26 +245,9 @@ class Store:
             if entry.user_attrs.get("key") in wanted and (result := self._result(entry)):
                 yield result
 
-    def _known(self) -> dict[str, _Known]:
+    def _known(self) -> dict[str, Known]:
         """What the database knows, by key."""
-        return self._try(lambda: self._sorted(self.trials()))
-
-    def _sorted(self, entries: Sequence[FrozenTrial]) -> dict[str, _Known]:
-        known: dict[str, _Known] = {}
-        for entry in entries:
-            what = known.setdefault(str(entry.user_attrs.get("key")), _Known())
-            settled = entry.state is TrialState.COMPLETE or "failed" in entry.user_attrs
-            if entry.state.is_finished() and settled:
-                if what.entry is None and self._result(entry):
-                    what.entry = entry
-            elif entry.state in (TrialState.WAITING, TrialState.RUNNING):
-                if what.entry is None:
-                    what.entry = entry
-                elif entry.state is TrialState.WAITING:
-                    what.surplus.append(entry)
-            elif not {"released", "result"} & entry.user_attrs.keys():
-                what.died_at.append(int(entry.user_attrs.get("from", 0)))
-        return known
+        return self._try(lambda: known_of(self.trials(), self._result))
 
     def _result(self, entry: FrozenTrial) -> Result | None:
         """What an entry says that came of its trial; None also where that is damaged."""
@@ -295,16 +278,6 @@ class Store:
 
     def _try(self, call: Callable[[], T]) -> T:
         return patiently(call, self.url)
-
-
-_MOST = 1e12  # a range for every number that describes a trial
-
-
-def _params(trial: Trial) -> dict[str, float]:
-    """Numbers that Optuna's dashboard plots results against."""
-    own = {n: float(v) for n, v in trial.about.items() if isinstance(v, int | float)}
-    every = {"lr": trial.recipe.optim.lr_peak, **own}
-    return {name: v for name, v in every.items() if isfinite(v) and abs(v) <= _MOST}
 
 
 def _here() -> dict[str, Any]:

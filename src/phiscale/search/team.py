@@ -21,6 +21,7 @@ from phiscale.search.workers import POLL_S, Crew, work
 from phiscale.train.signals import Interrupted, StopSignal
 
 SAVING_S = 22.0  # for workers that were told to stop: who leads them has 25 itself
+NOTING_S = 5.0  # for workers at the end of the plan: what they have not noted is noted then
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def lead(
         team = [begin() for _ in range(crew.workers)]
         told, done, deaths = "", -1, 0
         try:
-            while team:
+            while team and not course.over:
                 if stop.caught is not None:
                     stop.leave(f"stopped; results are in {crew.out}: run the same command to go on")
                 time.sleep(POLL_S)
@@ -74,14 +75,15 @@ def lead(
                     store.release_dead(blame=True)
                     team.append(begin())
         finally:
-            _end([worker.process for worker in team])
+            # at the end of the plan nobody has anything to save, and one may be hung
+            _end([worker.process for worker in team], NOTING_S if course.over else SAVING_S)
 
 
-def _end(team: list[BaseProcess]) -> None:
+def _end(team: list[BaseProcess], seconds: float) -> None:
     """All save at once."""
     for process in team:
         process.terminate()
-    latest = time.monotonic() + SAVING_S
+    latest = time.monotonic() + seconds
     for process in team:
         process.join(max(0.0, latest - time.monotonic()))
         if process.exitcode is None:
