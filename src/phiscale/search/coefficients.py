@@ -70,7 +70,8 @@ def search_coefficients(
     """
     pictures = pictures_of(data, crew.out)
     plan = plan_for(base, data, asked, pictures)
-    pin(crew.out, "search for coefficients", pictures, plan.to_dict())
+    about = pin(crew.out, "search for coefficients", pictures, plan.to_dict())
+    crew = replace(crew, about=about)
     outcome = carry_out(plan, crew, tell)
     answers = [answer(plan, found, command) for found in outcome.searched]
     for found, each in zip(outcome.searched, answers, strict=True):

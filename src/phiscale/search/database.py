@@ -30,7 +30,7 @@ class DamagedStore(StoreError):
     """A database that is not as it was written."""
 
     def __init__(self, url: str, what: str):
-        super().__init__(f"{shown(url)}: {what}. Move it away and run the same command: it is "
+        super().__init__(f"{shown_url(url)}: {what}. Move it away and run the same command: it is "
                          "filled again from the results.")  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def patiently(
             elif kind == "damaged":
                 raise DamagedStore(url, said) from None
             else:
-                raise StoreError(f"{shown(url)}: {said}. {_mend(said)}.") from None
+                raise StoreError(f"{shown_url(url)}: {said}. {_mend(said)}.") from None
         except _UNREADABLE as error:
             # what is in its tables cannot be read, or is another version's
             said = " ".join(str(error).split())[:200]
@@ -152,7 +152,7 @@ def _mend(said: str) -> str:
     return "Check --storage, and that the server runs"
 
 
-def shown(url: str) -> str:
+def shown_url(url: str) -> str:
     """Without the password."""
     return make_url(url).render_as_string(hide_password=True)
 
@@ -167,7 +167,7 @@ def with_driver(url: str) -> str:
         ) from None
     if known.get_backend_name() not in ("sqlite", "postgresql"):
         raise UsageError(
-            f"--storage {shown(url)}: workers are only kept apart in PostgreSQL and SQLite. "
+            f"--storage {shown_url(url)}: workers are only kept apart in PostgreSQL and SQLite. "
             "Use postgresql://USER@HOST/NAME or sqlite:///FILE."
         )
     if known.drivername == "postgresql":

@@ -15,7 +15,7 @@ from phiscale.data.audit import audit, bad_files_error
 from phiscale.data.sources import open_images
 from phiscale.data.wording import shown
 from phiscale.errors import UsageError
-from phiscale.files import read_json, write_json
+from phiscale.files import read_json, sha256, write_json
 from phiscale.search.trial import packed, unpacked
 from phiscale.train.recipe import differences
 
@@ -66,34 +66,41 @@ def pictures_of(data: str, out: Path) -> Pictures:
     )  # fmt: skip
 
 
-def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> None:
-    """Makes the folder this plan's. UsageError where it is another's, with what differs."""
+def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> dict[str, str]:
+    """Makes the folder this plan's; returns what a database should say of it, too. UsageError where
+    it is another's, with what differs."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
+    about = {"kind": kind, "plan": _hash(pictures.fingerprint, plan)}
     said = {"phiscale": kind, "pictures": pictures.to_dict(), "plan": json.loads(json.dumps(plan))}
     if not (out / PLAN).exists():
         if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
             raise UsageError(f"--out {out} holds other files. Give a new folder.")
         write_json(out / PLAN, said)
-        return
+        return about
     known = read_json(out / PLAN)
     if known.get("phiscale") != kind:
         raise UsageError(f"--out {out} is of a {known.get('phiscale')}. Give a new folder.")
-    ignored = {"data", "source"}  # where the pictures are does not matter, which they are does
     changed = [
         line
         for part in ("pictures", "plan")
-        for line in differences(_without(known[part], ignored), _without(said[part], ignored))
+        for line in differences(_without(known[part]), _without(said[part]))
     ]
     if changed:
         words = "; ".join(sorted(changed, key=len))[:300]
         raise UsageError(
             f"{out} was begun with other settings: {shown(words)}. Give those, or a new --out."
         )
+    return about
 
 
 OURS = {"results", "trainings", "study.db", "study.db-journal", ".lock"}
 
 
-def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in names}
+def _without(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the pictures are does not matter, which they are does."""
+    return {name: value for name, value in values.items() if name not in ("data", "source")}
+
+
+def _hash(fingerprint: str, plan: Mapping[str, Any]) -> str:
+    return sha256(json.dumps([fingerprint, _without(plan)], sort_keys=True))[:16]

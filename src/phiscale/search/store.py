@@ -98,7 +98,7 @@ class Store:
     def about(self, what: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What the study is, as its first worker said it; `what` says it if nobody has."""
         known = self._try(lambda: self.study.user_attrs).get("phiscale")
-        if known is None and what is not None:
+        if not known and what:
             self._try(lambda: self.study.set_user_attr("phiscale", dict(what)))
             return dict(what)
         return known or {}

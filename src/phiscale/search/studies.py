@@ -82,7 +82,7 @@ def study(
         tell(f"note: {line}")
     if not train:
         return []
-    pin(crew.out, "study", pictures, plan.to_dict())
+    crew = replace(crew, about=pin(crew.out, "study", pictures, plan.to_dict()))
     outcome = carry_out(plan, crew, tell)
     times = _once(crew.out / "latencies.json",
                   lambda: dict(latencies({arm.name: arm.spec for arm in plan.arms})))  # fmt: skip
@@ -144,7 +144,7 @@ def family(
         tell(f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}")
     if not train:
         return []
-    pin(crew.out, "family", pictures, plan.to_dict())
+    crew = replace(crew, about=pin(crew.out, "family", pictures, plan.to_dict()))
     runs = carry_out(plan, crew, tell)
     law = found.law if found and found.law else law_for(plan.base)
     _write(crew.out, families.report(plan, runs, law, command))
@@ -169,7 +169,9 @@ def design_spaces(
     tell(f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs")
     if not train:
         return []
-    pin(crew.out, "comparison of design spaces", pictures, plan.to_dict())
+    crew = replace(
+        crew, about=pin(crew.out, "comparison of design spaces", pictures, plan.to_dict())
+    )
     runs = carry_out(plan, crew, tell)
     _write(crew.out, edf.report(plan, runs, command))
     return [str(crew.out / "report.html")]

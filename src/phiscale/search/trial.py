@@ -56,7 +56,7 @@ class Trial:
     def key(self) -> str:
         return sha256(json.dumps(self.to_dict(), sort_keys=True))[:16]
 
-    @property
+    @cached_property
     def macs_spent(self) -> float:
         """Multiply-adds of the forward passes of an epoch of one picture, times the epochs: what
         trials of one study are compared by."""

@@ -13,9 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from phiscale.errors import CheckpointError, DataError, PhiscaleError, TrainingError
+from phiscale.errors import (
+    CheckpointError,
+    DataError,
+    PhiscaleError,
+    TrainingError,
+    UsageError,
+)
 from phiscale.files import locked
-from phiscale.search.database import DamagedStore, StoreError, set_aside, sqlite_url
+from phiscale.search.database import DamagedStore, StoreError, set_aside, shown_url, sqlite_url
 from phiscale.search.plan import Course, Outcome, Plan, Stages
 from phiscale.search.store import LEASE_S, Lease, Store
 from phiscale.search.trial import Result, Results, Trial
@@ -117,7 +123,9 @@ def _filled(crew: Crew, course: Course[Any]) -> Store:
     try:
         store.check()
         store.release_dead()
-        store.about(crew.about)
+        if crew.about and store.about(crew.about) != crew.about:
+            where = shown_url(crew.storage) if crew.storage else crew.database
+            raise UsageError(f"{crew.name} in {where} is another study. Use another --study-name.")
         store.record(course.trials, crew.results.read([trial.key for trial in course.trials]))
     except BaseException:
         store.close()
