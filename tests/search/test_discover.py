@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.search.answered import answer as answered
+
+sys.path.insert(0, str(Path(__file__).parent))
+from answered import answer as answered
 
 from phiscale.budget import Budget, solve
 from phiscale.coefficients import Coefficients

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.search.answered import answer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from answered import answer
 
 from phiscale.costs import cost
 from phiscale.errors import UsageError
