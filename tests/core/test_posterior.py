@@ -14,7 +14,7 @@ from scipy.optimize import nnls
 
 from phiscale.errors import UsageError
 from phiscale.laws import COARSE, EXPONENTS
-from phiscale.laws.coefficients import Coefficients, coefficients, mean_optimum, optima
+from phiscale.laws.optimum import Optimum, mean_optimum, optima, optimum
 from phiscale.laws.points import Points, checked, points_of
 from phiscale.laws.posterior import posterior
 from phiscale.laws.prediction import quantile_95
@@ -85,7 +85,7 @@ def test_four_trainings_do_not_give_the_level_and_the_interval_admits_it() -> No
     assert fit.floor == pytest.approx(np.ptp(JOINT.error[[0, 8, 9, 10]]) / 2)  # nothing tested it
 
 
-# Coefficients
+# Optimum
 
 
 def paper_arms() -> Points:
@@ -101,7 +101,7 @@ def paper_arms() -> Points:
 def test_alpha_beta_gamma_at_b3s_compute_are_the_papers(
     points: Points, within: float, run_sd: float
 ) -> None:
-    found = coefficients(posterior(points, run_sd=run_sd), 4.67)
+    found = optimum(posterior(points, run_sd=run_sd), 4.67)
     assert found.values == pytest.approx(PAPER, abs=within)
     for low, value, high in zip(found.low, PAPER, found.high, strict=True):
         assert low - 0.01 <= value <= high + 0.01
@@ -109,7 +109,7 @@ def test_alpha_beta_gamma_at_b3s_compute_are_the_papers(
 
 @pytest.mark.parametrize("points", [paper_arms(), JOINT])
 def test_equal_dimensions_are_not_excluded_by_the_published_rows(points: Points) -> None:
-    found = coefficients(posterior(points, run_sd=0.0025), 2.0)
+    found = optimum(posterior(points, run_sd=0.0025), 2.0)
     assert found.null_inside and not found.null_excluded
     assert "not excluded at 2x" in found.verdict()
 
@@ -118,13 +118,13 @@ def test_equal_dimensions_are_excluded_by_rows_that_say_so() -> None:
     x = np.array([*product((0.5, 1, 2, 4), (0.7, 1, 2), (0.7, 1, 2))])
     error = 0.1 + 0.02 * x[:, 0] ** -0.4 + 0.05 * x[:, 1] ** -1.8 + 0.03 * x[:, 2] ** -1
     points = Points(JOINT.axes, x, error, np.ones(len(x)), tuple(map(str, range(len(x)))))
-    found = coefficients(posterior(points, run_sd=0.0005), 8.0)
+    found = optimum(posterior(points, run_sd=0.0005), 8.0)
     assert found.null_excluded and "is excluded" in found.verdict()
 
 
 def test_the_bootstrap_agrees_with_the_posterior() -> None:
     fit = posterior(JOINT, run_sd=0.0025, grid=COARSE)
-    found = coefficients(fit, 4.67)
+    found = optimum(fit, 4.67)
     again = np.array([np.exp(mean_optimum(each, 4.67)) for each in fit.bootstrap(60)])
     low, high = np.quantile(again ** (1 / math.log2(4.67)), (0.025, 0.975), axis=0)
     assert low == pytest.approx(found.low, abs=0.05)
@@ -133,14 +133,14 @@ def test_the_bootstrap_agrees_with_the_posterior() -> None:
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     fit = posterior(JOINT, run_sd=0.0025, grid=COARSE)
-    one, same, other = (coefficients(fit, 2.0, seed=seed) for seed in (0, 0, 1))
+    one, same, other = (optimum(fit, 2.0, seed=seed) for seed in (0, 0, 1))
     assert (one.low, one.high) == (same.low, same.high) != (other.low, other.high)
 
 
 @given(st.floats(1.2, 60))
 @settings(max_examples=20, deadline=None)
 def test_coefficients_spend_the_compute_and_shrink_nothing(compute: float) -> None:
-    found = coefficients(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute, draws=100)
+    found = optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute, draws=100)
     assert found.scaling.macs == pytest.approx(compute, rel=1e-3)
     alpha, beta, gamma = found.values
     assert alpha * beta**2 * gamma**2 == pytest.approx(2, rel=1e-3)
@@ -150,7 +150,7 @@ def test_coefficients_spend_the_compute_and_shrink_nothing(compute: float) -> No
 @given(st.floats(0.05, 0.8))
 @settings(max_examples=10, deadline=None)
 def test_smaller_networks_grow_in_no_dimension(compute: float) -> None:
-    found = coefficients(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute, draws=50)
+    found = optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute, draws=50)
     by = found.scaling
     assert by.macs == pytest.approx(compute, rel=1e-3)
     assert max(by.depth, by.width, by.resolution) <= 1 + 1e-9
@@ -167,12 +167,12 @@ def test_the_optimum_of_a_single_law_is_that_of_law() -> None:
 @pytest.mark.parametrize("compute", [0.0, -1.0, 1.0, math.nan, math.inf])
 def test_no_coefficients_for_a_compute_that_is_none(compute: float) -> None:
     with pytest.raises(UsageError, match=r"no coefficients.*such as 2"):
-        coefficients(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute)
+        optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute)
 
 
 def test_no_coefficients_from_a_law_of_compute_alone() -> None:
     with pytest.raises(UsageError, match=r"law of macs.*lacks depth, width, resolution"):
-        coefficients(posterior(series("efficientnet"), run_sd=0.0015), 2.0)
+        optimum(posterior(series("efficientnet"), run_sd=0.0015), 2.0)
 
 
 # Laws of the fit
@@ -384,8 +384,8 @@ def test_points_that_cannot_be_fitted_are_named(change: dict[str, np.ndarray], s
 
 
 def test_coefficients_are_plain_values() -> None:
-    found = coefficients(posterior(JOINT, run_sd=0.0025, grid=COARSE), 2.0)
-    assert isinstance(found, Coefficients)
+    found = optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), 2.0)
+    assert isinstance(found, Optimum)
     assert sum(c * s for c, s in zip((1, 2, 2), found.slopes, strict=True)) == pytest.approx(1)
     assert found.offsets is not None
     assert sum(c * o for c, o in zip((1, 2, 2), found.offsets, strict=True)) == pytest.approx(0)

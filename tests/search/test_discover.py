@@ -24,7 +24,7 @@ from phiscale.costs import cost
 from phiscale.errors import UsageError
 from phiscale.families import get_spec
 from phiscale.laws import Law, Term
-from phiscale.laws.coefficients import optima
+from phiscale.laws.optimum import optima
 from phiscale.scaling import STRATEGIES, Scaling, compound, scale
 from phiscale.search.coefficients import Asked, answer, compare, plan_for, search_coefficients
 from phiscale.search.discover import Discovered

@@ -14,8 +14,8 @@ from phiscale.costs import cost
 from phiscale.errors import UsageError
 from phiscale.families import name_of
 from phiscale.laws.checks import check
-from phiscale.laws.coefficients import Coefficients, coefficients
 from phiscale.laws.file import FittedLaw, fewest
+from phiscale.laws.optimum import Optimum, optimum
 from phiscale.laws.points import Points, checked
 from phiscale.laws.posterior import posterior
 from phiscale.laws.sheet import COUNTED, DIMENSIONS, Sheet
@@ -34,7 +34,7 @@ class LawReport:
 
     law: FittedLaw
     held: Points | None
-    found: Coefficients | None
+    found: Optimum | None
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each network: where it stands, its error, what the law and the others say."""
@@ -126,7 +126,7 @@ def fit_sheet(
                     source=sheet.source)  # fmt: skip
     further = gp_left_out(fit)
     checks = check(fit, _macs(sheet, kept), {} if further is None else {"gp": further})
-    found = coefficients(fit, compute) if set(DIMENSIONS) <= set(names) else None
+    found = optimum(fit, compute) if set(DIMENSIONS) <= set(names) else None
     return LawReport(FittedLaw(fit, scaled, checks), points.take(held) if held else None, found)
 
 

@@ -10,7 +10,7 @@ from published tables are priors, to be replaced by one's own.
 law          Law, Term: a point estimate, and its file
 fit          fit_law, fit_lengths: from rows to numbers
 posterior    the same rows, all exponents that explain them: predictions with intervals
-coefficients alpha, beta, gamma with intervals, and whether three equal dimensions would do
+optimum      alpha, beta, gamma with intervals, and whether three equal dimensions would do
 checks       does another model predict left-out rows better? which row fits in with no other?
 points       rows as places on named axes          sheet   rows as a CSV file holds them
 tables       published tables by name              file    law.json with its rows

@@ -14,7 +14,7 @@ from phiscale.device import DeviceModel
 from phiscale.errors import UsageError
 from phiscale.families import name_of
 from phiscale.files import write_atomic
-from phiscale.laws.coefficients import coefficients
+from phiscale.laws.optimum import optimum
 from phiscale.search.discover import Discovery, Method, Searched, Triple
 from phiscale.search.discover_report import report
 from phiscale.search.folder import Pictures, pictures_of, pin
@@ -114,7 +114,7 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
         alpha, beta, gamma = found.coefficients
         return Coefficients(alpha=alpha, beta=beta, gamma=gamma, extra=extra, **common)
     if plan.cost == "macs":
-        ray = coefficients(found.fit, plan.compute)
+        ray = optimum(found.fit, plan.compute)
         values, low, high = ray.values, ray.low, ray.high
         extra |= {"symmetric_null": ray.verdict(), "slopes": ray.slopes, "offsets": ray.offsets}
     else:

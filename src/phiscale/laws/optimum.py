@@ -22,13 +22,12 @@ from phiscale.scaling import Scaling
 
 DIMENSIONS = ("depth", "width", "resolution")
 COSTS = np.array([COST_EXPONENTS[axis] for axis in DIMENSIONS])
-CHI_SQUARE_95 = 5.991  # of two degrees of freedom: the coefficients are bound by their product
 
 Three = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coefficients:
+class Optimum:
     """What the rows say of compound scaling to `compute` times the base.
 
     Intervals hold 95 % of the laws that explain the rows. alpha * beta^2 * gamma^2 = 2.
@@ -66,9 +65,7 @@ class Coefficients:
         )
 
 
-def coefficients(
-    fit: Posterior, compute: float, *, draws: int = 1000, seed: int = 0
-) -> Coefficients:
+def optimum(fit: Posterior, compute: float, *, draws: int = 1000, seed: int = 0) -> Optimum:
     """alpha, beta, gamma at `compute` times the base, with intervals over `draws` of the posterior.
 
     The values are those of the posterior mean surface. Errors: UsageError for a compute of 1 or
@@ -93,7 +90,7 @@ def coefficients(
     costs = np.sum(c * (np.exp(-p * null) - np.exp(-p * best)), axis=1)
     to_powers = math.log(2) / math.log(compute)
     found = np.exp(each * to_powers)
-    return Coefficients(
+    return Optimum(
         compute=compute,
         scaling=Scaling(**dict(zip(DIMENSIONS, map(float, np.exp(best)), strict=True))),
         values=_three(np.exp(best * to_powers)),
