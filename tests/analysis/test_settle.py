@@ -362,7 +362,7 @@ def test_a_clear_study_is_told_in_full() -> None:
     assert [each.name for each in found.contrasts] == [*SINGLES, "inverse", "base"]
     assert [each.p_holm is not None for each in found.contrasts] == [True] * 3 + [False] * 2
     assert found.primary.p_holm is not None and found.primary.p_holm <= 0.05
-    assert found.detectable < found.detectable_holm < 0.01
+    assert found.detectable < found.detectable_holm < 0.015
 
 
 def test_few_seeds_settle_nothing_however_clear() -> None:

@@ -254,8 +254,8 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
 
     preset = PRESETS["smoke"]
     plan = families.Family(
-        data=data, fingerprint=pictures.fingerprint, base=small.sized(pictures), alpha=1.2,
-        beta=1.1, gamma=1.15, phis=(0.0, 1.0, 2.0), seeds=2, tuning=preset.tuning, crop=1.0,
+        data=data, fingerprint=pictures.fingerprint, base=small.sized(pictures, preset),
+        alpha=1.2, beta=1.1, gamma=1.15, phis=(0.0, 1.0, 2.0), seeds=2, tuning=preset.tuning, crop=1.0,
         recipe=replace(preset.recipe, epochs=preset.epochs), train_images=None,
     )  # fmt: skip
     answer(plan, out, truth, pictures.test_labels)
@@ -274,7 +274,8 @@ def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_p
 
     preset = PRESETS["smoke"]
     plan = edf.Compare(
-        data=data, fingerprint=pictures.fingerprint, base=ASKED.sized(pictures), networks=8,
+        data=data, fingerprint=pictures.fingerprint, base=ASKED.sized(pictures, preset),
+        networks=8,
         spaces=("free", "compound"), compute=2.0, crop=1.0, native_pixels=32, train_images=None,
         recipe=replace(preset.recipe, epochs=3.0),
     )  # fmt: skip

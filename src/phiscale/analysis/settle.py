@@ -65,7 +65,7 @@ class Contrast:
     low: float
     high: float
     standard_error: float
-    p_value: float  # permutation over seeds
+    p_value: float | None  # permutation over seeds; None where none was made
     p_holm: float | None  # among the three single dimensions
 
 
@@ -119,7 +119,7 @@ def settle(
         for name, arm in arms.items() if name != compound
     }  # fmt: skip
     contrasts = {name: _contrast(name, each, draws, seed) for name, each in spreads.items()}
-    adjusted = holm([contrasts[name].p_value for name in singles])
+    adjusted = holm([contrasts[name].p_value or 0.0 for name in singles])
     for name, p_holm in zip(singles, adjusted, strict=True):
         contrasts[name] = replace(contrasts[name], p_holm=p_holm)
     best = max(singles, key=lambda name: float(np.mean(arms[name].validation)) + corrections[name])
@@ -141,8 +141,8 @@ def settle(
         target_compute=target_compute or arms[compound].compute,
         seed_sd=math.sqrt(float(np.mean([each.seed_sd**2 for each in summaries]))),
         expected_seed_sd=expected_seed_sd(error, of.images),
-        detectable=detectable(of.standard_error),
-        detectable_holm=detectable(of.standard_error, len(singles)),
+        detectable=detectable(of.standard_error, seeds=of.seeds),
+        detectable_holm=detectable(of.standard_error, len(singles), of.seeds),
         unequal=unequal(arms, base, target_compute or arms[compound].compute),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from phiscale.cli.values import (
     Data,
     Device,
     File,
+    Member,
     Number,
     Out,
     SpecName,
@@ -119,6 +120,9 @@ def search_coefficients(
         device=DeviceModel.read(device_model) if device_model else None,
         tuning=Tuning(rates=_finite("--rates", rates)) if rates else Tuning(),
     )  # fmt: skip
+    names = [Path(each).name for each in data]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two DATA are called {names[0]}. Give folders of different names.")
     crew, answers = workers.crew(out), {}
     for each in data:
         here = crew
@@ -136,7 +140,7 @@ def search_coefficients(
 def study(
     data: Positional[Data], /, *, out: Out,
     preset: Literal["smoke", "standard", "gpu", "cifar10-replication", "family"] = "smoke",
-    model: SpecName = "small", resolution: Whole = None, seeds: Whole = None,
+    model: Member = None, resolution: Whole = None, seeds: Whole = None,
     epochs: Number = None, train_images: Whole = None, phi: Numbers = (),
     coefficients: File = None, design_space: Spaces = (), networks: Whole = None,
     plan: Switch = False, workers: Together = HERE,
@@ -152,7 +156,7 @@ def study(
         data: image folder, named set (digits, cifar10, ...), or tar shards.
         out: folder of the study, new or of an earlier start of the same.
         preset: how large, or what is asked.
-        model: what is scaled: a member's name, a spec.json, or file.py:NAME.
+        model: SPEC of what is scaled; small, or the preset's, if left out.
         resolution: pixels of the base; half of what the pictures have if left out.
         seeds: instead of the preset's.
         epochs: instead of the preset's.
@@ -171,12 +175,14 @@ def study(
         raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
     if preset != "family" and (phi or coefficients):
         raise UsageError("--phi and --coefficients are for --preset family. Add it, or leave them.")
+    if design_space and (preset != "smoke" or seeds is not None):
+        raise UsageError("--design-space takes no --preset and no --seeds: a training a network.")
     if networks is not None and not design_space:
         raise UsageError("--networks is for --design-space. Add it, or leave it out.")
     from phiscale.search import studies
 
     asked = studies.Asked(
-        base=spec_of(model), resolution=resolution, seeds=seeds, epochs=epochs,
+        base=spec_of(model) if model else None, resolution=resolution, seeds=seeds, epochs=epochs,
         train_images=train_images, threads=workers.threads,
     )  # fmt: skip
     crew = workers.crew(out)

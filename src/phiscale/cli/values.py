@@ -96,8 +96,9 @@ def parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | No
 
 
 def command_line() -> str:
-    """As it was typed, to be kept beside its results."""
-    return shlex.join(["phiscale", *sys.argv[1:]])
+    """As it was typed, to be kept beside its results; but for the passwords of databases."""
+    typed = shlex.join(["phiscale", *sys.argv[1:]])
+    return re.sub(r"(\w+://[^\s:/@]*):[^\s@]*@", r"\1:***@", typed)
 
 
 def first_process() -> bool:

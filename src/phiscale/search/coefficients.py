@@ -12,7 +12,7 @@ import numpy as np
 from phiscale.coefficients import Coefficients, Interval
 from phiscale.device import DeviceModel
 from phiscale.errors import UsageError
-from phiscale.families import name_of
+from phiscale.families import get_spec, name_of
 from phiscale.files import write_atomic
 from phiscale.laws.optimum import optimum
 from phiscale.search.discover import Discovery, Method, Searched, Triple
@@ -70,6 +70,7 @@ def search_coefficients(
     """
     pictures = pictures_of(data, crew.out)
     plan = plan_for(base, data, asked, pictures)
+    plan.lattice().at(plan.compute)  # is there any such network? told before anything is trained
     about = pin(crew.out, "search for coefficients", pictures, plan.to_dict())
     crew = replace(crew, about=about)
     outcome = carry_out(plan, crew, tell)
@@ -106,7 +107,8 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
     grid gives.
     """
     extra = {"compute": plan.compute, "units": round(found.units, 3)}
-    base = name_of(replace(plan.base, resolution=plan.base.resolution)) or plan.base
+    name = name_of(plan.base)
+    base = name if name and get_spec(name).resolution == plan.base.resolution else plan.base
     common = {"base": base, "data": plan.data, "cost": plan.cost, "method": found.method,
               "source": command}  # fmt: skip
     if found.fit is None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil, floor
 
+from phiscale.analysis.settle import FEWEST_SEEDS, Settled
 from phiscale.search.baselines import TOLERANCE
 from phiscale.search.folder import Pictures
 from phiscale.search.settle import SINGLE, Settle
 from phiscale.train.schedule import objections
-
-FEWEST_SEEDS = 7
 
 
 def critique(plan: Settle, pictures: Pictures) -> Iterator[str]:
@@ -38,3 +37,18 @@ def critique(plan: Settle, pictures: Pictures) -> Iterator[str]:
         )
     if len(plan.tuning.rates) * len(plan.tuning.drop_paths) == 1:
         yield "every arm gets one rate: what suits the base may not suit the others"
+
+
+def afterthoughts(settled: Settled) -> Iterator[str]:
+    """What only results can say: an arm below the base that it contains has not been trained to
+    its end, so that the study says something of the training, not of the network."""
+    of = {arm.name: arm for arm in settled.arms}
+    if (base := of.get("base")) is None:
+        return
+    for arm in settled.arms:
+        below = base.accuracy - arm.accuracy
+        if below > 2 * (base.seed_sd**2 + arm.seed_sd**2) ** 0.5 / settled.seeds**0.5 and below > 0:
+            yield (
+                f"{arm.name} is {100 * below:.1f} points below the base that it contains: in so "
+                "short a training it is under-trained, which says nothing of what it could hold"
+            )

@@ -186,12 +186,14 @@ class Discovery:
                         coefficients=chosen[best][1])  # fmt: skip
 
     def _train(self, points: Sequence[Point], rates: RateSurface, stage: str) -> Stages[list[Run]]:
-        """One training each; a network that stands twice gets another seed."""
+        """One training each; a network that stands twice gets another seed, and so does one of an
+        earlier stage: the same training again would teach nothing."""
+        first = 100 * (1 + ("design", "second round", "grid").index(stage))
         seen: dict[Spec, int] = {}
         trials = []
         for point in points:
-            seed = 100 + seen.get(point.spec, 0)
-            seen[point.spec] = seed - 99
+            seed = first + seen.get(point.spec, 0)
+            seen[point.spec] = seed - first + 1
             by = point.by
             name = f"depth x{by.depth:.2f}, width x{by.width:.2f}, {point.spec.resolution} px"
             trials.append(self._trial(point.spec, by, rates, name, stage, seed))

@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from scipy.special import stdtrit
 
 from phiscale.analysis.settle import Contrast, Settled
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
@@ -35,7 +36,8 @@ def arms_figure(plan: Settle, settled: Settled) -> str:
             if arm.name == "base":
                 x, y = x[:1], y[:1]
             axes.plot(x, y, "-", color=COLOURS[arm.name], linewidth=1.2)
-            axes.errorbar(x[-1], y[-1], 196 * arm.seed_sd / math.sqrt(settled.seeds),
+            reach = float(stdtrit(settled.seeds - 1, 0.975)) / math.sqrt(settled.seeds)
+            axes.errorbar(x[-1], y[-1], 100 * reach * arm.seed_sd,
                           fmt=MARKS[arm.name], color=COLOURS[arm.name], label=arm.name,
                           markersize=6, capsize=3)  # fmt: skip
         axes.set_xscale("log")

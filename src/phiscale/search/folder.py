@@ -14,7 +14,7 @@ import numpy as np
 from phiscale.data.audit import audit, bad_files_error
 from phiscale.data.sources import open_images
 from phiscale.data.wording import shown
-from phiscale.errors import UsageError
+from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import read_json, sha256, write_json
 from phiscale.search.trial import packed, unpacked
 from phiscale.train.recipe import differences
@@ -52,7 +52,7 @@ def pictures_of(data: str, out: Path) -> Pictures:
     DataError lists those that cannot be read."""
     images = open_images(data)
     if (out / PLAN).exists():
-        known = Pictures.from_dict(read_json(out / PLAN)["pictures"])
+        known = Pictures.from_dict(_read(out)["pictures"])
         if known.fingerprint == images.fingerprint():
             return known
     found = audit(images)
@@ -78,9 +78,9 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
             raise UsageError(f"--out {out} holds other files. Give a new folder.")
         write_json(out / PLAN, said)
         return about
-    known = read_json(out / PLAN)
-    if known.get("phiscale") != kind:
-        raise UsageError(f"--out {out} is of a {known.get('phiscale')}. Give a new folder.")
+    known = _read(out)
+    if known["phiscale"] != kind:
+        raise UsageError(f"--out {out} is of a {known['phiscale']}. Give a new folder.")
     changed = [
         line
         for part in ("pictures", "plan")
@@ -95,6 +95,19 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
 
 
 OURS = {"results", "trainings", "study.db", "study.db-journal", ".lock"}
+
+
+def _read(out: Path) -> dict[str, Any]:
+    """PhiscaleError where it is not what `pin` writes."""
+    said = read_json(out / PLAN)
+    parts = {"phiscale", "pictures", "plan"}
+    fields = set(Pictures.__dataclass_fields__)
+    if not (isinstance(said, dict) and parts <= said.keys() and said["pictures"].keys() == fields):
+        raise PhiscaleError(
+            f"{out / PLAN} is not what a study writes. Delete it: results are kept, and the same "
+            "command makes it anew."
+        )
+    return said
 
 
 def _without(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class Preset:
     says: str
     epochs: float
     seeds: int
+    base: str = "small"
+    resolution: int | None = None  # of the base; None: half of what the pictures have
     train_images: int | None = None
     base_width: float = 1.0  # over the base's own
     compute: float = 4.0  # of the arms over the base's
@@ -46,6 +48,7 @@ PRESETS: Mapping[str, Preset] = {
     "cifar10-replication": Preset(
         says="a replication that saw no benefit, with arms of equal compute, a rate that comes to "
         "rest and seven seeds; days of a GPU. Its pixels stay invented: CIFAR-10 has 32",
+        base="efficientnet_b0", resolution=224,
         epochs=35, seeds=7, arms=("base", "depth", "width", "resolution", "compound"),
         real_pixels=False, recipe=NAMED["cifar10-35"].recipe,
         tuning=Tuning(rates=(0.008, 0.016, 0.032)),

@@ -30,6 +30,7 @@ from phiscale.spec import Spec
 from phiscale.train.recipe import Optim, Recipe, Schedule
 
 SINGLE = ("depth", "width", "resolution")
+FURTHEST = 0.15  # from the shares asked for, in logs: an arm is what it is called
 
 # Nesterov's SGD, one cycle that ends at nothing; the shift grows with the pictures.
 RECIPE = Recipe(
@@ -151,6 +152,12 @@ def arms_for(
                              epochs=epochs))  # fmt: skip
             continue
         at = matched(base, rays[name], compute * base_macs, tolerance=tolerance)
+        if at.off_ray > FURTHEST:
+            raise UsageError(
+                f"arm {name} would be depth x{at.by.depth:.2f}, width x{at.by.width:.2f}, "
+                f"resolution x{at.by.resolution:.2f}: nothing nearer to it has {compute:g} times "
+                "the base's MACs. Begin elsewhere: another --resolution or --model."
+            )
         if native_pixels is not None and at.spec.resolution > native_pixels:
             fits = int(base.resolution * native_pixels / at.spec.resolution)
             raise UsageError(

@@ -14,8 +14,8 @@ import numpy as np
 
 from phiscale.analysis.page import Section, as_html, as_markdown
 from phiscale.analysis.resampling import bootstrap_interval, spread
+from phiscale.analysis.settle import FEWEST_SEEDS, Contrast, Settled, settle
 from phiscale.analysis.settle import Arm as Answers
-from phiscale.analysis.settle import Contrast, Settled, settle
 from phiscale.costs import cost
 from phiscale.families import get_spec
 from phiscale.families.published import TABLE_7
@@ -24,7 +24,7 @@ from phiscale.laws.points import points_of
 from phiscale.laws.posterior import Posterior, posterior
 from phiscale.scaling import scale
 from phiscale.search.cams import cam_page, cam_section
-from phiscale.search.critique import critique
+from phiscale.search.critique import afterthoughts, critique
 from phiscale.search.figures import arms_figure, contrasts_figure, single_figure, width_figure
 from phiscale.search.folder import Pictures
 from phiscale.search.settle import Outcome, Settle
@@ -98,7 +98,7 @@ def _answers(runs: Sequence[Result], pictures: Pictures, compute: float) -> Answ
 def _plain(name: str, ours: Answers, other: Answers) -> Contrast:
     of = spread(ours.correct, other.correct)
     low, high = bootstrap_interval(of)
-    return Contrast(name=name, difference=of.difference, low=low, high=high, p_value=float("nan"),
+    return Contrast(name=name, difference=of.difference, low=low, high=high, p_value=None,
                     p_holm=None, standard_error=of.standard_error)  # fmt: skip
 
 
@@ -122,6 +122,7 @@ def _verdict(plan: Settle, settled: Settled, pictures: Pictures) -> Section:
             "The rule stood before the numbers: fewer than 7 seeds: undecided; interval above 0: "
             "benefit; below 0: harm; within 0.3 points of 0: no benefit; else undecided.",
             *(f"To be held against it: {line}." for line in critique(plan, pictures)),
+            *(f"To be held against it: {line}." for line in afterthoughts(settled)),
         ],
     )
 
@@ -169,7 +170,7 @@ def _contrasts(settled: Settled, others: Mapping[str, Contrast]) -> Section:
         {
             "compound minus": each.name, "points": _points(each.difference),
             "95 %": _between(each),
-            "p": f"{each.p_value:.3f}" if each.p_value == each.p_value else None,
+            "p": f"{each.p_value:.3f}" if each.p_value is not None else None,
             "p, Holm": f"{each.p_holm:.3f}" if each.p_holm is not None else None,
         }
         for each in (*settled.contrasts, *others.values())
@@ -179,9 +180,10 @@ def _contrasts(settled: Settled, others: Mapping[str, Contrast]) -> Section:
         better = (
             "beats" if longer.low > 0 else "loses to" if longer.high < 0 else "is not told from"
         )
+        few = "" if settled.seeds >= FEWEST_SEEDS else f", by {settled.seeds} seeds, which are few"
         text = [f"At equal training compute, compound {better} the base trained "
-                f"{settled.target_compute:.1f} times as long: {_points(longer.difference)} points "
-                f"{_between(longer)}."]  # fmt: skip
+                f"{settled.target_compute:.1f} times as long{few}: {_points(longer.difference)} "
+                f"points {_between(longer)}."]  # fmt: skip
     return Section(
         title="Equal epochs and equal compute", rows=rows, text=text,
         figures=[contrasts_figure([*settled.contrasts, *others.values()])],
@@ -266,6 +268,8 @@ def _power(settled: Settled) -> Section:
             + (f" and {settled.images_needed} test pictures"
                if settled.images_needed > settled.images else "")
             + " to settle with that certainty.",
+            *([f"With fewer than {FEWEST_SEEDS} seeds the rule decides nothing, whatever they say."]
+              if settled.seeds < FEWEST_SEEDS else []),
         ],
     )  # fmt: skip
 

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from phiscale.analysis.settle import FEWEST_SEEDS
 from phiscale.coefficients import Coefficients
 from phiscale.deploy.timing import interleaved_ms
+from phiscale.errors import UsageError
+from phiscale.families import get_spec
 from phiscale.families.small import SMALL_PIXELS
 from phiscale.files import read_json, write_atomic, write_json
 from phiscale.priors import law_for
@@ -30,18 +33,21 @@ Latencies = Callable[[Mapping[str, Spec]], Mapping[str, float]]
 class Asked:
     """What the user may set beside the preset."""
 
-    base: Spec
-    resolution: int | None = None  # of the base; None: half of what the pictures have
+    base: Spec | None = None  # None: the preset's
+    resolution: int | None = None  # of the base; None: the preset's, else half the pictures'
     seeds: int | None = None
     epochs: float | None = None
     train_images: int | None = None
     threads: int = 1
 
-    def sized(self, pictures: Pictures, width: float = 1.0) -> Spec:
+    def sized(self, pictures: Pictures, preset: Preset) -> Spec:
         """The base on these pictures: below their own pixels, so that more of them are real."""
-        pixels = self.resolution or base_pixels(self.base, pictures.native_pixels)
-        spec = replace(self.base, classes=len(pictures.classes), resolution=pixels)
-        return spec if width == 1 else scale(spec, Scaling(width=width))
+        base = self.base or get_spec(preset.base)
+        own = preset.resolution if self.base is None else None
+        pixels = self.resolution or own or base_pixels(base, pictures.native_pixels)
+        spec = replace(base, classes=len(pictures.classes), resolution=pixels)
+        wide = preset.base_width
+        return spec if wide == 1 else scale(spec, Scaling(width=wide))
 
     def images(self, pictures: Pictures, usual: int | None) -> int | None:
         """So many of the training pictures; None: all."""
@@ -76,6 +82,8 @@ def study(
         for line in replication.what_was_wrong(data, pictures):
             tell(line)
     plan = plan_for(data, PRESETS[preset], asked, pictures)
+    if plan.seeds < 2:
+        raise UsageError(f"--seeds {plan.seeds} has no spread. Use {FEWEST_SEEDS} or more.")
     for line in plan_lines(plan):
         tell(line)
     for line in critique(plan, pictures):
@@ -103,7 +111,7 @@ def plan_for(data: str, preset: Preset, asked: Asked, pictures: Pictures) -> Set
     native = pictures.native_pixels
     return Settle(
         data=data, fingerprint=pictures.fingerprint,
-        arms=arms_for(asked.sized(pictures, preset.base_width), compute=preset.compute,
+        arms=arms_for(asked.sized(pictures, preset), compute=preset.compute,
                       epochs=epochs, names=preset.arms,
                       native_pixels=native if preset.real_pixels else None),
         recipe=replace(preset.recipe, epochs=epochs), crop=crop_for(pictures),
@@ -133,7 +141,7 @@ def family(
     preset = PRESETS["smoke"]
     epochs = asked.epochs or preset.epochs
     plan = families.Family(
-        data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures),
+        data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures, preset),
         phis=tuple(sorted(set(phis))), recipe=replace(preset.recipe, epochs=epochs),
         crop=crop_for(pictures), train_images=asked.images(pictures, preset.train_images),
         seeds=asked.seeds or 3, tuning=preset.tuning, threads=asked.threads, **powers,
@@ -160,8 +168,8 @@ def design_spaces(
     pictures = pictures_of(data, crew.out)
     preset = PRESETS["smoke"]
     plan = edf.Compare(
-        data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures), spaces=spaces,
-        networks=networks, compute=2.0, crop=crop_for(pictures),
+        data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures, preset),
+        spaces=spaces, networks=networks, compute=2.0, crop=crop_for(pictures),
         recipe=replace(preset.recipe, epochs=asked.epochs or preset.epochs / 2),
         native_pixels=pictures.native_pixels, threads=asked.threads,
         train_images=asked.images(pictures, preset.train_images),

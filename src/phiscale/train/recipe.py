@@ -31,6 +31,7 @@ class Optim:
     clip_norm: float = 0.0  # of the whole gradient; 0 = none
 
     def __post_init__(self) -> None:
+        _as_floats(self)
         _must(0 < self.lr_peak < inf, "optim.lr-peak", self.lr_peak, "a number above 0")
         _must(0 <= self.momentum < 1, "optim.momentum", self.momentum, FRACTION)
         _must(0 <= self.decay < 1, "optim.decay", self.decay, FRACTION)
@@ -51,6 +52,7 @@ class Schedule:
     step_epochs: float = 2.4  # ... every so many epochs, counted from the first image
 
     def __post_init__(self) -> None:
+        _as_floats(self)
         warmup, final, factor = self.warmup_fraction, self.final_fraction, self.step_factor
         _must(0 <= warmup < 1, "schedule.warmup-fraction", warmup, "0 to 0.5")
         _must(0 <= final <= 1, "schedule.final-fraction", final, "0 to 1")
@@ -73,6 +75,7 @@ class Growth:
     first_dropout: float = -1.0
 
     def __post_init__(self) -> None:
+        _as_floats(self)
         _must(0 < self.first_size <= 1, "growth.first-size", self.first_size,
               "0.5 to 1: of the full side")  # fmt: skip
         _must(0 < self.until <= 1, "growth.until", self.until, "above 0, at most 1")
@@ -128,6 +131,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _as_floats(self)
         if self.head != "probe" or self.epochs != 0:  # a probe alone is a training, too
             _must(0 < self.epochs < inf, "epochs", self.epochs, "a number above 0")
         _must(0 < self.layer_decay <= 1, "layer-decay", self.layer_decay, "0.5 to 1")
@@ -192,6 +196,14 @@ class Recipe:
         for name, cls in parts.items():
             values[name] = _strict(cls, values.get(name, {}), name)
         return _strict(Recipe, values, "recipe")
+
+
+def _as_floats(value: Any) -> None:
+    """6 epochs and 6.0 are one recipe, so they are written alike: what is declared a fraction of
+    whatever kind is one. `value` is frozen and is being made."""
+    for each in fields(value):
+        if each.type == "float" and isinstance(number := getattr(value, each.name), int):
+            object.__setattr__(value, each.name, float(number))
 
 
 def _must(holds: bool, flag: str, value: float, use: str) -> None:
