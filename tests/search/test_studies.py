@@ -255,7 +255,8 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
     preset = PRESETS["smoke"]
     plan = families.Family(
         data=data, fingerprint=pictures.fingerprint, base=small.sized(pictures, preset),
-        alpha=1.2, beta=1.1, gamma=1.15, phis=(0.0, 1.0, 2.0), seeds=2, tuning=preset.tuning, crop=1.0,
+        alpha=1.2, beta=1.1, gamma=1.15, phis=(0.0, 1.0, 2.0), seeds=2, tuning=preset.tuning,
+        crop=1.0,
         recipe=replace(preset.recipe, epochs=preset.epochs), train_images=None,
     )  # fmt: skip
     answer(plan, out, truth, pictures.test_labels)
