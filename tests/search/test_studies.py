@@ -210,9 +210,16 @@ def test_a_finished_study_trains_nothing_again_and_writes_the_same_report(data, 
     assert not (out / "trainings").exists()
 
 
+def test_a_study_goes_on_with_more_seeds_and_says_so(data, tmp_path):
+    _, out = run(data, tmp_path / "s", EQUAL)
+    said, _ = run(data, out, EQUAL, seeds=7)
+    assert not said[0].startswith("undecided: need S'=7")
+    assert "Read before with 4 seeds, and gone on with" in (out / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("asked", "names"),
-    [({"seeds": 5}, "seeds"), ({"epochs": 2}, "epochs"), ({"train_images": 20}, "train_images")],
+    [({"seeds": 3}, "seeds"), ({"epochs": 2}, "epochs"), ({"train_images": 20}, "train_images")],
 )
 def test_another_study_in_its_folder_is_refused_by_what_differs(data, tmp_path, asked, names):
     _, out = run(data, tmp_path / "s", EQUAL)

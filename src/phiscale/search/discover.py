@@ -25,6 +25,7 @@ from phiscale.scaling import STRATEGIES, Scaling, scale
 from phiscale.search.baselines import paper_grid, symmetric
 from phiscale.search.design import Point, candidates, d_optimal
 from phiscale.search.lattice import Lattice, Place, lattice, price
+from phiscale.search.settle import FURTHEST
 from phiscale.search.trial import Result, Trial
 from phiscale.search.tuning import RateSurface, Tuning, halved, rate_surface
 from phiscale.search.workers import Stages
@@ -109,13 +110,16 @@ class Discovery:
         places = {f"{found.method} proposal": found.proposal for found in searched}
         rays = {"paper ray": STRATEGIES["compound"], "symmetric null": symmetric(self.compute),
                 "uniform": STRATEGIES["uniform"], "dWr": STRATEGIES["dWr"]}  # fmt: skip
-        places |= {name: space.on_ray(ray, self.compute) for name, ray in rays.items()}
+        places |= {name: place for name, ray in rays.items()
+                   if (place := space.on_ray(ray, self.compute)).off_ray <= FURTHEST}  # fmt: skip
         fit = next((found.fit for found in searched if found.fit), None)
         if fit is not None:
             singles = {name: space.on_ray(STRATEGIES[name], self.compute)
                        for name in ("depth", "width", "resolution")}  # fmt: skip
-            best = min(singles, key=lambda name: _error(fit, singles[name].by))
-            places[f"{best} alone"] = singles[best]
+            pure = [name for name, place in singles.items() if place.off_ray <= FURTHEST]
+            if pure:  # else rounding leaves none that only grows so
+                best = min(pure, key=lambda name: _error(fit, singles[name].by))
+                places[f"{best} alone"] = singles[best]
         trials = {
             (name, seed): self._trial(place.spec, place.by, rates, name, "confirmation", seed)
             for seed in range(self.seeds)

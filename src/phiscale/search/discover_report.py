@@ -106,6 +106,7 @@ def _confirmed(
         row: dict[str, Any] = {
             "network": name, "depth": f"x{place.by.depth:.2f}", "width": f"x{place.by.width:.2f}",
             "pixels": place.spec.resolution, plan.cost: f"x{place.cost:.2f}",
+            "off its ray": f"{place.off_ray:.2f}" if place.off_ray else None,
             "predicted error, %": _predicted(law, place),
             "test top-1, %": f"{100 * tops.mean():.2f}", "sd": f"{100 * tops.std(ddof=1):.2f}",
             f"{first} minus it": None, "95 %": None, "p": None,
@@ -119,10 +120,23 @@ def _confirmed(
         rows.append(row)
     return Section(
         title="Confirmed", rows=rows,
-        text=[f"Trained anew with {plan.seeds} seeds each, read on the test pictures. Networks "
-              "that are the same one share their runs."],
-        note="Predicted errors are of the validation pictures.",
+        text=[
+            f"Trained anew with {plan.seeds} seeds each, read on the test pictures. With so many "
+            f"the least p there can be is {2 / 2**plan.seeds:.2g}, and {len(rows) - 1} are looked "
+            "at: this tells large differences, no small ones.",
+            *(f"{' and '.join(names)} are one network here: rounding leaves no difference."
+              for names in _same(outcome)),
+        ],
+        note="Predicted errors are of the validation pictures. Off its ray: distance in logs of "
+        "the multipliers, by rounding.",
     )  # fmt: skip
+
+
+def _same(outcome: Discovered) -> list[list[str]]:
+    names: dict[Any, list[str]] = {}
+    for name, place in outcome.confirmed.items():
+        names.setdefault(place.spec, []).append(name)
+    return [each for each in names.values() if len(each) > 1]
 
 
 def _predicted(law: Posterior | None, place: Place) -> str | None:

@@ -67,8 +67,9 @@ def pictures_of(data: str, out: Path) -> Pictures:
 
 
 def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> dict[str, str]:
-    """Makes the folder this plan's; returns what a database should say of it, too. UsageError where
-    it is another's, with what differs."""
+    """Makes the folder this plan's; returns what a database should say of it, too. More seeds than
+    before are the same plan, looked at again. UsageError where it is another's, with what differs.
+    """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
     about = {"kind": kind, "plan": _hash(pictures.fingerprint, plan)}
@@ -86,12 +87,23 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
         for part in ("pictures", "plan")
         for line in differences(_without(known[part]), _without(said[part]))
     ]
-    if changed:
-        words = "; ".join(sorted(changed, key=len))[:300]
-        raise UsageError(
-            f"{out} was begun with other settings: {shown(words)}. Give those, or a new --out."
-        )
-    return about
+    if not changed:
+        return about
+    before, now = known["plan"].get("seeds"), said["plan"].get("seeds")
+    if changed == [f"seeds: {before} -> {now}"] and now > before:
+        # a look at the data, after which one went on: whoever reads the verdict should know
+        looks = [*known.get("looks", ()), before]
+        write_json(out / PLAN, {**said, "looks": looks})
+        return about
+    words = "; ".join(sorted(changed, key=len))[:300]
+    raise UsageError(
+        f"{out} was begun with other settings: {shown(words)}. Give those, or a new --out."
+    )
+
+
+def looks_at(out: Path) -> tuple[int, ...]:
+    """With how many seeds this was looked at before it went on with more."""
+    return tuple(_read(out).get("looks", ()))
 
 
 OURS = {"results", "trainings", "study.db", "study.db-journal", ".lock"}
@@ -116,4 +128,5 @@ def _without(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hash(fingerprint: str, plan: Mapping[str, Any]) -> str:
-    return sha256(json.dumps([fingerprint, _without(plan)], sort_keys=True))[:16]
+    fixed = {name: value for name, value in _without(plan).items() if name != "seeds"}
+    return sha256(json.dumps([fingerprint, fixed], sort_keys=True))[:16]

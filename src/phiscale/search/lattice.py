@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -57,6 +57,7 @@ class Place:
     by: Scaling  # over the base, as built
     cost: float  # over the base's, in the lattice's coin
     macs: float  # over the base's
+    off_ray: float = 0.0  # distance from the ray it was asked for, in logs of the multipliers
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,8 @@ class Lattice:
         logs = self.logs[which]
         off = np.linalg.norm(logs - np.outer(logs @ direction, direction), axis=1).round(2)
         miss = np.abs(np.log(self.cost[which] / target))
-        return self.place(int(which[np.lexsort((miss, off))[0]]))
+        nearest = int(np.lexsort((miss, off))[0])
+        return replace(self.place(int(which[nearest])), off_ray=float(off[nearest]))
 
     def indifferent(self, law: ErrorLaw, target: float, within: float = 0.001) -> list[Place]:
         """Networks of that cost whose predicted error is within 0.1 point of the least."""

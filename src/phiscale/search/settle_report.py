@@ -3,8 +3,6 @@ cost; and the raw runs, so that others can do the statistics again."""
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from phiscale.search.cams import cam_page, cam_section
 from phiscale.search.critique import afterthoughts, critique
 from phiscale.search.figures import arms_figure, contrasts_figure, single_figure, width_figure
 from phiscale.search.folder import Pictures
+from phiscale.search.raw import predictions_csv, runs_csv
 from phiscale.search.settle import Outcome, Settle
 from phiscale.search.trial import Result
 from phiscale.search.workers import Crew
@@ -50,10 +49,10 @@ class Report:
 
 def report(
     plan: Settle, outcome: Outcome, pictures: Pictures, crew: Crew,
-    latencies: Mapping[str, float], command: str,
+    latencies: Mapping[str, float], looks: Sequence[int], command: str,
 ) -> Report:  # fmt: skip
     """All files of a finished study but its plan and its results. `latencies`: milliseconds of a
-    picture, by arm."""
+    picture, by arm. `looks`: with how many seeds it was read before."""
     answers = {arm.name: _answers(outcome.of(arm.name), pictures, arm.compute) for arm in plan.arms}
     equal = {name: each for name, each in answers.items() if name not in OTHER}
     target = float(np.mean([arm.compute for arm in plan.arms if arm.name in equal][1:]))
@@ -62,7 +61,7 @@ def report(
         name: _plain(name, answers["compound"], answers[name]) for name in OTHER if name in answers
     }
     sections = [
-        _verdict(plan, settled, pictures),
+        _verdict(plan, settled, pictures, looks),
         _arms(plan, outcome, answers, latencies),
         _contrasts(settled, others),
         _paper(plan, settled),
@@ -74,8 +73,8 @@ def report(
     files = {
         "report.md": as_markdown(TITLE, command, sections),
         "report.html": as_html(TITLE, command, sections),
-        "runs.csv": _runs_csv(outcome),
-        "predictions.csv": _predictions_csv(outcome, pictures),
+        "runs.csv": runs_csv(outcome),
+        "predictions.csv": predictions_csv(outcome, pictures),
     }
     if page := cam_page(plan, outcome, crew):
         files["cams.html"] = page
@@ -110,7 +109,14 @@ def _between(contrast: Contrast) -> str:
     return f"[{_points(contrast.low)}, {_points(contrast.high)}]"
 
 
-def _verdict(plan: Settle, settled: Settled, pictures: Pictures) -> Section:
+def _looked(looks: Sequence[int]) -> list[str]:
+    return [
+        f"Read before with {', '.join(map(str, looks))} seeds, and gone on with: every look adds "
+        "its own chance of a false verdict, which the interval does not count."
+    ]
+
+
+def _verdict(plan: Settle, settled: Settled, pictures: Pictures, looks: Sequence[int]) -> Section:
     first = settled.primary
     return Section(
         title=f"Verdict: {settled.verdict}",
@@ -123,6 +129,7 @@ def _verdict(plan: Settle, settled: Settled, pictures: Pictures) -> Section:
             "benefit; below 0: harm; within 0.3 points of 0: no benefit; else undecided.",
             *(f"To be held against it: {line}." for line in critique(plan, pictures)),
             *(f"To be held against it: {line}." for line in afterthoughts(settled)),
+            *(_looked(looks) if looks else []),
         ],
     )
 
@@ -297,28 +304,3 @@ def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
         note="runs.csv has every run, predictions.csv the answer of every run to every test "
         "picture; results/ the same as JSON, plan.json the plan.",
     )
-
-
-def _runs_csv(outcome: Outcome) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["arm", "seed", "rate", "macs", "params", "activations", "images_seen",
-                   "validation_error", "test_error", "cpu_seconds", "failed", "key"])  # fmt: skip
-    for (arm, seed), run in sorted(outcome.runs.items()):
-        recipe = run.trial["recipe"]
-        rows.writerow([arm, seed, recipe["optim"]["lr_peak"], run.macs, run.params,
-                       run.activations, run.images_seen, run.validation_error, run.test_error,
-                       run.cpu_seconds, run.failed or "", run.key])  # fmt: skip
-    return text.getvalue()
-
-
-def _predictions_csv(outcome: Outcome, pictures: Pictures) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    runs = sorted(outcome.runs.items())
-    rows.writerow(["image", "truth", *(f"{arm} {seed}" for (arm, seed), _ in runs)])
-    blank = np.full(len(pictures.test_labels), -1)
-    columns = [blank if run.test_predictions is None else run.test_predictions for _, run in runs]
-    for number, row in enumerate(np.column_stack([pictures.test_labels, *columns]).tolist()):
-        rows.writerow([number, *row])
-    return text.getvalue()

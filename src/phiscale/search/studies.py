@@ -18,7 +18,7 @@ from phiscale.scaling import Scaling, scale
 from phiscale.search import edf, replication
 from phiscale.search import family as families
 from phiscale.search.critique import critique
-from phiscale.search.folder import Pictures, pictures_of, pin
+from phiscale.search.folder import Pictures, looks_at, pictures_of, pin
 from phiscale.search.presets import PRESETS, Preset
 from phiscale.search.settle import Settle, arms_for
 from phiscale.search.settle_report import report
@@ -94,7 +94,7 @@ def study(
     outcome = carry_out(plan, crew, tell)
     times = _once(crew.out / "latencies.json",
                   lambda: dict(latencies({arm.name: arm.spec for arm in plan.arms})))  # fmt: skip
-    found = report(plan, outcome, pictures, crew, times, command)
+    found = report(plan, outcome, pictures, crew, times, looks_at(crew.out), command)
     write_json(crew.out / "study.json", found.to_dict())
     _write(crew.out, found.files)
     first = found.settled.primary
