@@ -158,6 +158,12 @@ def run(data: str, out: Path, errors: dict[str, float], **asked) -> tuple[list[s
     return said, out
 
 
+@pytest.fixture(scope="module")
+def equal(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished smoke study in which all arms are equal: to be read."""
+    return run(data, tmp_path_factory.mktemp("study") / "s", EQUAL)[1]
+
+
 def test_four_seeds_are_undecided_whatever_they_say(data, tmp_path):
     said, out = run(data, tmp_path / "s", {**EQUAL, "compound": 0.05, "symmetric": 0.05})
     assert said[0].startswith("undecided: need S'=")
@@ -171,43 +177,39 @@ def test_seven_seeds_of_a_large_gain_are_a_benefit(data, tmp_path):
     assert said[0].startswith("benefit")
 
 
-def test_each_arm_takes_the_rate_that_validation_prefers(data, tmp_path):
-    _, out = run(data, tmp_path / "s", EQUAL)
-    rows = list(csv.DictReader(io.StringIO((out / "runs.csv").read_text())))
+def test_each_arm_takes_the_rate_that_validation_prefers(equal):
+    rows = list(csv.DictReader(io.StringIO((equal / "runs.csv").read_text())))
     assert {row["rate"] for row in rows} == {"0.4"}
     assert len(rows) == 8 * 4
 
 
-def test_the_raw_answers_give_the_accuracies_of_the_report(data, tmp_path):
-    _, out = run(data, tmp_path / "s", EQUAL)
-    rows = list(csv.DictReader(io.StringIO((out / "predictions.csv").read_text())))
+def test_the_raw_answers_give_the_accuracies_of_the_report(equal):
+    rows = list(csv.DictReader(io.StringIO((equal / "predictions.csv").read_text())))
     said = {
-        arm["name"]: arm for arm in json.loads((out / "study.json").read_text())["settled"]["arms"]
+        arm["name"]: arm
+        for arm in json.loads((equal / "study.json").read_text())["settled"]["arms"]
     }
     for name, arm in said.items():
         right = [row[f"{name} {seed}"] == row["truth"] for seed in range(4) for row in rows]
         assert np.mean(right) == pytest.approx(arm["accuracy"])
 
 
-def test_the_report_says_which_arms_rounding_made_one(data, tmp_path):
-    _, out = run(data, tmp_path / "s", EQUAL)
-    assert "compound and symmetric are one network here" in (out / "report.md").read_text()
+def test_the_report_says_which_arms_rounding_made_one(equal):
+    assert "compound and symmetric are one network here" in (equal / "report.md").read_text()
 
 
-def test_the_report_stands_beside_the_papers_table_7(data, tmp_path):
-    _, out = run(data, tmp_path / "s", EQUAL)
-    text = (out / "report.md").read_text()
+def test_the_report_stands_beside_the_papers_table_7(equal):
+    text = (equal / "report.md").read_text()
     assert "| depth | 1.8G | 1.58G | 79.0 | +1.70 |" in text
-    assert (out / "report.html").read_text().count("<svg") >= 4
+    assert (equal / "report.html").read_text().count("<svg") >= 4
 
 
-def test_a_finished_study_trains_nothing_again_and_writes_the_same_report(data, tmp_path):
-    _, out = run(data, tmp_path / "s", EQUAL)
-    before = (out / "report.md").read_bytes()
-    studies.study(data, "smoke", ASKED, Crew(out=out), command="phiscale study",
+def test_a_finished_study_trains_nothing_again_and_writes_the_same_report(data, equal):
+    before = (equal / "report.md").read_bytes()
+    studies.study(data, "smoke", ASKED, Crew(out=equal), command="phiscale study",
                   tell=lambda line: None)  # fmt: skip
-    assert (out / "report.md").read_bytes() == before
-    assert not (out / "trainings").exists()
+    assert (equal / "report.md").read_bytes() == before
+    assert not (equal / "trainings").exists()
 
 
 def test_a_study_goes_on_with_more_seeds_and_says_so(data, tmp_path):
@@ -221,10 +223,9 @@ def test_a_study_goes_on_with_more_seeds_and_says_so(data, tmp_path):
     ("asked", "names"),
     [({"seeds": 3}, "seeds"), ({"epochs": 2}, "epochs"), ({"train_images": 20}, "train_images")],
 )
-def test_another_study_in_its_folder_is_refused_by_what_differs(data, tmp_path, asked, names):
-    _, out = run(data, tmp_path / "s", EQUAL)
+def test_another_study_in_its_folder_is_refused_by_what_differs(data, equal, asked, names):
     with pytest.raises(UsageError, match=f"begun with other settings.*{names}"):
-        studies.study(data, "smoke", replace(ASKED, **asked), Crew(out=out), command="",
+        studies.study(data, "smoke", replace(ASKED, **asked), Crew(out=equal), command="",
                       tell=lambda line: None)  # fmt: skip
 
 
