@@ -16,11 +16,10 @@ from scipy.stats import mannwhitneyu
 
 from phiscale.analysis.page import Section, as_html, as_markdown
 from phiscale.analysis.svg import BLUE, ORANGE, STYLE, svg
-from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.scaling import STRATEGIES, Strategy
 from phiscale.search.lattice import Lattice, Place, lattice, price
-from phiscale.search.trial import Result, Trial
+from phiscale.search.trial import Result, Trial, trial_of
 from phiscale.search.workers import Stages
 from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
@@ -77,14 +76,8 @@ class Compare:
         }
 
     def _trial(self, place: Place, name: str, seed: int) -> Trial:
-        spec = place.spec
-        return Trial(
-            name=name, spec=spec, recipe=replace(self.recipe, seed=seed), data=self.fingerprint,
-            preprocessing=Preprocessing(size=spec.resolution, crop=self.crop),
-            train_images=self.train_images, threads=self.threads,
-            about={"stage": "design space", "seed": seed, "depth": place.by.depth,
-                   "width": place.by.width, "resolution": place.by.resolution},
-        )  # fmt: skip
+        return trial_of(self, name, place.spec, replace(self.recipe, seed=seed),
+                        stage="design space", by=place.by)  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in

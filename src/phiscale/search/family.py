@@ -14,12 +14,11 @@ from matplotlib.figure import Figure
 from phiscale.analysis.page import Section, as_html, as_markdown
 from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE, svg
 from phiscale.costs import cost
-from phiscale.data.preprocessing import Preprocessing
 from phiscale.laws import ErrorLaw, Row
 from phiscale.laws.points import points_of
 from phiscale.laws.posterior import Posterior, posterior
 from phiscale.scaling import compound, effective, scale
-from phiscale.search.trial import Result, Trial
+from phiscale.search.trial import Result, Trial, trial_of
 from phiscale.search.tuning import Tuning, halved
 from phiscale.search.workers import Stages
 from phiscale.spec import Spec
@@ -64,14 +63,9 @@ class Family:
         return {name: results[trial.key] for name, trial in trials.items()}
 
     def _trial(self, phi: float, recipe: Recipe, stage: str) -> Trial:
-        spec = self.member(phi)
-        counts = stage == "family"
-        return Trial(
-            name=f"phi {phi:g}, seed {recipe.seed}, rate {recipe.optim.lr_peak:g}", spec=spec,
-            recipe=recipe, preprocessing=Preprocessing(size=spec.resolution, crop=self.crop),
-            data=self.fingerprint, train_images=self.train_images, test=counts,
-            threads=self.threads, about={"stage": stage, "phi": phi, "seed": recipe.seed},
-        )  # fmt: skip
+        name = f"phi {phi:g}, seed {recipe.seed}, rate {recipe.optim.lr_peak:g}"
+        return trial_of(self, name, self.member(phi), recipe, stage=stage, test=stage == "family",
+                        phi=phi)  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder says that it is. More phis may be added to it later."""

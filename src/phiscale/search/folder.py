@@ -34,6 +34,10 @@ class Pictures:
     validation: int
     test_labels: np.ndarray
 
+    def some(self, count: int | None) -> int | None:
+        """So many of the training pictures; None where that is all of them."""
+        return None if count is None or count >= self.train else count
+
     def to_dict(self) -> dict[str, Any]:
         return {"source": self.source, "fingerprint": self.fingerprint,
                 "classes": list(self.classes), "native_pixels": self.native_pixels,

@@ -19,11 +19,10 @@ from typing import Any
 
 from phiscale.costs import cost
 from phiscale.data.augment import Augment
-from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.scaling import STRATEGIES, Scaling, Strategy, scale
 from phiscale.search.baselines import INVERSE, TOLERANCE, matched, symmetric
-from phiscale.search.trial import Result, Trial
+from phiscale.search.trial import Result, Trial, trial_of
 from phiscale.search.tuning import Tuning, halved
 from phiscale.search.workers import Stages
 from phiscale.spec import Spec
@@ -92,13 +91,8 @@ class Settle:
         what = f"seed {recipe.seed}" if counts else (
             f"rate {recipe.optim.lr_peak:g}, {recipe.epochs:.2g} epochs"
         )  # fmt: skip
-        return Trial(
-            name=f"{arm.name}, {what}", spec=arm.spec, recipe=recipe, data=self.fingerprint,
-            preprocessing=Preprocessing(size=arm.spec.resolution, crop=self.crop),
-            train_images=self.train_images, test=counts, threads=self.threads,
-            about={"arm": arm.name, "stage": stage, "seed": recipe.seed, "depth": arm.by.depth,
-                   "width": arm.by.width, "resolution": arm.by.resolution},
-        )  # fmt: skip
+        return trial_of(self, f"{arm.name}, {what}", arm.spec, recipe, stage=stage, test=counts,
+                        by=arm.by, arm=arm.name)  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder of the study says that it is."""

@@ -83,13 +83,7 @@ def report(
 
 def _answers(runs: Sequence[Result], pictures: Pictures, compute: float) -> Answers:
     """A training that failed has answered nothing right."""
-    truth = pictures.test_labels
-    correct = [
-        np.zeros(len(truth), bool)
-        if run.test_predictions is None
-        else run.test_predictions == truth
-        for run in runs
-    ]
+    correct = [run.correct(pictures.test_labels) for run in runs]
     return Answers(correct=np.stack(correct), validation=[1 - run.error for run in runs],
                    compute=compute)  # fmt: skip
 

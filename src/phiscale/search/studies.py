@@ -50,9 +50,8 @@ class Asked:
         return spec if wide == 1 else scale(spec, Scaling(width=wide))
 
     def images(self, pictures: Pictures, usual: int | None) -> int | None:
-        """So many of the training pictures; None: all."""
-        count = self.train_images or usual
-        return None if count is None or count >= pictures.train else count
+        """So many of the training pictures as was asked for; None: all."""
+        return pictures.some(self.train_images or usual)
 
 
 def base_pixels(base: Spec, native: int) -> int:

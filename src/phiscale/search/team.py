@@ -47,6 +47,7 @@ def lead(
         process.start()
         return _Worker(process, mine)
 
+    results = crew.results  # remembers what it has read
     with StopSignal() as stop:
         team = [begin() for _ in range(crew.workers)]
         told, done, deaths = "", -1, 0
@@ -55,7 +56,7 @@ def lead(
                 if stop.caught is not None:
                     stop.leave(f"stopped; results are in {crew.out}: run the same command to go on")
                 time.sleep(POLL_S)
-                found = course.follow(crew.results.read)
+                found = course.follow(results.read)
                 if not course.over and told != (line := _so_far(course, found)):
                     tell(told := line)
                 if done != (now := len(course.passed) + len(found)):

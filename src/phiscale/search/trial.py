@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from phiscale.costs import cost
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.files import read_json, sha256, sweep, write_json
+from phiscale.scaling import Scaling
 from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
@@ -63,6 +64,34 @@ class Trial:
         return cost(self.spec).macs * self.recipe.epochs
 
 
+class Conditions(Protocol):
+    """What all trainings of a plan have in common."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def crop(self) -> float: ...
+    @property
+    def train_images(self) -> int | None: ...
+    @property
+    def threads(self) -> int: ...
+
+
+def trial_of(
+    plan: Conditions, name: str, spec: Spec, recipe: Recipe, *, stage: str, test: bool = False,
+    by: Scaling | None = None, **about: Any,
+) -> Trial:  # fmt: skip
+    """A training under the plan's conditions. `by`: where the network stands over the base."""
+    if by is not None:
+        about |= {"depth": by.depth, "width": by.width, "resolution": by.resolution}
+    return Trial(
+        name=name, spec=spec, recipe=recipe, data=plan.fingerprint,
+        preprocessing=Preprocessing(size=spec.resolution, crop=plan.crop),
+        train_images=plan.train_images, test=test, threads=plan.threads,
+        about={"stage": stage, "seed": recipe.seed, **about},
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What a training gave. `failed`: why it gave nothing; the numbers are then None."""
@@ -89,6 +118,12 @@ class Result:
     def error(self) -> float:
         """Validation error; a failed training is as bad as can be."""
         return 1.0 if self.validation_error is None else self.validation_error
+
+    def correct(self, truth: np.ndarray) -> np.ndarray:
+        """Which test pictures were answered right, (images,); a failed training got none."""
+        if self.test_predictions is None:
+            return np.zeros(len(truth), bool)
+        return self.test_predictions == truth
 
     def check(self) -> None:
         """ValueError or TypeError where the numbers are none that a training can give."""
