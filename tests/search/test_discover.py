@@ -26,7 +26,13 @@ from phiscale.families import get_spec
 from phiscale.laws import Law, Term
 from phiscale.laws.optimum import optima
 from phiscale.scaling import STRATEGIES, Scaling, compound, scale
-from phiscale.search.coefficients import Asked, answer, compare, plan_for, search_coefficients
+from phiscale.search.coefficients import (
+    Asked,
+    answer,
+    compare,
+    plan_for,
+    search_coefficients,
+)
 from phiscale.search.discover import Discovered
 from phiscale.search.folder import Pictures, pictures_of
 from phiscale.search.lattice import COSTS, lattice, price
@@ -35,6 +41,7 @@ from phiscale.search.workers import Crew
 
 SMALL = get_spec("small")
 AT_16 = replace(SMALL, resolution=16)
+SPACE_16 = lattice(AT_16, price("macs", None), native_pixels=32)
 PICTURES = Pictures(source="x", fingerprint="f", classes=tuple("abcdefghij"), native_pixels=32,
                     train=45_000, validation=5_000, test_labels=np.arange(1000) % 10)  # fmt: skip
 # width pays most, depth least
@@ -74,8 +81,7 @@ def test_the_law_finds_what_is_true_within_its_intervals(tmp_path):
 
 def test_the_proposal_is_nearly_as_good_as_the_best_network_of_the_lattice(tmp_path):
     outcome, _ = searched(tmp_path)
-    space = lattice(AT_16, price("macs", None), native_pixels=32)
-    best = space.best(TRUTH, 2.0)
+    best = SPACE_16.best(TRUTH, 2.0)
     chosen = outcome.searched[0].proposal
 
     def error(by: Scaling) -> float:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -97,13 +97,20 @@ def search_coefficients(
             train-memory, or latency-ms by --device-model.
         device_model: device.json of `phiscale calibrate`.
         resolution: pixels of the base; half of what the pictures have if left out.
-        epochs: of every training.
+        epochs: of every training; of several DATA on the first, on the others as many images.
         train_images: so many of them, evenly over the classes; all if left out.
         seeds: of the confirmation.
         rates: learning rates to choose from; 0.1 0.2 0.4 0.8 if left out.
     """
     from phiscale.device import DeviceModel
-    from phiscale.search.coefficients import Asked, compare, search_coefficients, summary
+    from phiscale.search.coefficients import (
+        FOUND,
+        Asked,
+        compare,
+        search_coefficients,
+        search_several,
+        summary,
+    )
     from phiscale.search.tuning import Tuning
 
     in_range("--resolution", resolution)
@@ -120,19 +127,16 @@ def search_coefficients(
         device=DeviceModel.read(device_model) if device_model else None,
         tuning=Tuning(rates=_finite("--rates", rates)) if rates else Tuning(),
     )  # fmt: skip
-    names = [Path(each).name for each in data]
-    if len(set(names)) < len(names):
-        raise UsageError(f"two DATA are called {names[0]}. Give folders of different names.")
-    crew, answers = workers.crew(out), {}
-    for each in data:
-        here = crew
-        if len(data) > 1:
-            name = Path(each).name
-            here = replace(crew, out=out / name, name=f"{crew.name}-{name}")
-        answers[each] = search_coefficients(base, each, asked, here, command=command_line(),
-                                            tell=to_stderr)  # fmt: skip
-        print("\n".join(summary(each, answers[each])))
-        print(here.out / "found.json")
+    crew, common = workers.crew(out), {"command": command_line(), "tell": to_stderr}
+    if len(data) == 1:
+        answers = {data[0]: search_coefficients(base, data[0], asked, crew, **common)}
+        folders = {data[0]: out}
+    else:
+        answers = search_several(base, data, asked, crew, **common)
+        folders = {each: out / Path(each).name for each in data}
+    for each, found in answers.items():
+        print("\n".join(summary(each, found)))
+        print(folders[each] / FOUND)
     if len(data) > 1:
         print("\n".join(compare(answers)))
 

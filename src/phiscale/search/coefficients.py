@@ -6,19 +6,24 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from phiscale.coefficients import Coefficients, Interval
+from phiscale.coefficients import NAMES, Coefficients
+from phiscale.costs import cost
 from phiscale.device import DeviceModel
 from phiscale.errors import UsageError
 from phiscale.families import get_spec, name_of
 from phiscale.files import write_atomic
 from phiscale.laws.optimum import optimum
-from phiscale.search.discover import Discovery, Method, Searched, Triple
+from phiscale.scaling import scale
+from phiscale.search.discover import Discovery
 from phiscale.search.discover_report import report
 from phiscale.search.folder import Pictures, pictures_of, pin
 from phiscale.search.lattice import COSTS, Lattice, price
+from phiscale.search.searched import Method, Searched, Triple, law_checks
 from phiscale.search.settle import RECIPE
 from phiscale.search.studies import base_pixels, crop_for
 from phiscale.search.tuning import Tuning
@@ -28,6 +33,7 @@ from phiscale.train.recipe import Recipe
 
 DRAWS = 300  # of the law, for intervals on the lattice
 FOUND = "found.json"
+SAME = 1 + 1e-6  # a ratio of two coefficients that every law agrees on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +89,46 @@ def search_coefficients(
     return answers[0]
 
 
+def search_several(
+    base: Spec, sets: Sequence[str], asked: Asked, crew: Crew, *, command: str,
+    tell: Callable[[str], None] = print,
+) -> dict[str, Coefficients]:  # fmt: skip
+    """The same search on several sets, in a folder of `crew.out` each; the answers by set.
+
+    `asked.epochs` are the first set's: trainings on the others see as many images. UsageError: two
+    sets have one name.
+    """
+    names = {each: Path(each).name for each in sets}
+    if len(set(names.values())) < len(sets):
+        raise UsageError("two DATA have one name. Give folders of different names.")
+    crews = {each: replace(crew, out=crew.out / name, name=f"{crew.name}-{name}")
+             for each, name in names.items()}  # fmt: skip
+    images = {each: trained_on(pictures_of(each, crews[each].out), asked) for each in sets}
+    answers = {}
+    for each in sets:
+        as_long = asked.epochs * images[sets[0]] / images[each]
+        answers[each] = search_coefficients(
+            base, each, replace(asked, epochs=round(as_long, 4)), crews[each],
+            command=command, tell=tell,
+        )  # fmt: skip
+    return answers
+
+
+def trained_on(pictures: Pictures, asked: Asked) -> int:
+    """How many pictures an epoch has."""
+    return pictures.some(asked.train_images) or pictures.train
+
+
 def plan_for(base: Spec, data: str, asked: Asked, pictures: Pictures) -> Discovery:
     native = pictures.native_pixels
     pixels = asked.resolution or base_pixels(base, native)
-    images = asked.train_images
     return Discovery(
         data=data, fingerprint=pictures.fingerprint,
         base=replace(base, classes=len(pictures.classes), resolution=pixels),
         methods=asked.methods, recipe=replace(asked.recipe, epochs=asked.epochs),
         crop=crop_for(pictures), units=asked.units, compute=asked.compute,
         cost=asked.cost, device=asked.device, native_pixels=native,
-        train_images=None if images is None or images >= pictures.train else images,
+        train_images=pictures.some(asked.train_images),
         validation_images=pictures.validation, seeds=asked.seeds, tuning=asked.tuning,
         threads=asked.threads,
     )  # fmt: skip
@@ -102,52 +137,65 @@ def plan_for(base: Spec, data: str, asked: Asked, pictures: Pictures) -> Discove
 def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
     """What a method says of alpha, beta and gamma at `plan.compute` times the base's cost.
 
-    Of a law in MACs: its optimum before rounding. In another coin: the slope of the best networks
-    of the lattice over a range of costs. Of the grid: the candidate that won, whose interval no
-    grid gives.
+    Of a law in MACs: its optimum before rounding, under depth * width^2 * resolution^2. In another
+    coin: the slope of its best networks of the lattice. Of the grid: where the network that won
+    stands, blocks and channels counted; no grid gives an interval.
     """
-    extra = {"compute": plan.compute, "units": round(found.units, 3)}
     name = name_of(plan.base)
     base = name if name and get_spec(name).resolution == plan.base.resolution else plan.base
-    common = {"base": base, "data": plan.data, "cost": plan.cost, "method": found.method,
-              "source": command}  # fmt: skip
-    if found.fit is None:
-        assert found.coefficients is not None
-        alpha, beta, gamma = found.coefficients
-        return Coefficients(alpha=alpha, beta=beta, gamma=gamma, extra=extra, **common)
-    if plan.cost == "macs":
-        ray = optimum(found.fit, plan.compute)
-        values, low, high = ray.values, ray.low, ray.high
-        extra |= {"symmetric_null": ray.verdict(), "slopes": ray.slopes, "offsets": ray.offsets}
-    else:
-        values, low, high = on_lattice(plan.lattice(), found, plan.compute)
+    values, intervals, law = _of_place(found, plan.compute), None, None
+    extra: dict[str, Any] = {"compute": plan.compute, "units": round(found.units, 3)}
+    if found.candidates:
+        extra["candidates"] = found.candidates
+    if found.fit is not None:
+        law = found.fit.law()
+        extra["checks"] = law_checks(found).sentence()
+        if plan.cost == "macs":
+            ray = optimum(found.fit, plan.compute)
+            values, low, high = ray.values, ray.low, ray.high
+            extra |= {"symmetric_null": ray.verdict(), "slopes": ray.slopes, "offsets": ray.offsets}
+        else:
+            p, c = found.fit.draws(DRAWS)
+            each = on_lattice(plan.lattice(), p[:, :3], c[:, 1:4], plan.compute)
+            values = _triple(np.exp(np.log(each).mean(axis=0)))
+            low, high = map(_triple, np.quantile(each, [0.025, 0.975], axis=0))
+        intervals = dict(zip(NAMES, zip(low, high, strict=True), strict=True))
     alpha, beta, gamma = values
-    intervals: dict[str, Interval] = {
-        name: (a, b) for name, a, b in zip(("alpha", "beta", "gamma"), low, high, strict=True)
-    }
-    return Coefficients(alpha=alpha, beta=beta, gamma=gamma, intervals=intervals,
-                        law=found.fit.law(), extra=extra, **common)  # fmt: skip
+    said = Coefficients(
+        alpha=alpha, beta=beta, gamma=gamma, intervals=intervals, law=law, base=base, extra=extra,
+        data=plan.data, cost=plan.cost, method=found.method, source=command,
+    )  # fmt: skip
+    return replace(said, extra={**extra, "exact_costs": _exact_costs(plan, said)})
 
 
-def on_lattice(space: Lattice, found: Searched, compute: float) -> tuple[Triple, Triple, Triple]:
-    """alpha, beta, gamma per doubling of the lattice's cost, with the interval of 95 % over laws
-    as likely as the trainings say: ln x of the best network against log2 of its cost, through the
-    base."""
-    assert found.fit is not None
+def _of_place(found: Searched, compute: float) -> Triple:
+    by, power = found.proposal.by, 1 / math.log2(compute)
+    return by.depth**power, by.width**power, by.resolution**power
+
+
+def _exact_costs(plan: Discovery, found: Coefficients) -> dict[str, float]:
+    """By phi: the cost of the network that `compound` rounds to, over the base's. Its blocks are
+    rounded up, so that it takes more than its coefficients say."""
+    coin = price(plan.cost, plan.device)
+    own = float(coin(cost(plan.base)))
+    phis = sorted({math.copysign(1.0, math.log(plan.compute)), round(math.log2(plan.compute), 4)})
+    return {f"{phi:g}": round(float(coin(cost(scale(plan.base, found.at(phi))))) / own, 4)
+            for phi in phis}  # fmt: skip
+
+
+def on_lattice(space: Lattice, p: np.ndarray, a: np.ndarray, compute: float) -> np.ndarray:
+    """alpha, beta, gamma per doubling of the lattice's cost, of laws with exponents p and terms a
+    (laws, 3): ln x of the best network against log2 of its cost, through the base. (laws, 3)"""
     targets = [t for t in _around(compute) if _exists(space, t)]
-    p, c = found.fit.draws(DRAWS)
-    logs = space.path(c[:, 1:4], p[:, :3], targets)  # laws, targets, 3
+    logs = space.path(a, p, targets)  # laws, targets, 3
     phi = np.log2(targets)
-    each = np.exp(np.einsum("t,ltd->ld", phi, logs) / np.sum(phi**2))
-    middle = np.exp(np.log(each).mean(axis=0))
-    low, high = np.quantile(each, [0.025, 0.975], axis=0)
-    return _triple(middle), _triple(low), _triple(high)
+    return np.exp(np.einsum("t,ltd->ld", phi, logs) / np.sum(phi**2))
 
 
 def _around(compute: float) -> Sequence[float]:
-    """Up to `compute` and twice as far, never beyond what eight times it would be."""
-    phi = math.log2(compute)
-    return [2 ** (phi * share) for share in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)]
+    """From half of log `compute` to a doubling, or halving, beyond it."""
+    phi, further = math.log2(compute), math.copysign(1.0, math.log(compute))
+    return [2**each for each in (phi / 2, 0.75 * phi, phi, phi + further / 2, phi + further)]
 
 
 def _exists(space: Lattice, target: float) -> bool:
@@ -187,7 +235,7 @@ def compare(answers: Mapping[str, Coefficients]) -> list[str]:
             half = math.hypot(*(math.log(each[1] / each[0]) / 2
                                 for each in (a.intervals[name], b.intervals[name])))  # fmt: skip
             low, high = math.exp(gap - half), math.exp(gap + half)
-            differ = "differ" if low > 1 or high < 1 else "are not told apart"
+            differ = "differ" if low > SAME or high < 1 / SAME else "are not told apart"
             said.append(f"{name} of {other} over that of {one}: {math.exp(gap):.3f} "
                         f"[{low:.2f}, {high:.2f}]: they {differ}")  # fmt: skip
     return said

@@ -10,59 +10,37 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from phiscale.costs import cost
-from phiscale.data.preprocessing import Preprocessing
 from phiscale.device import DeviceModel
 from phiscale.errors import TrainingError
-from phiscale.laws import Row
-from phiscale.laws.points import points_of
-from phiscale.laws.posterior import Posterior, posterior
+from phiscale.laws.checks import FARTHEST
 from phiscale.scaling import STRATEGIES, Scaling, scale
 from phiscale.search.baselines import paper_grid, symmetric
 from phiscale.search.design import Point, candidates, d_optimal
 from phiscale.search.lattice import Lattice, Place, lattice, price
+from phiscale.search.searched import (
+    Method,
+    Run,
+    Searched,
+    Triple,
+    doubtful,
+    fitted,
+    law_checks,
+    law_error,
+)
 from phiscale.search.settle import FURTHEST
-from phiscale.search.trial import Result, Trial
+from phiscale.search.trial import Result, Trial, trial_of
 from phiscale.search.tuning import RateSurface, Tuning, halved, rate_surface
 from phiscale.search.workers import Stages
 from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
-Method = Literal["lawscale", "grid"]
+TUNED = ((1.0, 1.0), (0.5, 0.71), (0.5, 1.41), (2.0, 0.71), (2.0, 1.41))  # depth, width
 SECOND = 0.3  # of the units, spent where the law of the first runs points
-BASELINES = ("paper ray", "symmetric null", "uniform", "dWr")
-Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A training that a search has made: where the network stands, and its validation error."""
-
-    by: Scaling
-    cost: float  # over the base's, in MACs: what the training took of the units
-    rate: float
-    error: float
-    key: str
-    coefficients: Triple | None = None  # of the grid
-
-
-@dataclass(frozen=True, kw_only=True)
-class Searched:
-    """What one method has found, before it is confirmed."""
-
-    method: Method
-    runs: tuple[Run, ...]
-    proposal: Place
-    fit: Posterior | None  # the law, if the method has one
-    coefficients: Triple | None  # of the grid's winner
-
-    @property
-    def units(self) -> float:
-        return sum(run.cost for run in self.runs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +96,7 @@ class Discovery:
                        for name in ("depth", "width", "resolution")}  # fmt: skip
             pure = [name for name, place in singles.items() if place.off_ray <= FURTHEST]
             if pure:  # else rounding leaves none that only grows so
-                best = min(pure, key=lambda name: _error(fit, singles[name].by))
+                best = min(pure, key=lambda name: law_error(fit, singles[name].by))
                 places[f"{best} alone"] = singles[best]
         trials = {
             (name, seed): self._trial(place.spec, place.by, rates, name, "confirmation", seed)
@@ -136,12 +114,11 @@ class Discovery:
         return lattice(self.base, coin, native_pixels=self.native_pixels)
 
     def _rates(self) -> Stages[tuple[RateSurface, float]]:
-        """Halving in the base and corners of depth and width that cost no more than it, in small
-        pictures: a rate does not depend on them much, its price does."""
+        """Halving in the base and in four corners of depth and width, in small pictures: a rate
+        does not depend on them much, its price does."""
         pixels = max(2 * self.base.reduction, self.base.resolution // 2)
         low = replace(self.base, resolution=min(pixels, self.base.resolution))
-        corners = [(1.0, 1.0), (0.5, 0.71), (0.5, 1.41), (2.0, 0.71)]
-        sizes = {f"depth x{d:g}, width x{w:g}": Scaling(depth=d, width=w) for d, w in corners}
+        sizes = {f"depth x{d:g}, width x{w:g}": Scaling(depth=d, width=w) for d, w in TUNED}
         specs = {name: scale(low, by) for name, by in sizes.items()}
         spent = 0.0
 
@@ -162,32 +139,45 @@ class Discovery:
         first = d_optimal(among, self.units * (1 - SECOND))
         runs = yield from self._train(first, rates, "design")
         fit = fitted(runs, self.validation_images)
-        second = _doubtful(fit, space, among, self.compute,
-                           self.units - sum(run.cost for run in runs))  # fmt: skip
+        left = self.units - sum(run.cost for run in runs)
+        second = doubtful(fit, space.best(fit, self.compute), self._near(among), left)
         if second:
             runs += yield from self._train(second, rates, "second round")
             fit = fitted(runs, self.validation_images)
-        return Searched(method="lawscale", runs=tuple(runs), fit=fit, coefficients=None,
-                        proposal=space.best(fit, self.compute))  # fmt: skip
+        proposal = space.best(fit, self.compute)
+        found = Searched(method="lawscale", runs=tuple(runs), fit=fit, proposal=proposal)
+        if (beyond := proposal.macs / max(run.cost for run in runs)) > FARTHEST:
+            law_checks(found).allow(beyond, f"--compute {self.compute:g}")
+        return found
+
+    def _near(self, among: Sequence[Point]) -> list[Point]:
+        """Those that cost about as much as what is asked for, in the search's own coin."""
+        coin = price(self.cost, self.device)
+        own = float(coin(cost(self.base)))
+        over = {point.spec: float(coin(cost(point.spec))) / own for point in among}
+        return [p for p in among if self.compute / 3 <= over[p.spec] <= 1.05 * self.compute]
 
     def _paper_grid(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
         """The paper's search: candidates of twice the base's compute, the best one as trained. As
-        many as the units pay for, spread over the grid."""
+        many as the units pay for, spread over the grid; those that round to one network are one."""
         phi = math.log2(self.compute)
-        places: dict[Spec, tuple[Place, Triple]] = {}
-        for triple in paper_grid():
-            alpha, beta, gamma = triple
+        places: dict[Spec, Place] = {}
+        rounded: dict[Spec, list[Triple]] = {}
+        for alpha, beta, gamma in paper_grid():
             by = Scaling(depth=alpha**phi, width=beta**phi, resolution=gamma**phi)
             place = space.on_ray(by, self.compute)
-            places.setdefault(place.spec, (place, triple))
+            known = places.get(place.spec)
+            if known is None or place.off_ray < known.off_ray:
+                places[place.spec] = place
+            rounded.setdefault(place.spec, []).append((alpha, beta, gamma))
         chosen = _spread(list(places.values()), self.units)
-        points = [Point(spec=place.spec, by=place.by, cost=place.macs) for place, _ in chosen]
+        points = [Point(spec=place.spec, by=place.by, cost=place.macs) for place in chosen]
         runs = yield from self._train(points, rates, "grid")
-        runs = [replace(run, coefficients=triple)
-                for run, (_, triple) in zip(runs, chosen, strict=True)]  # fmt: skip
+        runs = [replace(run, candidates=tuple(rounded[place.spec]))
+                for run, place in zip(runs, chosen, strict=True)]  # fmt: skip
         best = min(range(len(runs)), key=lambda i: (runs[i].error, i))
-        return Searched(method="grid", runs=tuple(runs), fit=None, proposal=chosen[best][0],
-                        coefficients=chosen[best][1])  # fmt: skip
+        return Searched(method="grid", runs=tuple(runs), proposal=chosen[best],
+                        candidates=runs[best].candidates)  # fmt: skip
 
     def _train(self, points: Sequence[Point], rates: RateSurface, stage: str) -> Stages[list[Run]]:
         """One training each; a network that stands twice gets another seed, and so does one of an
@@ -220,13 +210,7 @@ class Discovery:
                         f"{name}, seed {seed}", stage)  # fmt: skip
 
     def _of(self, spec: Spec, by: Scaling, recipe: Recipe, name: str, stage: str) -> Trial:
-        return Trial(
-            name=name, spec=spec, recipe=recipe, data=self.fingerprint,
-            preprocessing=Preprocessing(size=spec.resolution, crop=self.crop),
-            train_images=self.train_images, test=stage == "confirmation", threads=self.threads,
-            about={"stage": stage, "seed": recipe.seed, "depth": by.depth, "width": by.width,
-                   "resolution": by.resolution},
-        )  # fmt: skip
+        return trial_of(self, name, spec, recipe, stage=stage, test=stage == "confirmation", by=by)
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder of the search says that it is."""
@@ -238,68 +222,19 @@ class Discovery:
                 "device": self.device.to_dict() if self.device else None}  # fmt: skip
 
 
-def fitted(runs: Sequence[Run], validation_images: int) -> Posterior:
-    """The law of depth, width and resolution through all runs that came to an end.
-
-    Where nothing was trained twice a run varies by what so many validation pictures leave open.
-    What trainings that were left out are off by more than that counts as noise, too: else
-    coefficients would look surer than the law is.
-    """
-    rows = [
-        Row(name=run.key, depth=run.by.depth, width=run.by.width, resolution=run.by.resolution,
-            error=run.error)
-        for run in runs
-        if run.error < 1.0
-    ]  # fmt: skip
-    points = points_of(rows)
-    source = f"{len(rows)} trainings of a designed experiment"
-    fit = posterior(points, source=source)
-    if fit.run_sd_from == "assumed":
-        error = float(np.mean(points.error))
-        sampled = math.sqrt(error * (1 - error) / validation_images)
-        fit = posterior(points, run_sd=max(fit.run_sd, sampled), source=source)
-    if fit.floor > fit.run_sd:
-        fit = posterior(points, run_sd=math.hypot(fit.run_sd, fit.floor), source=source)
-    return fit
-
-
-def _error(fit: Posterior, by: Scaling) -> float:
-    return float(fit.error(depth=by.depth, width=by.width, resolution=by.resolution))
-
-
-def _doubtful(
-    fit: Posterior, space: Lattice, among: Sequence[Point], compute: float, units: float
-) -> list[Point]:
-    """The proposal itself, then the networks near its cost that the law is least sure of, as long
-    as the units last: what would speak against it."""
-    best = space.best(fit, compute)
-    chosen = [Point(spec=best.spec, by=best.by, cost=best.macs)]
-    near = [point for point in among if compute / 3 <= point.cost <= 1.05 * compute]
-    if near:
-        x = np.array([(p.by.depth, p.by.width, p.by.resolution) for p in near])
-        doubt = np.asarray(fit.predict(x).sd) / np.sqrt([p.cost for p in near])
-        chosen += [near[i] for i in np.argsort(-doubt, kind="stable")]
-    kept: list[Point] = []
-    for point in chosen:
-        if point.cost <= units + 1e-9 and point.spec not in {p.spec for p in kept}:
-            kept.append(point)
-            units -= point.cost
-    return kept
-
-
-def _spread(places: Sequence[tuple[Place, Triple]], units: float) -> list[tuple[Place, Triple]]:
+def _spread(places: Sequence[Place], units: float) -> list[Place]:
     """As many as the units pay for: the one nearest the middle, then always the one furthest from
     all that are chosen."""
     logs = np.array([[math.log(p.by.depth), 2 * math.log(p.by.width), 2 * math.log(p.by.resolution)]
-                     for p, _ in places])  # fmt: skip
+                     for p in places])  # fmt: skip
     far = np.linalg.norm(logs - logs.mean(axis=0), axis=1)
-    chosen, left = [int(far.argmin())], units - places[int(far.argmin())][0].macs
+    chosen, left = [int(far.argmin())], units - places[int(far.argmin())].macs
     while len(chosen) < len(places):
         gap = np.linalg.norm(logs[:, None] - logs[chosen][None], axis=2).min(axis=1)
-        gap[[i for i, (p, _) in enumerate(places) if p.macs > left or i in chosen]] = -1
+        gap[[i for i, p in enumerate(places) if p.macs > left or i in chosen]] = -1
         best = int(gap.argmax())
         if gap[best] < 0:
             break
         chosen.append(best)
-        left -= places[best][0].macs
+        left -= places[best].macs
     return [places[i] for i in sorted(chosen)]

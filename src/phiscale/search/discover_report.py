@@ -19,9 +19,10 @@ from phiscale.analysis.svg import BLUE, GREEN, INK, PURPLE, STYLE, svg
 from phiscale.coefficients import Coefficients
 from phiscale.costs import cost
 from phiscale.laws.posterior import Posterior
-from phiscale.search.discover import Discovered, Discovery, Searched
+from phiscale.search.discover import Discovered, Discovery
 from phiscale.search.folder import Pictures
 from phiscale.search.lattice import Place, price
+from phiscale.search.searched import Searched, Triple
 
 TITLE = "alpha, beta, gamma from trainings"
 DIMENSIONS = ("depth", "width", "resolution")
@@ -93,12 +94,9 @@ def _confirmed(
     """Every proposal and every baseline trained anew with the same seeds, on the test pictures."""
     truth = pictures.test_labels
     correct = {
-        name: np.stack([
-            np.zeros(len(truth), bool) if run.test_predictions is None
-            else run.test_predictions == truth for run in outcome.of(name)
-        ])
+        name: np.stack([run.correct(truth) for run in outcome.of(name)])
         for name in outcome.confirmed
-    }  # fmt: skip
+    }
     first = next(iter(outcome.confirmed))
     rows = []
     for name, place in outcome.confirmed.items():
@@ -194,8 +192,8 @@ def _law_figure(plan: Discovery, law: Posterior) -> str:
 
 
 def _indifferent(plan: Discovery, law: Posterior) -> Section:
-    near = plan.lattice().indifferent(law, plan.compute)
-    which = plan.lattice().at(plan.compute)
+    space = plan.lattice()
+    near, which = space.indifferent(law, plan.compute), space.at(plan.compute)
     rows = [
         {"depth": f"x{p.by.depth:.2f}", "width": f"x{p.by.width:.2f}", "pixels": p.spec.resolution,
          plan.cost: f"x{p.cost:.2f}"}
@@ -259,14 +257,19 @@ def _runs(found: Searched) -> Section:
         {
             "depth": f"x{run.by.depth:.2f}", "width": f"x{run.by.width:.2f}",
             "resolution": f"x{run.by.resolution:.2f}", "units": f"{run.cost:.2f}",
-            "alpha, beta, gamma": ", ".join(f"{c:g}" for c in run.coefficients)
-            if run.coefficients else None,
+            "of the grid": _candidates(run.candidates),
             "rate": f"{run.rate:.3g}", "validation error, %": f"{100 * run.error:.2f}",
         }
         for run in found.runs
     ]  # fmt: skip
     return Section(title=f"Trainings of {found.method}", rows=rows,
                    note=f"{found.units:.2f} units together.")  # fmt: skip
+
+
+def _candidates(triples: Sequence[Triple]) -> str | None:
+    """alpha, beta, gamma as the grid has them, of which several round to one network."""
+    words = [", ".join(f"{value:g}" for value in triple) for triple in triples]
+    return " = ".join(words) or None
 
 
 def _csv(outcome: Discovered) -> str:

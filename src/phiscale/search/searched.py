@@ -1,0 +1,110 @@
+"""What one way of searching has trained, and what an error law makes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from phiscale.laws import Row
+from phiscale.laws.checks import Checks, check
+from phiscale.laws.points import Points, points_of
+from phiscale.laws.posterior import Posterior, posterior
+from phiscale.scaling import Scaling
+from phiscale.search.design import Point
+from phiscale.search.lattice import Place
+
+Method = Literal["lawscale", "grid"]
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A training that a search has made: where the network stands, and its validation error."""
+
+    by: Scaling
+    cost: float  # over the base's, in MACs: what the training took of the units
+    rate: float
+    error: float
+    key: str
+    candidates: tuple[Triple, ...] = ()  # of the grid, that round to it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What one method has found, before it is confirmed."""
+
+    method: Method
+    runs: tuple[Run, ...]
+    proposal: Place
+    fit: Posterior | None = None  # the law, if the method has one
+    candidates: tuple[Triple, ...] = ()  # of the grid, that round to its winner
+
+    @property
+    def units(self) -> float:
+        return sum(run.cost for run in self.runs)
+
+
+def fitted(runs: Sequence[Run], validation_images: int) -> Posterior:
+    """The law of depth, width and resolution through all runs that came to an end.
+
+    Where nothing was trained twice a run varies by what so many validation pictures leave open.
+    What trainings that were left out are off by more than that counts as noise, too: else
+    coefficients would look surer than the law is.
+    """
+    rows = _rows(runs)
+    points = points_of(rows)
+    source = f"{len(rows)} trainings of a designed experiment"
+    fit = posterior(points, source=source)
+    told, freedom, run_sd = fit.run_sd_from, fit.freedom, fit.run_sd
+    if told == "assumed":
+        error = float(np.mean(points.error))
+        run_sd = max(run_sd, math.sqrt(error * (1 - error) / validation_images))
+        fit = posterior(points, run_sd=run_sd, source=source)
+    if fit.floor > run_sd:
+        fit = posterior(points, run_sd=math.hypot(run_sd, fit.floor), source=source)
+    return replace(fit, run_sd_from=told, freedom=freedom)
+
+
+def law_checks(found: Searched) -> Checks:
+    """How the law of a search stands against other models on trainings left out."""
+    assert found.fit is not None
+    whole = points_of(_rows(found.runs))
+    macs = np.array([[run.cost] for run in found.runs if run.error < 1.0])
+    alone = Points(("macs",), macs, whole.error, whole.runs, whole.names)
+    from phiscale.analysis.gp import gp_left_out
+
+    gp = gp_left_out(found.fit)
+    return check(found.fit, alone, {} if gp is None else {"gp": gp})
+
+
+def _rows(runs: Sequence[Run]) -> list[Row]:
+    return [
+        Row(name=run.key, depth=run.by.depth, width=run.by.width, resolution=run.by.resolution,
+            error=run.error)
+        for run in runs
+        if run.error < 1.0
+    ]  # fmt: skip
+
+
+def law_error(fit: Posterior, by: Scaling) -> float:
+    return float(fit.error(depth=by.depth, width=by.width, resolution=by.resolution))
+
+
+def doubtful(fit: Posterior, best: Place, near: Sequence[Point], units: float) -> list[Point]:
+    """What would speak against the law: its proposal itself, then the networks near its cost that
+    it is least sure of for what they take, as long as the units last."""
+    chosen = [Point(spec=best.spec, by=best.by, cost=best.macs)]
+    if near:
+        x = np.array([(p.by.depth, p.by.width, p.by.resolution) for p in near])
+        doubt = np.asarray(fit.predict(x).sd) / np.sqrt([p.cost for p in near])
+        chosen += [near[i] for i in np.argsort(-doubt, kind="stable")]
+    kept: list[Point] = []
+    for point in chosen:
+        if point.cost <= units + 1e-9 and point.spec not in {p.spec for p in kept}:
+            kept.append(point)
+            units -= point.cost
+    return kept
