@@ -64,7 +64,7 @@ class Chooser:
         self.offers = dict(pretrained)
         self.speeds: dict[str, float] = {}  # of those, measured
         self.over = self._base(bases[0])
-        self.law = law or law_for(self.over)
+        self.law = law or (along and along.law_over(self.over)) or law_for(self.over)
         self.seconds_used = 0.0  # of the training's, by measuring and racing
 
     def _base(self, name: str) -> Spec:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from phiscale.errors import SpecError, UsageError
+from phiscale.families import MEMBERS, bare
 from phiscale.files import read_json, write_json
 from phiscale.laws import Law
 from phiscale.scaling import Scaling, compound
@@ -35,7 +36,7 @@ class Coefficients:
     base: str | Spec = ""  # what was scaled: a SPEC as typed, or the network itself
     data: str = ""  # the set that the trainings were on
     method: str = "given"  # lawscale, grid, ...
-    law: Law | None = None  # of the errors of `base` scaled; predicts where no other law is given
+    law: Law | None = None  # of the errors of `base` scaled
     source: str = ""  # the command, or whose figures they are
     extra: Mapping[str, Any] = field(default_factory=dict)  # whatever the search wants kept
 
@@ -67,6 +68,16 @@ class Coefficients:
     def at(self, phi: float) -> Scaling:
         """The multipliers at phi: any real number; 0 is the base."""
         return compound(phi, **self.powers)
+
+    def law_over(self, base: Spec) -> Law | None:
+        """Its law, if its multipliers are over `base`, whatever the classes. Of another network, or
+        of the same at other pixels, it says nothing. A file that names no base is taken at its
+        word."""
+        own = self.base
+        if isinstance(own, str) and own in MEMBERS:
+            own = MEMBERS[own].spec
+        same = bare(own) == bare(base) if isinstance(own, Spec) else not own
+        return self.law if same else None
 
     def words(self) -> str:
         """1.2^phi, 1.1^phi, 1.15^phi (lawscale, small on cifar10)."""

@@ -126,7 +126,7 @@ def _read(
     if request.device_model:
         DeviceModel.read(Path(request.device_model))
     along = Coefficients.read(request.coefficients) if request.coefficients else None
-    law = Law.read(Path(request.law)) if request.law else along and along.law
+    law = Law.read(Path(request.law)) if request.law else None
     return law, along, open_images(request.data), weights
 
 

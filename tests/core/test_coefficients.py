@@ -201,3 +201,23 @@ def test_a_lattice_has_a_network_at_least_as_good_as_the_ray():
 def test_limits_that_no_network_of_the_ray_meets_are_refused():
     with pytest.raises(BudgetError, match=r"by these coefficients has macs <= 10.*Raise --macs to"):
         solve(SMALL, Budget(macs=10), along=PAPER)
+
+
+@pytest.mark.parametrize(
+    ("base", "asked", "used"),
+    [
+        ("small", SMALL, True),
+        ("small", replace(SMALL, classes=3), True),  # the classes are no matter
+        (SMALL, SMALL, True),
+        ("", B0, True),  # by hand, for whatever it is given with
+        ("small", replace(SMALL, resolution=16), False),  # multipliers would be over other pixels
+        ("small", B0, False),
+        ("mine.py:NET", SMALL, False),
+    ],
+)
+def test_a_law_predicts_only_for_the_network_it_was_found_over(base, asked, used):
+    along = replace(PAPER, base=base, law=FLAT)
+    assert along.law_over(asked) == (FLAT if used else None)
+    budget = Budget(macs=2 * cost(asked).macs)
+    alone = solve(asked, budget, along=replace(along, law=None)).best.error
+    assert (solve(asked, budget, along=along).best.error != alone) == used

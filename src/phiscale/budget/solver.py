@@ -61,8 +61,8 @@ def solve(
 ) -> Solution:
     """The scaling of `spec` with the least predicted error within `budget`.
 
-    `law`: the prior for `over` (`priors.law_for`), with its images term as soon as `train_images`
-    are known.
+    `law`: that of `along`, if it is over `over`, else the prior (`priors.law_for`), with its images
+    term as soon as `train_images` are known.
     `train_images`: of one epoch; then training lasts `max_epochs` or what `train_minutes` allow.
     `native_pixels`: of the images; more than that are not tried and predict no gain. If None, those
     of `over` where that is made for small pictures: nothing is known of it beyond them.
@@ -73,6 +73,8 @@ def solve(
     `handicap`: error that these networks have more than those of `over` at the same scaling.
     `beside`: candidates of `weigh`, which compete under the same rules.
     """
+    if law is None and along is not None:
+        law = along.law_over(over or spec)
     plan = plan_for(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
                  over or spec, handicap=handicap)  # fmt: skip
     if along is None:

@@ -26,7 +26,7 @@ from phiscale.cli.values import (
 )
 from phiscale.data.wording import shown
 from phiscale.errors import SpecError, UsageError
-from phiscale.show import show_json, table
+from phiscale.show import show_json, table, to_stderr
 
 if TYPE_CHECKING:
     from phiscale.coefficients import Coefficients
@@ -130,7 +130,7 @@ def solve(
         device_model: device.json of `phiscale calibrate`, for --latency-ms and --train-minutes.
         law: another error law (JSON) instead of phiscale's own.
         coefficients: found.json: only the scalings by its alpha^phi, beta^phi, gamma^phi compete;
-            its law predicts where no other is given.
+            its law predicts where no other is given and it is over this network.
         train_images: training pictures of an epoch, for --train-minutes.
         native_pixels: shorter side of the pictures: more pixels are not tried.
         json: print JSON.
@@ -150,10 +150,14 @@ def solve(
     if save:
         a_file("--save", save)
     along = Coefficients.read(coefficients) if coefficients else None
+    base = spec_of(spec)
+    if along and along.law and not law and not along.law_over(base):
+        to_stderr(f"the law in {coefficients} is not over {spec} at {base.resolution} px, so "
+                  "phiscale's own predicts; --law FILE takes another")  # fmt: skip
     found = search(
-        spec_of(spec), limits.budget(), name=spec,
+        base, limits.budget(), name=spec,
         device=DeviceModel.read(device_model) if device_model else None,
-        law=Law.read(law) if law else along and along.law, along=along,
+        law=Law.read(law) if law else None, along=along,
         train_images=train_images, native_pixels=native_pixels,
     )  # fmt: skip
     if save:

@@ -290,7 +290,7 @@ def fit(
         device_model: device.json of `phiscale calibrate` on the target; else this machine's.
         law: another error law (JSON).
         coefficients: found.json: of the scalings only those by its alpha^phi, beta^phi, gamma^phi
-            compete; its law predicts where no other is given.
+            compete; its law predicts where no other is given and it is over this network.
         on_bad: stop with the list of unreadable pictures, or skip and record them.
         min_epochs: fewest epochs worth training; 4, or 2 for pretrained networks, if left out.
         device: where to train; auto takes a GPU where there is one.

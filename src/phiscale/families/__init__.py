@@ -40,11 +40,14 @@ def name_of(spec: Spec) -> str:
     """The member with this network, whatever its classes, input channels and pixels, and the
     constants of its norms, in which libraries differ; or ''."""
 
-    def body(of: Spec) -> Spec:
-        return replace(of, classes=1, in_channels=3, resolution=1, norm_momentum=1, norm_eps=0.1)
+    wanted = replace(bare(spec), resolution=1)
+    return next((m.name for m in MEMBERS.values()
+                 if replace(bare(m.spec), resolution=1) == wanted), "")  # fmt: skip
 
-    wanted = body(spec)
-    return next((m.name for m in MEMBERS.values() if body(m.spec) == wanted), "")
+
+def bare(spec: Spec) -> Spec:
+    """Without what is a task's or a library's: classes, input channels, constants of norms."""
+    return replace(spec, classes=1, in_channels=3, norm_momentum=1, norm_eps=0.1)
 
 
 def resolve_spec(text: str) -> Spec:

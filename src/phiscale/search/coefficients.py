@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.coefficients import NAMES, Coefficients
+from phiscale.coefficients import NAMES, Coefficients, Interval
 from phiscale.costs import cost
 from phiscale.device import DeviceModel
 from phiscale.errors import UsageError
@@ -143,7 +143,8 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
     """
     name = name_of(plan.base)
     base = name if name and get_spec(name).resolution == plan.base.resolution else plan.base
-    values, intervals, law = _of_place(found, plan.compute), None, None
+    values, law = _of_place(found, plan.compute), None
+    intervals: dict[str, Interval] | None = None
     extra: dict[str, Any] = {"compute": plan.compute, "units": round(found.units, 3)}
     if found.candidates:
         extra["candidates"] = found.candidates
@@ -159,7 +160,7 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
             each = on_lattice(plan.lattice(), p[:, :3], c[:, 1:4], plan.compute)
             values = _triple(np.exp(np.log(each).mean(axis=0)))
             low, high = map(_triple, np.quantile(each, [0.025, 0.975], axis=0))
-        intervals = dict(zip(NAMES, zip(low, high, strict=True), strict=True))
+        intervals = {each: (a, b) for each, a, b in zip(NAMES, low, high, strict=True)}
     alpha, beta, gamma = values
     said = Coefficients(
         alpha=alpha, beta=beta, gamma=gamma, intervals=intervals, law=law, base=base, extra=extra,

@@ -153,7 +153,7 @@ def family(
         return []
     crew = replace(crew, about=pin(crew.out, "family", pictures, plan.to_dict()))
     runs = carry_out(plan, crew, tell)
-    law = found.law if found and found.law else law_for(plan.base)
+    law = (found and found.law_over(plan.base)) or law_for(plan.base)
     _write(crew.out, families.report(plan, runs, law, command))
     return [str(crew.out / "report.html")]
 
