@@ -20,6 +20,7 @@ from phiscale.data.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.scaling import Scaling
+from phiscale.search.discover import Discovered, Discovery
 from phiscale.search.settle import Arm, Settle
 from phiscale.search.store import Store
 from phiscale.search.trial import Result, Trial
@@ -69,6 +70,16 @@ def settle(fingerprint: str, seeds: int = 2) -> Settle:
     return Settle(data="digits", fingerprint=fingerprint, arms=arms, recipe=RECIPE, crop=1.0,
                   train_images=None, seeds=seeds,
                   tuning=Tuning(rates=(0.1, 0.4), lengths=(0.25, 0.5)))  # fmt: skip
+
+
+def discovery(fingerprint: str) -> Discovery:
+    """Eighteen trainings: rates of five sizes, a designed experiment with its second round, a grid
+    as small as this lattice, a confirmation."""
+    return Discovery(
+        data="digits", fingerprint=fingerprint, base=net(), methods=("lawscale", "grid"),
+        recipe=RECIPE, crop=1.0, units=5.0, compute=2.0, native_pixels=8, validation_images=180,
+        seeds=2, tuning=Tuning(rates=(0.1, 0.4), lengths=(0.5,)),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +240,15 @@ def end_of(plan: Any, crew: Crew) -> tuple[Any, dict[str, dict[str, Any]]]:
     for result in results.values():
         for name in (*OF_THE_MACHINE, "sum"):
             del result[name]
-    outcome = course.outcome
-    return getattr(outcome, "chosen", outcome), results
+    return compared(course.outcome), results
+
+
+def compared(outcome: Any) -> Any:
+    """What of an outcome can be told to be the same."""
+    if isinstance(outcome, Discovered):
+        found = [(each.method, each.runs, each.proposal) for each in outcome.searched]
+        return outcome.rates, found, outcome.confirmed
+    return getattr(outcome, "chosen", outcome)
 
 
 def in_database(crew: Crew) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ from crews import (
     children_of,
     crew_in,
     digits,
+    discovery,
     end_of,
     ends_alike,
     finish,
@@ -41,18 +42,22 @@ ENDED = (-signal.SIGKILL, -signal.SIGTERM, 143, 0)
 @pytest.fixture(scope="module")
 def plans() -> dict[str, Any]:
     pictures = digits()
-    return {"settle": settle(pictures), "search": Search(fingerprint=pictures)}
+    return {"settle": settle(pictures), "search": Search(fingerprint=pictures),
+            "discovery": discovery(pictures)}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def undisturbed(plans: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """How the plans end with one worker that nobody disturbs."""
-    ends = {}
-    for name, plan in plans.items():
-        crew = crew_in(tmp_path_factory.mktemp(name))
-        finish(plan, crew)
-        ends[name] = end_of(plan, crew)
-    return ends
+
+    class Ends(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            crew = crew_in(tmp_path_factory.mktemp(name))
+            finish(plans[name], crew)
+            self[name] = end_of(plans[name], crew)
+            return self[name]
+
+    return Ends()
 
 
 def test_a_finished_plan_trains_nothing_and_its_lost_database_is_made_anew(
@@ -73,7 +78,7 @@ def test_a_finished_plan_trains_nothing_and_its_lost_database_is_made_anew(
 
 @pytest.mark.skipif(not EVERY, reason="PHISCALE_EVERY_FAULT=1")
 @pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("name", ["settle", "search"])
+@pytest.mark.parametrize("name", ["settle", "search", "discovery"])
 def test_any_number_of_workers_comes_to_the_same(
     name: str, workers: int, plans: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path
 ):
@@ -126,7 +131,7 @@ def again(crew: Any) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("whom", ["worker", "lead"])
-@pytest.mark.parametrize("name", ["settle", "search"])
+@pytest.mark.parametrize("name", ["settle", "search", "discovery"])
 def test_killed_at_random_moments(
     name: str, whom: str, workers: int, plans: dict[str, Any], undisturbed: dict[str, Any],
     tmp_path: Path,
@@ -143,7 +148,7 @@ def test_killed_at_random_moments(
     ends_alike(plans[name], crew, undisturbed[name])
 
 
-SAMPLE = {("search", "worker", 2), ("settle", "lead", 2)}
+SAMPLE = {("discovery", "worker", 2), ("settle", "lead", 2)}
 
 
 @pytest.mark.parametrize("begin", ["fork", "forkserver", "spawn"])
