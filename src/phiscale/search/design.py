@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from phiscale.costs import cost
@@ -37,6 +38,7 @@ class Point:
     cost: float  # exact MACs over the base's
 
 
+@lru_cache(maxsize=4)  # a plan is followed many times, by every worker
 def candidates(
     base: Spec,
     *,

@@ -154,8 +154,11 @@ class Discovery:
         """Those that cost about as much as what is asked for, in the search's own coin."""
         coin = price(self.cost, self.device)
         own = float(coin(cost(self.base)))
-        over = {point.spec: float(coin(cost(point.spec))) / own for point in among}
-        return [p for p in among if self.compute / 3 <= over[p.spec] <= 1.05 * self.compute]
+
+        def over(point: Point) -> float:
+            return point.cost if self.cost == "macs" else float(coin(cost(point.spec))) / own
+
+        return [p for p in among if self.compute / 3 <= over(p) <= 1.05 * self.compute]
 
     def _paper_grid(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
         """The paper's search: candidates of twice the base's compute, the best one as trained. As

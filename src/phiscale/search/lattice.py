@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -147,6 +147,7 @@ class Lattice:
                      macs=float(self.macs[number]))  # fmt: skip
 
 
+@lru_cache(maxsize=4)  # a plan is followed and told many times; this takes a second each
 def lattice(base: Spec, coin: Price, *, native_pixels: int | None = None) -> Lattice:
     """The lattice of `base`, priced by `coin`. `native_pixels`: no more than the images have."""
     step = 8 if base.resolution > SMALL_PIXELS else 2
