@@ -23,7 +23,7 @@ from phiscale.search.discover import Discovery
 from phiscale.search.discover_report import report
 from phiscale.search.folder import Pictures, pictures_of, pin
 from phiscale.search.lattice import COSTS, Lattice, price
-from phiscale.search.searched import Method, Searched, Triple, law_checks
+from phiscale.search.searched import Method, Searched, Triple, fitted, law_checks
 from phiscale.search.settle import RECIPE
 from phiscale.search.studies import base_pixels, crop_for
 from phiscale.search.tuning import Tuning
@@ -154,7 +154,8 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
         if plan.cost == "macs":
             ray = optimum(found.fit, plan.compute)
             values, low, high = ray.values, ray.low, ray.high
-            extra |= {"symmetric_null": ray.verdict(), "slopes": ray.slopes, "offsets": ray.offsets}
+            extra |= {"symmetric_null": ray.verdict(), "slopes": ray.slopes, "offsets": ray.offsets,
+                      "by_cross_entropy": _by_loss(plan, found)}  # fmt: skip
         else:
             p, c = found.fit.draws(DRAWS)
             each = on_lattice(plan.lattice(), p[:, :3], c[:, 1:4], plan.compute)
@@ -167,6 +168,14 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
         data=plan.data, cost=plan.cost, method=found.method, source=command,
     )  # fmt: skip
     return replace(said, extra={**extra, "exact_costs": _exact_costs(plan, said)})
+
+
+def _by_loss(plan: Discovery, found: Searched) -> dict[str, list[float]]:
+    """value, low, high by the law of the same trainings' cross-entropy: a look from another side,
+    which decides nothing."""
+    ray = optimum(fitted(found.runs, plan.validation_images, of_loss=True), plan.compute)
+    return {name: [round(number, 4) for number in each]
+            for name, *each in zip(NAMES, ray.values, ray.low, ray.high, strict=True)}  # fmt: skip
 
 
 def _of_place(found: Searched, compute: float) -> Triple:

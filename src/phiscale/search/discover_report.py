@@ -38,7 +38,7 @@ def report(
     sections = [
         _answers(plan, outcome, answers),
         _confirmed(plan, outcome, pictures, law),
-        *([_law(plan, law)] if law else []),
+        *([_law(plan, law, answers)] if law else []),
         *([_indifferent(plan, law), _pareto(plan, law)] if law else []),
         _protocol(plan, outcome, pictures),
         *(_runs(found) for found in outcome.searched),
@@ -70,10 +70,12 @@ def _answers(plan: Discovery, outcome: Discovered, answers: Sequence[Coefficient
         "for each doubling. A unit is the cost of one training of the base.",
         *(each.extra["symmetric_null"] for each in answers if "symmetric_null" in each.extra),
         *(_far(each) for each in answers if "slopes" in each.extra),
+        *(_by_loss(each) for each in answers if "by_cross_entropy" in each.extra),
+        *(_as_built(plan, each) for each in answers),
     ]
     return Section(title="Answer", text=text, rows=rows,
                    note="The paper's, of ImageNet: 1.2, 1.1, 1.15. A grid has no interval: it is "
-                   "its winner.")  # fmt: skip
+                   "its winner, blocks and channels counted as built.")  # fmt: skip
 
 
 def _far(found: Coefficients) -> str:
@@ -86,6 +88,25 @@ def _far(found: Coefficients) -> str:
                                        strict=True)
     ]  # fmt: skip
     return f"For large T the law's optimum tends to {', '.join(paths)}."
+
+
+def _by_loss(found: Coefficients) -> str:
+    said = ", ".join(
+        f"{name} {value:.2f} [{low:.2f}, {high:.2f}]"
+        for name, (value, low, high) in found.extra["by_cross_entropy"].items()
+    )
+    return f"By the cross-entropy of the same trainings, which decides nothing: {said}."
+
+
+def _as_built(plan: Discovery, found: Coefficients) -> str:
+    """What one phi really costs: blocks are rounded up."""
+    said = " and ".join(
+        f"{cost:.2f} times at phi {phi}" for phi, cost in found.extra["exact_costs"].items()
+    )
+    return (
+        f"{found.method}: as built by alpha^phi, beta^phi, gamma^phi, blocks rounded up, the "
+        f"network has the base's {plan.cost} {said}."
+    )
 
 
 def _confirmed(
@@ -146,7 +167,7 @@ def _predicted(law: Posterior | None, place: Place) -> str | None:
     return f"{100 * found.error:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _law(plan: Discovery, law: Posterior) -> Section:
+def _law(plan: Discovery, law: Posterior, answers: Sequence[Coefficients]) -> Section:
     e0, terms = law.terms()
     words = " + ".join(f"{100 * term.A:.1f} {name}^-{term.p:.2f}" for name, term in terms.items())
     return Section(
@@ -155,7 +176,8 @@ def _law(plan: Discovery, law: Posterior) -> Section:
             f"Validation error, % = {100 * e0:.1f} + {words} at the mean of the exponents. A run "
             f"is off the law by {100 * law.run_sd:.2f} points, chance and the law's own misfit "
             f"together ({_NOISE[law.run_sd_from]}); trainings that were left out were off by "
-            f"{100 * law.floor:.2f} more."
+            f"{100 * law.floor:.2f} more.",
+            *(each.extra["checks"] for each in answers if "checks" in each.extra),
         ],
         figures=[_law_figure(plan, law)],
     )
@@ -244,7 +266,7 @@ def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Secti
             f"{plan.recipe.optim.name}; the base sees {plan.base.resolution} px. Searches read the "
             f"{pictures.validation} validation pictures, confirmation the "
             f"{len(pictures.test_labels)} test pictures.",
-            f"Learning rates: halving in the base and three corners of depth and width "
+            f"Learning rates: halving in the base and four corners of depth and width "
             f"({outcome.tuning_units:.1f} units), then log2 rate = {rates.a:.2f} "
             f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
             f"The confirmation took {spent:,.0f} core seconds.",

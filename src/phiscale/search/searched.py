@@ -29,6 +29,7 @@ class Run:
     cost: float  # over the base's, in MACs: what the training took of the units
     rate: float
     error: float
+    loss: float | None  # cross-entropy of the validation pictures; None where it failed
     key: str
     candidates: tuple[Triple, ...] = ()  # of the grid, that round to it
 
@@ -48,21 +49,22 @@ class Searched:
         return sum(run.cost for run in self.runs)
 
 
-def fitted(runs: Sequence[Run], validation_images: int) -> Posterior:
-    """The law of depth, width and resolution through all runs that came to an end.
+def fitted(runs: Sequence[Run], validation_images: int, *, of_loss: bool = False) -> Posterior:
+    """The law of depth, width and resolution through all runs that came to an end: of their error,
+    or of their cross-entropy, which chance moves less.
 
     Where nothing was trained twice a run varies by what so many validation pictures leave open.
     What trainings that were left out are off by more than that counts as noise, too: else
     coefficients would look surer than the law is.
     """
-    rows = _rows(runs)
-    points = points_of(rows)
-    source = f"{len(rows)} trainings of a designed experiment"
+    points = _points(runs, of_loss=of_loss)
+    source = f"{len(points)} trainings of a designed experiment"
     fit = posterior(points, source=source)
     told, freedom, run_sd = fit.run_sd_from, fit.freedom, fit.run_sd
     if told == "assumed":
-        error = float(np.mean(points.error))
-        run_sd = max(run_sd, math.sqrt(error * (1 - error) / validation_images))
+        error = float(np.mean([run.error for run in runs if run.error < 1.0]))
+        relative = math.sqrt((1 - error) / (error * validation_images))
+        run_sd = max(run_sd, relative * float(np.mean(points.error)))
         fit = posterior(points, run_sd=run_sd, source=source)
     if fit.floor > run_sd:
         fit = posterior(points, run_sd=math.hypot(run_sd, fit.floor), source=source)
@@ -72,7 +74,7 @@ def fitted(runs: Sequence[Run], validation_images: int) -> Posterior:
 def law_checks(found: Searched) -> Checks:
     """How the law of a search stands against other models on trainings left out."""
     assert found.fit is not None
-    whole = points_of(_rows(found.runs))
+    whole = _points(found.runs)
     macs = np.array([[run.cost] for run in found.runs if run.error < 1.0])
     alone = Points(("macs",), macs, whole.error, whole.runs, whole.names)
     from phiscale.analysis.gp import gp_left_out
@@ -81,13 +83,14 @@ def law_checks(found: Searched) -> Checks:
     return check(found.fit, alone, {} if gp is None else {"gp": gp})
 
 
-def _rows(runs: Sequence[Run]) -> list[Row]:
-    return [
+def _points(runs: Sequence[Run], *, of_loss: bool = False) -> Points:
+    rows = (
         Row(name=run.key, depth=run.by.depth, width=run.by.width, resolution=run.by.resolution,
-            error=run.error)
+            error=(run.loss or 0.0) if of_loss else run.error)
         for run in runs
         if run.error < 1.0
-    ]  # fmt: skip
+    )  # fmt: skip
+    return points_of(rows)
 
 
 def law_error(fit: Posterior, by: Scaling) -> float:
