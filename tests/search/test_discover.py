@@ -26,12 +26,14 @@ from phiscale.families import get_spec
 from phiscale.laws import Law, Term
 from phiscale.laws.optimum import optima
 from phiscale.scaling import STRATEGIES, Scaling, compound, scale
+from phiscale.search import coefficients
 from phiscale.search.coefficients import (
     Asked,
     answer,
     compare,
     plan_for,
     search_coefficients,
+    search_several,
 )
 from phiscale.search.discover import Discovered
 from phiscale.search.folder import Pictures, pictures_of
@@ -167,6 +169,24 @@ def test_two_sets_whose_laws_differ_are_told_apart_and_like_ones_are_not(tmp_pat
     )
     assert "they differ" in "\n".join(compare({"one": wide, "other": deep}))
     assert "they differ" not in "\n".join(compare({"one": wide, "again": again}))
+
+
+def test_of_several_sets_the_others_see_as_many_images_as_the_first(tmp_path, monkeypatch):
+    sizes = {"many": 10_000, "few": 2_500}
+    monkeypatch.setattr(coefficients, "pictures_of", lambda data, out: replace(
+        PICTURES, train=sizes[data], fingerprint=data))  # fmt: skip
+    asked: dict[str, Asked] = {}
+
+    def noted(base, data, settings, crew, **_):
+        asked[data] = settings
+        return Coefficients(alpha=1.2, beta=1.1, gamma=1.15, data=f"{data} in {crew.out.name}")
+
+    monkeypatch.setattr(coefficients, "search_coefficients", noted)
+    found = search_several(SMALL, ["many", "few"], Asked(epochs=6), Crew(out=tmp_path), command="")
+    assert {data: each.epochs for data, each in asked.items()} == {"many": 6, "few": 24}
+    assert found["few"].data == "few in few"
+    with pytest.raises(UsageError, match="one name"):
+        search_several(SMALL, ["a/x", "b/x"], Asked(), Crew(out=tmp_path), command="")
 
 
 # From results to the product

@@ -66,16 +66,23 @@ def _answers(plan: Discovery, outcome: Discovered, answers: Sequence[Coefficient
                            f"{found.proposal.spec.resolution} px"}  # fmt: skip
         rows.append(row)
     text = [
-        f"The best scaling of the base to {plan.compute:g} times its {plan.cost}, as multipliers "
+        f"The best scaling of the base to {plan.compute:g} times its {_coin(plan)}, as multipliers "
         "for each doubling. A unit is the cost of one training of the base.",
         *(each.extra["symmetric_null"] for each in answers if "symmetric_null" in each.extra),
         *(_far(each) for each in answers if "slopes" in each.extra),
         *(_by_loss(each) for each in answers if "by_cross_entropy" in each.extra),
+        *(_held(each) for each in answers if each.intervals),
         *(_as_built(plan, each) for each in answers),
     ]
     return Section(title="Answer", text=text, rows=rows,
                    note="The paper's, of ImageNet: 1.2, 1.1, 1.15. A grid has no interval: it is "
                    "its winner, blocks and channels counted as built.")  # fmt: skip
+
+
+def _coin(plan: Discovery) -> str:
+    return {"macs": "MACs", "params": "parameters", "latency-ms": "latency"}.get(
+        plan.cost, plan.cost.replace("-", " ")
+    )
 
 
 def _far(found: Coefficients) -> str:
@@ -88,6 +95,18 @@ def _far(found: Coefficients) -> str:
                                        strict=True)
     ]  # fmt: skip
     return f"For large T the law's optimum tends to {', '.join(paths)}."
+
+
+def _held(found: Coefficients) -> str:
+    """An interval of no width is a bound, not certainty."""
+    bound = [name for name, (low, high) in (found.intervals or {}).items()
+             if math.isclose(low, 1, abs_tol=0.005) and math.isclose(high, 1, abs_tol=0.005)]  # fmt: skip
+    if not bound:
+        return "As in the paper, no dimension shrinks while the network grows; none is held by it."
+    return (
+        f"As in the paper, no dimension shrinks while the network grows: {' and '.join(bound)} "
+        "would, by every law that explains the trainings, and so stays at 1."
+    )
 
 
 def _by_loss(found: Coefficients) -> str:
@@ -105,7 +124,7 @@ def _as_built(plan: Discovery, found: Coefficients) -> str:
     )
     return (
         f"{found.method}: as built by alpha^phi, beta^phi, gamma^phi, blocks rounded up, the "
-        f"network has the base's {plan.cost} {said}."
+        f"network has the base's {_coin(plan)} {said}."
     )
 
 
