@@ -71,7 +71,7 @@ def _answers(plan: Discovery, outcome: Discovered, answers: Sequence[Coefficient
         *(each.extra["symmetric_null"] for each in answers if "symmetric_null" in each.extra),
         *(_far(each) for each in answers if "slopes" in each.extra),
         *(_by_loss(each) for each in answers if "by_cross_entropy" in each.extra),
-        *(_held(each) for each in answers if each.intervals),
+        *(line for each in answers for line in _held(plan, each)),
         *(_as_built(plan, each) for each in answers),
     ]
     return Section(title="Answer", text=text, rows=rows,
@@ -97,16 +97,15 @@ def _far(found: Coefficients) -> str:
     return f"For large T the law's optimum tends to {', '.join(paths)}."
 
 
-def _held(found: Coefficients) -> str:
+def _held(plan: Discovery, found: Coefficients) -> list[str]:
     """An interval of no width is a bound, not certainty."""
-    bound = [name for name, (low, high) in (found.intervals or {}).items()
-             if math.isclose(low, 1, abs_tol=0.005) and math.isclose(high, 1, abs_tol=0.005)]  # fmt: skip
-    if not bound:
-        return "As in the paper, no dimension shrinks while the network grows; none is held by it."
-    return (
-        f"As in the paper, no dimension shrinks while the network grows: {' and '.join(bound)} "
-        "would, by every law that explains the trainings, and so stays at 1."
-    )
+    bound = [name for name, ends in (found.intervals or {}).items()
+             if all(math.isclose(end, 1, abs_tol=0.005) for end in ends)]  # fmt: skip
+    ways = ("shrinks while the network grows", "grows while the network shrinks")
+    return [
+        f"As in the paper, no dimension {ways[plan.compute < 1]}: every law that explains the "
+        f"trainings would have it so with {' and '.join(bound)}, held at 1."
+    ] if bound else []  # fmt: skip
 
 
 def _by_loss(found: Coefficients) -> str:
