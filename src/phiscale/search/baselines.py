@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -102,6 +103,7 @@ class Matched:
     off_ray: float  # distance from the ray in log-multipliers: 0.05 = about 5 % in one of them
 
 
+@lru_cache(maxsize=64)  # a study asks for its arms whenever it is begun, by every start
 def matched(
     base: Spec, ray: Strategy | Scaling, target_macs: float, *, tolerance: float = TOLERANCE
 ) -> Matched:
