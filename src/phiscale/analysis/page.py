@@ -5,7 +5,9 @@ The page runs no script and loads nothing; whatever stands in a name is shown as
 
 from __future__ import annotations
 
+import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,7 @@ class Section:
     text: Sequence[str] = ()
     rows: Sequence[Mapping[str, Any]] = ()
     note: str = ""  # under the table: what its columns mean
-    figures: Sequence[str] = ()  # markup of our own: SVGs, tables of pictures
+    figures: Sequence[str] = ()  # of `svg` or `png`: markup that has a name and a description
 
     @property
     def columns(self) -> list[str]:
@@ -30,8 +32,48 @@ class Section:
         return [key for key in keys if any(row[key] is not None for row in self.rows)]
 
 
-def as_markdown(title: str, command: str, sections: Sequence[Section]) -> str:
-    """Without the figures, for a repository."""
+def page_files(title: str, command: str, sections: Sequence[Section]) -> dict[str, str | bytes]:
+    """report.md with its figures in files beside it, to be read where Markdown is shown, and
+    report.html with all in one: by name, below the folder of the page."""
+    drawn = [_Drawn.of(figure) for section in sections for figure in section.figures]
+    return {
+        "report.md": as_markdown(title, command, sections, linked=True),
+        "report.html": as_html(title, command, sections),
+        **{each.path: each.content for each in drawn},
+    }
+
+
+def png(content: bytes, name: str, described: str) -> str:
+    """A picture as markup for a page; `svg` makes that of a figure."""
+    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return f'<img data-name="{name}" alt="{html.escape(described)}" src="{source}">'
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A figure as a file of its own."""
+
+    path: str
+    described: str
+    content: str | bytes
+
+    @staticmethod
+    def of(markup: str) -> _Drawn:
+        head = markup[: markup.index(">")]
+        said = dict(re.findall(r'([\w-]+)="([^"]*)"', head))
+        described = said.get("aria-label") or said.get("alt", "")
+        path = f"figures/{said['data-name']}"
+        if markup.startswith("<img"):
+            return _Drawn(f"{path}.png", described, base64.b64decode(said["src"].split(",")[1]))
+        alone = ('<svg xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" '
+                 'style="background: #fff" ')  # fmt: skip
+        return _Drawn(f"{path}.svg", described, markup.replace("<svg ", alone, 1) + "\n")
+
+
+def as_markdown(
+    title: str, command: str, sections: Sequence[Section], *, linked: bool = False
+) -> str:
+    """For a repository: without the figures, or `linked` to their files."""
     parts = [f"# {title}", f"Made by `{command}`."]
     for section in sections:
         parts += [f"## {section.title}", *section.text]
@@ -42,6 +84,8 @@ def as_markdown(title: str, command: str, sections: Sequence[Section]) -> str:
                       for row in section.rows]  # fmt: skip
             parts.append("\n".join(lines))
         parts += [section.note] if section.note else []
+        for each in map(_Drawn.of, section.figures if linked else ()):
+            parts.append(f"![{html.unescape(each.described)}]({each.path})")
     return "\n\n".join(parts) + "\n"
 
 

@@ -52,7 +52,8 @@ def svg(figure: Figure, name: str, described: str) -> str:
                 continue
             element.set(key, _attribute(key, value, name))
     width, height = (float(part) for part in root.get("viewBox", "").split()[2:])
-    root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": described,
+    root.attrib = {"data-name": name, "viewBox": root.get("viewBox", ""), "role": "img",
+                   "aria-label": described,
                    "width": f"{width * 4 / 3:.0f}", "height": f"{height * 4 / 3:.0f}",
                    "stroke-linejoin": "round"}  # fmt: skip
     for element in root.iter():

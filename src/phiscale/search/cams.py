@@ -6,20 +6,23 @@ the pictures: not every set may be passed on.
 
 from __future__ import annotations
 
-import base64
 import html
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from PIL import Image
 
 from phiscale.analysis.cam import class_activation_maps, enlarged, overlay
-from phiscale.analysis.page import Section
+from phiscale.analysis.page import Section, png
+from phiscale.analysis.svg import STYLE
 from phiscale.data.sources import open_images
 from phiscale.data.splits import Split
+from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError
 from phiscale.search.settle import Outcome, Settle
 from phiscale.search.workers import Crew
@@ -64,15 +67,9 @@ def _grid(plan: Settle, outcome: Outcome, crew: Crew, *, pictures: bool) -> str 
     if not columns:
         return None
     chosen = list(_first_of_each_class(images.test))[:MOST_PICTURES]
+    classes = [images.classes[int(images.test.labels[number])] for number in chosen]
     cells = {name: _maps(run, images.test, chosen, pictures) for name, run in columns.items()}
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in cells)
-    rows = "".join(
-        f"<tr><td>{html.escape(images.classes[int(images.test.labels[number])])}</td>"
-        + "".join(f"<td>{_png(each[row])}</td>" for each in cells.values())
-        + "</tr>"
-        for row, number in enumerate(chosen)
-    )
-    return f'<div><table class="maps"><tr><th></th>{head}</tr>{rows}</table></div>'
+    return png(_drawn(cells, classes), "maps", "Class activation maps, an arm a column")
 
 
 def _first_of_each_class(split: Split) -> Iterator[int]:
@@ -99,8 +96,23 @@ def _grey(size: int) -> np.ndarray:
     return np.full((size, size, 3), 90, np.uint8)
 
 
-def _png(pixels: np.ndarray) -> str:
-    data = io.BytesIO()
-    Image.fromarray(pixels).resize((96, 96)).quantize(64).save(data, "PNG", optimize=True)
-    text = base64.b64encode(data.getvalue()).decode()
-    return f'<img width="96" height="96" alt="" src="data:image/png;base64,{text}">'
+def _drawn(cells: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) -> bytes:
+    """PNG of a grid: an arm a column, a picture a row."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(0.4 + len(cells), 0.3 + len(classes)), layout="compressed")
+        grid = figure.subplots(len(classes), len(cells), squeeze=False)
+        for column, (arm, drawn) in enumerate(cells.items()):
+            for row, pixels in enumerate(drawn):
+                axes = grid[row, column]
+                axes.imshow(pixels)
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.spines[:].set_visible(False)
+                if row == 0:
+                    axes.set_title(arm, loc="center", weight="normal", size=8)
+                if column == 0:
+                    axes.set_ylabel(shown(classes[row]), size=8)
+        whole, small = io.BytesIO(), io.BytesIO()
+        figure.savefig(whole, format="png", dpi=110, metadata={"Software": None})
+    Image.open(whole).convert("RGB").quantize(96).save(small, "PNG", optimize=True)
+    return small.getvalue()

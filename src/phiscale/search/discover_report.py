@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from phiscale.analysis.page import Section, as_html, as_markdown
+from phiscale.analysis.page import Section, page_files
 from phiscale.analysis.resampling import bootstrap_interval, sign_flip, spread
 from phiscale.analysis.svg import BLUE, GREEN, INK, PURPLE, STYLE, svg
 from phiscale.coefficients import Coefficients
@@ -32,7 +32,7 @@ MOST_LISTED = 12
 def report(
     plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients], pictures: Pictures,
     command: str,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str | bytes]:  # fmt: skip
     """Files of a finished search, by name."""
     law = next((found.fit for found in outcome.searched if found.fit), None)
     sections = [
@@ -44,8 +44,7 @@ def report(
         *(_runs(found) for found in outcome.searched),
     ]
     return {
-        "report.md": as_markdown(TITLE, command, sections),
-        "report.html": as_html(TITLE, command, sections),
+        **page_files(TITLE, command, sections),
         "runs.csv": _csv(outcome),
     }
 

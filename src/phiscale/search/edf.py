@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu
 
-from phiscale.analysis.page import Section, as_html, as_markdown
+from phiscale.analysis.page import Section, page_files
 from phiscale.analysis.svg import BLUE, ORANGE, STYLE, svg
 from phiscale.errors import UsageError
 from phiscale.scaling import STRATEGIES, Strategy
@@ -107,7 +107,7 @@ def sample(space: Lattice, name: str, compute: float, count: int, seed: int) -> 
 
 def report(
     plan: Compare, runs: Mapping[tuple[str, int], tuple[Place, Result]], command: str
-) -> dict[str, str]:
+) -> dict[str, str | bytes]:
     """Files of the comparison, by name. Errors of the validation pictures."""
     errors = {name: np.sort([run.error for (other, _), (_, run) in runs.items() if other == name])
               for name in plan.spaces}  # fmt: skip
@@ -134,8 +134,7 @@ def report(
                         note="Bands: 95 % by Dvoretzky, Kiefer, Wolfowitz and Massart, for the "
                         "whole of each curve.")]  # fmt: skip
     title = f"Design spaces: {a} against {b}"
-    return {"report.md": as_markdown(title, command, sections),
-            "report.html": as_html(title, command, sections)}  # fmt: skip
+    return page_files(title, command, sections)
 
 
 def band(count: int, level: float = 0.95) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from phiscale.analysis.page import Section, as_html, as_markdown
+from phiscale.analysis.page import Section, page_files
 from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE, svg
 from phiscale.costs import cost
 from phiscale.laws import ErrorLaw, Row
@@ -79,7 +79,7 @@ class Family:
 def report(
     plan: Family, runs: Mapping[tuple[float, int], Result], law: ErrorLaw, command: str,
     all_phis: Sequence[float] = PHIS,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str | bytes]:  # fmt: skip
     """Files of the family, by name. `law` predicts where too few members were trained for one of
     their own."""
     members = _members(plan, runs, sorted({*all_phis, *plan.phis}))
@@ -95,8 +95,7 @@ def report(
                 note="Errors of the test pictures, %; intervals of 95 %, for a new run.")
     ]  # fmt: skip
     title = "A family over phi"
-    return {"report.md": as_markdown(title, command, sections),
-            "report.html": as_html(title, command, sections)}  # fmt: skip
+    return page_files(title, command, sections)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.analysis.page import Section, as_html, as_markdown
+from phiscale.analysis.page import Section, page_files
 from phiscale.analysis.resampling import bootstrap_interval, spread
 from phiscale.analysis.settle import FEWEST_SEEDS, Contrast, Settled, settle
 from phiscale.analysis.settle import Arm as Answers
@@ -40,7 +40,7 @@ class Report:
 
     settled: Settled
     others: Mapping[str, Contrast]  # compound minus the arms of another compute
-    files: Mapping[str, str]  # by name
+    files: Mapping[str, str | bytes]  # by name
 
     def to_dict(self) -> dict[str, Any]:
         return {"settled": self.settled.to_dict(),
@@ -71,8 +71,7 @@ def report(
         _protocol(plan, outcome, pictures),
     ]
     files = {
-        "report.md": as_markdown(TITLE, command, sections),
-        "report.html": as_html(TITLE, command, sections),
+        **page_files(TITLE, command, sections),
         "runs.csv": runs_csv(outcome),
         "predictions.csv": predictions_csv(outcome, pictures),
     }

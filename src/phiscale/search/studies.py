@@ -191,6 +191,6 @@ def _once(path: Path, measure: Callable[[], dict[str, float]]) -> dict[str, floa
     return read_json(path)
 
 
-def _write(out: Path, files: Mapping[str, str]) -> None:
-    for name, text in files.items():
-        write_atomic(out / name, text)
+def _write(out: Path, files: Mapping[str, str | bytes]) -> None:
+    for name, content in files.items():
+        write_atomic(out / name, content)
