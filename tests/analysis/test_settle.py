@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phiscale.analysis.resampling import (
+    Spread,
     bootstrap_interval,
     detectable,
     expected_error,
@@ -31,6 +32,7 @@ from phiscale.analysis.settle import (
     compute_law,
     macs_correction,
     needed,
+    needed_range,
     settle,
     verdict,
 )
@@ -337,6 +339,18 @@ def test_the_seeds_asked_for_would_have_settled_it() -> None:
     reach = max(abs(of.difference), 0.003 - abs(of.difference))
     assert detectable(of.error_at(seeds, images)) <= reach
     assert seeds == 7 or detectable(of.error_at(seeds - 2, images)) > 0.8 * reach
+
+
+def test_the_range_of_seeds_needed_holds_them_and_few_seeds_make_it_wide() -> None:
+    def reach(seeds: int) -> float:
+        differences = tuple(0.02 + 0.004 * (-1) ** seed for seed in range(seeds))
+        of = Spread(difference=0.005, seed_differences=differences, seed_variance=4e-5,
+                    image_variance=1e-3, images=10_000)  # fmt: skip
+        low, high = needed_range(of)
+        assert low <= needed(of)[0] <= high
+        return high / low
+
+    assert reach(4) > reach(7) > reach(20) > 1
 
 
 def test_images_are_asked_for_where_no_number_of_seeds_is_enough() -> None:

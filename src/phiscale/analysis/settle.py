@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import chdtri, ndtri, stdtrit
 
 from phiscale.analysis.resampling import (
     DRAWS,
@@ -35,6 +35,7 @@ MARGIN = 0.003  # 0.3 point either way is no difference to anyone
 SINGLES = ("depth", "width", "resolution")
 COMPUTE_EXPONENT = 0.5  # of error in MACs: EfficientNet's published rows have 0.51 to 0.59
 MOST_SEEDS = 1000
+RANGE = 0.8  # level of the range of seeds needed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,6 +81,7 @@ class Settled:
     arms: tuple[ArmSummary, ...]
     seeds: int
     seeds_needed: int
+    seeds_needed_range: tuple[int, int]  # as far as these seeds tell how much seeds vary
     images: int
     images_needed: int
     target_compute: float
@@ -136,6 +138,7 @@ def settle(
         arms=summaries,
         seeds=of.seeds,
         seeds_needed=seeds_needed,
+        seeds_needed_range=needed_range(of),
         images=of.images,
         images_needed=images_needed,
         target_compute=target_compute or arms[compound].compute,
@@ -187,6 +190,17 @@ def needed(of: Spread) -> tuple[int, int]:
         images = max(images, math.ceil(2 * of.image_variance * (detectable(1.0) / reach) ** 2))
     seeds = next((s for s in range(FEWEST_SEEDS, MOST_SEEDS) if settles(s, images)), MOST_SEEDS)
     return seeds, images
+
+
+def needed_range(of: Spread) -> tuple[int, int]:
+    """The seeds needed if their variance is at either end of its 80 % interval (chi-square): few
+    seeds hardly tell it."""
+    freedom, tail = of.seeds - 1, (1 - RANGE) / 2
+    low, high = (
+        needed(replace(of, seed_variance=of.seed_variance * freedom / float(chdtri(freedom, p))))[0]
+        for p in (tail, 1 - tail)
+    )
+    return low, high
 
 
 def compute_law(base_error: float, error: float, compute: float) -> Term:

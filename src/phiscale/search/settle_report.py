@@ -12,7 +12,7 @@ import numpy as np
 
 from phiscale.analysis.page import Section, page_files
 from phiscale.analysis.resampling import bootstrap_interval, spread
-from phiscale.analysis.settle import FEWEST_SEEDS, Contrast, Settled, settle
+from phiscale.analysis.settle import FEWEST_SEEDS, MOST_SEEDS, Contrast, Settled, settle
 from phiscale.analysis.settle import Arm as Answers
 from phiscale.costs import cost
 from phiscale.families import get_spec
@@ -254,6 +254,15 @@ def _figures(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
     ]  # fmt: skip
 
 
+def seeds_range(settled: Settled) -> str:
+    low, high = settled.seeds_needed_range
+    most = f"{MOST_SEEDS} or more" if high == MOST_SEEDS else f"{high}"
+    return (
+        f"{low} to {most}: {settled.seeds} seeds tell their own variance no better, in 8 of 10 "
+        "cases"
+    )
+
+
 def _power(settled: Settled) -> Section:
     return Section(
         title="What this study can tell",
@@ -264,7 +273,8 @@ def _power(settled: Settled) -> Section:
             f"has a standard error of {100 * settled.primary.standard_error:.2f} points: it finds "
             f"a difference of {100 * settled.detectable:.2f} points four times in five, and each "
             f"of the three with Holm's correction one of {100 * settled.detectable_holm:.2f}.",
-            f"A difference like the one seen would take {settled.seeds_needed} seeds"
+            f"A difference like the one seen would take {settled.seeds_needed} seeds "
+            f"({seeds_range(settled)})"
             + (f" and {settled.images_needed} test pictures"
                if settled.images_needed > settled.images else "")
             + " to settle with that certainty.",

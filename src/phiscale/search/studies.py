@@ -21,7 +21,7 @@ from phiscale.search.critique import critique
 from phiscale.search.folder import Pictures, looks_at, pictures_of, pin
 from phiscale.search.presets import PRESETS, Preset
 from phiscale.search.settle import Settle, arms_for
-from phiscale.search.settle_report import report
+from phiscale.search.settle_report import report, seeds_range
 from phiscale.search.workers import Crew, carry_out
 from phiscale.spec import Spec
 
@@ -100,6 +100,8 @@ def study(
     return [
         f"{found.settled.verdict}: compound minus {found.settled.best_single} is "
         f"{100 * first.difference:+.2f} points [{100 * first.low:+.2f}, {100 * first.high:+.2f}]",
+        f"seeds that would settle a difference like this: {found.settled.seeds_needed} "
+        f"({seeds_range(found.settled)})",
         str(crew.out / "report.html"),
     ]
 
