@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.special import stdtrit
 
-from phiscale.analysis.settle import Contrast, Settled
+from phiscale.analysis.settle import ArmSummary, Contrast, Settled
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
 from phiscale.laws.posterior import Posterior
 from phiscale.search.settle import SINGLE, Settle
 
 COLOURS = {"base": INK, "depth": BLUE, "width": GREEN, "resolution": PURPLE, "compound": ORANGE,
            "symmetric": GOLD, "inverse": SKY}  # fmt: skip
+ON_WIDTHS = ("base", "depth", "resolution", "compound")  # where widening is drawn
 MARKS = {"base": "s", "depth": "v", "width": "^", "resolution": "D", "compound": "o",
          "symmetric": "P", "inverse": "X"}  # fmt: skip
 
@@ -29,17 +30,12 @@ def arms_figure(plan: Settle, settled: Settled) -> str:
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        of = {arm.name: arm for arm in settled.arms}
-        base = of["base"]
+        base = next(arm for arm in settled.arms if arm.name == "base")
         for arm in settled.arms:
-            x, y = [1.0, arm.compute], [100 * base.accuracy, 100 * arm.accuracy]
-            if arm.name == "base":
-                x, y = x[:1], y[:1]
-            axes.plot(x, y, "-", color=COLOURS[arm.name], linewidth=1.2)
-            reach = float(stdtrit(settled.seeds - 1, 0.975)) / math.sqrt(settled.seeds)
-            axes.errorbar(x[-1], y[-1], 100 * reach * arm.seed_sd,
-                          fmt=MARKS[arm.name], color=COLOURS[arm.name], label=arm.name,
-                          markersize=6, capsize=3)  # fmt: skip
+            if arm.name != "base":
+                y = [100 * base.accuracy, 100 * arm.accuracy]
+                axes.plot([1.0, arm.compute], y, "-", color=COLOURS[arm.name], linewidth=1.2)
+            _measured(axes, arm.compute, arm, settled.seeds)
         axes.set_xscale("log")
         _times(axes, [1, 2, settled.target_compute])
         axes.set(xlabel="MACs over the base's", ylabel="test top-1, %")
@@ -78,7 +74,7 @@ def single_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
             _law_line(axes, x, law, at, COLOURS[name])
             for each, place in (("base", 1.0), (name, end)):
                 if each in of:
-                    axes.plot(place, 100 * of[each].accuracy, MARKS[each], color=COLOURS[each])
+                    _measured(axes, place, of[each], settled.seeds)
             axes.set_xscale("log")
             _times(axes, [1, math.sqrt(end), end])
             axes.set(xlabel=f"{name} over the base's")
@@ -87,23 +83,37 @@ def single_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
 
 
 def width_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
-    """What widening gives at other depths and resolutions, by the law."""
-    bases = [(1.0, 1.0), (2.0, 1.0), (1.0, 1.5), (2.0, 1.5)]
+    """What widening gives at the depth and resolution of the arms: a line by the law for each, and
+    every arm that was trained on it."""
+    of = {arm.name: arm for arm in settled.arms}
+    places = {arm.name: arm.by for arm in plan.arms if arm.name in of}
+    bases = {(by.depth, by.resolution): None for name, by in places.items() if name in ON_WIDTHS}
+    w = np.geomspace(1, max(2.0, *(by.width for by in places.values())), 30)
     with rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        w = np.geomspace(1, 2, 30)
-        for (d, r), colour, line in zip(bases, (INK, BLUE, PURPLE, ORANGE),
-                                        ("-", "--", "-.", ":"), strict=True):  # fmt: skip
+        for (d, r), line in zip(bases, ("-", "--", "-.", ":"), strict=False):
             at = np.column_stack([np.full_like(w, d), w, np.full_like(w, r)])
-            macs = d * w**2 * r**2
-            axes.plot(macs, 100 - 100 * np.asarray(law.predict(at).error), line, color=colour,
-                      label=f"depth x{d:g}, resolution x{r:g}")  # fmt: skip
+            on_it = [n for n, by in places.items() if (by.depth, by.resolution) == (d, r)]
+            colour = next((COLOURS[name] for name in on_it if name in ON_WIDTHS), GREY)
+            axes.plot(d * w**2 * r**2, 100 - 100 * np.asarray(law.predict(at).error), line,
+                      color=colour, label=f"law: depth x{d:.3g}, resolution x{r:.3g}")  # fmt: skip
+            for name in on_it:
+                by = places[name]
+                macs = by.depth * by.width**2 * by.resolution**2
+                _measured(axes, macs, of[name], settled.seeds)
         axes.set_xscale("log")
         _times(axes, [1, 2, 4, 8, 16])
-        axes.set(xlabel="d w² r² over the base's", ylabel="test top-1 by the law, %")
-        axes.legend(frameon=False)
+        axes.set(xlabel="d w² r² over the base's", ylabel="test top-1, %")
+        axes.legend(frameon=False, ncols=2, fontsize=7)
         return svg(figure, "width", "What widening gives at other depths and resolutions")
+
+
+def _measured(axes: Axes, x: float, arm: ArmSummary, seeds: int) -> None:
+    """A trained arm, with the 95 % interval of its mean over seeds."""
+    reach = float(stdtrit(seeds - 1, 0.975)) / math.sqrt(seeds)
+    axes.errorbar(x, 100 * arm.accuracy, 100 * reach * arm.seed_sd, fmt=MARKS[arm.name],
+                  color=COLOURS[arm.name], label=arm.name, markersize=6, capsize=3)  # fmt: skip
 
 
 def _law_line(axes: Axes, x: Any, law: Posterior, at: Any, colour: str) -> None:

@@ -242,8 +242,9 @@ def _figures(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
     if law is None:
         return found
     said = (
-        "Points are trained arms; lines are the error law through all arms of this study, with its "
-        "95 % interval: they say what it would predict, not what was measured."
+        "Points are trained arms, with the 95 % interval of their mean over seeds; lines are the "
+        "error law through all arms of this study, with its 95 % interval: between points they say "
+        "what it would predict, not what was measured."
     )
     return [
         *found,
