@@ -178,6 +178,7 @@ MISTAKES = (
     (f"{STUDY} --design-space free", 2, r"compares two\. Use e\.g\. --design-space free compound"),
     (f"{STUDY} --design-space free tidy", 2, r"tidy is unknown\. Use two of free, compound"),
     (f"{STUDY} --resolution 16", 2, r"arm resolution needs 32 px, the pictures have 16"),
+    (f"{STUDY} --seed=-1", 2, r"--seed -1 is out of range"),
     (f"{STUDY} --study-name=", 2, r"--study-name is empty"),
     # what excludes each other
     ("deviation --json --markdown", 2, r"--json and --markdown exclude each other"),

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from phiscale.cli import main
+from phiscale.coefficients import Coefficients
+from phiscale.costs import cost
 from phiscale.errors import UsageError
 from phiscale.families import get_spec
 from phiscale.laws import Law
@@ -282,3 +284,18 @@ def test_help_lists_the_published_tables(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_fit_that_is_no_law_of_dimensions_is_refused_by_law_read(bad: Path) -> None:
     with pytest.raises(UsageError, match=r"is a law of macs"):
         Law.read(bad / "macs.json")
+
+
+def test_found_coefficients_replace_the_papers_where_a_law_predicts(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(shlex.split("law fit efficientnet-joint --out law.json"))
+    Coefficients(alpha=1.0, beta=1.4, gamma=1.0).write(place / "found.json")
+    capsys.readouterr()
+    [wide] = in_json("law predict law.json --phi 2 --coefficients found.json", capsys)
+    [paper] = in_json("law predict law.json --phi 2", capsys)
+    assert wide["macs"] == cost(scale(get_spec("efficientnet_b0"), Scaling(width=1.4**2))).macs
+    assert paper["macs"] != wide["macs"]
+    with pytest.raises(SystemExit):
+        main(shlex.split("law predict law.json efficientnet_b1 --coefficients found.json"))
+    assert "Give --phi too" in capsys.readouterr().err

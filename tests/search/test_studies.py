@@ -16,18 +16,20 @@ import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
-from answered import answer
+from answered import answer, result_of
 
 from phiscale.costs import cost
 from phiscale.errors import UsageError
 from phiscale.families import get_spec
 from phiscale.search import replication, studies
 from phiscale.search.critique import critique
+from phiscale.search.edf import sample
 from phiscale.search.folder import Pictures, pictures_of
+from phiscale.search.lattice import lattice, price
 from phiscale.search.presets import PRESETS
-from phiscale.search.settle import arms_for
+from phiscale.search.settle import Settle, arms_for
 from phiscale.search.trial import Trial
-from phiscale.search.workers import Crew
+from phiscale.search.workers import Course, Crew
 from phiscale.spec import Spec
 
 CIFAR = Pictures(source="cifar10", fingerprint="f", classes=tuple("abcdefghij"), native_pixels=32,
@@ -155,7 +157,8 @@ def run(data: str, out: Path, errors: dict[str, float], **asked) -> tuple[list[s
     answer(plan, out, by_arm(errors), pictures.test_labels)
     said = studies.study(data, "smoke", settings, Crew(out=out), command="phiscale study",
                          tell=lambda line: None, latencies=at_once)  # fmt: skip
-    return said, out
+    assert said.data["report"] == said.lines[-1]
+    return said.lines, out
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +277,15 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
             if line.startswith("| ") and "phi" not in line]  # fmt: skip
     assert [row[0].strip("| ") for row in rows] == [str(phi) for phi in range(-3, 8)]
     assert [row[-1].strip("| ") for row in rows] == ["-"] * 3 + ["2"] * 3 + ["-"] * 5
+    members = json.loads((out / "family.json").read_text())["members"]
+    told = {each["phi"]: each["predicted"] for each in members}
+    largest = next(each["macs"] for each in members if each["phi"] == 2)
+    for each in members:  # a law is not to be trusted beyond eight times its largest row
+        assert (told[each["phi"]] is None) == (each["macs"] > 8 * largest), each["phi"]
+    assert told[7] is None and told[3] is not None
+    text = (out / "report.md").read_text()
+    assert "Nothing is predicted beyond 8 times the MACs of phi 2" in text
+    assert "through the 3 members" in text and "Fewer than 5 members" in text
 
 
 def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_path):
@@ -295,8 +307,40 @@ def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_p
     answer(plan, out, truth, pictures.test_labels)
     said = studies.design_spaces(data, ("free", "compound"), 8, ASKED, Crew(out=out), command="",
                                  tell=lambda line: None)  # fmt: skip
-    assert Path(said[-1]).exists()
+    assert Path(said.lines[-1]).exists()
+    assert said.data["first_is_better"]["probability"] == 0
     assert "less error than one of compound with probability 0." in (out / "report.md").read_text()
+
+
+def test_networks_of_a_space_are_different_as_long_as_there_are_any():
+    space = lattice(get_spec("efficientnet_b0"), price("macs", None))
+    for name in ("free", "compound"):
+        drawn = [place.spec for place in sample(space, name, 2.0, 30, 0)]
+        assert len(set(drawn)) == 30, name
+    few = lattice(replace(get_spec("small"), resolution=16), price("macs", None), native_pixels=32)
+    there_are = len(few.at(2.0))
+    drawn = [place.spec for place in sample(few, "free", 2.0, there_are + 3, 0)]
+    assert len(set(drawn)) == there_are
+    assert drawn == [place.spec for place in sample(few, "free", 2.0, there_are + 3, 0)]
+
+
+def test_another_first_seed_is_another_study_and_that_of_none_is_the_old_one(data, equal):
+    plan = studies.plan_for("x", PRESETS["smoke"], ASKED, CIFAR)
+    other = replace(plan, seed=5)
+    assert "seed" not in plan.to_dict() and other.to_dict()["seed"] == 5
+    seeds = {t.about["seed"] for t in all_trials(other) if t.about["stage"] == "study"}
+    assert seeds == {5, 6, 7, 8}
+    with pytest.raises(UsageError, match=r"begun with other settings.*seed"):
+        studies.study(data, "smoke", replace(ASKED, seed=5), Crew(out=equal), command="",
+                      tell=lambda line: None)  # fmt: skip
+
+
+def all_trials(plan: Settle) -> list[Trial]:
+    course = Course(plan)
+    labels = CIFAR.test_labels
+    while not course.over:
+        course.follow(lambda _: {t.key: result_of(t, 0.3, labels) for t in course.wanted})
+    return course.passed
 
 
 @pytest.mark.parametrize(

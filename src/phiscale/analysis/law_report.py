@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -203,12 +203,13 @@ def predicted_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def scaled_networks(
-    specs: Sequence[tuple[str, Spec]], phis: Sequence[float], base: Spec | None
-) -> list[tuple[str, Spec]]:
-    """The networks themselves; with `phis`, each scaled by each; without networks, the base."""
+    specs: Sequence[tuple[str, Spec]], phis: Sequence[float], base: Spec | None,
+    at: Callable[[float], Scaling] = compound,
+) -> list[tuple[str, Spec]]:  # fmt: skip
+    """The networks themselves, or scaled by `at` of each of `phis`; without any, the base."""
     if not specs and base is not None:
         specs = [(unit_of(base), base)]
-    by: list[tuple[str, Scaling]] = [(f" phi {phi:g}", compound(phi)) for phi in phis]
+    by = [(f" phi {phi:g}", at(phi)) for phi in phis]
     if not by:
         return list(specs)
     return [(name + word, scale(spec, scaling)) for name, spec in specs for word, scaling in by]

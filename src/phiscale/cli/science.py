@@ -78,7 +78,7 @@ law_fit.__doc__ = f"""Fit an error law to a table or to runs; say how far to tru
 def law_predict(
     law: Positional[Annotated[Path, arg(metavar="LAW.json")]],
     specs: Positional[Specs] = (), /, *,
-    phi: Phis = (), images_seen: Count = None, json: Switch = False,
+    phi: Phis = (), coefficients: File = None, images_seen: Count = None, json: Switch = False,
 ) -> None:  # fmt: skip
     """Predict errors of networks by a fitted law, and what they gain over its base.
 
@@ -86,17 +86,23 @@ def law_predict(
         law: what `law fit --out` wrote.
         specs: networks: members' names, spec.json, file.py:NAME; the law's base if left out.
         phi: scale each of them by 1.2^phi, 1.1^phi, 1.15^phi.
+        coefficients: found.json, whose powers replace those three.
         images_seen: in training, where the law counts them.
         json: print JSON.
     """
     from phiscale.analysis.law_report import akin, predicted, predicted_table, scaled_networks
     from phiscale.budget import parse_count
+    from phiscale.coefficients import Coefficients
     from phiscale.laws.file import FittedLaw
+    from phiscale.scaling import compound
 
     if not specs and not phi:
         raise UsageError("law predict needs a network: law predict LAW.json SPEC..., or --phi F.")
+    if coefficients and not phi:
+        raise UsageError("--coefficients are powers of phi. Give --phi too, such as --phi 1.")
     fitted = FittedLaw.read(law)
-    networks = scaled_networks([(name, spec_of(name)) for name in specs], phi, fitted.axes.base)
+    by = Coefficients.read(coefficients).at if coefficients else compound
+    networks = scaled_networks([(name, spec_of(name)) for name in specs], phi, fitted.axes.base, by)
     for name, spec in networks:
         if not akin(spec, fitted.axes.base):
             to_stderr(f"{name} is of another family than the law's base: it says little of it.")

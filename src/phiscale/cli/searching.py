@@ -15,6 +15,7 @@ from phiscale.cli.values import (
     Member,
     Number,
     Out,
+    Seed,
     SpecName,
     Switch,
     Times,
@@ -24,7 +25,7 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import UsageError
-from phiscale.show import to_stderr
+from phiscale.show import show_json, to_stderr
 
 if TYPE_CHECKING:
     from phiscale.search.workers import Crew
@@ -79,7 +80,7 @@ def search_coefficients(
     cost: Annotated[str, arg(metavar="COST")] = "macs", device_model: File = None,
     resolution: Whole = None, epochs: Annotated[float, arg(metavar="NUMBER")] = 6.0,
     train_images: Whole = None, seeds: Annotated[int, arg(metavar="N")] = 3,
-    rates: Numbers = (), workers: Together = HERE,
+    rates: Numbers = (), seed: Seed = 0, json: Switch = False, workers: Together = HERE,
 ) -> None:  # fmt: skip
     """Find alpha, beta and gamma for a network and pictures, by trainings.
 
@@ -101,6 +102,8 @@ def search_coefficients(
         train_images: so many of them, evenly over the classes; all if left out.
         seeds: of the confirmation.
         rates: learning rates to choose from; 0.1 0.2 0.4 0.8 if left out.
+        seed: the first of the confirmation; of the trainings before it so many further.
+        json: print JSON.
     """
     from phiscale.device import DeviceModel
     from phiscale.search.coefficients import (
@@ -113,6 +116,7 @@ def search_coefficients(
     )
     from phiscale.search.tuning import Tuning
 
+    in_range("--seed", seed, 0)
     in_range("--resolution", resolution)
     in_range("--train-images", train_images)
     if not 0 < epochs < math.inf:
@@ -123,7 +127,7 @@ def search_coefficients(
     asked = Asked(
         methods=("lawscale", "grid") if method == "both" else (method,), units=units,
         compute=compute, cost=cost, resolution=resolution, epochs=epochs, seeds=seeds,
-        train_images=train_images, threads=workers.threads,
+        train_images=train_images, threads=workers.threads, seed=seed,
         device=DeviceModel.read(device_model) if device_model else None,
         tuning=Tuning(rates=_finite("--rates", rates)) if rates else Tuning(),
     )  # fmt: skip
@@ -134,11 +138,15 @@ def search_coefficients(
     else:
         answers = search_several(base, data, asked, crew, **common)
         folders = {each: out / Path(each).name for each in data}
-    for each, found in answers.items():
-        print("\n".join(summary(each, found)))
+    told = compare(answers)
+    if json:
+        found = {each: answer.to_dict() for each, answer in answers.items()}
+        return show_json({"found": found, "compared": told})
+    for each, answer in answers.items():
+        print("\n".join(summary(each, answer)))
         print(folders[each] / FOUND)
-    if len(data) > 1:
-        print("\n".join(compare(answers)))
+    for line in told:
+        print(line)
 
 
 def study(
@@ -147,7 +155,7 @@ def study(
     model: Member = None, resolution: Whole = None, seeds: Whole = None,
     epochs: Number = None, train_images: Whole = None, phi: Numbers = (),
     coefficients: File = None, design_space: Spaces = (), networks: Whole = None,
-    plan: Switch = False, workers: Together = HERE,
+    plan: Switch = False, seed: Seed = 0, json: Switch = False, workers: Together = HERE,
 ) -> None:  # fmt: skip
     """Does scaling all dimensions pay? Matched arms, seeds, statistics, a verdict. Or a family, or
     two design spaces.
@@ -171,10 +179,13 @@ def study(
             the errors of --networks networks of each (20), all of twice the base's MACs.
         networks: of each design space.
         plan: only print what would be trained, and what speaks against it.
+        seed: the first of the seeds.
+        json: print JSON.
     """
     for flag, value in (("--resolution", resolution), ("--seeds", seeds),
                         ("--train-images", train_images), ("--networks", networks)):  # fmt: skip
         in_range(flag, value)
+    in_range("--seed", seed, 0)
     if epochs is not None and not 0 < epochs < math.inf:
         raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
     if preset != "family" and (phi or coefficients):
@@ -187,7 +198,7 @@ def study(
 
     asked = studies.Asked(
         base=spec_of(model) if model else None, resolution=resolution, seeds=seeds, epochs=epochs,
-        train_images=train_images, threads=workers.threads,
+        train_images=train_images, threads=workers.threads, seed=seed,
     )  # fmt: skip
     crew = workers.crew(out)
     common = {"command": command_line(), "tell": to_stderr, "train": not plan}
@@ -201,7 +212,10 @@ def study(
         said = studies.family(data, phis, coefficients, asked, crew, **common)
     else:
         said = studies.study(data, preset, asked, crew, **common)
-    print("\n".join(said))
+    if json:
+        return show_json(said.data)
+    for line in said.lines:
+        print(line)
 
 
 def _finite(flag: str, numbers: tuple[float, ...]) -> tuple[float, ...]:

@@ -58,7 +58,7 @@ def cam_page(plan: Settle, outcome: Outcome, crew: Crew) -> str | None:
 
 
 def _grid(plan: Settle, outcome: Outcome, crew: Crew, *, pictures: bool) -> str | None:
-    runs = {arm.name: crew.run_of(outcome.runs[arm.name, 0].key) for arm in plan.arms}
+    runs = {arm.name: crew.run_of(outcome.of(arm.name)[0].key) for arm in plan.arms}
     columns = {name: run for name, run in runs.items() if run is not None}
     try:
         images = open_images(plan.data)

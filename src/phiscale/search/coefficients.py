@@ -52,6 +52,7 @@ class Asked:
     recipe: Recipe = RECIPE
     tuning: Tuning = field(default_factory=Tuning)
     threads: int = 1
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.cost not in COSTS:
@@ -130,7 +131,7 @@ def plan_for(base: Spec, data: str, asked: Asked, pictures: Pictures) -> Discove
         cost=asked.cost, device=asked.device, native_pixels=native,
         train_images=pictures.some(asked.train_images),
         validation_images=pictures.validation, seeds=asked.seeds, tuning=asked.tuning,
-        threads=asked.threads,
+        threads=asked.threads, seed=asked.seed,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ from phiscale.search.searched import (
     law_error,
 )
 from phiscale.search.settle import FURTHEST
-from phiscale.search.trial import Result, Trial, trial_of
+from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.tuning import RateSurface, Tuning, halved, rate_surface
 from phiscale.search.workers import Stages
 from phiscale.spec import Spec
@@ -77,6 +77,7 @@ class Discovery:
     seeds: int = 3  # of the confirmation
     tuning: Tuning
     threads: int = 1
+    seed: int = 0  # the first of the confirmation; of the other trainings so many further
 
     def stages(self) -> Stages[Discovered]:
         rates, spent = yield from self._rates()
@@ -100,7 +101,7 @@ class Discovery:
                 places[f"{best} alone"] = singles[best]
         trials = {
             (name, seed): self._trial(place.spec, place.by, rates, name, "confirmation", seed)
-            for seed in range(self.seeds)
+            for seed in range(self.seed, self.seed + self.seeds)
             for name, place in places.items()
         }
         results = yield list(trials.values())
@@ -185,7 +186,7 @@ class Discovery:
     def _train(self, points: Sequence[Point], rates: RateSurface, stage: str) -> Stages[list[Run]]:
         """One training each; a network that stands twice gets another seed, and so does one of an
         earlier stage: the same training again would teach nothing."""
-        first = 100 * (1 + ("design", "second round", "grid").index(stage))
+        first = self.seed + 100 * (1 + ("design", "second round", "grid").index(stage))
         seen: dict[Spec, int] = {}
         trials = []
         for point in points:
@@ -217,10 +218,8 @@ class Discovery:
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder of the search says that it is."""
-        plain = {name: getattr(self, name) for name in
-                 ("data", "fingerprint", "methods", "crop", "units", "compute", "cost",
-                  "native_pixels", "train_images", "seeds", "threads")}  # fmt: skip
-        return {**plain, "base": self.base.to_dict(), "recipe": self.recipe.to_dict(),
+        own = ("methods", "units", "compute", "cost", "native_pixels", "seeds")
+        return {**described(self, *own), "base": self.base.to_dict(),
                 "tuning": asdict(self.tuning),
                 "device": self.device.to_dict() if self.device else None}  # fmt: skip
 

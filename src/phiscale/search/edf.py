@@ -19,7 +19,7 @@ from phiscale.analysis.svg import BLUE, ORANGE, STYLE, svg
 from phiscale.errors import UsageError
 from phiscale.scaling import STRATEGIES, Strategy
 from phiscale.search.lattice import Lattice, Place, lattice, price
-from phiscale.search.trial import Result, Trial, trial_of
+from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.workers import Stages
 from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
@@ -45,6 +45,7 @@ class Compare:
     native_pixels: int
     train_images: int | None
     threads: int = 1
+    seed: int = 0  # of the draw, and the first of the trainings
 
     def __post_init__(self) -> None:
         for name in self.spaces:
@@ -61,7 +62,7 @@ class Compare:
 
     def stages(self) -> Stages[Mapping[tuple[str, int], tuple[Place, Result]]]:
         space = lattice(self.base, price("macs", None), native_pixels=self.native_pixels)
-        drawn = {name: sample(space, name, self.compute, self.networks, number)
+        drawn = {name: sample(space, name, self.compute, self.networks, number + 2 * self.seed)
                  for number, name in enumerate(self.spaces)}  # fmt: skip
         trials = {
             (name, number): self._trial(place, f"{name}, network {number + 1}", number)
@@ -76,65 +77,75 @@ class Compare:
         }
 
     def _trial(self, place: Place, name: str, seed: int) -> Trial:
-        return trial_of(self, name, place.spec, replace(self.recipe, seed=seed),
+        return trial_of(self, name, place.spec, replace(self.recipe, seed=self.seed + seed),
                         stage="design space", by=place.by)  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in
-                 ("data", "fingerprint", "networks", "compute", "crop", "native_pixels",
-                  "train_images", "threads")}  # fmt: skip
-        return {**plain, "spaces": list(self.spaces), "base": self.base.to_dict(),
-                "recipe": self.recipe.to_dict()}  # fmt: skip
+        return {**described(self, "networks", "compute", "native_pixels"),
+                "spaces": list(self.spaces), "base": self.base.to_dict()}  # fmt: skip
 
 
 def sample(space: Lattice, name: str, compute: float, count: int, seed: int) -> list[Place]:
-    """So many networks of `compute` times the base: shares of log-compute drawn evenly from the
-    simplex, or those within 0.1 of a rule's. Networks may come twice: they are then trained with
-    two seeds."""
+    """So many networks of `compute` times the base: for shares of log-compute drawn evenly from
+    the simplex, or around a rule's, the nearest one that was not drawn yet. A rule's space is what
+    lies within 0.1 of its ray. Where there are no others they come again, for another seed."""
     random = np.random.default_rng(seed)
-    found = []
-    while len(found) < count:
-        shares = random.dirichlet([1.0, 1.0, 1.0])
-        if name != FREE:
-            rule = STRATEGIES[name]
-            middle = np.array([rule.depth, rule.width, rule.resolution])
-            shares = middle + NEAR * (shares - 1 / 3) * 1.5
+    middle, within = np.full(3, 1 / 3), space.at(compute)
+    if name != FREE:
+        rule = STRATEGIES[name]
+        middle = np.array([rule.depth, rule.width, rule.resolution])
+        off = space.off_ray(rule, within)
+        within = within[off <= max(NEAR, float(off.min()))]
+    spread = 1.0 if name == FREE else 1.5 * NEAR
+    found, left = [], within
+    for _ in range(count):
+        shares = middle + spread * (random.dirichlet([1.0, 1.0, 1.0]) - 1 / 3)
         depth, width, _ = (shares / shares.sum()).tolist()
-        strategy = Strategy(depth=depth, width=width, resolution=1 - depth - width)
-        found.append(space.on_ray(strategy, compute))
+        drawn = Strategy(depth=depth, width=width, resolution=1 - depth - width)
+        left = left if len(left) else within
+        nearest = int(space.off_ray(drawn, left).argmin())
+        found.append(space.place(int(left[nearest])))
+        left = np.delete(left, nearest)
     return found
 
 
 def report(
     plan: Compare, runs: Mapping[tuple[str, int], tuple[Place, Result]], command: str
-) -> dict[str, str | bytes]:
-    """Files of the comparison, by name. Errors of the validation pictures."""
+) -> tuple[dict[str, str | bytes], dict[str, Any]]:
+    """Files of the comparison by name, and what it found. Errors of the validation pictures."""
     errors = {name: np.sort([run.error for (other, _), (_, run) in runs.items() if other == name])
               for name in plan.spaces}  # fmt: skip
+    different = {name: len({place.spec for (n, _), (place, _) in runs.items() if n == name})
+                 for name in plan.spaces}  # fmt: skip
     a, b = plan.spaces
     test = mannwhitneyu(errors[a], errors[b])
     share = 1 - float(test.statistic) / plan.networks**2  # P(a below b), ties half
-    low, high = np.quantile(_shares(errors[a], errors[b]), [0.025, 0.975])
+    low, high = map(float, np.quantile(_shares(errors[a], errors[b]), [0.025, 0.975]))
     text = [
         f"{plan.networks} networks of each space at {plan.compute:g} times the base's MACs, "
         f"{plan.recipe.epochs:g} epochs each. A network of {a} has less error than one of {b} "
         f"with probability {share:.2f} [{low:.2f}, {high:.2f}] (Mann and Whitney's test: "
-        f"p = {float(test.pvalue):.3f})."
-    ]
+        f"p = {float(test.pvalue):.3f}).",
+        *(f"{name} has only {count} networks of these MACs, so the same come again, with other "
+          "seeds: take a base of more blocks, channels or pixels (--model, --resolution)."
+          for name, count in different.items() if 2 * count < plan.networks),
+    ]  # fmt: skip
     rows = [
         {"space": name, "networks": len(e), "best, %": f"{100 * e[0]:.2f}",
          "median, %": f"{100 * np.median(e):.2f}", "mean, %": f"{100 * e.mean():.2f}",
-         "worst, %": f"{100 * e[-1]:.2f}",
-         "different networks": len({place.spec for (n, _), (place, _) in runs.items()
-                                    if n == name})}
+         "worst, %": f"{100 * e[-1]:.2f}", "different networks": different[name]}
         for name, e in errors.items()
     ]  # fmt: skip
     sections = [Section(title="Error distribution functions", text=text, rows=rows,
                         figures=[_figure(errors)],
                         note="Bands: 95 % by Dvoretzky, Kiefer, Wolfowitz and Massart, for the "
                         "whole of each curve.")]  # fmt: skip
-    title = f"Design spaces: {a} against {b}"
-    return page_files(title, command, sections)
+    found = {
+        "errors": {name: e.tolist() for name, e in errors.items()}, "different": different,
+        "first_is_better": {"probability": share, "low": low, "high": high,
+                            "p_value": float(test.pvalue)},
+    }  # fmt: skip
+    return page_files(f"Design spaces: {a} against {b}", command, sections), found
 
 
 def band(count: int, level: float = 0.95) -> float:

@@ -22,7 +22,7 @@ from phiscale.data.augment import Augment
 from phiscale.errors import UsageError
 from phiscale.scaling import STRATEGIES, Scaling, Strategy, scale
 from phiscale.search.baselines import INVERSE, TOLERANCE, matched, symmetric
-from phiscale.search.trial import Result, Trial, trial_of
+from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.tuning import Tuning, halved
 from phiscale.search.workers import Stages
 from phiscale.spec import Spec
@@ -66,6 +66,7 @@ class Settle:
     seeds: int
     tuning: Tuning
     threads: int = 1
+    seed: int = 0  # the first of them
 
     def stages(self) -> Stages[Outcome]:
         """Tunes every arm, then trains each with every seed."""
@@ -79,7 +80,7 @@ class Settle:
                 arm, replace(chosen.get(arm.name, chosen["base"]), epochs=arm.epochs, seed=seed),
                 "study",
             )
-            for seed in range(self.seeds)
+            for seed in range(self.seed, self.seed + self.seeds)
             for arm in self.arms
         }  # fmt: skip
         results = yield list(trials.values())
@@ -96,12 +97,8 @@ class Settle:
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder of the study says that it is."""
-        return {
-            **{name: getattr(self, name) for name in
-               ("data", "fingerprint", "crop", "train_images", "seeds", "threads")},
-            "recipe": self.recipe.to_dict(), "tuning": asdict(self.tuning),
-            "arms": {arm.name: {**asdict(arm), "spec": arm.spec.to_dict()} for arm in self.arms},
-        }  # fmt: skip
+        arms = {arm.name: {**asdict(arm), "spec": arm.spec.to_dict()} for arm in self.arms}
+        return {**described(self, "seeds"), "tuning": asdict(self.tuning), "arms": arms}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -302,8 +302,8 @@ def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
             f"{', '.join(f'{rate:g}' for rate in plan.tuning.rates)} by halving on validation at "
             f"{', '.join(f'{length:.2g}' for length in plan.tuning.lengths)} of the length, with a "
             "seed of its own; never across arms.",
-            f"Seeds 0 to {plan.seeds - 1}; a seed sets weights, order and augmentation alike in "
-            f"all arms. The runs that count took {cpu:,.0f} core seconds.",
+            f"Seeds {plan.seed} to {plan.seed + plan.seeds - 1}; a seed sets weights, order and "
+            f"augmentation alike in all arms. The runs that count took {cpu:,.0f} core seconds.",
         ],
         note="runs.csv has every run, predictions.csv the answer of every run to every test "
         "picture; results/ the same as JSON, plan.json the plan.",

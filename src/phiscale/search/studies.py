@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from phiscale.analysis.settle import FEWEST_SEEDS
 from phiscale.coefficients import Coefficients
@@ -29,6 +30,13 @@ Tell = Callable[[str], None]
 Latencies = Callable[[Mapping[str, Spec]], Mapping[str, float]]
 
 
+class Said(NamedTuple):
+    """What a study has come to: in lines, and as its JSON file has it."""
+
+    lines: list[str]
+    data: dict[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What the user may set beside the preset."""
@@ -39,6 +47,7 @@ class Asked:
     epochs: float | None = None
     train_images: int | None = None
     threads: int = 1
+    seed: int = 0
 
     def sized(self, pictures: Pictures, preset: Preset) -> Spec:
         """The base on these pictures: below their own pixels, so that more of them are real."""
@@ -68,9 +77,8 @@ def crop_for(pictures: Pictures) -> float:
 def study(
     data: str, preset: str, asked: Asked, crew: Crew, *, command: str, tell: Tell = print,
     train: bool = True, latencies: Latencies = interleaved_ms,
-) -> list[str]:  # fmt: skip
+) -> Said:  # fmt: skip
     """Carries out the study in `crew.out`, begun anew or gone on with, and writes its report.
-    Returns what it has come to, in lines.
 
     `latencies` measures milliseconds of the arms' networks, once. `train=False`: only says what
     would be trained, and what speaks against it. UsageError: the folder is of another study, or no
@@ -88,22 +96,20 @@ def study(
     for line in critique(plan, pictures):
         tell(f"note: {line}")
     if not train:
-        return []
+        return Said([], {})
     crew = replace(crew, about=pin(crew.out, "study", pictures, plan.to_dict()))
     outcome = carry_out(plan, crew, tell)
     times = _once(crew.out / "latencies.json",
                   lambda: dict(latencies({arm.name: arm.spec for arm in plan.arms})))  # fmt: skip
     found = report(plan, outcome, pictures, crew, times, looks_at(crew.out), command)
-    write_json(crew.out / "study.json", found.to_dict())
-    _write(crew.out, found.files)
     first = found.settled.primary
-    return [
+    lines = [
         f"{found.settled.verdict}: compound minus {found.settled.best_single} is "
         f"{100 * first.difference:+.2f} points [{100 * first.low:+.2f}, {100 * first.high:+.2f}]",
         f"seeds that would settle a difference like this: {found.settled.seeds_needed} "
         f"({seeds_range(found.settled)})",
-        str(crew.out / "report.html"),
     ]
+    return _left(crew.out, "study.json", found.files, found.to_dict(), lines)
 
 
 def plan_for(data: str, preset: Preset, asked: Asked, pictures: Pictures) -> Settle:
@@ -118,6 +124,7 @@ def plan_for(data: str, preset: Preset, asked: Asked, pictures: Pictures) -> Set
         recipe=replace(preset.recipe, epochs=epochs), crop=crop_for(pictures),
         train_images=asked.images(pictures, preset.train_images),
         seeds=asked.seeds or preset.seeds, tuning=preset.tuning, threads=asked.threads,
+        seed=asked.seed,
     )  # fmt: skip
 
 
@@ -134,7 +141,7 @@ def plan_lines(plan: Settle) -> Iterator[str]:
 def family(
     data: str, phis: tuple[float, ...], coefficients: Path | None, asked: Asked, crew: Crew, *,
     command: str, tell: Tell = print, train: bool = True,
-) -> list[str]:  # fmt: skip
+) -> Said:  # fmt: skip
     """Trains the members at `phis`, predicts all from -3 to 7."""
     found = Coefficients.read(coefficients) if coefficients else None
     powers = found.powers if found else {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
@@ -145,25 +152,26 @@ def family(
         data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures, preset),
         phis=tuple(sorted(set(phis))), recipe=replace(preset.recipe, epochs=epochs),
         crop=crop_for(pictures), train_images=asked.images(pictures, preset.train_images),
-        seeds=asked.seeds or 3, tuning=preset.tuning, threads=asked.threads, **powers,
+        seeds=asked.seeds or 3, tuning=preset.tuning, threads=asked.threads,
+        seed=asked.seed, **powers,
     )  # fmt: skip
     for phi in plan.phis:
         member = plan.member(phi)
         real = "" if member.resolution <= pictures.native_pixels else " (more than the pictures')"
         tell(f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}")
     if not train:
-        return []
+        return Said([], {})
     crew = replace(crew, about=pin(crew.out, "family", pictures, plan.to_dict()))
     runs = carry_out(plan, crew, tell)
     law = (found and found.law_over(plan.base)) or law_for(plan.base)
-    _write(crew.out, families.report(plan, runs, law, command))
-    return [str(crew.out / "report.html")]
+    files, members = families.report(plan, runs, law, command)
+    return _left(crew.out, "family.json", files, {"members": members})
 
 
 def design_spaces(
     data: str, spaces: tuple[str, str], networks: int, asked: Asked, crew: Crew, *, command: str,
     tell: Tell = print, train: bool = True,
-) -> list[str]:  # fmt: skip
+) -> Said:  # fmt: skip
     """Draws networks of equal MACs from two spaces and compares the distributions of their
     errors."""
     pictures = pictures_of(data, crew.out)
@@ -172,18 +180,18 @@ def design_spaces(
         data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures, preset),
         spaces=spaces, networks=networks, compute=2.0, crop=crop_for(pictures),
         recipe=replace(preset.recipe, epochs=asked.epochs or preset.epochs / 2),
-        native_pixels=pictures.native_pixels, threads=asked.threads,
+        native_pixels=pictures.native_pixels, threads=asked.threads, seed=asked.seed,
         train_images=asked.images(pictures, preset.train_images),
     )  # fmt: skip
     tell(f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs")
     if not train:
-        return []
+        return Said([], {})
     crew = replace(
         crew, about=pin(crew.out, "comparison of design spaces", pictures, plan.to_dict())
     )
     runs = carry_out(plan, crew, tell)
-    _write(crew.out, edf.report(plan, runs, command))
-    return [str(crew.out / "report.html")]
+    files, found = edf.report(plan, runs, command)
+    return _left(crew.out, "spaces.json", files, found)
 
 
 def _once(path: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -193,6 +201,13 @@ def _once(path: Path, measure: Callable[[], dict[str, float]]) -> dict[str, floa
     return read_json(path)
 
 
-def _write(out: Path, files: Mapping[str, str | bytes]) -> None:
-    for name, content in files.items():
-        write_atomic(out / name, content)
+def _left(
+    out: Path, name: str, files: Mapping[str, str | bytes], data: dict[str, Any],
+    lines: Sequence[str] = (),
+) -> Said:  # fmt: skip
+    """Writes the files of a report, and `data` as JSON of that name."""
+    write_json(out / name, data)
+    for each, content in files.items():
+        write_atomic(out / each, content)
+    page = str(out / "report.html")
+    return Said([*lines, page], {**data, "report": page})

@@ -77,6 +77,14 @@ class Conditions(Protocol):
     def threads(self) -> int: ...
 
 
+def described(plan: Any, *also: str) -> dict[str, Any]:
+    """What the folder of a plan says of its conditions, and of fields of its own. Of a first seed
+    of 0 nothing, so that folders of before there were others are still the same plan's."""
+    names = ("data", "fingerprint", "crop", "train_images", "threads", *also)
+    seed = {"seed": plan.seed} if plan.seed else {}
+    return {**{n: getattr(plan, n) for n in names}, **seed, "recipe": plan.recipe.to_dict()}
+
+
 def trial_of(
     plan: Conditions, name: str, spec: Spec, recipe: Recipe, *, stage: str, test: bool = False,
     by: Scaling | None = None, **about: Any,
