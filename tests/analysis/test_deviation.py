@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from phiscale.analysis.deviation import families, rows, scaled_networks, slopes_of, table
-from phiscale.analysis.deviation_page import TITLE, conclusions, sections
+from phiscale.analysis.deviation_page import TITLE, conclusions, memory_words, sections
 from phiscale.analysis.latencies import Timed, Timings, explained
 from phiscale.analysis.page import Section, as_html, as_markdown
 from phiscale.cli import main
@@ -217,3 +217,11 @@ def test_the_committed_page_is_what_its_command_prints(
     monkeypatch.setattr("sys.argv", shlex.split(command))
     main(shlex.split(command)[1:])
     assert capsys.readouterr().out == page, f"run `{command} > docs/flops.md`"
+
+
+def test_memory_that_follows_is_not_said_to_fall_behind() -> None:
+    same = {"network": "n", "over": "b", "monomial": 2.0, "base": get_spec("small"),
+            "saved_bytes_ratio": 2.1, "peak_bytes_ratio": 1.9, "params_ratio": 2.0}  # fmt: skip
+    assert memory_words([same])[0].startswith("Memory follows d w² r².")
+    less = {**same, "params_ratio": 1.5}
+    assert memory_words([less])[0].startswith("Memory does not follow d w² r².")

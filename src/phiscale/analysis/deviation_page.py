@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from phiscale.analysis.models import short
 from phiscale.analysis.page import Section
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
 
+FOLLOWS = math.log(1.1)  # memory and parameters within a tenth of d w² r²
+FOLLOWS = math.log(1.1)  # memory and parameters within a tenth of d w² r²
 TITLE = "How wrong is FLOPS ~ d w² r²?"
 CAUSES = {"structure": "structure", "depth_rounding": "rounding up blocks",
           "channel_rounding": "rounding channels", "map_rounding": "rounding maps"}  # fmt: skip
@@ -94,12 +97,13 @@ def memory_words(rows: Sequence[Row]) -> list[str]:
     """The claim that memory, too, grows as d w^2 r^2, beside what is counted."""
     largest = max(rows, key=lambda row: row["monomial"])
     [base] = powers({largest["over"]: largest["base"]})
+    grown = [largest[f"{name}_ratio"] for name in ("saved_bytes", "peak_bytes", "params")]
+    follows = all(abs(math.log(each / largest["monomial"])) < FOLLOWS for each in grown)
     return [
-        f"Memory does not grow as d w² r². {largest['network']} has d w² r² = "
-        f"{largest['monomial']:.3g} times {largest['over']}'s, but training keeps "
-        f"{largest['saved_bytes_ratio']:.3g} times as much of a picture, inference peaks at "
-        f"{largest['peak_bytes_ratio']:.3g} times, and weights take "
-        f"{largest['params_ratio']:.3g} times.",
+        f"Memory {'follows' if follows else 'does not follow'} d w² r². {largest['network']} has "
+        f"d w² r² = {largest['monomial']:.3g} times {largest['over']}'s; training keeps "
+        f"{grown[0]:.3g} times as much of a picture, inference peaks at {grown[1]:.3g} times, and "
+        f"weights take {grown[2]:.3g} times.",
         f"From {largest['over']}, training's memory goes with {power_words(base['saved_bytes'])}, "
         f"the peak of inference with {power_words(base['peak_bytes'])}, parameters with "
         f"{power_words(base['params'])}, and MACs with {power_words(base['macs'])}.",
