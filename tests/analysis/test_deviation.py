@@ -126,7 +126,7 @@ def test_the_conclusions_come_from_the_numbers():
     assert "meant to be 1.1 times as deep and is 1.44 times" in said
     assert "d^1.025 w^1.890 r^1.992 at efficientnet_b0" in said
     assert "d^1.012 w^1.951 r^1.999 at efficientnet_b7" in said
-    assert "d w² r² = 89 times efficientnet_b0's, but training keeps 43.6 times" in said
+    assert "d w² r² = 89 times efficientnet_b0's; training keeps 43.6 times" in said
     other = " ".join(conclusions(rows(scaled_networks(["small"], (1,)))))
     assert "+32.4 %" in other and "41.0" not in other
 
