@@ -21,6 +21,7 @@ from answered import answer as answered
 from phiscale.budget import Budget, solve
 from phiscale.coefficients import Coefficients
 from phiscale.costs import cost
+from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.errors import UsageError
 from phiscale.families import get_spec
 from phiscale.laws import Law, Term
@@ -150,6 +151,21 @@ def test_parameters_cost_no_pixels_so_resolution_takes_more_of_them(tmp_path):
     _, [macs] = searched(tmp_path / "a")
     _, [params] = searched(tmp_path / "b", cost="params")
     assert params.gamma > macs.gamma
+
+
+def test_what_doubles_may_be_the_latency_of_a_device_that_is_elsewhere(tmp_path):
+    """Of one that only pays for activations, so that width is cheap."""
+    rates = Rates(dense_macs=0, depthwise_macs=0, activations=1e-6, weight_bytes=0, convs=0,
+                  constant=0.001)  # fmt: skip
+    where = Fingerprint(device="made up", cores=1, threads=1, runtime="onnxruntime", torch="2",
+                        date="2026-01-01")  # fmt: skip
+    timing = Timing(rates=rates, median_error=0.05, max_error=0.2)
+    device = DeviceModel(fingerprint=where, latency=timing, training=timing, training_batch=64)
+    outcome, [found] = searched(tmp_path, cost="latency-ms", device=device)
+    spec = outcome.searched[0].proposal.spec
+    pay = price("latency-ms", device)
+    assert float(pay(cost(spec)) / pay(cost(AT_16))) == pytest.approx(2, rel=0.04)
+    assert found.beta > 1.5  # sqrt 2 is what MACs allow at most
 
 
 def test_latency_needs_a_model_of_the_device():
