@@ -37,6 +37,7 @@ from phiscale.search.coefficients import (
     search_several,
 )
 from phiscale.search.discover import Discovered
+from phiscale.search.discover_law import law_sections
 from phiscale.search.folder import Pictures, pictures_of
 from phiscale.search.lattice import COSTS, lattice, price
 from phiscale.search.trial import Trial
@@ -112,6 +113,22 @@ def test_the_confirmation_holds_proposals_against_what_needs_no_search(tmp_path)
     for name, place in outcome.confirmed.items():
         assert place.cost == pytest.approx(2, rel=0.035), name
         assert len(outcome.of(name)) == 3
+
+
+def test_a_dimension_that_does_not_pay_is_named(tmp_path):
+    """Trainings too short for depth: deeper networks are worse."""
+
+    def truth(trial: Trial) -> float:
+        return true_error(trial) + 0.02 * math.log(trial.about["depth"])
+
+    plan = plan_for(SMALL, "x", Asked(), PICTURES)
+    outcome = answered(plan, tmp_path, truth, PICTURES.test_labels)
+    [found] = outcome.searched
+    assert found.fit is not None
+    section, *_ = law_sections(plan, found.fit, [answer(plan, found, "command")])
+    said = " ".join(section.text)
+    assert "More depth does not lower the error of these trainings" in said
+    assert "More width" not in said
 
 
 def test_the_grids_answer_has_no_interval(tmp_path):

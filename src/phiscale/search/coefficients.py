@@ -151,7 +151,8 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
         extra["candidates"] = found.candidates
     if found.fit is not None:
         law = found.fit.law()
-        extra["checks"] = law_checks(found).sentence()
+        checks = law_checks(found)
+        extra["checks"] = " ".join([checks.sentence(), *map(str, checks.flags)])
         if plan.cost == "macs":
             ray = optimum(found.fit, plan.compute)
             values, low, high = ray.values, ray.low, ray.high

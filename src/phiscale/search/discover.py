@@ -198,7 +198,8 @@ class Discovery:
         results = yield trials
         runs = [
             Run(by=point.by, cost=point.cost, rate=trial.recipe.optim.lr_peak, key=trial.key,
-                error=results[trial.key].error, loss=results[trial.key].validation_loss)
+                error=results[trial.key].error, loss=results[trial.key].validation_loss,
+                name=trial.name)
             for point, trial in zip(points, trials, strict=True)
         ]  # fmt: skip
         if all(run.error == 1.0 for run in runs):

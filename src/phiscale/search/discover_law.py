@@ -3,7 +3,7 @@ apart, and which nothing betters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib import rc_context
@@ -19,6 +19,7 @@ from phiscale.search.lattice import price
 
 DIMENSIONS = ("depth", "width", "resolution")
 MOST_LISTED = 12
+LEAST_TERM = 0.001  # of error, 0.1 point: less is no term
 
 
 def law_sections(plan: Discovery, law: Posterior, answers: Sequence[Coefficients]) -> list[Section]:
@@ -36,9 +37,23 @@ def _law(plan: Discovery, law: Posterior, answers: Sequence[Coefficients]) -> Se
             f"together ({_NOISE[law.run_sd_from]}); trainings that were left out were off by "
             f"{100 * law.floor:.2f} more.",
             *(each.extra["checks"] for each in answers if "checks" in each.extra),
+            *_useless(law),
         ],
         figures=[_law_figure(plan, law)],
     )
+
+
+def _useless(law: Posterior) -> Iterator[str]:
+    """A dimension that does not pay, for which a law can only have no term at all."""
+    _, c = law.draws()
+    for axis, term in zip(DIMENSIONS, c[:, 1:4].T, strict=True):
+        none = float(np.mean(term < LEAST_TERM))
+        if none > 0.5:
+            yield (
+                f"More {axis} does not lower the error of these trainings: {100 * none:.0f} % of "
+                "the laws that explain them have no term for it. They may be too short for what "
+                f"it adds; --epochs says whether the answer for {axis} holds for longer ones."
+            )
 
 
 _NOISE = {

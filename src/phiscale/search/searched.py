@@ -31,6 +31,7 @@ class Run:
     error: float
     loss: float | None  # cross-entropy of the validation pictures; None where it failed
     key: str
+    name: str  # for a reader
     candidates: tuple[Triple, ...] = ()  # of the grid, that round to it
 
 
@@ -85,7 +86,7 @@ def law_checks(found: Searched) -> Checks:
 
 def _points(runs: Sequence[Run], *, of_loss: bool = False) -> Points:
     rows = (
-        Row(name=run.key, depth=run.by.depth, width=run.by.width, resolution=run.by.resolution,
+        Row(name=run.name, depth=run.by.depth, width=run.by.width, resolution=run.by.resolution,
             error=(run.loss or 0.0) if of_loss else run.error)
         for run in runs
         if run.error < 1.0
