@@ -119,7 +119,7 @@ def test_a_dimension_that_does_not_pay_is_named(tmp_path):
     """Trainings too short for depth: deeper networks are worse."""
 
     def truth(trial: Trial) -> float:
-        return true_error(trial) + 0.02 * math.log(trial.about["depth"])
+        return true_error(trial) + 0.06 * math.log(trial.about["depth"])
 
     plan = plan_for(SMALL, "x", Asked(), PICTURES)
     outcome = answered(plan, tmp_path, truth, PICTURES.test_labels)
