@@ -90,7 +90,7 @@ def width_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
     bases = {(by.depth, by.resolution): None for name, by in places.items() if name in ON_WIDTHS}
     w = np.geomspace(1, max(2.0, *(by.width for by in places.values())), 30)
     with rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        figure = Figure(figsize=(8.4, 4.0), layout="constrained")
         axes = figure.subplots()
         for (d, r), line in zip(bases, ("-", "--", "-.", ":"), strict=False):
             at = np.column_stack([np.full_like(w, d), w, np.full_like(w, r)])
@@ -105,7 +105,7 @@ def width_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
         axes.set_xscale("log")
         _times(axes, [1, 2, 4, 8, 16])
         axes.set(xlabel="d w² r² over the base's", ylabel="test top-1, %")
-        axes.legend(frameon=False, ncols=2, fontsize=7)
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
         return svg(figure, "width", "What widening gives at other depths and resolutions")
 
 

@@ -244,7 +244,8 @@ def _figures(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
     said = (
         "Points are trained arms, with the 95 % interval of their mean over seeds; lines are the "
         "error law through all arms of this study, with its 95 % interval: between points they say "
-        "what it would predict, not what was measured."
+        "what it would predict, not what was measured. In the law no dimension does harm, so that "
+        "it cannot follow an arm below the base."
     )
     return [
         *found,
