@@ -88,6 +88,12 @@ class Coefficients:
         how = ", ".join(filter(None, (self.method, where)))
         return f"{', '.join(f'{power:.4g}^phi' for power in self.powers.values())} ({how})"
 
+    def row(self) -> dict[str, str]:
+        """alpha, beta and gamma for a table, each with its interval if it has one."""
+        ends = {name: f" [{low:.2f}, {high:.2f}]"
+                for name, (low, high) in (self.intervals or {}).items()}  # fmt: skip
+        return {name: f"{value:.3f}{ends.get(name, '')}" for name, value in self.powers.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, complete and versioned: what `found.json` holds."""
         base, law, intervals = self.base, self.law, self.intervals

@@ -218,6 +218,7 @@ def test_of_several_sets_the_others_see_as_many_images_as_the_first(tmp_path, mo
     found = search_several(SMALL, ["many", "few"], Asked(epochs=6), Crew(out=tmp_path), command="")
     assert {data: each.epochs for data, each in asked.items()} == {"many": 6, "few": 24}
     assert found["few"].data == "few in few"
+    assert "| few | 1.200 | 1.100 | 1.150 |" in (tmp_path / "report.md").read_text()
     with pytest.raises(UsageError, match="one name"):
         search_several(SMALL, ["a/x", "b/x"], Asked(), Crew(out=tmp_path), command="")
 

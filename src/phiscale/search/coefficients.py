@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from phiscale.analysis.page import Section, page_files
 from phiscale.coefficients import NAMES, Coefficients, Interval
 from phiscale.costs import cost
 from phiscale.device import DeviceModel
@@ -94,7 +95,8 @@ def search_several(
     base: Spec, sets: Sequence[str], asked: Asked, crew: Crew, *, command: str,
     tell: Callable[[str], None] = print,
 ) -> dict[str, Coefficients]:  # fmt: skip
-    """The same search on several sets, in a folder of `crew.out` each; the answers by set.
+    """The same search on several sets, in a folder of `crew.out` each, and a page that compares
+    them; the answers by set.
 
     `asked.epochs` are the first set's: trainings on the others see as many images. UsageError: two
     sets have one name.
@@ -112,6 +114,13 @@ def search_several(
             base, each, replace(asked, epochs=round(as_long, 4)), crews[each],
             command=command, tell=tell,
         )  # fmt: skip
+    section = Section(title="Do they differ?", text=compare(answers),
+                      rows=[{"set": names[each], **found.row()} for each, found in answers.items()],
+                      note=f"For each doubling of {asked.cost} of the base, around "
+                      f"{asked.compute:g} times it, with intervals of 95 %; all trainings see as "
+                      "many images. The searches are in the sets' own folders.")  # fmt: skip
+    for name, content in page_files("Coefficients of several sets", command, [section]).items():
+        write_atomic(crew.out / name, content)
     return answers
 
 
@@ -224,12 +233,11 @@ def _triple(values: np.ndarray) -> Triple:
 
 def summary(data: str, found: Coefficients) -> list[str]:
     """The answer for a terminal: each coefficient with its interval of 95 %."""
-    lines = [f"{data}, {found.method}: for each doubling of {found.cost}"]
-    for name, value in found.powers.items():
-        between = (found.intervals or {}).get(name)
-        said = f" [{between[0]:.2f}, {between[1]:.2f}]" if between else " (a grid has no interval)"
-        lines.append(f"  {name:<5} {value:.3f}{said}")
-    return lines
+    none = "" if found.intervals else " (a grid has no interval)"
+    return [
+        f"{data}, {found.method}: for each doubling of {found.cost}{none}",
+        *(f"  {name:<5} {value}" for name, value in found.row().items()),
+    ]
 
 
 def compare(answers: Mapping[str, Coefficients]) -> list[str]:

@@ -49,12 +49,7 @@ def _answers(plan: Discovery, outcome: Discovered, answers: Sequence[Coefficient
         by = found.proposal.by
         row: dict[str, Any] = {"method": found.method, "trainings": len(found.runs),
                                "units": f"{found.units:.1f}"}  # fmt: skip
-        for name in ("alpha", "beta", "gamma"):
-            value = f"{getattr(each, name):.3f}"
-            if each.intervals:
-                low, high = each.intervals[name]
-                value += f" [{low:.2f}, {high:.2f}]"
-            row[name] = value
+        row |= each.row()
         row |= {"network": f"depth x{by.depth:.2f}, width x{by.width:.2f}, "
                            f"{found.proposal.spec.resolution} px"}  # fmt: skip
         rows.append(row)
