@@ -6,13 +6,14 @@ import json
 import math
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from phiscale.analysis.deviation import families, rows, scaled_networks, slopes_of, table
-from phiscale.analysis.deviation_page import TITLE, conclusions, memory_words, sections
+from phiscale.analysis.deviation import Row, families, rows, scaled_networks, slopes_of, table
+from phiscale.analysis.deviation_page import TITLE, conclusions, sections
 from phiscale.analysis.latencies import Timed, Timings, explained
 from phiscale.analysis.page import Section, as_html, as_markdown
 from phiscale.cli import main
@@ -126,9 +127,54 @@ def test_the_conclusions_come_from_the_numbers():
     assert "meant to be 1.1 times as deep and is 1.44 times" in said
     assert "d^1.025 w^1.890 r^1.992 at efficientnet_b0" in said
     assert "d^1.012 w^1.951 r^1.999 at efficientnet_b7" in said
-    assert "d w² r² = 89 times efficientnet_b0's; training keeps 43.6 times" in said
+    assert "d w² r² = 89 times efficientnet_b0's, but training keeps 43.6 times" in said
     other = " ".join(conclusions(rows(scaled_networks(["small"], (1,)))))
     assert "+32.4 %" in other and "41.0" not in other
+
+
+def by(word: str, phi: float, alpha: float, beta: float, gamma: float) -> list[Row]:
+    """One scaling of a network by coefficients of one's own."""
+    return rows(scaled_networks([word], (phi,), Coefficients(alpha=alpha, beta=beta, gamma=gamma)))
+
+
+def test_memory_of_networks_that_only_see_more_pixels_grows_as_the_law_says():
+    said = " ".join(conclusions(by("resnet50", 2, 1.0, 1.0, 1.2)))
+    assert "Memory grows as d w² r² here." in said and "does not grow" not in said
+
+
+def test_whole_blocks_are_not_blamed_where_they_bring_the_law_nearer():
+    said = " ".join(conclusions(by("resnet50", 2, 1.2, 1.0, 1.0)))
+    assert "is meant to be 1.44 times as deep and is 1.56 times." in said
+    assert "better for the architecture" not in said
+
+
+def test_a_network_that_is_not_scaled_has_no_cause_and_no_growth():
+    said = " ".join(conclusions(rows(scaled_networks(["small"], (0,)))))
+    assert "largest single part" not in said and "grow as" not in said and "grows as" not in said
+
+
+def test_of_networks_that_shrink_the_smallest_is_told_of():
+    said = " ".join(conclusions(rows(scaled_networks(["small"], (-1, -2)))))
+    assert "small phi -2 has d w² r² = 0.267 times" in said
+
+
+def test_blocks_that_are_rounded_to_nearest_are_not_said_to_be_rounded_up():
+    nearest = replace(get_spec("small"), depth_rounding="round")
+    found = scaled_networks(["own"], (1,), spec_of=lambda word: nearest)
+    said = " ".join(conclusions(rows(found)))
+    assert "rounding blocks" in said and "rounding up blocks" not in said
+
+
+def test_the_note_names_only_layers_and_causes_that_are_there():
+    assert "first blocks, depthwise and squeeze-and-excite layers" in note(["efficientnet_b1"])
+    assert "first blocks, depthwise layers" in note(["efficientnet_lite1"])
+    assert "first blocks, squeeze-and-excite layers" in note(["regnety_004"])
+    assert "structure (stem, head, first blocks follow" in note(["resnet101"])
+    assert "three roundings" not in note(["resnet101"])
+
+
+def note(words: list[str]) -> str:
+    return sections(rows(scaled_networks(words)))[0].note
 
 
 def test_every_family_and_kind_of_block_has_its_powers():
@@ -217,11 +263,3 @@ def test_the_committed_page_is_what_its_command_prints(
     monkeypatch.setattr("sys.argv", shlex.split(command))
     main(shlex.split(command)[1:])
     assert capsys.readouterr().out == page, f"run `{command} > docs/flops.md`"
-
-
-def test_memory_that_follows_is_not_said_to_fall_behind() -> None:
-    same = {"network": "n", "over": "b", "monomial": 2.0, "base": get_spec("small"),
-            "saved_bytes_ratio": 2.1, "peak_bytes_ratio": 1.9, "params_ratio": 2.0}  # fmt: skip
-    assert memory_words([same])[0].startswith("Memory follows d w² r².")
-    less = {**same, "params_ratio": 1.5}
-    assert memory_words([less])[0].startswith("Memory does not follow d w² r².")

@@ -345,7 +345,7 @@ SPLIT = "80 % train, 10 % validate, 10 % test: by content hash, within each clas
         ("models *lite?", r"efficientnet_lite4"),
         ("describe small --phi 1", r"MACs x"),
         ("describe small --phi -1", r"stages\.0"),
-        ("deviation small --phi 1", r"^Memory does not follow d w² r²"),
+        ("deviation small --phi 1", r"^Memory does not grow as d w² r²"),
         ("deviation resnet34 --device-model device.json", r"modelled ms"),
         ("solve small --macs 1M", r"least predicted error"),
         (

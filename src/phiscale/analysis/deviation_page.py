@@ -24,24 +24,18 @@ from phiscale.analysis.latencies import Explained, Timings, explained
 from phiscale.analysis.models import short
 from phiscale.analysis.page import Section
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
+from phiscale.costs import cost
 
-FOLLOWS = math.log(1.1)  # memory and parameters within a tenth of d w² r²
-FOLLOWS = math.log(1.1)  # memory and parameters within a tenth of d w² r²
 TITLE = "How wrong is FLOPS ~ d w² r²?"
-CAUSES = {"structure": "structure", "depth_rounding": "rounding up blocks",
-          "channel_rounding": "rounding channels", "map_rounding": "rounding maps"}  # fmt: skip
-_COLUMNS = (
-    "MACs, saved (what training keeps of a picture), peak (of inference) and params: times the "
-    "base's. Off: MACs against d w² r²; it is the product of structure (stem, head, first blocks, "
-    "depthwise and squeeze-and-excite layers follow other powers) and three roundings, in per "
-    "cent. Real d: blocks over the base's."
-)
+CAUSES = ("structure", "depth_rounding", "channel_rounding", "map_rounding")
+NONE = 0.0005  # a share that is printed as 0.0 %
+LIKE = 0.05  # of a power: grows as
 
 
 def sections(rows: Sequence[Row], timings: Timings | None = None) -> list[Section]:
     """The page: MACs by cause, what every cost really grows with, what time follows."""
     found = [
-        Section(title="MACs", text=macs_words(rows), rows=table(rows), note=_COLUMNS,
+        Section(title="MACs", text=macs_words(rows), rows=table(rows), note=columns_words(rows),
                 figures=[_causes(rows)]),
         Section(title="Memory and parameters", text=memory_words(rows),
                 rows=power_table(powers(families())),
@@ -74,16 +68,14 @@ def macs_words(rows: Sequence[Row]) -> list[str]:
     said = [f"Against d w² r² the real MACs are {_between(rows, 'off')} off."]
     rounded = [row for row in rows if row["depth_rounding"] is not None]
     if rounded:
-        causes = [f"{words} {_between(rounded, name)}" for name, words in CAUSES.items()]
+        words = cause_words(rounded)
+        causes = [f"{words[name]} {_between(rounded, name)}" for name in CAUSES]
         said.append(f"By cause: {', '.join(causes)}; the four multiply.")
         largest = {name: max(abs(row[name]) for row in rounded) for name in CAUSES}
         main = max(largest, key=largest.__getitem__)
-        said.append(f"The largest single part is {CAUSES[main]}.")
-        worst = max(rounded, key=lambda row: row["real_depth"] / row["depth"])
-        if main == "depth_rounding":
-            said.append(f"{worst['network']} is meant to be {worst['depth']:.3g} times as deep and "
-                        f"is {worst['real_depth']:.3g} times: the law is better for the "
-                        "architecture than for its whole blocks.")  # fmt: skip
+        if largest[main] > NONE:
+            said.append(f"The largest single part is {words[main]}.")
+            said += _depth_words(rounded) if main == "depth_rounding" else []
     at = [f"{power_words(each['macs'], 3)} at {each['network']}" for each in slopes_of(rows)]
     if at:
         said.append(f"Before any rounding MACs go with {', with '.join(at)}.")
@@ -93,21 +85,72 @@ def macs_words(rows: Sequence[Row]) -> list[str]:
     return said
 
 
+def cause_words(rows: Sequence[Row]) -> dict[str, str]:
+    """What the causes are called: not all families round their blocks up."""
+    up = "up " if {row["base"].depth_rounding for row in rows} == {"ceil"} else ""
+    return dict(zip(CAUSES, ("structure", f"rounding {up}blocks", "rounding channels",
+                             "rounding maps"), strict=True))  # fmt: skip
+
+
+def _depth_words(rounded: Sequence[Row]) -> list[str]:
+    """What whole blocks do to the depth, and whether the law is nearer without them."""
+    worst = max(rounded, key=lambda row: abs(math.log(row["real_depth"] / row["depth"])))
+    said = (
+        f"{worst['network']} is meant to be {worst['depth']:.3g} times as deep and is "
+        f"{worst['real_depth']:.3g} times"
+    )
+    off = sum(abs(math.log1p(row["off"])) for row in rounded)
+    without = sum(abs(math.log((1 + row["off"]) / (1 + row["depth_rounding"]))) for row in rounded)
+    better = ": the law is better for the architecture than for its whole blocks"
+    return [f"{said}{better if without < off else ''}."]
+
+
+def columns_words(rows: Sequence[Row]) -> str:
+    """What the columns of the MACs' table mean, as far as they are there."""
+    kinds = {
+        "depthwise": any(cost(row["base"]).depthwise_macs for row in rows),
+        "squeeze-and-excite": any(s.se_ratio for row in rows for s in row["base"].stages),
+    }
+    layers = " and ".join(name for name, there in kinds.items() if there)
+    where = f"stem, head, first blocks, {layers} layers" if layers else "stem, head, first blocks"
+    structure = f"structure ({where} follow other powers)"
+    rounded = any(row["depth_rounding"] is not None for row in rows)
+    parts = f"the product of {structure} and three roundings" if rounded else structure
+    return (
+        "MACs, saved (what training keeps of a picture), peak (of inference) and params: times the "
+        f"base's. Off: MACs against d w² r²; it is {parts}, in per cent. Real d: blocks over the "
+        "base's."
+    )
+
+
 def memory_words(rows: Sequence[Row]) -> list[str]:
     """The claim that memory, too, grows as d w^2 r^2, beside what is counted."""
-    largest = max(rows, key=lambda row: row["monomial"])
+    largest = max(rows, key=lambda row: abs(math.log(row["monomial"])))
     [base] = powers({largest["over"]: largest["base"]})
-    grown = [largest[f"{name}_ratio"] for name in ("saved_bytes", "peak_bytes", "params")]
-    follows = all(abs(math.log(each / largest["monomial"])) < FOLLOWS for each in grown)
+    does, but = _grows(largest)
     return [
-        f"Memory {'follows' if follows else 'does not follow'} d w² r². {largest['network']} has "
-        f"d w² r² = {largest['monomial']:.3g} times {largest['over']}'s; training keeps "
-        f"{grown[0]:.3g} times as much of a picture, inference peaks at {grown[1]:.3g} times, and "
-        f"weights take {grown[2]:.3g} times.",
+        f"{does}{largest['network']} has d w² r² = "
+        f"{largest['monomial']:.3g} times {largest['over']}'s, {but} training keeps "
+        f"{largest['saved_bytes_ratio']:.3g} times as much of a picture, inference peaks at "
+        f"{largest['peak_bytes_ratio']:.3g} times, and weights take "
+        f"{largest['params_ratio']:.3g} times.",
         f"From {largest['over']}, training's memory goes with {power_words(base['saved_bytes'])}, "
         f"the peak of inference with {power_words(base['peak_bytes'])}, parameters with "
         f"{power_words(base['params'])}, and MACs with {power_words(base['macs'])}.",
     ]
+
+
+def _grows(row: Row) -> tuple[str, str]:
+    """Whether memory, of training and of inference, follows d w^2 r^2; nothing where only one does,
+    or where nothing grows. And the word before what it does."""
+    by = math.log(row["monomial"])
+    alike = [
+        abs(math.log(row[name]) - by) <= LIKE * abs(by)
+        for name in ("saved_bytes_ratio", "peak_bytes_ratio")
+    ]
+    if any(alike):
+        return "Memory grows as d w² r² here. " if all(alike) and abs(by) > NONE else "", "and"
+    return "Memory does not grow as d w² r². ", "but"
 
 
 def time_words(timings: Timings, fits: Sequence[Explained]) -> list[str]:
@@ -169,7 +212,7 @@ def _causes(rows: Sequence[Row]) -> str:
     with rc_context({**STYLE, "axes.grid.axis": "y"}):
         figure = Figure(figsize=(min(12.0, 2.4 + 0.85 * len(rows)), 3.6), layout="constrained")
         axes = figure.subplots()
-        for number, (name, words) in enumerate(CAUSES.items()):
+        for number, (name, words) in enumerate(cause_words(rows).items()):
             at = [place - 0.3 + 0.2 * number for place in range(len(rows))]
             heights = [100 * (row[name] or 0) for row in rows]
             axes.bar(at, heights, 0.19, color=colours[number], label=words)

@@ -5,7 +5,7 @@ arXiv:1905.13214 and arXiv:2003.13678.)"""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,10 +60,25 @@ class Compare:
                 f"--networks {self.networks} has no distribution. Use {FEWEST} or more."
             )
 
-    def stages(self) -> Stages[Mapping[tuple[str, int], tuple[Place, Result]]]:
+    def drawn(self) -> dict[str, list[Place]]:
+        """The networks of each space."""
         space = lattice(self.base, price("macs", None), native_pixels=self.native_pixels)
-        drawn = {name: sample(space, name, self.compute, self.networks, number + 2 * self.seed)
-                 for number, name in enumerate(self.spaces)}  # fmt: skip
+        return {name: sample(space, name, self.compute, self.networks, number + 2 * self.seed)
+                for number, name in enumerate(self.spaces)}  # fmt: skip
+
+    def few(self) -> Iterator[str]:
+        """What speaks against the comparison: spaces that hardly have networks."""
+        for name, places in self.drawn().items():
+            different = len({place.spec for place in places})
+            if 2 * different < self.networks:
+                yield (
+                    f"{name} has only {different} networks of these MACs, so the same come again, "
+                    "with other seeds: take a base of more blocks, channels or pixels (--model, "
+                    "--resolution)."
+                )
+
+    def stages(self) -> Stages[Mapping[tuple[str, int], tuple[Place, Result]]]:
+        drawn = self.drawn()
         trials = {
             (name, number): self._trial(place, f"{name}, network {number + 1}", number)
             for number in range(self.networks)
@@ -126,9 +141,7 @@ def report(
         f"{plan.recipe.epochs:g} epochs each. A network of {a} has less error than one of {b} "
         f"with probability {share:.2f} [{low:.2f}, {high:.2f}] (Mann and Whitney's test: "
         f"p = {float(test.pvalue):.3f}).",
-        *(f"{name} has only {count} networks of these MACs, so the same come again, with other "
-          "seeds: take a base of more blocks, channels or pixels (--model, --resolution)."
-          for name, count in different.items() if 2 * count < plan.networks),
+        *plan.few(),
     ]  # fmt: skip
     rows = [
         {"space": name, "networks": len(e), "best, %": f"{100 * e[0]:.2f}",

@@ -96,7 +96,7 @@ def study(
     for line in critique(plan, pictures):
         tell(f"note: {line}")
     if not train:
-        return Said([], {})
+        return Said([], {"plan": plan.to_dict()})
     crew = replace(crew, about=pin(crew.out, "study", pictures, plan.to_dict()))
     outcome = carry_out(plan, crew, tell)
     times = _once(crew.out / "latencies.json",
@@ -160,7 +160,7 @@ def family(
         real = "" if member.resolution <= pictures.native_pixels else " (more than the pictures')"
         tell(f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}")
     if not train:
-        return Said([], {})
+        return Said([], {"plan": plan.to_dict()})
     crew = replace(crew, about=pin(crew.out, "family", pictures, plan.to_dict()))
     runs = carry_out(plan, crew, tell)
     law = (found and found.law_over(plan.base)) or law_for(plan.base)
@@ -184,8 +184,10 @@ def design_spaces(
         train_images=asked.images(pictures, preset.train_images),
     )  # fmt: skip
     tell(f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs")
+    for line in plan.few():
+        tell(f"note: {line}")
     if not train:
-        return Said([], {})
+        return Said([], {"plan": plan.to_dict()})
     crew = replace(
         crew, about=pin(crew.out, "comparison of design spaces", pictures, plan.to_dict())
     )
