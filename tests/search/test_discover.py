@@ -131,6 +131,24 @@ def test_a_dimension_that_does_not_pay_is_named(tmp_path):
     assert "More width" not in said
 
 
+def test_a_confirmation_may_be_left_for_later(tmp_path):
+    data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
+    pictures = pictures_of(data, out)
+
+    def ran(seeds: int) -> Coefficients:
+        asked = Asked(seeds=seeds)
+        answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
+        return search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
+                                   tell=lambda line: None)  # fmt: skip
+
+    found = ran(0)
+    assert "## Not confirmed" in (out / "report.md").read_text()
+    assert ran(3).powers == found.powers
+    assert "## Confirmed" in (out / "report.md").read_text()
+    with pytest.raises(UsageError, match="--seeds 1 has no spread"):
+        Asked(seeds=1)
+
+
 def test_the_grids_answer_has_no_interval(tmp_path):
     _, [found] = searched(tmp_path, methods=("grid",))
     assert found.intervals is None

@@ -100,7 +100,7 @@ def search_coefficients(
         resolution: pixels of the base; half of what the pictures have if left out.
         epochs: of every training; of several DATA on the first, on the others as many images.
         train_images: so many of them, evenly over the classes; all if left out.
-        seeds: of the confirmation.
+        seeds: of the confirmation; 0 leaves that for later.
         rates: learning rates to choose from; 0.1 0.2 0.4 0.8 if left out.
         seed: the first of the confirmation; of the trainings before it so many further.
         json: print JSON.

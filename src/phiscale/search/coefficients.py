@@ -63,8 +63,9 @@ class Asked:
             raise UsageError(f"--compute {self.compute:g} scales nothing. Use 2, or 0.5 to shrink.")
         if not 4 <= self.units < math.inf:
             raise UsageError(f"--units {self.units:g} cannot teach a law. Use 7 or more.")
-        if self.seeds < 2:
-            raise UsageError(f"--seeds {self.seeds} has no spread. Use 3 or more.")
+        if self.seeds not in (0, *range(2, 1000)):
+            raise UsageError(f"--seeds {self.seeds} has no spread. Use 3 or more, or 0 to leave "
+                             "the confirmation for later.")  # fmt: skip
 
 
 def search_coefficients(

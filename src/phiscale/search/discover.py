@@ -74,7 +74,7 @@ class Discovery:
     native_pixels: int | None = None
     train_images: int | None = None
     validation_images: int = 1000
-    seeds: int = 3  # of the confirmation
+    seeds: int = 3  # of the confirmation; 0: none
     tuning: Tuning
     threads: int = 1
     seed: int = 0  # the first of the confirmation; of the other trainings so many further

@@ -22,6 +22,11 @@ from phiscale.search.lattice import Place
 from phiscale.search.searched import Searched, Triple
 
 TITLE = "alpha, beta, gamma from trainings"
+UNCONFIRMED = Section(
+    title="Not confirmed",
+    text=["The networks proposed were not held against those that need no search. The same command "
+          "with --seeds 3 goes on with that."],
+)  # fmt: skip
 
 
 def report(
@@ -32,7 +37,7 @@ def report(
     law = next((found.fit for found in outcome.searched if found.fit), None)
     sections = [
         _answers(plan, outcome, answers),
-        _confirmed(plan, outcome, pictures, law),
+        _confirmed(plan, outcome, pictures, law) if plan.seeds else UNCONFIRMED,
         *(law_sections(plan, law, answers) if law else []),
         _protocol(plan, outcome, pictures),
         *(_runs(found) for found in outcome.searched),
@@ -188,7 +193,7 @@ def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Secti
             f"Learning rates: halving in the base and four corners of depth and width "
             f"({outcome.tuning_units:.1f} units), then log2 rate = {rates.a:.2f} "
             f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
-            f"The confirmation took {spent:,.0f} core seconds.",
+            *([f"The confirmation took {spent:,.0f} core seconds."] if plan.seeds else []),
         ],
     )  # fmt: skip
 
