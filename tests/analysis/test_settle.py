@@ -341,23 +341,50 @@ def test_the_seeds_asked_for_would_have_settled_it() -> None:
     assert seeds == 7 or detectable(of.error_at(seeds - 2, images)) > 0.8 * reach
 
 
-def test_the_range_of_seeds_needed_holds_them_and_few_seeds_make_it_wide() -> None:
-    def reach(seeds: int) -> float:
-        differences = tuple(0.02 + 0.004 * (-1) ** seed for seed in range(seeds))
-        of = Spread(difference=0.005, seed_differences=differences, seed_variance=4e-5,
-                    image_variance=1e-3, images=10_000)  # fmt: skip
-        low, high = needed_range(of)
-        assert low <= needed(of)[0] <= high
-        return high / low
-
-    assert reach(4) > reach(7) > reach(20) > 1
-
-
 def test_images_are_asked_for_where_no_number_of_seeds_is_enough() -> None:
     of = replace(spread(*noise(0)), seed_variance=1e-5, image_variance=0.04,
                  difference=0.001)  # fmt: skip
     seeds, images = needed(of)
     assert images > 10_000 and 7 < seeds < 1000
+
+
+spreads = st.builds(
+    Spread,
+    difference=st.floats(-0.02, 0.02),
+    seed_differences=st.integers(2, 40).map(lambda seeds: (0.0,) * seeds),
+    seed_variance=st.floats(0, 1e-3),
+    image_variance=st.floats(0, 0.04),
+    images=st.integers(100, 50_000),
+)
+
+
+@given(spreads)
+@settings(deadline=None)
+def test_the_range_of_the_seeds_asked_for_contains_their_number(of: Spread) -> None:
+    seeds, _ = needed(of)
+    low, high = needed_range(of)
+    assert low <= seeds <= high
+
+
+@given(spreads, st.integers(1, 40))
+@settings(deadline=None)
+def test_more_seeds_of_the_same_spread_narrow_the_range(of: Spread, more: int) -> None:
+    known = replace(of, seed_differences=(0.0,) * (of.seeds + more))
+    low, high = needed_range(of)
+    narrow_low, narrow_high = needed_range(known)
+    assert low <= narrow_low <= narrow_high <= high
+
+
+def test_the_range_holds_the_seeds_that_the_true_spread_needs_four_times_in_five() -> None:
+    random, sd, held = np.random.default_rng(6), 0.01, 0
+    of = Spread(difference=0.006, seed_differences=(0.0,) * 4, seed_variance=sd**2,
+                image_variance=0.0, images=IMAGES)  # fmt: skip
+    truth, _ = needed(of)
+    for _ in range(500):
+        seen = replace(of, seed_variance=float(np.var(random.normal(0, sd, 4), ddof=1)))
+        low, high = needed_range(seen)
+        held += low <= truth <= high
+    assert held / 500 == pytest.approx(0.8, abs=0.06)
 
 
 # The whole study

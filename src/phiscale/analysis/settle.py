@@ -176,31 +176,38 @@ def needed(of: Spread) -> tuple[int, int]:
     Where the test images alone are too few for that, no number of seeds is enough: seeds and images
     then get half of the variance each.
     """
-    size = abs(of.difference)
-    reach = max(size, MARGIN - size)
-
-    def settles(seeds: int, images: int) -> bool:
-        tail = (1 + LEVEL) / 2
-        seed_part = float(stdtrit(seeds - 1, tail) + ndtri(POWER)) ** 2 * of.seed_variance / seeds
-        image_part = detectable(1.0) ** 2 * of.image_variance / images
-        return seed_part + image_part <= reach**2
-
     images = of.images
-    if not settles(MOST_SEEDS, images):
-        images = max(images, math.ceil(2 * of.image_variance * (detectable(1.0) / reach) ** 2))
-    seeds = next((s for s in range(FEWEST_SEEDS, MOST_SEEDS) if settles(s, images)), MOST_SEEDS)
-    return seeds, images
+    if not _settles(of, MOST_SEEDS, images):
+        enough = 2 * of.image_variance * (detectable(1.0) / _reach(of)) ** 2
+        images = max(images, math.ceil(enough))
+    return _seeds(of, images), images
 
 
 def needed_range(of: Spread) -> tuple[int, int]:
-    """The seeds needed if their variance is at either end of its 80 % interval (chi-square): few
-    seeds hardly tell it."""
-    freedom, tail = of.seeds - 1, (1 - RANGE) / 2
+    """The seeds needed, with `needed`'s images, if the variance between seeds is at either end of
+    its 80 % interval (chi-square): few seeds hardly tell it."""
+    freedom, tail, images = of.seeds - 1, (1 - RANGE) / 2, needed(of)[1]
     low, high = (
-        needed(replace(of, seed_variance=of.seed_variance * freedom / float(chdtri(freedom, p))))[0]
+        _seeds(replace(of, seed_variance=of.seed_variance * freedom / chdtri(freedom, p)), images)
         for p in (tail, 1 - tail)
     )
     return low, high
+
+
+def _seeds(of: Spread, images: int) -> int:
+    every = range(FEWEST_SEEDS, MOST_SEEDS)
+    return next((seeds for seeds in every if _settles(of, seeds, images)), MOST_SEEDS)
+
+
+def _settles(of: Spread, seeds: int, images: int) -> bool:
+    quantile = float(stdtrit(seeds - 1, (1 + LEVEL) / 2) + ndtri(POWER))
+    seed_part = quantile**2 * of.seed_variance / seeds
+    return seed_part + detectable(1.0) ** 2 * of.image_variance / images <= _reach(of) ** 2
+
+
+def _reach(of: Spread) -> float:
+    """How far the interval may reach from the difference for a verdict."""
+    return max(abs(of.difference), MARGIN - abs(of.difference))
 
 
 def compute_law(base_error: float, error: float, compute: float) -> Term:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -113,6 +114,8 @@ def _drawn(cells: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) ->
                 if column == 0:
                     axes.set_ylabel(shown(classes[row]), size=8)
         whole, small = io.BytesIO(), io.BytesIO()
-        figure.savefig(whole, format="png", dpi=110, metadata={"Software": None})
+        with warnings.catch_warnings():  # a class may be called by letters that the font lacks
+            warnings.filterwarnings("ignore", message="Glyph|.*missing from font")
+            figure.savefig(whole, format="png", dpi=110, metadata={"Software": None})
     Image.open(whole).convert("RGB").quantize(96).save(small, "PNG", optimize=True)
     return small.getvalue()

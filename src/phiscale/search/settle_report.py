@@ -252,6 +252,9 @@ def _figures(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
         Section(title="Scaling one dimension (the paper's figure 3)", text=[said],
                 figures=[single_figure(plan, settled, law)]),
         Section(title="Width on other bases (the paper's figure 4)",
+                text=["The law adds up its terms, so that by it widening is worth the same points "
+                      "on every base; that the paper's curves are steeper on larger ones is for "
+                      "the points to show."],
                 figures=[width_figure(plan, settled, law)]),
     ]  # fmt: skip
 

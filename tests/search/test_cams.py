@@ -1,0 +1,76 @@
+"""Where the arms look, drawn by networks that nobody has trained."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+from answered import answer
+
+from phiscale.analysis.page import page_files
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.nn.network import build
+from phiscale.search import studies
+from phiscale.search.cams import cam_page, cam_section
+from phiscale.search.folder import pictures_of
+from phiscale.search.presets import PRESETS
+from phiscale.search.settle import Outcome, Settle
+from phiscale.search.workers import Crew
+from phiscale.weights.store import Card, save
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> tuple[Settle, Outcome, Crew]:
+    """Two classes, and the weights of two arms."""
+    random = np.random.default_rng(0)
+    for name in ("a_$1", "b"):
+        for number in range(20):
+            for part in ("train", "test"):
+                path = tmp_path / "pictures" / part / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(random.integers(0, 255, (32, 32, 3), np.uint8)).save(path)
+    out, data = tmp_path / "s", str(tmp_path / "pictures")
+    pictures = pictures_of(data, out)
+    plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=2), pictures)
+    outcome = answer(plan, out, lambda trial: 0.3, pictures.test_labels)
+    for arm in plan.arms:
+        if arm.name in ("base", "resolution"):
+            torch.manual_seed(0)
+            taken = Preprocessing(size=arm.spec.resolution, crop=1.0)
+            card = Card(spec=arm.spec, classes=pictures.classes, preprocessing=taken)
+            key = outcome.runs[arm.name, 0].key
+            save(out / "trainings" / key / "best.safetensors", build(arm.spec).state_dict(), card)
+    return plan, outcome, Crew(out=out)
+
+
+def test_maps_stand_in_the_report_as_one_png_that_says_whose_they_are(study):
+    [section] = cam_section(*study)
+    files = page_files("T", "c", [section])
+    content = files["figures/maps.png"]
+    assert isinstance(content, bytes)
+    drawn = Image.open(io.BytesIO(content))
+    assert drawn.format == "PNG" and drawn.width > 200 and drawn.height > 200
+    assert cam_section(*study) == [section]  # to the byte
+
+
+def test_maps_of_the_report_say_nothing_of_the_pictures_and_the_other_page_shows_them(study):
+    [section] = cam_section(*study)
+    page = cam_page(*study)
+    assert page is not None and page.count("<img") == 1
+    assert len(page) > 1.2 * len(section.figures[0]), "noise takes more bytes than grey"
+
+
+def test_without_weights_or_pictures_there_are_no_maps(study, tmp_path):
+    plan, outcome, crew = study
+    elsewhere = Crew(out=tmp_path / "elsewhere")
+    assert cam_section(plan, outcome, elsewhere) == []
+    assert cam_page(plan, outcome, elsewhere) is None
+    (tmp_path / "pictures").rename(tmp_path / "gone")
+    assert cam_section(plan, outcome, crew) == []
