@@ -110,6 +110,7 @@ def search_coefficients(
         FOUND,
         Asked,
         compare,
+        folders,
         search_coefficients,
         search_several,
         summary,
@@ -134,17 +135,15 @@ def search_coefficients(
     crew, common = workers.crew(out), {"command": command_line(), "tell": to_stderr}
     if len(data) == 1:
         answers = {data[0]: search_coefficients(base, data[0], asked, crew, **common)}
-        folders = {data[0]: out}
     else:
         answers = search_several(base, data, asked, crew, **common)
-        folders = {each: out / Path(each).name for each in data}
     told = compare(answers)
     if json:
         found = {each: answer.to_dict() for each, answer in answers.items()}
         return show_json({"found": found, "compared": told})
-    for each, answer in answers.items():
-        print("\n".join(summary(each, answer)))
-        print(folders[each] / FOUND)
+    for each, folder in folders(out, data).items():
+        print("\n".join(summary(each, answers[each])))
+        print(folder / FOUND)
     for line in told:
         print(line)
 

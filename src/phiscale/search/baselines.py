@@ -126,8 +126,6 @@ def matched(
             f"Use a multiple of the base's {base_macs} and a fraction such as {TOLERANCE}."
         )
     asked = strategy(target_macs / base_macs)
-    direction = np.array([strategy.depth, strategy.width / 2, strategy.resolution / 2])
-    direction /= np.linalg.norm(direction)
     nearest: Matched | None = None
     closest_miss = math.inf
     for grids in _finer_and_finer(base, asked):
@@ -137,8 +135,7 @@ def matched(
             fits = (miss <= math.log1p(tolerance)).nonzero()[0]
             if not len(fits):
                 continue
-            place = lattice_logs(grid, base)[fits]
-            off = np.linalg.norm(place - np.outer(place @ direction, direction), axis=1).round(2)
+            off = off_ray(lattice_logs(grid, base)[fits], strategy).round(2)
             best = int(np.lexsort((miss[fits], off))[0])
             if nearest is None or off[best] < nearest.off_ray:
                 spec = grid.spec([int(i) for i in np.unravel_index(fits[best], grid.shape)])
@@ -155,6 +152,16 @@ def matched(
             f"{math.ceil(1000 * math.expm1(closest_miss)) / 1000:g} or another target."
         )
     return nearest
+
+
+def off_ray(logs: Any, ray: Strategy) -> Any:
+    """How far networks are from a ray through the base, by the logs of their multipliers
+    (networks, 3): (networks,)."""
+    import numpy as np
+
+    direction = np.array([ray.depth, ray.width / 2, ray.resolution / 2])
+    direction /= np.linalg.norm(direction)
+    return np.linalg.norm(logs - np.outer(logs @ direction, direction), axis=1)
 
 
 def lattice_logs(grid: CostGrid, base: Spec) -> Any:

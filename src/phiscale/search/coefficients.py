@@ -102,11 +102,8 @@ def search_several(
     `asked.epochs` are the first set's: trainings on the others see as many images. UsageError: two
     sets have one name.
     """
-    names = {each: Path(each).name for each in sets}
-    if len(set(names.values())) < len(sets):
-        raise UsageError("two DATA have one name. Give folders of different names.")
-    crews = {each: replace(crew, out=crew.out / name, name=f"{crew.name}-{name}")
-             for each, name in names.items()}  # fmt: skip
+    crews = {each: replace(crew, out=out, name=f"{crew.name}-{out.name}")
+             for each, out in folders(crew.out, sets).items()}  # fmt: skip
     images = {each: trained_on(pictures_of(each, crews[each].out), asked) for each in sets}
     answers = {}
     for each in sets:
@@ -115,14 +112,27 @@ def search_several(
             base, each, replace(asked, epochs=round(as_long, 4)), crews[each],
             command=command, tell=tell,
         )  # fmt: skip
-    section = Section(title="Do they differ?", text=compare(answers),
-                      rows=[{"set": names[each], **found.row()} for each, found in answers.items()],
-                      note=f"For each doubling of {asked.cost} of the base, around "
-                      f"{asked.compute:g} times it, with intervals of 95 %; all trainings see as "
-                      "many images. The searches are in the sets' own folders.")  # fmt: skip
+    rows = [{"set": crews[each].out.name, **found.row()} for each, found in answers.items()]
+    section = Section(
+        title="Do they differ?", text=compare(answers), rows=rows,
+        note=f"For each doubling of {asked.cost} of the base, around {asked.compute:g} times it, "
+        "with intervals of 95 %; all trainings see as many images. The searches are in the sets' "
+        "own folders.",
+    )  # fmt: skip
     for name, content in page_files("Coefficients of several sets", command, [section]).items():
         write_atomic(crew.out / name, content)
     return answers
+
+
+def folders(out: Path, sets: Sequence[str]) -> dict[str, Path]:
+    """Where the search on each set is: in `out`, or, of several, in folders named like them.
+    UsageError: two sets have one name."""
+    if len(sets) == 1:
+        return {sets[0]: out}
+    found = {each: out / Path(each).name for each in sets}
+    if len(set(found.values())) < len(sets):
+        raise UsageError("two DATA have one name. Give folders of different names.")
+    return found
 
 
 def trained_on(pictures: Pictures, asked: Asked) -> int:

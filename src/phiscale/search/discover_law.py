@@ -16,6 +16,7 @@ from phiscale.costs import cost
 from phiscale.laws.posterior import Posterior
 from phiscale.search.discover import Discovery
 from phiscale.search.lattice import price
+from phiscale.search.searched import law_error
 
 DIMENSIONS = ("depth", "width", "resolution")
 MOST_LISTED = 12
@@ -108,8 +109,7 @@ def _pareto(plan: Discovery, law: Posterior) -> Section:
         names = (*names, "latency-ms")
     coins = {name: price(name, plan.device) for name in names}
     front = plan.lattice().pareto(law, coins, most=2 * max(1.0, plan.compute))
-    errors = [float(law.error(depth=p.by.depth, width=p.by.width, resolution=p.by.resolution))
-              for p in front]  # fmt: skip
+    errors = [law_error(law, place.by) for place in front]
     step = max(1, len(front) // MOST_LISTED)
     own = cost(plan.base)
     rows = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from phiscale.analysis.page import Section, page_files
 from phiscale.analysis.svg import BLUE, ORANGE, STYLE, svg
 from phiscale.errors import UsageError
 from phiscale.scaling import STRATEGIES, Strategy
+from phiscale.search.baselines import off_ray
 from phiscale.search.lattice import Lattice, Place, lattice, price
 from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.workers import Stages
@@ -60,16 +62,21 @@ class Compare:
                 f"--networks {self.networks} has no distribution. Use {FEWEST} or more."
             )
 
+    @cached_property
     def drawn(self) -> dict[str, list[Place]]:
         """The networks of each space."""
         space = lattice(self.base, price("macs", None), native_pixels=self.native_pixels)
         return {name: sample(space, name, self.compute, self.networks, number + 2 * self.seed)
                 for number, name in enumerate(self.spaces)}  # fmt: skip
 
+    @property
+    def different(self) -> dict[str, int]:
+        """How many networks of each space are different."""
+        return {name: len({p.spec for p in places}) for name, places in self.drawn.items()}
+
     def few(self) -> Iterator[str]:
         """What speaks against the comparison: spaces that hardly have networks."""
-        for name, places in self.drawn().items():
-            different = len({place.spec for place in places})
+        for name, different in self.different.items():
             if 2 * different < self.networks:
                 yield (
                     f"{name} has only {different} networks of these MACs, so the same come again, "
@@ -78,7 +85,7 @@ class Compare:
                 )
 
     def stages(self) -> Stages[Mapping[tuple[str, int], tuple[Place, Result]]]:
-        drawn = self.drawn()
+        drawn = self.drawn
         trials = {
             (name, number): self._trial(place, f"{name}, network {number + 1}", number)
             for number in range(self.networks)
@@ -109,7 +116,7 @@ def sample(space: Lattice, name: str, compute: float, count: int, seed: int) -> 
     if name != FREE:
         rule = STRATEGIES[name]
         middle = np.array([rule.depth, rule.width, rule.resolution])
-        off = space.off_ray(rule, within)
+        off = off_ray(space.logs[within], rule)
         within = within[off <= max(NEAR, float(off.min()))]
     spread = 1.0 if name == FREE else 1.5 * NEAR
     found, left = [], within
@@ -118,7 +125,7 @@ def sample(space: Lattice, name: str, compute: float, count: int, seed: int) -> 
         depth, width, _ = (shares / shares.sum()).tolist()
         drawn = Strategy(depth=depth, width=width, resolution=1 - depth - width)
         left = left if len(left) else within
-        nearest = int(space.off_ray(drawn, left).argmin())
+        nearest = int(off_ray(space.logs[left], drawn).argmin())
         found.append(space.place(int(left[nearest])))
         left = np.delete(left, nearest)
     return found
@@ -130,8 +137,6 @@ def report(
     """Files of the comparison by name, and what it found. Errors of the validation pictures."""
     errors = {name: np.sort([run.error for (other, _), (_, run) in runs.items() if other == name])
               for name in plan.spaces}  # fmt: skip
-    different = {name: len({place.spec for (n, _), (place, _) in runs.items() if n == name})
-                 for name in plan.spaces}  # fmt: skip
     a, b = plan.spaces
     test = mannwhitneyu(errors[a], errors[b])
     share = 1 - float(test.statistic) / plan.networks**2  # P(a below b), ties half
@@ -146,7 +151,7 @@ def report(
     rows = [
         {"space": name, "networks": len(e), "best, %": f"{100 * e[0]:.2f}",
          "median, %": f"{100 * np.median(e):.2f}", "mean, %": f"{100 * e.mean():.2f}",
-         "worst, %": f"{100 * e[-1]:.2f}", "different networks": different[name]}
+         "worst, %": f"{100 * e[-1]:.2f}", "different networks": plan.different[name]}
         for name, e in errors.items()
     ]  # fmt: skip
     sections = [Section(title="Error distribution functions", text=text, rows=rows,
@@ -154,7 +159,7 @@ def report(
                         note="Bands: 95 % by Dvoretzky, Kiefer, Wolfowitz and Massart, for the "
                         "whole of each curve.")]  # fmt: skip
     found = {
-        "errors": {name: e.tolist() for name, e in errors.items()}, "different": different,
+        "errors": {name: e.tolist() for name, e in errors.items()}, "different": plan.different,
         "first_is_better": {"probability": share, "low": low, "high": high,
                             "p_value": float(test.pvalue)},
     }  # fmt: skip

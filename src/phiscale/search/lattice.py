@@ -19,7 +19,7 @@ from phiscale.errors import UsageError
 from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws import ErrorLaw
 from phiscale.scaling import Scaling, Strategy, effective
-from phiscale.search.baselines import between, lattice_logs
+from phiscale.search.baselines import between, lattice_logs, off_ray
 from phiscale.spec import Spec
 
 WITHIN = 0.03  # of a target cost: networks count as equally dear
@@ -105,17 +105,10 @@ class Lattice:
         """The network of that cost nearest to a ray; of equals the one nearest in cost."""
         strategy = ray if isinstance(ray, Strategy) else Strategy.of(ray)
         which = self.at(target)
-        off = self.off_ray(strategy, which).round(2)
+        off = off_ray(self.logs[which], strategy).round(2)
         miss = np.abs(np.log(self.cost[which] / target))
         nearest = int(np.lexsort((miss, off))[0])
         return replace(self.place(int(which[nearest])), off_ray=float(off[nearest]))
-
-    def off_ray(self, ray: Strategy, which: np.ndarray) -> np.ndarray:
-        """How far networks are from a ray through the base, in logs of their multipliers."""
-        direction = np.array([ray.depth, ray.width / 2, ray.resolution / 2])
-        direction /= np.linalg.norm(direction)
-        logs = self.logs[which]
-        return np.linalg.norm(logs - np.outer(logs @ direction, direction), axis=1)
 
     def indifferent(self, law: ErrorLaw, target: float, within: float = 0.001) -> list[Place]:
         """Networks of that cost whose predicted error is within 0.1 point of the least."""

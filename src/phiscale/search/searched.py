@@ -74,12 +74,12 @@ def fitted(runs: Sequence[Run], validation_images: int, *, of_loss: bool = False
 
 def law_checks(found: Searched) -> Checks:
     """How the law of a search stands against other models on trainings left out."""
+    from phiscale.analysis.gp import gp_left_out  # scikit-learn, for the report alone
+
     assert found.fit is not None
     whole = _points(found.runs)
     macs = np.array([[run.cost] for run in found.runs if run.error < 1.0])
     alone = Points(("macs",), macs, whole.error, whole.runs, whole.names)
-    from phiscale.analysis.gp import gp_left_out
-
     gp = gp_left_out(found.fit)
     return check(found.fit, alone, {} if gp is None else {"gp": gp})
 
