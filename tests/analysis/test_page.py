@@ -7,17 +7,17 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
-from phiscale.analysis.page import Section, page_files, png
-from phiscale.analysis.svg import svg
+from phiscale.analysis.page import Drawing, Section, page_files
+from phiscale.analysis.svg import drawing
 
 
-def line() -> str:
+def line() -> Drawing:
     figure = Figure()
     figure.subplots().plot([0, 1], [0, 1])
-    return svg(figure, "line", "a < b & c")
+    return drawing(figure, "line", "a < b & c")
 
 
-SECTION = Section(title="T", text=["words"], figures=[line(), png(b"\x89PNG", "maps", "a map")])
+SECTION = Section(title="T", text=["words"], figures=[line(), Drawing("maps", "a map", b"\x89PNG")])
 
 
 def test_markdown_links_figures_that_stand_in_files_beside_it():

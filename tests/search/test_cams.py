@@ -18,7 +18,7 @@ from phiscale.analysis.page import page_files
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
 from phiscale.search import studies
-from phiscale.search.cams import cam_page, cam_section
+from phiscale.search.cams import cams
 from phiscale.search.folder import pictures_of
 from phiscale.search.presets import PRESETS
 from phiscale.search.settle import Outcome, Settle
@@ -51,26 +51,27 @@ def study(tmp_path: Path) -> tuple[Settle, Outcome, Crew]:
 
 
 def test_maps_stand_in_the_report_as_one_png_that_says_whose_they_are(study):
-    [section] = cam_section(*study)
-    files = page_files("T", "c", [section])
+    found = cams(*study)
+    assert found is not None
+    files = page_files("T", "c", [found.section])
     content = files["figures/maps.png"]
     assert isinstance(content, bytes)
     drawn = Image.open(io.BytesIO(content))
     assert drawn.format == "PNG" and drawn.width > 200 and drawn.height > 200
-    assert cam_section(*study) == [section]  # to the byte
+    assert cams(*study) == found  # to the byte
 
 
 def test_maps_of_the_report_say_nothing_of_the_pictures_and_the_other_page_shows_them(study):
-    [section] = cam_section(*study)
-    page = cam_page(*study)
-    assert page is not None and page.count("<img") == 1
-    assert len(page) > 1.2 * len(section.figures[0]), "noise takes more bytes than grey"
+    found = cams(*study)
+    assert found is not None and found.page.count("<img") == 1
+    assert len(found.page) > 1.2 * len(found.section.figures[0].markup), (
+        "noise takes more bytes than grey"
+    )
 
 
 def test_without_weights_or_pictures_there_are_no_maps(study, tmp_path):
     plan, outcome, crew = study
     elsewhere = Crew(out=tmp_path / "elsewhere")
-    assert cam_section(plan, outcome, elsewhere) == []
-    assert cam_page(plan, outcome, elsewhere) is None
+    assert cams(plan, outcome, elsewhere) is None
     (tmp_path / "pictures").rename(tmp_path / "gone")
-    assert cam_section(plan, outcome, crew) == []
+    assert cams(plan, outcome, crew) is None

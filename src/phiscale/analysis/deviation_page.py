@@ -22,8 +22,8 @@ from phiscale.analysis.deviation import (
 )
 from phiscale.analysis.latencies import Explained, Timings, explained
 from phiscale.analysis.models import short
-from phiscale.analysis.page import Section
-from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
+from phiscale.analysis.page import Drawing, Section
+from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
 from phiscale.costs import cost
 
 TITLE = "How wrong is FLOPS ~ d w² r²?"
@@ -206,7 +206,7 @@ def _share(r2: float) -> str:
 # Figures
 
 
-def _causes(rows: Sequence[Row]) -> str:
+def _causes(rows: Sequence[Row]) -> Drawing:
     """Bars of the causes of each network, and a mark at what they come to."""
     colours = (GREY, ORANGE, SKY, GREEN)
     with rc_context({**STYLE, "axes.grid.axis": "y"}):
@@ -223,10 +223,12 @@ def _causes(rows: Sequence[Row]) -> str:
                         rotation=90 if len(rows) > 12 else 0)  # fmt: skip
         axes.set_ylabel("MACs off d w² r², %")
         figure.legend(loc="outside upper center", ncols=5, frameon=False)
-        return svg(figure, "causes", f"What the MACs of {len(rows)} networks are off by, by cause")
+        return drawing(
+            figure, "causes", f"What the MACs of {len(rows)} networks are off by, by cause"
+        )
 
 
-def _growths(rows: Sequence[Row]) -> str:
+def _growths(rows: Sequence[Row]) -> Drawing:
     """Every cost over the base's against d w^2 r^2, and where they would lie if it were right."""
     lines = (("exact", "MACs", BLUE, "o"), ("saved_bytes_ratio", "training's memory", ORANGE, "s"),
              ("peak_bytes_ratio", "inference's peak", GREEN, "^"),
@@ -245,10 +247,10 @@ def _growths(rows: Sequence[Row]) -> str:
         _logarithmic(axes)
         axes.set(xlabel="d w² r²", ylabel="times the base's")
         axes.legend(frameon=False)
-        return svg(figure, "growths", "Costs over the base's against d w^2 r^2")
+        return drawing(figure, "growths", "Costs over the base's against d w^2 r^2")
 
 
-def _times(timings: Timings) -> str:
+def _times(timings: Timings) -> Drawing:
     """Measured time against MACs and against activations, a colour a family."""
     colours = (BLUE, ORANGE, GREEN, PURPLE, GOLD, SKY, INK, GREY)
     groups: dict[str, list[Any]] = {}
@@ -268,7 +270,7 @@ def _times(timings: Timings) -> str:
         figure.axes[0].set_ylabel("milliseconds of one picture")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center",
                       ncols=6, frameon=False)  # fmt: skip
-        return svg(figure, "times", "Measured time against MACs and against activations")
+        return drawing(figure, "times", "Measured time against MACs and against activations")
 
 
 def _logarithmic(axes: Any) -> None:

@@ -7,12 +7,42 @@ from __future__ import annotations
 
 import base64
 import html
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from phiscale.data.wording import shown
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a page: SVG markup (of `svg.drawing`), or the bytes of a PNG."""
+
+    name: str
+    described: str  # for those who do not see it
+    content: str | bytes
+
+    @property
+    def markup(self) -> str:
+        """To stand in HTML."""
+        if isinstance(self.content, str):
+            return self.content
+        source = f"data:image/png;base64,{base64.b64encode(self.content).decode()}"
+        return f'<img alt="{html.escape(self.described)}" src="{source}">'
+
+    @property
+    def path(self) -> str:
+        """Of its own file, below the folder of the page."""
+        return f"figures/{self.name}.{'svg' if isinstance(self.content, str) else 'png'}"
+
+    @property
+    def file(self) -> str | bytes:
+        """What stands there."""
+        if isinstance(self.content, bytes):
+            return self.content
+        alone = ('<svg xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" '
+                 'style="background: #fff" ')  # fmt: skip
+        return self.content.replace("<svg ", alone, 1) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +53,7 @@ class Section:
     text: Sequence[str] = ()
     rows: Sequence[Mapping[str, Any]] = ()
     note: str = ""  # under the table: what its columns mean
-    figures: Sequence[str] = ()  # of `svg` or `png`: markup that has a name and a description
+    figures: Sequence[Drawing] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -35,39 +65,11 @@ class Section:
 def page_files(title: str, command: str, sections: Sequence[Section]) -> dict[str, str | bytes]:
     """report.md with its figures in files beside it, to be read where Markdown is shown, and
     report.html with all in one: by name, below the folder of the page."""
-    drawn = [_Drawn.of(figure) for section in sections for figure in section.figures]
     return {
         "report.md": as_markdown(title, command, sections, linked=True),
         "report.html": as_html(title, command, sections),
-        **{each.path: each.content for each in drawn},
+        **{each.path: each.file for section in sections for each in section.figures},
     }
-
-
-def png(content: bytes, name: str, described: str) -> str:
-    """A picture as markup for a page; `svg` makes that of a figure."""
-    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    return f'<img data-name="{name}" alt="{html.escape(described)}" src="{source}">'
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A figure as a file of its own."""
-
-    path: str
-    described: str
-    content: str | bytes
-
-    @staticmethod
-    def of(markup: str) -> _Drawn:
-        head = markup[: markup.index(">")]
-        said = dict(re.findall(r'([\w-]+)="([^"]*)"', head))
-        described = said.get("aria-label") or said.get("alt", "")
-        path = f"figures/{said['data-name']}"
-        if markup.startswith("<img"):
-            return _Drawn(f"{path}.png", described, base64.b64decode(said["src"].split(",")[1]))
-        alone = ('<svg xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" '
-                 'style="background: #fff" ')  # fmt: skip
-        return _Drawn(f"{path}.svg", described, markup.replace("<svg ", alone, 1) + "\n")
 
 
 def as_markdown(
@@ -84,8 +86,8 @@ def as_markdown(
                       for row in section.rows]  # fmt: skip
             parts.append("\n".join(lines))
         parts += [section.note] if section.note else []
-        for each in map(_Drawn.of, section.figures if linked else ()):
-            parts.append(f"![{html.unescape(each.described)}]({each.path})")
+        parts += [f"![{each.described}]({each.path})"
+                  for each in (section.figures if linked else ())]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,7 +109,7 @@ def _section(section: Section) -> str:
         + "".join(f"<p>{html.escape(shown(words))}</p>" for words in section.text)
         + (f"<div><table><tr>{head}</tr>{body}</table></div>" if columns else "")
         + (f'<p class="note">{html.escape(section.note)}</p>' if section.note else "")
-        + "".join(f"<figure>{figure}</figure>" for figure in section.figures)
+        + "".join(f"<figure>{figure.markup}</figure>" for figure in section.figures)
         + "</section>"
     )
 

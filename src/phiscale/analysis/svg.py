@@ -9,11 +9,15 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
 
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from phiscale.analysis.page import Drawing
 
 BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#8a8f98", "#23272e"
 GREEN, SKY, PURPLE, GOLD = "#009e73", "#56b4e9", "#cc79a7", "#e69f00"
@@ -27,14 +31,18 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
+def drawing(figure: Figure, name: str, described: str) -> Drawing:
+    """The figure for a page."""
+    return Drawing(name, described, svg(figure, name, described))
+
+
 def svg(figure: Figure, name: str, described: str) -> str:
     """The figure as markup for HTML: prefixed ids, no namespaces, no metadata, the page's font."""
     figure.patch.set_visible(False)
     for axes in figure.axes:
         axes.patch.set_visible(False)
     text = io.StringIO()
-    with warnings.catch_warnings():  # the page's fonts have the letters that matplotlib's lacks
-        warnings.filterwarnings("ignore", message="Glyph|.*missing from font")
+    with any_letters():
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(text, metadata=nothing)
     root = ElementTree.fromstring(text.getvalue())
@@ -52,7 +60,7 @@ def svg(figure: Figure, name: str, described: str) -> str:
                 continue
             element.set(key, _attribute(key, value, name))
     width, height = (float(part) for part in root.get("viewBox", "").split()[2:])
-    root.attrib = {"data-name": name, "viewBox": root.get("viewBox", ""), "role": "img",
+    root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img",
                    "aria-label": described,
                    "width": f"{width * 4 / 3:.0f}", "height": f"{height * 4 / 3:.0f}",
                    "stroke-linejoin": "round"}  # fmt: skip
@@ -61,6 +69,15 @@ def svg(figure: Figure, name: str, described: str) -> str:
             element.text = (element.text or "").strip()
         element.tail = ""
     return ElementTree.tostring(root, encoding="unicode")
+
+
+@contextmanager
+def any_letters() -> Iterator[None]:
+    """Drawing without warnings of letters that matplotlib's font lacks: a class may be called
+    anything, and a page's fonts have more."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph|.*missing from font")
+        yield
 
 
 def _attribute(key: str, value: str, name: str) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import html
 import io
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from phiscale.analysis.cam import class_activation_maps, enlarged, overlay
-from phiscale.analysis.page import Section, png
-from phiscale.analysis.svg import STYLE
+from phiscale.analysis.page import Drawing, Section
+from phiscale.analysis.svg import STYLE, any_letters
 from phiscale.data.sources import open_images
 from phiscale.data.splits import Split
 from phiscale.data.wording import shown
@@ -36,41 +36,40 @@ WORDS = (
 )
 
 
-def cam_section(plan: Settle, outcome: Outcome, crew: Crew) -> list[Section]:
-    """The maps without the pictures, or nothing where the weights are elsewhere."""
-    grid = _grid(plan, outcome, crew, pictures=False)
-    note = "cams.html has them over the pictures."
-    return (
-        [Section(title="Where the arms look", text=[WORDS], figures=[grid], note=note)]
-        if grid
-        else []
-    )
+@dataclass(frozen=True)
+class Cams:
+    """The section of the report, and the page with the pictures."""
+
+    section: Section
+    page: str
 
 
-def cam_page(plan: Settle, outcome: Outcome, crew: Crew) -> str | None:
-    """A page of its own, with the pictures."""
-    grid = _grid(plan, outcome, crew, pictures=True)
-    if grid is None:
-        return None
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Where the arms look'
-        f"</title><h1>Where the arms look</h1><p>{html.escape(WORDS)}</p>{grid}</html>\n"
-    )
-
-
-def _grid(plan: Settle, outcome: Outcome, crew: Crew, *, pictures: bool) -> str | None:
+def cams(plan: Settle, outcome: Outcome, crew: Crew) -> Cams | None:
+    """Nothing where the weights or the pictures are elsewhere."""
     runs = {arm.name: crew.run_of(outcome.of(arm.name)[0].key) for arm in plan.arms}
-    columns = {name: run for name, run in runs.items() if run is not None}
+    trained = {name: run for name, run in runs.items() if run is not None}
     try:
         images = open_images(plan.data)
     except PhiscaleError:  # statistics can be done again without them
         return None
-    if not columns:
+    if not trained:
         return None
     chosen = list(_first_of_each_class(images.test))[:MOST_PICTURES]
     classes = [images.classes[int(images.test.labels[number])] for number in chosen]
-    cells = {name: _maps(run, images.test, chosen, pictures) for name, run in columns.items()}
-    return png(_drawn(cells, classes), "maps", "Class activation maps, an arm a column")
+    columns = {name: _maps(run, images.test, chosen) for name, run in trained.items()}
+    bare, over = (
+        _drawn(
+            {name: [pair[which] for pair in column] for name, column in columns.items()}, classes
+        )
+        for which in (0, 1)
+    )
+    note = "cams.html has them over the pictures."
+    section = Section(title="Where the arms look", text=[WORDS], figures=[bare], note=note)
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{section.title}</title>'
+        f"<h1>{section.title}</h1><p>{html.escape(WORDS)}</p>{over.markup}</html>\n"
+    )
+    return Cams(section, page)
 
 
 def _first_of_each_class(split: Split) -> Iterator[int]:
@@ -78,8 +77,8 @@ def _first_of_each_class(split: Split) -> Iterator[int]:
         yield int(np.flatnonzero(split.labels == label)[0])
 
 
-def _maps(run: Path, split: Split, chosen: list[int], pictures: bool) -> list[np.ndarray]:
-    """uint8 H W 3 of each picture."""
+def _maps(run: Path, split: Split, chosen: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """uint8 H W 3 of each picture: the map over grey, and over the picture."""
     network = load(run / "best.safetensors")
     take = network.preprocessing
     drawn = []
@@ -88,17 +87,14 @@ def _maps(run: Path, split: Split, chosen: list[int], pictures: bool) -> list[np
         x = torch.from_numpy(take(picture))[None]
         label = torch.tensor([int(split.labels[number])])
         cam = class_activation_maps(network, x, label)[0].numpy()
-        seen = np.asarray(take.crop_and_resize(picture)) if pictures else _grey(take.size)
-        drawn.append(overlay(enlarged(seen), cam))
+        grey = np.full((take.size, take.size, 3), 90, np.uint8)
+        seen = np.asarray(take.crop_and_resize(picture))
+        drawn.append((overlay(enlarged(grey), cam), overlay(enlarged(seen), cam)))
     return drawn
 
 
-def _grey(size: int) -> np.ndarray:
-    return np.full((size, size, 3), 90, np.uint8)
-
-
-def _drawn(cells: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) -> bytes:
-    """PNG of a grid: an arm a column, a picture a row."""
+def _drawn(cells: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) -> Drawing:
+    """A grid as PNG: an arm a column, a picture a row."""
     with rc_context(STYLE):
         figure = Figure(figsize=(0.4 + len(cells), 0.3 + len(classes)), layout="compressed")
         grid = figure.subplots(len(classes), len(cells), squeeze=False)
@@ -114,8 +110,7 @@ def _drawn(cells: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) ->
                 if column == 0:
                     axes.set_ylabel(shown(classes[row]), size=8)
         whole, small = io.BytesIO(), io.BytesIO()
-        with warnings.catch_warnings():  # a class may be called by letters that the font lacks
-            warnings.filterwarnings("ignore", message="Glyph|.*missing from font")
+        with any_letters():
             figure.savefig(whole, format="png", dpi=110, metadata={"Software": None})
     Image.open(whole).convert("RGB").quantize(96).save(small, "PNG", optimize=True)
-    return small.getvalue()
+    return Drawing("maps", "Class activation maps, an arm a column", small.getvalue())

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from phiscale.analysis.page import Section
-from phiscale.analysis.svg import BLUE, GREEN, INK, PURPLE, STYLE, svg
+from phiscale.analysis.page import Drawing, Section
+from phiscale.analysis.svg import BLUE, GREEN, INK, PURPLE, STYLE, drawing
 from phiscale.coefficients import Coefficients
 from phiscale.costs import cost
 from phiscale.laws.posterior import Posterior
@@ -64,7 +64,7 @@ _NOISE = {
 }  # fmt: skip
 
 
-def _law_figure(plan: Discovery, law: Posterior) -> str:
+def _law_figure(plan: Discovery, law: Posterior) -> Drawing:
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.4), layout="constrained")
         for axes, axis, colour in zip(figure.subplots(1, 3, sharey=True), range(3),
@@ -84,7 +84,7 @@ def _law_figure(plan: Discovery, law: Posterior) -> str:
             axes.set_xscale("log")
             axes.set(xlabel=f"{DIMENSIONS[axis]} over the base's")
         figure.axes[0].set_ylabel("validation error, %")
-        return svg(figure, "law", "Error against depth, width and resolution by the law")
+        return drawing(figure, "law", "Error against depth, width and resolution by the law")
 
 
 def _indifferent(plan: Discovery, law: Posterior) -> Section:

@@ -15,8 +15,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu
 
-from phiscale.analysis.page import Section, page_files
-from phiscale.analysis.svg import BLUE, ORANGE, STYLE, svg
+from phiscale.analysis.page import Drawing, Section, page_files
+from phiscale.analysis.svg import BLUE, ORANGE, STYLE, drawing
 from phiscale.errors import UsageError
 from phiscale.scaling import STRATEGIES, Strategy
 from phiscale.search.baselines import off_ray
@@ -179,7 +179,7 @@ def _shares(a: np.ndarray, b: np.ndarray, draws: int = 2000) -> np.ndarray:
     return ((one < two) + 0.5 * (one == two)).mean(axis=(1, 2))
 
 
-def _figure(errors: Mapping[str, Sequence[float] | np.ndarray]) -> str:
+def _figure(errors: Mapping[str, Sequence[float] | np.ndarray]) -> Drawing:
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
@@ -193,4 +193,4 @@ def _figure(errors: Mapping[str, Sequence[float] | np.ndarray]) -> str:
             axes.step(x, y, line, where="post", color=colour, label=name)
         axes.set(xlabel="validation error, %", ylabel="share of networks with less", ylim=(0, 1))
         axes.legend(frameon=False)
-        return svg(figure, "edf", "Error distribution functions of two design spaces")
+        return drawing(figure, "edf", "Error distribution functions of two design spaces")

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from phiscale.analysis.page import Section, page_files
-from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE, svg
+from phiscale.analysis.page import Drawing, Section, page_files
+from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE, drawing
 from phiscale.costs import cost
 from phiscale.laws import ErrorLaw, Row
 from phiscale.laws.checks import FARTHEST
@@ -187,7 +187,7 @@ def _row(member: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _figure(members: Sequence[_Member], found: Sequence[Mapping[str, Any]]) -> str:
+def _figure(members: Sequence[_Member], found: Sequence[Mapping[str, Any]]) -> Drawing:
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
@@ -207,4 +207,4 @@ def _figure(members: Sequence[_Member], found: Sequence[Mapping[str, Any]]) -> s
         axes.set_xscale("log")
         axes.set(xlabel="MACs, millions", ylabel="test error, %")
         axes.legend(frameon=False)
-        return svg(figure, "family", "Error against MACs over phi")
+        return drawing(figure, "family", "Error against MACs over phi")

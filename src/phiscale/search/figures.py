@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.special import stdtrit
 
+from phiscale.analysis.page import Drawing
 from phiscale.analysis.settle import ArmSummary, Contrast, Settled
-from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, svg
+from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
 from phiscale.laws.posterior import Posterior
 from phiscale.search.settle import SINGLE, Settle
 
@@ -25,7 +26,7 @@ MARKS = {"base": "s", "depth": "v", "width": "^", "resolution": "D", "compound":
          "symmetric": "P", "inverse": "X"}  # fmt: skip
 
 
-def arms_figure(plan: Settle, settled: Settled) -> str:
+def arms_figure(plan: Settle, settled: Settled) -> Drawing:
     """Accuracy against exact MACs: a line from the base to each arm, bars of 95 % of the mean."""
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
@@ -40,10 +41,10 @@ def arms_figure(plan: Settle, settled: Settled) -> str:
         _times(axes, [1, 2, settled.target_compute])
         axes.set(xlabel="MACs over the base's", ylabel="test top-1, %")
         axes.legend(frameon=False)
-        return svg(figure, "arms", "Test accuracy against MACs for each arm")
+        return drawing(figure, "arms", "Test accuracy against MACs for each arm")
 
 
-def contrasts_figure(contrasts: Sequence[Contrast]) -> str:
+def contrasts_figure(contrasts: Sequence[Contrast]) -> Drawing:
     """Compound minus each other arm, with its 95 % interval, and the margin of no difference."""
     with rc_context({**STYLE, "axes.grid.axis": "x"}):
         figure = Figure(figsize=(6.4, 0.7 + 0.36 * len(contrasts)), layout="constrained")
@@ -57,10 +58,10 @@ def contrasts_figure(contrasts: Sequence[Contrast]) -> str:
                           fmt="o", color=COLOURS.get(each.name, GREY), capsize=3)  # fmt: skip
         axes.set_yticks(range(len(contrasts)), [each.name for each in reversed(contrasts)])
         axes.set_xlabel("compound minus this arm, points of test top-1")
-        return svg(figure, "contrasts", "Compound minus each other arm with 95 % intervals")
+        return drawing(figure, "contrasts", "Compound minus each other arm with 95 % intervals")
 
 
-def single_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
+def single_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
     """A panel for each dimension: the law's line and interval, and what was trained on it."""
     of = {arm.name: arm for arm in settled.arms}
     with rc_context(STYLE):
@@ -79,10 +80,10 @@ def single_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
             _times(axes, [1, math.sqrt(end), end])
             axes.set(xlabel=f"{name} over the base's")
         figure.axes[0].set_ylabel("test top-1, %")
-        return svg(figure, "single", "Accuracy against depth, width and resolution alone")
+        return drawing(figure, "single", "Accuracy against depth, width and resolution alone")
 
 
-def width_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
+def width_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
     """What widening gives at the depth and resolution of the arms: a line by the law for each, and
     every arm that was trained on it."""
     of = {arm.name: arm for arm in settled.arms}
@@ -106,7 +107,7 @@ def width_figure(plan: Settle, settled: Settled, law: Posterior) -> str:
         _times(axes, [1, 2, 4, 8, 16])
         axes.set(xlabel="d w² r² over the base's", ylabel="test top-1, %")
         figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-        return svg(figure, "width", "What widening gives at other depths and resolutions")
+        return drawing(figure, "width", "What widening gives at other depths and resolutions")
 
 
 def _measured(axes: Axes, x: float, arm: ArmSummary, seeds: int) -> None:

@@ -21,7 +21,7 @@ from phiscale.laws import Row
 from phiscale.laws.points import points_of
 from phiscale.laws.posterior import Posterior, posterior
 from phiscale.scaling import scale
-from phiscale.search.cams import cam_page, cam_section
+from phiscale.search.cams import cams
 from phiscale.search.critique import afterthoughts, critique
 from phiscale.search.figures import arms_figure, contrasts_figure, single_figure, width_figure
 from phiscale.search.folder import Pictures
@@ -60,13 +60,14 @@ def report(
     others = {
         name: _plain(name, answers["compound"], answers[name]) for name in OTHER if name in answers
     }
+    maps = cams(plan, outcome, crew)
     sections = [
         _verdict(plan, settled, pictures, looks),
         _arms(plan, outcome, answers, latencies),
         _contrasts(settled, others),
         _paper(plan, settled),
         *_figures(plan, outcome, settled),
-        *cam_section(plan, outcome, crew),
+        *([maps.section] if maps else []),
         _power(settled),
         _protocol(plan, outcome, pictures),
     ]
@@ -75,8 +76,8 @@ def report(
         "runs.csv": runs_csv(outcome),
         "predictions.csv": predictions_csv(outcome, pictures),
     }
-    if page := cam_page(plan, outcome, crew):
-        files["cams.html"] = page
+    if maps:
+        files["cams.html"] = maps.page
     return Report(settled, others, files)
 
 
