@@ -144,7 +144,10 @@ def test_a_confirmation_may_be_left_for_later(tmp_path):
     found = ran(0)
     assert "## Not confirmed" in (out / "report.md").read_text()
     assert ran(3).powers == found.powers
-    assert "## Confirmed" in (out / "report.md").read_text()
+    confirmed = (out / "report.md").read_text()
+    assert "## Confirmed" in confirmed and "Read before" not in confirmed
+    ran(4)
+    assert "Read before with 3 seeds" in (out / "report.md").read_text()
     with pytest.raises(UsageError, match="--seeds 1 has no spread"):
         Asked(seeds=1)
 

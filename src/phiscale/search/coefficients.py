@@ -22,7 +22,7 @@ from phiscale.laws.optimum import optimum
 from phiscale.scaling import scale
 from phiscale.search.discover import Discovery
 from phiscale.search.discover_report import report
-from phiscale.search.folder import Pictures, pictures_of, pin
+from phiscale.search.folder import Pictures, looks_at, pictures_of, pin
 from phiscale.search.lattice import COSTS, Lattice, price
 from phiscale.search.searched import Method, Searched, Triple, fitted, law_checks
 from phiscale.search.settle import RECIPE
@@ -87,7 +87,7 @@ def search_coefficients(
     for found, each in zip(outcome.searched, answers, strict=True):
         each.write(crew.out / f"{found.method}.json")
     answers[0].write(crew.out / FOUND)
-    for name, text in report(plan, outcome, answers, pictures, command).items():
+    for name, text in report(plan, outcome, answers, pictures, looks_at(crew.out), command).items():
         write_atomic(crew.out / name, text)
     return answers[0]
 

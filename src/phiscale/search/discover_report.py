@@ -17,7 +17,7 @@ from phiscale.coefficients import Coefficients
 from phiscale.laws.posterior import Posterior
 from phiscale.search.discover import Discovered, Discovery
 from phiscale.search.discover_law import DIMENSIONS, law_sections
-from phiscale.search.folder import Pictures
+from phiscale.search.folder import Pictures, looked
 from phiscale.search.lattice import Place
 from phiscale.search.searched import Searched, Triple
 
@@ -31,13 +31,13 @@ UNCONFIRMED = Section(
 
 def report(
     plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients], pictures: Pictures,
-    command: str,
+    looks: Sequence[int], command: str,
 ) -> dict[str, str | bytes]:  # fmt: skip
-    """Files of a finished search, by name."""
+    """Files of a finished search, by name. `looks`: with how many seeds it was read before."""
     law = next((found.fit for found in outcome.searched if found.fit), None)
     sections = [
         _answers(plan, outcome, answers),
-        _confirmed(plan, outcome, pictures, law) if plan.seeds else UNCONFIRMED,
+        _confirmed(plan, outcome, pictures, looks, law) if plan.seeds else UNCONFIRMED,
         *(law_sections(plan, law, answers) if law else []),
         _protocol(plan, outcome, pictures),
         *(_runs(found) for found in outcome.searched),
@@ -121,8 +121,9 @@ def _as_built(plan: Discovery, found: Coefficients) -> str:
 
 
 def _confirmed(
-    plan: Discovery, outcome: Discovered, pictures: Pictures, law: Posterior | None
-) -> Section:
+    plan: Discovery, outcome: Discovered, pictures: Pictures, looks: Sequence[int],
+    law: Posterior | None,
+) -> Section:  # fmt: skip
     """Every proposal and every baseline trained anew with the same seeds, on the test pictures."""
     truth = pictures.test_labels
     correct = {
@@ -130,6 +131,7 @@ def _confirmed(
         for name in outcome.confirmed
     }
     first = next(iter(outcome.confirmed))
+    others = len({place.spec for place in outcome.confirmed.values()}) - 1
     rows = []
     for name, place in outcome.confirmed.items():
         tops = correct[name].mean(axis=1)
@@ -152,8 +154,9 @@ def _confirmed(
         title="Confirmed", rows=rows,
         text=[
             f"Trained anew with {plan.seeds} seeds each, read on the test pictures. With so many "
-            f"the least p there can be is {2 / 2**plan.seeds:.2g}, and {len(rows) - 1} are looked "
-            "at: this tells large differences, no small ones.",
+            f"the least p there can be is {2 / 2**plan.seeds:.2g}, and {others} other networks are "
+            "looked at: this tells large differences, no small ones.",
+            *looked(looks),
             *(f"{' and '.join(names)} are one network here: rounding leaves no difference."
               for names in _same(outcome)),
         ],

@@ -4,7 +4,7 @@ statistics can be done again from the folder alone."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
     before, now = known["plan"].get("seeds"), said["plan"].get("seeds")
     if changed == [f"seeds: {before} -> {now}"] and now > before:
         # a look at the data, after which one went on: whoever reads the verdict should know
-        looks = [*known.get("looks", ()), before]
+        looks = [*known.get("looks", ()), *([before] if before else [])]
         write_json(out / PLAN, {**said, "looks": looks})
         return about
     words = "; ".join(sorted(changed, key=len))[:300]
@@ -108,6 +108,16 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
 def looks_at(out: Path) -> tuple[int, ...]:
     """With how many seeds this was looked at before it went on with more."""
     return tuple(_read(out).get("looks", ()))
+
+
+def looked(looks: Sequence[int]) -> list[str]:
+    """What a report says of earlier looks."""
+    if not looks:
+        return []
+    return [
+        f"Read before with {', '.join(map(str, looks))} seeds, and gone on with: every look adds "
+        "its own chance of a false verdict, which the interval does not count."
+    ]
 
 
 OURS = {"results", "trainings", "study.db", "study.db-journal", ".lock"}

@@ -24,7 +24,7 @@ from phiscale.scaling import scale
 from phiscale.search.cams import cams
 from phiscale.search.critique import afterthoughts, critique
 from phiscale.search.figures import arms_figure, contrasts_figure, single_figure, width_figure
-from phiscale.search.folder import Pictures
+from phiscale.search.folder import Pictures, looked
 from phiscale.search.raw import predictions_csv, runs_csv
 from phiscale.search.settle import Outcome, Settle
 from phiscale.search.trial import Result
@@ -103,13 +103,6 @@ def _between(contrast: Contrast) -> str:
     return f"[{_points(contrast.low)}, {_points(contrast.high)}]"
 
 
-def _looked(looks: Sequence[int]) -> list[str]:
-    return [
-        f"Read before with {', '.join(map(str, looks))} seeds, and gone on with: every look adds "
-        "its own chance of a false verdict, which the interval does not count."
-    ]
-
-
 def _verdict(plan: Settle, settled: Settled, pictures: Pictures, looks: Sequence[int]) -> Section:
     first = settled.primary
     return Section(
@@ -123,7 +116,7 @@ def _verdict(plan: Settle, settled: Settled, pictures: Pictures, looks: Sequence
             "benefit; below 0: harm; within 0.3 points of 0: no benefit; else undecided.",
             *(f"To be held against it: {line}." for line in critique(plan, pictures)),
             *(f"To be held against it: {line}." for line in afterthoughts(settled)),
-            *(_looked(looks) if looks else []),
+            *looked(looks),
         ],
     )
 
