@@ -24,7 +24,7 @@ from phiscale.families import get_spec
 from phiscale.search import replication, studies
 from phiscale.search.critique import critique
 from phiscale.search.edf import sample
-from phiscale.search.folder import Pictures, pictures_of
+from phiscale.search.folder import Pictures, machines, pictures_of
 from phiscale.search.lattice import lattice, price
 from phiscale.search.presets import PRESETS
 from phiscale.search.settle import Settle, arms_for
@@ -355,3 +355,14 @@ def test_design_spaces_that_cannot_be_compared_are_refused(data, tmp_path, space
     with pytest.raises(UsageError, match=said):
         studies.design_spaces(data, spaces, networks, ASKED, Crew(out=tmp_path / "e"), command="",
                               tell=lambda line: None)  # fmt: skip
+
+
+def test_trainings_from_several_kinds_of_machine_are_told_apart():
+    plan = studies.plan_for("d", PRESETS["smoke"], ASKED, CIFAR)
+    results = [
+        replace(result_of(trial, 0.3, CIFAR.test_labels), made_by={"processor": name})
+        for trial, name in zip(Course(plan).wanted[:3], ("EPYC", "EPYC", "Xeon"), strict=True)
+    ]
+    [said] = machines([*results, results[0]])
+    assert "2 on EPYC; 1 on Xeon" in said
+    assert machines(results[:2]) == []

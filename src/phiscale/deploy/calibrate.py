@@ -114,7 +114,7 @@ def fingerprint(compute: torch.device | None = None) -> Fingerprint:
     import torch
 
     return Fingerprint(
-        device=_cpu_name(),
+        device=cpu_name(),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         runtime=f"onnxruntime {onnxruntime.__version__}",
@@ -140,7 +140,8 @@ def _name(compute: torch.device | None) -> str:
     return torch.cuda.get_device_name(compute)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's model where the system says it, else its architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -17,7 +17,7 @@ from phiscale.coefficients import Coefficients
 from phiscale.laws.posterior import Posterior
 from phiscale.search.discover import Discovered, Discovery
 from phiscale.search.discover_law import DIMENSIONS, law_sections
-from phiscale.search.folder import Pictures, looked
+from phiscale.search.folder import Pictures, looked, machines
 from phiscale.search.lattice import Place
 from phiscale.search.searched import Searched, Triple
 
@@ -197,6 +197,7 @@ def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Secti
             f"({outcome.tuning_units:.1f} units), then log2 rate = {rates.a:.2f} "
             f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
             *([f"The confirmation took {spent:,.0f} core seconds."] if plan.seeds else []),
+            *machines([*outcome.runs.values()]),
         ],
     )  # fmt: skip
 

@@ -4,7 +4,8 @@ statistics can be done again from the folder alone."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from phiscale.data.sources import open_images
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import read_json, sha256, write_json
-from phiscale.search.trial import packed, unpacked
+from phiscale.search.trial import Result, packed, unpacked
 from phiscale.train.recipe import differences
 
 PLAN = "plan.json"
@@ -117,6 +118,19 @@ def looked(looks: Sequence[int]) -> list[str]:
     return [
         f"Read before with {', '.join(map(str, looks))} seeds, and gone on with: every look adds "
         "its own chance of a false verdict, which the interval does not count."
+    ]
+
+
+def machines(results: Iterable[Result]) -> list[str]:
+    """What a report says of trainings that were not all made on one kind of machine."""
+    kinds = Counter(", ".join(map(str, each.made_by.values()))
+                    for each in {result.key: result for result in results}.values())  # fmt: skip
+    if len(kinds) < 2:
+        return []
+    listed = "; ".join(f"{count} on {kind}" for kind, count in kinds.most_common())
+    return [
+        f"Made on several kinds of machine ({listed}). Sums come out in another order there, so a "
+        "seed made anew on another kind is another draw, not the same training."
     ]
 
 

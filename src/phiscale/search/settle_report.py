@@ -24,7 +24,7 @@ from phiscale.scaling import scale
 from phiscale.search.cams import cams
 from phiscale.search.critique import afterthoughts, critique
 from phiscale.search.figures import arms_figure, contrasts_figure, single_figure, width_figure
-from phiscale.search.folder import Pictures, looked
+from phiscale.search.folder import Pictures, looked, machines
 from phiscale.search.raw import predictions_csv, runs_csv
 from phiscale.search.settle import Outcome, Settle
 from phiscale.search.trial import Result
@@ -253,12 +253,15 @@ def _figures(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
     ]  # fmt: skip
 
 
-def seeds_range(settled: Settled) -> str:
+def seeds_words(settled: Settled) -> str:
+    """The seeds that would settle the difference seen, and how sure that number is."""
     low, high = settled.seeds_needed_range
+    if low == high:
+        return f"{settled.seeds_needed} seeds"
     most = f"{MOST_SEEDS} or more" if high == MOST_SEEDS else f"{high}"
     return (
-        f"{low} to {most}: {settled.seeds} seeds tell their own variance no better, in 8 of 10 "
-        "cases"
+        f"{settled.seeds_needed} seeds ({low} to {most} in 8 of 10 cases: {settled.seeds} seeds "
+        "tell their own variance no better)"
     )
 
 
@@ -272,8 +275,7 @@ def _power(settled: Settled) -> Section:
             f"has a standard error of {100 * settled.primary.standard_error:.2f} points: it finds "
             f"a difference of {100 * settled.detectable:.2f} points four times in five, and each "
             f"of the three with Holm's correction one of {100 * settled.detectable_holm:.2f}.",
-            f"A difference like the one seen would take {settled.seeds_needed} seeds "
-            f"({seeds_range(settled)})"
+            f"A difference like the one seen would take {seeds_words(settled)}"
             + (f" and {settled.images_needed} test pictures"
                if settled.images_needed > settled.images else "")
             + " to settle with that certainty.",
@@ -302,6 +304,7 @@ def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
             "seed of its own; never across arms.",
             f"Seeds {plan.seed} to {plan.seed + plan.seeds - 1}; a seed sets weights, order and "
             f"augmentation alike in all arms. The runs that count took {cpu:,.0f} core seconds.",
+            *machines(outcome.runs.values()),
         ],
         note="runs.csv has every run, predictions.csv the answer of every run to every test "
         "picture; results/ the same as JSON, plan.json the plan.",

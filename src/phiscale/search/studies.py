@@ -22,7 +22,7 @@ from phiscale.search.critique import critique
 from phiscale.search.folder import Pictures, looks_at, pictures_of, pin
 from phiscale.search.presets import PRESETS, Preset
 from phiscale.search.settle import Settle, arms_for
-from phiscale.search.settle_report import report, seeds_range
+from phiscale.search.settle_report import report, seeds_words
 from phiscale.search.workers import Crew, carry_out
 from phiscale.spec import Spec
 
@@ -106,9 +106,9 @@ def study(
     lines = [
         f"{found.settled.verdict}: compound minus {found.settled.best_single} is "
         f"{100 * first.difference:+.2f} points [{100 * first.low:+.2f}, {100 * first.high:+.2f}]",
-        f"seeds that would settle a difference like this: {found.settled.seeds_needed} "
-        f"({seeds_range(found.settled)})",
     ]
+    if found.settled.verdict.startswith("undecided"):
+        lines.append(f"a difference like this would take {seeds_words(found.settled)}")
     return _left(crew.out, "study.json", found.files, found.to_dict(), lines)
 
 

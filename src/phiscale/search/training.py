@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import time
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 from phiscale.costs import cost
 from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.splits import ArraySplit, ImageSet, Split
+from phiscale.deploy.calibrate import cpu_name
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.search.trial import Result, Trial
 from phiscale.train.evaluate import logits_of
@@ -32,7 +32,7 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Resu
         "key": trial.key, "name": trial.name, "about": dict(trial.about), "trial": trial.to_dict(),
         "validation_images": len(images.validation), "macs": counted.macs,
         "params": counted.params, "activations": counted.activations,
-        "made_by": {"torch": torch.__version__, "processor": platform.machine(),
+        "made_by": {"torch": torch.__version__, "processor": cpu_name(),
                     "device": setup.device.type},
     }  # fmt: skip
     began = time.process_time()
