@@ -176,6 +176,9 @@ def predicted(
         beyond = float(fit.points.beyond(np.array(place)))
         law.checks.allow(beyond, name)
         said, over = fit.predict(place), fit.predict(place, over=origin)
+        if float(said.error) > 1:
+            raise UsageError(f"{name}: by the law more than every picture would be wrong, so far "
+                             "is it from its rows. Ask nearer to them.")  # fmt: skip
         low, high = _cut(said.interval)
         worse, better = over.expected_interval
         macs = cost(spec).macs

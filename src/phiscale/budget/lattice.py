@@ -57,7 +57,8 @@ def ray(
 
     Phi goes in hundredths as far as the lattice does: from -7.6 to 7.1 for the paper's coefficients
     of EfficientNet-B0. Of those that round to the same network the roundest is kept, so that
-    `describe --phi` shows it. Above the pixels that the images have, depth and width go on alone.
+    `describe --phi` shows it. Above the pixels that the images have, depth and width go on alone,
+    and a network that pixels alone would change keeps its phi.
     """
     low, high = _phi_limits(spec, coefficients)
     most = _most_pixels(spec, native_pixels)
@@ -65,8 +66,9 @@ def ray(
     for step in range(math.ceil(low * PHI_STEPS), math.floor(high * PHI_STEPS) + 1):
         network = scale(spec, coefficients.at(step / PHI_STEPS))
         if network.resolution > most:
-            network = replace(network, resolution=most)
-        found[network] = min(found.get(network, step), step, key=_roundness)
+            found.setdefault(replace(network, resolution=most), step)
+        else:
+            found[network] = min(found.get(network, step), step, key=_roundness)
     return {network: step / PHI_STEPS for network, step in found.items()}
 
 

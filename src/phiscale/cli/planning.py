@@ -153,7 +153,8 @@ def solve(
     base = spec_of(spec)
     if along and along.law and not law and not along.law_over(base):
         to_stderr(f"the law in {coefficients} is not over {spec} at {base.resolution} px, so "
-                  "phiscale's own predicts; --law FILE takes another")  # fmt: skip
+                  "phiscale's own predicts. A search leaves the network it is over beside "
+                  "it: base.json")  # fmt: skip
     found = search(
         base, limits.budget(), name=spec,
         device=DeviceModel.read(device_model) if device_model else None,
@@ -207,6 +208,9 @@ def deviation(
     for flag, path in (("--html", html), ("--timings", timings if measure else None)):
         if path:
             a_file(flag, path)
+    if coefficients and not networks:
+        raise UsageError("--coefficients scale one network. Name it: deviation efficientnet_b0 "
+                         "--coefficients FILE.")  # fmt: skip
     along = Coefficients.read(coefficients) if coefficients else None
     try:
         found = counted.scaled_networks(networks, phi, along, spec_of)

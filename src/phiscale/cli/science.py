@@ -1,5 +1,6 @@
 """Verbs of scaling as a science: laws fitted to tables and runs, and what they predict."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,8 @@ def law_fit(
     for flag, path in (("--out", out), ("--plot", plot)):
         if path:
             a_file(flag, path)
+    if not (math.isfinite(compute) and compute > 0 and compute != 1):
+        raise UsageError(f"--compute {compute:g} scales nothing. Use 2, or 0.5 to shrink.")
     if plot and plot.suffix not in (".png", ".svg"):
         raise UsageError(f"cannot draw {plot.name!r}. Let the name end in .png or .svg.")
     found = fit_sheet(
@@ -100,6 +103,8 @@ def law_predict(
         raise UsageError("law predict needs a network: law predict LAW.json SPEC..., or --phi F.")
     if coefficients and not phi:
         raise UsageError("--coefficients are powers of phi. Give --phi too, such as --phi 1.")
+    if strange := [each for each in phi if not math.isfinite(each)]:
+        raise UsageError(f"--phi {strange[0]} is out of range. Use finite numbers.")
     fitted = FittedLaw.read(law)
     by = Coefficients.read(coefficients).at if coefficients else compound
     networks = scaled_networks([(name, spec_of(name)) for name in specs], phi, fitted.axes.base, by)

@@ -120,6 +120,8 @@ def search_coefficients(
     in_range("--seed", seed, 0)
     in_range("--resolution", resolution)
     in_range("--train-images", train_images)
+    if any(rate <= 0 for rate in _finite("--rates", rates)):
+        raise UsageError(f"--rates {min(rates):g} trains nothing. Use numbers above 0.")
     if not 0 < epochs < math.inf:
         raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
     if not data:
@@ -130,7 +132,7 @@ def search_coefficients(
         compute=compute, cost=cost, resolution=resolution, epochs=epochs, seeds=seeds,
         train_images=train_images, threads=workers.threads, seed=seed,
         device=DeviceModel.read(device_model) if device_model else None,
-        tuning=Tuning(rates=_finite("--rates", rates)) if rates else Tuning(),
+        tuning=Tuning(rates=rates) if rates else Tuning(),
     )  # fmt: skip
     crew, common = workers.crew(out), {"command": command_line(), "tell": to_stderr}
     if len(data) == 1:
@@ -156,8 +158,9 @@ def study(
     coefficients: File = None, design_space: Spaces = (), networks: Whole = None,
     plan: Switch = False, seed: Seed = 0, json: Switch = False, workers: Together = HERE,
 ) -> None:  # fmt: skip
-    """Does scaling all dimensions pay? Matched arms, seeds, statistics, a verdict. Or a family, or
-    two design spaces.
+    """Settle whether scaling all dimensions pays: matched arms, seeds, a verdict.
+
+    Or train a family (--preset family), or compare two design spaces (--design-space).
 
     smoke shows that it works (70 minutes of two cores), standard tells 0.7 points apart (a night),
     gpu 0.5. cifar10-replication says what was wrong with a study that saw nothing, and asks anew.
@@ -181,10 +184,11 @@ def study(
         seed: the first of the seeds.
         json: print JSON.
     """
-    for flag, value in (("--resolution", resolution), ("--seeds", seeds),
+    for flag, value in (("--resolution", resolution),
                         ("--train-images", train_images), ("--networks", networks)):  # fmt: skip
         in_range(flag, value)
     in_range("--seed", seed, 0)
+    in_range("--seeds", seeds, 2)
     if epochs is not None and not 0 < epochs < math.inf:
         raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
     if preset != "family" and (phi or coefficients):

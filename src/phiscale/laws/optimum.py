@@ -57,10 +57,13 @@ class Optimum:
         """The symmetric null in a sentence."""
         mean, low, high = (100 * cost for cost in self.null_costs)
         named = ", ".join(f"{value:.2f}" for value in self.null)
+        costs = f"it costs {mean:.2f} points [{low:.2f}, {high:.2f}]"
+        if low <= 0:
+            costs += ", which may be nothing,"
         return (
             f"The symmetric null (equal terms: {named}) is "
             f"{'excluded' if self.null_excluded else 'not excluded'} at {self.compute:g}x: "
-            f"it costs {mean:.2f} points [{low:.2f}, {high:.2f}] and lies "
+            f"{costs} {'and' if (low > 0) != self.null_inside else 'but'} lies "
             f"{'inside' if self.null_inside else 'outside'} the joint region of the coefficients."
         )
 

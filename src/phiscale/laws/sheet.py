@@ -192,6 +192,8 @@ def sheet_of(text: str, where: str) -> Sheet:
                 f"row {number} of {where} has {len(row)} cells, the header {len(header)}. "
                 "Give every row as many as the header."
             )
+    if not rows:
+        raise DataError(f"{where} has a header and no rows. Add one for each trained network.")
     columns = {head: [row[place] for row in rows] for place, head in enumerate(header)}
     trained = tuple(_trained(columns, len(rows), where))
     run_sd = _number("run_sd", where, said["run_sd"]) if "run_sd" in said else None
@@ -201,10 +203,12 @@ def sheet_of(text: str, where: str) -> Sheet:
 
 
 def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterable[Trained]:
-    if ("error" in columns) == ("top1" in columns):
-        both = "both error and top1" if "error" in columns else "no column error or top1"
+    given = [kind for kind in ("error", "top1") if kind in columns]
+    given = given or [kind for kind in ("validation_error",) if kind in columns]  # our own runs.csv
+    if len(given) != 1:
+        both = "both error and top1" if given else "no column error or top1"
         raise DataError(f"{where} has {both}. Give one of them.")
-    kind = "error" if "error" in columns else "top1"
+    [kind] = given
     models = columns.get("model", [""] * count)
     names = columns.get("name", models)
     names = [name or f"row {number}" for number, name in enumerate(names, 1)]
@@ -220,7 +224,7 @@ def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterab
     runs = numbers.pop("runs", [1.0] * count)
     for number, name in enumerate(names):
         yield Trained(
-            name=name, error=shares[number] if kind == "error" else 1 - shares[number],
+            name=name, error=1 - shares[number] if kind == "top1" else shares[number],
             runs=runs[number], spec=_spec(models[number], where) if models[number] else None,
             values={head: cells[number] for head, cells in numbers.items()},
         )  # fmt: skip

@@ -20,9 +20,10 @@ from phiscale.families import get_spec, name_of
 from phiscale.files import write_atomic
 from phiscale.laws.optimum import optimum
 from phiscale.scaling import scale
+from phiscale.search.critique import few_pictures
 from phiscale.search.discover import Discovery
 from phiscale.search.discover_report import report
-from phiscale.search.folder import Pictures, looks_at, pictures_of, pin
+from phiscale.search.folder import Pictures, looks_at, pictures_of
 from phiscale.search.lattice import COSTS, Lattice, price
 from phiscale.search.searched import Method, Searched, Triple, fitted, law_checks
 from phiscale.search.settle import RECIPE
@@ -33,7 +34,7 @@ from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
 DRAWS = 300  # of the law, for intervals on the lattice
-FOUND = "found.json"
+FOUND, BASE = "found.json", "base.json"
 SAME = 1 + 1e-6  # a ratio of two coefficients that every law agrees on
 
 
@@ -80,13 +81,15 @@ def search_coefficients(
     pictures = pictures_of(data, crew.out)
     plan = plan_for(base, data, asked, pictures)
     plan.lattice().at(plan.compute)  # is there any such network? told before anything is trained
-    about = pin(crew.out, "search for coefficients", pictures, plan.to_dict())
-    crew = replace(crew, about=about)
+    for line in few_pictures(trained_on(pictures, asked), len(pictures.classes)):
+        tell(f"note: {line}")
+    crew = crew.pinned("search for coefficients", pictures, plan.to_dict())
     outcome = carry_out(plan, crew, tell)
     answers = [answer(plan, found, command) for found in outcome.searched]
     for found, each in zip(outcome.searched, answers, strict=True):
         each.write(crew.out / f"{found.method}.json")
     answers[0].write(crew.out / FOUND)
+    write_atomic(crew.out / BASE, plan.base.to_json() + "\n")
     for name, text in report(plan, outcome, answers, pictures, looks_at(crew.out), command).items():
         write_atomic(crew.out / name, text)
     return answers[0]
@@ -143,6 +146,11 @@ def trained_on(pictures: Pictures, asked: Asked) -> int:
 def plan_for(base: Spec, data: str, asked: Asked, pictures: Pictures) -> Discovery:
     native = pictures.native_pixels
     pixels = asked.resolution or base_pixels(base, native)
+    if pixels > native and asked.resolution:
+        raise UsageError(
+            f"--resolution {pixels}: the pictures have {native} px, and more would be invented. "
+            f"Use {base_pixels(base, native)}, so that larger networks see real ones."
+        )
     return Discovery(
         data=data, fingerprint=pictures.fingerprint,
         base=replace(base, classes=len(pictures.classes), resolution=pixels),
@@ -172,7 +180,9 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
     if found.fit is not None:
         law = found.fit.law()
         checks = law_checks(found)
-        extra["checks"] = " ".join([checks.sentence(), *map(str, checks.flags)])
+        extra["checks"] = " ".join(
+            [checks.sentence(), *map(str, checks.flags), *_guessing(found, plan.base.classes)]
+        )
         if plan.cost == "macs":
             ray = optimum(found.fit, plan.compute)
             values, low, high = ray.values, ray.low, ray.high
@@ -190,6 +200,18 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
         data=plan.data, cost=plan.cost, method=found.method, source=command,
     )  # fmt: skip
     return replace(said, extra={**extra, "exact_costs": _exact_costs(plan, said)})
+
+
+def _guessing(found: Searched, classes: int) -> list[str]:
+    """Trainings that are hardly better than a guess tell nothing of networks."""
+    typical = float(np.median([run.error for run in found.runs]))
+    if typical < 1 - 1.5 / classes:
+        return []
+    return [
+        f"Half of the trainings are off by {100 * typical:.1f} % or more, where guessing is by "
+        f"{100 * (1 - 1 / classes):.1f} %: they say nothing of networks yet. Train longer: "
+        "--epochs."
+    ]
 
 
 def _by_loss(plan: Discovery, found: Searched) -> dict[str, list[float]]:
@@ -248,13 +270,16 @@ def summary(data: str, found: Coefficients) -> list[str]:
     return [
         f"{data}, {found.method}: for each doubling of {found.cost}{none}",
         *(f"  {name:<5} {value}" for name, value in found.row().items()),
+        *([found.extra["checks"]] if "checks" in found.extra else []),
     ]
 
 
 def compare(answers: Mapping[str, Coefficients]) -> list[str]:
     """Do the coefficients of several sets differ by more than their trainings leave open? Lines.
 
-    Logs of alpha, beta and gamma are taken for normal within their intervals, sets for independent.
+    The interval of a ratio comes from those of its parts, end by end in logs, for an answer is
+    often at an end of its own (MOVER: Zou and Donner, Statistics in Medicine 27 (2008), 1693-1702).
+    Sets are taken for independent.
     """
     said: list[str] = []
     for (one, a), (other, b) in combinations(answers.items(), 2):
@@ -263,10 +288,17 @@ def compare(answers: Mapping[str, Coefficients]) -> list[str]:
                 said.append(f"{one} and {other}: a grid has no intervals, so nothing can be said")
                 break
             gap = math.log(getattr(b, name) / getattr(a, name))
-            half = math.hypot(*(math.log(each[1] / each[0]) / 2
-                                for each in (a.intervals[name], b.intervals[name])))  # fmt: skip
-            low, high = math.exp(gap - half), math.exp(gap + half)
+            (a_down, a_up), (b_down, b_up) = _arms(a, name), _arms(b, name)
+            low = math.exp(gap - math.hypot(b_down, a_up))
+            high = math.exp(gap + math.hypot(b_up, a_down))
             differ = "differ" if low > SAME or high < 1 / SAME else "are not told apart"
             said.append(f"{name} of {other} over that of {one}: {math.exp(gap):.3f} "
                         f"[{low:.2f}, {high:.2f}]: they {differ}")  # fmt: skip
     return said
+
+
+def _arms(found: Coefficients, name: str) -> tuple[float, float]:
+    """How far a coefficient's interval reaches below and above it, in logs."""
+    value = getattr(found, name)
+    low, high = (found.intervals or {})[name]
+    return max(0.0, math.log(value / low)), max(0.0, math.log(high / value))

@@ -11,6 +11,8 @@ from phiscale.search.folder import Pictures
 from phiscale.search.settle import SINGLE, Settle
 from phiscale.train.schedule import objections
 
+FEW_PICTURES = 10  # of a class
+
 
 def critique(plan: Settle, pictures: Pictures) -> Iterator[str]:
     """A sentence for each fault: unequal compute, a rate or an average that does not come to rest,
@@ -25,6 +27,7 @@ def critique(plan: Settle, pictures: Pictures) -> Iterator[str]:
                 "compute of its rivals: this compares compute, not scaling"
             )
     yield from objections(plan.recipe, plan.train_images or pictures.train)
+    yield from few_pictures(plan.train_images or pictures.train, len(pictures.classes))
     if plan.seeds < FEWEST_SEEDS:
         seeds = "one seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
         yield f"{seeds}: under {FEWEST_SEEDS} no difference can be told from chance"
@@ -37,6 +40,11 @@ def critique(plan: Settle, pictures: Pictures) -> Iterator[str]:
         )
     if len(plan.tuning.rates) * len(plan.tuning.drop_paths) == 1:
         yield "every arm gets one rate: what suits the base may not suit the others"
+
+
+def few_pictures(images: int, classes: int) -> Iterator[str]:
+    if images < FEW_PICTURES * classes:
+        yield f"{images} training pictures of {classes} classes: chance decides what they teach"
 
 
 def afterthoughts(settled: Settled) -> Iterator[str]:

@@ -111,7 +111,7 @@ def patiently(
             raise
         except (StorageInternalError, exc.SQLAlchemyError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-            said = " ".join(str(getattr(cause, "orig", None) or error).split()).rstrip(".")
+            said = " ".join(str(getattr(cause, "orig", None) or error).split()).rstrip(".?")
             kind = _kind(cause, said, url, first)
             if kind == "passing" and time.monotonic() - began < patience:
                 pass
@@ -154,7 +154,7 @@ def _mend(said: str) -> str:
 
 def shown_url(url: str) -> str:
     """Without the password."""
-    return make_url(url).render_as_string(hide_password=True)
+    return make_url(url).render_as_string(hide_password=True).replace("+psycopg", "", 1)
 
 
 def with_driver(url: str) -> str:

@@ -21,6 +21,7 @@ from phiscale.search.trial import Result, packed, unpacked
 from phiscale.train.recipe import differences
 
 PLAN = "plan.json"
+MOST_NAMED = 3  # settings that differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,18 +98,20 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
     before, now = known["plan"].get("seeds"), said["plan"].get("seeds")
     if changed == [f"seeds: {before} -> {now}"] and now > before:
         # a look at the data, after which one went on: whoever reads the verdict should know
-        looks = [*known.get("looks", ()), *([before] if before else [])]
+        looks = [*known.get("looks", ()), before]
         write_json(out / PLAN, {**said, "looks": looks})
         return about
-    words = "; ".join(sorted(changed, key=len))[:300]
+    words = "; ".join(each[:100] for each in sorted(changed, key=len)[:MOST_NAMED])
+    if len(changed) > MOST_NAMED:
+        words += f"; and {len(changed) - MOST_NAMED} more"
     raise UsageError(
         f"{out} was begun with other settings: {shown(words)}. Give those, or a new --out."
     )
 
 
 def looks_at(out: Path) -> tuple[int, ...]:
-    """With how many seeds this was looked at before it went on with more."""
-    return tuple(_read(out).get("looks", ()))
+    """With how many seeds this was looked at before it went on with more: none is no look."""
+    return tuple(seeds for seeds in _read(out).get("looks", ()) if seeds)
 
 
 def looked(looks: Sequence[int]) -> list[str]:

@@ -80,13 +80,13 @@ class Lattice:
         x = np.exp(self.logs if which is None else self.logs[which])
         return np.asarray(law.error(depth=x[:, 0], width=x[:, 1], resolution=x[:, 2]))
 
-    def at(self, target: float, within: float = WITHIN) -> np.ndarray:
+    def at(self, target: float, within: float = WITHIN, *, any_way: bool = False) -> np.ndarray:
         """Which networks cost `target` times the base; the nearest ones where steps are coarse. As
         in the paper (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor the
-        other way round. UsageError: none is even within a quarter."""
+        other way round, but for `any_way`. UsageError: none is even within a quarter."""
         off = np.abs(np.log(self.cost / target))
         astray = (self.logs < -ROUNDED if target > 1 else self.logs > ROUNDED).any(axis=1)
-        off = np.where(astray, np.inf, off)
+        off = np.where(astray & (not any_way), np.inf, off)
         nearest = float(off.min())
         if nearest > math.log(1.25):
             raise UsageError(
@@ -95,9 +95,9 @@ class Lattice:
             )
         return (off <= max(math.log1p(within), nearest + 1e-9)).nonzero()[0]
 
-    def best(self, law: ErrorLaw, target: float) -> Place:
+    def best(self, law: ErrorLaw, target: float, *, any_way: bool = False) -> Place:
         """The least error that `target` times the base's cost buys; of equals the cheapest."""
-        which = self.at(target)
+        which = self.at(target, any_way=any_way)
         errors = self.errors(law, which)
         return self.place(int(which[np.lexsort((self.cost[which], errors))[0]]))
 

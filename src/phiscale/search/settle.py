@@ -20,6 +20,7 @@ from typing import Any
 from phiscale.costs import cost
 from phiscale.data.augment import Augment
 from phiscale.errors import UsageError
+from phiscale.families.small import SMALL_PIXELS
 from phiscale.scaling import STRATEGIES, Scaling, Strategy, scale
 from phiscale.search.baselines import INVERSE, TOLERANCE, matched, symmetric
 from phiscale.search.trial import Result, Trial, described, trial_of
@@ -142,7 +143,13 @@ def arms_for(
             found.append(Arm(name=name, spec=spec, by=by, compute=cost(spec).macs / base_macs,
                              epochs=epochs))  # fmt: skip
             continue
-        at = matched(base, rays[name], compute * base_macs, tolerance=tolerance)
+        try:
+            at = matched(base, rays[name], compute * base_macs, tolerance=tolerance)
+        except UsageError as error:
+            raise UsageError(
+                f"arm {name}: {str(error).partition('. Use ')[0]}. Begin elsewhere: another "
+                "--resolution or --model."
+            ) from None
         if at.off_ray > FURTHEST:
             raise UsageError(
                 f"arm {name} would be depth x{at.by.depth:.2f}, width x{at.by.width:.2f}, "
@@ -150,10 +157,13 @@ def arms_for(
                 "the base's MACs. Begin elsewhere: another --resolution or --model."
             )
         if native_pixels is not None and at.spec.resolution > native_pixels:
-            fits = int(base.resolution * native_pixels / at.spec.resolution)
+            step = 8 if native_pixels > SMALL_PIXELS else 4
+            fits = min(
+                native_pixels // 2, int(base.resolution * native_pixels / at.spec.resolution)
+            )
             raise UsageError(
                 f"arm {name} needs {at.spec.resolution} px, the pictures have {native_pixels}. "
-                f"Begin lower: --resolution {fits}, or use a smaller --compute."
+                f"Begin lower: --resolution {max(step, fits // step * step)}."
             )
         found.append(Arm(name=name, spec=at.spec, by=at.by, compute=at.compute, epochs=epochs,
                          off_ray=at.off_ray))  # fmt: skip

@@ -211,8 +211,8 @@ def _paper(plan: Settle, settled: Settled) -> Section:
     return Section(
         title="The paper's table 7 beside ours", rows=rows,
         note="Paper: EfficientNet-B0 on ImageNet (arXiv:1905.11946v5, table 7), one run each; its "
-        "arms differ by up to 24 % of exact MACs. Ours: equal to 3 %, other pictures, shorter "
-        "training.",
+        "arms differ by up to 24 % of exact MACs. Ours: each within 3 % of its target, other "
+        "pictures, shorter training.",
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from phiscale.scaling import Scaling, scale
 from phiscale.search import edf, replication
 from phiscale.search import family as families
 from phiscale.search.critique import critique
-from phiscale.search.folder import Pictures, looks_at, pictures_of, pin
+from phiscale.search.folder import Pictures, looks_at, pictures_of
 from phiscale.search.presets import PRESETS, Preset
 from phiscale.search.settle import Settle, arms_for
 from phiscale.search.settle_report import report, seeds_words
@@ -90,14 +90,15 @@ def study(
             tell(line)
     plan = plan_for(data, PRESETS[preset], asked, pictures)
     if plan.seeds < 2:
-        raise UsageError(f"--seeds {plan.seeds} has no spread. Use {FEWEST_SEEDS} or more.")
+        raise UsageError(f"--seeds {plan.seeds} has no spread. Use {FEWEST_SEEDS} or more; fewer "
+                         "only say how many it takes.")  # fmt: skip
     for line in plan_lines(plan):
         tell(line)
     for line in critique(plan, pictures):
         tell(f"note: {line}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
-    crew = replace(crew, about=pin(crew.out, "study", pictures, plan.to_dict()))
+    crew = crew.pinned("study", pictures, plan.to_dict())
     outcome = carry_out(plan, crew, tell)
     times = _once(crew.out / "latencies.json",
                   lambda: dict(latencies({arm.name: arm.spec for arm in plan.arms})))  # fmt: skip
@@ -136,6 +137,11 @@ def plan_lines(plan: Settle) -> Iterator[str]:
             f"{arm.spec.resolution:>3} px  {arm.compute:5.2f}x the base's MACs  "
             f"{arm.epochs:g} epochs"
         )
+    units = sum(arm.compute * arm.epochs / plan.recipe.epochs for arm in plan.arms)
+    yield (
+        f"{plan.seeds} seeds: {plan.seeds * len(plan.arms)} trainings, the compute of "
+        f"{plan.seeds * units:,.0f} of the base; choosing rates comes on top"
+    )
 
 
 def family(
@@ -161,7 +167,7 @@ def family(
         tell(f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
-    crew = replace(crew, about=pin(crew.out, "family", pictures, plan.to_dict()))
+    crew = crew.pinned("family", pictures, plan.to_dict())
     runs = carry_out(plan, crew, tell)
     law = (found and found.law_over(plan.base)) or law_for(plan.base)
     files, members = families.report(plan, runs, law, command)
@@ -188,9 +194,7 @@ def design_spaces(
         tell(f"note: {line}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
-    crew = replace(
-        crew, about=pin(crew.out, "comparison of design spaces", pictures, plan.to_dict())
-    )
+    crew = crew.pinned("comparison of design spaces", pictures, plan.to_dict())
     runs = carry_out(plan, crew, tell)
     files, found = edf.report(plan, runs, command)
     return _left(crew.out, "spaces.json", files, found)

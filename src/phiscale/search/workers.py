@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,16 @@ from phiscale.errors import (
     UsageError,
 )
 from phiscale.files import locked
-from phiscale.search.database import DamagedStore, StoreError, set_aside, shown_url, sqlite_url
+from phiscale.search.database import (
+    DamagedStore,
+    StoreError,
+    opened,
+    set_aside,
+    shown_url,
+    sqlite_url,
+    with_driver,
+)
+from phiscale.search.folder import Pictures, pin
 from phiscale.search.plan import Course, Outcome, Plan, Stages
 from phiscale.search.store import LEASE_S, Lease, Store
 from phiscale.search.trial import Result, Results, Trial
@@ -73,6 +82,13 @@ class Crew:
     def store(self) -> Store:
         self.out.mkdir(parents=True, exist_ok=True)
         return Store(self.storage or sqlite_url(self.database), self.name, lease_s=self.lease_s)
+
+    def pinned(self, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> Crew:
+        """The same in a folder that is this plan's from here on. A server is tried before, so that
+        a mistyped address leaves nothing behind. UsageError: the folder is of another plan."""
+        if self.storage is not None:
+            opened(with_driver(self.storage), self.lease_s).engine.dispose()
+        return replace(self, about=pin(self.out, kind, pictures, plan))
 
     def run_of(self, key: str) -> Path | None:
         """The folder of a finished training, if it was done here."""
