@@ -158,7 +158,7 @@ MISTAKES = (
     (f"{SEARCH} --units 1", 2, r"--units 1 cannot teach a law\. Use 7 or more"),
     (f"{SEARCH} --seeds 1", 2, r"--seeds 1 has no spread\. Use 3 or more"),
     (f"{SEARCH} --epochs nan", 2, r"--epochs nan trains nothing"),
-    (f"{SEARCH} --rates 0", 2, r"rates \(0\.0,\) are none to train at"),
+    (f"{SEARCH} --rates 0", 2, r"--rates 0 trains nothing"),
     (f"{SEARCH} --storage mysql://x/y", 2, r"only kept apart in PostgreSQL and SQLite"),
     (f"{SEARCH} --storage nonsense", 2, r"--storage nonsense is no database"),
     (f"{SEARCH} --workers 0", 2, r"--workers 0 is out of range"),

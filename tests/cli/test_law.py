@@ -202,7 +202,7 @@ MISTAKES = (
     ("law fit same.csv", 2, r"all rows have macs 1, .*Add a network of another macs"),
     ("law fit text.csv", 1, r"text\.csv has no header"),
     ("law fit efficientnet --axes banana", 2, r"efficientnet_b0 has no banana\. Add a column"),
-    ("law fit efficientnet --axes depth,width,resolution --compute 1", 2, r"compute=1\. Give how"),
+    ("law fit efficientnet --compute 1", 2, "--compute 1 scales nothing"),
     ("law fit efficientnet --base nope", 2, r"'nope' is not a member"),
     ("law fit efficientnet --hold-out efficientnet_b9", 2, r"no row.*Did you mean efficientnet_b"),
     ("law fit efficientnet --hold-out zz", 2, r"--hold-out zz is no row of the table\. Rows are"),

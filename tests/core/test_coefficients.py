@@ -192,6 +192,13 @@ def test_the_explanation_says_whose_coefficients_they_are():
     assert "coefficients" not in explain(solve(B0, Budget(macs=1e9)))
 
 
+def test_pixels_that_the_pictures_lack_leave_a_network_its_phi():
+    """Where pixels alone grow, all larger phi are the last network of real ones."""
+    only_pixels = Coefficients(alpha=1, beta=1, gamma=1.4)
+    points = ray(SMALL, only_pixels, native_pixels=SMALL.resolution)
+    assert points[SMALL] == 0 and max(points.values()) == 0
+
+
 def test_a_lattice_has_a_network_at_least_as_good_as_the_ray():
     law = published_law()
     along = solve(B0, Budget(macs=1e9), law=law, along=PAPER).best

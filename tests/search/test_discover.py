@@ -26,6 +26,7 @@ from phiscale.errors import UsageError
 from phiscale.families import get_spec
 from phiscale.laws import Law, Term
 from phiscale.laws.optimum import optima
+from phiscale.laws.sheet import read_sheet
 from phiscale.scaling import STRATEGIES, Scaling, compound, scale
 from phiscale.search import coefficients
 from phiscale.search.coefficients import (
@@ -42,6 +43,7 @@ from phiscale.search.folder import Pictures, pictures_of
 from phiscale.search.lattice import COSTS, lattice, price
 from phiscale.search.trial import Trial
 from phiscale.search.workers import Crew
+from phiscale.spec import Spec
 
 SMALL = get_spec("small")
 AT_16 = replace(SMALL, resolution=16)
@@ -225,6 +227,16 @@ def test_two_sets_whose_laws_differ_are_told_apart_and_like_ones_are_not(tmp_pat
     assert "they differ" not in "\n".join(compare({"one": wide, "again": again}))
 
 
+def test_an_answer_at_the_end_of_its_interval_does_not_differ_from_one_inside_it():
+    """Their intervals are nested, whatever lies between the answers themselves."""
+    loose = Coefficients(alpha=1.0, beta=1.0, gamma=1.414, intervals={
+        "alpha": (1.0, 1.02), "beta": (1.0, 1.41), "gamma": (1.0, 1.414)})  # fmt: skip
+    sure = Coefficients(alpha=1.0, beta=1.35, gamma=1.05, intervals={
+        "alpha": (1.0, 1.0), "beta": (1.3, 1.41), "gamma": (1.0, 1.1)})  # fmt: skip
+    assert "they differ" not in "\n".join(compare({"loose": loose, "sure": sure}))
+    assert "they differ" not in "\n".join(compare({"sure": sure, "loose": loose}))
+
+
 def test_of_several_sets_the_others_see_as_many_images_as_the_first(tmp_path, monkeypatch):
     sizes = {"many": 10_000, "few": 2_500}
     monkeypatch.setattr(coefficients, "pictures_of", lambda data, out: replace(
@@ -268,7 +280,7 @@ def test_found_json_is_what_solve_goes_by(tmp_path):
     found = Coefficients.read(out / "found.json")
     assert found.powers == said.powers
     assert {path.name for path in out.glob("*.json")} == {
-        "plan.json", "found.json", "lawscale.json", "grid.json",
+        "plan.json", "found.json", "base.json", "lawscale.json", "grid.json",
     }  # fmt: skip
     chosen = solve(get_spec("efficientnet_b0"), Budget(macs=800_000_000), along=found).best
     wide = solve(get_spec("efficientnet_b0"), Budget(macs=800_000_000)).best
@@ -277,6 +289,10 @@ def test_found_json_is_what_solve_goes_by(tmp_path):
     assert "The symmetric null" in text
     assert "within 0.1 point of the best" in text
     json.loads((out / "plan.json").read_text())
+    runs = read_sheet(out / "runs.csv")
+    assert len(runs.rows) > 20 and runs.best_axes() == ("depth", "width", "resolution")
+    base = Spec.from_dict(json.loads((out / "base.json").read_text()))
+    assert found.law_over(base) is not None, "the network that its law is over is beside it"
 
 
 # The lattice

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 DIMENSIONS = ("depth", "width", "resolution")
 COUNTED = ("macs", "params", "activations")  # exactly, from a spec
 WORDS = ("name", "model", "error", "top1", "runs")  # columns that are no axes
+# nor are these of our own runs.csv
+NOTES = ("validation_error", "test_error", "method", "arm", "seed", "rate", "units", "cpu_seconds",
+         "failed", "key")  # fmt: skip
 ALIKE = 0.98  # of one dimension's variance that the others explain: they are one ray
 
 
@@ -219,7 +222,7 @@ def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterab
             for name, cell in zip(names, cells, strict=True)
         ]
         for head, cells in columns.items()
-        if head == "runs" or (head not in WORDS and any(map(_is_number, cells)))
+        if head == "runs" or (head not in (*WORDS, *NOTES) and any(map(_is_number, cells)))
     }
     runs = numbers.pop("runs", [1.0] * count)
     for number, name in enumerate(names):

@@ -81,9 +81,9 @@ def search_coefficients(
     pictures = pictures_of(data, crew.out)
     plan = plan_for(base, data, asked, pictures)
     plan.lattice().at(plan.compute)  # is there any such network? told before anything is trained
+    crew = crew.pinned("search for coefficients", pictures, plan.to_dict())
     for line in few_pictures(trained_on(pictures, asked), len(pictures.classes)):
         tell(f"note: {line}")
-    crew = crew.pinned("search for coefficients", pictures, plan.to_dict())
     outcome = carry_out(plan, crew, tell)
     answers = [answer(plan, found, command) for found in outcome.searched]
     for found, each in zip(outcome.searched, answers, strict=True):
