@@ -158,6 +158,7 @@ MISTAKES = (
     (f"{SEARCH} --units 1", 2, r"--units 1 cannot teach a law\. Use 7 or more"),
     (f"{SEARCH} --seeds 1", 2, r"--seeds 1 has no spread\. Use 3 or more"),
     (f"{SEARCH} --epochs nan", 2, r"--epochs nan trains nothing"),
+    ("study pictures --out new --preset family --phi 50 --plan", 2, r"--phi 50 .* -10 to 10"),
     (f"{SEARCH} --rates 0", 2, r"--rates 0 trains nothing"),
     (f"{SEARCH} --storage mysql://x/y", 2, r"only kept apart in PostgreSQL and SQLite"),
     (f"{SEARCH} --storage nonsense", 2, r"--storage nonsense is no database"),

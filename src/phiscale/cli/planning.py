@@ -140,6 +140,7 @@ def solve(
     from phiscale.budget import solve as search
     from phiscale.coefficients import Coefficients
     from phiscale.device import DeviceModel
+    from phiscale.families.small import SMALL_PIXELS
     from phiscale.files import write_atomic
     from phiscale.laws import Law
 
@@ -161,6 +162,9 @@ def solve(
         law=Law.read(law) if law else None, along=along,
         train_images=train_images, native_pixels=native_pixels,
     )  # fmt: skip
+    if along and native_pixels is None and base.resolution <= SMALL_PIXELS:
+        to_stderr(f"pictures are taken to have {base.resolution} px, as the base does: "
+                  "--native-pixels N where they have more")  # fmt: skip
     if save:
         write_atomic(save, found.best.spec.to_json() + "\n")
     rows = [c.to_dict() for c in found.pareto]

@@ -30,6 +30,8 @@ from phiscale.show import show_json, to_stderr
 if TYPE_CHECKING:
     from phiscale.search.workers import Crew
 
+MOST_PHI = 10  # of a family: the paper's goes to 7
+
 Sets = Annotated[tuple[str, ...], arg(metavar="DATA", help_behavior_hint="")]
 Url = Annotated[str | None, arg(metavar="URL", help_behavior_hint="")]
 Numbers = Annotated[tuple[float, ...], arg(metavar="NUMBER", help_behavior_hint="")]
@@ -212,6 +214,8 @@ def study(
                                      asked, crew, **common)  # fmt: skip
     elif preset == "family":
         phis = _finite("--phi", phi) or (-1.0, 0.0, 1.0, 2.0)
+        if far := [each for each in phis if abs(each) > MOST_PHI]:
+            raise UsageError(f"--phi {far[0]:g} is out of range. Use -{MOST_PHI} to {MOST_PHI}.")
         said = studies.family(data, phis, coefficients, asked, crew, **common)
     else:
         said = studies.study(data, preset, asked, crew, **common)
