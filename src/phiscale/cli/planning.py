@@ -162,7 +162,7 @@ def solve(
         law=Law.read(law) if law else None, along=along,
         train_images=train_images, native_pixels=native_pixels,
     )  # fmt: skip
-    if along and native_pixels is None and base.resolution <= SMALL_PIXELS:
+    if found.considered == 1 and native_pixels is None and base.resolution <= SMALL_PIXELS:
         to_stderr(f"pictures are taken to have {base.resolution} px, as the base does: "
                   "--native-pixels N where they have more")  # fmt: skip
     if save:
