@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from phiscale.analysis.resampling import (
     Spread,
@@ -339,6 +340,18 @@ def test_the_seeds_asked_for_would_have_settled_it() -> None:
     reach = max(abs(of.difference), 0.003 - abs(of.difference))
     assert detectable(of.error_at(seeds, images)) <= reach
     assert seeds == 7 or detectable(of.error_at(seeds - 2, images)) > 0.8 * reach
+
+
+def test_as_many_seeds_as_asked_for_show_that_there_is_no_benefit_four_times_in_five() -> None:
+    """By drawing means of so many seeds, not by the formula."""
+    random, sd = np.random.default_rng(7), 0.004
+    of = Spread(difference=0.0, seed_differences=(0.0,) * 7, seed_variance=sd**2,
+                image_variance=0.0, images=IMAGES)  # fmt: skip
+    seeds, _ = needed(of)
+    drawn = random.normal(0, sd, (4000, seeds))
+    reach = float(stdtrit(seeds - 1, 0.975)) * drawn.std(axis=1, ddof=1) / np.sqrt(seeds)
+    within = np.abs(drawn.mean(axis=1)) + reach <= 0.003
+    assert 0.77 < within.mean() < 0.88
 
 
 def test_images_are_asked_for_where_no_number_of_seeds_is_enough() -> None:

@@ -21,7 +21,7 @@ from answered import answer, result_of
 from phiscale.costs import cost
 from phiscale.errors import UsageError
 from phiscale.families import get_spec
-from phiscale.search import replication, studies
+from phiscale.search import replication, settle_report, studies
 from phiscale.search.critique import critique
 from phiscale.search.edf import sample
 from phiscale.search.folder import Pictures, machines, pictures_of
@@ -355,6 +355,32 @@ def test_design_spaces_that_cannot_be_compared_are_refused(data, tmp_path, space
     with pytest.raises(UsageError, match=said):
         studies.design_spaces(data, spaces, networks, ASKED, Crew(out=tmp_path / "e"), command="",
                               tell=lambda line: None)  # fmt: skip
+
+
+def test_a_failed_training_takes_its_seed_from_all_arms_and_is_named(data, tmp_path):
+    pictures = pictures_of(data, tmp_path)
+    plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=8), pictures)
+    good = {"resolution": 0.1, "depth": 0.2}
+    outcome = answer(plan, tmp_path, lambda trial: good.get(str(trial.about["arm"]), 0.4),
+                     pictures.test_labels)  # fmt: skip
+    lost = replace(
+        outcome.runs["resolution", 3],
+        validation_error=None,
+        validation_loss=None,
+        test_predictions=None,
+        test_error=None,
+        failed="its loss is not a number",
+    )
+    runs = {**outcome.runs, ("resolution", 3): lost}
+    times = {arm.name: 1.0 for arm in plan.arms}
+    whole, found = (
+        settle_report.report(plan, each, pictures, Crew(out=tmp_path), times, (), "c")
+        for each in (outcome, replace(outcome, runs=runs))
+    )
+    assert (whole.settled.seeds, found.settled.seeds) == (8, 7)
+    assert found.settled.verdict == whole.settled.verdict == "harm"
+    assert found.settled.best_single == "resolution"
+    assert "resolution, seed 3 (its loss is not a number)" in str(found.files["report.md"])
 
 
 def test_trainings_from_several_kinds_of_machine_are_told_apart():

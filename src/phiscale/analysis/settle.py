@@ -178,7 +178,8 @@ def needed(of: Spread) -> tuple[int, int]:
     """
     images = of.images
     if not _settles(of, MOST_SEEDS, images):
-        enough = 2 * of.image_variance * (detectable(1.0) / _reach(of)) ** 2
+        reach, certain = _reach(of)
+        enough = 2 * of.image_variance * (certain / reach) ** 2
         images = max(images, math.ceil(enough))
     return _seeds(of, images), images
 
@@ -200,14 +201,20 @@ def _seeds(of: Spread, images: int) -> int:
 
 
 def _settles(of: Spread, seeds: int, images: int) -> bool:
-    quantile = float(stdtrit(seeds - 1, (1 + LEVEL) / 2) + ndtri(POWER))
+    reach, certain = _reach(of)
+    normal = float(ndtri((1 + LEVEL) / 2))
+    quantile = certain - normal + float(stdtrit(seeds - 1, (1 + LEVEL) / 2))
     seed_part = quantile**2 * of.seed_variance / seeds
-    return seed_part + detectable(1.0) ** 2 * of.image_variance / images <= _reach(of) ** 2
+    return seed_part + certain**2 * of.image_variance / images <= reach**2
 
 
-def _reach(of: Spread) -> float:
-    """How far the interval may reach from the difference for a verdict."""
-    return max(abs(of.difference), MARGIN - abs(of.difference))
+def _reach(of: Spread) -> tuple[float, float]:
+    """How far the interval may reach from the difference for a verdict, and how many standard
+    errors that must be. To stay within the margin it may fail on either side, so that each gets
+    half of what power leaves: exact at no difference, cautious beside it."""
+    away, inside = abs(of.difference), MARGIN - abs(of.difference)
+    power = POWER if away >= inside else (1 + POWER) / 2
+    return max(away, inside), float(ndtri((1 + LEVEL) / 2) + ndtri(power))
 
 
 def compute_law(base_error: float, error: float, compute: float) -> Term:

@@ -4,7 +4,7 @@ cost; and the raw runs, so that others can do the statistics again."""
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from phiscale.analysis.resampling import bootstrap_interval, spread
 from phiscale.analysis.settle import FEWEST_SEEDS, MOST_SEEDS, Contrast, Settled, settle
 from phiscale.analysis.settle import Arm as Answers
 from phiscale.costs import cost
+from phiscale.errors import PhiscaleError
 from phiscale.families import get_spec
 from phiscale.families.published import TABLE_7
 from phiscale.laws import Row
@@ -26,7 +27,7 @@ from phiscale.search.critique import afterthoughts, critique
 from phiscale.search.figures import arms_figure, contrasts_figure, single_figure, width_figure
 from phiscale.search.folder import Pictures, looked, machines
 from phiscale.search.raw import predictions_csv, runs_csv
-from phiscale.search.settle import Outcome, Settle
+from phiscale.search.settle import Arm, Outcome, Settle
 from phiscale.search.trial import Result
 from phiscale.search.workers import Crew
 
@@ -53,7 +54,11 @@ def report(
 ) -> Report:  # fmt: skip
     """All files of a finished study but its plan and its results. `latencies`: milliseconds of a
     picture, by arm. `looks`: with how many seeds it was read before."""
-    answers = {arm.name: _answers(outcome.of(arm.name), pictures, arm.compute) for arm in plan.arms}
+    whole = whole_seeds(plan, outcome)
+    answers = {
+        arm.name: _answers([outcome.runs[arm.name, seed] for seed in whole], pictures, arm.compute)
+        for arm in plan.arms
+    }
     equal = {name: each for name, each in answers.items() if name not in OTHER}
     target = float(np.mean([arm.compute for arm in plan.arms if arm.name in equal][1:]))
     settled = settle(equal, target_compute=target)
@@ -62,7 +67,7 @@ def report(
     }
     maps = cams(plan, outcome, crew)
     sections = [
-        _verdict(plan, settled, pictures, looks),
+        _verdict(plan, outcome, settled, pictures, looks),
         _arms(plan, outcome, answers, latencies),
         _contrasts(settled, others),
         _paper(plan, settled),
@@ -81,8 +86,32 @@ def report(
     return Report(settled, others, files)
 
 
+def whole_seeds(plan: Settle, outcome: Outcome) -> list[int]:
+    """Those of which no arm's training failed: a failed one has no accuracy, and 0 % for it would
+    decide the verdict. PhiscaleError: too few are left for any statistics."""
+    seeds = range(plan.seed, plan.seed + plan.seeds)
+    failed = {seed for (_, seed), run in outcome.runs.items() if run.failed}
+    whole = [seed for seed in seeds if seed not in failed]
+    if len(whole) < 2:
+        why = next(run.failed for run in outcome.runs.values() if run.failed)
+        raise PhiscaleError(f"trainings of {len(failed)} of {plan.seeds} seeds failed ({why}). "
+                            "Look at results/, and give more --seeds.")  # fmt: skip
+    return whole
+
+
+def _failures(plan: Settle, outcome: Outcome) -> list[str]:
+    failed = [f"{name}, seed {seed} ({run.failed})"
+              for (name, seed), run in sorted(outcome.runs.items()) if run.failed]  # fmt: skip
+    if not failed:
+        return []
+    left = len(whole_seeds(plan, outcome))
+    return [
+        f"{len(failed)} trainings failed: {'; '.join(failed)}. Their seeds count for no arm, which "
+        f"leaves {left}: an arm that fails now and then is worse than this says."
+    ]
+
+
 def _answers(runs: Sequence[Result], pictures: Pictures, compute: float) -> Answers:
-    """A training that failed has answered nothing right."""
     correct = [run.correct(pictures.test_labels) for run in runs]
     return Answers(correct=np.stack(correct), validation=[1 - run.error for run in runs],
                    compute=compute)  # fmt: skip
@@ -103,7 +132,9 @@ def _between(contrast: Contrast) -> str:
     return f"[{_points(contrast.low)}, {_points(contrast.high)}]"
 
 
-def _verdict(plan: Settle, settled: Settled, pictures: Pictures, looks: Sequence[int]) -> Section:
+def _verdict(
+    plan: Settle, outcome: Outcome, settled: Settled, pictures: Pictures, looks: Sequence[int]
+) -> Section:
     first = settled.primary
     return Section(
         title=f"Verdict: {settled.verdict}",
@@ -117,6 +148,7 @@ def _verdict(plan: Settle, settled: Settled, pictures: Pictures, looks: Sequence
             *(f"To be held against it: {line}." for line in critique(plan, pictures)),
             *(f"To be held against it: {line}." for line in afterthoughts(settled)),
             *looked(looks),
+            *_failures(plan, outcome),
         ],
     )
 
@@ -219,14 +251,23 @@ def _paper(plan: Settle, settled: Settled) -> Section:
 def study_law(plan: Settle, outcome: Outcome) -> Posterior | None:
     """The error law of depth, width and resolution through all arms of equal epochs, on test."""
     rows = [
-        Row(name=f"{arm.name} {seed}", depth=arm.by.depth, width=arm.by.width,
+        Row(name=run.name, depth=arm.by.depth, width=arm.by.width,
             resolution=arm.by.resolution, error=run.test_error)
-        for arm in plan.arms if arm.name not in OTHER
-        for seed, run in enumerate(outcome.of(arm.name)) if run.test_error is not None
+        for arm, run in _once_each(plan, outcome) if run.test_error is not None
     ]  # fmt: skip
     if len({(r.depth, r.width, r.resolution) for r in rows}) < 5:
         return None
     return posterior(points_of(rows), source="the arms of this study")
+
+
+def _once_each(plan: Settle, outcome: Outcome) -> Iterator[tuple[Arm, Result]]:
+    """Trainings of equal epochs: arms that are one network have theirs in common."""
+    seen: set[str] = set()
+    for arm in plan.arms:
+        for run in outcome.of(arm.name) if arm.name not in OTHER else ():
+            if run.key not in seen:
+                seen.add(run.key)
+                yield arm, run
 
 
 def _figures(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
