@@ -19,13 +19,14 @@ import pytest
 from optuna.trial import TrialState
 
 sys.path.insert(0, str(Path(__file__).parent))
-from crews import CONTEXT, OF_A_TRIAL, invented, some, taken, write
+from crews import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
 
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search import database
 from phiscale.search.store import MOST_DEATHS, Store
 from phiscale.search.store import _here as here
-from phiscale.search.trial import Results, Trial
+from phiscale.search.trial import Result, Results, Trial
+from phiscale.search.workers import Crew, carry_out
 
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
 WRITERS, UPDATES = 8, 200 if EVERY else 10
@@ -101,12 +102,30 @@ def test_a_worker_without_signs_of_life_loses_its_trial_and_what_it_notes_later_
     time.sleep(2.5)
     its = taken(other, (trial,))
     assert its.number != lease.number and not lost.holds(lease)
-    lost.finish(lease, invented(trial, validation_error=0.9))
+    assert not lost.finish(lease, invented(trial, validation_error=0.9))
     lost.release(lease, "too late")
-    other.finish(its, invented(trial))
+    assert other.finish(its, invented(trial))
     assert [entry.value for entry in other.trials((TrialState.COMPLETE,))] == [1 / 3]
     assert other.offer((trial,), {}) == {}
     assert states(other) == ["FAIL", "COMPLETE"]
+
+
+def test_a_result_that_comes_after_its_lease_was_lost_is_kept_nowhere(tmp_path: Path):
+    """On a machine that shares only the database: elsewhere it was trained to another end."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+
+    def late(trial: Trial, *_: object) -> Result:
+        other = Store(url, "phiscale")
+        for entry in other.trials((TrialState.RUNNING,)):
+            other.storage.set_trial_state_values(entry._trial_id, TrialState.FAIL)
+        its = taken(other, (trial,))
+        assert other.finish(its, invented(trial, validation_error=0.1))
+        return invented(trial, validation_error=0.9)
+
+    crew = Crew(out=tmp_path / "here", storage=url, train=late)
+    plan = Several(trials=some(1, digits()))
+    carry_out(plan, crew, lambda line: None)
+    assert [each.validation_error for each in crew.results.all().values()] == [0.1]
 
 
 def dies_at(store: Store, trial: Trial, began_at: int, dead: int) -> None:

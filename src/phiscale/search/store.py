@@ -200,8 +200,9 @@ class Store:
         """Something about a trial, for whoever looks. UpdateFinishedTrialError: it is over."""
         self._try(lambda: self.storage.set_trial_user_attr(lease.id, name, value))
 
-    def finish(self, lease: Lease, result: Result) -> None:
-        """Notes the result. Nothing happens if another has finished it in the meantime."""
+    def finish(self, lease: Lease, result: Result) -> bool:
+        """Notes the result. False, and nothing happens, if it was taken for lost or finished in the
+        meantime."""
         failed = result.failed is not None
         with suppress(UpdateFinishedTrialError):
             self.note(lease, "result", json.dumps(result.to_dict()))
@@ -209,7 +210,8 @@ class Store:
                 self.note(lease, "failed", result.failed)
             state = TrialState.FAIL if failed else TrialState.COMPLETE
             values = None if result.validation_error is None else [result.validation_error]
-            self._try(lambda: self.storage.set_trial_state_values(lease.id, state, values))
+            return self._try(lambda: self.storage.set_trial_state_values(lease.id, state, values))
+        return False
 
     def release(self, lease: Lease, why: str) -> None:
         """Gives a trial back unfinished; this counts as nobody's death. If the database is away, it

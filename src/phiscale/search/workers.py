@@ -237,6 +237,9 @@ def _trained(
         if not store.holds(lease):
             return None
         raise
+    # of machines that share only a server the first one to finish there is right, for all
+    if crew.storage is not None and not store.finish(lease, found):
+        return None
     kept = crew.results.write(found)
     tidy(run)
     return kept
