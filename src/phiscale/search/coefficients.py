@@ -174,7 +174,8 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
     base = name if name and get_spec(name).resolution == plan.base.resolution else plan.base
     values, law = _of_place(found, plan.compute), None
     intervals: dict[str, Interval] | None = None
-    extra: dict[str, Any] = {"compute": plan.compute, "units": round(found.units, 3)}
+    extra: dict[str, Any] = {"compute": plan.compute, "units": round(found.units, 3),
+                             "proposal": found.proposal.spec.to_dict()}  # fmt: skip
     if found.candidates:
         extra["candidates"] = found.candidates
     if found.fit is not None:

@@ -191,7 +191,9 @@ def _confirmed(
         ],
         note="Predicted errors are of the validation pictures. Off its ray: distance in logs of "
         "the multipliers, by rounding; a proposal's ray is that of its coefficients, whose own "
-        "networks may cost more or less than was asked.",
+        "networks may cost more or less than was asked; the proposal itself is in found.json's "
+        "extra. The symmetric null here is that of exponents 2.3, known without any training; the "
+        "one above takes its exponent from these.",
     )  # fmt: skip
 
 

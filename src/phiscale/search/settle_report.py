@@ -344,7 +344,8 @@ def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
             f"{', '.join(f'{length:.2g}' for length in plan.tuning.lengths)} of the length, with a "
             "seed of its own; never across arms.",
             f"Seeds {plan.seed} to {plan.seed + plan.seeds - 1}; a seed sets weights, order and "
-            f"augmentation alike in all arms. The runs that count took {cpu:,.0f} core seconds.",
+            f"augmentation alike in all arms. The runs that count took {cpu:,.0f} core seconds, "
+            "of those that were stopped the last start alone.",
             *machines(outcome.runs.values()),
         ],
         note="runs.csv has every run, predictions.csv the answer of every run to every test "
