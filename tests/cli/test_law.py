@@ -174,6 +174,14 @@ def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str])
     for name in ("base", *arms):
         (place / "runs" / name / "evaluation.json").write_text('{"metrics": {"top1": 0.8}}')
     assert in_json("law fit runs", capsys)["law"]["source"] == "5 runs, test error"
+    data = place / "runs" / "width" / "data.json"
+    kept = data.read_text()
+    data.write_text(re.sub(r'"fingerprint": "\w+', '"fingerprint": "other', kept))
+    assert said("law fit runs", capsys) == (
+        1,
+        "width was trained on other pictures than all: one law cannot hold for both",
+    )
+    data.write_text(kept)
     log = place / "runs" / "all" / "log.jsonl"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
     assert said("law fit runs", capsys) == (1, "all has not finished")

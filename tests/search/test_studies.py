@@ -1,5 +1,5 @@
 """A study from its pictures to its report. Trainings are answered by formula here, in the files
-that a study takes for the truth; `test_workers.py` does them for real."""
+that a study takes for the truth; `test_crews.py` does them for real."""
 
 from __future__ import annotations
 

@@ -15,10 +15,16 @@ def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
     """The runs in these folders. The error is the test's where every run has an evaluation.json, as
     `fit` writes it, else the best one on validation.
 
-    Errors: PhiscaleError where there is no run, DataError for one that has not finished.
+    Errors: PhiscaleError where there is no run, DataError for one that has not finished and for
+    runs on different pictures.
     """
     runs = read_runs(folders)
     for run in runs:
+        if run.data.get("fingerprint") != runs[0].data.get("fingerprint"):
+            raise DataError(
+                f"{run.name} was trained on other pictures than {runs[0].name}: one law cannot "
+                "hold for both. Name runs on one set."
+            )
         row = run.row()
         if not row["images"] or row["images"] < run.planned or row["top1"] is None:
             raise DataError(

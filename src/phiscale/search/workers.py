@@ -185,6 +185,8 @@ def work(plan: Plan[Any], crew: Crew, tell: Callable[[str], None]) -> None:
                 results.write(result)
             for key, why in hopeless.items():
                 results.write(_failed(missing[key], why))
+            if missing.keys() - hopeless.keys():
+                images = images or _pictures(plan)  # takes a while, in which no lease is kept alive
             lease = store.claim([key for key in missing if key not in hopeless])
             if lease is None:
                 time.sleep(POLL_S)
@@ -194,7 +196,7 @@ def work(plan: Plan[Any], crew: Crew, tell: Callable[[str], None]) -> None:
             if result is None:
                 tell(f"{trial.name}: {len(found) + 1} of {len(course.wanted)} of this stage")
                 try:
-                    images = images or _pictures(plan)
+                    assert images is not None
                     result = _trained(trial, images, lease, store, crew, setup)
                 except Interrupted:
                     store.release(lease, "stopped")
