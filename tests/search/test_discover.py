@@ -127,7 +127,7 @@ def test_a_dimension_that_does_not_pay_is_named(tmp_path):
     outcome = answered(plan, tmp_path, truth, PICTURES.test_labels)
     [found] = outcome.searched
     assert found.fit is not None
-    section, *_ = law_sections(plan, found.fit, [answer(plan, found, "command")])
+    section, *_ = law_sections(plan, found, [answer(plan, found, "command")])
     said = " ".join(section.text)
     assert "More depth does not lower the error of these trainings" in said
     assert "More width" not in said

@@ -165,6 +165,16 @@ def test_who_kills_the_command_is_not_the_trials_fault(stores: Stores, dead: int
     assert store.offer((trial,), {}) == {}
 
 
+def test_but_one_that_ends_its_command_again_and_again_is_given_up_too(stores: Stores, dead: int):
+    [trial] = some(1)
+    store = stores("x")
+    for _ in range(4 * MOST_DEATHS):
+        assert store.offer((trial,), {}) == {}
+        dies_at(store, trial, 0, dead)
+        store.release_dead()
+    assert trial.key in store.offer((trial,), {})
+
+
 def test_results_fill_an_empty_database_once_though_two_fill_it(stores: Stores):
     trials = some(4)
     results = {trial.key: invented(trial) for trial in trials}

@@ -122,8 +122,6 @@ def search_coefficients(
     in_range("--seed", seed, 0)
     in_range("--resolution", resolution)
     in_range("--train-images", train_images)
-    if any(rate <= 0 for rate in _finite("--rates", rates)):
-        raise UsageError(f"--rates {min(rates):g} trains nothing. Use numbers above 0.")
     if not 0 < epochs < math.inf:
         raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
     if not data:
@@ -134,7 +132,7 @@ def search_coefficients(
         compute=compute, cost=cost, resolution=resolution, epochs=epochs, seeds=seeds,
         train_images=train_images, threads=workers.threads, seed=seed,
         device=DeviceModel.read(device_model) if device_model else None,
-        tuning=Tuning(rates=rates) if rates else Tuning(),
+        tuning=Tuning(rates=_rates(rates)) if rates else Tuning(),
     )  # fmt: skip
     crew, common = workers.crew(out), {"command": command_line(), "tell": to_stderr}
     if len(data) == 1:
@@ -156,7 +154,7 @@ def study(
     data: Positional[Data], /, *, out: Out,
     preset: Literal["smoke", "standard", "gpu", "cifar10-replication", "family"] = "smoke",
     model: Member = None, resolution: Whole = None, seeds: Whole = None,
-    epochs: Number = None, train_images: Whole = None, phi: Numbers = (),
+    epochs: Number = None, train_images: Whole = None, rates: Numbers = (), phi: Numbers = (),
     coefficients: File = None, design_space: Spaces = (), networks: Whole = None,
     plan: Switch = False, seed: Seed = 0, json: Switch = False, workers: Together = HERE,
 ) -> None:  # fmt: skip
@@ -177,6 +175,7 @@ def study(
         seeds: instead of the preset's.
         epochs: instead of the preset's.
         train_images: instead of the preset's.
+        rates: learning rates that every arm chooses from, instead of the preset's.
         phi: members of --preset family to train; -1 0 1 2 if left out.
         coefficients: found.json of `search coefficients`, for --preset family.
         design_space: two of free, compound, depth, width, resolution, uniform, dWr, compared by
@@ -197,13 +196,15 @@ def study(
         raise UsageError("--phi and --coefficients are for --preset family. Add it, or leave them.")
     if design_space and (preset != "smoke" or seeds is not None):
         raise UsageError("--design-space takes no --preset and no --seeds: a training a network.")
+    if design_space and rates:
+        raise UsageError("--design-space takes no --rates: all its networks have one.")
     if networks is not None and not design_space:
         raise UsageError("--networks is for --design-space. Add it, or leave it out.")
     from phiscale.search import studies
 
     asked = studies.Asked(
         base=spec_of(model) if model else None, resolution=resolution, seeds=seeds, epochs=epochs,
-        train_images=train_images, threads=workers.threads, seed=seed,
+        train_images=train_images, rates=_rates(rates), threads=workers.threads, seed=seed,
     )  # fmt: skip
     crew = workers.crew(out)
     common = {"command": command_line(), "tell": to_stderr, "train": not plan}
@@ -223,6 +224,12 @@ def study(
         return show_json(said.data)
     for line in said.lines:
         print(line)
+
+
+def _rates(rates: tuple[float, ...]) -> tuple[float, ...]:
+    if any(rate <= 0 for rate in _finite("--rates", rates)):
+        raise UsageError(f"--rates {min(rates):g} trains nothing. Use numbers above 0.")
+    return rates
 
 
 def _finite(flag: str, numbers: tuple[float, ...]) -> tuple[float, ...]:

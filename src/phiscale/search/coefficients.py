@@ -25,7 +25,7 @@ from phiscale.search.discover import Discovery
 from phiscale.search.discover_report import report
 from phiscale.search.folder import Pictures, looks_at, pictures_of
 from phiscale.search.lattice import COSTS, Lattice, price
-from phiscale.search.searched import Method, Searched, Triple, fitted, law_checks
+from phiscale.search.searched import Method, Searched, Triple, fitted, law_checks, noise
 from phiscale.search.settle import RECIPE
 from phiscale.search.studies import base_pixels, crop_for
 from phiscale.search.tuning import Tuning
@@ -76,7 +76,8 @@ def search_coefficients(
     """Trains, fits, proposes, confirms; leaves found.json and a report in `crew.out`.
 
     Of several methods the first one's answer is found.json's. Begun again it goes on. UsageError:
-    the folder is of another search.
+    the folder is of another search; or, after all is written but found.json, its law is not to be
+    trusted at `asked.compute`.
     """
     pictures = pictures_of(data, crew.out)
     plan = plan_for(base, data, asked, pictures)
@@ -88,10 +89,12 @@ def search_coefficients(
     answers = [answer(plan, found, command) for found in outcome.searched]
     for found, each in zip(outcome.searched, answers, strict=True):
         each.write(crew.out / f"{found.method}.json")
-    answers[0].write(crew.out / FOUND)
-    write_atomic(crew.out / BASE, plan.base.to_json() + "\n")
     for name, text in report(plan, outcome, answers, pictures, looks_at(crew.out), command).items():
         write_atomic(crew.out / name, text)
+    if refused := answers[0].extra.get("refused"):
+        raise UsageError(f"no {FOUND}: {refused} The trainings' report is in {crew.out}.")
+    answers[0].write(crew.out / FOUND)
+    write_atomic(crew.out / BASE, plan.base.to_json() + "\n")
     return answers[0]
 
 
@@ -184,6 +187,11 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
         extra["checks"] = " ".join(
             [checks.sentence(), *map(str, checks.flags), *_guessing(found, plan.base.classes)]
         )
+        beyond = found.proposal.macs / max(run.cost for run in found.runs)
+        try:
+            checks.allow(beyond, f"--compute {plan.compute:g}")
+        except UsageError as error:
+            extra["refused"] = str(error)
         if plan.cost == "macs":
             ray = optimum(found.fit, plan.compute)
             values, low, high = ray.values, ray.low, ray.high
@@ -218,7 +226,8 @@ def _guessing(found: Searched, classes: int) -> list[str]:
 def _by_loss(plan: Discovery, found: Searched) -> dict[str, list[float]]:
     """value, low, high by the law of the same trainings' cross-entropy: a look from another side,
     which decides nothing."""
-    ray = optimum(fitted(found.runs, plan.validation_images, of_loss=True), plan.compute)
+    of = noise(found.runs, plan.validation_images, of_loss=True)
+    ray = optimum(fitted(found.runs, of, of_loss=True), plan.compute)
     return {name: [round(number, 4) for number in each]
             for name, *each in zip(NAMES, ray.values, ray.low, ray.high, strict=True)}  # fmt: skip
 

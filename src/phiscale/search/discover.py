@@ -17,8 +17,7 @@ import numpy as np
 from phiscale.costs import cost
 from phiscale.device import DeviceModel
 from phiscale.errors import TrainingError
-from phiscale.laws.checks import FARTHEST
-from phiscale.scaling import STRATEGIES, Scaling, scale
+from phiscale.scaling import STRATEGIES, Scaling, effective, scale
 from phiscale.search.baselines import paper_grid, symmetric
 from phiscale.search.design import Point, candidates, d_optimal
 from phiscale.search.lattice import Lattice, Place, lattice, price
@@ -29,8 +28,8 @@ from phiscale.search.searched import (
     Triple,
     doubtful,
     fitted,
-    law_checks,
     law_error,
+    noise,
 )
 from phiscale.search.settle import FURTHEST
 from phiscale.search.trial import Result, Trial, described, trial_of
@@ -48,6 +47,7 @@ class Discovered:
     """The whole search."""
 
     rates: RateSurface
+    tuned: Mapping[str, float]  # the rates it goes through, by size
     tuning_units: float
     searched: tuple[Searched, ...]
     confirmed: Mapping[str, Place]  # by name: the proposals and what needs no search
@@ -80,7 +80,7 @@ class Discovery:
     seed: int = 0  # the first of the confirmation; of the other trainings so many further
 
     def stages(self) -> Stages[Discovered]:
-        rates, spent = yield from self._rates()
+        rates, tuned, spent = yield from self._rates()
         space = self.lattice()
         searched = []
         for method in self.methods:
@@ -106,7 +106,8 @@ class Discovery:
         }
         results = yield list(trials.values())
         return Discovered(
-            rates=rates, tuning_units=spent, searched=tuple(searched), confirmed=places,
+            rates=rates, tuned=tuned, tuning_units=spent, searched=tuple(searched),
+            confirmed=places,
             runs={name: results[trial.key] for name, trial in trials.items()},
         )  # fmt: skip
 
@@ -114,13 +115,15 @@ class Discovery:
         coin = price(self.cost, self.device)
         return lattice(self.base, coin, native_pixels=self.native_pixels)
 
-    def _rates(self) -> Stages[tuple[RateSurface, float]]:
+    def _rates(self) -> Stages[tuple[RateSurface, dict[str, float], float]]:
         """Halving in the base and in four corners of depth and width, in small pictures: a rate
-        does not depend on them much, its price does."""
+        does not depend on them much, its price does. The surface, what it goes through, the units.
+        """
         pixels = max(2 * self.base.reduction, self.base.resolution // 2)
         low = replace(self.base, resolution=min(pixels, self.base.resolution))
-        sizes = {f"depth x{d:g}, width x{w:g}": Scaling(depth=d, width=w) for d, w in TUNED}
-        specs = {name: scale(low, by) for name, by in sizes.items()}
+        specs = {f"depth x{d:g}, width x{w:g}": scale(low, Scaling(depth=d, width=w))
+                 for d, w in TUNED}  # fmt: skip
+        sizes = {name: effective(spec, low) for name, spec in specs.items()}  # as rounded
         spent = 0.0
 
         def trial(name: str, recipe: Recipe) -> Trial:
@@ -131,25 +134,27 @@ class Discovery:
                             f"{name}, rate {recipe.optim.lr_peak:g}", "tuning")  # fmt: skip
 
         chosen = yield from halved(list(sizes), self.recipe, self.tuning, trial)
-        tuned = {sizes[name]: recipe.optim.lr_peak for name, recipe in chosen.items()}
-        return rate_surface(tuned, self.tuning), spent
+        tuned = {name: recipe.optim.lr_peak for name, recipe in chosen.items()}
+        surface = rate_surface({sizes[name]: rate for name, rate in tuned.items()}, self.tuning)
+        return surface, tuned, spent
 
     def _lawscale(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
-        """A D-optimal design, a law, and a second round where that law is in doubt."""
+        """A D-optimal design, a law, and a second round where that law is in doubt: around its
+        proposal, or, where the law does not hold, everywhere."""
         among = candidates(self.base, native_pixels=self.native_pixels)
         first = d_optimal(among, self.units * (1 - SECOND))
         runs = yield from self._train(first, rates, "design")
-        fit = fitted(runs, self.validation_images)
+        of = noise(runs, self.validation_images)
+        fit, misfit = fitted(runs, of), of.misfit
         left = self.units - sum(run.cost for run in runs)
-        second = doubtful(fit, space.best(fit, self.compute), self._near(among), left)
+        near = among if misfit else self._near(among)
+        second = doubtful(fit, space.best(fit, self.compute), near, left)
         if second:
             runs += yield from self._train(second, rates, "second round")
-            fit = fitted(runs, self.validation_images)
-        proposal = space.best(fit, self.compute)
-        found = Searched(method="lawscale", runs=tuple(runs), fit=fit, proposal=proposal)
-        if (beyond := proposal.macs / max(run.cost for run in runs)) > FARTHEST:
-            law_checks(found).allow(beyond, f"--compute {self.compute:g}")
-        return found
+            of = noise(runs, self.validation_images)
+            fit = fitted(runs, of)
+        return Searched(method="lawscale", runs=tuple(runs), fit=fit, noise=of,
+                        everywhere=misfit, proposal=space.best(fit, self.compute))  # fmt: skip
 
     def _near(self, among: Sequence[Point]) -> list[Point]:
         """Those that cost about as much as what is asked for, in the search's own coin."""
@@ -222,7 +227,7 @@ class Discovery:
         own = ("methods", "units", "compute", "cost", "native_pixels", "seeds")
         return {**described(self, *own), "base": self.base.to_dict(),
                 "tuning": asdict(self.tuning),
-                "device": self.device.to_dict() if self.device else None}  # fmt: skip
+                "device_model": self.device.to_dict() if self.device else None}  # fmt: skip
 
 
 def _spread(places: Sequence[Place], units: float) -> list[Place]:

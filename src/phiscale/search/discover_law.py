@@ -14,10 +14,10 @@ from phiscale.analysis.svg import BLUE, GREEN, INK, PURPLE, STYLE, drawing
 from phiscale.budget.solver import INDIFFERENT
 from phiscale.coefficients import Coefficients
 from phiscale.costs import cost
-from phiscale.laws.posterior import Posterior, posterior
+from phiscale.laws.posterior import Posterior
 from phiscale.search.discover import Discovery
 from phiscale.search.lattice import Lattice, price
-from phiscale.search.searched import law_error
+from phiscale.search.searched import Searched, law_error
 
 DIMENSIONS = ("depth", "width", "resolution")
 MOST_LISTED = 12
@@ -25,39 +25,46 @@ DRAWS = 500
 LEAST_TERM = 0.001  # of error, 0.1 point: less is no term
 
 
-def law_sections(plan: Discovery, law: Posterior, answers: Sequence[Coefficients]) -> list[Section]:
-    return [_law(plan, law, answers), _indifferent(plan, law), _pareto(plan, law)]
+def law_sections(
+    plan: Discovery, found: Searched, answers: Sequence[Coefficients]
+) -> list[Section]:  # fmt: skip
+    """Of what a method with a law has found."""
+    law = found.fit
+    assert law is not None
+    return [_law(found, law, answers), _indifferent(plan, law), _pareto(plan, law)]
 
 
-def _law(plan: Discovery, law: Posterior, answers: Sequence[Coefficients]) -> Section:
+def _law(found: Searched, law: Posterior, answers: Sequence[Coefficients]) -> Section:
     e0, terms = law.terms()
     words = " + ".join(f"{100 * term.A:.1f} {name}^-{term.p:.2f}" for name, term in terms.items())
     return Section(
         title="The law",
         text=[
-            f"Validation error, % = {100 * e0:.1f} + {words} at the mean of the exponents. "
-            + _noise(law),
+            f"Validation error, % = {100 * e0:.1f} + {words} at the mean of the exponents.",
+            *_noise(found),
             *(each.extra["checks"] for each in answers if "checks" in each.extra),
             *_useless(law),
         ],
-        figures=[_law_figure(plan, law)],
+        figures=[_law_figure(law)],
     )
 
 
-def _noise(law: Posterior) -> str:
-    """A run's own chance, and what the law is off by beyond it: `searched.fitted` adds the two."""
-    of_runs = posterior(law.points)
-    if of_runs.run_sd_from == "assumed":
-        return (
-            f"A run is off the law by {100 * law.run_sd:.2f} points, by the number of validation "
-            "pictures and by trainings that were left out."
+def _noise(found: Searched) -> Iterator[str]:
+    """A run's own chance, and what the law is off by beyond it; where the second round went."""
+    of = found.noise
+    assert of is not None
+    told = {"replicates": "by networks that were trained twice", "jackknife": "by runs left out",
+            "pictures": "so much so few validation pictures leave open"}[of.told]  # fmt: skip
+    yield (
+        f"A run varies by {100 * of.of_runs:.2f} points ({told}), trainings that were left out are "
+        f"off by {100 * of.beyond:.2f} more; both count as noise here, {100 * of.sd:.2f} points "
+        "together."
+    )
+    if found.everywhere:
+        yield (
+            "After the design the law was off by more than twice chance, so that the second round "
+            "went wherever it was least sure, not to networks of the cost asked for alone."
         )
-    told = {"replicates": "networks that were trained twice", "jackknife": "runs left out"}
-    return (
-        f"A run varies by {100 * of_runs.run_sd:.2f} points ({told[of_runs.run_sd_from]}), "
-        f"trainings that were left out are off by {100 * of_runs.floor:.2f} more; both count as "
-        f"noise here, {100 * law.run_sd:.2f} points together."
-    )
 
 
 def useless(law: Posterior) -> dict[str, float]:
@@ -77,7 +84,7 @@ def _useless(law: Posterior) -> Iterator[str]:
         )
 
 
-def _law_figure(plan: Discovery, law: Posterior) -> Drawing:
+def _law_figure(law: Posterior) -> Drawing:
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.4), layout="constrained")
         for axes, axis, colour in zip(figure.subplots(1, 3, sharey=True), range(3),

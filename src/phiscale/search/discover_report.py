@@ -23,6 +23,7 @@ from phiscale.search.discover_law import DIMENSIONS, law_sections, useless
 from phiscale.search.folder import Pictures, looked, machines
 from phiscale.search.lattice import Place
 from phiscale.search.searched import Searched, Triple, law_error
+from phiscale.search.tuning import at_ends
 
 TITLE = "alpha, beta, gamma from trainings"
 UNCONFIRMED = Section(
@@ -37,11 +38,12 @@ def report(
     looks: Sequence[int], command: str,
 ) -> dict[str, str | bytes]:  # fmt: skip
     """Files of a finished search, by name. `looks`: with how many seeds it was read before."""
-    law = next((found.fit for found in outcome.searched if found.fit), None)
+    lawful = next((found for found in outcome.searched if found.fit), None)
+    law = lawful.fit if lawful else None
     sections = [
         _answers(plan, outcome, answers, law),
         _confirmed(plan, outcome, answers, pictures, looks, law) if plan.seeds else UNCONFIRMED,
-        *(law_sections(plan, law, answers) if law else []),
+        *(law_sections(plan, lawful, answers) if lawful else []),
         _protocol(plan, outcome, pictures),
         *(_runs(found) for found in outcome.searched),
     ]
@@ -66,6 +68,7 @@ def _answers(
     text = [
         f"The best scaling of the base to {plan.compute:g} times its {_coin(plan)}, as multipliers "
         "for each doubling. A unit is the cost of one training of the base.",
+        *(each.extra["refused"] for each in answers if "refused" in each.extra),
         *(each.extra["symmetric_null"] for each in answers if "symmetric_null" in each.extra),
         *(
             _far(each)
@@ -234,6 +237,7 @@ def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Secti
             f"Learning rates: halving in the base and four corners of depth and width "
             f"({outcome.tuning_units:.1f} units), then log2 rate = {rates.a:.2f} "
             f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
+            *at_ends(outcome.tuned, plan.tuning),
             *([f"The confirmation took {spent:,.0f} core seconds."] if plan.seeds else []),
             *machines([*outcome.runs.values()]),
         ],

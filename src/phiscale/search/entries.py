@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from phiscale.search.trial import Result, Trial
 
+GONE = "its worker is gone"  # released for that, with whoever led it
+GONE_COUNTS = 0.25  # of a death: a user may have killed the whole command
 MOST = 1e12  # a range for every number that describes a trial
 
 
@@ -20,12 +22,14 @@ class Known:
 
     entry: FrozenTrial | None = None  # the one that counts: the first that waits, runs, is settled
     surplus: list[FrozenTrial] = field(default_factory=list)  # others that wait
-    died_at: list[int] = field(default_factory=list)  # images seen where workers that died began
+    died_at: Counter[int] = field(default_factory=Counter)  # by images seen where they had begun
+    gone_at: Counter[int] = field(default_factory=Counter)  # of those with all of their command
 
     @property
-    def deaths(self) -> int:
+    def deaths(self) -> float:
         """Of workers none of which came further than where it had begun."""
-        return Counter(self.died_at)[max(self.died_at)] if self.died_at else 0
+        furthest = max([*self.died_at, *self.gone_at], default=0)
+        return self.died_at[furthest] + GONE_COUNTS * self.gone_at[furthest]
 
 
 def known_of(
@@ -44,7 +48,9 @@ def known_of(
             elif entry.state is TrialState.WAITING:
                 what.surplus.append(entry)
         elif not {"released", "result"} & entry.user_attrs.keys():
-            what.died_at.append(int(entry.user_attrs.get("from", 0)))
+            what.died_at[int(entry.user_attrs.get("from", 0))] += 1
+        elif entry.user_attrs.get("released") == GONE:
+            what.gone_at[int(entry.user_attrs.get("from", 0))] += 1
     return known
 
 

@@ -72,14 +72,18 @@ def pictures_of(data: str, out: Path) -> Pictures:
     )  # fmt: skip
 
 
-def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> dict[str, str]:
-    """Makes the folder this plan's; returns what a database should say of it, too. More seeds than
-    before are the same plan, looked at again. UsageError where it is another's, with what differs.
+def pin(
+    out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any], device: str
+) -> dict[str, str]:
+    """Makes the folder this plan's, trained on this type of device; returns what a database should
+    say of it, too. More seeds than before are the same plan, looked at again. UsageError where it
+    is another's, with what differs.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
-    about = {"kind": kind, "plan": _hash(pictures.fingerprint, plan)}
-    said = {"phiscale": kind, "pictures": pictures.to_dict(), "plan": json.loads(json.dumps(plan))}
+    about = {"kind": kind, "plan": _hash(pictures.fingerprint, plan), "device": device}
+    said = {"phiscale": kind, "pictures": pictures.to_dict(),
+            "plan": json.loads(json.dumps({**plan, "device": device}))}  # fmt: skip
     if not (out / PLAN).exists():
         if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
             raise UsageError(f"--out {out} holds other files. Give a new folder.")

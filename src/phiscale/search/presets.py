@@ -13,6 +13,10 @@ from phiscale.train.recipes import NAMED
 ARMS = ("base", "depth", "width", "resolution", "compound", "symmetric", "inverse", "longer")
 
 
+# Of trainings that are long enough to tell rates apart at a sixth of their length, too.
+HALVING = Tuning(drop_paths=(0.0, 0.1), lengths=(1 / 6, 1 / 3))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """How large a study is, and what it can tell."""
@@ -38,12 +42,12 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "standard": Preset(
         says="tells arms apart that differ by 0.7 points, in a night of two cores",
-        epochs=10, seeds=7, arms=(*ARMS, "beyond"), tuning=Tuning(drop_paths=(0.0, 0.1)),
+        epochs=10, seeds=7, arms=(*ARMS, "beyond"), tuning=HALVING,
     ),
     "gpu": Preset(
         says="tells arms apart that differ by 0.5 points, in minutes of a large GPU",
         epochs=20, seeds=7, base_width=2.0, arms=(*ARMS, "beyond"),
-        recipe=replace(RECIPE, batch=512), tuning=Tuning(drop_paths=(0.0, 0.1)),
+        recipe=replace(RECIPE, batch=512), tuning=HALVING,
     ),
     "cifar10-replication": Preset(
         says="a replication that saw no benefit, with arms of equal compute, a rate that comes to "
@@ -51,6 +55,6 @@ PRESETS: Mapping[str, Preset] = {
         base="efficientnet_b0", resolution=224,
         epochs=35, seeds=7, arms=("base", "depth", "width", "resolution", "compound"),
         real_pixels=False, recipe=NAMED["cifar10-35"].recipe,
-        tuning=Tuning(rates=(0.008, 0.016, 0.032)),
+        tuning=Tuning(rates=(0.008, 0.016, 0.032), lengths=(1 / 6, 1 / 3)),
     ),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from phiscale.analysis.resampling import expected_seed_sd
 from phiscale.laws import Row
 from phiscale.laws.checks import Checks, check
 from phiscale.laws.points import Points, points_of
@@ -36,6 +37,25 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Why a training is off the law, as standard deviations."""
+
+    of_runs: float  # chance
+    told: Literal["replicates", "jackknife", "pictures"]  # how that is known
+    freedom: float  # degrees behind it; infinite where nothing was estimated
+    beyond: float  # what trainings that were left out are off by more than chance explains
+
+    @property
+    def sd(self) -> float:
+        return math.hypot(self.of_runs, self.beyond)
+
+    @property
+    def misfit(self) -> bool:
+        """Whether the law is off by more than twice chance, so that it needs runs all over."""
+        return self.sd > 2 * self.of_runs
+
+
+@dataclass(frozen=True, kw_only=True)
 class Searched:
     """What one method has found, before it is confirmed."""
 
@@ -43,6 +63,8 @@ class Searched:
     runs: tuple[Run, ...]
     proposal: Place
     fit: Posterior | None = None  # the law, if the method has one
+    noise: Noise | None = None  # of its trainings
+    everywhere: bool = False  # whether the second round looked at networks of all costs
     candidates: tuple[Triple, ...] = ()  # of the grid, that round to its winner
 
     @property
@@ -50,26 +72,29 @@ class Searched:
         return sum(run.cost for run in self.runs)
 
 
-def fitted(runs: Sequence[Run], validation_images: int, *, of_loss: bool = False) -> Posterior:
+def noise(runs: Sequence[Run], validation_images: int, *, of_loss: bool = False) -> Noise:
+    """Of trainings read on so many validation pictures. What few trainings say of chance may be
+    too little by chance: it is at least what a calibrated classifier's error varies by."""
+    points = _points(runs, of_loss=of_loss)
+    fit = posterior(points)
+    told = fit.run_sd_from if fit.run_sd_from in ("replicates", "jackknife") else "pictures"
+    error = float(np.mean([run.error for run in runs if run.error < 1.0]))
+    least = expected_seed_sd(error, validation_images) * float(np.mean(points.error)) / error
+    if told == "pictures" or fit.run_sd < least:
+        told, fit = "pictures", posterior(points, run_sd=max(fit.run_sd, least))
+    return Noise(of_runs=fit.run_sd, told=told, freedom=fit.freedom, beyond=fit.floor)  # type: ignore[arg-type]
+
+
+def fitted(runs: Sequence[Run], of: Noise, *, of_loss: bool = False) -> Posterior:
     """The law of depth, width and resolution through all runs that came to an end: of their error,
     or of their cross-entropy, which chance moves less.
 
-    Where nothing was trained twice a run varies by what so many validation pictures leave open.
-    What trainings that were left out are off by more than that counts as noise, too: else
-    coefficients would look surer than the law is.
+    What trainings that were left out are off by counts as noise beside chance: else coefficients
+    would look surer than the law is.
     """
     points = _points(runs, of_loss=of_loss)
     source = f"{len(points)} trainings of a designed experiment"
-    fit = posterior(points, source=source)
-    told, freedom, run_sd = fit.run_sd_from, fit.freedom, fit.run_sd
-    if told == "assumed":
-        error = float(np.mean([run.error for run in runs if run.error < 1.0]))
-        relative = math.sqrt((1 - error) / (error * validation_images))
-        run_sd = max(run_sd, relative * float(np.mean(points.error)))
-        fit = posterior(points, run_sd=run_sd, source=source)
-    if fit.floor > run_sd:
-        fit = posterior(points, run_sd=math.hypot(run_sd, fit.floor), source=source)
-    return replace(fit, run_sd_from=told, freedom=freedom)
+    return replace(posterior(points, run_sd=of.sd, source=source), freedom=of.freedom)
 
 
 def law_checks(found: Searched) -> Checks:

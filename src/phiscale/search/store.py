@@ -36,7 +36,7 @@ from phiscale.search.database import (
     patiently,
     with_driver,
 )
-from phiscale.search.entries import MOST, Known, known_of, numbers_of, settled
+from phiscale.search.entries import GONE, MOST, Known, known_of, numbers_of, settled
 from phiscale.search.trial import Result, Trial
 
 LEASE_S = 60.0
@@ -233,7 +233,7 @@ class Store:
                 continue
             lease = self._lease(trial)
             if not blame:
-                self.release(lease, "its worker is gone")
+                self.release(lease, GONE)
                 continue
             with suppress(UpdateFinishedTrialError):
                 self._try(lambda id=lease.id: self.storage.set_trial_state_values(

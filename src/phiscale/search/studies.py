@@ -23,6 +23,7 @@ from phiscale.search.folder import Pictures, looks_at, pictures_of
 from phiscale.search.presets import PRESETS, Preset
 from phiscale.search.settle import Settle, arms_for
 from phiscale.search.settle_report import report, seeds_words
+from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Crew, carry_out
 from phiscale.spec import Spec
 
@@ -46,8 +47,12 @@ class Asked:
     seeds: int | None = None
     epochs: float | None = None
     train_images: int | None = None
+    rates: tuple[float, ...] = ()  # to choose from; empty: the preset's
     threads: int = 1
     seed: int = 0
+
+    def tuned(self, preset: Preset) -> Tuning:
+        return replace(preset.tuning, rates=self.rates) if self.rates else preset.tuning
 
     def sized(self, pictures: Pictures, preset: Preset) -> Spec:
         """The base on these pictures: below their own pixels, so that more of them are real."""
@@ -124,7 +129,7 @@ def plan_for(data: str, preset: Preset, asked: Asked, pictures: Pictures) -> Set
                       native_pixels=native if preset.real_pixels else None),
         recipe=replace(preset.recipe, epochs=epochs), crop=crop_for(pictures),
         train_images=asked.images(pictures, preset.train_images),
-        seeds=asked.seeds or preset.seeds, tuning=preset.tuning, threads=asked.threads,
+        seeds=asked.seeds or preset.seeds, tuning=asked.tuned(preset), threads=asked.threads,
         seed=asked.seed,
     )  # fmt: skip
 
@@ -158,7 +163,7 @@ def family(
         data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures, preset),
         phis=tuple(sorted(set(phis))), recipe=replace(preset.recipe, epochs=epochs),
         crop=crop_for(pictures), train_images=asked.images(pictures, preset.train_images),
-        seeds=asked.seeds or 3, tuning=preset.tuning, threads=asked.threads,
+        seeds=asked.seeds or 3, tuning=asked.tuned(preset), threads=asked.threads,
         seed=asked.seed, **powers,
     )  # fmt: skip
     for phi in plan.phis:

@@ -25,6 +25,10 @@ class Tuning:
     lengths: tuple[float, ...] = (1 / 3,)  # of a training; at less of it rates are noise
 
     def __post_init__(self) -> None:
+        if not self.lengths or list(self.lengths) != sorted(set(self.lengths)) or not (
+            self.lengths[0] > 0 and self.lengths[-1] <= 1
+        ):  # fmt: skip
+            raise UsageError(f"lengths {self.lengths} are no rungs. Give rising shares up to 1.")
         if not self.rates or not self.drop_paths or not all(0 < r < math.inf for r in self.rates):
             raise UsageError(f"rates {self.rates} are none to train at. Give numbers above 0.")
 
@@ -62,6 +66,19 @@ def halved(
                 raise TrainingError(f"no training of {name} came to an end. Use lower rates.")
             left[name] = [left[name][i] for i in sorted(best)]
     return {name: recipes[0] for name, recipes in left.items()}
+
+
+def at_ends(chosen: Mapping[str, float], tuning: Tuning) -> list[str]:
+    """What a report says of rates that are the least or the most of those tried: the best one may
+    lie beyond."""
+    ends = {min(tuning.rates): [], max(tuning.rates): []}
+    for name, rate in chosen.items():
+        if len(tuning.rates) > 1 and rate in ends:
+            ends[rate].append(name)
+    said = [f"{rate:g} of {' and '.join(names)}" for rate, names in ends.items() if names]
+    return [
+        f"At an end of the rates tried: {'; '.join(said)}. Better ones may lie beyond: --rates."
+    ] if said else []  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

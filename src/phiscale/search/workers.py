@@ -58,7 +58,8 @@ def for_real(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Crew:
-    """Where a plan is carried out, and by how many. Nothing here changes a result."""
+    """Where a plan is carried out, and by how many. Of all this only the type of the device changes
+    results, in their last digits: a study keeps to the one it was begun on."""
 
     out: Path
     storage: str | None = None  # None: an SQLite file in `out`
@@ -88,7 +89,8 @@ class Crew:
         a mistyped address leaves nothing behind. UsageError: the folder is of another plan."""
         if self.storage is not None:
             opened(with_driver(self.storage), self.lease_s).engine.dispose()
-        return replace(self, about=pin(self.out, kind, pictures, plan))
+        kept = pin(self.out, kind, pictures, plan, self.device.partition(":")[0])
+        return replace(self, about=kept)
 
     def run_of(self, key: str) -> Path | None:
         """The folder of a finished training, if it was done here."""
@@ -102,9 +104,7 @@ def carry_out(plan: Plan[Outcome], crew: Crew, tell: Callable[[str], None]) -> O
     results, course = crew.results, Course(plan)
     results.sweep()
     course.follow(results.read)
-    if course.over and (crew.storage or crew.database.exists()):
-        return course.outcome  # type: ignore[return-value]
-    with closing(_ready(crew, course, tell)) as store:
+    with closing(_ready(crew, course, tell)) as store:  # notes what it does not know
         if not course.over:
             if crew.workers == 1:
                 work(plan, crew, tell)
@@ -139,8 +139,13 @@ def _filled(crew: Crew, course: Course[Any]) -> Store:
     try:
         store.check()
         store.release_dead()
-        if crew.about and store.about(crew.about) != crew.about:
+        if crew.about and (known := store.about(crew.about)) != crew.about:
             where = shown_url(crew.storage) if crew.storage else crew.database
+            if known == {**crew.about, "device": known.get("device")}:
+                raise UsageError(
+                    f"{crew.name} in {where} was begun on {known['device']}, and another device "
+                    f"adds up to other digits. Use --device {known['device']}."
+                )
             raise UsageError(f"{crew.name} in {where} is another study. Use another --study-name.")
         store.record(course.trials, crew.results.read([trial.key for trial in course.trials]))
     except BaseException:
@@ -192,20 +197,19 @@ def work(plan: Plan[Any], crew: Crew, tell: Callable[[str], None]) -> None:
                 time.sleep(POLL_S)
                 continue
             trial = missing[lease.key]
-            result = results.read([trial.key]).get(trial.key)  # of one who lost it, by now
-            if result is None:
-                tell(f"{trial.name}: {len(found) + 1} of {len(course.wanted)} of this stage")
-                try:
-                    assert images is not None
-                    result = _trained(trial, images, lease, store, crew, setup)
-                except Interrupted:
-                    store.release(lease, "stopped")
-                    stop.leave(stopped)
-                except BaseException:
-                    store.release(lease, "stopped")
-                    raise
-            if result is not None:
-                store.finish(lease, result)
+            if known := results.read([trial.key]).get(trial.key):  # of one who lost it, by now
+                store.finish(lease, known)
+                continue
+            tell(f"{trial.name}: {len(found) + 1} of {len(course.wanted)} of this stage")
+            try:
+                assert images is not None
+                _train(trial, images, lease, store, crew, setup)
+            except Interrupted:
+                store.release(lease, "stopped")
+                stop.leave(stopped)
+            except BaseException:
+                store.release(lease, "stopped")
+                raise
 
 
 def _pictures(plan: Plan[Any]) -> ImageSet:
@@ -219,11 +223,11 @@ def _pictures(plan: Plan[Any]) -> ImageSet:
     return in_memory(images)
 
 
-def _trained(
+def _train(
     trial: Trial, images: ImageSet, lease: Lease, store: Store, crew: Crew, setup: Setup
-) -> Result | None:
-    """The result, on the disk. None where another worker has the trial by now, so that whatever
-    went wrong here is no matter."""
+) -> None:
+    """Trains it and keeps its result. Where another worker has the trial by now, it does not matter
+    what went wrong here."""
     from phiscale.search.training import tidy
 
     try:
@@ -237,14 +241,23 @@ def _trained(
                 found = _result(trial, images, run, crew.train, setup)
     except (PhiscaleError, RuntimeError):  # the lease may be lost, too
         if not store.holds(lease):
-            return None
+            return
         raise
-    # of machines that share only a server the first one to finish there is right, for all
-    if crew.storage is not None and not store.finish(lease, found):
-        return None
-    kept = crew.results.write(found)
-    tidy(run)
-    return kept
+    if _keep(found, lease, store, crew):
+        tidy(run)
+
+
+def _keep(result: Result, lease: Lease, store: Store, crew: Crew) -> bool:
+    """Whether it counts. In one folder the first file is right, and the database is told. Of
+    machines that share only a server the first one to finish there is right for all: one that is
+    late keeps nothing."""
+    if crew.storage is None:
+        store.finish(lease, crew.results.write(result))
+        return True
+    first = store.finish(lease, result)
+    if first:
+        crew.results.write(result)
+    return first
 
 
 def _result(trial: Trial, images: ImageSet, run: Path, train: Train, setup: Setup) -> Result:
