@@ -520,8 +520,10 @@ def test_seeds_asked_for_detect_the_difference_and_fewer_do_not() -> None:
     for seed_sd, difference in ((0.003, 0.01), (0.005, 0.015), (0.009, 0.01)):
         seeds = seeds_to_detect(difference, seed_sd, 10_000)
         assert seeds is not None
-        assert detectable(expected_error(seed_sd, seeds, 10_000)) <= difference
-        assert seeds == 2 or detectable(expected_error(seed_sd, seeds - 1, 10_000)) > difference
+        enough, fewer = (
+            detectable(expected_error(seed_sd, s, 10_000), seeds=s) for s in (seeds, seeds - 1)
+        )
+        assert enough <= difference < fewer
 
 
 def test_no_number_of_seeds_makes_up_for_few_images() -> None:

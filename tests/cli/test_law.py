@@ -168,7 +168,7 @@ def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str])
         log.write_text(re.sub(r'"validation_top1": [\d.]+', better, log.read_text()))
     found = in_json("law fit runs/base runs/depth runs/width runs/pixels runs/all", capsys)
     assert found["law"]["fit"]["axes"] == ["depth", "width", "resolution"]
-    assert found["law"]["source"] == "5 runs, validation error"
+    assert found["law"]["source"] == "5 runs, best validation error"
     assert [row["error"] for row in found["rows"]][1:] == pytest.approx([0.1, 0.09, 0.08, 0.07])
     assert len(in_json("law fit runs", capsys)["rows"]) == 5  # the folder of them
     for name in ("base", *arms):

@@ -223,6 +223,12 @@ def test_the_interval_widens_beyond_the_rows() -> None:
     assert (np.diff(sds) > 0).all()
 
 
+def test_a_longer_training_than_any_row_is_beyond_the_rows_as_well() -> None:
+    x = np.array([(1.0, 1.0), (2.0, 0.5), (4.0, 2.0)])
+    points = Points(("macs", "images"), x, np.array([0.3, 0.28, 0.2]), np.ones(3), tuple("abc"))
+    assert points.beyond(np.array([(4.0, 2.0), (8.0, 0.1), (1.0, 20.0)])).tolist() == [1, 2, 10]
+
+
 def test_a_gain_is_surer_than_the_difference_of_two_errors() -> None:
     fit = posterior(series("efficientnet"), run_sd=0.0015)
     here, there = fit.predict([5.0]), fit.predict([10.0])

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phiscale.budget import effective
-from phiscale.costs import cost, cost_grid
-from phiscale.errors import DataError, UsageError
+from phiscale.costs import cost
+from phiscale.errors import UsageError
 from phiscale.families import get_spec
 from phiscale.laws import Law, Term
 from phiscale.scaling import STRATEGIES, Scaling, Strategy
 from phiscale.search.baselines import (
     INVERSE,
     Matched,
-    indifferent,
     matched,
     paper_grid,
     symmetric,
 )
+from phiscale.search.lattice import lattice, price
+from phiscale.search.searched import law_error
 
 SMALL_16 = replace(get_spec("small"), resolution=16)
 BASE_MACS = cost(SMALL_16).macs
@@ -152,22 +151,16 @@ def test_inverse_swaps_depth_and_resolution() -> None:
 
 
 def test_the_indifferent_networks_are_within_a_tenth_of_a_point_best_first() -> None:
-    grid = cost_grid(
-        SMALL_16, [1, 1.5, 2, 2.5, 3], np.geomspace(0.7, 2, 60).tolist(), range(16, 33)
-    )
-    found = indifferent(LAW, grid, SMALL_16, 4 * BASE_MACS)
-    by = [effective(spec, SMALL_16) for spec in found]
-    errors = [LAW.error(depth=b.depth, width=b.width, resolution=b.resolution) for b in by]
-    assert len(found) > 1
-    assert all(a <= b for a, b in pairwise(errors))
+    found = lattice(SMALL_16, price("macs", None)).indifferent(LAW, 4.0)
+    errors = [law_error(LAW, place.by) for place in found]
+    assert len(found) > 1 and errors == sorted(errors)
     assert errors[-1] - errors[0] <= 0.001
-    assert all(abs(math.log(cost(spec).macs / BASE_MACS / 4)) <= 0.0301 for spec in found)
+    assert all(abs(math.log(cost(p.spec).macs / BASE_MACS / 4)) <= 0.0301 for p in found)
 
 
 def test_no_network_of_that_compute_is_told() -> None:
-    grid = cost_grid(SMALL_16, [1], [1], [16])
-    with pytest.raises(DataError, match="finer lattice"):
-        indifferent(LAW, grid, SMALL_16, 4 * BASE_MACS)
+    with pytest.raises(UsageError, match=r"no network costs 1000 times the base; the nearest is"):
+        lattice(SMALL_16, price("macs", None)).at(1000.0)
 
 
 def test_scalings_that_choose_nothing_are_refused() -> None:

@@ -25,6 +25,7 @@ from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.errors import UsageError
 from phiscale.families import get_spec
 from phiscale.laws import Law, Term
+from phiscale.laws.checks import Checks
 from phiscale.laws.optimum import optima
 from phiscale.laws.sheet import read_sheet
 from phiscale.scaling import STRATEGIES, Scaling, compound, scale
@@ -41,6 +42,7 @@ from phiscale.search.discover import Discovered
 from phiscale.search.discover_law import law_sections
 from phiscale.search.folder import Pictures, pictures_of
 from phiscale.search.lattice import COSTS, lattice, price
+from phiscale.search.searched import noise
 from phiscale.search.trial import Trial
 from phiscale.search.workers import Crew
 from phiscale.spec import Spec
@@ -131,6 +133,48 @@ def test_a_dimension_that_does_not_pay_is_named(tmp_path):
     said = " ".join(section.text)
     assert "More depth does not lower the error of these trainings" in said
     assert "More width" not in said
+
+
+def test_where_the_law_does_not_hold_the_second_round_goes_everywhere(tmp_path):
+    """A dimension that pays all the more where another is large: nothing that adds up."""
+
+    def bent(trial: Trial) -> float:
+        width, resolution = (math.log(trial.about[name]) for name in ("width", "resolution"))
+        return true_error(trial) - 0.3 * width * resolution
+
+    plan = plan_for(SMALL, "x", Asked(), PICTURES)
+    [held], [found] = (
+        answered(plan, tmp_path / name, truth, PICTURES.test_labels).searched
+        for name, truth in (("held", true_error), ("bent", bent))
+    )
+    assert found.everywhere and not held.everywhere
+    section, *_ = law_sections(plan, found, [answer(plan, found, "command")])
+    assert "the second round went wherever it was least sure" in " ".join(section.text)
+
+
+def test_chance_is_at_least_what_so_many_validation_pictures_leave_open(tmp_path):
+    outcome, _ = searched(tmp_path, noise=0.0)
+    runs = outcome.searched[0].runs
+    error = float(np.mean([run.error for run in runs]))
+    few, many = noise(runs, 400), noise(runs, 10**9)
+    assert few.told == "pictures" and few.of_runs == pytest.approx(math.sqrt(error / 800))
+    assert many.of_runs < few.of_runs
+
+
+def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
+    tmp_path, monkeypatch
+):
+    beaten = Checks(rms={"law": 0.02, "quadratic": 0.01}, rows=18, ahead={"quadratic": 4.0})
+    monkeypatch.setattr(coefficients, "law_checks", lambda found: beaten)
+    data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
+    asked = Asked(compute=60, seeds=0)
+    pictures = pictures_of(data, out)
+    answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
+    with pytest.raises(UsageError, match=r"no found.json: --compute 60 has .*at most 8x"):
+        search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
+                            tell=lambda line: None)  # fmt: skip
+    assert "--compute 60 has" in (out / "report.md").read_text()
+    assert not (out / "found.json").exists()
 
 
 def test_a_confirmation_may_be_left_for_later(tmp_path):

@@ -128,6 +128,28 @@ def test_a_result_that_comes_after_its_lease_was_lost_is_kept_nowhere(tmp_path: 
     assert [each.validation_error for each in crew.results.all().values()] == [0.1]
 
 
+def test_a_shared_database_that_was_lost_is_filled_again_though_all_is_done(tmp_path: Path):
+    file = tmp_path / "shared.db"
+    crew = Crew(out=tmp_path / "here", storage=f"sqlite:///{file}", train=invented)
+    plan = Several(trials=some(2, digits()))
+    best = carry_out(plan, crew, lambda line: None)
+    file.unlink()
+    assert carry_out(plan, crew, lambda line: None) == best
+    with closing(crew.store()) as store:
+        assert states(store) == ["COMPLETE", "COMPLETE"]
+
+
+def test_a_machine_with_another_device_may_not_join(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    about = {"kind": "study", "plan": "1", "device": "cpu"}
+    plan = Several(trials=some(1, digits()))
+    crew = Crew(out=tmp_path / "here", storage=url, train=invented, about=about)
+    carry_out(plan, crew, lambda line: None)
+    other = replace(crew, out=tmp_path / "there", about={**about, "device": "cuda"})
+    with pytest.raises(UsageError, match=r"was begun on cpu.*Use --device cpu"):
+        carry_out(plan, other, lambda line: None)
+
+
 def dies_at(store: Store, trial: Trial, began_at: int, dead: int) -> None:
     """As far as the database can see."""
     lease = taken(store, (trial,))

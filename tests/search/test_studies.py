@@ -29,6 +29,7 @@ from phiscale.search.lattice import lattice, price
 from phiscale.search.presets import PRESETS
 from phiscale.search.settle import Settle, arms_for
 from phiscale.search.trial import Trial
+from phiscale.search.tuning import Tuning, at_ends, halved
 from phiscale.search.workers import Course, Crew
 from phiscale.spec import Spec
 
@@ -174,8 +175,8 @@ def test_four_seeds_are_undecided_whatever_they_say(data, tmp_path):
 
 
 def test_seven_seeds_of_a_large_gain_are_a_benefit(data, tmp_path):
-    errors = {**EQUAL, "compound": 0.02, "symmetric": 0.02, "depth": 0.7, "width": 0.7,
-              "resolution": 0.7}  # fmt: skip
+    errors = {**EQUAL, "compound": 0.3, "symmetric": 0.3, "depth": 0.4, "width": 0.4,
+              "resolution": 0.4}  # fmt: skip
     said, _ = run(data, tmp_path / "s", errors, seeds=7)
     assert said[0].startswith("benefit")
 
@@ -322,6 +323,51 @@ def test_networks_of_a_space_are_different_as_long_as_there_are_any():
     drawn = [place.spec for place in sample(few, "free", 2.0, there_are + 3, 0)]
     assert len(set(drawn)) == there_are
     assert drawn == [place.spec for place in sample(few, "free", 2.0, there_are + 3, 0)]
+
+
+def test_a_study_keeps_to_the_type_of_device_that_it_was_begun_on(data, tmp_path):
+    _, out = run(data, tmp_path / "s", EQUAL)
+    pictures = pictures_of(data, out)
+    plan = studies.plan_for(data, PRESETS["smoke"], ASKED, pictures)
+    Crew(out=out).pinned("study", pictures, plan.to_dict())
+    with pytest.raises(UsageError, match="begun with other settings: device: cpu -> cuda"):
+        Crew(out=out, device="cuda:1").pinned("study", pictures, plan.to_dict())
+
+
+def test_halving_keeps_the_better_half_for_a_longer_look_and_then_one():
+    plan = studies.plan_for("x", PRESETS["standard"], ASKED, CIFAR)
+    stages = halved(["base"], plan.recipe, plan.tuning,
+                    lambda name, recipe: plan._trial(plan.arms[0], recipe, "tuning"))  # fmt: skip
+    tried, wanted = [], next(stages)
+    while True:
+        tried.append([(t.recipe.optim.lr_peak, t.recipe.drop_path) for t in wanted])
+        results = {
+            t.key: result_of(t, abs(t.recipe.optim.lr_peak - 0.4), CIFAR.test_labels)
+            for t in wanted
+        }
+        try:
+            wanted = stages.send(results)
+        except StopIteration as end:
+            chosen = end.value["base"]
+            break
+    assert [len(each) for each in tried] == [8, 4]
+    assert tried[1] == [(0.2, 0.0), (0.2, 0.1), (0.4, 0.0), (0.4, 0.1)]
+    assert (chosen.optim.lr_peak, chosen.epochs) == (0.4, plan.recipe.epochs)
+
+
+def test_a_rate_at_an_end_of_those_tried_is_said():
+    said = at_ends({"base": 0.2, "wide": 0.8, "deep": 0.1, "both": 0.8}, Tuning())
+    assert said == [
+        "At an end of the rates tried: 0.1 of deep; 0.8 of wide and both. Better ones may lie "
+        "beyond: --rates."
+    ]
+    assert at_ends({"base": 0.2}, Tuning()) == at_ends({"base": 0.1}, Tuning(rates=(0.1,))) == []
+
+
+@pytest.mark.parametrize("lengths", [(), (0.5, 0.2), (0.0, 0.5), (0.5, 1.5)])
+def test_rungs_that_do_not_rise_are_refused(lengths):
+    with pytest.raises(UsageError, match="rising shares"):
+        Tuning(lengths=lengths)
 
 
 def test_another_first_seed_is_another_study_and_that_of_none_is_the_old_one(data, equal):

@@ -15,7 +15,7 @@ from phiscale.errors import UsageError
 from phiscale.families import name_of
 from phiscale.laws.checks import check
 from phiscale.laws.file import FittedLaw, fewest
-from phiscale.laws.optimum import Optimum, optimum
+from phiscale.laws.optimum import Optimum, Three, bootstrapped, optimum
 from phiscale.laws.points import Points, checked
 from phiscale.laws.posterior import posterior
 from phiscale.laws.sheet import COUNTED, DIMENSIONS, Sheet
@@ -35,6 +35,7 @@ class LawReport:
     law: FittedLaw
     held: Points | None
     found: Optimum | None
+    again: tuple[Three, Three] | None  # its intervals by the bootstrap
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each network: where it stands, its error, what the law and the others say."""
@@ -64,7 +65,7 @@ class LawReport:
                 "compute": found.compute,
                 **{name: {"value": found.values[i], "low": found.low[i], "high": found.high[i]}
                    for i, name in enumerate(("alpha", "beta", "gamma"))},
-                "slopes": found.slopes, "offsets": found.offsets,
+                "bootstrap": self.again, "slopes": found.slopes, "offsets": found.offsets,
                 "symmetric_null": {"coefficients": found.null, "costs": found.null_costs,
                                    "excluded": found.null_excluded},
             },
@@ -104,6 +105,8 @@ class LawReport:
                        self.found.high, strict=True)  # fmt: skip
             named = ", ".join(f"{n} {v:.2f} [{low:.2f}, {high:.2f}]" for n, v, low, high in said)
             yield f"At {self.found.compute:g}x the compute: {named}."
+            if self.again:
+                yield f"{bootstrap_words(*self.again)}."
             yield self.found.verdict()
 
 
@@ -127,7 +130,16 @@ def fit_sheet(
     further = gp_left_out(fit)
     checks = check(fit, _macs(sheet, kept), {} if further is None else {"gp": further})
     found = optimum(fit, compute) if set(DIMENSIONS) <= set(names) else None
-    return LawReport(FittedLaw(fit, scaled, checks), points.take(held) if held else None, found)
+    again = bootstrapped(fit, compute) if found else None
+    kept_out = points.take(held) if held else None
+    return LawReport(FittedLaw(fit, scaled, checks), kept_out, found, again)
+
+
+def bootstrap_words(low: Sequence[float], high: Sequence[float]) -> str:
+    """The intervals of the bootstrap beside those of the fit."""
+    each = zip(("alpha", "beta", "gamma"), low, high, strict=True)
+    said = ", ".join(f"{name} [{a:.2f}, {b:.2f}]" for name, a, b in each)
+    return f"By errors drawn anew (bootstrap), which share only the law's form with that: {said}"
 
 
 def _macs(sheet: Sheet, kept: Sequence[int]) -> Points | None:

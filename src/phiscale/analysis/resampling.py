@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -19,6 +20,7 @@ from phiscale.errors import DataError
 
 LEVEL = 0.95
 DRAWS = 10_000
+MOST_SEEDS = 1000  # more are never asked for
 EXACT_SEEDS = 12  # up to here all 2^S signs are tried
 POWER = 0.8
 
@@ -168,11 +170,13 @@ def detectable(standard_error: float, contrasts: int = 1, seeds: int | None = No
 def seeds_to_detect(
     difference: float, seed_sd: float, images: int, *, contrasts: int = 1, image_sd: float = 0.16
 ) -> int | None:
-    """The fewest seeds whose detectable difference is `difference`; None: more images are needed.
+    """The fewest seeds whose detectable difference is `difference`; None: more images are needed,
+    or more than a thousand seeds.
 
     DataError: a difference of 0 cannot be detected.
     """
     if not difference:
         raise DataError("a difference of 0 cannot be detected. Give the least one that matters.")
-    allowed = (difference / detectable(1.0, contrasts)) ** 2 - image_sd**2 / images
-    return None if allowed <= 0 else max(2, math.ceil(2 * seed_sd**2 / allowed - 1e-9))
+    error = partial(expected_error, seed_sd, images=images, image_sd=image_sd)
+    every = range(2, MOST_SEEDS + 1)
+    return next((s for s in every if detectable(error(s), contrasts, s) <= abs(difference)), None)

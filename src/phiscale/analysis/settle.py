@@ -18,6 +18,7 @@ from scipy.special import chdtri, ndtri, stdtrit
 from phiscale.analysis.resampling import (
     DRAWS,
     LEVEL,
+    MOST_SEEDS,
     POWER,
     Spread,
     bootstrap_interval,
@@ -34,7 +35,6 @@ FEWEST_SEEDS = 7
 MARGIN = 0.003  # 0.3 point either way is no difference to anyone
 SINGLES = ("depth", "width", "resolution")
 COMPUTE_EXPONENT = 0.5  # of error in MACs: EfficientNet's published rows have 0.51 to 0.59
-MOST_SEEDS = 1000
 RANGE = 0.8  # level of the range of seeds needed
 
 

@@ -13,7 +13,8 @@ from phiscale.laws.sheet import Sheet, Trained
 
 def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
     """The runs in these folders. The error is the test's where every run has an evaluation.json, as
-    `fit` writes it, else the best one on validation.
+    `fit` writes it, else that of the network which a run keeps, its best one on validation: lower
+    than the last one's by what choosing gains.
 
     Errors: PhiscaleError where there is no run, DataError for one that has not finished and for
     runs on different pictures.
@@ -40,7 +41,7 @@ def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
                 values={"images_seen": float(run.row()["images"])})
         for run, error in zip(runs, errors, strict=True)
     )  # fmt: skip
-    split = "test" if tested else "validation"
+    split = "test" if tested else "best validation"
     return Sheet(source=f"{len(rows)} runs, {split} error", rows=rows)
 
 

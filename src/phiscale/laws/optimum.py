@@ -129,6 +129,14 @@ def mean_optimum(fit: Posterior, compute: float) -> np.ndarray:
     return _within_budget(at, np.zeros(1), compute)[0]
 
 
+def bootstrapped(fit: Posterior, compute: float, *, count: int = 60) -> tuple[Three, Three]:
+    """Intervals of alpha, beta, gamma (low, high) from fits to errors with the noise of a run
+    added once more: a check of `optimum`'s that shares only the form of the law with them."""
+    power = math.log(2) / math.log(compute)
+    found = np.exp([power * mean_optimum(each, compute) for each in fit.bootstrap(count)])
+    return _three(np.quantile(found, 0.025, axis=0)), _three(np.quantile(found, 0.975, axis=0))
+
+
 def optima(p: np.ndarray, a: np.ndarray, compute: float) -> np.ndarray:
     """The same of single laws: exponents and A (laws, 3) -> ln of the multipliers (laws, 3)."""
     gains = np.log(np.maximum(p * a / COSTS, 1e-300))

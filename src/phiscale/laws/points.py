@@ -72,8 +72,13 @@ class Points:
         return np.prod(x**powers, axis=-1) if any(powers) else x[..., 0]
 
     def beyond(self, x: np.ndarray) -> np.ndarray:
-        """Compute at `x` (..., axes) over that of the largest row."""
-        return self.compute(x) / self.compute(self.x).max()
+        """Compute at `x` (..., axes) over that of the largest row, or images seen over those of the
+        longest training: whichever is more."""
+        over = self.compute(x) / self.compute(self.x).max()
+        if "images" not in self.axes:
+            return over
+        seen = self.axes.index("images")
+        return np.maximum(over, x[..., seen] / self.x[:, seen].max())
 
 
 def points_of(rows: Iterable[Row]) -> Points:

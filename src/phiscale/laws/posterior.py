@@ -104,11 +104,6 @@ class Posterior:
         variance = tau[:, None] ** 2 + expected
         return float(tau[np.argmin(np.sum(np.log(variance) + missed / variance, axis=1))])
 
-    @property
-    def effective_cells(self) -> float:
-        """How many cells of the grid share the weight."""
-        return float(1 / np.sum(self.weight**2))
-
     def law(self) -> Law:
         """The point estimate: mean exponents, e0 and A solved for once more. Few rows do not pin
         an exponent down, and the likeliest cell alone runs to the edge of the grid.
@@ -177,7 +172,7 @@ class Posterior:
         p = self.exponents[cells]
         return p, project(features(self.points.x, p), y, self.points.runs)[1]
 
-    def bootstrap(self, count: int = 200, seed: int = 0) -> list[Posterior]:
+    def bootstrap(self, count: int = 60, seed: int = 0) -> list[Posterior]:
         """Fits to errors with the noise of a run added once more: a check that shares nothing
         with `draws` but the form of the law."""
         random = np.random.default_rng(seed)

@@ -5,7 +5,6 @@ INVERSE              the paper's shares of depth and resolution swapped
 paper_grid           the search of the paper itself: alpha, beta, gamma on a grid
 symmetric            what equal returns of all three dimensions would choose
 matched              the integer network on such a ray with the MACs asked for
-indifferent          the networks of a lattice that a law cannot tell from its best one
 """
 
 from __future__ import annotations
@@ -18,11 +17,9 @@ from itertools import pairwise
 from typing import Any
 
 from phiscale.budget.lattice import lattice_depths
-from phiscale.budget.solver import INDIFFERENT
 from phiscale.costs import CostGrid, cost, cost_grid
-from phiscale.errors import DataError, UsageError
+from phiscale.errors import UsageError
 from phiscale.families.small import SMALL_PIXELS
-from phiscale.laws import ErrorLaw
 from phiscale.scaling import STRATEGIES, Scaling, Strategy, effective, scale
 from phiscale.spec import Spec
 
@@ -61,35 +58,6 @@ def symmetric(compute: float, exponent: float = 2.3) -> Scaling:
     depth = (compute * 2 ** (4 / exponent)) ** 0.2
     other = depth / 2 ** (1 / exponent)
     return Scaling(depth=depth, width=other, resolution=other)
-
-
-def indifferent(
-    law: ErrorLaw,
-    grid: CostGrid,
-    base: Spec,
-    target_macs: float,
-    *,
-    within: float = INDIFFERENT,
-    tolerance: float = TOLERANCE,
-) -> tuple[Spec, ...]:
-    """The networks of about `target_macs` whose predicted error is within `within` of the least.
-
-    Best first. `within` is a fraction like all errors; 0.001 = 0.1 point. A wide set says that the
-    coefficients are not told apart, whatever the best one is. DataError: none has those MACs.
-    """
-    import numpy as np
-
-    fits = (np.abs(np.log(grid.cost.macs / target_macs)).ravel() <= math.log1p(tolerance)).nonzero()
-    place = np.exp(lattice_logs(grid, base)[fits[0]])
-    if not len(place):
-        raise DataError(
-            f"no network of the lattice has {target_macs:.4g} MACs within {tolerance:.0%}. "
-            "Give a finer lattice or a larger tolerance."
-        )
-    error = law.error(depth=place[:, 0], width=place[:, 1], resolution=place[:, 2])
-    chosen = [i for i in np.argsort(error, kind="stable") if error[i] <= error.min() + within]
-    return tuple(grid.spec([int(n) for n in np.unravel_index(fits[0][i], grid.shape)])
-                 for i in chosen)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

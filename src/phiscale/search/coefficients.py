@@ -18,7 +18,7 @@ from phiscale.device import DeviceModel
 from phiscale.errors import UsageError
 from phiscale.families import get_spec, name_of
 from phiscale.files import write_atomic
-from phiscale.laws.optimum import optimum
+from phiscale.laws.optimum import bootstrapped, optimum
 from phiscale.scaling import scale
 from phiscale.search.critique import few_pictures
 from phiscale.search.discover import Discovery
@@ -196,6 +196,7 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
             ray = optimum(found.fit, plan.compute)
             values, low, high = ray.values, ray.low, ray.high
             extra |= {"symmetric_null": ray.verdict(), "slopes": ray.slopes, "offsets": ray.offsets,
+                      "bootstrap": bootstrapped(found.fit, plan.compute),
                       "by_cross_entropy": _by_loss(plan, found)}  # fmt: skip
         else:
             p, c = found.fit.draws(DRAWS)

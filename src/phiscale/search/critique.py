@@ -48,8 +48,9 @@ def few_pictures(images: int, classes: int) -> Iterator[str]:
 
 
 def afterthoughts(settled: Settled) -> Iterator[str]:
-    """What only results can say: an arm below the base that it contains has not been trained to
-    its end, so that the study says something of the training, not of the network."""
+    """What only the numbers can say: arms of unequal compute; an arm below the base that it
+    contains, which says something of the training, not of the network."""
+    yield from settled.unequal
     of = {arm.name: arm for arm in settled.arms}
     if (base := of.get("base")) is None:
         return

@@ -17,7 +17,7 @@ from phiscale.costs import cost
 from phiscale.errors import UsageError
 from phiscale.families.small import SMALL_PIXELS
 from phiscale.laws.fit import RUN_SD
-from phiscale.scaling import Scaling, compound, effective, scale
+from phiscale.scaling import Scaling, effective, scale
 from phiscale.spec import Spec
 
 DEPTHS = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
@@ -52,7 +52,9 @@ def candidates(
     `least`, `most`: cost in units of the base. UsageError: none is left, or all are alike in one
     dimension.
     """
-    found = _points(base, ((d, w, r) for d in DEPTHS for w in SIDES for r in SIDES), native_pixels)
+    found = points_at(
+        base, ((d, w, r) for d in DEPTHS for w in SIDES for r in SIDES), native_pixels
+    )
     kept = tuple(point for point in found if least <= point.cost <= most)
     for name in ("depth", "width", "resolution"):
         if len({getattr(point.by, name) for point in kept}) < 2:
@@ -122,26 +124,11 @@ def d_optimal(
     return tuple(among[index] for index in sorted(chosen, key=lambda i: (costs[i], i)))
 
 
-def star(base: Spec, *, native_pixels: int | None = None) -> tuple[Point, ...]:
-    """The readable design: base, three levels of every dimension, three compound points.
-
-    13 runs of about 27 units where pictures can shrink as well as grow; points that round to the
-    same network, or have more pixels than the images, are left out. Cheapest first.
-    """
-
-    def on_ray(phi: float) -> tuple[float, float, float]:
-        by = compound(phi)
-        return by.depth, by.width, by.resolution
-
-    axes = [(1.0, 1.0, 1.0), *((d, 1.0, 1.0) for d in (0.5, 2.0, 4.0)),
-            *((1.0, w, 1.0) for w in (0.71, 1.41, 2.0)),
-            *((1.0, 1.0, r) for r in (0.71, 1.41, 2.0))]  # fmt: skip
-    return _points(base, [*axes, *map(on_ray, (-1, 1, 2))], native_pixels)
-
-
-def _points(
-    base: Spec, wanted: Iterable[tuple[float, float, float]], native_pixels: int | None
+def points_at(
+    base: Spec, wanted: Iterable[tuple[float, float, float]], native_pixels: int | None = None
 ) -> tuple[Point, ...]:
+    """The different real networks nearest to multipliers of depth, width and resolution, but those
+    of more pixels than the images; cheapest first."""
     step = 8 if base.resolution > SMALL_PIXELS else 4
     base_macs = cost(base).macs
     specs: dict[Spec, None] = {}

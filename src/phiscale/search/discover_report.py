@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from phiscale.analysis.law_report import bootstrap_words
 from phiscale.analysis.page import Section, page_files
 from phiscale.analysis.resampling import bootstrap_interval, sign_flip, spread
 from phiscale.budget.solver import INDIFFERENT
@@ -23,6 +24,7 @@ from phiscale.search.discover_law import DIMENSIONS, law_sections, useless
 from phiscale.search.folder import Pictures, looked, machines
 from phiscale.search.lattice import Place
 from phiscale.search.searched import Searched, Triple, law_error
+from phiscale.search.trial import once
 from phiscale.search.tuning import at_ends
 
 TITLE = "alpha, beta, gamma from trainings"
@@ -74,6 +76,11 @@ def _answers(
             _far(each)
             for each in answers
             if "slopes" in each.extra and law is not None and not useless(law)
+        ),
+        *(
+            f"{bootstrap_words(*each.extra['bootstrap'])}."
+            for each in answers
+            if "bootstrap" in each.extra
         ),
         *(_by_loss(each) for each in answers if "by_cross_entropy" in each.extra),
         *(line for each in answers for line in _held(plan, each)),
@@ -225,7 +232,7 @@ def _predicted(law: Posterior | None, place: Place) -> str | None:
 def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Section:
     images = plan.train_images or pictures.train
     rates = outcome.rates
-    spent = sum(run.cpu_seconds for run in {r.key: r for r in outcome.runs.values()}.values())
+    spent = sum(run.cpu_seconds for run in once(outcome.runs.values()))
     return Section(
         title="How it was done",
         text=[
@@ -239,7 +246,7 @@ def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Secti
             f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
             *at_ends(outcome.tuned, plan.tuning),
             *([f"The confirmation took {spent:,.0f} core seconds."] if plan.seeds else []),
-            *machines([*outcome.runs.values()]),
+            *machines(outcome.runs.values()),
         ],
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from phiscale.data.sources import open_images
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import read_json, sha256, write_json
-from phiscale.search.trial import Result, packed, unpacked
+from phiscale.search.trial import Result, once, packed, unpacked
 from phiscale.train.recipe import differences
 
 PLAN = "plan.json"
@@ -130,8 +130,7 @@ def looked(looks: Sequence[int]) -> list[str]:
 
 def machines(results: Iterable[Result]) -> list[str]:
     """What a report says of trainings that were not all made on one kind of machine."""
-    kinds = Counter(", ".join(map(str, each.made_by.values()))
-                    for each in {result.key: result for result in results}.values())  # fmt: skip
+    kinds = Counter(", ".join(map(str, each.made_by.values())) for each in once(results))
     if len(kinds) < 2:
         return []
     listed = "; ".join(f"{count} on {kind}" for kind, count in kinds.most_common())

@@ -4,7 +4,7 @@ cost; and the raw runs, so that others can do the statistics again."""
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,9 @@ from phiscale.search.critique import afterthoughts, critique
 from phiscale.search.figures import arms_figure, contrasts_figure, single_figure, width_figure
 from phiscale.search.folder import Pictures, looked, machines
 from phiscale.search.raw import predictions_csv, runs_csv
-from phiscale.search.settle import Arm, Outcome, Settle
-from phiscale.search.trial import Result
+from phiscale.search.settle import Outcome, Settle
+from phiscale.search.trial import Result, once
+from phiscale.search.tuning import at_ends
 from phiscale.search.workers import Crew
 
 OTHER = ("longer", "beyond")  # arms of another compute
@@ -67,7 +68,7 @@ def report(
     }
     maps = cams(plan, outcome, crew)
     sections = [
-        _verdict(plan, outcome, settled, pictures, looks),
+        _verdict(plan, settled, pictures, [*looked(looks), *_failures(outcome, len(whole))]),
         _arms(plan, outcome, answers, latencies),
         _contrasts(settled, others),
         _paper(plan, settled),
@@ -99,12 +100,11 @@ def whole_seeds(plan: Settle, outcome: Outcome) -> list[int]:
     return whole
 
 
-def _failures(plan: Settle, outcome: Outcome) -> list[str]:
+def _failures(outcome: Outcome, left: int) -> list[str]:
     failed = [f"{name}, seed {seed} ({run.failed})"
               for (name, seed), run in sorted(outcome.runs.items()) if run.failed]  # fmt: skip
     if not failed:
         return []
-    left = len(whole_seeds(plan, outcome))
     return [
         f"{len(failed)} trainings failed: {'; '.join(failed)}. Their seeds count for no arm, which "
         f"leaves {left}: an arm that fails now and then is worse than this says."
@@ -133,8 +133,8 @@ def _between(contrast: Contrast) -> str:
 
 
 def _verdict(
-    plan: Settle, outcome: Outcome, settled: Settled, pictures: Pictures, looks: Sequence[int]
-) -> Section:
+    plan: Settle, settled: Settled, pictures: Pictures, further: Sequence[str]
+) -> Section:  # fmt: skip
     first = settled.primary
     return Section(
         title=f"Verdict: {settled.verdict}",
@@ -147,8 +147,7 @@ def _verdict(
             "benefit; below 0: harm; within 0.3 points of 0: no benefit; else undecided.",
             *(f"To be held against it: {line}." for line in critique(plan, pictures)),
             *(f"To be held against it: {line}." for line in afterthoughts(settled)),
-            *looked(looks),
-            *_failures(plan, outcome),
+            *further,
         ],
     )
 
@@ -250,24 +249,15 @@ def _paper(plan: Settle, settled: Settled) -> Section:
 
 def study_law(plan: Settle, outcome: Outcome) -> Posterior | None:
     """The error law of depth, width and resolution through all arms of equal epochs, on test."""
-    rows = [
-        Row(name=run.name, depth=arm.by.depth, width=arm.by.width,
-            resolution=arm.by.resolution, error=run.test_error)
-        for arm, run in _once_each(plan, outcome) if run.test_error is not None
-    ]  # fmt: skip
-    if len({(r.depth, r.width, r.resolution) for r in rows}) < 5:
+    rows = {  # by training: arms that are one network have theirs in common
+        run.key: Row(name=run.name, depth=arm.by.depth, width=arm.by.width,
+                     resolution=arm.by.resolution, error=run.test_error)
+        for arm in plan.arms if arm.name not in OTHER
+        for run in outcome.of(arm.name) if run.test_error is not None
+    }  # fmt: skip
+    if len({(r.depth, r.width, r.resolution) for r in rows.values()}) < 5:
         return None
-    return posterior(points_of(rows), source="the arms of this study")
-
-
-def _once_each(plan: Settle, outcome: Outcome) -> Iterator[tuple[Arm, Result]]:
-    """Trainings of equal epochs: arms that are one network have theirs in common."""
-    seen: set[str] = set()
-    for arm in plan.arms:
-        for run in outcome.of(arm.name) if arm.name not in OTHER else ():
-            if run.key not in seen:
-                seen.add(run.key)
-                yield arm, run
+    return posterior(points_of(rows.values()), source="the arms of this study")
 
 
 def _figures(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
@@ -327,7 +317,9 @@ def _power(settled: Settled) -> Section:
 
 
 def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
-    cpu = sum(run.cpu_seconds for run in {r.key: r for r in outcome.runs.values()}.values())
+    cpu = sum(run.cpu_seconds for run in once(outcome.runs.values()))
+    rates = {name: recipe.optim.lr_peak for name, recipe in outcome.chosen.items()}
+    lengths = " and ".join(f"{length:.2g}" for length in plan.tuning.lengths)
     optim = plan.recipe.optim
     images = plan.train_images or pictures.train
     return Section(
@@ -340,9 +332,10 @@ def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
             f"Nesterov's momentum {optim.momentum:g}, warm-up over "
             f"{100 * plan.recipe.schedule.warmup_fraction:.0f} %, cosine to 0, weight decay "
             f"{optim.weight_decay:g}. Each arm chose its rate from "
-            f"{', '.join(f'{rate:g}' for rate in plan.tuning.rates)} by halving on validation at "
-            f"{', '.join(f'{length:.2g}' for length in plan.tuning.lengths)} of the length, with a "
-            "seed of its own; never across arms.",
+            f"{', '.join(f'{rate:g}' for rate in plan.tuning.rates)} on validation, "
+            + (f"by halving at {lengths}" if len(plan.tuning.lengths) > 1 else f"at {lengths}")
+            + " of the length, with a seed of its own; never across arms. Longer takes the base's.",
+            *at_ends(rates, plan.tuning),
             f"Seeds {plan.seed} to {plan.seed + plan.seeds - 1}; a seed sets weights, order and "
             f"augmentation alike in all arms. The runs that count took {cpu:,.0f} core seconds, "
             "of those that were stopped the last start alone.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from phiscale.analysis.resampling import detectable, expected_error, seeds_to_detect
 from phiscale.analysis.settle import FEWEST_SEEDS
 from phiscale.coefficients import Coefficients
 from phiscale.deploy.timing import interleaved_ms
@@ -26,6 +27,8 @@ from phiscale.search.settle_report import report, seeds_words
 from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Crew, carry_out
 from phiscale.spec import Spec
+
+USUAL_SD = (0.0025, 0.005)  # of a training's accuracy between seeds, for planning alone
 
 Tell = Callable[[str], None]
 Latencies = Callable[[Mapping[str, Spec]], Mapping[str, float]]
@@ -97,7 +100,7 @@ def study(
     if plan.seeds < 2:
         raise UsageError(f"--seeds {plan.seeds} has no spread. Use {FEWEST_SEEDS} or more; fewer "
                          "only say how many it takes.")  # fmt: skip
-    for line in plan_lines(plan):
+    for line in plan_lines(plan, len(pictures.test_labels)):
         tell(line)
     for line in critique(plan, pictures):
         tell(f"note: {line}")
@@ -134,8 +137,8 @@ def plan_for(data: str, preset: Preset, asked: Asked, pictures: Pictures) -> Set
     )  # fmt: skip
 
 
-def plan_lines(plan: Settle) -> Iterator[str]:
-    """The arms, for a terminal."""
+def plan_lines(plan: Settle, test_images: int) -> Iterator[str]:
+    """The arms, and what they can tell, for a terminal."""
     for arm in plan.arms:
         yield (
             f"{arm.name:<11} depth x{arm.by.depth:<5.3g} width x{arm.by.width:<5.3g} "
@@ -146,6 +149,15 @@ def plan_lines(plan: Settle) -> Iterator[str]:
     yield (
         f"{plan.seeds} seeds: {plan.seeds * len(plan.arms)} trainings, the compute of "
         f"{plan.seeds * units:,.0f} of the base; choosing rates comes on top"
+    )
+    low, high = (detectable(expected_error(sd, plan.seeds, test_images), 3, plan.seeds)
+                 for sd in USUAL_SD)  # fmt: skip
+    enough = seeds_to_detect(0.01, USUAL_SD[1], test_images, contrasts=3)
+    yield (
+        f"where seeds vary by {100 * USUAL_SD[0]:g} to {100 * USUAL_SD[1]:g} points, as short "
+        f"trainings do, {plan.seeds} seeds and {test_images:,} test pictures find a difference of "
+        f"{100 * low:.1f} to {100 * high:.1f} points four times in five; one of 1 point takes "
+        + (f"up to {max(enough, FEWEST_SEEDS)} seeds" if enough else "more test pictures")
     )
 
 

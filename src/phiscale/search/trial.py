@@ -168,6 +168,11 @@ class Result:
         return found
 
 
+def once(results: Iterable[Result]) -> list[Result]:
+    """Each training once: arms that are one network have theirs in common."""
+    return list({result.key: result for result in results}.values())
+
+
 class Results:
     """A folder of results, a file each."""
 
