@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.special import stdtrit
 
-from phiscale.analysis.page import Drawing
+from phiscale.analysis.page import Drawing, Section
 from phiscale.analysis.settle import ArmSummary, Contrast, Settled
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
-from phiscale.laws.posterior import Posterior
-from phiscale.search.settle import SINGLE, Settle
+from phiscale.laws import Row
+from phiscale.laws.points import points_of
+from phiscale.laws.posterior import Posterior, posterior
+from phiscale.search.settle import OTHER, SINGLE, Outcome, Settle
 
 COLOURS = {"base": INK, "depth": BLUE, "width": GREEN, "resolution": PURPLE, "compound": ORANGE,
            "symmetric": GOLD, "inverse": SKY}  # fmt: skip
@@ -26,7 +28,45 @@ MARKS = {"base": "s", "depth": "v", "width": "^", "resolution": "D", "compound":
          "symmetric": "P", "inverse": "X"}  # fmt: skip
 
 
-def arms_figure(plan: Settle, settled: Settled) -> Drawing:
+def figure_sections(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
+    """The paper's figures 8, 3 and 4 from the arms of this study."""
+    found = [Section(title="One dimension or all of them (the paper's figure 8)",
+                     figures=[_arms_figure(plan, settled)])]  # fmt: skip
+    law = _study_law(plan, outcome)
+    if law is None:
+        return found
+    said = (
+        "Points are trained arms, with the 95 % interval of their mean over seeds; lines are the "
+        "error law through all arms of this study, with its 95 % interval: between points they say "
+        "what it would predict, not what was measured. In the law no dimension does harm, so that "
+        "it cannot follow an arm below the base."
+    )
+    return [
+        *found,
+        Section(title="Scaling one dimension (the paper's figure 3)", text=[said],
+                figures=[_single_figure(plan, settled, law)]),
+        Section(title="Width on other bases (the paper's figure 4)",
+                text=["The law adds up its terms, so that by it widening is worth the same points "
+                      "on every base; that the paper's curves are steeper on larger ones is for "
+                      "the points to show."],
+                figures=[_width_figure(plan, settled, law)]),
+    ]  # fmt: skip
+
+
+def _study_law(plan: Settle, outcome: Outcome) -> Posterior | None:
+    """The error law of depth, width and resolution through all arms of equal epochs, on test."""
+    rows = {  # by training: arms that are one network have theirs in common
+        run.key: Row(name=run.name, depth=arm.by.depth, width=arm.by.width,
+                     resolution=arm.by.resolution, error=run.test_error)
+        for arm in plan.arms if arm.name not in OTHER
+        for run in outcome.of(arm.name) if run.test_error is not None
+    }  # fmt: skip
+    if len({(r.depth, r.width, r.resolution) for r in rows.values()}) < 5:
+        return None
+    return posterior(points_of(rows.values()), source="the arms of this study")
+
+
+def _arms_figure(plan: Settle, settled: Settled) -> Drawing:
     """Accuracy against exact MACs: a line from the base to each arm, bars of 95 % of the mean."""
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
@@ -61,7 +101,7 @@ def contrasts_figure(contrasts: Sequence[Contrast]) -> Drawing:
         return drawing(figure, "contrasts", "Compound minus each other arm with 95 % intervals")
 
 
-def single_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
+def _single_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
     """A panel for each dimension: the law's line and interval, and what was trained on it."""
     of = {arm.name: arm for arm in settled.arms}
     with rc_context(STYLE):
@@ -83,7 +123,7 @@ def single_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
         return drawing(figure, "single", "Accuracy against depth, width and resolution alone")
 
 
-def width_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
+def _width_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
     """What widening gives at the depth and resolution of the arms: a line by the law for each, and
     every arm that was trained on it."""
     of = {arm.name: arm for arm in settled.arms}

@@ -30,6 +30,7 @@ from phiscale.spec import Spec
 from phiscale.train.recipe import Optim, Recipe, Schedule
 
 SINGLE = ("depth", "width", "resolution")
+OTHER = ("longer", "beyond")  # arms of another compute than the rest
 FURTHEST = 0.15  # from the shares asked for, in logs: an arm is what it is called
 
 # Nesterov's SGD, one cycle that ends at nothing; the shift grows with the pictures.

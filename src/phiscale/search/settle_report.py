@@ -18,21 +18,17 @@ from phiscale.costs import cost
 from phiscale.errors import PhiscaleError
 from phiscale.families import get_spec
 from phiscale.families.published import TABLE_7
-from phiscale.laws import Row
-from phiscale.laws.points import points_of
-from phiscale.laws.posterior import Posterior, posterior
 from phiscale.scaling import scale
 from phiscale.search.cams import cams
 from phiscale.search.critique import afterthoughts, critique
-from phiscale.search.figures import arms_figure, contrasts_figure, single_figure, width_figure
+from phiscale.search.figures import contrasts_figure, figure_sections
 from phiscale.search.folder import Pictures, looked, machines
 from phiscale.search.raw import predictions_csv, runs_csv
-from phiscale.search.settle import Outcome, Settle
+from phiscale.search.settle import OTHER, Outcome, Settle
 from phiscale.search.trial import Result, once
 from phiscale.search.tuning import at_ends
 from phiscale.search.workers import Crew
 
-OTHER = ("longer", "beyond")  # arms of another compute
 TITLE = "Does compound scaling pay on these pictures?"
 
 
@@ -72,7 +68,7 @@ def report(
         _arms(plan, outcome, answers, latencies),
         _contrasts(settled, others),
         _paper(plan, settled),
-        *_figures(plan, outcome, settled),
+        *figure_sections(plan, outcome, settled),
         *([maps.section] if maps else []),
         _power(settled),
         _protocol(plan, outcome, pictures),
@@ -245,43 +241,6 @@ def _paper(plan: Settle, settled: Settled) -> Section:
         "arms differ by up to 24 % of exact MACs. Ours: each within 3 % of its target, other "
         "pictures, shorter training.",
     )  # fmt: skip
-
-
-def study_law(plan: Settle, outcome: Outcome) -> Posterior | None:
-    """The error law of depth, width and resolution through all arms of equal epochs, on test."""
-    rows = {  # by training: arms that are one network have theirs in common
-        run.key: Row(name=run.name, depth=arm.by.depth, width=arm.by.width,
-                     resolution=arm.by.resolution, error=run.test_error)
-        for arm in plan.arms if arm.name not in OTHER
-        for run in outcome.of(arm.name) if run.test_error is not None
-    }  # fmt: skip
-    if len({(r.depth, r.width, r.resolution) for r in rows.values()}) < 5:
-        return None
-    return posterior(points_of(rows.values()), source="the arms of this study")
-
-
-def _figures(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
-    found = [Section(title="One dimension or all of them (the paper's figure 8)",
-                     figures=[arms_figure(plan, settled)])]  # fmt: skip
-    law = study_law(plan, outcome)
-    if law is None:
-        return found
-    said = (
-        "Points are trained arms, with the 95 % interval of their mean over seeds; lines are the "
-        "error law through all arms of this study, with its 95 % interval: between points they say "
-        "what it would predict, not what was measured. In the law no dimension does harm, so that "
-        "it cannot follow an arm below the base."
-    )
-    return [
-        *found,
-        Section(title="Scaling one dimension (the paper's figure 3)", text=[said],
-                figures=[single_figure(plan, settled, law)]),
-        Section(title="Width on other bases (the paper's figure 4)",
-                text=["The law adds up its terms, so that by it widening is worth the same points "
-                      "on every base; that the paper's curves are steeper on larger ones is for "
-                      "the points to show."],
-                figures=[width_figure(plan, settled, law)]),
-    ]  # fmt: skip
 
 
 def seeds_words(settled: Settled) -> str:
