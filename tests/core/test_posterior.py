@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from scipy.optimize import nnls
 
 from phiscale.errors import UsageError
 from phiscale.laws import COARSE, EXPONENTS
-from phiscale.laws.optimum import Optimum, mean_optimum, optima, optimum
+from phiscale.laws.optimum import Optimum, bootstrapped, optima, optimum
 from phiscale.laws.points import Points, checked, points_of
 from phiscale.laws.posterior import posterior
 from phiscale.laws.prediction import quantile_95
@@ -125,10 +126,27 @@ def test_equal_dimensions_are_excluded_by_rows_that_say_so() -> None:
 def test_the_bootstrap_agrees_with_the_posterior() -> None:
     fit = posterior(JOINT, run_sd=0.0025, grid=COARSE)
     found = optimum(fit, 4.67)
-    again = np.array([np.exp(mean_optimum(each, 4.67)) for each in fit.bootstrap(60)])
-    low, high = np.quantile(again ** (1 / math.log2(4.67)), (0.025, 0.975), axis=0)
+    low, high = bootstrapped(fit, 4.67)
     assert low == pytest.approx(found.low, abs=0.05)
     assert high == pytest.approx(found.high, abs=0.05)
+
+
+def test_the_bootstrap_does_not_believe_the_noise_that_a_fit_was_given() -> None:
+    """Of less than the rows have, the posterior makes sure coefficients."""
+    sure, unsure = (posterior(JOINT, run_sd=sd, grid=COARSE) for sd in (0.0003, 0.0025))
+
+    def widths(found: tuple[Any, Any]) -> np.ndarray:
+        return np.subtract(found[1], found[0])
+
+    given_sd = (optimum(fit, 4.67) for fit in (sure, unsure))
+    believed = [widths((each.low, each.high)) for each in given_sd]
+    again = [widths(bootstrapped(fit, 4.67)) for fit in (sure, unsure)]
+    assert believed[1].sum() > 3 * believed[0].sum()
+    assert again[1].sum() < 2 * again[0].sum()
+
+
+def test_rows_that_a_law_goes_through_have_no_bootstrap() -> None:
+    assert bootstrapped(posterior(JOINT.take(range(5)), run_sd=0.0025, grid=COARSE), 4.67) is None
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

@@ -30,6 +30,7 @@ from phiscale.laws.optimum import optima
 from phiscale.laws.sheet import read_sheet
 from phiscale.scaling import STRATEGIES, Scaling, compound, scale
 from phiscale.search import coefficients
+from phiscale.search import searched as searching
 from phiscale.search.coefficients import (
     Asked,
     answer,
@@ -43,7 +44,7 @@ from phiscale.search.discover_law import law_sections
 from phiscale.search.folder import Pictures, pictures_of
 from phiscale.search.lattice import COSTS, lattice, price
 from phiscale.search.searched import noise
-from phiscale.search.trial import Trial
+from phiscale.search.trial import Results, Trial
 from phiscale.search.workers import Crew
 from phiscale.spec import Spec
 
@@ -52,6 +53,7 @@ AT_16 = replace(SMALL, resolution=16)
 SPACE_16 = lattice(AT_16, price("macs", None), native_pixels=32)
 PICTURES = Pictures(source="x", fingerprint="f", classes=tuple("abcdefghij"), native_pixels=32,
                     train=45_000, validation=5_000, test_labels=np.arange(1000) % 10)  # fmt: skip
+BEATEN = Checks(rms={"law": 0.02, "quadratic": 0.01}, rows=18, ahead={"quadratic": 4.0})
 # width pays most, depth least
 TRUTH = Law(e0=0.2, depth=Term(0.02, 1.0), width=Term(0.16, 1.0), resolution=Term(0.06, 1.0), sd=0,
             source="made")  # fmt: skip
@@ -164,17 +166,39 @@ def test_chance_is_at_least_what_so_many_validation_pictures_leave_open(tmp_path
 def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
     tmp_path, monkeypatch
 ):
-    beaten = Checks(rms={"law": 0.02, "quadratic": 0.01}, rows=18, ahead={"quadratic": 4.0})
-    monkeypatch.setattr(coefficients, "law_checks", lambda found: beaten)
+    monkeypatch.setattr(searching, "law_checks", lambda found: BEATEN)
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
-    asked = Asked(compute=60, seeds=0)
+    asked = Asked(compute=60)
     pictures = pictures_of(data, out)
     answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
-    with pytest.raises(UsageError, match=r"no found.json: --compute 60 has .*at most 8x"):
+    with pytest.raises(UsageError, match=r"no found\.json: --compute 60: .*Use at most --compute"):
         search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
                             tell=lambda line: None)  # fmt: skip
-    assert "--compute 60 has" in (out / "report.md").read_text()
-    assert not (out / "found.json").exists()
+    stages = {run.about["stage"] for run in Results(out / "results").all().values()}
+    assert "confirmation" not in stages, "not a training for an answer that is none"
+    assert "is then not to be trusted beyond 8x" in (out / "report.md").read_text()
+    assert {path.name for path in out.glob("*.json")} == {"plan.json"}
+
+
+def test_a_set_without_an_answer_does_not_keep_the_others_from_theirs(tmp_path, monkeypatch):
+    sets = [tiny_set(tmp_path / name, seed) for seed, name in enumerate(("one", "other"))]
+
+    def refused_first(found, compute):
+        return "far out." if found.runs[0].key in of_one else ""
+
+    monkeypatch.setattr("phiscale.search.discover.refusal", refused_first)
+    out, of_one = tmp_path / "out", set()
+    for data in sets:
+        pictures, asked = pictures_of(data, out / Path(data).name), Asked(seeds=0)
+        answered(plan_for(SMALL, data, asked, pictures), out / Path(data).name, true_error,
+                 pictures.test_labels)  # fmt: skip
+        if data == sets[0]:
+            of_one |= Results(out / "one" / "results").all().keys()
+    with pytest.raises(UsageError, match=r"one has no answer\. far out\."):
+        search_several(SMALL, sets, Asked(seeds=0), Crew(out=out), command="c",
+                       tell=lambda line: None)  # fmt: skip
+    assert (out / "other" / "found.json").exists() and not (out / "one" / "found.json").exists()
+    assert "one has no answer. far out." in (out / "report.md").read_text()
 
 
 def test_a_confirmation_may_be_left_for_later(tmp_path):
@@ -291,7 +315,7 @@ def test_of_several_sets_the_others_see_as_many_images_as_the_first(tmp_path, mo
         asked[data] = settings
         return Coefficients(alpha=1.2, beta=1.1, gamma=1.15, data=f"{data} in {crew.out.name}")
 
-    monkeypatch.setattr(coefficients, "search_coefficients", noted)
+    monkeypatch.setattr(coefficients, "_searched", noted)
     found = search_several(SMALL, ["many", "few"], Asked(epochs=6), Crew(out=tmp_path), command="")
     assert {data: each.epochs for data, each in asked.items()} == {"many": 6, "few": 24}
     assert found["few"].data == "few in few"
@@ -303,8 +327,8 @@ def test_of_several_sets_the_others_see_as_many_images_as_the_first(tmp_path, mo
 # From results to the product
 
 
-def tiny_set(root: Path) -> str:
-    random = np.random.default_rng(0)
+def tiny_set(root: Path, seed: int = 0) -> str:
+    random = np.random.default_rng(seed)
     for name in "abc":
         for number in range(12):
             folder = root / ("train" if number < 8 else "test") / name

@@ -23,6 +23,7 @@ from crews import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, w
 
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search import database
+from phiscale.search.folder import device_of
 from phiscale.search.store import MOST_DEATHS, Store
 from phiscale.search.store import _here as here
 from phiscale.search.trial import Result, Results, Trial
@@ -139,7 +140,7 @@ def test_a_shared_database_that_was_lost_is_filled_again_though_all_is_done(tmp_
         assert states(store) == ["COMPLETE", "COMPLETE"]
 
 
-def test_a_machine_with_another_device_may_not_join(tmp_path: Path):
+def test_a_machine_with_another_type_of_device_may_not_join(tmp_path: Path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     about = {"kind": "study", "plan": "1", "device": "cpu"}
     plan = Several(trials=some(1, digits()))
@@ -148,6 +149,20 @@ def test_a_machine_with_another_device_may_not_join(tmp_path: Path):
     other = replace(crew, out=tmp_path / "there", about={**about, "device": "cuda"})
     with pytest.raises(UsageError, match=r"was begun on cpu.*Use --device cpu"):
         carry_out(plan, other, lambda line: None)
+
+
+def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(tmp_path: Path):
+    def made(trial: Trial, *_: object) -> Result:
+        return invented(trial, made_by={"device": "cuda"})
+
+    here = Crew(out=tmp_path, train=made, device="cuda:1", about={"kind": "k", "device": "cuda"})
+    one, two = (Several(trials=some(count, digits())) for count in (1, 2))
+    elsewhere = replace(here, device="cpu", about={"kind": "k", "device": "cpu"})
+    here.results.write(made(one.trials[0]))
+    assert device_of(tmp_path) == "cuda"
+    assert carry_out(one, elsewhere, lambda line: None) == one.trials[0].key, "nothing to train"
+    with pytest.raises(UsageError, match=r"was begun on cuda.*Use --device cuda"):
+        carry_out(two, elsewhere, lambda line: None)
 
 
 def dies_at(store: Store, trial: Trial, began_at: int, dead: int) -> None:

@@ -325,13 +325,16 @@ def test_networks_of_a_space_are_different_as_long_as_there_are_any():
     assert drawn == [place.spec for place in sample(few, "free", 2.0, there_are + 3, 0)]
 
 
-def test_a_study_keeps_to_the_type_of_device_that_it_was_begun_on(data, tmp_path):
-    _, out = run(data, tmp_path / "s", EQUAL)
-    pictures = pictures_of(data, out)
-    plan = studies.plan_for(data, PRESETS["smoke"], ASKED, pictures)
-    Crew(out=out).pinned("study", pictures, plan.to_dict())
-    with pytest.raises(UsageError, match="begun with other settings: device: cpu -> cuda"):
-        Crew(out=out, device="cuda:1").pinned("study", pictures, plan.to_dict())
+def test_a_plan_says_what_differences_it_finds():
+    """Ten points between seeds, as few test pictures as there are: nothing small."""
+    plan = studies.plan_for("x", PRESETS["standard"], ASKED, CIFAR)
+    *_, quiet = studies.plan_lines(plan, (0.002, 0.002), 10_000)
+    *_, loud = studies.plan_lines(plan, (0.1, 0.1), 10_000)
+    *_, few = studies.plan_lines(plan, (0.002, 0.002), 100)
+    assert "7 of them and 10,000 test pictures find a difference of 0.6 to 0.6 points" in quiet
+    assert quiet.endswith("1 point takes up to 7 seeds")
+    assert "find a difference of 17.6 to 17.6 points" in loud
+    assert few.endswith("1 point takes more test pictures")
 
 
 def test_halving_keeps_the_better_half_for_a_longer_look_and_then_one():

@@ -51,11 +51,12 @@ class Workers:
     threads: Annotated[int, arg(metavar="N")] = 1
     """Of a training: a setting of the study, the same on all machines."""
     device: Device = "auto"
-    """Where to train; auto takes a GPU where there is one."""
+    """Where to train; auto goes on where it was begun, else takes a GPU where there is one."""
 
     def crew(self, out: Path) -> "Crew":
         from phiscale.jobs import compute_device
         from phiscale.search.database import with_driver
+        from phiscale.search.folder import device_of
         from phiscale.search.workers import Crew
 
         in_range("--workers", self.workers)
@@ -64,7 +65,8 @@ class Workers:
             raise UsageError("--study-name is empty or has spaces around it. Use a plain name.")
         if self.storage is not None:
             with_driver(self.storage)  # can it be one?
-        device = compute_device(self.device).type
+        begun_on = device_of(out) if self.device == "auto" else None
+        device = "cpu" if begun_on == "cpu" else compute_device(self.device).type
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         usual = max(1, cores // self.threads) if device == "cpu" else 1
         return Crew(out=out, storage=self.storage, name=self.study_name, device=device,
@@ -162,9 +164,10 @@ def study(
 
     Or train a family (--preset family), or compare two design spaces (--design-space).
 
-    smoke shows that it works (70 minutes of two cores), standard tells 0.7 points apart (a night),
-    gpu 0.5. cifar10-replication says what was wrong with a study that saw nothing, and asks anew.
-    family trains members of a ray and predicts the rest. Run again, it goes on.
+    smoke shows that it works (70 minutes of two cores), standard takes a night, gpu minutes; --plan
+    says what differences they find. cifar10-replication says what was wrong with a study that saw
+    nothing, and asks anew. family trains members of a ray and predicts the rest. Run again, it goes
+    on.
 
     Args:
         data: image folder, named set (digits, cifar10, ...), or tar shards.

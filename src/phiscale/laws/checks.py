@@ -74,9 +74,9 @@ class Checks:
             return
         other = self.beaten_by[0]
         raise UsageError(
-            f"{name} has {beyond:.3g}x the compute of the largest row, and {other} predicts rows "
-            f"left out better than the law ({100 * self.rms[other]:.2f} against "
-            f"{100 * self.rms['law']:.2f} points). Ask for at most {FARTHEST:g}x, "
+            f"{name} has {beyond:.3g}x the compute, or images seen, of the largest row, and "
+            f"{other} predicts rows left out better than the law ({100 * self.rms[other]:.2f} "
+            f"against {100 * self.rms['law']:.2f} points). Ask for at most {FARTHEST:g}x, "
             "or train a network nearer to it and add its row."
         )
 

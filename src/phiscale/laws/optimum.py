@@ -129,11 +129,13 @@ def mean_optimum(fit: Posterior, compute: float) -> np.ndarray:
     return _within_budget(at, np.zeros(1), compute)[0]
 
 
-def bootstrapped(fit: Posterior, compute: float, *, count: int = 60) -> tuple[Three, Three]:
-    """Intervals of alpha, beta, gamma (low, high) from fits to errors with the noise of a run
-    added once more: a check of `optimum`'s that shares only the form of the law with them."""
+def bootstrapped(fit: Posterior, compute: float, *, count: int = 60) -> tuple[Three, Three] | None:
+    """Intervals of alpha, beta, gamma (low, high) by `Posterior.bootstrap`: a check of those of
+    `optimum` that does not believe their run_sd. None where rows are too few for it."""
+    if not (again := fit.bootstrap(count)):
+        return None
     power = math.log(2) / math.log(compute)
-    found = np.exp([power * mean_optimum(each, compute) for each in fit.bootstrap(count)])
+    found = np.exp([power * mean_optimum(each, compute) for each in again])
     return _three(np.quantile(found, 0.025, axis=0)), _three(np.quantile(found, 0.975, axis=0))
 
 

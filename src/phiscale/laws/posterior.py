@@ -173,15 +173,22 @@ class Posterior:
         return p, project(features(self.points.x, p), y, self.points.runs)[1]
 
     def bootstrap(self, count: int = 60, seed: int = 0) -> list[Posterior]:
-        """Fits to errors with the noise of a run added once more: a check that shares nothing
-        with `draws` but the form of the law."""
+        """Fits to the law's own errors with what rows are off it, drawn anew among them: a check of
+        `draws` that does not believe its run_sd. None where the law goes through all rows, as many
+        as its numbers: they are not off it by chance."""
+        freedom = len(self.points) - 2 * len(self.points.axes) - 1
+        if freedom < 1:
+            return []
         random = np.random.default_rng(seed)
-        noise = random.normal(size=(count, len(self.points))) / np.sqrt(self.points.runs)
+        mean = self.moments(self.points.x)[0]
+        root = np.sqrt(self.points.runs)
+        off = root * (self.points.error - mean)
+        off = (off - off.mean()) * math.sqrt(len(off) / freedom)  # the fit has made them small
+        run_sd = max(LEAST_RUN_SD, float(np.sqrt(np.mean(off**2))))
         return [
-            _fit(replace(self.points, error=self.points.error + self.run_sd * each),
-                 self.run_sd, self.grid, self.source)
-            for each in noise
-        ]  # fmt: skip
+            _fit(replace(self.points, error=mean + each / root), run_sd, self.grid, self.source)
+            for each in random.choice(off, (count, len(off)))
+        ]
 
 
 def posterior(

@@ -39,8 +39,8 @@ DIMENSIONS = ("depth", "width", "resolution")
 COUNTED = ("macs", "params", "activations")  # exactly, from a spec
 WORDS = ("name", "model", "error", "top1", "runs")  # columns that are no axes
 # nor are these of our own runs.csv
-NOTES = ("validation_error", "test_error", "method", "arm", "seed", "rate", "units", "cpu_seconds",
-         "failed", "key")  # fmt: skip
+NOTES = ("validation_error", "test_error", "method", "arm", "seed", "rate", "drop_path", "units",
+         "cpu_seconds", "failed", "key")  # fmt: skip
 ALIKE = 0.98  # of one dimension's variance that the others explain: they are one ray
 
 

@@ -76,9 +76,18 @@ def search_coefficients(
     """Trains, fits, proposes, confirms; leaves found.json and a report in `crew.out`.
 
     Of several methods the first one's answer is found.json's. Begun again it goes on. UsageError:
-    the folder is of another search; or, after all is written but found.json, its law is not to be
+    the folder is of another search; or, once all is written but found.json, its law is not to be
     trusted at `asked.compute`.
     """
+    found = _searched(base, data, asked, crew, command=command, tell=tell)
+    if why := found.extra.get("refused"):
+        raise UsageError(f"no {FOUND}: {why} The report is in {crew.out}.")
+    return found
+
+
+def _searched(
+    base: Spec, data: str, asked: Asked, crew: Crew, *, command: str, tell: Callable[[str], None],
+) -> Coefficients:  # fmt: skip
     pictures = pictures_of(data, crew.out)
     plan = plan_for(base, data, asked, pictures)
     plan.lattice().at(plan.compute)  # is there any such network? told before anything is trained
@@ -87,12 +96,13 @@ def search_coefficients(
         tell(f"note: {line}")
     outcome = carry_out(plan, crew, tell)
     answers = [answer(plan, found, command) for found in outcome.searched]
-    for found, each in zip(outcome.searched, answers, strict=True):
-        each.write(crew.out / f"{found.method}.json")
     for name, text in report(plan, outcome, answers, pictures, looks_at(crew.out), command).items():
         write_atomic(crew.out / name, text)
-    if refused := answers[0].extra.get("refused"):
-        raise UsageError(f"no {FOUND}: {refused} The trainings' report is in {crew.out}.")
+    for each in answers:
+        if "refused" not in each.extra:
+            each.write(crew.out / f"{each.method}.json")
+    if "refused" in answers[0].extra:
+        return answers[0]
     answers[0].write(crew.out / FOUND)
     write_atomic(crew.out / BASE, plan.base.to_json() + "\n")
     return answers[0]
@@ -114,19 +124,25 @@ def search_several(
     answers = {}
     for each in sets:
         as_long = asked.epochs * images[sets[0]] / images[each]
-        answers[each] = search_coefficients(
+        answers[each] = _searched(
             base, each, replace(asked, epochs=round(as_long, 4)), crews[each],
             command=command, tell=tell,
         )  # fmt: skip
+    refused = {each: found.extra["refused"] for each, found in answers.items()
+               if "refused" in found.extra}  # fmt: skip
+    answers = {each: found for each, found in answers.items() if each not in refused}
+    none = [f"{each} has no answer. {why}" for each, why in refused.items()]
     rows = [{"set": crews[each].out.name, **found.row()} for each, found in answers.items()]
     section = Section(
-        title="Do they differ?", text=compare(answers), rows=rows,
+        title="Do they differ?", text=[*none, *compare(answers)], rows=rows,
         note=f"For each doubling of {asked.cost} of the base, around {asked.compute:g} times it, "
         "with intervals of 95 %; all trainings see as many images. The searches are in the sets' "
         "own folders.",
     )  # fmt: skip
     for name, content in page_files("Coefficients of several sets", command, [section]).items():
         write_atomic(crew.out / name, content)
+    if none:
+        raise UsageError(f"{none[0]} The reports are in {crew.out}.")
     return answers
 
 
@@ -181,23 +197,25 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
                              "proposal": found.proposal.spec.to_dict()}  # fmt: skip
     if found.candidates:
         extra["candidates"] = found.candidates
+    if found.refused:
+        extra["refused"] = found.refused
     if found.fit is not None:
         law = found.fit.law()
         checks = law_checks(found)
         extra["checks"] = " ".join(
             [checks.sentence(), *map(str, checks.flags), *_guessing(found, plan.base.classes)]
         )
-        beyond = found.proposal.macs / max(run.cost for run in found.runs)
-        try:
-            checks.allow(beyond, f"--compute {plan.compute:g}")
-        except UsageError as error:
-            extra["refused"] = str(error)
         if plan.cost == "macs":
             ray = optimum(found.fit, plan.compute)
             values, low, high = ray.values, ray.low, ray.high
-            extra |= {"symmetric_null": ray.verdict(), "slopes": ray.slopes, "offsets": ray.offsets,
-                      "bootstrap": bootstrapped(found.fit, plan.compute),
-                      "by_cross_entropy": _by_loss(plan, found)}  # fmt: skip
+            extra |= {
+                "symmetric_null": ray.verdict(),
+                "slopes": ray.slopes,
+                "offsets": ray.offsets,
+                "by_cross_entropy": _by_loss(plan, found),
+            }
+            if again := bootstrapped(found.fit, plan.compute):
+                extra["bootstrap"] = again  # fmt: skip
         else:
             p, c = found.fit.draws(DRAWS)
             each = on_lattice(plan.lattice(), p[:, :3], c[:, 1:4], plan.compute)

@@ -30,6 +30,7 @@ from phiscale.search.searched import (
     fitted,
     law_error,
     noise,
+    refusal,
 )
 from phiscale.search.settle import FURTHEST
 from phiscale.search.trial import Result, Trial, described, trial_of
@@ -50,7 +51,7 @@ class Discovered:
     tuned: Mapping[str, float]  # the rates it goes through, by size
     tuning_units: float
     searched: tuple[Searched, ...]
-    confirmed: Mapping[str, Place]  # by name: the proposals and what needs no search
+    confirmed: Mapping[str, Place]  # the proposals and what needs no search; none if one is refused
     runs: Mapping[tuple[str, int], Result]  # of the confirmation, by name and seed
 
     def of(self, name: str) -> list[Result]:
@@ -86,6 +87,9 @@ class Discovery:
         for method in self.methods:
             search = self._lawscale if method == "lawscale" else self._paper_grid
             searched.append((yield from search(rates, space)))
+        if any(found.refused for found in searched):
+            return Discovered(rates=rates, tuned=tuned, tuning_units=spent,
+                              searched=tuple(searched), confirmed={}, runs={})  # fmt: skip
         places = {f"{found.method} proposal": found.proposal for found in searched}
         rays = {"paper ray": STRATEGIES["compound"], "symmetric null": symmetric(self.compute),
                 "uniform": STRATEGIES["uniform"], "dWr": STRATEGIES["dWr"]}  # fmt: skip
@@ -153,18 +157,21 @@ class Discovery:
             runs += yield from self._train(second, rates, "second round")
             of = noise(runs, self.validation_images)
             fit = fitted(runs, of)
-        return Searched(method="lawscale", runs=tuple(runs), fit=fit, noise=of,
-                        everywhere=misfit, proposal=space.best(fit, self.compute))  # fmt: skip
+        found = Searched(method="lawscale", runs=tuple(runs), fit=fit, noise=of,
+                         everywhere=misfit, proposal=space.best(fit, self.compute))  # fmt: skip
+        return replace(found, refused=refusal(found, self.compute))
 
     def _near(self, among: Sequence[Point]) -> list[Point]:
-        """Those that cost about as much as what is asked for, in the search's own coin."""
+        """Those that cost about as much as what is asked for, in the search's own coin; all, where
+        none costs so much."""
         coin = price(self.cost, self.device)
         own = float(coin(cost(self.base)))
 
         def over(point: Point) -> float:
             return point.cost if self.cost == "macs" else float(coin(cost(point.spec))) / own
 
-        return [p for p in among if self.compute / 3 <= over(p) <= 1.05 * self.compute]
+        near = [p for p in among if self.compute / 3 <= over(p) <= 1.05 * self.compute]
+        return near or list(among)
 
     def _paper_grid(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
         """The paper's search: candidates of twice the base's compute, the best one as trained. As

@@ -44,7 +44,7 @@ def report(
     law = lawful.fit if lawful else None
     sections = [
         _answers(plan, outcome, answers, law),
-        _confirmed(plan, outcome, answers, pictures, looks, law) if plan.seeds else UNCONFIRMED,
+        *_confirmation(plan, outcome, answers, pictures, looks, law),
         *(law_sections(plan, lawful, answers) if lawful else []),
         _protocol(plan, outcome, pictures),
         *(_runs(found) for found in outcome.searched),
@@ -53,6 +53,17 @@ def report(
         **page_files(TITLE, command, sections),
         "runs.csv": _csv(outcome),
     }
+
+
+def _confirmation(
+    plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients], pictures: Pictures,
+    looks: Sequence[int], law: Posterior | None,
+) -> list[Section]:  # fmt: skip
+    if any(found.refused for found in outcome.searched):
+        return []  # the answer says so
+    if not plan.seeds:
+        return [UNCONFIRMED]
+    return [_confirmed(plan, outcome, answers, pictures, looks, law)]
 
 
 def _answers(
@@ -225,7 +236,7 @@ def _predicted(law: Posterior | None, place: Place) -> str | None:
         return None
     by = place.by
     found = law.predict([by.depth, by.width, by.resolution])
-    low, high = found.interval
+    low, high = np.clip(found.interval, 0, 1)
     return f"{100 * found.error:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
@@ -245,7 +256,7 @@ def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Secti
             f"({outcome.tuning_units:.1f} units), then log2 rate = {rates.a:.2f} "
             f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
             *at_ends(outcome.tuned, plan.tuning),
-            *([f"The confirmation took {spent:,.0f} core seconds."] if plan.seeds else []),
+            *([f"The confirmation took {spent:,.0f} core seconds."] if outcome.runs else []),
             *machines(outcome.runs.values()),
         ],
     )  # fmt: skip

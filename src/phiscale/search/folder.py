@@ -17,7 +17,7 @@ from phiscale.data.sources import open_images
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import read_json, sha256, write_json
-from phiscale.search.trial import Result, once, packed, unpacked
+from phiscale.search.trial import Result, Results, once, packed, unpacked
 from phiscale.train.recipe import differences
 
 PLAN = "plan.json"
@@ -72,18 +72,14 @@ def pictures_of(data: str, out: Path) -> Pictures:
     )  # fmt: skip
 
 
-def pin(
-    out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any], device: str
-) -> dict[str, str]:
-    """Makes the folder this plan's, trained on this type of device; returns what a database should
-    say of it, too. More seeds than before are the same plan, looked at again. UsageError where it
-    is another's, with what differs.
+def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> dict[str, str]:
+    """Makes the folder this plan's; returns what a database should say of it, too. More seeds than
+    before are the same plan, looked at again. UsageError where it is another's, with what differs.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
-    about = {"kind": kind, "plan": _hash(pictures.fingerprint, plan), "device": device}
-    said = {"phiscale": kind, "pictures": pictures.to_dict(),
-            "plan": json.loads(json.dumps({**plan, "device": device}))}  # fmt: skip
+    about = {"kind": kind, "plan": _hash(pictures.fingerprint, plan)}
+    said = {"phiscale": kind, "pictures": pictures.to_dict(), "plan": json.loads(json.dumps(plan))}
     if not (out / PLAN).exists():
         if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
             raise UsageError(f"--out {out} holds other files. Give a new folder.")
@@ -111,6 +107,12 @@ def pin(
     raise UsageError(
         f"{out} was begun with other settings: {shown(words)}. Give those, or a new --out."
     )
+
+
+def device_of(out: Path) -> str | None:
+    """The type of device that the folder's trainings were made on; None where there are none."""
+    made = (run.made_by.get("device") for run in Results(out / "results").all().values())
+    return next((device for device in made if device), None)
 
 
 def looks_at(out: Path) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from phiscale.analysis.resampling import expected_seed_sd
 from phiscale.laws import Row
-from phiscale.laws.checks import Checks, check
+from phiscale.laws.checks import FARTHEST, Checks, check
 from phiscale.laws.points import Points, points_of
 from phiscale.laws.posterior import Posterior, posterior
 from phiscale.scaling import Scaling
@@ -65,6 +65,7 @@ class Searched:
     fit: Posterior | None = None  # the law, if the method has one
     noise: Noise | None = None  # of its trainings
     everywhere: bool = False  # whether the second round looked at networks of all costs
+    refused: str = ""  # why its law is not to be trusted at the proposal
     candidates: tuple[Triple, ...] = ()  # of the grid, that round to its winner
 
     @property
@@ -79,6 +80,7 @@ def noise(runs: Sequence[Run], validation_images: int, *, of_loss: bool = False)
     fit = posterior(points)
     told = fit.run_sd_from if fit.run_sd_from in ("replicates", "jackknife") else "pictures"
     error = float(np.mean([run.error for run in runs if run.error < 1.0]))
+    error = max(error, 1 / (2 * validation_images))  # none was wrong: less than one is
     least = expected_seed_sd(error, validation_images) * float(np.mean(points.error)) / error
     if told == "pictures" or fit.run_sd < least:
         told, fit = "pictures", posterior(points, run_sd=max(fit.run_sd, least))
@@ -107,6 +109,21 @@ def law_checks(found: Searched) -> Checks:
     alone = Points(("macs",), macs, whole.error, whole.runs, whole.names)
     gp = gp_left_out(found.fit)
     return check(found.fit, alone, {} if gp is None else {"gp": gp})
+
+
+def refusal(found: Searched, compute: float) -> str:
+    """Why a law says nothing of its proposal: that is far beyond all trainings, and another model
+    predicts trainings that were left out clearly better. Empty where that is not so."""
+    largest = max(run.cost for run in found.runs if run.error < 1.0)
+    beyond = found.proposal.macs / largest
+    if beyond <= FARTHEST or not (winners := law_checks(found).beaten_by):
+        return ""
+    return (
+        f"--compute {compute:g}: the network proposed has {beyond:.3g}x the compute of the largest "
+        f"training, and {winners[0]} predicts trainings left out better than the law, which is "
+        f"then not to be trusted beyond {FARTHEST:g}x. Use at most --compute "
+        f"{FARTHEST * largest:.2g}, in another --out."
+    )
 
 
 def _points(runs: Sequence[Run], *, of_loss: bool = False) -> Points:

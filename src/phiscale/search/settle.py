@@ -92,7 +92,8 @@ class Settle:
     def _trial(self, arm: Arm, recipe: Recipe, stage: str) -> Trial:
         counts = stage == "study"
         what = f"seed {recipe.seed}" if counts else (
-            f"rate {recipe.optim.lr_peak:g}, {recipe.epochs:.2g} epochs"
+            f"rate {recipe.optim.lr_peak:g}, drop path {recipe.drop_path:g}, "
+            f"{recipe.epochs:.2g} epochs"
         )  # fmt: skip
         return trial_of(self, f"{arm.name}, {what}", arm.spec, recipe, stage=stage, test=counts,
                         by=arm.by, arm=arm.name)  # fmt: skip

@@ -163,6 +163,7 @@ def _arms(
             "params": f"{counted.params / 1e3:.0f}k", "ms": f"{latencies[arm.name]:.2f}",
             "epochs": f"{arm.epochs:g}",
             "rate": f"{recipe.optim.lr_peak:g}",
+            **({"drop path": f"{recipe.drop_path:g}"} if len(plan.tuning.drop_paths) > 1 else {}),
             "test top-1, %": f"{100 * tops.mean():.2f}",
             "sd": f"{100 * tops.std(ddof=1):.2f}",
             "valid., %": f"{100 * float(np.mean(answers[arm.name].validation)):.2f}",
@@ -278,6 +279,7 @@ def _power(settled: Settled) -> Section:
 def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
     cpu = sum(run.cpu_seconds for run in once(outcome.runs.values()))
     rates = {name: recipe.optim.lr_peak for name, recipe in outcome.chosen.items()}
+    drops = ", ".join(f"{each:g}" for each in plan.tuning.drop_paths)
     lengths = " and ".join(f"{length:.2g}" for length in plan.tuning.lengths)
     optim = plan.recipe.optim
     images = plan.train_images or pictures.train
@@ -291,7 +293,9 @@ def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
             f"Nesterov's momentum {optim.momentum:g}, warm-up over "
             f"{100 * plan.recipe.schedule.warmup_fraction:.0f} %, cosine to 0, weight decay "
             f"{optim.weight_decay:g}. Each arm chose its rate from "
-            f"{', '.join(f'{rate:g}' for rate in plan.tuning.rates)} on validation, "
+            f"{', '.join(f'{rate:g}' for rate in plan.tuning.rates)}"
+            + (f" and its drop path from {drops}" if len(plan.tuning.drop_paths) > 1 else "")
+            + " on validation, "
             + (f"by halving at {lengths}" if len(plan.tuning.lengths) > 1 else f"at {lengths}")
             + " of the length, with a seed of its own; never across arms. Longer takes the base's.",
             *at_ends(rates, plan.tuning),

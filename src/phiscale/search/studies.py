@@ -28,8 +28,6 @@ from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Crew, carry_out
 from phiscale.spec import Spec
 
-USUAL_SD = (0.0025, 0.005)  # of a training's accuracy between seeds, for planning alone
-
 Tell = Callable[[str], None]
 Latencies = Callable[[Mapping[str, Spec]], Mapping[str, float]]
 
@@ -100,7 +98,8 @@ def study(
     if plan.seeds < 2:
         raise UsageError(f"--seeds {plan.seeds} has no spread. Use {FEWEST_SEEDS} or more; fewer "
                          "only say how many it takes.")  # fmt: skip
-    for line in plan_lines(plan, len(pictures.test_labels)):
+    tell(f"{preset}: {PRESETS[preset].says}")
+    for line in plan_lines(plan, PRESETS[preset].seed_sd, len(pictures.test_labels)):
         tell(line)
     for line in critique(plan, pictures):
         tell(f"note: {line}")
@@ -137,8 +136,8 @@ def plan_for(data: str, preset: Preset, asked: Asked, pictures: Pictures) -> Set
     )  # fmt: skip
 
 
-def plan_lines(plan: Settle, test_images: int) -> Iterator[str]:
-    """The arms, and what they can tell, for a terminal."""
+def plan_lines(plan: Settle, seed_sd: tuple[float, float], test_images: int) -> Iterator[str]:
+    """The arms, and what they can tell if accuracies vary so much between seeds, for a terminal."""
     for arm in plan.arms:
         yield (
             f"{arm.name:<11} depth x{arm.by.depth:<5.3g} width x{arm.by.width:<5.3g} "
@@ -150,13 +149,13 @@ def plan_lines(plan: Settle, test_images: int) -> Iterator[str]:
         f"{plan.seeds} seeds: {plan.seeds * len(plan.arms)} trainings, the compute of "
         f"{plan.seeds * units:,.0f} of the base; choosing rates comes on top"
     )
-    low, high = (detectable(expected_error(sd, plan.seeds, test_images), 3, plan.seeds)
-                 for sd in USUAL_SD)  # fmt: skip
-    enough = seeds_to_detect(0.01, USUAL_SD[1], test_images, contrasts=3)
+    low, high = (100 * detectable(expected_error(sd, plan.seeds, test_images), seeds=plan.seeds)
+                 for sd in seed_sd)  # fmt: skip
+    enough = seeds_to_detect(0.01, seed_sd[1], test_images)
     yield (
-        f"where seeds vary by {100 * USUAL_SD[0]:g} to {100 * USUAL_SD[1]:g} points, as short "
-        f"trainings do, {plan.seeds} seeds and {test_images:,} test pictures find a difference of "
-        f"{100 * low:.1f} to {100 * high:.1f} points four times in five; one of 1 point takes "
+        f"if seeds vary by {100 * seed_sd[0]:g} to {100 * seed_sd[1]:g} points, {plan.seeds} of "
+        f"them and {test_images:,} test pictures find a difference of {low:.1f} to {high:.1f} "
+        "points between compound and the best single dimension four times in five; 1 point takes "
         + (f"up to {max(enough, FEWEST_SEEDS)} seeds" if enough else "more test pictures")
     )
 

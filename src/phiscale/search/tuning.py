@@ -22,7 +22,7 @@ class Tuning:
 
     rates: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
     drop_paths: tuple[float, ...] = (0.0,)
-    lengths: tuple[float, ...] = (1 / 3,)  # of a training; at less of it rates are noise
+    lengths: tuple[float, ...] = (1 / 3,)  # of a training; of less, short ones tell only noise
 
     def __post_init__(self) -> None:
         if not self.lengths or list(self.lengths) != sorted(set(self.lengths)) or not (

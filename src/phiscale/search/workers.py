@@ -30,7 +30,7 @@ from phiscale.search.database import (
     sqlite_url,
     with_driver,
 )
-from phiscale.search.folder import Pictures, pin
+from phiscale.search.folder import Pictures, device_of, pin
 from phiscale.search.plan import Course, Outcome, Plan, Stages
 from phiscale.search.store import LEASE_S, Lease, Store
 from phiscale.search.trial import Result, Results, Trial
@@ -89,8 +89,12 @@ class Crew:
         a mistyped address leaves nothing behind. UsageError: the folder is of another plan."""
         if self.storage is not None:
             opened(with_driver(self.storage), self.lease_s).engine.dispose()
-        kept = pin(self.out, kind, pictures, plan, self.device.partition(":")[0])
-        return replace(self, about=kept)
+        kept = pin(self.out, kind, pictures, plan)
+        return replace(self, about={**kept, "device": self.device_type})
+
+    @property
+    def device_type(self) -> str:
+        return self.device.partition(":")[0]
 
     def run_of(self, key: str) -> Path | None:
         """The folder of a finished training, if it was done here."""
@@ -104,6 +108,9 @@ def carry_out(plan: Plan[Outcome], crew: Crew, tell: Callable[[str], None]) -> O
     results, course = crew.results, Course(plan)
     results.sweep()
     course.follow(results.read)
+    begun_on = device_of(crew.out)
+    if not course.over and begun_on not in (None, crew.device_type):
+        raise _another_device(str(crew.out), begun_on)
     with closing(_ready(crew, course, tell)) as store:  # notes what it does not know
         if not course.over:
             if crew.workers == 1:
@@ -117,6 +124,11 @@ def carry_out(plan: Plan[Outcome], crew: Crew, tell: Callable[[str], None]) -> O
     if not course.over:
         raise TrainingError("not every training was done. Run the same command to go on.")
     return course.outcome  # type: ignore[return-value]
+
+
+def _another_device(what: str, device: str) -> UsageError:
+    return UsageError(f"{what} was begun on {device}, and another device adds up to other digits. "
+                      f"Use --device {device}.")  # fmt: skip
 
 
 def _ready(crew: Crew, course: Course[Any], tell: Callable[[str], None]) -> Store:
@@ -141,12 +153,12 @@ def _filled(crew: Crew, course: Course[Any]) -> Store:
         store.release_dead()
         if crew.about and (known := store.about(crew.about)) != crew.about:
             where = shown_url(crew.storage) if crew.storage else crew.database
-            if known == {**crew.about, "device": known.get("device")}:
+            if known != {**crew.about, "device": known.get("device")}:
                 raise UsageError(
-                    f"{crew.name} in {where} was begun on {known['device']}, and another device "
-                    f"adds up to other digits. Use --device {known['device']}."
+                    f"{crew.name} in {where} is another study. Use another --study-name."
                 )
-            raise UsageError(f"{crew.name} in {where} is another study. Use another --study-name.")
+            if not course.over:
+                raise _another_device(f"{crew.name} in {where}", known["device"])
         store.record(course.trials, crew.results.read([trial.key for trial in course.trials]))
     except BaseException:
         store.close()
