@@ -252,8 +252,8 @@ def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Secti
             f"{plan.recipe.optim.name}; the base sees {plan.base.resolution} px. Searches read the "
             f"{pictures.validation} validation pictures, confirmation the "
             f"{len(pictures.test_labels)} test pictures.",
-            f"Learning rates: halving in the base and four corners of depth and width "
-            f"({outcome.tuning_units:.1f} units), then log2 rate = {rates.a:.2f} "
+            "Learning rates: chosen in the base and four corners of depth and width, "
+            f"{plan.tuning} ({outcome.tuning_units:.1f} units), then log2 rate = {rates.a:.2f} "
             f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
             *at_ends(outcome.tuned, plan.tuning),
             *([f"The confirmation took {spent:,.0f} core seconds."] if outcome.runs else []),

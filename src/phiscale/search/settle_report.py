@@ -280,7 +280,6 @@ def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
     cpu = sum(run.cpu_seconds for run in once(outcome.runs.values()))
     rates = {name: recipe.optim.lr_peak for name, recipe in outcome.chosen.items()}
     drops = ", ".join(f"{each:g}" for each in plan.tuning.drop_paths)
-    lengths = " and ".join(f"{length:.2g}" for length in plan.tuning.lengths)
     optim = plan.recipe.optim
     images = plan.train_images or pictures.train
     return Section(
@@ -296,8 +295,7 @@ def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
             f"{', '.join(f'{rate:g}' for rate in plan.tuning.rates)}"
             + (f" and its drop path from {drops}" if len(plan.tuning.drop_paths) > 1 else "")
             + " on validation, "
-            + (f"by halving at {lengths}" if len(plan.tuning.lengths) > 1 else f"at {lengths}")
-            + " of the length, with a seed of its own; never across arms. Longer takes the base's.",
+            f"{plan.tuning}, with a seed of its own; never across arms. Longer takes the base's.",
             *at_ends(rates, plan.tuning),
             f"Seeds {plan.seed} to {plan.seed + plan.seeds - 1}; a seed sets weights, order and "
             f"augmentation alike in all arms. The runs that count took {cpu:,.0f} core seconds, "

@@ -32,6 +32,11 @@ class Tuning:
         if not self.rates or not self.drop_paths or not all(0 < r < math.inf for r in self.rates):
             raise UsageError(f"rates {self.rates} are none to train at. Give numbers above 0.")
 
+    def __str__(self) -> str:
+        """Where rates are read, for a report."""
+        lengths = " and ".join(f"{length:.2g}" for length in self.lengths)
+        return f"{'by halving ' if len(self.lengths) > 1 else ''}at {lengths} of the length"
+
     def recipes(self, recipe: Recipe) -> list[Recipe]:
         """All that are tried, lowest rates first: of equals the first is taken."""
         return [
