@@ -208,14 +208,10 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
         if plan.cost == "macs":
             ray = optimum(found.fit, plan.compute)
             values, low, high = ray.values, ray.low, ray.high
-            extra |= {
-                "symmetric_null": ray.verdict(),
-                "slopes": ray.slopes,
-                "offsets": ray.offsets,
-                "by_cross_entropy": _by_loss(plan, found),
-            }
+            extra |= {"symmetric_null": ray.verdict(), "slopes": ray.slopes, "offsets": ray.offsets,
+                      "by_cross_entropy": _by_loss(plan, found)}  # fmt: skip
             if again := bootstrapped(found.fit, plan.compute):
-                extra["bootstrap"] = again  # fmt: skip
+                extra["bootstrap"] = again
         else:
             p, c = found.fit.draws(DRAWS)
             each = on_lattice(plan.lattice(), p[:, :3], c[:, 1:4], plan.compute)

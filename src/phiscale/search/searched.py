@@ -121,8 +121,8 @@ def refusal(found: Searched, compute: float) -> str:
     return (
         f"--compute {compute:g}: the network proposed has {beyond:.3g}x the compute of the largest "
         f"training, and {winners[0]} predicts trainings left out better than the law, which is "
-        f"then not to be trusted beyond {FARTHEST:g}x. Use at most --compute "
-        f"{FARTHEST * largest:.2g}, in another --out."
+        f"then not to be trusted beyond {FARTHEST:g}x. Use a smaller --compute, in another --out: "
+        f"its network may have {FARTHEST * largest:.2g} times the base's MACs."
     )
 
 
