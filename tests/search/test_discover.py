@@ -172,7 +172,7 @@ def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
     pictures = pictures_of(data, out)
     answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
     with pytest.raises(
-        UsageError, match=r"no found\.json: --compute 60: .*Use a smaller --compute"
+        UsageError, match=r"no found\.json: --compute 60: .*Use a smaller"
     ):
         search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
                             tell=lambda line: None)  # fmt: skip
