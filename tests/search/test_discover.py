@@ -171,9 +171,7 @@ def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
     asked = Asked(compute=60)
     pictures = pictures_of(data, out)
     answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
-    with pytest.raises(
-        UsageError, match=r"no found\.json: --compute 60: .*Use a smaller"
-    ):
+    with pytest.raises(UsageError, match=r"no found\.json: --compute 60: .*Use a smaller"):
         search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
                             tell=lambda line: None)  # fmt: skip
     stages = {run.about["stage"] for run in Results(out / "results").all().values()}
