@@ -341,7 +341,8 @@ def markdown(found: dict[str, Any]) -> str:
             "The best rate depends on the size, and a rate twice or half of it costs 0.3 points: "
             f"the whole search tunes it, in short trainings that take {found['tuning_units']:.1f} "
             "units on top; the other rows have the best one for nothing. What this does not show: "
-            "noise is the same at every size, and truths are separable or nearly so. Real trainings are the test of that."
+            "noise is the same at every size, and truths are separable or nearly so. Real "
+            "trainings are the test of that."
         ),
         "",
     ]
