@@ -98,7 +98,7 @@ def _searched(
     answers = [answer(plan, found, command) for found in outcome.searched]
     for name, text in report(plan, outcome, answers, pictures, looks_at(crew.out), command).items():
         write_atomic(crew.out / name, text)
-    for each in answers:
+    for each in answers if len(answers) > 1 else ():
         if "refused" not in each.extra:
             each.write(crew.out / f"{each.method}.json")
     if "refused" in answers[0].extra:
