@@ -144,7 +144,7 @@ def by_command(of: Truth, seed: int, random: np.random.Generator) -> Outcome:
         try:
             wanted = stages.send({trial.key: result(trial) for trial in wanted})
         except StopIteration as end:
-            [found], tuning = end.value.searched, end.value.tuning_units
+            [found], tuning = end.value.searched, end.value.rates.units
             break
     return Outcome(len(found.runs), found.units, named(found.fit), found.fit,
                    tuning)  # fmt: skip

@@ -24,6 +24,7 @@ from phiscale.costs import cost
 from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.errors import UsageError
 from phiscale.families import get_spec
+from phiscale.files import write_json
 from phiscale.laws import Law, Term
 from phiscale.laws.checks import Checks
 from phiscale.laws.optimum import optima
@@ -109,7 +110,7 @@ def test_both_methods_spend_no_more_than_their_units(tmp_path):
 def test_rates_between_tuned_sizes_are_those_that_pay(tmp_path):
     outcome, _ = searched(tmp_path)
     for by in (Scaling(), Scaling(depth=2), Scaling(width=1.4)):
-        assert outcome.rates.at(by) == pytest.approx(0.4, rel=0.01)
+        assert outcome.rates.surface.at(by) == pytest.approx(0.4, rel=0.01)
 
 
 def test_the_confirmation_holds_proposals_against_what_needs_no_search(tmp_path):
@@ -177,7 +178,29 @@ def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
     stages = {run.about["stage"] for run in Results(out / "results").all().values()}
     assert "confirmation" not in stages, "not a training for an answer that is none"
     assert "is then not to be trusted beyond 8x" in (out / "report.md").read_text()
-    assert {path.name for path in out.glob("*.json")} == {"plan.json"}
+    assert {path.name for path in out.glob("*.json")} == {"plan.json", "base.json"}
+
+
+def test_units_that_pay_for_no_grid_are_refused_before_anything_is_trained(tmp_path):
+    data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
+    asked = Asked(compute=16, methods=("lawscale", "grid"))
+    with pytest.raises(UsageError, match=r"--units 14 pays for no grid .*Use 3\d or more"):
+        search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
+                            tell=lambda line: None)  # fmt: skip
+    assert not out.exists()
+
+
+def test_a_report_says_that_trainings_come_from_several_kinds_of_machine(tmp_path):
+    data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
+    pictures, asked = pictures_of(data, out), Asked()
+    plan = plan_for(SMALL, data, asked, pictures)
+    answered(plan, out, true_error, pictures.test_labels)
+    results = Results(out / "results")
+    for key, run in results.all().items():
+        kind = "old" if run.about["stage"] == "tuning" else "new"
+        write_json(results.path(key), replace(run, made_by={"processor": kind}).to_dict())
+    search_coefficients(SMALL, data, asked, Crew(out=out), command="c", tell=lambda line: None)
+    assert "Made on several kinds of machine" in (out / "report.md").read_text()
 
 
 def test_a_set_without_an_answer_does_not_keep_the_others_from_theirs(tmp_path, monkeypatch):

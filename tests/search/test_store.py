@@ -16,14 +16,16 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crews import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
 
+from phiscale import jobs
+from phiscale.cli.searching import Workers
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search import database
-from phiscale.search.folder import device_of
 from phiscale.search.store import MOST_DEATHS, Store
 from phiscale.search.store import _here as here
 from phiscale.search.trial import Result, Results, Trial
@@ -159,10 +161,26 @@ def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(
     one, two = (Several(trials=some(count, digits())) for count in (1, 2))
     elsewhere = replace(here, device="cpu", about={"kind": "k", "device": "cpu"})
     here.results.write(made(one.trials[0]))
-    assert device_of(tmp_path) == "cuda"
     assert carry_out(one, elsewhere, lambda line: None) == one.trials[0].key, "nothing to train"
     with pytest.raises(UsageError, match=r"was begun on cuda.*Use --device cuda"):
         carry_out(two, elsewhere, lambda line: None)
+
+
+def test_auto_goes_on_where_a_folder_was_begun_and_what_is_not_ours_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jobs, "compute_device", lambda name: torch.device(
+        "cuda" if name == "auto" else name))  # fmt: skip
+    [trial] = some(1)
+    for name in ("one", "several/set"):  # a search on several sets has a folder of each
+        folder = tmp_path / name
+        Results(folder / "results").write(invented(trial, made_by={"device": "cpu"}))
+        (folder / "results" / "0.json").write_text('{"my": "experiment"}')
+        assert Workers().crew(tmp_path / name.partition("/")[0]).device == "cuda", "no plan.json"
+        (folder / "plan.json").write_text("{}")
+        assert Workers().crew(tmp_path / name.partition("/")[0]).device == "cpu"
+    assert Workers().crew(tmp_path / "new").device == "cuda"
+    assert Workers(device="cuda").crew(tmp_path / "one").device == "cuda"
 
 
 def dies_at(store: Store, trial: Trial, began_at: int, dead: int) -> None:

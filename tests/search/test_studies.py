@@ -330,6 +330,8 @@ def test_a_plan_says_what_differences_it_finds():
     plan = studies.plan_for("x", PRESETS["standard"], ASKED, CIFAR)
     *_, quiet = studies.plan_lines(plan, (0.002, 0.002), 10_000)
     *_, loud = studies.plan_lines(plan, (0.1, 0.1), 10_000)
+    *_, four = studies.plan_lines(replace(plan, seeds=4), (0.002, 0.002), 10_000)
+    assert four == "if seeds vary by 0.2 to 0.2 points, a difference of 1 point takes up to 7 seeds"
     *_, few = studies.plan_lines(plan, (0.002, 0.002), 100)
     assert "7 of them and 10,000 test pictures find a difference of 0.6 to 0.6 points" in quiet
     assert quiet.endswith("1 point takes up to 7 seeds")

@@ -139,7 +139,7 @@ def bootstrap_words(low: Sequence[float], high: Sequence[float]) -> str:
     """The intervals of the bootstrap beside those of the fit."""
     each = zip(("alpha", "beta", "gamma"), low, high, strict=True)
     said = ", ".join(f"{name} [{a:.2f}, {b:.2f}]" for name, a, b in each)
-    return f"By the bootstrap of what rows are off the law, whatever a run's own noise: {said}"
+    return f"By the bootstrap, from what rows are off the law instead of a run's noise: {said}"
 
 
 def _macs(sheet: Sheet, kept: Sequence[int]) -> Points | None:

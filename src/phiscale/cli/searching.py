@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -65,8 +66,10 @@ class Workers:
             raise UsageError("--study-name is empty or has spaces around it. Use a plain name.")
         if self.storage is not None:
             with_driver(self.storage)  # can it be one?
-        begun_on = device_of(out) if self.device == "auto" else None
-        device = "cpu" if begun_on == "cpu" else compute_device(self.device).type
+        device = compute_device(self.device).type
+        if self.device == "auto" and (begun_on := device_of(out)):
+            with suppress(UsageError):  # it may not be here
+                device = compute_device(begun_on).type
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         usual = max(1, cores // self.threads) if device == "cpu" else 1
         return Crew(out=out, storage=self.storage, name=self.study_name, device=device,

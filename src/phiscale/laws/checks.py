@@ -109,6 +109,7 @@ def check(
     if (bent := quadratic_left_out(fit.points)) is not None:
         predicted["quadratic"] = bent
     predicted |= dict(more or {})
+    predicted = {name: np.clip(error, 0.0, 1.0) for name, error in predicted.items()}
     told = np.isfinite(np.stack(list(predicted.values()))).all(0)
     if told.sum() < 4:
         return Checks(flags=gross_rows(fit))

@@ -131,7 +131,7 @@ def mean_optimum(fit: Posterior, compute: float) -> np.ndarray:
 
 def bootstrapped(fit: Posterior, compute: float, *, count: int = 60) -> tuple[Three, Three] | None:
     """Intervals of alpha, beta, gamma (low, high) by `Posterior.bootstrap`: a check of those of
-    `optimum` that does not believe their run_sd. None where rows are too few for it."""
+    `optimum` that does not draw from their run_sd. None where rows are too few for it."""
     if not (again := fit.bootstrap(count)):
         return None
     power = math.log(2) / math.log(compute)

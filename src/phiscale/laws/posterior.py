@@ -174,8 +174,8 @@ class Posterior:
 
     def bootstrap(self, count: int = 60, seed: int = 0) -> list[Posterior]:
         """Fits to the law's own errors with what rows are off it, drawn anew among them: a check of
-        `draws` that does not believe its run_sd. None where the law goes through all rows, as many
-        as its numbers: they are not off it by chance."""
+        `draws` that does not draw from its run_sd. Empty where rows are as few as the law's
+        numbers, so that it goes through all of them."""
         freedom = len(self.points) - 2 * len(self.points.axes) - 1
         if freedom < 1:
             return []

@@ -81,7 +81,7 @@ def search_coefficients(
     """
     found = _searched(base, data, asked, crew, command=command, tell=tell)
     if why := found.extra.get("refused"):
-        raise UsageError(f"no {FOUND}: {why} The report is in {crew.out}.")
+        raise UsageError(f"no {FOUND}: {why} See {crew.out / 'report.html'}.")
     return found
 
 
@@ -91,20 +91,24 @@ def _searched(
     pictures = pictures_of(data, crew.out)
     plan = plan_for(base, data, asked, pictures)
     plan.lattice().at(plan.compute)  # is there any such network? told before anything is trained
+    if "grid" in plan.methods:
+        plan.grid(plan.lattice())
     crew = crew.pinned("search for coefficients", pictures, plan.to_dict())
     for line in few_pictures(trained_on(pictures, asked), len(pictures.classes)):
         tell(f"note: {line}")
     outcome = carry_out(plan, crew, tell)
     answers = [answer(plan, found, command) for found in outcome.searched]
-    for name, text in report(plan, outcome, answers, pictures, looks_at(crew.out), command).items():
+    trainings = crew.results.read(sorted(outcome.keys)).values()
+    for name, text in report(
+        plan, outcome, answers, pictures, trainings, looks_at(crew.out), command
+    ).items():
         write_atomic(crew.out / name, text)
     for each in answers if len(answers) > 1 else ():
         if "refused" not in each.extra:
             each.write(crew.out / f"{each.method}.json")
-    if "refused" in answers[0].extra:
-        return answers[0]
-    answers[0].write(crew.out / FOUND)
     write_atomic(crew.out / BASE, plan.base.to_json() + "\n")
+    if "refused" not in answers[0].extra:
+        answers[0].write(crew.out / FOUND)
     return answers[0]
 
 
@@ -142,7 +146,7 @@ def search_several(
     for name, content in page_files("Coefficients of several sets", command, [section]).items():
         write_atomic(crew.out / name, content)
     if none:
-        raise UsageError(f"{none[0]} The reports are in {crew.out}.")
+        raise UsageError(f"{' '.join(none)} See {crew.out / 'report.html'}.")
     return answers
 
 
@@ -198,7 +202,9 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
     if found.candidates:
         extra["candidates"] = found.candidates
     if found.refused:
-        extra["refused"] = found.refused
+        extra["refused"] = f"{found.refused} Nothing was confirmed" + (
+            "; what the grid says is in grid.json." if len(plan.methods) > 1 else "."
+        )
     if found.fit is not None:
         law = found.fit.law()
         checks = law_checks(found)

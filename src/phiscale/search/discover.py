@@ -16,7 +16,7 @@ import numpy as np
 
 from phiscale.costs import cost
 from phiscale.device import DeviceModel
-from phiscale.errors import TrainingError
+from phiscale.errors import TrainingError, UsageError
 from phiscale.scaling import STRATEGIES, Scaling, effective, scale
 from phiscale.search.baselines import paper_grid, symmetric
 from phiscale.search.design import Point, candidates, d_optimal
@@ -44,18 +44,32 @@ SECOND = 0.3  # of the units, spent where the law of the first runs points
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """Rates of all sizes."""
+
+    surface: RateSurface
+    chosen: Mapping[str, float]  # what it goes through, by size
+    units: float
+    keys: tuple[str, ...]  # of the trainings
+
+
+@dataclass(frozen=True, kw_only=True)
 class Discovered:
     """The whole search."""
 
-    rates: RateSurface
-    tuned: Mapping[str, float]  # the rates it goes through, by size
-    tuning_units: float
+    rates: Tuned
     searched: tuple[Searched, ...]
     confirmed: Mapping[str, Place]  # the proposals and what needs no search; none if one is refused
     runs: Mapping[tuple[str, int], Result]  # of the confirmation, by name and seed
 
     def of(self, name: str) -> list[Result]:
         return [run for (other, _), run in sorted(self.runs.items()) if other == name]
+
+    @property
+    def keys(self) -> set[str]:
+        """Of all trainings."""
+        searched = (run.key for found in self.searched for run in found.runs)
+        return {*self.rates.keys, *searched, *(run.key for run in self.runs.values())}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +95,15 @@ class Discovery:
     seed: int = 0  # the first of the confirmation; of the other trainings so many further
 
     def stages(self) -> Stages[Discovered]:
-        rates, tuned, spent = yield from self._rates()
+        tuned = yield from self._rates()
+        rates = tuned.surface
         space = self.lattice()
         searched = []
         for method in self.methods:
             search = self._lawscale if method == "lawscale" else self._paper_grid
             searched.append((yield from search(rates, space)))
         if any(found.refused for found in searched):
-            return Discovered(rates=rates, tuned=tuned, tuning_units=spent,
-                              searched=tuple(searched), confirmed={}, runs={})  # fmt: skip
+            return Discovered(rates=tuned, searched=tuple(searched), confirmed={}, runs={})
         places = {f"{found.method} proposal": found.proposal for found in searched}
         rays = {"paper ray": STRATEGIES["compound"], "symmetric null": symmetric(self.compute),
                 "uniform": STRATEGIES["uniform"], "dWr": STRATEGIES["dWr"]}  # fmt: skip
@@ -110,8 +124,7 @@ class Discovery:
         }
         results = yield list(trials.values())
         return Discovered(
-            rates=rates, tuned=tuned, tuning_units=spent, searched=tuple(searched),
-            confirmed=places,
+            rates=tuned, searched=tuple(searched), confirmed=places,
             runs={name: results[trial.key] for name, trial in trials.items()},
         )  # fmt: skip
 
@@ -119,28 +132,27 @@ class Discovery:
         coin = price(self.cost, self.device)
         return lattice(self.base, coin, native_pixels=self.native_pixels)
 
-    def _rates(self) -> Stages[tuple[RateSurface, dict[str, float], float]]:
+    def _rates(self) -> Stages[Tuned]:
         """Halving in the base and in four corners of depth and width, in small pictures: a rate
-        does not depend on them much, its price does. The surface, what it goes through, the units.
-        """
+        does not depend on them much, its price does."""
         pixels = max(2 * self.base.reduction, self.base.resolution // 2)
         low = replace(self.base, resolution=min(pixels, self.base.resolution))
         specs = {f"depth x{d:g}, width x{w:g}": scale(low, Scaling(depth=d, width=w))
                  for d, w in TUNED}  # fmt: skip
         sizes = {name: effective(spec, low) for name, spec in specs.items()}  # as rounded
-        spent = 0.0
+        tried: dict[str, float] = {}  # units by key
 
         def trial(name: str, recipe: Recipe) -> Trial:
-            nonlocal spent
+            found = self._of(specs[name], sizes[name], recipe,
+                             f"{name}, rate {recipe.optim.lr_peak:g}", "tuning")  # fmt: skip
             macs = cost(specs[name]).macs / cost(self.base).macs
-            spent += macs * recipe.epochs / self.recipe.epochs
-            return self._of(specs[name], sizes[name], recipe,
-                            f"{name}, rate {recipe.optim.lr_peak:g}", "tuning")  # fmt: skip
+            tried[found.key] = macs * recipe.epochs / self.recipe.epochs
+            return found
 
         chosen = yield from halved(list(sizes), self.recipe, self.tuning, trial)
         tuned = {name: recipe.optim.lr_peak for name, recipe in chosen.items()}
         surface = rate_surface({sizes[name]: rate for name, rate in tuned.items()}, self.tuning)
-        return surface, tuned, spent
+        return Tuned(surface=surface, chosen=tuned, units=sum(tried.values()), keys=tuple(tried))
 
     def _lawscale(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
         """A D-optimal design, a law, and a second round where that law is in doubt: around its
@@ -174,8 +186,19 @@ class Discovery:
         return near or list(among)
 
     def _paper_grid(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
-        """The paper's search: candidates of twice the base's compute, the best one as trained. As
-        many as the units pay for, spread over the grid; those that round to one network are one."""
+        """The paper's search: candidates of twice the base's compute, the best one as trained."""
+        chosen, rounded = self.grid(space)
+        points = [Point(spec=place.spec, by=place.by, cost=place.macs) for place in chosen]
+        runs = yield from self._train(points, rates, "grid")
+        runs = [replace(run, candidates=tuple(rounded[place.spec]))
+                for run, place in zip(runs, chosen, strict=True)]  # fmt: skip
+        best = min(range(len(runs)), key=lambda i: (runs[i].error, i))
+        return Searched(method="grid", runs=tuple(runs), proposal=chosen[best],
+                        candidates=runs[best].candidates)  # fmt: skip
+
+    def grid(self, space: Lattice) -> tuple[list[Place], dict[Spec, list[Triple]]]:
+        """As many candidates of the paper's grid as the units pay for, spread over it, and which of
+        them round to one network. UsageError: the units pay for no two."""
         phi = math.log2(self.compute)
         places: dict[Spec, Place] = {}
         rounded: dict[Spec, list[Triple]] = {}
@@ -187,13 +210,12 @@ class Discovery:
                 places[place.spec] = place
             rounded.setdefault(place.spec, []).append((alpha, beta, gamma))
         chosen = _spread(list(places.values()), self.units)
-        points = [Point(spec=place.spec, by=place.by, cost=place.macs) for place in chosen]
-        runs = yield from self._train(points, rates, "grid")
-        runs = [replace(run, candidates=tuple(rounded[place.spec]))
-                for run, place in zip(runs, chosen, strict=True)]  # fmt: skip
-        best = min(range(len(runs)), key=lambda i: (runs[i].error, i))
-        return Searched(method="grid", runs=tuple(runs), proposal=chosen[best],
-                        candidates=runs[best].candidates)  # fmt: skip
+        if len(chosen) < 2 or sum(place.macs for place in chosen) > self.units:
+            dearest = max(place.macs for place in places.values())
+            raise UsageError(f"--units {self.units:g} pays for no grid at --compute "
+                             f"{self.compute:g}. Use {math.ceil(2 * dearest)} or more, or --method "
+                             "lawscale.")  # fmt: skip
+        return chosen, rounded
 
     def _train(self, points: Sequence[Point], rates: RateSurface, stage: str) -> Stages[list[Run]]:
         """One training each; a network that stands twice gets another seed, and so does one of an

@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from phiscale.search.discover_law import DIMENSIONS, law_sections, useless
 from phiscale.search.folder import Pictures, looked, machines
 from phiscale.search.lattice import Place
 from phiscale.search.searched import Searched, Triple, law_error
-from phiscale.search.trial import once
+from phiscale.search.trial import Result, once
 from phiscale.search.tuning import at_ends
 
 TITLE = "alpha, beta, gamma from trainings"
@@ -37,16 +37,17 @@ UNCONFIRMED = Section(
 
 def report(
     plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients], pictures: Pictures,
-    looks: Sequence[int], command: str,
+    trainings: Iterable[Result], looks: Sequence[int], command: str,
 ) -> dict[str, str | bytes]:  # fmt: skip
-    """Files of a finished search, by name. `looks`: with how many seeds it was read before."""
+    """Files of a finished search, by name. `trainings`: all that it made; `looks`: with how many
+    seeds it was read before."""
     lawful = next((found for found in outcome.searched if found.fit), None)
     law = lawful.fit if lawful else None
     sections = [
         _answers(plan, outcome, answers, law),
         *_confirmation(plan, outcome, answers, pictures, looks, law),
         *(law_sections(plan, lawful, answers) if lawful else []),
-        _protocol(plan, outcome, pictures),
+        _protocol(plan, outcome, pictures, trainings),
         *(_runs(found) for found in outcome.searched),
     ]
     return {
@@ -240,9 +241,11 @@ def _predicted(law: Posterior | None, place: Place) -> str | None:
     return f"{100 * found.error:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Section:
+def _protocol(
+    plan: Discovery, outcome: Discovered, pictures: Pictures, trainings: Iterable[Result]
+) -> Section:
     images = plan.train_images or pictures.train
-    rates = outcome.rates
+    rates = outcome.rates.surface
     spent = sum(run.cpu_seconds for run in once(outcome.runs.values()))
     return Section(
         title="How it was done",
@@ -253,11 +256,11 @@ def _protocol(plan: Discovery, outcome: Discovered, pictures: Pictures) -> Secti
             f"{pictures.validation} validation pictures, confirmation the "
             f"{len(pictures.test_labels)} test pictures.",
             "Learning rates: chosen in the base and four corners of depth and width, "
-            f"{plan.tuning} ({outcome.tuning_units:.1f} units), then log2 rate = {rates.a:.2f} "
+            f"{plan.tuning} ({outcome.rates.units:.1f} units), then log2 rate = {rates.a:.2f} "
             f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
-            *at_ends(outcome.tuned, plan.tuning),
+            *at_ends(outcome.rates.chosen, plan.tuning),
             *([f"The confirmation took {spent:,.0f} core seconds."] if outcome.runs else []),
-            *machines(outcome.runs.values()),
+            *machines(trainings),
         ],
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from phiscale.data.sources import open_images
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import read_json, sha256, write_json
-from phiscale.search.trial import Result, Results, once, packed, unpacked
+from phiscale.search.trial import Result, once, packed, unpacked
 from phiscale.train.recipe import differences
 
 PLAN = "plan.json"
@@ -110,9 +111,14 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
 
 
 def device_of(out: Path) -> str | None:
-    """The type of device that the folder's trainings were made on; None where there are none."""
-    made = (run.made_by.get("device") for run in Results(out / "results").all().values())
-    return next((device for device in made if device), None)
+    """The type of device that trainings of the folder, or of a set's folder in it, were made on;
+    None where there are none. What is not ours is passed over."""
+    for plan in (out / PLAN, *sorted(out.glob(f"*/{PLAN}"))):
+        for path in sorted((plan.parent / "results").glob("*.json")) if plan.exists() else ():
+            with suppress(PhiscaleError):
+                if device := Result.from_dict(read_json(path)).made_by.get("device"):
+                    return str(device)
+    return None
 
 
 def looks_at(out: Path) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ PRESETS: Mapping[str, Preset] = {
         epochs=10, seeds=7, arms=(*ARMS, "beyond"), tuning=HALVING,
     ),
     "gpu": Preset(
-        says="tells arms apart that differ by half a point or more, in minutes of a large GPU",
+        says="tells arms apart that differ by less than a point, in minutes of a large GPU",
         seed_sd=(0.002, 0.004),
         epochs=20, seeds=7, base_width=2.0, arms=(*ARMS, "beyond"),
         recipe=replace(RECIPE, batch=512), tuning=HALVING,

@@ -263,7 +263,9 @@ def _power(settled: Settled) -> Section:
             f"Between seeds the accuracy varies by {100 * settled.seed_sd:.2f} points (sd, pooled "
             f"over arms; of calibrated classifiers of this error one expects "
             f"{100 * settled.expected_seed_sd:.2f}). With {settled.seeds} seeds the main contrast "
-            f"has a standard error of {100 * settled.primary.standard_error:.2f} points: it finds "
+            f"has a standard error of {100 * settled.primary.standard_error:.2f} points: it "
+            + ("finds " if settled.seeds >= FEWEST_SEEDS else "would find, if so few were read, ")
+            +
             f"a difference of {100 * settled.detectable:.2f} points four times in five, and each "
             f"of the three with Holm's correction one of {100 * settled.detectable_holm:.2f}.",
             f"A difference like the one seen would take {seeds_words(settled)}"

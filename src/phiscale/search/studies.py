@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from phiscale.analysis.resampling import detectable, expected_error, seeds_to_detect
 from phiscale.analysis.settle import FEWEST_SEEDS
 from phiscale.coefficients import Coefficients
+from phiscale.costs import cost
 from phiscale.deploy.timing import interleaved_ms
 from phiscale.errors import UsageError
 from phiscale.families import get_spec
@@ -149,14 +150,18 @@ def plan_lines(plan: Settle, seed_sd: tuple[float, float], test_images: int) -> 
         f"{plan.seeds} seeds: {plan.seeds * len(plan.arms)} trainings, the compute of "
         f"{plan.seeds * units:,.0f} of the base; choosing rates comes on top"
     )
+    enough = seeds_to_detect(0.01, seed_sd[1], test_images)
+    takes = f"up to {max(enough, FEWEST_SEEDS)} seeds" if enough else "more test pictures"
+    vary = f"if seeds vary by {100 * seed_sd[0]:g} to {100 * seed_sd[1]:g} points"
+    if plan.seeds < FEWEST_SEEDS:
+        yield f"{vary}, a difference of 1 point takes {takes}"
+        return
     low, high = (100 * detectable(expected_error(sd, plan.seeds, test_images), seeds=plan.seeds)
                  for sd in seed_sd)  # fmt: skip
-    enough = seeds_to_detect(0.01, seed_sd[1], test_images)
     yield (
-        f"if seeds vary by {100 * seed_sd[0]:g} to {100 * seed_sd[1]:g} points, {plan.seeds} of "
-        f"them and {test_images:,} test pictures find a difference of {low:.1f} to {high:.1f} "
-        "points between compound and the best single dimension four times in five; 1 point takes "
-        + (f"up to {max(enough, FEWEST_SEEDS)} seeds" if enough else "more test pictures")
+        f"{vary}, {plan.seeds} of them and {test_images:,} test pictures find a difference of "
+        f"{low:.1f} to {high:.1f} points between compound and the best single dimension four "
+        f"times in five; 1 point takes {takes}"
     )
 
 
@@ -177,10 +182,15 @@ def family(
         seeds=asked.seeds or 3, tuning=asked.tuned(preset), threads=asked.threads,
         seed=asked.seed, **powers,
     )  # fmt: skip
+    units = {phi: cost(plan.member(phi)).macs / cost(plan.base).macs for phi in plan.phis}
     for phi in plan.phis:
         member = plan.member(phi)
         real = "" if member.resolution <= pictures.native_pixels else " (more than the pictures')"
-        tell(f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}")
+        tell(f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}, "
+             f"{units[phi]:.2f}x the base's MACs")  # fmt: skip
+    tell(f"{plan.seeds} seeds, {epochs:g} epochs: {plan.seeds * len(plan.phis)} trainings, the "
+         f"compute of {plan.seeds * sum(units.values()):,.0f} of the base; choosing rates comes on "
+         "top")  # fmt: skip
     if not train:
         return Said([], {"plan": plan.to_dict()})
     crew = crew.pinned("family", pictures, plan.to_dict())
@@ -205,7 +215,9 @@ def design_spaces(
         native_pixels=pictures.native_pixels, threads=asked.threads, seed=asked.seed,
         train_images=asked.images(pictures, preset.train_images),
     )  # fmt: skip
-    tell(f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs")
+    tell(f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs: "
+         f"{2 * networks} trainings, the compute of {plan.compute * 2 * networks:,.0f} of the base "
+         "for as many epochs")  # fmt: skip
     for line in plan.few():
         tell(f"note: {line}")
     if not train:

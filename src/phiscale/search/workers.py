@@ -30,7 +30,7 @@ from phiscale.search.database import (
     sqlite_url,
     with_driver,
 )
-from phiscale.search.folder import Pictures, device_of, pin
+from phiscale.search.folder import Pictures, pin
 from phiscale.search.plan import Course, Outcome, Plan, Stages
 from phiscale.search.store import LEASE_S, Lease, Store
 from phiscale.search.trial import Result, Results, Trial
@@ -108,9 +108,10 @@ def carry_out(plan: Plan[Outcome], crew: Crew, tell: Callable[[str], None]) -> O
     results, course = crew.results, Course(plan)
     results.sweep()
     course.follow(results.read)
-    begun_on = device_of(crew.out)
-    if not course.over and begun_on not in (None, crew.device_type):
-        raise _another_device(str(crew.out), begun_on)
+    made = results.read([trial.key for trial in course.trials]).values()
+    others = {str(run.made_by.get("device", crew.device_type)) for run in made} - {crew.device_type}
+    if others and not course.over:
+        raise _another_device(str(crew.out), others.pop())
     with closing(_ready(crew, course, tell)) as store:  # notes what it does not know
         if not course.over:
             if crew.workers == 1:
