@@ -210,7 +210,7 @@ class Discovery:
                 places[place.spec] = place
             rounded.setdefault(place.spec, []).append((alpha, beta, gamma))
         chosen = _spread(list(places.values()), self.units)
-        if len(chosen) < 2 or sum(place.macs for place in chosen) > self.units:
+        if len(chosen) < min(2, len(places)) or sum(p.macs for p in chosen) > self.units:
             dearest = max(place.macs for place in places.values())
             raise UsageError(f"--units {self.units:g} pays for no grid at --compute "
                              f"{self.compute:g}. Use {math.ceil(2 * dearest)} or more, or --method "
