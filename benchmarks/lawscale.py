@@ -146,8 +146,7 @@ def by_command(of: Truth, seed: int, random: np.random.Generator) -> Outcome:
         except StopIteration as end:
             [found], tuning = end.value.searched, end.value.rates.units
             break
-    return Outcome(len(found.runs), found.units, named(found.fit), found.fit,
-                   tuning)  # fmt: skip
+    return Outcome(len(found.runs), found.units, named(found.fit), found.fit, tuning)
 
 
 def by_grid(of: Truth, runs: int, random: np.random.Generator, *, surface: bool) -> Outcome:

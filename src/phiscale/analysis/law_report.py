@@ -106,7 +106,7 @@ class LawReport:
             named = ", ".join(f"{n} {v:.2f} [{low:.2f}, {high:.2f}]" for n, v, low, high in said)
             yield f"At {self.found.compute:g}x the compute: {named}."
             if self.again:
-                yield f"{bootstrap_words(*self.again)}."
+                yield bootstrap_words(*self.again)
             yield self.found.verdict()
 
 
@@ -139,7 +139,7 @@ def bootstrap_words(low: Sequence[float], high: Sequence[float]) -> str:
     """The intervals of the bootstrap beside those of the fit."""
     each = zip(("alpha", "beta", "gamma"), low, high, strict=True)
     said = ", ".join(f"{name} [{a:.2f}, {b:.2f}]" for name, a, b in each)
-    return f"By the bootstrap, from what rows are off the law instead of a run's noise: {said}"
+    return f"By the bootstrap, from what rows are off the law instead of a run's noise: {said}."
 
 
 def _macs(sheet: Sheet, kept: Sequence[int]) -> Points | None:

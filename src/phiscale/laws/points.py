@@ -27,6 +27,11 @@ class Points:
     def __len__(self) -> int:
         return len(self.error)
 
+    @property
+    def freedom(self) -> int:
+        """How many rows there are beyond the numbers of a law: e0, and A and p of each axis."""
+        return len(self) - 2 * len(self.axes) - 1
+
     def take(self, rows: Sequence[int]) -> Points:
         """Some of the rows, or all of them in another order."""
         chosen = list(rows)

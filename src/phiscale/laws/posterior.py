@@ -176,14 +176,15 @@ class Posterior:
         """Fits to the law's own errors with what rows are off it, drawn anew among them: a check of
         `draws` that does not draw from its run_sd. Empty where rows are as few as the law's
         numbers, so that it goes through all of them."""
-        freedom = len(self.points) - 2 * len(self.points.axes) - 1
-        if freedom < 1:
+        if self.points.freedom < 1:
             return []
         random = np.random.default_rng(seed)
         mean = self.moments(self.points.x)[0]
         root = np.sqrt(self.points.runs)
         off = root * (self.points.error - mean)
-        off = (off - off.mean()) * math.sqrt(len(off) / freedom)  # the fit has made them small
+        off = (off - off.mean()) * math.sqrt(
+            len(off) / self.points.freedom
+        )  # the fit has made them small
         run_sd = max(LEAST_RUN_SD, float(np.sqrt(np.mean(off**2))))
         return [
             _fit(replace(self.points, error=mean + each / root), run_sd, self.grid, self.source)
@@ -259,10 +260,9 @@ def _jackknife_sd(
 ) -> tuple[float, float] | None:
     """From residuals with and without a row: their product has the variance of a run as its mean,
     exactly so in a linear model. None where there are no more rows than numbers in the law."""
-    freedom = len(points) - 2 * len(points.axes) - 1
     run_sd = RUN_SD
     for _ in range(2):  # the weights of cells depend on it
-        if freedom < 1:
+        if points.freedom < 1:
             return None
         fit = _fit(points, run_sd, grid, source)
         inside = fit.moments(points.x)[0] - points.error
@@ -270,7 +270,7 @@ def _jackknife_sd(
         if not np.isfinite(products).any():
             return None
         run_sd = max(LEAST_RUN_SD, math.sqrt(max(0.0, float(np.nanmean(products)))))
-    return run_sd, freedom
+    return run_sd, points.freedom
 
 
 def posterior_of_equals(fit: Posterior, axes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -102,8 +102,21 @@ class Discovery:
         for method in self.methods:
             search = self._lawscale if method == "lawscale" else self._paper_grid
             searched.append((yield from search(rates, space)))
-        if any(found.refused for found in searched):
-            return Discovered(rates=tuned, searched=tuple(searched), confirmed={}, runs={})
+        refused = any(found.refused for found in searched)
+        places = {} if refused else self._compared(searched, space)
+        trials = {
+            (name, seed): self._trial(place.spec, place.by, rates, name, "confirmation", seed)
+            for seed in range(self.seed, self.seed + self.seeds)
+            for name, place in places.items()
+        }
+        results = yield list(trials.values())
+        return Discovered(
+            rates=tuned, searched=tuple(searched), confirmed=places,
+            runs={name: results[trial.key] for name, trial in trials.items()},
+        )  # fmt: skip
+
+    def _compared(self, searched: Sequence[Searched], space: Lattice) -> dict[str, Place]:
+        """What the confirmation trains: the proposals, and what needs no search."""
         places = {f"{found.method} proposal": found.proposal for found in searched}
         rays = {"paper ray": STRATEGIES["compound"], "symmetric null": symmetric(self.compute),
                 "uniform": STRATEGIES["uniform"], "dWr": STRATEGIES["dWr"]}  # fmt: skip
@@ -117,16 +130,7 @@ class Discovery:
             if pure:  # else rounding leaves none that only grows so
                 best = min(pure, key=lambda name: law_error(fit, singles[name].by))
                 places[f"{best} alone"] = singles[best]
-        trials = {
-            (name, seed): self._trial(place.spec, place.by, rates, name, "confirmation", seed)
-            for seed in range(self.seed, self.seed + self.seeds)
-            for name, place in places.items()
-        }
-        results = yield list(trials.values())
-        return Discovered(
-            rates=tuned, searched=tuple(searched), confirmed=places,
-            runs={name: results[trial.key] for name, trial in trials.items()},
-        )  # fmt: skip
+        return places
 
     def lattice(self) -> Lattice:
         coin = price(self.cost, self.device)

@@ -90,7 +90,7 @@ def _answers(
             if "slopes" in each.extra and law is not None and not useless(law)
         ),
         *(
-            f"{bootstrap_words(*each.extra['bootstrap'])}."
+            bootstrap_words(*each.extra["bootstrap"])
             for each in answers
             if "bootstrap" in each.extra
         ),

@@ -145,11 +145,8 @@ def plan_lines(plan: Settle, seed_sd: tuple[float, float], test_images: int) -> 
             f"{arm.spec.resolution:>3} px  {arm.compute:5.2f}x the base's MACs  "
             f"{arm.epochs:g} epochs"
         )
-    units = sum(arm.compute * arm.epochs / plan.recipe.epochs for arm in plan.arms)
-    yield (
-        f"{plan.seeds} seeds: {plan.seeds * len(plan.arms)} trainings, the compute of "
-        f"{plan.seeds * units:,.0f} of the base; choosing rates comes on top"
-    )
+    units = [arm.compute * arm.epochs / plan.recipe.epochs for arm in plan.arms]
+    yield f"{plan.seeds} seeds: {_bill(plan.seeds, units)}"
     enough = seeds_to_detect(0.01, seed_sd[1], test_images)
     takes = f"up to {max(enough, FEWEST_SEEDS)} seeds" if enough else "more test pictures"
     vary = f"if seeds vary by {100 * seed_sd[0]:g} to {100 * seed_sd[1]:g} points"
@@ -162,6 +159,14 @@ def plan_lines(plan: Settle, seed_sd: tuple[float, float], test_images: int) -> 
         f"{vary}, {plan.seeds} of them and {test_images:,} test pictures find a difference of "
         f"{low:.1f} to {high:.1f} points between compound and the best single dimension four "
         f"times in five; 1 point takes {takes}"
+    )
+
+
+def _bill(seeds: int, units: Sequence[float]) -> str:
+    """What trainings take, each of so many of the base's, with every seed."""
+    return (
+        f"{seeds * len(units)} trainings, the compute of {seeds * sum(units):,.0f} of the base; "
+        "choosing rates comes on top"
     )
 
 
@@ -188,9 +193,7 @@ def family(
         real = "" if member.resolution <= pictures.native_pixels else " (more than the pictures')"
         tell(f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}, "
              f"{units[phi]:.2f}x the base's MACs")  # fmt: skip
-    tell(f"{plan.seeds} seeds, {epochs:g} epochs: {plan.seeds * len(plan.phis)} trainings, the "
-         f"compute of {plan.seeds * sum(units.values()):,.0f} of the base; choosing rates comes on "
-         "top")  # fmt: skip
+    tell(f"{plan.seeds} seeds, {epochs:g} epochs: {_bill(plan.seeds, [*units.values()])}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
     crew = crew.pinned("family", pictures, plan.to_dict())
