@@ -160,7 +160,7 @@ def test_predict_answers_as_the_loaded_network_does(
     images = np.stack([network.preprocessing(Image.open(file)) for file in files])
     with torch.inference_mode():
         best = network(torch.from_numpy(images)).softmax(1).max(1)
-    expected = [(network.card.classes[i], float(p))
+    expected = [(network.metadata.classes[i], float(p))
                 for p, i in zip(best.values, best.indices, strict=True)]  # fmt: skip
     given = answers(f"predict {story}{model} {pictures} --format {form}", capsys)
     assert [name for name, _ in given] == [name for name, _ in expected]

@@ -26,11 +26,11 @@ def test_its_python_runs(
     from phiscale import build, get_spec, save
     from phiscale.data.preprocessing import Preprocessing
     from phiscale.weights.imagenet import names
-    from phiscale.weights.store import Card
+    from phiscale.weights.metadata import ModelMetadata
 
     b0 = get_spec("efficientnet_b0")
-    card = Card(spec=b0, preprocessing=Preprocessing(size=224), classes=names())
-    save(tmp_path / "b0.safetensors", build(b0).state_dict(), card)
+    metadata = ModelMetadata(spec=b0, preprocessing=Preprocessing(size=224), classes=names())
+    save(tmp_path / "b0.safetensors", build(b0).state_dict(), metadata)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
     for block in blocks:

@@ -5,7 +5,7 @@ validation split decides between networks that the law cannot tell apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from phiscale.data.audit import Audit
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.device import DeviceModel
-from phiscale.errors import WeightsError
+from phiscale.errors import CheckpointError, WeightsError
+from phiscale.files import Format
 from phiscale.laws import ErrorLaw
 from phiscale.spec import Spec
 from phiscale.train.log import read_log
@@ -47,17 +48,13 @@ class Choice:
     race: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "spec": self.spec.to_dict(), "recipe": self.recipe.to_dict(),
-                "preprocessing": self.preprocessing.to_dict()}  # fmt: skip
+        """Plain data: what `choice.json` holds."""
+        return FORMAT.encode(self)
 
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Choice:
-        read = {
-            "spec": Spec.from_dict(data["spec"]),
-            "recipe": Recipe.from_dict(data["recipe"]),
-            "preprocessing": Preprocessing.from_dict(data["preprocessing"]),
-        }
-        return Choice(**{**data, **read})
+
+FORMAT = Format(
+    Choice, "phiscale_choice", CheckpointError, "Restore it, or use another --out.",
+)  # fmt: skip
 
 
 def bases_for(audit: Audit) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from phiscale.train.recipe import Recipe
 from phiscale.trials import Trials, native_pixels, recipe_for
 from phiscale.weights.pretrained import best_known
 from phiscale.weights.sources import weights_file
-from phiscale.weights.store import card_of
+from phiscale.weights.store import read_metadata
 
 # Error beyond B0's at the same scaling: ImageNet, both without AutoAugment, from the READMEs of
 # tensorflow/tpu's EfficientNet (76.7 %) and EfficientNet-Lite (75.1 %).
@@ -81,9 +81,9 @@ class Chooser:
         """Networks with weights at hand, their heads made anew for these classes."""
         found = []
         for name, path in self.offers.items():
-            card = card_of(path)
-            seen = card.metrics.get("validation", {}).get("images_seen")
-            found.append(self._given(name, card.spec, str(path), seen))
+            metadata = read_metadata(path)
+            seen = metadata.metrics.get("validation", {}).get("images_seen")
+            found.append(self._given(name, metadata.spec, str(path), seen))
         return found
 
     def _given(self, name: str, spec: Spec, source: str, seen: int | None = None) -> Candidate:

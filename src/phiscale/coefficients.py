@@ -6,21 +6,19 @@ Wherever phi is taken, `--coefficients found.json` puts them in the place of 1.2
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phiscale.errors import SpecError, UsageError
+from phiscale.errors import UsageError
 from phiscale.families import MEMBERS, bare
-from phiscale.files import read_json, write_json
+from phiscale.files import Format
 from phiscale.laws import Law
 from phiscale.scaling import Scaling, compound
 from phiscale.spec import Spec
 
-COEFFICIENTS_VERSION = 1
 NAMES = ("alpha", "beta", "gamma")
 Interval = tuple[float, float]
-_MEND = f'Write "phiscale_coefficients": {COEFFICIENTS_VERSION}, "alpha", "beta" and "gamma".'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,55 +94,29 @@ class Coefficients:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, complete and versioned: what `found.json` holds."""
-        base, law, intervals = self.base, self.law, self.intervals
-        return {
-            "phiscale_coefficients": COEFFICIENTS_VERSION,
-            **self.powers,
-            "intervals": None if intervals is None else {k: list(v) for k, v in intervals.items()},
-            "cost": self.cost,
-            "base": base if isinstance(base, str) else base.to_dict(),
-            "data": self.data,
-            "method": self.method,
-            "law": None if law is None else law.to_dict(),
-            "source": self.source,
-            "extra": dict(self.extra),
-        }
+        return FORMAT.encode(self)
 
     def write(self, path: Path) -> None:
         """Writes `found.json`, whole or not at all."""
-        write_json(path, self.to_dict())
+        FORMAT.write(path, self)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the coefficients") -> Coefficients:
         """The inverse of `to_dict`. Only the version and the three numbers have to be there;
         unknown fields are errors, never ignored. Raises UsageError, which names `where`."""
-        values: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {}
-        version = values.pop("phiscale_coefficients", None)
-        if version != COEFFICIENTS_VERSION:
-            raise UsageError(f"{where} has format {version!r}, not {COEFFICIENTS_VERSION}. {_MEND}")
-        known = {each.name for each in fields(Coefficients)}
-        if unknown := sorted(values.keys() - known):
-            raise UsageError(f'{where} has unknown fields {unknown}. Put them into its "extra".')
-        if missing := sorted(set(NAMES) - values.keys()):
-            raise UsageError(f"{where} lacks {missing}. {_MEND}")
-        for name in ("cost", "data", "method", "source"):
-            if not isinstance(values.get(name, ""), str):
-                raise UsageError(f"{where}: {name} is no text. Write it between quotes.")
-        if not isinstance(values.get("extra", {}), Mapping):
-            raise UsageError(f"{where}: extra is no object. Write {{}} for nothing.")
-        try:
-            values["base"] = _base(values.get("base", ""))
-            values["intervals"] = _intervals(values.get("intervals"))
-            if values.get("law") is not None:
-                values["law"] = Law.from_dict(values["law"], "its law")
-            return Coefficients(**values)
-        except (UsageError, SpecError) as error:
-            raise UsageError(f"{where}: {error}") from None
+        return FORMAT.decode(data, where)
 
     @staticmethod
     def read(path: Path | str) -> Coefficients:
         """Reads `--coefficients FILE`."""
-        return Coefficients.from_dict(read_json(Path(path)), str(path))
+        return FORMAT.read(Path(path))
+
+
+FORMAT = Format(
+    Coefficients, "phiscale_coefficients", UsageError,
+    'Write "phiscale_coefficients": 1, "alpha", "beta" and "gamma"; anything of your own belongs '
+    'into "extra".', by_hand=True,
+)  # fmt: skip
 
 
 def _positive(name: str, value: Any) -> float:
@@ -152,22 +124,3 @@ def _positive(name: str, value: Any) -> float:
     if not (number and 0 < value < 100):
         raise UsageError(f"{name} is {value!r}, not between 0 and 100. Use a number such as 1.2.")
     return value
-
-
-def _base(value: Any) -> str | Spec:
-    if isinstance(value, Mapping):
-        return Spec.from_dict(value)
-    if not isinstance(value, str):
-        raise UsageError(f"base is {value!r}, no network. Write its name or its spec.")
-    return value
-
-
-def _intervals(value: Any) -> dict[str, Interval] | None:
-    if value is None:
-        return None
-    pairs: Mapping[str, Any] = value if isinstance(value, Mapping) else {"": None}
-    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs.values()):
-        raise UsageError(
-            'intervals are no pairs. Write {"alpha": [1.1, 1.3], ...}, or null for none.'
-        )
-    return {name: (pair[0], pair[1]) for name, pair in pairs.items()}

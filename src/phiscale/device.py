@@ -8,16 +8,14 @@ interpolate; far outside the sizes that were measured they are not.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from phiscale.costs import Cost
 from phiscale.errors import UsageError
-from phiscale.files import read_json, write_json
-
-DEVICE_VERSION = 1
+from phiscale.files import Format
 
 Number = Any  # float or numpy array
 
@@ -174,43 +172,27 @@ class DeviceModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, complete and versioned."""
-        return {"phiscale_device": DEVICE_VERSION, **asdict(self)}
+        return FORMAT.encode(self)
 
     def write(self, path: Path) -> None:
         """Writes `device.json`."""
-        write_json(path, self.to_dict())
+        FORMAT.write(path, self)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the device model") -> DeviceModel:
         """The inverse of `to_dict`. Unknown or missing fields are errors, never ignored."""
-        values = dict(data) if isinstance(data, Mapping) else {}
-        version = values.pop("phiscale_device", None)
-        if version != DEVICE_VERSION:
-            raise UsageError(
-                f"{where} has format {version!r}, not {DEVICE_VERSION}. "
-                "Make one: phiscale calibrate --out device.json."
-            )
-        values = _exactly(values, DeviceModel, where)
-
-        def timing(name: str) -> Timing | None:
-            if values[name] is None:
-                return None
-            part = _exactly(values[name], Timing, f"{name} of {where}")
-            rates = Rates(**_exactly(part.pop("rates"), Rates, f"rates of {name} of {where}"))
-            return Timing(rates=rates, **part)
-
-        fingerprint = _exactly(values["fingerprint"], Fingerprint, f"fingerprint of {where}")
-        return DeviceModel(
-            fingerprint=Fingerprint(**fingerprint),
-            latency=timing("latency"),
-            training=timing("training"),
-            training_batch=values["training_batch"],
-        )
+        return FORMAT.decode(data, where)
 
     @staticmethod
     def read(path: Path) -> DeviceModel:
         """Reads `device.json`."""
-        return DeviceModel.from_dict(read_json(path), str(path))
+        return FORMAT.read(path)
+
+
+FORMAT = Format(
+    DeviceModel, "phiscale_device", UsageError,
+    "Make one: phiscale calibrate --out device.json.",
+)  # fmt: skip
 
 
 def _measured(part: Timing | None, name: str) -> Timing:
@@ -220,17 +202,6 @@ def _measured(part: Timing | None, name: str) -> Timing:
             "Measure them: phiscale calibrate --out device.json."
         )
     return part
-
-
-def _exactly(values: Any, cls: type, where: str) -> dict[str, Any]:
-    known = {field.name for field in fields(cls)}
-    given: dict[str, Any] = dict(values) if isinstance(values, Mapping) else {}
-    if wrong := sorted(given.keys() ^ known):
-        raise UsageError(
-            f"{where} lacks or does not know {wrong}. "
-            f"It needs exactly {sorted(known)}; make it with phiscale calibrate --out device.json."
-        )
-    return given
 
 
 def _is_number(value: object) -> bool:

@@ -82,7 +82,7 @@ def _logits(
 
     network = load(weights_file(model, tell))
     sees_colours(network.spec, model)
-    places = _places(model, network.card.classes, images, tell)
+    places = _places(model, network.metadata.classes, images, tell)
     compute = compute_device(device)
     logits = logits_of(network.to(compute), part, network.preprocessing, device=compute)
     return logits[:, places]
@@ -140,9 +140,9 @@ def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dic
     pictures = None
     if data is not None:
         images = open_images(data)
-        _places(run, network.card.classes, images, lambda line: None)
+        _places(run, network.metadata.classes, images, lambda line: None)
         pictures = images.validation
-    return folder, export_onnx(network, network.card, pictures, folder)
+    return folder, export_onnx(network, network.metadata, pictures, folder)
 
 
 def per_image_csv(split: Split, logits: np.ndarray, classes: Sequence[str]) -> bytes:
@@ -234,7 +234,7 @@ def _predictor(
     compute = compute_device(device)
     network = load(weights_file(model, tell)).to(compute)
     sees_colours(network.spec, model)
-    take, classes = network.preprocessing, network.card.classes
+    take, classes = network.preprocessing, network.metadata.classes
 
     def answer(file: Path) -> list[tuple[str, float]]:
         pixels = torch.from_numpy(take(read_image(file, background=take.background)))[None]

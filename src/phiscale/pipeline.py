@@ -6,10 +6,10 @@ one that is missing: request, audit, device, choice, the run, evaluation, model,
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,28 @@ import torch
 
 from phiscale.analysis.report import write_report
 from phiscale.budget import Budget
+from phiscale.choice import FORMAT as CHOICE_FORMAT
 from phiscale.choice import Choice, choose
 from phiscale.coefficients import Coefficients
-from phiscale.data.audit import Audit, Spread, Standing, audit, bad_files_error
+from phiscale.data.audit import FORMAT as AUDIT_FORMAT
+from phiscale.data.audit import Audit, audit, bad_files_error
 from phiscale.data.sources import open_images
-from phiscale.data.splits import BadFile, ImageSet
+from phiscale.data.splits import ImageSet
 from phiscale.deploy.calibrate import calibrate
 from phiscale.deploy.export import export_onnx
+from phiscale.device import FORMAT as DEVICE_FORMAT
 from phiscale.device import DeviceModel
-from phiscale.errors import CheckpointError
+from phiscale.errors import CheckpointError, PhiscaleError
 from phiscale.families import get_spec
-from phiscale.files import locked, read_json, sha256, sweep, write_atomic, write_json
+from phiscale.files import (
+    Format,
+    locked,
+    read_checked,
+    sha256,
+    sweep,
+    write_atomic,
+    write_checked,
+)
 from phiscale.jobs import compute_device, per_image_csv
 from phiscale.laws import Law
 from phiscale.show import table_lines
@@ -66,6 +77,11 @@ class Request:
     def elsewhere(self) -> bool:
         """Is the model to run on another device than this one?"""
         return self.device_model is not None
+
+
+REQUEST_FORMAT = Format(
+    Request, "phiscale_request", CheckpointError, "Restore it, or use another --out.",
+)  # fmt: skip
 
 
 def fit(
@@ -133,19 +149,22 @@ def _read(
 def _claim(request: Request, out: Path) -> None:
     """Writes down what was asked. Once a network is chosen, only the same may be asked again."""
     sweep(out)
-    path, asked = out / REQUEST, _plain(request)
-    before = read_json(path) if path.exists() else None
-    if before == asked:
+    path, chosen = out / REQUEST, (out / "choice.json").exists()
+    before = None
+    with nullcontext() if chosen else suppress(CheckpointError):  # damaged: written anew
+        before = REQUEST_FORMAT.read(path, required=True) if path.exists() else None
+    if before == request:
         return
-    if before is not None and (out / "choice.json").exists():
-        changed = [_flag(line) for line in differences(before, asked)]
+    if before is not None and chosen:
+        lines = differences(REQUEST_FORMAT.encode(before), REQUEST_FORMAT.encode(request))
+        changed = [_flag(line) for line in lines]
         raise CheckpointError(
             f"{out} answers another request: {'; '.join(changed[:5])}. "
             "Use the same flags to go on with it, or another --out."
         )
-    if before is not None and before.get("device_model") != asked["device_model"]:
+    if before is not None and before.device_model != request.device_model:
         (out / "device.json").unlink(missing_ok=True)
-    write_json(path, asked)
+    REQUEST_FORMAT.write(path, request)
 
 
 def _flag(difference: str) -> str:
@@ -156,29 +175,18 @@ def _flag(difference: str) -> str:
     return f"{flag} {values.replace('None', 'not given')}"
 
 
-def _plain(request: Request) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(request)))
-
-
 def _audited(
     request: Request, images: ImageSet, out: Path, tell: Callable[[str], None]
 ) -> tuple[ImageSet, Audit]:
     """Without the bad pictures, if they may be skipped."""
     tell(f"{images.source}: {len(images.train)} train, {len(images.validation)} validation, "
          f"{len(images.test)} test images of {len(images.classes)} classes")  # fmt: skip
-    path, own = out / "audit.json", {"fingerprint": images.fingerprint()}
-    said = read_json(path) if path.exists() else {}
-    if said.get("fingerprint") == own["fingerprint"]:
-        found = _read_audit(said)
-    elif (out / "choice.json").exists():
-        raise CheckpointError(
-            f"{request.data} has changed since {out} began. Bring its pictures back as they were, "
-            "or use another --out."
-        )
-    else:
+    found = _earlier_audit(request, images, out)
+    if found is None:
         tell("reading every picture once")
         found = audit(images)
-        write_json(path, {**own, **found.to_dict()})
+        own = {"fingerprint": images.fingerprint()}
+        write_checked(out / "audit.json", {**own, **found.to_dict()})
     if found.bad and request.on_bad == "stop":
         raise bad_files_error(found)
     for line in found.advice:
@@ -186,30 +194,32 @@ def _audited(
     return images.without(found.bad), found
 
 
-def _read_audit(said: Mapping[str, Any]) -> Audit:
-    """The inverse of `Audit.to_dict`: pictures that have not changed are not read again."""
-    spreads = {name: said[name] and Spread(**said[name]) for name in ("shorter_side", "aspect")}
-    return Audit(
-        source=said["source"],
-        classes=tuple(said["classes"]),
-        notes=tuple(said["notes"]),
-        bad=tuple(BadFile(**file) for file in said["bad"]),
-        counts={split: tuple(numbers) for split, numbers in said["counts"].items()},
-        modes=said["modes"],
-        duplicates=tuple(tuple(Standing(**p) for p in group) for group in said["duplicates"]),
-        imbalance=said["imbalance"],
-        advice=tuple(said["advice"]),
-        **spreads,
-    )
+def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | None:
+    """Pictures that have not changed are not read again. None where the file is damaged."""
+    path = out / "audit.json"
+    try:
+        payload = read_checked(path, AUDIT_FORMAT.fix)
+        found = AUDIT_FORMAT.decode(payload, str(path))
+    except PhiscaleError:
+        return None
+    if payload.get("fingerprint") == images.fingerprint():
+        return found
+    if (out / "choice.json").exists():
+        raise CheckpointError(
+            f"{request.data} has changed since {out} began. Bring its pictures back as they were, "
+            "or use another --out."
+        )
+    return None
 
 
 def _measured(
     request: Request, out: Path, compute: torch.device, tell: Callable[[str], None]
 ) -> DeviceModel:
     path = out / "device.json"
-    if not path.exists():
-        given = request.device_model
-        (DeviceModel.read(Path(given)) if given else calibrate(tell, compute)).write(path)
+    with suppress(PhiscaleError):  # missing or damaged: measured anew
+        return DEVICE_FORMAT.read(path, required=True)
+    given = request.device_model
+    (DeviceModel.read(Path(given)) if given else calibrate(tell, compute)).write(path)
     return DeviceModel.read(path)
 
 
@@ -219,18 +229,21 @@ def _chosen(
     tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     path = out / "choice.json"
-    if not path.exists():
-        # half a race says nothing: speeds are measured anew, so its lengths would differ
-        shutil.rmtree(out / "race", ignore_errors=True)
-        found = choose(
-            images, audited, request.budget, device, out, base=request.base,
-            law=law, along=along, pretrained=weights, known=AUTO in request.pretrained,
-            from_scratch=request.from_scratch, seed=request.seed,
-            min_epochs=request.min_epochs, compute=compute,
-            elsewhere=request.elsewhere, tell=tell,
-        )  # fmt: skip
-        write_json(path, found.to_dict())
-    return Choice.from_dict(read_json(path))
+    with suppress(CheckpointError):
+        return CHOICE_FORMAT.read(path, required=True)
+    if (out / "checkpoints").exists():  # damaged, and what was chosen is being trained
+        return CHOICE_FORMAT.read(path, required=True)
+    # half a race says nothing: speeds are measured anew, so its lengths would differ
+    shutil.rmtree(out / "race", ignore_errors=True)
+    found = choose(
+        images, audited, request.budget, device, out, base=request.base,
+        law=law, along=along, pretrained=weights, known=AUTO in request.pretrained,
+        from_scratch=request.from_scratch, seed=request.seed,
+        min_epochs=request.min_epochs, compute=compute,
+        elsewhere=request.elsewhere, tell=tell,
+    )  # fmt: skip
+    CHOICE_FORMAT.write(path, found)
+    return CHOICE_FORMAT.read(path)
 
 
 def _evaluated(
@@ -239,27 +252,29 @@ def _evaluated(
     """The test split, read once; every picture's answer is kept."""
     path = out / "evaluation.json"
     weights = sha256((out / "best.safetensors").read_bytes())
-    if path.exists() and (out / ANSWERS).exists():
-        said = read_json(path)
-        if said["weights"] == weights:
+    with suppress(PhiscaleError, OSError):  # missing or damaged: evaluated anew
+        said = read_checked(path, "")
+        if said["weights"] == weights and said["answers"] == sha256((out / ANSWERS).read_bytes()):
             return said
     network = load(out).to(compute)
     logits = logits_of(network, images.test, network.preprocessing, device=compute)
     metrics = measure(logits, images.test.labels, images.classes)
-    write_atomic(out / ANSWERS, per_image_csv(images.test, logits, images.classes))
+    answers = per_image_csv(images.test, logits, images.classes)
+    write_atomic(out / ANSWERS, answers)
     tell(f"test top-1 {100 * metrics.top1:.2f} % "
          f"[{100 * metrics.interval[0]:.1f}, {100 * metrics.interval[1]:.1f}]")  # fmt: skip
-    said = {"weights": weights, "split": "test", "metrics": metrics.to_dict()}
-    write_json(path, said)
-    return read_json(path)
+    said = {"weights": weights, "answers": sha256(answers), "split": "test",
+            "metrics": metrics.to_dict()}  # fmt: skip
+    write_checked(path, said)
+    return read_checked(path, "")
 
 
 def _exported(images: ImageSet, out: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     model, described = out / "model.onnx", out / "model.json"
-    if model.exists() and described.exists():
-        said = read_json(described)
-        if said["sha256"] == sha256(model.read_bytes()):
+    with suppress(PhiscaleError, OSError):  # missing or damaged: exported anew
+        said = read_checked(described, "")
+        if said["file"]["sha256"] == sha256(model.read_bytes()):
             return said
     tell("exporting model.onnx; its answers are compared with the network's")
     network = load(out)
-    return export_onnx(network, network.card, images.validation, out)
+    return export_onnx(network, network.metadata, images.validation, out)

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from phiscale.errors import TrainingError, UsageError
-from phiscale.files import read_json, write_atomic, write_json
+from phiscale.files import read_checked, write_atomic, write_json
 from phiscale.scaling import Scaling, scale
 from phiscale.spec import Spec
 from phiscale.train.log import read_log
 from phiscale.train.loop import Setup
 from phiscale.train.recipe import Recipe
 from phiscale.train.recipes import Named
+from phiscale.train.state import RUN_FIX
 from phiscale.train.world import World
 from phiscale.training import checked_images, own_folder, train_run
 
@@ -85,7 +86,9 @@ def compare_rates(
                 except TrainingError as error:  # it diverged: an answer, too
                     setup.tell(str(error))
                 if not step:  # as the recipe has grown for this network
-                    rule = Recipe.from_dict(read_json(run / "recipe.json")).optim.lr_peak
+                    rule = Recipe.from_dict(
+                        read_checked(run / "recipe.json", RUN_FIX)
+                    ).optim.lr_peak
                 tops = [r["validation_top1"] for r in read_log(run) if "validation_top1" in r]
                 errors[step] = round(1 - tops[-1], 6) if tops else 1.0
             errors = {step: errors[step] for step in sorted(errors)}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Literal, cast, get_args
 
 from phiscale.errors import SpecError
-
-SPEC_VERSION = 1
+from phiscale.files import Format
 
 BlockKind = Literal["mbconv", "fused_mbconv", "separable", "basic", "bottleneck"]
 Activation = Literal["silu", "relu", "relu6"]
@@ -145,29 +143,16 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, complete and versioned."""
-        return {"phiscale_spec": SPEC_VERSION, **asdict(self)}
+        return FORMAT.encode(self)
 
     def to_json(self) -> str:
         """The exchange form: `Spec.from_json(spec.to_json()) == spec`."""
         return json.dumps(self.to_dict(), indent=1)
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Spec:
+    def from_dict(data: Any, where: str = "the spec") -> Spec:
         """The inverse of `to_dict`. Unknown or missing fields are errors, never ignored."""
-        values = dict(data)
-        version = values.pop("phiscale_spec", None)
-        _check(version == SPEC_VERSION, f"spec format {version!r} is not {SPEC_VERSION}",
-               'write "phiscale_spec": 1, or update phiscale')  # fmt: skip
-        _check_keys("spec", values, Spec)
-        stages = values["stages"]
-        _check(isinstance(stages, list | tuple), "stages is not a list", "write a list of stages")
-        read: list[Stage] = []
-        for number, stage in enumerate(stages):
-            _check(isinstance(stage, Mapping), f"stage {number} is not an object", "see to_json()")
-            _check_keys(f"stage {number}", stage, Stage)
-            read.append(Stage(**stage))
-        values["stages"] = tuple(read)
-        return Spec(**values)
+        return FORMAT.decode(data, where)
 
     @staticmethod
     def from_json(text: str) -> Spec:
@@ -175,9 +160,14 @@ class Spec:
         try:
             data = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise SpecError(f"not a spec: {error}. Write one with spec.to_json().") from None
-        _check(isinstance(data, Mapping), "a spec is a JSON object", "see to_json()")
+            raise SpecError(f"not a spec: {error}. {FORMAT.fix}") from None
         return Spec.from_dict(data)
+
+
+FORMAT = Format(
+    Spec, "phiscale_spec", SpecError,
+    "Write one with phiscale describe MODEL --save spec.json.", by_hand=True,
+)  # fmt: skip
 
 
 def lite(spec: Spec) -> Spec:
@@ -216,11 +206,3 @@ def _flag(name: str, value: object) -> None:
     _check(
         isinstance(value, bool), f"{name}={value!r} is neither true nor false", "use one of them"
     )
-
-
-def _check_keys(what: str, values: Mapping[str, Any], cls: type) -> None:
-    known = {field.name for field in fields(cls)}
-    required = {field.name for field in fields(cls) if field.default is MISSING}
-    unknown, missing = sorted(values.keys() - known), sorted(required - values.keys())
-    _check(not unknown, f"{what} has unknown fields {unknown}", f"use {sorted(known)}")
-    _check(not missing, f"{what} lacks {missing}", "add them")

@@ -84,7 +84,7 @@ def tell_story(
         metrics=metrics,
         validation_top1=max(tops, default=None),
         latency_ms=described["latency_ms"],
-        model_bytes=described["bytes"],
+        model_bytes=described["file"]["bytes"],
         train_s=trained_s,
         budget=_budget_rows(budget, chosen, described, trained_s, planned_images, elsewhere),
         why=chosen.why,
@@ -123,7 +123,7 @@ def _budget_rows(
         "train_minutes": (planned, trained_s / 60),
         "macs": (whole.macs, whole.macs),
         "params": (whole.params, whole.params),
-        "weight_bytes": (whole.weight_bytes, described["bytes"]),
+        "weight_bytes": (whole.weight_bytes, described["file"]["bytes"]),
         "train_memory_bytes": (train_bytes, None),
     }
     rows = []
@@ -171,7 +171,7 @@ def _latency_note(budget: Budget, described: Mapping[str, Any], elsewhere: bool)
 
 def _samples(network: Network, test: Split, answers: Path) -> tuple[Sample, ...]:
     """The surest right answers of different classes, and the surest wrong ones."""
-    take, classes = network.preprocessing, network.card.classes
+    take, classes = network.preprocessing, network.metadata.classes
     predicted, sure = _answers(answers, classes)
     truth = test.labels
     order = np.argsort(-sure, kind="stable")
@@ -221,7 +221,7 @@ def _usage(out: Path) -> tuple[Snippet, ...]:
                 f'from phiscale import Predictor\n\npredict = Predictor("{out}/model.onnx")\n'
                 'print(predict(["photo.jpg"])[0].top(3))'),
         Snippet("Python, with torch",
-                f'import phiscale\n\nnetwork = phiscale.load("{out}")  # has .spec, .card'),
+                f'import phiscale\n\nnetwork = phiscale.load("{out}")  # has .spec, .metadata'),
     )  # fmt: skip
 
 

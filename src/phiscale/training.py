@@ -13,7 +13,7 @@ from phiscale.data.sources import open_images
 from phiscale.data.splits import BadFile, ImageSet
 from phiscale.errors import UsageError
 from phiscale.families import MEMBERS, name_of
-from phiscale.files import read_json
+from phiscale.files import read_checked
 from phiscale.jobs import compute_device, sees_colours
 from phiscale.spec import Spec
 from phiscale.train import transfer
@@ -22,11 +22,13 @@ from phiscale.train.recipe import Recipe, differences
 from phiscale.train.recipes import Named, long_enough
 from phiscale.train.schedule import objections
 from phiscale.train.sizing import sized
+from phiscale.train.state import RUN_FIX
 from phiscale.train.world import World, joined
 from phiscale.weights.adapt import differing
+from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.pretrained import original
 from phiscale.weights.sources import weights_file
-from phiscale.weights.store import Card, card_of
+from phiscale.weights.store import read_metadata
 
 OF_THE_START = {"seed", "lanes", "precision", "micro_batch", "evaluations", "patience"}
 """Fields that no source prints: a recipe is as published with any of these."""
@@ -56,10 +58,12 @@ def train_run(
         world.of_first(lambda: own_folder(out, "recipe.json"))
         transfer.check(recipe, pretrained)
         sees_colours(spec, "--model")
-        card = start_from = None
+        metadata = start_from = None
         if pretrained is not None:
-            start_from, card = _start(spec, pretrained, tell)
-            spec = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
+            start_from, metadata = _start(spec, pretrained, tell)
+            spec = replace(
+                spec, norm_eps=metadata.spec.norm_eps, norm_momentum=metadata.spec.norm_momentum
+            )
         images = checked or checked_images(data, out, on_bad, world, setup.workers, tell)
         pixels = spec.resolution if resolution is None else resolution
         spec = replace(spec, classes=len(images.classes), resolution=pixels)
@@ -74,7 +78,7 @@ def train_run(
         flavour = f"tf_{name_of(spec)}"
         if published and flavour in MEMBERS:
             tell(f"as published but for the network's norms and padding: those are {flavour}'s")
-        take = card.preprocessing if card is not None else _usual(spec, recipe)
+        take = metadata.preprocessing if metadata is not None else _usual(spec, recipe)
         take = replace(take, size=spec.resolution)  # weights expect their own otherwise
         setup = replace(setup, device=compute, world=world)
         return train(out, spec, images, recipe, take, setup, start_from=start_from)
@@ -106,7 +110,7 @@ def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:
     """What the run in `out` has left out of these pictures; None if it holds none of them."""
     if not (out / "data.json").is_file():
         return None
-    said = read_json(out / "data.json")
+    said = read_checked(out / "data.json", RUN_FIX)
     known = tuple(BadFile(**file) for file in said.get("skipped", ()))
     return known if images.without(known).fingerprint() == said.get("fingerprint") else None
 
@@ -142,17 +146,18 @@ def _check_length(
     tell(f"as published: {'; '.join(found)}")
 
 
-def _start(spec: Spec, pretrained: str, tell: Callable[[str], None]) -> tuple[Path, Card]:
+def _start(spec: Spec, pretrained: str, tell: Callable[[str], None]) -> tuple[Path, ModelMetadata]:
     """The weights to start from, if they are this network's."""
     path = weights_file(pretrained, tell, model=name_of(spec))
-    card = card_of(path)
-    like = replace(spec, norm_eps=card.spec.norm_eps, norm_momentum=card.spec.norm_momentum)
-    if names := differing(card.spec, like):
+    metadata = read_metadata(path)
+    like = replace(spec, norm_eps=metadata.spec.norm_eps, norm_momentum=metadata.spec.norm_momentum)
+    if names := differing(metadata.spec, like):
+        member = metadata.member
         raise UsageError(
-            f"--pretrained {pretrained} is {card.member or 'another network'}, not --model: they "
-            f"differ in {', '.join(names)}. Say --model {card.member or 'SPEC of those weights'}."
+            f"--pretrained {pretrained} is {member or 'another network'}, not --model: they "
+            f"differ in {', '.join(names)}. Say --model {member or 'SPEC of those weights'}."
         )
     if like != spec:
         tell(f"norm epsilon {like.norm_eps:g} and momentum {like.norm_momentum:g} are those of "
              "the weights")  # fmt: skip
-    return path, card
+    return path, metadata

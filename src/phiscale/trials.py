@@ -24,7 +24,7 @@ from phiscale.train.loop import Setup, train
 from phiscale.train.recipe import Recipe
 from phiscale.train.recipes import RECIPES, finetune_for
 from phiscale.train.signals import Interrupted
-from phiscale.weights.store import card_of
+from phiscale.weights.store import read_metadata
 
 WARM_STEPS = 4
 
@@ -94,7 +94,7 @@ class Trials:
         """What pretrained weights expect; else what suits the pictures."""
         if candidate.pretrained is None:
             return preprocessing_for(candidate.spec, self.audit)
-        take = card_of(Path(candidate.pretrained)).preprocessing
+        take = read_metadata(Path(candidate.pretrained)).preprocessing
         return replace(take, size=candidate.spec.resolution)
 
     def images_per_s(self, candidate: Candidate, seconds: float) -> float:

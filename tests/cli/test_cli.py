@@ -52,7 +52,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from phiscale.nn.network import build
-    from phiscale.weights.store import Card, save
+    from phiscale.weights.metadata import ModelMetadata
+    from phiscale.weights.store import save
 
     root = tmp_path_factory.mktemp("place")
     for shade, name in enumerate(CLASSES):
@@ -87,8 +88,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     spec = replace(get_spec("small"), resolution=16, classes=len(CLASSES))
     torch.manual_seed(0)
-    card = Card(spec=spec, preprocessing=Preprocessing(size=16, crop=1.0), classes=CLASSES)
-    save(root / "model" / "best.safetensors", build(spec).state_dict(), card)
+    preprocessing = Preprocessing(size=16, crop=1.0)
+    metadata = ModelMetadata(spec=spec, preprocessing=preprocessing, classes=CLASSES)
+    save(root / "model" / "best.safetensors", build(spec).state_dict(), metadata)
     main(["export", str(root / "model"), "--data", str(root / "pictures")])
     (root / "exported").mkdir()
     shutil.copy(root / "model" / "model.onnx", root / "exported")

@@ -25,11 +25,12 @@ from phiscale.deploy.twin import onnx_twin
 from phiscale.errors import ExportError, WeightsError
 from phiscale.families import get_spec
 from phiscale.nn.network import Network, build
+from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.sources import load
-from phiscale.weights.store import Card, read, save
+from phiscale.weights.store import read, save
 
 SPEC = replace(get_spec("small"), resolution=16)
-CARD = Card(spec=SPEC, preprocessing=Preprocessing(size=16, crop=1.0),
+CARD = ModelMetadata(spec=SPEC, preprocessing=Preprocessing(size=16, crop=1.0),
             classes=tuple(str(n) for n in range(10)), origin="a test")  # fmt: skip
 
 
@@ -166,7 +167,7 @@ def test_a_twin_has_the_operators_of_the_real_export(exported: Path):
 def test_weights_carry_everything_that_loading_needs(exported: Path):
     loaded = load(exported)
     assert loaded.spec == SPEC and loaded.preprocessing == CARD.preprocessing
-    assert loaded.card.classes == CARD.classes and not loaded.training
+    assert loaded.metadata.classes == CARD.classes and not loaded.training
     images = torch.randn(2, 3, 16, 16)
     with torch.inference_mode():
         assert torch.allclose(loaded(images), network()(images), atol=1e-6)

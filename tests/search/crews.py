@@ -107,7 +107,7 @@ class Search:
             name=f"width {width}, seed {seed}", spec=net(width), data=self.fingerprint,
             recipe=replace(self.recipe, seed=seed, **recipe), test=True,
             preprocessing=Preprocessing(size=8, crop=1.0),
-            about={"stage": "first" if seed == 0 else "second", "width": width, "seed": seed},
+            attrs={"stage": "first" if seed == 0 else "second", "width": width, "seed": seed},
         )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def invented(trial: Trial, images: Any = None, run: Path | None = None, setup: A
              **fields: Any) -> Result:  # fmt: skip
     """A result that takes no training, the same for the same trial."""
     values = {"validation_error": 1 / (3 + trial.recipe.seed), "validation_loss": 1.0} | fields
-    return Result(key=trial.key, name=trial.name, about=dict(trial.about), trial=trial.to_dict(),
+    return Result(key=trial.key, name=trial.name, attrs=dict(trial.attrs), trial=trial.to_dict(),
                   validation_images=10, **values)  # fmt: skip
 
 

@@ -23,7 +23,8 @@ from phiscale.search.folder import pictures_of
 from phiscale.search.presets import PRESETS
 from phiscale.search.settle import Outcome, Settle
 from phiscale.search.workers import Crew
-from phiscale.weights.store import Card, save
+from phiscale.weights.metadata import ModelMetadata
+from phiscale.weights.store import save
 
 
 @pytest.fixture
@@ -44,9 +45,11 @@ def study(tmp_path: Path) -> tuple[Settle, Outcome, Crew]:
         if arm.name in ("base", "resolution"):
             torch.manual_seed(0)
             taken = Preprocessing(size=arm.spec.resolution, crop=1.0)
-            card = Card(spec=arm.spec, classes=pictures.classes, preprocessing=taken)
+            metadata = ModelMetadata(spec=arm.spec, classes=pictures.classes, preprocessing=taken)
             key = outcome.runs[arm.name, 0].key
-            save(out / "trainings" / key / "best.safetensors", build(arm.spec).state_dict(), card)
+            save(
+                out / "trainings" / key / "best.safetensors", build(arm.spec).state_dict(), metadata
+            )
     return plan, outcome, Crew(out=out)
 
 

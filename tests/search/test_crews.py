@@ -288,4 +288,4 @@ def test_a_training_begun_by_a_seed_is_the_same_training(plans: dict[str, Any]):
     """What a running study is known by must not change."""
     trial = Search(fingerprint="x").trial(8, 3)
     assert trial.key == "cf4613a1857c19b3"
-    assert replace(trial, name="other", about={}).key == trial.key
+    assert replace(trial, name="other", attrs={}).key == trial.key

@@ -62,7 +62,7 @@ TRUTH = Law(e0=0.2, depth=Term(0.02, 1.0), width=Term(0.16, 1.0), resolution=Ter
 
 def true_error(trial: Trial, law: Law = TRUTH, noise: float = 0.002) -> float:
     """By the multipliers that the trial says; best at a rate of 0.4."""
-    by = {name: trial.about[name] for name in ("depth", "width", "resolution")}
+    by = {name: trial.attrs[name] for name in ("depth", "width", "resolution")}
     chance = np.random.default_rng(int(trial.key[:8], 16)).normal(0, noise)
     away = math.log2(trial.recipe.optim.lr_peak / 0.4)
     return float(law.error(**by) + 0.02 * away**2 + chance)
@@ -126,7 +126,7 @@ def test_a_dimension_that_does_not_pay_is_named(tmp_path):
     """Trainings too short for depth: deeper networks are worse."""
 
     def truth(trial: Trial) -> float:
-        return true_error(trial) + 0.06 * math.log(trial.about["depth"])
+        return true_error(trial) + 0.06 * math.log(trial.attrs["depth"])
 
     plan = plan_for(SMALL, "x", Asked(), PICTURES)
     outcome = answered(plan, tmp_path, truth, PICTURES.test_labels)
@@ -142,7 +142,7 @@ def test_where_the_law_does_not_hold_the_second_round_goes_everywhere(tmp_path):
     """A dimension that pays all the more where another is large: nothing that adds up."""
 
     def bent(trial: Trial) -> float:
-        width, resolution = (math.log(trial.about[name]) for name in ("width", "resolution"))
+        width, resolution = (math.log(trial.attrs[name]) for name in ("width", "resolution"))
         return true_error(trial) - 0.3 * width * resolution
 
     plan = plan_for(SMALL, "x", Asked(), PICTURES)
@@ -175,7 +175,7 @@ def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
     with pytest.raises(UsageError, match=r"no found\.json: --compute 60: .*Use a smaller"):
         search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
                             tell=lambda line: None)  # fmt: skip
-    stages = {run.about["stage"] for run in Results(out / "results").all().values()}
+    stages = {run.attrs["stage"] for run in Results(out / "results").all().values()}
     assert "confirmation" not in stages, "not a training for an answer that is none"
     assert "is then not to be trusted beyond 8x" in (out / "report.md").read_text()
     assert {path.name for path in out.glob("*.json")} == {"plan.json", "base.json"}
@@ -197,7 +197,7 @@ def test_a_report_says_that_trainings_come_from_several_kinds_of_machine(tmp_pat
     answered(plan, out, true_error, pictures.test_labels)
     results = Results(out / "results")
     for key, run in results.all().items():
-        kind = "old" if run.about["stage"] == "tuning" else "new"
+        kind = "old" if run.attrs["stage"] == "tuning" else "new"
         write_json(results.path(key), replace(run, made_by={"processor": kind}).to_dict())
     search_coefficients(SMALL, data, asked, Crew(out=out), command="c", tell=lambda line: None)
     assert "Made on several kinds of machine" in (out / "report.md").read_text()

@@ -144,11 +144,11 @@ def test_a_shared_database_that_was_lost_is_filled_again_though_all_is_done(tmp_
 
 def test_a_machine_with_another_type_of_device_may_not_join(tmp_path: Path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    about = {"kind": "study", "plan": "1", "device": "cpu"}
+    attrs = {"kind": "study", "plan": "1", "device": "cpu"}
     plan = Several(trials=some(1, digits()))
-    crew = Crew(out=tmp_path / "here", storage=url, train=invented, about=about)
+    crew = Crew(out=tmp_path / "here", storage=url, train=invented, attrs=attrs)
     carry_out(plan, crew, lambda line: None)
-    other = replace(crew, out=tmp_path / "there", about={**about, "device": "cuda"})
+    other = replace(crew, out=tmp_path / "there", attrs={**attrs, "device": "cuda"})
     with pytest.raises(UsageError, match=r"was begun on cpu.*Use --device cpu"):
         carry_out(plan, other, lambda line: None)
 
@@ -157,9 +157,9 @@ def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(
     def made(trial: Trial, *_: object) -> Result:
         return invented(trial, made_by={"device": "cuda"})
 
-    here = Crew(out=tmp_path, train=made, device="cuda:1", about={"kind": "k", "device": "cuda"})
+    here = Crew(out=tmp_path, train=made, device="cuda:1", attrs={"kind": "k", "device": "cuda"})
     one, two = (Several(trials=some(count, digits())) for count in (1, 2))
-    elsewhere = replace(here, device="cpu", about={"kind": "k", "device": "cpu"})
+    elsewhere = replace(here, device="cpu", attrs={"kind": "k", "device": "cpu"})
     here.results.write(made(one.trials[0]))
     assert carry_out(one, elsewhere, lambda line: None) == one.trials[0].key, "nothing to train"
     with pytest.raises(UsageError, match=r"was begun on cuda.*Use --device cuda"):
@@ -258,8 +258,8 @@ def test_two_studies_of_one_database_know_nothing_of_each_other(stores: Stores):
     one, two = stores("one"), stores("two")
     one.finish(taken(one, trials), invented(trials[0]))
     assert two.trials() == [] and taken(two, trials) is not None
-    assert one.about({"what": 1}) == {"what": 1} and two.about() == {}
-    assert one.about({"what": 2}) == {"what": 1}
+    assert one.attrs({"what": 1}) == {"what": 1} and two.attrs() == {}
+    assert one.attrs({"what": 2}) == {"what": 1}
 
 
 def test_optuna_and_its_dashboard_read_the_study(stores: Stores, url: str):

@@ -134,7 +134,7 @@ def by_arm(errors: dict[str, float]):
     def truth(trial: Trial) -> float:
         chance = np.random.default_rng(trial.recipe.seed + 1).normal(0, 0.003)
         rate = np.log2(trial.recipe.optim.lr_peak / 0.4)
-        return float(errors[trial.about["arm"]] + 0.01 * rate**2 + chance)
+        return float(errors[trial.attrs["arm"]] + 0.01 * rate**2 + chance)
 
     return truth
 
@@ -379,7 +379,7 @@ def test_another_first_seed_is_another_study_and_that_of_none_is_the_old_one(dat
     plan = studies.plan_for("x", PRESETS["smoke"], ASKED, CIFAR)
     other = replace(plan, seed=5)
     assert "seed" not in plan.to_dict() and other.to_dict()["seed"] == 5
-    seeds = {t.about["seed"] for t in all_trials(other) if t.about["stage"] == "study"}
+    seeds = {t.attrs["seed"] for t in all_trials(other) if t.attrs["stage"] == "study"}
     assert seeds == {5, 6, 7, 8}
     with pytest.raises(UsageError, match=r"begun with other settings.*seed"):
         studies.study(data, "smoke", replace(ASKED, seed=5), Crew(out=equal), command="",
@@ -412,7 +412,7 @@ def test_a_failed_training_takes_its_seed_from_all_arms_and_is_named(data, tmp_p
     pictures = pictures_of(data, tmp_path)
     plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=8), pictures)
     good = {"resolution": 0.1, "depth": 0.2}
-    outcome = answer(plan, tmp_path, lambda trial: good.get(str(trial.about["arm"]), 0.4),
+    outcome = answer(plan, tmp_path, lambda trial: good.get(str(trial.attrs["arm"]), 0.4),
                      pictures.test_labels)  # fmt: skip
     lost = replace(
         outcome.runs["resolution", 3],

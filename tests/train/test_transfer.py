@@ -87,15 +87,15 @@ def test_fine_tuning_begins_with_the_probe_and_gets_better(pretrained: Path, tmp
     recipe = replace(recipe, augment=replace(SCRATCH.augment), optim=Optim(lr_peak=0.05))
     run(tmp_path / "run", recipe, pretrained)
     begun = json.loads((tmp_path / "run" / "transfer.json").read_text())
-    best = load(tmp_path / "run").card.metrics["validation"]["top1"]
+    best = load(tmp_path / "run").metadata.metrics["validation"]["top1"]
     assert best > begun["validation_top1"]
 
 
 def test_a_tuned_network_says_where_it_comes_from(pretrained: Path, tmp_path: Path):
-    card, tensors = read(pretrained)
-    save(tmp_path / "parent.safetensors", tensors, replace(card, licence="cc-by-nc-4.0"))
+    metadata, tensors = read(pretrained)
+    save(tmp_path / "parent.safetensors", tensors, replace(metadata, licence="cc-by-nc-4.0"))
     run(tmp_path / "run", replace(SCRATCH, epochs=0.2), tmp_path / "parent.safetensors")
-    tuned = load(tmp_path / "run").card
+    tuned = load(tmp_path / "run").metadata
     assert tuned.licence == "cc-by-nc-4.0"
     assert tuned.origin == "trained on digits, starting from weights trained on digits"
 

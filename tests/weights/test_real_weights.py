@@ -34,8 +34,8 @@ pytestmark = pytest.mark.skipif(
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("imported") / "lite0.safetensors"
     heard: list[str] = []
-    card = import_weights(str(WEIGHTS), path, tell=heard.append)
-    assert (card.member, card.spec.classes) == (NAME, 0)
+    metadata = import_weights(str(WEIGHTS), path, tell=heard.append)
+    assert (metadata.member, metadata.spec.classes) == (NAME, 0)
     assert "padding same, norm epsilon 0.001 (it is named so)" in heard[0]
     return path
 

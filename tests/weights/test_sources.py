@@ -30,10 +30,11 @@ from phiscale.nn.network import build
 from phiscale.weights import hub, imagenet
 from phiscale.weights.adapt import adapted, over_channels
 from phiscale.weights.formats import read_foreign
+from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.peers import to_theirs
 from phiscale.weights.pretrained import known, of_member, original
 from phiscale.weights.sources import import_weights, load, weights_file, weights_files
-from phiscale.weights.store import Card, read, save
+from phiscale.weights.store import read, save
 
 SPEC = replace(get_spec("resnet18"), classes=4)
 
@@ -63,14 +64,14 @@ def test_an_import_says_whose_weights_they_are_and_keeps_it_in_the_card(
     theirs: Path, tmp_path: Path
 ):
     said: list[str] = []
-    card = import_weights(str(theirs), tmp_path / "ours.safetensors", tell=said.append)
+    metadata = import_weights(str(theirs), tmp_path / "ours.safetensors", tell=said.append)
     assert said == ["theirs.safetensors: timm's resnet18: padding symmetric, norm epsilon 1e-05 "
                     "(it is named so). Pictures: 224 px, the central 0.875, bicubic, "
                     "mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225."]  # fmt: skip
-    assert card.member == "resnet18" and card.spec == SPEC
-    assert "timm's resnet18" in card.origin
+    assert metadata.member == "resnet18" and metadata.spec == SPEC
+    assert "timm's resnet18" in metadata.origin
     network = load(tmp_path / "ours.safetensors")
-    assert network.card == card and network.preprocessing == Preprocessing(size=224)
+    assert network.metadata == metadata and network.preprocessing == Preprocessing(size=224)
 
 
 def test_any_source_is_imported_once_and_then_found_in_the_cache(theirs: Path, own_cache: Path):
@@ -85,7 +86,7 @@ def test_any_source_is_imported_once_and_then_found_in_the_cache(theirs: Path, o
 def test_imagenets_thousand_classes_have_names(tmp_path: Path):
     spec = replace(SPEC, classes=1000)
     save_file(to_theirs("timm", spec, build(spec).state_dict()), tmp_path / "w.safetensors")
-    classes = load(tmp_path / "w.safetensors").card.classes
+    classes = load(tmp_path / "w.safetensors").metadata.classes
     assert len(classes) == 1000 and classes[0] == "tench" and classes[-1] == "toilet tissue"
 
 
@@ -104,15 +105,20 @@ def test_a_folder_laid_out_as_a_repository_is_a_source(tmp_path: Path):
     assert network.preprocessing == Preprocessing(
         size=192, crop=0.95, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3
     )
-    assert network.card.classes == ("a", "b", "c", "d") and network.card.licence == "mit"
+    assert network.metadata.classes == ("a", "b", "c", "d") and network.metadata.licence == "mit"
 
 
 def test_what_we_push_is_read_by_timm_and_by_us(tmp_path: Path):
     torch.manual_seed(0)
-    card = Card(spec=SPEC, preprocessing=Preprocessing(size=128), classes=("a", "b", "c", "d"),
-                metrics={"validation": {"top1": 0.5}}, licence="apache-2.0")  # fmt: skip
+    metadata = ModelMetadata(
+        spec=SPEC,
+        preprocessing=Preprocessing(size=128),
+        classes=("a", "b", "c", "d"),
+        metrics={"validation": {"top1": 0.5}},
+        licence="apache-2.0",
+    )
     network = build(SPEC).eval()
-    save(tmp_path / "w.safetensors", network.state_dict(), card)
+    save(tmp_path / "w.safetensors", network.state_dict(), metadata)
     calls: list[tuple[str, dict[str, Any]]] = []
     folder = tmp_path / "pushed"
 
@@ -139,7 +145,7 @@ def test_what_we_push_is_read_by_timm_and_by_us(tmp_path: Path):
     with torch.inference_mode():
         assert torch.allclose(theirs(x), network(x), atol=1e-5)
         assert torch.allclose(load(folder)(x), network(x), atol=1e-5)
-    assert load(folder).card == card
+    assert load(folder).metadata == metadata
 
 
 def test_the_hub_is_asked_by_its_own_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -228,8 +234,10 @@ def test_the_name_of_a_file_tells_its_flavour(tmp_path: Path, file: str, said: s
     half = {name: t.half() if t.is_floating_point() else t for name, t in theirs.items()}
     torch.save(half, tmp_path / file)
     heard: list[str] = []
-    card = import_weights(str(tmp_path / file), tmp_path / "ours.safetensors", tell=heard.append)
-    assert card.member == member and said in heard[0] and "It fits" in heard[0]
+    metadata = import_weights(
+        str(tmp_path / file), tmp_path / "ours.safetensors", tell=heard.append
+    )
+    assert metadata.member == member and said in heard[0] and "It fits" in heard[0]
     _, tensors = read(tmp_path / "ours.safetensors")  # halves become singles
     assert tensors["stem.conv.weight"].dtype == torch.float32
 
@@ -243,7 +251,7 @@ def test_a_network_of_other_input_channels_is_recognised(tmp_path: Path):
     main(["import", str(tmp_path / "two.pth"), "--out", str(out), "--classes",
           str(tmp_path / "names.txt")])  # fmt: skip
     network = load(out)
-    assert (network.spec.in_channels, network.card.classes) == (2, ("ant", "bee", "cat"))
+    assert (network.spec.in_channels, network.metadata.classes) == (2, ("ant", "bee", "cat"))
     with pytest.raises(UsageError, match="takes 2 channels; pictures are read in 3"):
         evaluate_model(str(out), "digits", "test")
 
@@ -287,7 +295,7 @@ def test_a_cache_of_timms_without_a_config_is_enough(
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", cached)
     monkeypatch.setattr(hub, "_reachable", lambda endpoint: False)
     network = load("hf-hub:timm/resnet18.a1_in1k")
-    assert network.card.licence == "apache-2.0" and network.preprocessing.size == 288
+    assert network.metadata.licence == "apache-2.0" and network.preprocessing.size == 288
 
 
 def test_torchvisions_weights_offline_give_one_line(
@@ -301,15 +309,17 @@ def test_torchvisions_weights_offline_give_one_line(
 
 def test_a_file_for_timm_says_its_flavour(tmp_path: Path):
     spec = replace(get_spec("tf_efficientnet_b0"), classes=3)
-    card = Card(spec=spec, preprocessing=Preprocessing(size=224), classes=("a", "b", "c"))
-    save(tmp_path / "ours.safetensors", build(spec).state_dict(), card)
+    metadata = ModelMetadata(
+        spec=spec, preprocessing=Preprocessing(size=224), classes=("a", "b", "c")
+    )
+    save(tmp_path / "ours.safetensors", build(spec).state_dict(), metadata)
     main(["convert", str(tmp_path / "ours.safetensors"), "--to", "timm", "--out",
           str(tmp_path / "theirs.safetensors")])  # fmt: skip
     assert load(tmp_path / "theirs.safetensors").spec == spec
     with pytest.raises(SystemExit):
         main(["convert", str(tmp_path / "ours.safetensors"), "--to", "timm", "--out",
               str(tmp_path / "ours.safetensors")])  # fmt: skip
-    assert load(tmp_path / "ours.safetensors").card == card  # it is still ours
+    assert load(tmp_path / "ours.safetensors").metadata == metadata  # it is still ours
 
 
 def test_classes_are_matched_by_name_or_by_wordnet_id():
@@ -335,8 +345,10 @@ def test_an_imagenet_network_is_evaluated_on_folders_named_by_wordnet_id(tmp_pat
     with torch.no_grad():
         network.classifier.get_parameter("bias")[0] = 9  # tench among the two ...
         network.classifier.get_parameter("bias")[999] = 99  # ... whatever the others say
-    card = Card(spec=spec, preprocessing=Preprocessing(size=32), classes=imagenet.names())
-    save(tmp_path / "net.safetensors", network.state_dict(), card)
+    metadata = ModelMetadata(
+        spec=spec, preprocessing=Preprocessing(size=32), classes=imagenet.names()
+    )
+    save(tmp_path / "net.safetensors", network.state_dict(), metadata)
     heard: list[str] = []
     found, logits, part, classes = evaluate_model(
         str(tmp_path / "net.safetensors"), str(tmp_path / "val"), "test", "cpu", heard.append
@@ -429,7 +441,9 @@ def test_a_damaged_file_of_ours_is_refused(data: st.DataObject, tmp_path_factory
     path = _OURS.setdefault("path", tmp_path_factory.mktemp("ours") / "w.safetensors")
     if not path.exists():
         small = replace(get_spec("small"), stages=get_spec("small").stages[:1])
-        about = Card(spec=small, preprocessing=Preprocessing(size=32), classes=tuple("abcdefghij"))
+        about = ModelMetadata(
+            spec=small, preprocessing=Preprocessing(size=32), classes=tuple("abcdefghij")
+        )
         save(path, build(small).state_dict(), about)
         _OURS["bytes"] = path.read_bytes()
     whole = _OURS["bytes"]
@@ -442,12 +456,12 @@ def test_a_damaged_file_of_ours_is_refused(data: st.DataObject, tmp_path_factory
     other = path.with_name("damaged.safetensors")
     other.write_bytes(damaged)
     try:
-        card, tensors = read(other)
+        metadata, tensors = read(other)
     except PhiscaleError as error:
         assert "\n" not in str(error)
     else:  # nothing that is read has changed: spaces of the header, say
         assert all(torch.equal(t, read(path)[1][k]) for k, t in tensors.items())
-        assert card == read(path)[0]
+        assert metadata == read(path)[0]
 
 
 _OURS: dict[str, Any] = {}
@@ -518,5 +532,5 @@ def test_only_the_classifier_and_the_stem_may_change():
 def test_a_loaded_network_takes_other_classes_channels_and_any_size(theirs: Path):
     network = load(theirs, classes=2, in_channels=4)
     assert network(torch.randn(1, 4, 97, 130)).shape == (1, 2)
-    assert network.card.spec == network.spec
+    assert network.metadata.spec == network.spec
     assert load(theirs, classes=0)(torch.randn(1, 3, 64, 64)).shape == (1, 512)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phiscale.costs import Cost
 from phiscale.device import Fingerprint
 from phiscale.errors import UsageError
-from phiscale.files import read_json, write_json
+from phiscale.files import Format
 
-TIMINGS_VERSION = 1
 Explained = dict[str, Any]  # a row of `explained`
 TOO_ALIKE = 0.95  # correlation of two counts whose powers can no longer be told apart
 FEWEST_TIMED = 5  # fewer points lie on any line
@@ -51,30 +50,18 @@ class Timings:
 
     def write(self, path: Path) -> None:
         """Writes the JSON that `read` reads."""
-        write_json(path, {"phiscale_timings": TIMINGS_VERSION, **asdict(self)})
+        FORMAT.write(path, self)
 
     @staticmethod
     def read(path: Path) -> Timings:
         """Reads `--timings FILE`. Raises UsageError for anything but what `write` wrote."""
-        data = read_json(path)
-        values: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {}
-        version = values.pop("phiscale_timings", None)
-        if version != TIMINGS_VERSION:
-            raise UsageError(
-                f"{path} has format {version!r}, not {TIMINGS_VERSION}. "
-                "Make it: phiscale deviation --measure --timings FILE."
-            )
-        try:
-            timed = tuple(Timed(**row) for row in values.pop("networks"))
-            return Timings(
-                fingerprint=Fingerprint(**values.pop("fingerprint")), networks=timed, **values
-            )
-        except (TypeError, KeyError):
-            names = ", ".join(field.name for field in fields(Timed))
-            raise UsageError(
-                f"{path} lacks or does not know a field; networks have {names}. "
-                "Make it again: phiscale deviation --measure --timings FILE."
-            ) from None
+        return FORMAT.read(path)
+
+
+FORMAT = Format(
+    Timings, "phiscale_timings", UsageError,
+    "Make it again: phiscale deviation --measure --timings FILE.",
+)  # fmt: skip
 
 
 def explained(timed: Sequence[Timed]) -> list[Explained]:

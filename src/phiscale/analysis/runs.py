@@ -17,7 +17,7 @@ from phiscale.analysis.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, S
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError
 from phiscale.families import name_of
-from phiscale.files import read_json, write_atomic
+from phiscale.files import read_checked, write_atomic
 from phiscale.spec import Spec
 from phiscale.train.log import read_log
 from phiscale.train.recipe import Recipe
@@ -110,9 +110,12 @@ def _runs_in(folder: Path) -> Iterator[Path]:
 
 
 def _read(folder: Path) -> Run:
-    spec = Spec.from_dict(read_json(folder / "spec.json"))
-    recipe, data = read_json(folder / "recipe.json"), read_json(folder / "data.json")
-    return Run(folder.name, spec, recipe, data, tuple(read_log(folder)), folder)
+    fix = "Restore it, or leave this run out."
+    spec, recipe, data = (
+        read_checked(folder / name, fix) for name in ("spec.json", "recipe.json", "data.json")
+    )
+    read = Spec.from_dict(spec, str(folder / "spec.json"))
+    return Run(folder.name, read, recipe, data, tuple(read_log(folder)), folder)
 
 
 def write_page(path: Path, runs: Sequence[Run]) -> None:

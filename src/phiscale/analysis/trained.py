@@ -7,7 +7,7 @@ from pathlib import Path
 
 from phiscale.analysis.runs import Run, read_runs
 from phiscale.errors import DataError
-from phiscale.files import read_json
+from phiscale.files import read_checked
 from phiscale.laws.sheet import Sheet, Trained
 
 
@@ -47,4 +47,7 @@ def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
 
 def _test_error(run: Run) -> float | None:
     path = run.folder / "evaluation.json"
-    return 1 - float(read_json(path)["metrics"]["top1"]) if path.is_file() else None
+    if not path.is_file():
+        return None
+    evaluation = read_checked(path, "Run its fit again, which evaluates anew, or leave it out.")
+    return 1 - float(evaluation["metrics"]["top1"])

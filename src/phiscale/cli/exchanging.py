@@ -32,9 +32,9 @@ def import_(
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out} would hold safetensors. Name it {out.stem}.safetensors.")
     named = lines_of("--classes", classes) if classes else None
-    card = import_weights(source, out, model=model or "", classes=named, tell=to_stderr)
-    print(f"wrote {out}: {card.member or 'a network'}, {card.spec.classes} classes, "
-          f"{card.preprocessing.size} px")  # fmt: skip
+    metadata = import_weights(source, out, model=model or "", classes=named, tell=to_stderr)
+    print(f"wrote {out}: {metadata.member or 'a network'}, {metadata.spec.classes} classes, "
+          f"{metadata.preprocessing.size} px")  # fmt: skip
 
 
 def convert(
@@ -56,9 +56,9 @@ def convert(
     a_file("--out", out)
     path = weights_file(weights, to_stderr)
     check_out(out, path)
-    card, tensors = read(path)
-    write_foreign(out, to, card.spec, tensors, card.preprocessing)
-    if said := differs(to, card.spec):
+    metadata, tensors = read(path)
+    write_foreign(out, to, metadata.spec, tensors, metadata.preprocessing)
+    if said := differs(to, metadata.spec):
         to_stderr(said)
     print(f"wrote {out} under {to}'s names")
 
@@ -67,7 +67,7 @@ def push(
     weights: Positional[Weights], repo: Positional[Annotated[str, arg(metavar="ORG/NAME")]], /, *,
     private: Switch = False,
 ) -> None:  # fmt: skip
-    """Upload weights to the Hugging Face hub, with config.json and a model card.
+    """Upload weights to the Hugging Face hub, with config.json and a model metadata.
 
     Args:
         weights: weights file or RUN of phiscale.

@@ -147,11 +147,11 @@ def create_model(
     source = checkpoint_path or (
         _source(library, name, model_name) if pretrained or not name else ""
     )
-    card = None
+    metadata = None
     if source:
         path = weights_file(source, model=name if checkpoint_path else "")
-        card, tensors = read(path)
-        spec, take = card.spec, card.preprocessing
+        metadata, tensors = read(path)
+        spec, take = metadata.spec, metadata.preprocessing
     else:
         path, tensors = Path(), {}
         spec, take = spec_of(library, name), tags[0].preprocessing if tags else original(name)
@@ -164,10 +164,10 @@ def create_model(
         side = tags[0].train_pixels
         model.trained_at = {"input_size": (3, side, side), "crop_pct": tags[0].train_crop}
     initialise(model)
-    if card is not None:
-        have = replace(card.spec, norm_eps=spec.norm_eps, norm_momentum=spec.norm_momentum)
+    if metadata is not None:
+        have = replace(metadata.spec, norm_eps=spec.norm_eps, norm_momentum=spec.norm_momentum)
         fill(model, adapted(tensors, have, spec, model.state_dict()), path)
-        model.card = card.of(spec)
+        model.metadata = metadata.of(spec)
     return Features(model, out_indices) if features_only else model
 
 

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -19,6 +19,7 @@ from phiscale.data.decode import DEFAULT_LIMITS, Limits
 from phiscale.data.splits import BadFile, ImageSet, Split
 from phiscale.data.wording import counted, shown
 from phiscale.errors import BadImage, DataError
+from phiscale.files import Format
 
 _CHUNK = 64  # pictures handed to a thread at once
 _AHEAD = 8  # chunks per thread in flight
@@ -77,11 +78,17 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return FORMAT.encode(self)
 
     def lines(self) -> list[str]:
         """For a terminal; no name can break a line."""
         return list(_lines(self))
+
+
+FORMAT = Format(
+    Audit, "phiscale_audit", DataError, "Delete it: the pictures are read again.",
+    foreign=("fingerprint",),  # of the pictures, which `fit` compares
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

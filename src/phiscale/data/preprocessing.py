@@ -7,8 +7,8 @@ same on every machine); after it come one multiplication and one subtraction in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 
 from phiscale.data.pixels import WHITE, to_rgb
 from phiscale.errors import DataError
+from phiscale.files import Format
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -26,7 +27,6 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,32 +113,18 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` gives the same value back."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-        return {"version": _VERSION, **plain}
+        return FORMAT.encode(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+    @staticmethod
+    def from_dict(data: Any, where: str = "the preprocessing") -> Preprocessing:
         """The value that `to_dict` wrote. Raises DataError for another version, key or type."""
-        version = values.get("version") if isinstance(values, Mapping) else None
-        if version != _VERSION:
-            raise DataError(
-                f"Preprocessing has version {version!r}, this phiscale reads "
-                f"{_VERSION}. Export the model again, or update phiscale."
-            )
-        names = {field.name for field in fields(cls)}
-        values = {"squash": False, **values}  # older files have no such word
-        given = set(values) - {"version"}
-        if given != names:
-            raise DataError(
-                f"Preprocessing lacks {sorted(names - given)} and has unknown "
-                f"{sorted(given - names)}. Export the model again with this phiscale."
-            )
-        plain: dict[str, Any] = {name: values[name] for name in names}
-        for name in ("mean", "std", "background"):  # JSON has no tuples
-            if isinstance(plain[name], list):
-                plain[name] = tuple(plain[name])
-        return cls(**plain)
+        return FORMAT.decode(data, where)
+
+
+FORMAT = Format(
+    Preprocessing, "phiscale_preprocessing", DataError,
+    "Export the model again with this phiscale.",
+)  # fmt: skip
 
 
 def triple(values: Iterable[float]) -> tuple[float, float, float]:

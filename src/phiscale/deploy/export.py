@@ -17,9 +17,9 @@ from phiscale.data.splits import Split
 from phiscale.deploy.predict import ARTEFACT_VERSION, METADATA_KEY
 from phiscale.deploy.runtime import latency_ms, open_session, run
 from phiscale.errors import ExportError
-from phiscale.files import sha256, write_atomic, write_json
+from phiscale.files import sha256, with_checksum, write_atomic, write_checked
 from phiscale.nn.network import Network
-from phiscale.weights.store import Card
+from phiscale.weights.metadata import ModelMetadata
 
 PARITY_PICTURES = 256
 
@@ -34,16 +34,18 @@ class Parity:
     same_top1: float  # share of pictures
 
 
-def export_onnx(network: Network, card: Card, split: Split | None, out: Path) -> dict[str, Any]:
+def export_onnx(
+    network: Network, metadata: ModelMetadata, split: Split | None, out: Path
+) -> dict[str, Any]:
     """Writes `out/model.onnx` and `out/model.json`; returns the latter's content.
 
     Batch is free, pixels are fixed. Answers on up to 256 pictures of `split` (random ones without
     it) are compared first; above 1e-3 of relative difference nothing is written and ExportError
     raised.
     """
-    model = _onnx(network, card)
+    model = _onnx(network, metadata)
     session = open_session(model)
-    parity = _parity(network, card, split, session)
+    parity = _parity(network, metadata, split, session)
     if not parity.relative_difference < 1e-3 or parity.same_top1 < 0.99:
         raise ExportError(
             f"the exported network differs from ours: relative difference "
@@ -51,30 +53,31 @@ def export_onnx(network: Network, card: Card, split: Split | None, out: Path) ->
             f"on {parity.pictures} pictures. Nothing was written; please report this with the "
             "spec.json."
         )
-    size = card.spec.resolution
+    size = metadata.spec.resolution
+    shape = (1, metadata.spec.in_channels, size, size)
     described = {
         "phiscale_artefact": ARTEFACT_VERSION,
-        **card.to_dict(),
+        **metadata.to_dict(),
         "input": {"name": "images", "type": "float32", "layout": "NCHW",
-                  "shape": ["batch", card.spec.in_channels, size, size],
+                  "shape": ["batch", metadata.spec.in_channels, size, size],
                   "made_by": "preprocessing below: centre crop, resize, / 255, - mean, / std"},
-        "output": {"name": "logits", "type": "float32", "shape": ["batch", card.spec.classes]},
+        "output": {"name": "logits", "type": "float32",
+                   "shape": ["batch", metadata.spec.classes]},
         "parity": asdict(parity),
-        "latency_ms": round(latency_ms(session, (1, card.spec.in_channels, size, size), 2.0), 4),
-        "bytes": len(model),
-        "sha256": sha256(model),
+        "latency_ms": round(latency_ms(session, shape, 2.0), 4),
+        "file": {"name": "model.onnx", "bytes": len(model), "sha256": sha256(model)},
     }  # fmt: skip
     write_atomic(out / "model.onnx", model)
-    write_json(out / "model.json", described)
+    write_checked(out / "model.json", described)
     return described
 
 
-def _onnx(network: Network, card: Card) -> bytes:
+def _onnx(network: Network, metadata: ModelMetadata) -> bytes:
     import onnx
 
     network = network.to("cpu").eval()
-    size = card.spec.resolution
-    example = torch.zeros(2, card.spec.in_channels, size, size)
+    size = metadata.spec.resolution
+    example = torch.zeros(2, metadata.spec.in_channels, size, size)
     quiet = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in quiet]
     try:
@@ -95,21 +98,21 @@ def _onnx(network: Network, card: Card) -> bytes:
     assert program is not None
     model = program.model_proto
     entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, json.dumps(card.to_dict())
+    entry.key, entry.value = METADATA_KEY, json.dumps(with_checksum(metadata.to_dict()))
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
 
-def _parity(network: Network, card: Card, split: Split | None, session: Any) -> Parity:
-    size, channels = card.spec.resolution, card.spec.in_channels
+def _parity(network: Network, metadata: ModelMetadata, split: Split | None, session: Any) -> Parity:
+    size, channels = metadata.spec.resolution, metadata.spec.in_channels
     if split is None or len(split) == 0:
         generator = torch.Generator().manual_seed(0)
         batches = [torch.randn(64, channels, size, size, generator=generator)] * 1
     else:
         some = split.subset(np.arange(min(PARITY_PICTURES, len(split))))
         batches = [
-            normalised(b.pixels, card.preprocessing, torch.device("cpu"))
-            for b in evaluation_batches(some, card.preprocessing, batch=64)
+            normalised(b.pixels, metadata.preprocessing, torch.device("cpu"))
+            for b in evaluation_batches(some, metadata.preprocessing, batch=64)
         ]
     with torch.inference_mode():
         ours = np.concatenate([network(b).numpy() for b in batches])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phiscale.data.decode import read_image
-from phiscale.data.preprocessing import Preprocessing
-from phiscale.errors import ExportError
+from phiscale.errors import ExportError, PhiscaleError
+from phiscale.files import verified
+from phiscale.weights.metadata import ModelMetadata
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,9 +57,9 @@ class Predictor:
         if said is None:
             raise ExportError(f"{path} does not say how to prepare its input. "
                               "Use a model.onnx that phiscale exported.")  # fmt: skip
-        card = json.loads(said)
-        self.preprocessing = Preprocessing.from_dict(card["preprocessing"])
-        self.classes: tuple[str, ...] = tuple(card["classes"])
+        self.metadata = _metadata(said, str(path))
+        self.preprocessing = self.metadata.preprocessing
+        self.classes = self.metadata.classes
 
     def __call__(self, images: Sequence[str | Path | bytes | Image.Image]) -> list[Prediction]:
         """One prediction for each image; an unreadable one raises BadImage."""
@@ -89,6 +90,17 @@ class Predictor:
         from PIL import ImageOps
 
         return ImageOps.exif_transpose(image)  # `preprocessing` makes it RGB, as it does a file's
+
+
+def _metadata(text: str, where: str) -> ModelMetadata:
+    """Raises ExportError where the file's metadata are not what was written."""
+    try:
+        payload = verified(json.loads(text), f"the metadata of {where}", "Export the model again.")
+        return ModelMetadata.from_dict(payload, where)
+    except (ValueError, RecursionError, PhiscaleError) as error:
+        if isinstance(error, PhiscaleError):
+            raise ExportError(str(error)) from None
+        raise ExportError(f"{where} has damaged metadata. Export the model again.") from None
 
 
 def _batches(items: Sequence, size: int) -> Iterable[Sequence]:  # type: ignore[type-arg]

@@ -10,27 +10,16 @@ from pathlib import Path
 from types import ModuleType
 
 from phiscale.errors import SpecError
-from phiscale.spec import Spec
+from phiscale.spec import FORMAT, Spec
 
 
 def spec_from_json_file(path: Path) -> Spec:
-    """The spec that `to_json` wrote to this file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SpecError(f"{path} does not exist. Write one with spec.to_json().") from None
-    except IsADirectoryError:
-        raise SpecError(f"{path} is a folder. Name a file in it: {path / 'spec.json'}.") from None
-    except UnicodeDecodeError:
-        raise SpecError(
-            f"{path} is not text. Name a spec.json that spec.to_json() wrote."
-        ) from None
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}. Check the path.") from None
-    try:
-        return Spec.from_json(text)
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from None
+    """The spec of this file, which `to_json` or `--save` wrote."""
+    if path.is_dir():
+        raise SpecError(f"{path} is a folder. Name a file in it: {path / 'spec.json'}.")
+    if not path.exists():
+        raise SpecError(f"{path} does not exist. {FORMAT.fix}")
+    return FORMAT.read(path)
 
 
 def spec_from_python_file(path: Path, name: str) -> Spec:

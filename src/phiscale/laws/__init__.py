@@ -19,13 +19,12 @@ Only `law` and `fit` are imported here: the rest needs numpy.
 """
 
 from phiscale.laws.fit import COARSE, EXPONENTS, fit_law, fit_lengths
-from phiscale.laws.law import IMAGES_UNIT, LAW_VERSION, ErrorLaw, Law, Row, Term
+from phiscale.laws.law import IMAGES_UNIT, ErrorLaw, Law, Row, Term
 
 __all__ = [
     "COARSE",
     "EXPONENTS",
     "IMAGES_UNIT",
-    "LAW_VERSION",
     "ErrorLaw",
     "Law",
     "Row",

@@ -14,14 +14,44 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.errors import SpecError, UsageError
-from phiscale.files import read_json, write_json
-from phiscale.laws.checks import Checks, Flag
-from phiscale.laws.law import LAW_VERSION
+from phiscale.errors import PhiscaleError, UsageError
+from phiscale.files import Format, read_json, verified, with_checksum, write_json
+from phiscale.laws.checks import Checks
+from phiscale.laws.law import FORMAT
 from phiscale.laws.points import Points, checked
 from phiscale.laws.posterior import Posterior, posterior
 from phiscale.laws.sheet import DIMENSIONS, Axes
 from phiscale.spec import Spec
+
+
+@dataclass(frozen=True)
+class FitRow:
+    """A trained network, as `law.json` keeps it."""
+
+    name: str
+    x: tuple[float, ...]  # on each axis
+    error: float
+    runs: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The "fit" of `law.json`: what its numbers came from."""
+
+    axes: tuple[str, ...]
+    units: Mapping[str, float]
+    base: Spec | None
+    run_sd: float
+    run_sd_from: str
+    freedom: float | None  # None: any number
+    rows: tuple[FitRow, ...]
+    checks: Checks
+
+
+FIT = Format(
+    Fit, "phiscale_fit", UsageError,
+    "Write it again with phiscale law fit TABLE --out law.json.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,28 +64,27 @@ class FittedLaw:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: a point estimate for every reader, and the rows for ours."""
-        fit, axes = self.fit, self.axes
+        return with_checksum({**self._estimate(), "fit": FIT.encode(self._record())})
+
+    def _estimate(self) -> dict[str, Any]:
+        fit = self.fit
+        if set(DIMENSIONS) <= set(self.axes.names) <= {*DIMENSIONS, "images"}:
+            return fit.law().to_dict()
         e0, terms = fit.terms()
-        dimensional = set(DIMENSIONS) <= set(axes.names) <= {*DIMENSIONS, "images"}
-        head = fit.law().to_dict() if dimensional else {
-            "phiscale_law": LAW_VERSION, "e0": e0, "sd": fit.sd, "source": fit.source,
-            "terms": {axis: asdict(term) for axis, term in terms.items()},
-        }  # fmt: skip
-        rows = [
-            {"name": name, "x": list(map(float, x)), "error": float(error), "runs": float(runs)}
-            for name, x, error, runs in zip(
-                fit.points.names, fit.points.x, fit.points.error, fit.points.runs, strict=True
-            )
-        ]
-        return head | {
-            "fit": {
-                "axes": list(axes.names), "units": dict(axes.units),
-                "base": axes.base.to_dict() if axes.base else None,
-                "run_sd": fit.run_sd, "run_sd_from": fit.run_sd_from,
-                "freedom": fit.freedom if np.isfinite(fit.freedom) else None,
-                "rows": rows, "checks": asdict(self.checks),
-            }
-        }  # fmt: skip
+        return {FORMAT.marker: FORMAT.version, "e0": e0, "sd": fit.sd, "source": fit.source,
+                "terms": {axis: asdict(term) for axis, term in terms.items()}}  # fmt: skip
+
+    def _record(self) -> Fit:
+        fit, points = self.fit, self.fit.points
+        rows = zip(points.names, points.x, points.error, points.runs, strict=True)
+        return Fit(
+            axes=self.axes.names, units=dict(self.axes.units), base=self.axes.base,
+            run_sd=fit.run_sd, run_sd_from=fit.run_sd_from,
+            freedom=fit.freedom if np.isfinite(fit.freedom) else None,
+            rows=tuple(FitRow(name, tuple(map(float, x)), float(error), float(runs))
+                       for name, x, error, runs in rows),
+            checks=self.checks,
+        )  # fmt: skip
 
     def write(self, path: Path) -> None:
         """Writes the JSON that `read` reads."""
@@ -69,38 +98,34 @@ class FittedLaw:
     @staticmethod
     def from_dict(data: Any, where: str = "the law") -> FittedLaw:
         """The inverse of `to_dict`."""
-        said = data.get("fit") if isinstance(data, Mapping) else None
-        if not isinstance(said, Mapping) or data.get("phiscale_law") != LAW_VERSION:
+        try:
+            payload = verified(data, where, FIT.fix, required=False)
+        except PhiscaleError as error:
+            raise UsageError(str(error)) from None
+        if "fit" not in payload or payload.get(FORMAT.marker) != FORMAT.version:
             raise UsageError(
                 f"{where} does not hold the rows that a law was fitted to. "
                 "Write it with phiscale law fit TABLE --out law.json."
             )
-        try:
-            points = Points(
-                tuple(said["axes"]),
-                np.array([row["x"] for row in said["rows"]], dtype=float),
-                np.array([row["error"] for row in said["rows"]], dtype=float),
-                np.array([row["runs"] for row in said["rows"]], dtype=float),
-                tuple(str(row["name"]) for row in said["rows"]),
-            )
-            if points.x.shape != (len(points), len(points.axes)):
-                raise ValueError
-            axes = Axes(
-                names=points.axes, base=Spec.from_dict(said["base"]) if said["base"] else None,
-                units={axis: float(unit) for axis, unit in said["units"].items()},
-            )  # fmt: skip
-            found = said["checks"]
-            flags = tuple(Flag(**flag) for flag in found["flags"])
-            checks = Checks(**{**found, "flags": flags})
-            run_sd, freedom = float(said["run_sd"]), float(said["freedom"] or "inf")
-            told, source = str(said["run_sd_from"]), str(data["source"])
-        except (TypeError, KeyError, ValueError, AttributeError, SpecError):
-            raise UsageError(
-                f'{where} has a "fit" that is not whole. '
-                "Write it again with phiscale law fit TABLE --out law.json."
-            ) from None
-        fit = posterior(checked(points, fewest(points.axes)), run_sd=run_sd, source=source)
-        return FittedLaw(replace(fit, run_sd_from=told, freedom=freedom), axes, checks)
+        kept = FIT.decode(payload["fit"], f'the "fit" of {where}')
+        width = len(kept.axes)
+        if any(len(row.x) != width for row in kept.rows):
+            raise UsageError(f'the "fit" of {where} has rows of other axes. {FIT.fix}')
+        points = Points(
+            kept.axes,
+            np.array([row.x for row in kept.rows], dtype=float).reshape(-1, width),
+            np.array([row.error for row in kept.rows], dtype=float),
+            np.array([row.runs for row in kept.rows], dtype=float),
+            tuple(row.name for row in kept.rows),
+        )
+        fit = posterior(
+            checked(points, fewest(points.axes)), run_sd=kept.run_sd,
+            source=str(payload.get("source", "")),
+        )  # fmt: skip
+        freedom = np.inf if kept.freedom is None else kept.freedom
+        axes = Axes(names=kept.axes, base=kept.base, units=kept.units)
+        fit = replace(fit, run_sd_from=kept.run_sd_from, freedom=freedom)
+        return FittedLaw(fit, axes, kept.checks)
 
 
 def fewest(axes: tuple[str, ...]) -> int:

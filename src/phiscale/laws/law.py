@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from phiscale.errors import UsageError
-from phiscale.files import read_json, write_json
+from phiscale.files import Format, read_checked
 from phiscale.scaling import Scaling
 
-LAW_VERSION = 1
 IMAGES_UNIT = 1e6
 
 Number = Any  # float or numpy array
@@ -117,51 +116,33 @@ class Law:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, versioned: what `--law FILE` holds."""
-        return {"phiscale_law": LAW_VERSION, **asdict(self)}
+        return FORMAT.encode(self)
 
     def write(self, path: Path) -> None:
         """Writes the JSON that `read` reads."""
-        write_json(path, self.to_dict())
+        FORMAT.write(path, self)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the law") -> Law:
         """The inverse of `to_dict`. Unknown or missing fields are errors, never ignored."""
-        values = dict(data) if isinstance(data, Mapping) else {}
-        version = values.pop("phiscale_law", None)
-        if version != LAW_VERSION:
+        if isinstance(data, Mapping) and "terms" in data:
             raise UsageError(
-                f"{where} has format {version!r}, not {LAW_VERSION}. "
-                f'Write a JSON object with "phiscale_law": {LAW_VERSION}, as Law.write does.'
+                f"{where} is a law of other axes than depth, width and resolution. Fit one of "
+                "those: phiscale law fit TABLE --axes depth,width,resolution."
             )
-        fitted = values.pop("fit", None)  # the rows it came from, which `laws.file` reads
-        known = {field.name for field in fields(Law)}
-        if isinstance(fitted, Mapping) and "terms" in values:
-            raise UsageError(
-                f"{where} is a law of {', '.join(fitted.get('axes', ()))}. Fit one of depth, width "
-                "and resolution: phiscale law fit TABLE --axes depth,width,resolution."
-            )
-        if wrong := sorted(values.keys() ^ known):
-            raise UsageError(f"{where} lacks or does not know {wrong}. Give it {sorted(known)}.")
-        terms = ("depth", "width", "resolution", "images")
-        try:
-            read: dict[str, Any] = {
-                name: Term(float(values[name]["A"]), float(values[name]["p"])) for name in terms
-            }
-            numbers: dict[str, Any] = {
-                name: float(values[name]) for name in ("e0", "images_unit", "sd")
-            }
-        except (TypeError, KeyError, ValueError):
-            raise UsageError(
-                f"{where} holds something else than numbers. "
-                f'Each of {", ".join(terms)} is {{"A": 0.02, "p": 1.5}}; '
-                "e0, images_unit and sd are numbers."
-            ) from None
-        return Law(**read, **numbers, source=str(values["source"]))
+        return FORMAT.decode(data, where)
 
     @staticmethod
     def read(path: Path) -> Law:
         """Reads `--law FILE`."""
-        return Law.from_dict(read_json(path), str(path))
+        return Law.from_dict(read_checked(path, FORMAT.fix, required=False), str(path))
+
+
+FORMAT = Format(
+    Law, "phiscale_law", UsageError,
+    "Write one with phiscale law fit TABLE --out law.json.",
+    foreign=("fit",),  # the rows it came from, which `laws.file` reads
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ class Network(nn.Module):
     Children are named as in `cost(spec).layers`."""
 
     preprocessing: Any = None  # set by `load`: how pictures become its input
-    card: Any = None  # set by `load`: classes, metrics, origin
+    metadata: Any = None  # set by `load`: classes, metrics, origin
 
     def __init__(self, spec: Spec, *, dropout: float = 0.0, drop_path: float = 0.0):
         super().__init__()

@@ -62,6 +62,6 @@ def settled(entry: FrozenTrial) -> bool:
 
 def numbers_of(trial: Trial) -> dict[str, float]:
     """What Optuna's dashboard plots results against."""
-    own = {n: float(v) for n, v in trial.about.items() if isinstance(v, int | float)}
+    own = {n: float(v) for n, v in trial.attrs.items() if isinstance(v, int | float)}
     every = {"lr": trial.recipe.optim.lr_peak, **own}
     return {name: v for name, v in every.items() if isfinite(v) and abs(v) <= MOST}

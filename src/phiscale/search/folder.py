@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ from phiscale.data.audit import audit, bad_files_error
 from phiscale.data.sources import open_images
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.files import read_json, sha256, write_json
-from phiscale.search.trial import Result, once, packed, unpacked
+from phiscale.files import canonical, read_checked, sha256, write_checked
+from phiscale.search.trial import Result, Results, once, packed, unpacked
 from phiscale.train.recipe import differences
 
 PLAN = "plan.json"
+PLAN_FIX = "Delete it: results are kept, and the same command makes it anew."
 MOST_NAMED = 3  # settings that differ
 
 
@@ -79,13 +80,13 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
-    about = {"kind": kind, "plan": _hash(pictures.fingerprint, plan)}
+    attrs = {"kind": kind, "plan": _hash(pictures.fingerprint, plan)}
     said = {"phiscale": kind, "pictures": pictures.to_dict(), "plan": json.loads(json.dumps(plan))}
     if not (out / PLAN).exists():
         if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
             raise UsageError(f"--out {out} holds other files. Give a new folder.")
-        write_json(out / PLAN, said)
-        return about
+        write_checked(out / PLAN, said)
+        return attrs
     known = _read(out)
     if known["phiscale"] != kind:
         raise UsageError(f"--out {out} is of a {known['phiscale']}. Give a new folder.")
@@ -95,13 +96,13 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
         for line in differences(_without(known[part]), _without(said[part]))
     ]
     if not changed:
-        return about
+        return attrs
     before, now = known["plan"].get("seeds"), said["plan"].get("seeds")
     if changed == [f"seeds: {before} -> {now}"] and now > before:
         # a look at the data, after which one went on: whoever reads the verdict should know
         looks = [*known.get("looks", ()), before]
-        write_json(out / PLAN, {**said, "looks": looks})
-        return about
+        write_checked(out / PLAN, {**said, "looks": looks})
+        return attrs
     words = "; ".join(each[:100] for each in sorted(changed, key=len)[:MOST_NAMED])
     if len(changed) > MOST_NAMED:
         words += f"; and {len(changed) - MOST_NAMED} more"
@@ -114,11 +115,20 @@ def device_of(out: Path) -> str | None:
     """The type of device that trainings of the folder, or of a set's folder in it, were made on;
     None where there are none. What is not ours is passed over."""
     for plan in (out / PLAN, *sorted(out.glob(f"*/{PLAN}"))):
-        for path in sorted((plan.parent / "results").glob("*.json")) if plan.exists() else ():
-            with suppress(PhiscaleError):
-                if device := Result.from_dict(read_json(path)).made_by.get("device"):
-                    return str(device)
+        for result in known_results(plan.parent) if plan.exists() else ():
+            if device := result.made_by.get("device"):
+                return str(device)
     return None
+
+
+def known_results(out: Path) -> Iterator[Result]:
+    """The results in a folder that can be read; what is not ours is passed over."""
+    results = Results(out / "results")
+    with suppress(PhiscaleError):
+        yield from results.from_published.values()
+    for path in sorted(results.folder.glob("*.json")):
+        with suppress(PhiscaleError):
+            yield from results.read([path.stem]).values()
 
 
 def looks_at(out: Path) -> tuple[int, ...]:
@@ -148,19 +158,16 @@ def machines(results: Iterable[Result]) -> list[str]:
     ]
 
 
-OURS = {"results", "trainings", "study.db", "study.db-journal", ".lock"}
+OURS = {"results", "results.jsonl", "trainings", "study.db", "study.db-journal", ".lock"}
 
 
 def _read(out: Path) -> dict[str, Any]:
     """PhiscaleError where it is not what `pin` writes."""
-    said = read_json(out / PLAN)
+    said = read_checked(out / PLAN, PLAN_FIX)
     parts = {"phiscale", "pictures", "plan"}
     fields = set(Pictures.__dataclass_fields__)
-    if not (isinstance(said, dict) and parts <= said.keys() and said["pictures"].keys() == fields):
-        raise PhiscaleError(
-            f"{out / PLAN} is not what a study writes. Delete it: results are kept, and the same "
-            "command makes it anew."
-        )
+    if not (parts <= said.keys() and said["pictures"].keys() == fields):
+        raise PhiscaleError(f"{out / PLAN} is not what a study writes. {PLAN_FIX}")
     return said
 
 
@@ -171,4 +178,4 @@ def _without(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hash(fingerprint: str, plan: Mapping[str, Any]) -> str:
     fixed = {name: value for name, value in _without(plan).items() if name != "seeds"}
-    return sha256(json.dumps([fingerprint, fixed], sort_keys=True))[:16]
+    return sha256(canonical([fingerprint, fixed]))[:16]

@@ -85,7 +85,7 @@ class Store:
         look_through(self.storage, self.url)
         self._fail_stale()
         self._known()
-        self.about()
+        self.attrs()
         if not self.url.startswith("sqlite"):
             return  # a server looks after its pages itself
         for entry in self.trials():
@@ -95,7 +95,7 @@ class Store:
                 if result is None or said != (result.key, result.validation_error):
                     raise DamagedStore(self.url, f"trial {entry.number} is not what was written")
 
-    def about(self, what: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def attrs(self, what: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What the study is, as its first worker said it; `what` says it if nobody has."""
         known = self._try(lambda: self.study.user_attrs).get("phiscale")
         if not known and what:
@@ -144,7 +144,7 @@ class Store:
 
     def _add(self, trial: Trial) -> None:
         params = numbers_of(trial)
-        words = {name: word for name, word in trial.about.items() if isinstance(word, str)}
+        words = {name: word for name, word in trial.attrs.items() if isinstance(word, str)}
         self._try(lambda: self.study.add_trial(create_trial(
             state=TrialState.WAITING, params=params,
             user_attrs=words | {"key": trial.key, "name": trial.name},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +13,10 @@ from phiscale.analysis.settle import FEWEST_SEEDS
 from phiscale.coefficients import Coefficients
 from phiscale.costs import cost
 from phiscale.deploy.timing import interleaved_ms
-from phiscale.errors import UsageError
+from phiscale.errors import PhiscaleError, UsageError
 from phiscale.families import get_spec
 from phiscale.families.small import SMALL_PIXELS
-from phiscale.files import read_json, write_atomic, write_json
+from phiscale.files import read_checked, write_atomic, write_checked, write_json
 from phiscale.priors import law_for
 from phiscale.scaling import Scaling, scale
 from phiscale.search import edf, replication
@@ -25,6 +26,7 @@ from phiscale.search.folder import Pictures, looks_at, pictures_of
 from phiscale.search.presets import PRESETS, Preset
 from phiscale.search.settle import Settle, arms_for
 from phiscale.search.settle_report import report, seeds_words
+from phiscale.search.trial import Results
 from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Crew, carry_out
 from phiscale.spec import Spec
@@ -233,9 +235,10 @@ def design_spaces(
 
 def _once(path: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
     """A measurement that another start of the same does not make again."""
-    if not path.exists():
-        write_json(path, measure())
-    return read_json(path)
+    with suppress(PhiscaleError):  # missing or damaged: measured anew
+        return read_checked(path, "")
+    write_checked(path, measure())
+    return read_checked(path, "")
 
 
 def _left(
@@ -243,6 +246,7 @@ def _left(
     lines: Sequence[str] = (),
 ) -> Said:  # fmt: skip
     """Writes the files of a report, and `data` as JSON of that name."""
+    Results(out / "results").publish()
     write_json(out / name, data)
     for each, content in files.items():
         write_atomic(out / each, content)

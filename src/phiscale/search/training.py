@@ -29,7 +29,7 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Resu
     some = replace(images, train=evenly(images.train, trial.train_images))
     counted = cost(trial.spec)
     common = {
-        "key": trial.key, "name": trial.name, "about": dict(trial.about), "trial": trial.to_dict(),
+        "key": trial.key, "name": trial.name, "attrs": dict(trial.attrs), "trial": trial.to_dict(),
         "validation_images": len(images.validation), "macs": counted.macs,
         "params": counted.params, "activations": counted.activations,
         "made_by": {"torch": torch.__version__, "processor": cpu_name(),

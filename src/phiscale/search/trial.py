@@ -22,18 +22,44 @@ import numpy as np
 from phiscale.costs import cost
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
-from phiscale.files import read_json, sha256, sweep, write_json
+from phiscale.files import (
+    Format,
+    canonical,
+    encoded,
+    read_json,
+    sha256,
+    sweep,
+    verified,
+    with_checksum,
+    write_atomic,
+    write_json,
+)
 from phiscale.scaling import Scaling
 from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
-RESULT_VERSION = 1
 WRITING_S = 600.0  # longer than any write of a result takes
+
+
+def packed(predictions: np.ndarray | None) -> str | None:
+    """Whole numbers as text: 10,000 answers of ten classes are 6 kB."""
+    if predictions is None:
+        return None
+    return base64.b64encode(zlib.compress(predictions.astype("<u2").tobytes(), 9)).decode()
+
+
+def unpacked(text: str | None) -> np.ndarray | None:
+    if text is None:
+        return None
+    try:
+        return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.int64)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What is trained how on what. `name` and `about` are for the reader: they decide nothing."""
+    """What is trained how on what. `name` and `attrs` are for the reader: they decide nothing."""
 
     name: str
     spec: Spec
@@ -43,7 +69,7 @@ class Trial:
     train_images: int | None = None  # so many of them, evenly over the classes; None: all
     test: bool = False  # whether the test pictures are looked at, too
     threads: int = 1  # of torch: other sums in another order
-    about: Mapping[str, Any] = field(default_factory=dict)  # arm, seed, stage: numbers and words
+    attrs: Mapping[str, Any] = field(default_factory=dict)  # arm, seed, stage: numbers and words
 
     def to_dict(self) -> dict[str, Any]:
         """All that decides the result."""
@@ -55,7 +81,9 @@ class Trial:
 
     @cached_property
     def key(self) -> str:
-        return sha256(json.dumps(self.to_dict(), sort_keys=True))[:16]
+        """Of the canonical form: what a field has at its default, and whether 6 or 6.0 was written,
+        does not change it."""
+        return trial_key(self.to_dict())
 
     @cached_property
     def macs_spent(self) -> float:
@@ -87,16 +115,16 @@ def described(plan: Any, *also: str) -> dict[str, Any]:
 
 def trial_of(
     plan: Conditions, name: str, spec: Spec, recipe: Recipe, *, stage: str, test: bool = False,
-    by: Scaling | None = None, **about: Any,
+    by: Scaling | None = None, **attrs: Any,
 ) -> Trial:  # fmt: skip
     """A training under the plan's conditions. `by`: where the network stands over the base."""
     if by is not None:
-        about |= {"depth": by.depth, "width": by.width, "resolution": by.resolution}
+        attrs |= {"depth": by.depth, "width": by.width, "resolution": by.resolution}
     return Trial(
         name=name, spec=spec, recipe=recipe, data=plan.fingerprint,
         preprocessing=Preprocessing(size=spec.resolution, crop=plan.crop),
         train_images=plan.train_images, test=test, threads=plan.threads,
-        about={"stage": stage, "seed": recipe.seed, **about},
+        attrs={"stage": stage, "seed": recipe.seed, **attrs},
     )  # fmt: skip
 
 
@@ -106,12 +134,13 @@ class Result:
 
     key: str
     name: str
-    about: Mapping[str, Any]
+    attrs: Mapping[str, Any]
     trial: Mapping[str, Any]  # Trial.to_dict()
     validation_error: float | None  # a fraction
     validation_loss: float | None
     validation_images: int
-    test_predictions: np.ndarray | None = None  # class of each test picture, in the split's order
+    test_predictions: np.ndarray | None = encoded(packed, unpacked, default=None)  # noqa: RUF009
+    """Class of each test picture, in the split's order."""
     test_error: float | None = None
     macs: int = 0  # of the network, for one picture
     params: int = 0
@@ -144,28 +173,28 @@ class Result:
             raise ValueError("no error and no reason" if self.failed is None else "an error too")
 
     def to_dict(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values["test_predictions"] = packed(self.test_predictions)
-        values = {"phiscale_result": RESULT_VERSION, **values}
-        return {**values, "sum": _sum(values)}
+        """Plain data with a checksum: a flipped digit is still a number."""
+        return with_checksum(FORMAT.encode(self))
 
     @staticmethod
     def from_dict(data: Any, where: str = "the result") -> Result:
         """The inverse of `to_dict`; anything else is an error that names `where`."""
-        values = dict(data) if isinstance(data, Mapping) else {}
-        said = values.pop("sum", None)  # results of before there were sums have none
-        whole = said is None or said == _sum(values)
-        if values.pop("phiscale_result", None) != RESULT_VERSION:
-            raise PhiscaleError(f"{where} is no result of this version. Delete it: it is run anew.")
+        result = FORMAT.decode(verified(data, where, FORMAT.fix), where)
         try:
-            values["test_predictions"] = unpacked(values["test_predictions"])
-            found = Result(**values)
-            found.check()
-            if not whole:
-                raise ValueError("not what was written")
-        except (KeyError, TypeError, ValueError, zlib.error):
-            raise PhiscaleError(f"{where} is damaged. Delete it: it is run anew.") from None
-        return found
+            result.check()
+        except (TypeError, ValueError) as error:
+            raise PhiscaleError(f"{where} is impossible ({error}). {FORMAT.fix}") from None
+        if result.key != trial_key(result.trial):
+            raise PhiscaleError(f"{where} is the result of another training. {FORMAT.fix}")
+        return result
+
+
+FORMAT = Format(Result, "phiscale_result", PhiscaleError, "Delete it: it is run anew.")
+
+
+def trial_key(described: Mapping[str, Any]) -> str:
+    """Of what `Trial.to_dict` gives, in which whatever has its default may be left out."""
+    return sha256(canonical(described))[:16]
 
 
 def once(results: Iterable[Result]) -> list[Result]:
@@ -174,58 +203,71 @@ def once(results: Iterable[Result]) -> list[Result]:
 
 
 class Results:
-    """A folder of results, a file each."""
+    """The results of a study or search: a file each in the folder `results`, or all of them in
+    `results.jsonl` beside it, a line each, as studies are published."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._known: dict[str, Result] = {}
+        self._read: dict[str, Result] = {}
 
     def path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
+    @property
+    def published(self) -> Path:
+        """All results in one file."""
+        return self.folder.with_name("results.jsonl")
+
     def read(self, keys: Iterable[str]) -> dict[str, Result]:
         """Those that are there. Files are read once: a result never changes."""
         for key in keys:
-            if key not in self._known and self.path(key).exists():
-                self._known[key] = self._one(key)
-        return {key: self._known[key] for key in keys if key in self._known}
+            if key not in self._read and self.path(key).exists():
+                self._read[key] = self._one(key)
+        known = self._all
+        return {key: known[key] for key in keys if key in known}
 
     def all(self) -> dict[str, Result]:
-        """Every result in the folder, in the order of their keys."""
-        return self.read(sorted(path.stem for path in self.folder.glob("*.json")))
+        """Every result there is, in the order of their keys."""
+        self.read(sorted(path.stem for path in self.folder.glob("*.json")))
+        return dict(sorted(self._all.items()))
 
     def write(self, result: Result) -> Result:
         """Keeps the first: a second worker that took the trial for lost adds nothing."""
-        if not self.path(result.key).exists():
+        if result.key not in self._all and not self.path(result.key).exists():
             write_json(self.path(result.key), result.to_dict())
         return self.read([result.key])[result.key]
+
+    def publish(self) -> None:
+        """Writes `results.jsonl`: everything that the statistics need, in one file."""
+        lines = [json.dumps(result.to_dict(), sort_keys=True) for result in self.all().values()]
+        write_atomic(self.published, "".join(f"{line}\n" for line in lines))
 
     def sweep(self) -> None:
         """Drops what writes that were killed have left; another worker may be writing just now."""
         sweep(self.folder, older_than_s=WRITING_S)
 
+    @property
+    def _all(self) -> dict[str, Result]:
+        return self.from_published | self._read
+
+    @cached_property
+    def from_published(self) -> dict[str, Result]:
+        """By key, those that `results.jsonl` holds."""
+        if not self.published.exists():
+            return {}
+        results: list[Result] = []
+        for number, line in enumerate(self.published.read_bytes().splitlines(), 1):
+            where = f"{self.published}, line {number},"
+            try:
+                results.append(Result.from_dict(json.loads(line), where))
+            except (ValueError, RecursionError):
+                raise PhiscaleError(f"{where} is damaged. Delete it: it is run anew.") from None
+        return {result.key: result for result in results}
+
     def _one(self, key: str) -> Result:
-        found = Result.from_dict(read_json(self.path(key)), str(self.path(key)))
-        if found.key != key or sha256(json.dumps(found.trial, sort_keys=True))[:16] != key:
+        result = Result.from_dict(read_json(self.path(key)), str(self.path(key)))
+        if result.key != key:
             raise PhiscaleError(
                 f"{self.path(key)} is the result of another training. Delete it: it is run anew."
             )
-        return found
-
-
-def _sum(values: Mapping[str, Any]) -> str:
-    """Of a result's JSON: a flipped digit is still a number."""
-    return sha256(json.dumps(values, sort_keys=True))[:16]
-
-
-def packed(predictions: np.ndarray | None) -> str | None:
-    """Whole numbers as text: 10,000 answers of ten classes are 6 kB."""
-    if predictions is None:
-        return None
-    return base64.b64encode(zlib.compress(predictions.astype("<u2").tobytes(), 9)).decode()
-
-
-def unpacked(text: str | None) -> np.ndarray | None:
-    if text is None:
-        return None
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.int64)
+        return result

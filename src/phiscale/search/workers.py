@@ -67,7 +67,7 @@ class Crew:
     workers: int = 1
     device: str = "cpu"
     lease_s: float = LEASE_S
-    about: Mapping[str, Any] = field(default_factory=dict)  # of the plan, for the dashboard
+    attrs: Mapping[str, Any] = field(default_factory=dict)  # of the plan, for the dashboard
     train: Train = for_real  # in the folder of the training; may raise
     start: Literal["forkserver", "spawn", "fork"] = "forkserver"  # imports torch once for all
 
@@ -90,7 +90,7 @@ class Crew:
         if self.storage is not None:
             opened(with_driver(self.storage), self.lease_s).engine.dispose()
         kept = pin(self.out, kind, pictures, plan)
-        return replace(self, about={**kept, "device": self.device_type})
+        return replace(self, attrs={**kept, "device": self.device_type})
 
     @property
     def device_type(self) -> str:
@@ -152,9 +152,9 @@ def _filled(crew: Crew, course: Course[Any]) -> Store:
     try:
         store.check()
         store.release_dead()
-        if crew.about and (known := store.about(crew.about)) != crew.about:
+        if crew.attrs and (known := store.attrs(crew.attrs)) != crew.attrs:
             where = shown_url(crew.storage) if crew.storage else crew.database
-            if known != {**crew.about, "device": known.get("device")}:
+            if known != {**crew.attrs, "device": known.get("device")}:
                 raise UsageError(
                     f"{crew.name} in {where} is another study. Use another --study-name."
                 )
@@ -295,7 +295,7 @@ def _result(trial: Trial, images: ImageSet, run: Path, train: Train, setup: Setu
 
 
 def _failed(trial: Trial, why: str) -> Result:
-    return Result(key=trial.key, name=trial.name, about=dict(trial.about), trial=trial.to_dict(),
+    return Result(key=trial.key, name=trial.name, attrs=dict(trial.attrs), trial=trial.to_dict(),
                   validation_error=None, validation_loss=None, validation_images=0,
                   failed=why)  # fmt: skip
 

@@ -10,7 +10,7 @@ import torch
 from phiscale.nn.network import build
 from phiscale.train.evaluate import Quick, Seen, quick, together
 from phiscale.train.log import Log
-from phiscale.train.start import card_for
+from phiscale.train.start import metadata_for
 from phiscale.train.state import About, State
 from phiscale.train.world import World
 from phiscale.weights.store import save
@@ -26,7 +26,7 @@ class Judge:
     ):  # fmt: skip
         self.about, self.run, self.log, self.device, self.world = about, run, log, device, world
         self.workers = workers
-        self.card = card_for(about)
+        self.metadata = metadata_for(about)
 
     def is_due(self, state: State, total: int, evaluations: int) -> bool:
         """Spread evenly; the end always is. What was given up by a signal still is."""
@@ -68,5 +68,5 @@ class Judge:
                                "images": average.images, "images_seen": state.images_seen,
                                "weights": "moving average"}}  # fmt: skip
         if self.world.first:
-            card = replace(self.card, metrics=said)
-            save(self.run / "best.safetensors", state.ema.averages, card)
+            metadata = replace(self.metadata, metrics=said)
+            save(self.run / "best.safetensors", state.ema.averages, metadata)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import Any, Literal
 
 from phiscale.data.augment import Augment
 from phiscale.errors import PhiscaleError, UsageError
+from phiscale.files import Format
 
-RECIPE_VERSION = 1
 FRACTION = "0 to less than 1"
 
 
@@ -182,20 +182,19 @@ class Recipe:
         return batches * self.batch if self.epochs else 0
 
     def to_dict(self) -> dict[str, Any]:
-        return {"phiscale_recipe": RECIPE_VERSION, **asdict(self)}
+        """Plain data, complete and versioned."""
+        return FORMAT.encode(self)
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Recipe:
-        """Strict: a field too many or too few is an error."""
-        values = dict(data)
-        if (version := values.pop("phiscale_recipe", None)) != RECIPE_VERSION:
-            raise PhiscaleError(
-                f"recipe format {version!r} is not {RECIPE_VERSION}; update phiscale."
-            )
-        parts = {"optim": Optim, "schedule": Schedule, "augment": Augment, "growth": Growth}
-        for name, cls in parts.items():
-            values[name] = _strict(cls, values.get(name, {}), name)
-        return _strict(Recipe, values, "recipe")
+    def from_dict(data: Any, where: str = "the recipe") -> Recipe:
+        """The inverse of `to_dict`. Unknown fields are errors; missing ones have their defaults."""
+        return FORMAT.decode(data, where)
+
+
+FORMAT = Format(
+    Recipe, "phiscale_recipe", PhiscaleError,
+    "Start the training again, into another --out.", by_hand=True,
+)  # fmt: skip
 
 
 def _as_floats(value: Any) -> None:
@@ -209,17 +208,6 @@ def _as_floats(value: Any) -> None:
 def _must(holds: bool, flag: str, value: float, use: str) -> None:
     if not holds:
         raise UsageError(f"--{flag} {value} is out of range; use {use}.")
-
-
-def _strict(cls: type, values: Mapping[str, Any], what: str) -> Any:
-    known = {f.name for f in fields(cls)}
-    missing = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
-    wrong = sorted((values.keys() - known) | (missing - values.keys()))
-    if wrong:
-        raise PhiscaleError(
-            f"{what} has wrong or missing fields {wrong}; the known ones: {sorted(known)}."
-        )
-    return cls(**values)
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -20,7 +20,8 @@ from phiscale.train.schedule import ema_cap
 from phiscale.train.state import About, State
 from phiscale.train.world import World
 from phiscale.weights.adapt import adapted
-from phiscale.weights.store import Card, card_of, fill, read
+from phiscale.weights.metadata import ModelMetadata
+from phiscale.weights.store import fill, read, read_metadata
 
 
 def open_run(
@@ -52,9 +53,9 @@ def first_state(
     torch.manual_seed(recipe.seed)
     network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if about.start_from is not None:
-        card, tensors = read(about.start_from)
-        tensors = adapted(tensors, card.spec, spec, network.state_dict(),
-                          new_head=card.classes != images.classes)  # fmt: skip
+        metadata, tensors = read(about.start_from)
+        tensors = adapted(tensors, metadata.spec, spec, network.state_dict(),
+                          new_head=metadata.classes != images.classes)  # fmt: skip
         fill(network, tensors, about.start_from)
     network = network.to(device).to(memory_format=torch.channels_last)
     if about.start_from is not None:
@@ -77,10 +78,15 @@ def first_state(
     return State(network, ema, make_optimizer(network, recipe.optim, recipe.layer_decay), scaler)
 
 
-def card_for(about: About) -> Card:
+def metadata_for(about: About) -> ModelMetadata:
     """Of the weights that this run will leave; where a licence or a doubt may come from."""
-    parent = card_of(about.start_from) if about.start_from else None
+    parent = read_metadata(about.start_from) if about.start_from else None
     before = f", starting from weights {parent.origin or 'of unknown origin'}" if parent else ""
-    return Card(spec=about.spec, preprocessing=about.preprocessing, classes=about.images.classes,
-                recipe=about.recipe.to_dict(), licence=parent.licence if parent else "",
-                origin=f"trained on {about.images.source}{before}")  # fmt: skip
+    return ModelMetadata(
+        spec=about.spec,
+        preprocessing=about.preprocessing,
+        classes=about.images.classes,
+        recipe=about.recipe.to_dict(),
+        licence=parent.licence if parent else "",
+        origin=f"trained on {about.images.source}{before}",
+    )

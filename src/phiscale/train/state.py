@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.errors import CheckpointError
-from phiscale.files import read_json, sha256, sweep, write_json
+from phiscale.files import canonical, read_checked, sha256, sweep, write_checked
 from phiscale.nn.network import Network
 from phiscale.spec import Spec
 from phiscale.train.ema import Ema
 from phiscale.train.recipe import Recipe, differences
 
+RUN_FIX = "Restore it, or use another --out."
 OF_THE_PICTURES = {"train_images", "fingerprint", "notes", "skipped"}
 """Fields of data.json that pictures added, removed or edited change."""
 
@@ -42,13 +42,16 @@ class State:
     _PARTS = ("network", "ema", "optimizer", "scaler")
     _NUMBERS = ("images_seen", "evaluated", "best_top1", "stale", "overflows", "seconds",
                 "log_bytes")  # fmt: skip
+    _ADDED: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that came after version 1: an older checkpoint lacks them."""
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
         return parts | {name: getattr(self, name) for name in self._NUMBERS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state.keys() != {*self._PARTS, *self._NUMBERS}:
+        known = {*self._PARTS, *self._NUMBERS}
+        if not known - self._ADDED <= state.keys() <= known:
             raise CheckpointError(
                 "the checkpoint was written by another version of phiscale, which this one cannot "
                 "go on from. Use that version, or another --out."
@@ -56,7 +59,7 @@ class State:
         for name in self._PARTS:
             getattr(self, name).load_state_dict(state[name])
         for name in self._NUMBERS:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ class About:
 
     def digest(self) -> str:
         """Of what all processes of a training must have alike."""
-        return sha256(json.dumps(self._files()))
+        return sha256(canonical(self._files()))
 
     def claim(self, run: Path) -> None:
         """Writes what this run is, or compares it with what the folder says it is."""
@@ -81,25 +84,32 @@ class About:
         for name, value in self._files().items():
             path = run / name
             if path.exists() and (run / "checkpoints").exists():
-                self._compare(run, name, read_json(path), value)
-            write_json(path, value)
+                self._compare(run, name, read_checked(path, RUN_FIX), value)
+            write_checked(path, value)
 
-    def _files(self) -> dict[str, Any]:
+    def _files(self) -> dict[str, dict[str, Any]]:
         images = self.images
-        about = {
+        return {
             "recipe.json": self.recipe.to_dict(),
             "spec.json": self.spec.to_dict(),
-            "data.json": {"source": images.source, "classes": list(images.classes),
-                          "train_images": len(images.train),
-                          "fingerprint": images.fingerprint(), "notes": list(images.notes),
-                          "preprocessing": self.preprocessing.to_dict(),
-                          "skipped": [asdict(file) for file in images.skipped],
-                          "start_from": str(self.start_from) if self.start_from else None},
-        }  # fmt: skip
-        return json.loads(json.dumps(about))
+            "data.json": {
+                "source": images.source,
+                "classes": list(images.classes),
+                "train_images": len(images.train),
+                "fingerprint": images.fingerprint(),
+                "notes": list(images.notes),
+                "preprocessing": self.preprocessing.to_dict(),
+                "skipped": [asdict(file) for file in images.skipped],
+                "start_from": str(self.start_from) if self.start_from else None,
+            },
+        }
 
-    def _compare(self, run: Path, name: str, said: dict[str, Any], value: dict[str, Any]) -> None:
-        changed = [line for line in differences(said, value) if not line.startswith("source:")]
+    def _compare(
+        self, run: Path, name: str, stored: Mapping[str, Any], value: Mapping[str, Any]
+    ) -> None:
+        """Compares values, so what an older phiscale did not write has its default."""
+        as_now = _as_written_now(name, stored, str(run / name))
+        changed = [line for line in differences(as_now, value) if not line.startswith("source:")]
         if not changed:  # or only moved to another place
             return
         if name == "data.json" and {line.partition(":")[0] for line in changed} <= OF_THE_PICTURES:
@@ -114,3 +124,13 @@ class About:
             f"{run} holds another run: {name} differs in {'; '.join(changed[:5])}. "
             "Use the same arguments to resume it, or another --out."
         )
+
+
+def _as_written_now(name: str, stored: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """What a file of a run holds, read and encoded again."""
+    if name == "recipe.json":
+        return Recipe.from_dict(stored, where).to_dict()
+    if name == "spec.json":
+        return Spec.from_dict(stored, where).to_dict()
+    preprocessing = Preprocessing.from_dict(stored.get("preprocessing"), where).to_dict()
+    return {**stored, "preprocessing": preprocessing}

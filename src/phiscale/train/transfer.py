@@ -17,7 +17,7 @@ from phiscale.data.order import Order
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet, Split
 from phiscale.errors import UsageError
-from phiscale.files import read_json, write_json
+from phiscale.files import read_checked, write_checked
 from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import Network
 from phiscale.train.evaluate import logits_of
@@ -67,11 +67,11 @@ def begin(
     in its checkpoint but the batch norms' policy, which `transfer.json` keeps and `apply` sets."""
     path = run / "transfer.json"
     if resumed and path.exists():
-        return Begun(**read_json(path))
+        return Begun(**read_checked(path, "Restore it, or use another --out."))
     begun = _norms(network, recipe, images.train, take, device)
     if recipe.head == "probe":
         begun = _probed(network, begun, recipe, images, take, device)
-    write_json(path, asdict(begun))
+    write_checked(path, asdict(begun))
     return begun
 
 

@@ -19,8 +19,9 @@ from phiscale.data.preprocessing import Preprocessing, triple
 from phiscale.errors import DataError, UsageError, WeightsError
 from phiscale.files import read_json
 from phiscale.weights.aliases import differs
+from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.peers import to_theirs
-from phiscale.weights.store import Card, read, save
+from phiscale.weights.store import read, save
 
 OURS, THEIRS = "phiscale.safetensors", "model.safetensors"
 FILES = (OURS, THEIRS, "pytorch_model.bin")  # the first that a repository has
@@ -166,45 +167,46 @@ def push(weights: Path, repo: str, *, private: bool = False, client: Any = None)
 
 def write_repo(weights: Path, folder: Path, repo: str) -> None:
     """Our file, config.json and a model card; and timm's names where timm has the network."""
-    card, tensors = read(weights)
-    save(folder / OURS, tensors, card)
-    take = card.preprocessing
+    metadata, tensors = read(weights)
+    save(folder / OURS, tensors, metadata)
+    take = metadata.preprocessing
     config: dict[str, Any] = {
-        "num_classes": card.spec.classes,
-        "label_names": list(card.classes),
+        "num_classes": metadata.spec.classes,
+        "label_names": list(metadata.classes),
         "pretrained_cfg": {
-            "input_size": [card.spec.in_channels, take.size, take.size], "crop_pct": take.crop,
+            "input_size": [metadata.spec.in_channels, take.size, take.size], "crop_pct": take.crop,
             "crop_mode": "squash" if take.squash else "center",
             "interpolation": take.interpolation, "mean": list(take.mean), "std": list(take.std),
-            "num_classes": card.spec.classes, "license": card.licence,
+            "num_classes": metadata.spec.classes, "license": metadata.licence,
         },
-        "phiscale": card.to_dict(),
+        "phiscale": metadata.to_dict(),
     }  # fmt: skip
-    member = card.member
-    if not differs("timm", card.spec) and not member.endswith("_tv"):
+    member = metadata.member
+    if not differs("timm", metadata.spec) and not member.endswith("_tv"):
         config = {"architecture": member, **config}
-        named = to_theirs("timm", card.spec, tensors)
+        named = to_theirs("timm", metadata.spec, tensors)
         save_file({k: t.contiguous() for k, t in named.items()}, folder / THEIRS, {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    (folder / "README.md").write_text(_model_card(card, repo), encoding="utf-8")
+    (folder / "README.md").write_text(_model_card(metadata, repo), encoding="utf-8")
 
 
-def _model_card(card: Card, repo: str) -> str:
-    metrics = "\n".join(f"- {name}: {value}" for name, value in card.metrics.items())
+def _model_card(metadata: ModelMetadata, repo: str) -> str:
+    metrics = "\n".join(f"- {name}: {value}" for name, value in metadata.metrics.items())
     return f"""---
 tags: [image-classification, phiscale]
 library_name: phiscale
-license: {card.licence or "other"}
+license: {metadata.licence or "other"}
 ---
 # {repo.partition("/")[2]}
 
-{card.member or "A network"} with {card.spec.classes} classes, {card.spec.resolution} px.
-{card.origin}
+{metadata.member or "A network"} with {metadata.spec.classes} classes,
+{metadata.spec.resolution} px.
+{metadata.origin}
 
     import phiscale
     network = phiscale.load("hf-hub:{repo}")
 
-Pictures: {card.preprocessing.words()}, of values in [0, 1].
+Pictures: {metadata.preprocessing.words()}, of values in [0, 1].
 
 Metrics:
 {metrics or "none are recorded."}

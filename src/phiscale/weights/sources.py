@@ -29,9 +29,10 @@ from phiscale.weights.aliases import member_of, names_of
 from phiscale.weights.formats import Found, check_values, read_foreign
 from phiscale.weights.hub import Repo, local_repo
 from phiscale.weights.imagenet import class_names
+from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.peers import Recognised, library_of, recognise, to_ours
 from phiscale.weights.pretrained import known, of_member, original
-from phiscale.weights.store import Card, card_of, fill, is_ours, read, save
+from phiscale.weights.store import fill, is_ours, read, read_metadata, save
 
 IMPORT_VERSION = 1  # of what an import makes of a file: the cache keeps to it
 HUB, TORCHVISION, AUTO = "hf-hub:", "torchvision:", "auto"
@@ -43,27 +44,27 @@ def load(
     source: str | Path, *, classes: int | None = None, in_channels: int | None = None
 ) -> Network:
     """The network of a weights file, a RUN, or any other SOURCE (`hf-hub:NAME`, `torchvision:NAME`,
-    a member's name, another library's file), in eval mode, with `.card`, `.spec` and
+    a member's name, another library's file), in eval mode, with `.metadata`, `.spec` and
     `.preprocessing`. Hash, keys, shapes and finite values are checked.
 
     `classes`: another number of them makes the classifier anew. `in_channels`: the stem is adapted
     so that one response is kept (`adapt.over_channels`). Raises WeightsError.
     """
     path = weights_file(source)
-    card, tensors = read(path)
+    metadata, tensors = read(path)
     spec = replace(
-        card.spec,
-        classes=card.spec.classes if classes is None else classes,
-        in_channels=in_channels or card.spec.in_channels,
+        metadata.spec,
+        classes=metadata.spec.classes if classes is None else classes,
+        in_channels=in_channels or metadata.spec.in_channels,
     )
-    if spec == card.spec:
+    if spec == metadata.spec:
         network = build(spec, initialised=False)
     else:
         network = build(spec)
-        tensors = adapted(tensors, card.spec, spec, network.state_dict())
-        card = card.of(spec)
+        tensors = adapted(tensors, metadata.spec, spec, network.state_dict())
+        metadata = metadata.of(spec)
     fill(network, tensors, path)
-    network.card, network.preprocessing = card, card.preprocessing
+    network.metadata, network.preprocessing = metadata, metadata.preprocessing
     return network.eval()
 
 
@@ -80,7 +81,7 @@ def weights_file(source: str | Path, tell: Tell = lambda line: None, *, model: s
     if not (kept.is_file() and is_ours(kept)):
         import_weights(str(source), kept, model=model, tell=tell, wanted=wanted)
     else:
-        tell(card_of(kept).origin)
+        tell(read_metadata(kept).origin)
     return kept
 
 
@@ -136,8 +137,8 @@ class Wanted:
 def import_weights(
     source: str, out: Path, *, model: str = "", classes: tuple[str, ...] | None = None,
     tell: Tell = lambda line: None, wanted: Wanted | None = None,
-) -> Card:  # fmt: skip
-    """Writes another library's weights as a file of ours and returns its card.
+) -> ModelMetadata:  # fmt: skip
+    """Writes another library's weights as a file of ours and returns its metadata.
 
     `model`: the member, where names and shapes fit several. `classes`: their names, where the
     source has none. `tell` hears what was assumed. Raises WeightsError, UsageError.
@@ -169,7 +170,7 @@ def import_weights(
     tell(f"{name}: {seen.said} Pictures: {take.words()}."
          + (" Its 1000 classes are taken for ImageNet's." if guess else ""))  # fmt: skip
     spec = replace(seen.spec, resolution=take.size)
-    card = Card(
+    metadata = ModelMetadata(
         spec=spec,
         preprocessing=take,
         classes=classes,
@@ -179,8 +180,8 @@ def import_weights(
     tensors = {k: t.float() if t.is_floating_point() else t
                for k, t in to_ours(seen.library, seen.spec, found.tensors).items()}  # fmt: skip
     check_values(Path(name), tensors)  # float64 holds numbers that float32 does not
-    save(out, tensors, card)
-    return card
+    save(out, tensors, metadata)
+    return metadata
 
 
 def check_out(out: Path, source: str | Path) -> None:

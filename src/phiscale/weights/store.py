@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,80 +13,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from phiscale.data.preprocessing import Preprocessing
-from phiscale.errors import PhiscaleError, WeightsError
-from phiscale.families import name_of
-from phiscale.files import write_atomic
+from phiscale.errors import WeightsError
+from phiscale.files import CHECKSUM, checksum, write_atomic
 from phiscale.nn.network import Network
-from phiscale.spec import Spec
+from phiscale.weights.metadata import ModelMetadata
 
 HEADER = "phiscale"
-HEADER_VERSION = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """What a weights file says of itself."""
-
-    spec: Spec
-    preprocessing: Preprocessing
-    classes: tuple[str, ...]
-    metrics: Mapping[str, Any] = field(default_factory=dict)  # with their conditions
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    origin: str = ""  # how the weights came about
-    licence: str = ""  # as an SPDX name; empty where nobody has said
-
-    def __post_init__(self) -> None:
-        if len(self.classes) != self.spec.classes:
-            raise WeightsError(f"{len(self.classes)} class names, but {self.spec.classes} classes "
-                               "in the spec. Name each class once.")  # fmt: skip
-
-    @property
-    def member(self) -> str:
-        """The member whose network this is, whatever its classes, channels and pixels; or ''."""
-        return name_of(self.spec)
-
-    def of(self, spec: Spec) -> Card:
-        """The same for an adapted network: other classes than before are but numbered."""
-        same = spec.classes == self.spec.classes
-        names = self.classes if same else tuple(map(str, range(spec.classes)))
-        return replace(self, spec=spec, classes=names)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "version": HEADER_VERSION,
-            "spec": self.spec.to_dict(),
-            "preprocessing": self.preprocessing.to_dict(),
-            "classes": list(self.classes),
-            "metrics": dict(self.metrics),
-            "recipe": dict(self.recipe),
-            "origin": self.origin,
-            "licence": self.licence,
-        }
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Card:
-        if data.get("version") != HEADER_VERSION:
-            raise WeightsError(f"header version {data.get('version')!r} is not {HEADER_VERSION}; "
-                               "update phiscale.")  # fmt: skip
-        try:
-            return Card(
-                spec=Spec.from_dict(data["spec"]),
-                preprocessing=Preprocessing.from_dict(data["preprocessing"]),
-                classes=tuple(str(name) for name in data["classes"]),
-                metrics=data["metrics"],
-                recipe=data["recipe"],
-                origin=str(data["origin"]),
-                licence=str(data.get("licence", "")),
-            )
-        except (KeyError, TypeError) as error:
-            raise WeightsError(f"the header lacks {error}; save the weights again.") from None
-
-
-def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
-    """Writes tensors and card as one safetensors file, whole or not at all."""
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: ModelMetadata) -> None:
+    """Writes tensors and metadata as one safetensors file, whole or not at all."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    header = {**card.to_dict(), "sha256": fingerprint(ready, card)}
+    header = json.loads(json.dumps(metadata.to_dict()))
+    header[CHECKSUM] = _digest(header, ready)
     write_atomic(path, to_bytes(ready, metadata={HEADER: json.dumps(header)}))
 
 
@@ -100,22 +38,24 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def card_of(path: Path) -> Card:
-    """What a file of ours says of itself; its tensors are neither read nor checked."""
-    return _opened(path)[0]
+def read_metadata(path: Path) -> ModelMetadata:
+    """The metadata of a file of ours; its tensors are neither read nor checked."""
+    header, _ = _opened(path)
+    return ModelMetadata.from_dict(header, str(path))
 
 
-def read(path: Path) -> tuple[Card, dict[str, Tensor]]:
-    """Card and tensors, checked against the hash in the header."""
-    card, said, tensors = _opened(path, whole=True)
-    if said != fingerprint(tensors, card):
+def read(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
+    """Metadata and tensors, checked against the hash in the header."""
+    header, tensors = _opened(path, whole=True)
+    metadata = ModelMetadata.from_dict(header, str(path))
+    if header.get(CHECKSUM) != _digest(header, tensors):
         raise WeightsError(f"{path} is damaged: it does not match the hash in its header. "
                            "Copy or train it again.")  # fmt: skip
-    return card, tensors
+    return metadata, tensors
 
 
-def _opened(path: Path, *, whole: bool = False) -> tuple[Card, str, dict[str, Tensor]]:
-    """Card, hash, and the tensors where `whole`."""
+def _opened(path: Path, *, whole: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header as it is stored, and the tensors where `whole`."""
     if not path.is_file():
         raise WeightsError(f"no weights at {path}. Give a .safetensors file or a run folder.")
     tensors: dict[str, Tensor] = {}
@@ -131,12 +71,12 @@ def _opened(path: Path, *, whole: bool = False) -> tuple[Card, str, dict[str, Te
         raise WeightsError(f"{path} has no phiscale header, so its network is unknown. "
                            "Use a file that phiscale wrote.")  # fmt: skip
     try:
-        said = json.loads(header)
-        return Card.from_dict(said), str(said.get("sha256")), tensors
-    except PhiscaleError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    except (ValueError, RecursionError, AttributeError, TypeError):
-        raise WeightsError(f"{path}: its header is damaged. Copy or train it again.") from None
+        stored = json.loads(header)
+    except (ValueError, RecursionError):
+        stored = None
+    if not isinstance(stored, dict):
+        raise WeightsError(f"{path}: its header is damaged. Copy or train it again.")
+    return stored, tensors
 
 
 def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
@@ -164,9 +104,10 @@ def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
     network.load_state_dict(dict(tensors), assign=True)
 
 
-def fingerprint(tensors: Mapping[str, Tensor], card: Card) -> str:
-    """SHA-256 over the card, and the tensors' names, types, shapes and bytes in names' order."""
-    digest = hashlib.sha256(json.dumps(card.to_dict(), sort_keys=True).encode())
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the header as it is stored, and the tensors' names, types, shapes and bytes in
+    the order of names. A field that a later version adds to the metadata does not change it."""
+    digest = hashlib.sha256(checksum(header).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())

@@ -1,0 +1,57 @@
+"""What every trained model carries with it, as a value: spec, preprocessing, classes, metrics. No
+torch here, so that a predictor reads it too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.errors import WeightsError
+from phiscale.families import name_of
+from phiscale.files import Format
+from phiscale.spec import Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetadata:
+    """What a weights file or an exported model carries with it."""
+
+    spec: Spec
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # with their conditions
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""  # how the weights came about
+    licence: str = ""  # as an SPDX name; empty where nobody has said
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != self.spec.classes:
+            raise WeightsError(f"{len(self.classes)} class names, but {self.spec.classes} classes "
+                               "in the spec. Name each class once.")  # fmt: skip
+
+    @property
+    def member(self) -> str:
+        """The member whose network this is, whatever its classes, channels and pixels; or ''."""
+        return name_of(self.spec)
+
+    def of(self, spec: Spec) -> ModelMetadata:
+        """The same for an adapted network: other classes than before are but numbered."""
+        same = spec.classes == self.spec.classes
+        names = self.classes if same else tuple(map(str, range(spec.classes)))
+        return replace(self, spec=spec, classes=names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, complete and versioned."""
+        return FORMAT.encode(self)
+
+    @staticmethod
+    def from_dict(data: Any, where: str = "the metadata") -> ModelMetadata:
+        """The inverse of `to_dict`. Raises WeightsError, which names `where`."""
+        return FORMAT.decode(data, where)
+
+
+FORMAT = Format(
+    ModelMetadata, "phiscale_metadata", WeightsError, "Copy the file or train it again.",
+)  # fmt: skip
