@@ -151,7 +151,7 @@ def _claim(request: Request, out: Path) -> None:
     sweep(out)
     path, chosen = out / REQUEST, (out / "choice.json").exists()
     before = None
-    with nullcontext() if chosen else suppress(CheckpointError):  # damaged: written anew
+    with nullcontext() if chosen else suppress(PhiscaleError):  # damaged: written anew
         before = REQUEST_FORMAT.read(path, required=True) if path.exists() else None
     if before == request:
         return
@@ -229,7 +229,7 @@ def _chosen(
     tell: Callable[[str], None],
 ) -> Choice:  # fmt: skip
     path = out / "choice.json"
-    with suppress(CheckpointError):
+    with suppress(PhiscaleError):
         return CHOICE_FORMAT.read(path, required=True)
     if (out / "checkpoints").exists():  # damaged, and what was chosen is being trained
         return CHOICE_FORMAT.read(path, required=True)

@@ -17,6 +17,7 @@ from phiscale.coefficients import Coefficients
 from phiscale.costs import cost
 from phiscale.errors import UsageError
 from phiscale.families import get_spec
+from phiscale.files import write_checked
 from phiscale.laws import Law
 from phiscale.laws.file import FittedLaw
 from phiscale.scaling import Scaling, scale
@@ -162,7 +163,7 @@ def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str])
             "all": Scaling(depth=3, width=1.5, resolution=1.5)}  # fmt: skip
     for number, (name, by) in enumerate(arms.items()):
         shutil.copytree(place / "runs" / "base", place / "runs" / name)
-        (place / "runs" / name / "spec.json").write_text(scale(base, by).to_json())
+        write_checked(place / "runs" / name / "spec.json", scale(base, by).to_dict())
         log = place / "runs" / name / "log.jsonl"
         better = f'"validation_top1": 0.9{number}'
         log.write_text(re.sub(r'"validation_top1": [\d.]+', better, log.read_text()))
@@ -172,11 +173,14 @@ def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str])
     assert [row["error"] for row in found["rows"]][1:] == pytest.approx([0.1, 0.09, 0.08, 0.07])
     assert len(in_json("law fit runs", capsys)["rows"]) == 5  # the folder of them
     for name in ("base", *arms):
-        (place / "runs" / name / "evaluation.json").write_text('{"metrics": {"top1": 0.8}}')
+        write_checked(place / "runs" / name / "evaluation.json", {"metrics": {"top1": 0.8}})
     assert in_json("law fit runs", capsys)["law"]["source"] == "5 runs, test error"
     data = place / "runs" / "width" / "data.json"
     kept = data.read_text()
-    data.write_text(re.sub(r'"fingerprint": "\w+', '"fingerprint": "other', kept))
+    edited = re.sub(r'"fingerprint": "\w+', '"fingerprint": "other', kept)
+    data.write_text(edited)
+    assert said("law fit runs", capsys) == (1, "runs/width/data")  # .json is damaged
+    write_checked(data, json.loads(edited))
     assert said("law fit runs", capsys) == (
         1,
         "width was trained on other pictures than all: one law cannot hold for both",
@@ -225,7 +229,9 @@ MISTAKES = (
     ("law predict none.json small", 1, r"cannot read none\.json"),
     ("law predict two.csv small", 1, r"two\.csv is not JSON"),
     ("law predict point.json small", 2, r"does not hold the rows.*law fit TABLE --out law\.json"),
-    ("law predict torn.json small", 2, r'torn\.json has a "fit" that is not whole'),
+    ("law predict torn.json small", 2, r'the "fit" of torn\.json: rows\[0\] lacks \'x\''),
+    ("law predict edited.json small", 2, r'edited\.json is damaged: .*delete its "sha256" line'),
+    ("solve small --law edited.json", 2, r'edited\.json is damaged: .*delete its "sha256" line'),
     ("law predict bent.json --phi 12", 2, r"does not know its base\. Fit it again with --base"),
     ("law predict bent-based.json --phi 12", 2, r"small phi 12 has .*Ask for at most 8x, or train"),
     ("law predict macs.json small --images-seen 1M", 2, r"the law does not count them\. Drop"),
@@ -253,6 +259,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
         main(shlex.split("law fit latency.csv --axes latency_ms --base small --out latency.json"))
     torn = json.loads((root / "macs.json").read_text())
     del torn["fit"]["rows"][0]["x"]
+    (root / "edited.json").write_text(json.dumps(torn))
+    del torn["sha256"]
     (root / "torn.json").write_text(json.dumps(torn))
     (root / "point.json").write_text(json.dumps({"phiscale_law": 1, "e0": 0.1}))
     return root

@@ -390,12 +390,18 @@ def broken():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("nothere.json", "nothere.json does not exist. Write one with spec.to_json()."),
+        (
+            "nothere.json",
+            "nothere.json does not exist. Write one with phiscale describe MODEL --save",
+        ),
         ("runs/nothere", "nothere does not exist."),
         ("folder", "folder is a folder. Name a file in it:"),
-        ("bytes.json", "bytes.json is not text. Name a spec.json"),
-        ("prose.json", "prose.json: not a spec: Expecting value"),
-        ("even.json", "even.json: kernel=4 is even"),
+        ("bytes.json", "bytes.json is not JSON: 'utf-8' codec"),
+        (
+            "prose.json",
+            "prose.json is not JSON: Expecting value: line 1 column 1 (char 0). Write one",
+        ),
+        ("even.json", "even.json: stages[0]: kernel=4 is even"),
         ("nothere.py:SPEC", "nothere.py does not exist. Write it path/to/file.py:NAME."),
         ("net.py", "net.py names no spec. Write"),
         ("net.py", "net.py:NAME; its specs are: SPEC."),

@@ -15,6 +15,8 @@ from phiscale.families.resnet import RESNET
 from phiscale.spec import Spec, Stage, lite
 
 STAGE = Stage("mbconv", 2, 3, 2, 6, 24, 0.25)
+WRITE = "Write one with phiscale describe MODEL --save spec.json."
+NEWER = f"{WRITE} Or update phiscale."
 RESNET50 = next(member.spec for member in RESNET if member.name == "resnet50")
 
 
@@ -89,19 +91,24 @@ def test_a_spec_that_no_network_has_is_refused_and_the_error_says_the_mend(
 @pytest.mark.parametrize(
     ("edit", "wrong", "mend"),
     [
-        (lambda data: data.pop("phiscale_spec"), "spec format None is not 1", "update phiscale"),
-        (lambda data: data.update(phiscale_spec=2), "spec format 2 is not 1", "update phiscale"),
-        (lambda data: data.update(depth=2), "unknown fields ['depth']", "use ["),
-        (lambda data: data.pop("stem_channels"), "lacks ['stem_channels']", "add them"),
-        (lambda data: data.update(stages={}), "stages is not a list", "write a list"),
-        (lambda data: data.update(stages=[3]), "stage 0 is not an object", "see to_json()"),
+        (lambda data: data.pop("phiscale_spec"), 'spec: "phiscale_spec" is None, not 1', WRITE),
+        (lambda data: data.update(phiscale_spec=2), '"phiscale_spec" is 2, not 1', NEWER),
+        (lambda data: data.update(phiscale_spec=[1]), '"phiscale_spec" is [1], not 1', WRITE),
+        (lambda data: data.update(depth=2), "it has unknown fields 'depth'", WRITE),
+        (lambda data: data.pop("stem_channels"), "it lacks 'stem_channels'", WRITE),
+        (lambda data: data.update(stages={}), "stages is {}, not a list", WRITE),
+        (lambda data: data.update(stages=[3]), "stages[0] is 3, not an object", WRITE),
         (
             lambda data: data["stages"][1].update(se=0.25),
-            "stage 1 has unknown fields ['se']",
-            "use",
+            "stages[1] has unknown fields 'se'",
+            WRITE,
         ),
-        (lambda data: data["stages"][2].pop("kernel"), "stage 2 lacks ['kernel']", "add them"),
-        (lambda data: data["stages"][2].update(kernel=4), "kernel=4 is even", "use 3 or 5"),
+        (lambda data: data["stages"][2].pop("kernel"), "stages[2] lacks 'kernel'", WRITE),
+        (
+            lambda data: data["stages"][2].update(kernel=4),
+            "stages[2]: kernel=4 is even",
+            "use 3 or 5",
+        ),
     ],
 )
 def test_json_that_is_nearly_a_spec_is_refused_never_guessed_at(edit, wrong: str, mend: str):

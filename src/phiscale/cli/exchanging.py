@@ -67,7 +67,7 @@ def push(
     weights: Positional[Weights], repo: Positional[Annotated[str, arg(metavar="ORG/NAME")]], /, *,
     private: Switch = False,
 ) -> None:  # fmt: skip
-    """Upload weights to the Hugging Face hub, with config.json and a model metadata.
+    """Upload weights to the Hugging Face hub, with config.json and a model card.
 
     Args:
         weights: weights file or RUN of phiscale.

@@ -263,7 +263,7 @@ def export(run: Positional[Run], /, *, out: Folder = None, data: Held = None) ->
 
     folder, said = export_run(run, out, data)
     away = said["parity"]["relative_difference"]
-    print(f"wrote {folder / 'model.onnx'}: {said['bytes'] / 1e6:.2f} MB, "
+    print(f"wrote {folder / 'model.onnx'}: {said['file']['bytes'] / 1e6:.2f} MB, "
           f"{said['latency_ms']:.3g} ms, relative difference {away:.1g}")  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from phiscale.errors import SpecError
+from phiscale.errors import PhiscaleError, SpecError
 from phiscale.spec import FORMAT, Spec
 
 
@@ -19,7 +19,10 @@ def spec_from_json_file(path: Path) -> Spec:
         raise SpecError(f"{path} is a folder. Name a file in it: {path / 'spec.json'}.")
     if not path.exists():
         raise SpecError(f"{path} does not exist. {FORMAT.fix}")
-    return FORMAT.read(path)
+    try:
+        return FORMAT.read(path)
+    except PhiscaleError as error:
+        raise SpecError(str(error)) from None
 
 
 def spec_from_python_file(path: Path, name: str) -> Spec:

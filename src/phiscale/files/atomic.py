@@ -74,14 +74,14 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, text + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON file; errors name it."""
+def read_json(path: Path, fix: str = "Make it again or delete it.") -> Any:
+    """Reads a JSON file; errors name it. `fix`: the sentence that says what to do if it is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PhiscaleError(f"cannot read {path}: {error.strerror}. Check the path.") from None
     except (ValueError, RecursionError) as error:
-        raise PhiscaleError(f"{path} is not JSON: {error}. Make it again or delete it.") from None
+        raise PhiscaleError(f"{path} is not JSON: {error}. {fix}") from None
 
 
 def sha256(content: bytes | str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import collections.abc
 import json
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
-from math import isfinite
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -69,7 +70,7 @@ def read_checked(path: Path, fix: str, *, required: bool = True) -> dict[str, An
 
     `required=False`: an object without a checksum is accepted, since people write such files.
     """
-    return verified(read_json(path), str(path), fix, required=required)
+    return verified(read_json(path, fix), str(path), fix, required=required)
 
 
 def verified(data: Any, where: str, fix: str, *, required: bool = True) -> dict[str, Any]:
@@ -78,10 +79,12 @@ def verified(data: Any, where: str, fix: str, *, required: bool = True) -> dict[
         raise PhiscaleError(f"{where} holds {_shown(data)} instead of a JSON object. {fix}")
     payload = {key: each for key, each in data.items() if key != CHECKSUM}
     stated = data.get(CHECKSUM)
-    if (stated is None and not required) or stated == checksum(payload):
-        return payload
+    with suppress(RecursionError):  # deeper than anything that was written
+        if (stated is None and not required) or stated == checksum(payload):
+            return payload
     edited = "" if required else f' Or, if you edited it yourself, delete its "{CHECKSUM}" line.'
-    raise PhiscaleError(f"{where} is damaged: it does not match its checksum. {fix}{edited}")
+    lack = "has no checksum" if stated is None else "does not match its checksum"
+    raise PhiscaleError(f"{where} is damaged: it {lack}. {fix}{edited}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ class Format(Generic[T]):
         try:
             return self.decode_nested(data)
         except _Mismatch as problem:
-            raise self.error(f"{where}: {problem}. {self.fix}") from None
+            newer = " Or update phiscale." if isinstance(problem, _Newer) else ""
+            raise self.error(f"{where}: {problem}. {self.fix}{newer}") from None
         except PhiscaleError as problem:  # the class itself refuses a value, and says the fix
             raise self.error(f"{where}: {problem}") from None
 
@@ -124,12 +128,17 @@ class Format(Generic[T]):
         write_checked(path, self.encode(value))
 
     def read(self, path: Path, *, required: bool = False) -> T:
-        """Reads what `write` wrote; `required`: only with its checksum. Raises `error`."""
+        """Reads what `write` wrote; `required`: only with its checksum. Raises `error`, or
+        PhiscaleError where the file cannot be read or is no JSON."""
+        return self.decode(self.payload(path, required=required), str(path))
+
+    def payload(self, path: Path, *, required: bool = False) -> dict[str, Any]:
+        """What `read` decodes: the object without its checksum. Raises as `read` does."""
+        data = read_json(path, self.fix)
         try:
-            payload = read_checked(path, self.fix, required=required)
+            return verified(data, str(path), self.fix, required=required)
         except PhiscaleError as problem:
             raise self.error(str(problem)) from None
-        return self.decode(payload, str(path))
 
     def decode_nested(self, data: Any) -> T:
         """`decode` for a value inside another one; mismatches are raised as they are."""
@@ -137,10 +146,13 @@ class Format(Generic[T]):
             raise _Mismatch(f"{_shown(data)} is no JSON object")
         values = {k: v for k, v in data.items() if k not in (CHECKSUM, *self.foreign)}
         version = values.pop(self.marker, None)
-        while version in self.upgrades and version != self.version:
-            values, version = self.upgrades[version](values), version + 1
-        if version != self.version or isinstance(version, bool):
-            raise _Mismatch(f'"{self.marker}" is {_shown(version)}, not {self.version}')
+        is_number = isinstance(version, int | float) and not isinstance(version, bool)
+        number: Any = version if is_number else 0
+        while number in self.upgrades and number != self.version:
+            values, number = self.upgrades[number](values), number + 1
+        if number != self.version:
+            kind = _Newer if number > self.version else _Mismatch
+            raise kind(f'"{self.marker}" is {_shown(version)}, not {self.version}')
         return _decode_class(self.cls, values, _Place("", self.by_hand))
 
 
@@ -149,6 +161,10 @@ _FORMATS: dict[type, Format[Any]] = {}
 
 class _Mismatch(Exception):
     """Data that do not match their class. The text names the place inside the object."""
+
+
+class _Newer(_Mismatch):
+    """Data of a version that is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +301,7 @@ def _decode_nested(cls: type, value: Any, place: _Place) -> Any:
     try:
         return _FORMATS[cls].decode_nested(value)
     except _Mismatch as problem:
-        raise _Mismatch(f"{place.path}: {problem}") from None
+        raise type(problem)(f"{place.path}: {problem}") from None
     except PhiscaleError as problem:
         raise type(problem)(f"{place.path}: {problem}") from None
 
@@ -295,7 +311,7 @@ def _decode_plain(hint: type, value: Any, place: _Place) -> Any:
     if hint is float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise place.is_wrong(value, "a number")
-        if not (isinstance(value, int) or isfinite(value)):
+        if not abs(value) <= sys.float_info.max:  # nor is NaN; a whole number may be larger
             raise place.is_wrong(value, "a finite number")
     elif type(value) is not hint:
         kinds = {bool: "true or false", int: "a whole number", str: "a text"}

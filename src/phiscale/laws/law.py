@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from phiscale.errors import UsageError
-from phiscale.files import Format, read_checked
+from phiscale.files import Format
 from phiscale.scaling import Scaling
 
 IMAGES_UNIT = 1e6
@@ -125,17 +125,19 @@ class Law:
     @staticmethod
     def from_dict(data: Any, where: str = "the law") -> Law:
         """The inverse of `to_dict`. Unknown or missing fields are errors, never ignored."""
-        if isinstance(data, Mapping) and "terms" in data:
+        own = isinstance(data, Mapping) and data.get(FORMAT.marker) == FORMAT.version
+        if own and isinstance(data.get("terms"), Mapping):
+            axes = ascii(", ".join(map(str, data["terms"])))[1:-1]
             raise UsageError(
-                f"{where} is a law of other axes than depth, width and resolution. Fit one of "
-                "those: phiscale law fit TABLE --axes depth,width,resolution."
+                f"{where} is a law of {axes}. Fit one of depth, width and resolution: "
+                "phiscale law fit TABLE --axes depth,width,resolution."
             )
         return FORMAT.decode(data, where)
 
     @staticmethod
     def read(path: Path) -> Law:
         """Reads `--law FILE`."""
-        return Law.from_dict(read_checked(path, FORMAT.fix, required=False), str(path))
+        return Law.from_dict(FORMAT.payload(path), str(path))
 
 
 FORMAT = Format(

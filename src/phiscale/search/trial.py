@@ -182,7 +182,7 @@ class Result:
         result = FORMAT.decode(verified(data, where, FORMAT.fix), where)
         try:
             result.check()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise PhiscaleError(f"{where} is impossible ({error}). {FORMAT.fix}") from None
         if result.key != trial_key(result.trial):
             raise PhiscaleError(f"{where} is the result of another training. {FORMAT.fix}")
