@@ -26,8 +26,9 @@ IMPORTS = {
 def child_seconds(code: str) -> float:
     """CPU seconds of a fresh interpreter that runs `code`."""
     timed = f"import time\n{code}\nprint(time.process_time())"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", timed], capture_output=True,
-                          text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", timed], capture_output=True, text=True, check=True
+    )
     return float(done.stdout.split()[-1])
 
 

@@ -54,23 +54,31 @@ def main() -> None:
             recipe = replace(
                 RECIPES["small-images"], epochs=epochs, evaluations=1, lanes=LANES, seed=seed
             )
-            with training_progress() as (report, tell):
-                train_run(spec, asked.data, run, recipe, Setup(report=report, tell=tell),
-                          named=NAMED["small-images"])  # fmt: skip
+            with training_progress() as report:
+                train_run(
+                    spec, asked.data, run, recipe, Setup(report=report), named=NAMED["small-images"]
+                )
             last = list(read_log(run))[-1]
             built = effective(spec, base)
-            rows.append({"depth": built.depth, "width": round(built.width, 4),
-                         "resolution": built.resolution, "epochs": epochs,
-                         "images_seen": last["images_seen"], "seed": seed,
-                         "error": round(1 - last["validation_top1"], 6)})  # fmt: skip
+            rows.append(
+                {
+                    "depth": built.depth,
+                    "width": round(built.width, 4),
+                    "resolution": built.resolution,
+                    "epochs": epochs,
+                    "images_seen": last["images_seen"],
+                    "seed": seed,
+                    "error": round(1 - last["validation_top1"], 6),
+                }
+            )
             print(rows[-1], file=sys.stderr)
     about = {
         "what": "validation error of `small` (depth, width and resolution 1: 32 px) and scalings "
-                "of it, as built, on CIFAR-10 (10 % of train held out), recipe small-images, "
-                f"{LANES} lanes",
+        "of it, as built, on CIFAR-10 (10 % of train held out), recipe small-images, "
+        f"{LANES} lanes",
         "command": "python benchmarks/law_small.py CIFAR_FOLDER --runs RUNS_FOLDER",
         "rows": rows,
-    }  # fmt: skip
+    }
     write_json(SMALL_RUNS, about)
 
 

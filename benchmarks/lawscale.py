@@ -60,8 +60,9 @@ def networks(compute: float) -> Any:
 def _lattice() -> tuple[Any, Any]:
     """No dimension shrinks while the network grows: that is where a grid of alpha, beta, gamma is
     confined, so the law is too."""
-    grid = cost_grid(BASE, lattice_depths(BASE, 1, 8), np.geomspace(1, 4, 90).tolist(),
-                     range(224, 897, 8))  # fmt: skip
+    grid = cost_grid(
+        BASE, lattice_depths(BASE, 1, 8), np.geomspace(1, 4, 90).tolist(), range(224, 897, 8)
+    )
     return np.exp(lattice_logs(grid, BASE)), (grid.cost.macs / cost(BASE).macs).ravel()
 
 
@@ -95,16 +96,21 @@ def trained(of: Truth, x: Any, random: np.random.Generator) -> Any:
 def star() -> tuple[Point, ...]:
     """The readable design: base, three levels of every dimension, three compound points."""
     compounds = [(by.depth, by.width, by.resolution) for by in map(compound, (-1, 1, 2))]
-    axes = [(1.0, 1.0, 1.0), *((d, 1.0, 1.0) for d in (0.5, 2.0, 4.0)),
-            *((1.0, w, 1.0) for w in (0.71, 1.41, 2.0)),
-            *((1.0, 1.0, r) for r in (0.71, 1.41, 2.0))]  # fmt: skip
+    axes = [
+        (1.0, 1.0, 1.0),
+        *((d, 1.0, 1.0) for d in (0.5, 2.0, 4.0)),
+        *((1.0, w, 1.0) for w in (0.71, 1.41, 2.0)),
+        *((1.0, 1.0, r) for r in (0.71, 1.41, 2.0)),
+    ]
     return points_at(BASE, [*axes, *compounds])
 
 
 def by_law(of: Truth, design: Sequence[Point], random: np.random.Generator) -> Outcome:
     x = np.array([(p.by.depth, p.by.width, p.by.resolution) for p in design])
-    rows = [Row(depth=d, width=w, resolution=r, error=float(error))
-            for (d, w, r), error in zip(x, trained(of, x, random), strict=True)]  # fmt: skip
+    rows = [
+        Row(depth=d, width=w, resolution=r, error=float(error))
+        for (d, w, r), error in zip(x, trained(of, x, random), strict=True)
+    ]
     fit = posterior(points_of(rows))
     return Outcome(len(design), sum(p.cost for p in design), named(fit), fit)
 
@@ -131,14 +137,29 @@ def by_command(of: Truth, seed: int, random: np.random.Generator) -> Outcome:
         best = math.log2(0.3) + np.log(x[0, :2]) @ slopes
         off = math.log2(trial.recipe.optim.lr_peak) - best
         error = float(trained(of, x, random)[0]) + RATE_COST * off**2
-        return Result(key=trial.key, name=trial.name, about=trial.about, trial={},
-                      validation_error=error, validation_loss=1.0, validation_images=0)  # fmt: skip
+        return Result(
+            key=trial.key,
+            name=trial.name,
+            about=trial.about,
+            trial={},
+            validation_error=error,
+            validation_loss=1.0,
+            validation_images=0,
+        )
 
     stages = Discovery(
-        data="a truth", fingerprint=f"truth {seed}", base=BASE, methods=("lawscale",), crop=1.0,
-        recipe=RECIPE, units=7, compute=4.0, tuning=Tuning(), seeds=2,
+        data="a truth",
+        fingerprint=f"truth {seed}",
+        base=BASE,
+        methods=("lawscale",),
+        crop=1.0,
+        recipe=RECIPE,
+        units=7,
+        compute=4.0,
+        tuning=Tuning(),
+        seeds=2,
         validation_images=50_000,  # ImageNet's: runs vary by 0.15 points and more
-    ).stages()  # fmt: skip
+    ).stages()
     wanted = next(stages)
     while True:
         try:
@@ -184,8 +205,11 @@ def _symmetric(compute: float) -> Any:
 @cache
 def designs() -> dict[str, tuple[Point, ...]]:
     among = candidates(BASE)
-    return {"law, designed": d_optimal(among, 7), "law, designed, twice the compute":
-            d_optimal(among, 14), "law, star": star()}  # fmt: skip
+    return {
+        "law, designed": d_optimal(among, 7),
+        "law, designed, twice the compute": d_optimal(among, 14),
+        "law, star": star(),
+    }
 
 
 def methods(of: Truth, seed: int) -> dict[str, Callable[[], Outcome]]:
@@ -240,24 +264,39 @@ def study(
     law = {each: np.array(rows) for each, rows in sure.items()}
     everything = np.concatenate(list(law.values()))
     return {
-        "truths": len(seeds), "first_seed": seeds[0], "computes": list(COMPUTES),
+        "truths": len(seeds),
+        "first_seed": seeds[0],
+        "computes": list(COMPUTES),
         "tuning_units": round(tuning, 2),
-        "methods": {name: {
-            "runs": spent[name][0], "units": spent[name][1],
-            "mean_regret_points": score.mean(0).round(4).tolist(),
-            "worst_twentieth_points": np.quantile(score, 0.95, axis=0).round(4).tolist(),
-            "mean_regret_points_by_kind": {each: score[kind == each].mean(0).round(4).tolist()
-                                           for each in KINDS},
-        } for name, score in scores.items()},
-        "intervals": {what: {
-            "coverage_by_kind": {each: rows[:, number, 0].mean(0).round(4).tolist()
-                                 for each, rows in law.items()},
-            "median_half_width_points":
-                np.median(everything[:, number, 1], axis=0).round(3).tolist(),
-        } for number, what in enumerate(("error", "margin over the paper's ray"))},
+        "methods": {
+            name: {
+                "runs": spent[name][0],
+                "units": spent[name][1],
+                "mean_regret_points": score.mean(0).round(4).tolist(),
+                "worst_twentieth_points": np.quantile(score, 0.95, axis=0).round(4).tolist(),
+                "mean_regret_points_by_kind": {
+                    each: score[kind == each].mean(0).round(4).tolist() for each in KINDS
+                },
+            }
+            for name, score in scores.items()
+        },
+        "intervals": {
+            what: {
+                "coverage_by_kind": {
+                    each: rows[:, number, 0].mean(0).round(4).tolist() for each, rows in law.items()
+                },
+                "median_half_width_points": np.median(everything[:, number, 1], axis=0)
+                .round(3)
+                .tolist(),
+            }
+            for number, what in enumerate(("error", "margin over the paper's ray"))
+        },
         "better_than_grid_of_same_compute": np.mean(
-            scores[SHIPPED] < scores["grid, same compute"], axis=0).round(3).tolist(),
-    }  # fmt: skip
+            scores[SHIPPED] < scores["grid, same compute"], axis=0
+        )
+        .round(3)
+        .tolist(),
+    }
 
 
 def sureness(of: Truth, fit: Posterior, chosen: dict[float, Any]) -> list[Any]:
@@ -303,8 +342,10 @@ def markdown(found: dict[str, Any]) -> str:
     ]
     for name, score in found["methods"].items():
         means = " | ".join(f"{value:.3f}" for value in score["mean_regret_points"])
-        lines.append(f"| {name} | {score['runs']} | {score['units']:g} | {means} | "
-                     f"{score['worst_twentieth_points'][1]:.2f} |")  # fmt: skip
+        lines.append(
+            f"| {name} | {score['runs']} | {score['units']:g} | {means} | "
+            f"{score['worst_twentieth_points'][1]:.2f} |"
+        )
     level, margin = found["intervals"].values()
     lines += [
         "",
@@ -320,13 +361,16 @@ def markdown(found: dict[str, Any]) -> str:
         "|---|---:|---:|---|---|",
     ]
     for kind in level["coverage_by_kind"]:
-        search, grid = (found["methods"][name]["mean_regret_points_by_kind"][kind][1]
-                     for name in COMPARED)  # fmt: skip
+        search, grid = (
+            found["methods"][name]["mean_regret_points_by_kind"][kind][1] for name in COMPARED
+        )
         held = (_shares(of["coverage_by_kind"][kind]) for of in (level, margin))
         lines.append(f"| {kind} | {search:.3f} | {grid:.3f} | {' | '.join(held)} |")
     better = _shares(found["better_than_grid_of_same_compute"])
-    widths = (", ".join(f"{width:.1f}" for width in of["median_half_width_points"])
-              for of in (level, margin))  # fmt: skip
+    widths = (
+        ", ".join(f"{width:.1f}" for width in of["median_half_width_points"])
+        for of in (level, margin)
+    )
     lines += [
         "",
         wrapped(

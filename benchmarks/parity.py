@@ -38,10 +38,23 @@ DOCS = Path(__file__).parents[1] / "docs"
 BOUND: Mapping[str, float] = {"keras": 1e-5}  # its layers hold float32 constants
 USUAL_BOUND = 1e-8
 TOO_LARGE = ("*_l2", "*_b8", "regnety_1280")  # 224 px instead of the native size
-PACKAGES = {"timm": "timm", "torchvision": "torchvision", "keras": "keras",
-            "lukemelas": "efficientnet_pytorch"}  # fmt: skip
-CODE = ("nn/*.py", "families/*.py", "layers.py", "scaling.py", "spec.py", "weights/formats.py",
-        "weights/keymaps.py", "weights/layouts.py", "weights/peers.py")  # fmt: skip
+PACKAGES = {
+    "timm": "timm",
+    "torchvision": "torchvision",
+    "keras": "keras",
+    "lukemelas": "efficientnet_pytorch",
+}
+CODE = (
+    "nn/*.py",
+    "families/*.py",
+    "layers.py",
+    "scaling.py",
+    "spec.py",
+    "weights/formats.py",
+    "weights/keymaps.py",
+    "weights/layouts.py",
+    "weights/peers.py",
+)
 
 
 def made_by(library: str) -> str:
@@ -73,10 +86,15 @@ def measured(pair: Pair) -> dict[str, Any]:
             answers.setdefault(f"{height}x{width}", {})[str(kind).removeprefix("torch.")] = found
             gc.collect()
     return {
-        "key": pair.key, "library": pair.library, "theirs": pair.theirs, "member": pair.member,
-        "made_by": made_by(pair.library), "eval": answers, "train": compared(*both.step()),
+        "key": pair.key,
+        "library": pair.library,
+        "theirs": pair.theirs,
+        "member": pair.member,
+        "made_by": made_by(pair.library),
+        "eval": answers,
+        "train": compared(*both.step()),
         "momentum": [both.momentum, pair.spec.norm_momentum],
-    }  # fmt: skip
+    }
 
 
 def compared(theirs: Step, ours: Step) -> dict[str, float]:
@@ -124,7 +142,7 @@ def report(rows: Iterable[Mapping[str, Any]], total: int) -> str:
         "| peer | network | member | size | float64 | float32 | training: loss | gradient "
         "| statistics | |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
-    ]  # fmt: skip
+    ]
     for row in rows:
         train = [f"{row['train'][k]:.0e}" for k in ("loss", "gradient", "statistics")]
         for number, (size, each) in enumerate(row["eval"].items()):
@@ -162,10 +180,12 @@ def main() -> None:
     rows = {row["key"]: row for row in json.loads(kept.read_text())} if kept.exists() else {}
     rows = {key: row for key, row in rows.items() if row.get("made_by") == made_by(row["library"])}
     wanted = [
-        pair for pair in pairs()
-        if pair.library in asked.peers.split(",") and fnmatchcase(pair.member, asked.only)
+        pair
+        for pair in pairs()
+        if pair.library in asked.peers.split(",")
+        and fnmatchcase(pair.member, asked.only)
         and cost(MEMBERS[pair.member].spec).macs <= asked.most_gmacs * 1e9
-    ]  # fmt: skip
+    ]
     for pair in sorted(wanted, key=lambda pair: cost(MEMBERS[pair.member].spec).macs):
         if pair.key in rows:
             continue

@@ -31,8 +31,12 @@ from phiscale.weights.peers import Library, spec_of, to_ours
 from phiscale.weights.pretrained import original
 
 # Of everything that a default would hide: norms (scale, shift, mean, variance), biases.
-RANGES = {"weight": (0.6, 1.2), "bias": (-0.2, 0.2), "running_mean": (-0.2, 0.2),
-          "running_var": (0.5, 1.5)}  # fmt: skip
+RANGES = {
+    "weight": (0.6, 1.2),
+    "bias": (-0.2, 0.2),
+    "running_mean": (-0.2, 0.2),
+    "running_var": (0.5, 1.5),
+}
 # With these weights of norms the deepest network is chaotic: the last bit of its input changes its
 # float64 logits by two thirds (docs/log.md), so that it differs from itself as much as from a peer.
 GENTLE = {"EfficientNetV2L": RANGES | {"weight": (0.3, 0.9)}}

@@ -40,7 +40,7 @@ def trained(data: str, run: Path, recipe: Recipe) -> float:
     import torch
 
     torch.set_num_threads(1)
-    quiet = Setup(workers=1, tell=lambda line: None)
+    quiet = Setup(workers=1)
     train_run(get_spec("small"), data, run, recipe, quiet, named=NAMED[NAME], device="cpu")
     steps = [record["seconds"] for record in read_log(run) if "loss" in record]
     return steps[-1] - steps[0]
@@ -67,8 +67,10 @@ def main() -> None:
     if not speeds_file.exists():
         speeds: dict[str, list[float]] = {arm: [] for arm in arms}
         for repeat in range(REPEATS):
-            runs = {arm: (asked.runs / f"pilot-{arm}-{repeat}", replace(r, epochs=PILOT_EPOCHS))
-                    for arm, r in arms.items()}  # fmt: skip
+            runs = {
+                arm: (asked.runs / f"pilot-{arm}-{repeat}", replace(r, epochs=PILOT_EPOCHS))
+                for arm, r in arms.items()
+            }
             for arm, seconds in both(asked.data, runs).items():
                 seen = list(read_log(runs[arm][0]))[-1]["images_seen"] - named.batch
                 speeds[arm].append(round(seen / seconds, 1))
@@ -86,18 +88,28 @@ def main() -> None:
         for arm, seconds in both(asked.data, runs).items():
             run, _ = runs[arm]
             found, *_ = evaluate_model(str(run), asked.data, "test")
-            rows.append({"arm": arm, "seed": seed,
-                         "images_seen": list(read_log(run))[-1]["images_seen"],
-                         "minutes": round(seconds / 60, 2), "test_top1": round(found.top1, 4),
-                         "interval": [round(x, 4) for x in found.interval]})  # fmt: skip
+            rows.append(
+                {
+                    "arm": arm,
+                    "seed": seed,
+                    "images_seen": list(read_log(run))[-1]["images_seen"],
+                    "minutes": round(seconds / 60, 2),
+                    "test_top1": round(found.top1, 4),
+                    "interval": [round(x, 4) for x in found.interval],
+                }
+            )
             print(rows[-1], file=sys.stderr)
-    write_json(RESULT, {
-        "what": f"test top-1 on CIFAR-10 of `small`, recipe {NAME}, one core each, with pictures "
-                "that grow (24 to 32 px over the first 60 %) and without, at equal wall time",
-        "command": "python benchmarks/progressive.py CIFAR_FOLDER --runs RUNS_FOLDER "
-                   f"--minutes {asked.minutes:g} --seeds {asked.seeds}",
-        "images_per_s": speeds, "rows": rows,
-    })  # fmt: skip
+    write_json(
+        RESULT,
+        {
+            "what": f"test top-1 on CIFAR-10 of `small`, recipe {NAME}, one core each, with "
+            "pictures that grow (24 to 32 px over the first 60 %) and without, at equal wall time",
+            "command": "python benchmarks/progressive.py CIFAR_FOLDER --runs RUNS_FOLDER "
+            f"--minutes {asked.minutes:g} --seeds {asked.seeds}",
+            "images_per_s": speeds,
+            "rows": rows,
+        },
+    )
 
 
 if __name__ == "__main__":

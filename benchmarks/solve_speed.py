@@ -17,8 +17,14 @@ from phiscale.families import get_spec
 from phiscale.priors import published_law
 
 # of the size of a desktop processor's; the time to solve does not depend on them
-RATES = Rates(dense_macs=4e-9, depthwise_macs=8e-9, activations=2e-7, weight_bytes=3e-8, convs=0.08,
-              constant=0.1)  # fmt: skip
+RATES = Rates(
+    dense_macs=4e-9,
+    depthwise_macs=8e-9,
+    activations=2e-7,
+    weight_bytes=3e-8,
+    convs=0.08,
+    constant=0.1,
+)
 DEVICE = DeviceModel(
     fingerprint=Fingerprint(
         device="an example", cores=8, threads=8, runtime="-", torch="-", date="-"

@@ -37,9 +37,14 @@ def stages(draw: st.DrawFn) -> Stage:
         values["group_width"] = draw(st.sampled_from([0, *widths]))
     if block not in ("separable", "basic"):
         values["se_ratio"] = draw(st.sampled_from([0, 0, 0.05, 0.25, 1]))
-    return Stage(block=block, repeats=draw(st.integers(1, 3)),
-                 kernel=draw(st.sampled_from([1, 3, 5])), stride=draw(st.sampled_from([1, 2])),
-                 channels=channels, **values)  # fmt: skip
+    return Stage(
+        block=block,
+        repeats=draw(st.integers(1, 3)),
+        kernel=draw(st.sampled_from([1, 3, 5])),
+        stride=draw(st.sampled_from([1, 2])),
+        channels=channels,
+        **values,
+    )
 
 
 @st.composite

@@ -40,20 +40,45 @@ from phiscale.spec import Spec
 from phiscale.weights.pretrained import known
 
 EVERYTHING = {
-    "audit.json", "device.json", "choice.json", "spec.json", "recipe.json", "data.json",
-    "log.jsonl", "checkpoints", "best.safetensors", "evaluation.json", "test-predictions.csv",
-    "model.onnx", "model.json", "report.html", "request.json",
-}  # fmt: skip
+    "audit.json",
+    "device.json",
+    "choice.json",
+    "spec.json",
+    "recipe.json",
+    "data.json",
+    "log.jsonl",
+    "checkpoints",
+    "best.safetensors",
+    "evaluation.json",
+    "test-predictions.csv",
+    "model.onnx",
+    "model.json",
+    "report.html",
+    "request.json",
+}
 FLAGS = "digits --train-minutes 0.05 --min-epochs 0.1 --macs 330K --latency-ms 5 --seed 3"
 
 
 def made_up_device() -> DeviceModel:
-    latency = Rates(dense_macs=1e-9, depthwise_macs=5e-9, activations=1e-7, weight_bytes=0,
-                    convs=1e-3, constant=0.01)  # fmt: skip
-    step = Rates(dense_macs=2e-11, depthwise_macs=1e-10, activations=1e-9, weight_bytes=0,
-                 convs=1e-6, constant=2e-3)  # fmt: skip
-    which = Fingerprint(device="made up", cores=1, threads=1, runtime="onnxruntime", torch="2",
-                        date="2026-01-01")  # fmt: skip
+    latency = Rates(
+        dense_macs=1e-9,
+        depthwise_macs=5e-9,
+        activations=1e-7,
+        weight_bytes=0,
+        convs=1e-3,
+        constant=0.01,
+    )
+    step = Rates(
+        dense_macs=2e-11,
+        depthwise_macs=1e-10,
+        activations=1e-9,
+        weight_bytes=0,
+        convs=1e-6,
+        constant=2e-3,
+    )
+    which = Fingerprint(
+        device="made up", cores=1, threads=1, runtime="onnxruntime", torch="2", date="2026-01-01"
+    )
     return DeviceModel(
         fingerprint=which,
         latency=Timing(rates=latency, median_error=0.05, max_error=0.2),
@@ -63,8 +88,15 @@ def made_up_device() -> DeviceModel:
 
 
 def made_up_law() -> Law:
-    return Law(e0=0.01, depth=Term(0.02, 1.0), width=Term(0.03, 1.0), resolution=Term(0.02, 1.0),
-               images=Term(0.01, 0.5), sd=0.03, source="made up")  # fmt: skip
+    return Law(
+        e0=0.01,
+        depth=Term(0.02, 1.0),
+        width=Term(0.03, 1.0),
+        resolution=Term(0.02, 1.0),
+        images=Term(0.01, 0.5),
+        sd=0.03,
+        source="made up",
+    )
 
 
 def same_speed_every_time(replace: Callable[[str, Any], None]) -> None:
@@ -93,8 +125,9 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A device model, a law and coefficients to plan with."""
     root = tmp_path_factory.mktemp("shelf")
     law = replace(made_up_law(), source="theirs")
-    Coefficients(alpha=1.3, beta=1.15, gamma=1.1, base="small", data="a test", method="grid",
-                 law=law).write(root / "found.json")  # fmt: skip
+    Coefficients(
+        alpha=1.3, beta=1.15, gamma=1.1, base="small", data="a test", method="grid", law=law
+    ).write(root / "found.json")
     made_up_device().write(root / "device.json")
     made_up_law().write(root / "law.json")
     return root
@@ -160,8 +193,10 @@ def test_predict_answers_as_the_loaded_network_does(
     images = np.stack([network.preprocessing(Image.open(file)) for file in files])
     with torch.inference_mode():
         best = network(torch.from_numpy(images)).softmax(1).max(1)
-    expected = [(network.metadata.classes[i], float(p))
-                for p, i in zip(best.values, best.indices, strict=True)]  # fmt: skip
+    expected = [
+        (network.metadata.classes[i], float(p))
+        for p, i in zip(best.values, best.indices, strict=True)
+    ]
     given = answers(f"predict {story}{model} {pictures} --format {form}", capsys)
     assert [name for name, _ in given] == [name for name, _ in expected]
     assert [p for _, p in given] == pytest.approx([p for _, p in expected], abs=1e-3)
@@ -266,12 +301,16 @@ def test_a_run_folder_competes_as_pretrained_and_counts_what_it_has_seen(
 
 
 def test_auto_lets_the_best_known_weights_compete(
-    quick: None, story: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    quick: None,
+    story: Path,
+    shelf: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-):  # fmt: skip
+):
     asked: list[str] = []
 
-    def fetched(name: str, tell: object) -> Path:
+    def fetched(name: str) -> Path:
         asked.append(name)
         if name.endswith("huge"):
             raise WeightsError("the hub cannot be reached")
@@ -291,9 +330,12 @@ def test_auto_lets_the_best_known_weights_compete(
 
 
 def test_a_latency_that_no_measured_network_keeps_is_told_with_the_users_own_limit(
-    quick: None, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    quick: None,
+    shelf: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-):  # fmt: skip
+):
     monkeypatch.setattr("phiscale.chooser.measured_latency_ms", lambda *_, **__: 50.0)
     monkeypatch.setattr("phiscale.pipeline.calibrate", lambda *_: made_up_device())
     flags = f"{FLAGS} --law {shelf}/law.json"
@@ -360,9 +402,13 @@ def test_the_report_says_that_coefficients_were_given(quick: None, shelf: Path, 
 
 @pytest.mark.parametrize(
     "mistake",
-    ["--law {0}/nope.json", "--device-model {0}/nope.json", "--pretrained {0}/nope.x",
-     "--coefficients {0}/nope.json"],
-)  # fmt: skip
+    [
+        "--law {0}/nope.json",
+        "--device-model {0}/nope.json",
+        "--pretrained {0}/nope.x",
+        "--coefficients {0}/nope.json",
+    ],
+)
 def test_a_file_that_is_missing_is_told_before_anything_is_made(
     tmp_path: Path, mistake: str, capsys: pytest.CaptureFixture[str]
 ):
@@ -471,8 +517,7 @@ def fit_with_kills(root: Path, points: Sequence[tuple[str, int]]) -> None:
             if pattern:
                 die_before_writing(pattern, nth)
             budget = Budget(train_minutes=0.05, latency_ms=5, macs=330_000)
-            fit("digits", root / "out", budget, law="law.json", min_epochs=0.1, seed=3,
-                tell=lambda line: None)  # fmt: skip
+            fit("digits", root / "out", budget, law="law.json", min_epochs=0.1, seed=3)
             os._exit(0)
         _, status = os.waitpid(pid, 0)
         expected = signal.SIGKILL if pattern else 0
@@ -527,8 +572,15 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def same(disturbed: Path, alone: Path) -> None:
-    for name in ("request.json", "device.json", "choice.json", "spec.json", "recipe.json",
-                 "evaluation.json", "test-predictions.csv"):  # fmt: skip
+    for name in (
+        "request.json",
+        "device.json",
+        "choice.json",
+        "spec.json",
+        "recipe.json",
+        "evaluation.json",
+        "test-predictions.csv",
+    ):
         assert (disturbed / name).read_text() == (alone / name).read_text(), name
     ours, theirs = (load_file(folder / "best.safetensors") for folder in (disturbed, alone))
     assert ours.keys() == theirs.keys()
@@ -568,10 +620,20 @@ def test_the_command_killed_at_any_time_and_run_again_ends(shelf: Path, tmp_path
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     chance, choice = random.Random(0), tmp_path / "o" / "choice.json"
     chosen: set[str] = set()
-    for name in ("request.json", "audit.json", "device.json", "choice.json", "log.jsonl",
-                 "best.safetensors", "evaluation.json", "model.json", "report.html"):  # fmt: skip
-        with subprocess.Popen(command, cwd=tmp_path, env=environment,
-                              stderr=subprocess.DEVNULL) as running:  # fmt: skip
+    for name in (
+        "request.json",
+        "audit.json",
+        "device.json",
+        "choice.json",
+        "log.jsonl",
+        "best.safetensors",
+        "evaluation.json",
+        "model.json",
+        "report.html",
+    ):
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
+        ) as running:
             while not (tmp_path / "o" / name).exists() and running.poll() is None:
                 time.sleep(0.01)
             time.sleep(chance.uniform(0, 2))
@@ -588,8 +650,15 @@ def test_a_pretrained_network_that_only_lacks_time_is_named_beside_the_winner():
     spec = replace(get_spec("small"), classes=10)
     budget, over = Budget(train_minutes=1.0), get_spec("small")
     rules = {"over": over, "train_images": 6000, "native_pixels": 32, "batch": 32}
-    late = weigh(spec, budget, name="theirs", pretrained="w.safetensors", head_start=10**9,
-                 images_per_s=10, **rules)  # fmt: skip
+    late = weigh(
+        spec,
+        budget,
+        name="theirs",
+        pretrained="w.safetensors",
+        head_start=10**9,
+        images_per_s=10,
+        **rules,
+    )
     winner = weigh(spec, budget, name="ours", images_per_s=1000, **rules)
     assert late.ruled_out and not winner.ruled_out and late.error < winner.error
     said = _regret(winner, [late])

@@ -14,24 +14,71 @@ import phiscale
 ROOT = Path(phiscale.__file__).parent
 
 # What design says of the public names: others rely on them.
-FIXED = {"Spec", "Stage", "Scaling", "Cost", "Budget", "MEMBERS", "get_spec", "scale", "compound",
-         "cost", "solve", "build", "load", "save", "fit", "Predictor", "create_model",
-         "list_models"}  # fmt: skip
+FIXED = {
+    "Spec",
+    "Stage",
+    "Scaling",
+    "Cost",
+    "Budget",
+    "MEMBERS",
+    "get_spec",
+    "scale",
+    "compound",
+    "cost",
+    "solve",
+    "build",
+    "load",
+    "save",
+    "fit",
+    "Predictor",
+    "create_model",
+    "list_models",
+}
 
 TORCH_FREE = (
-    "phiscale", "phiscale.cli", "phiscale.errors", "phiscale.files", "phiscale.spec",
-    "phiscale.scaling", "phiscale.families", "phiscale.layers", "phiscale.costs", "phiscale.laws",
-    "phiscale.priors", "phiscale.coefficients", "phiscale.budget", "phiscale.device",
-    "phiscale.deploy.timing", "phiscale.analysis.deviation", "phiscale.data.preprocessing",
-    "phiscale.data.decode", "phiscale.data.sources", "phiscale.data.audit",
-    "phiscale.train.recipes", "phiscale.train.metrics", "phiscale.deploy.predict",
-    "phiscale.deploy.runtime", "phiscale.deploy.twin", "phiscale.jobs",
-    "phiscale.search.baselines", "phiscale.search.design", "phiscale.analysis.settle",
-)  # fmt: skip
+    "phiscale",
+    "phiscale.cli",
+    "phiscale.errors",
+    "phiscale.files",
+    "phiscale.spec",
+    "phiscale.scaling",
+    "phiscale.families",
+    "phiscale.layers",
+    "phiscale.costs",
+    "phiscale.laws",
+    "phiscale.priors",
+    "phiscale.coefficients",
+    "phiscale.budget",
+    "phiscale.device",
+    "phiscale.deploy.timing",
+    "phiscale.analysis.deviation",
+    "phiscale.data.preprocessing",
+    "phiscale.data.decode",
+    "phiscale.data.sources",
+    "phiscale.data.audit",
+    "phiscale.train.recipes",
+    "phiscale.train.metrics",
+    "phiscale.deploy.predict",
+    "phiscale.deploy.runtime",
+    "phiscale.deploy.twin",
+    "phiscale.jobs",
+    "phiscale.search.baselines",
+    "phiscale.search.design",
+    "phiscale.analysis.settle",
+)
 
-NUMPY_FREE = ("phiscale", "phiscale.cli", "phiscale.spec", "phiscale.scaling", "phiscale.families",
-              "phiscale.costs", "phiscale.laws", "phiscale.priors", "phiscale.budget",
-              "phiscale.device")  # fmt: skip
+NUMPY_FREE = (
+    "phiscale",
+    "phiscale.cli",
+    "phiscale.spec",
+    "phiscale.scaling",
+    "phiscale.families",
+    "phiscale.costs",
+    "phiscale.laws",
+    "phiscale.priors",
+    "phiscale.budget",
+    "phiscale.device",
+)
 
 
 def loaded_by(code: str) -> set[str]:

@@ -49,19 +49,40 @@ def test_its_commands_are_verbs_in_the_order_of_the_flow():
 
     verbs = [verb_of(shlex.split(line)[1:])[0] for line in commands()]
     assert verbs == [
-        "describe", "solve", "check", "fit", "predict", "train", "train", "runs", "rates",
-        "law fit", "law fit", "law predict", "study", "study", "search coefficients", "solve",
-        "import", "convert", "train", "fit", "evaluate",
-    ]  # fmt: skip
+        "describe",
+        "solve",
+        "check",
+        "fit",
+        "predict",
+        "train",
+        "train",
+        "runs",
+        "rates",
+        "law fit",
+        "law fit",
+        "law predict",
+        "study",
+        "study",
+        "search coefficients",
+        "solve",
+        "import",
+        "convert",
+        "train",
+        "fit",
+        "evaluate",
+    ]
     assert set(verbs) <= set(VERBS)
 
 
 @pytest.mark.parametrize(
     "line",
-    [line for line in commands()
-     if (line.split()[1] in ("describe", "solve") and "found.json" not in line)
-     or "law fit efficientnet" in line],
-)  # fmt: skip
+    [
+        line
+        for line in commands()
+        if (line.split()[1] in ("describe", "solve") and "found.json" not in line)
+        or "law fit efficientnet" in line
+    ],
+)
 def test_its_commands_that_need_no_data_run(line: str, capsys: pytest.CaptureFixture[str]):
     from phiscale.cli import main
 
@@ -74,8 +95,11 @@ def test_the_files_that_it_points_to_exist():
     assert links and all((ROOT / link).exists() for link in links)
     tree = re.findall(r"^  ([\w/]+(?:\.py|/)) ", README, re.M)
     package = ROOT / "src" / "phiscale"
-    rooms = {p.name if p.is_file() else f"{p.name}/" for p in package.iterdir()
-             if not p.name.startswith("__")}  # fmt: skip
+    rooms = {
+        p.name if p.is_file() else f"{p.name}/"
+        for p in package.iterdir()
+        if not p.name.startswith("__")
+    }
     assert set(tree) == rooms
     for target in re.findall(r"^make ([\w-]+)", README, re.M):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target

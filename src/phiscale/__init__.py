@@ -7,6 +7,7 @@ Names are imported when first used, so that what needs no torch does not load it
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,19 +26,51 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# a library says nothing by itself; the command line, or the host, installs a handler
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 _HOMES = {
-    "MEMBERS": "families", "Budget": "budget", "Cost": "costs", "Predictor": "deploy.predict",
-    "Scaling": "scaling", "Spec": "spec", "Stage": "spec", "build": "nn.network",
-    "compound": "scaling", "cost": "costs", "create_model": "compat", "fit": "pipeline",
-    "get_spec": "families", "list_models": "compat", "load": "weights.sources",
-    "save": "weights.store", "scale": "scaling", "solve": "budget",
-}  # fmt: skip
+    "MEMBERS": "families",
+    "Budget": "budget",
+    "Cost": "costs",
+    "Predictor": "deploy.predict",
+    "Scaling": "scaling",
+    "Spec": "spec",
+    "Stage": "spec",
+    "build": "nn.network",
+    "compound": "scaling",
+    "cost": "costs",
+    "create_model": "compat",
+    "fit": "pipeline",
+    "get_spec": "families",
+    "list_models": "compat",
+    "load": "weights.sources",
+    "save": "weights.store",
+    "scale": "scaling",
+    "solve": "budget",
+}
 
 __all__ = [
-    "MEMBERS", "Budget", "Cost", "Predictor", "Scaling", "Spec", "Stage", "__version__", "build",
-    "compound", "cost", "create_model", "fit", "get_spec", "list_models", "load", "save", "scale",
+    "MEMBERS",
+    "Budget",
+    "Cost",
+    "Predictor",
+    "Scaling",
+    "Spec",
+    "Stage",
+    "__version__",
+    "build",
+    "compound",
+    "cost",
+    "create_model",
+    "fit",
+    "get_spec",
+    "list_models",
+    "load",
+    "save",
+    "scale",
     "solve",
-]  # fmt: skip
+]
 
 
 def __getattr__(name: str) -> Any:

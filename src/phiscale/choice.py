@@ -4,7 +4,7 @@ validation split decides between networks that the law cannot tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,11 @@ class Choice:
 
 
 FORMAT = Format(
-    Choice, "phiscale_choice", CheckpointError, "Restore it, or use another --out.",
-)  # fmt: skip
+    Choice,
+    "phiscale_choice",
+    CheckpointError,
+    "Restore it, or use another --out.",
+)
 
 
 def bases_for(audit: Audit) -> tuple[str, ...]:
@@ -63,12 +66,23 @@ def bases_for(audit: Audit) -> tuple[str, ...]:
 
 
 def choose(
-    images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel, out: Path, *,
-    base: str | None = None, law: ErrorLaw | None = None, along: Coefficients | None = None,
-    pretrained: Mapping[str, Path] = NOTHING, known: bool = False, from_scratch: bool = True,
-    seed: int = 0, min_epochs: float | None = None, compute: torch.device,
-    elsewhere: bool = False, tell: Callable[[str], None],
-) -> Choice:  # fmt: skip
+    images: ImageSet,
+    audit: Audit,
+    budget: Budget,
+    device: DeviceModel,
+    out: Path,
+    *,
+    base: str | None = None,
+    law: ErrorLaw | None = None,
+    along: Coefficients | None = None,
+    pretrained: Mapping[str, Path] = NOTHING,
+    known: bool = False,
+    from_scratch: bool = True,
+    seed: int = 0,
+    min_epochs: float | None = None,
+    compute: torch.device,
+    elsewhere: bool = False,
+) -> Choice:
     """The best network within the budget for these images. Raises BudgetError.
 
     `along`: of the scalings only those by these coefficients compete.
@@ -77,22 +91,37 @@ def choose(
     another machine, so latencies are its model's word, not measured here.
     """
     chooser = Chooser(
-        images, audit, budget, device, (base,) if base else bases_for(audit), law, along,
-        min_epochs, Trials(images, audit, seed, compute), elsewhere, pretrained,
-    )  # fmt: skip
+        images,
+        audit,
+        budget,
+        device,
+        (base,) if base else bases_for(audit),
+        law,
+        along,
+        min_epochs,
+        Trials(images, audit, seed, compute),
+        elsewhere,
+        pretrained,
+    )
     if known:
-        chooser.take_known(tell)
-    chooser.time_given(tell)
+        chooser.take_known()
+    chooser.time_given()
     if not from_scratch and not chooser.offers:
         raise WeightsError("no pretrained weights are at hand. Name some with --pretrained SOURCE.")
-    solution, measured = chooser.at_measured_speed(from_scratch, tell)
+    solution, measured = chooser.at_measured_speed(from_scratch)
     given = chooser.given()
     others = [c for c in given if c.name not in {m.name for m in measured}]
     ranked = rank([*measured, *others], sd=solution.sd)
-    ranked = replace(ranked, considered=solution.considered, fitting=solution.fitting,
-                     ruled_out=solution.ruled_out, indifferent=solution.indifferent,
-                     pareto=solution.pareto, along=solution.along)  # fmt: skip
-    winner, race, said = chooser.race(ranked, out, tell)
+    ranked = replace(
+        ranked,
+        considered=solution.considered,
+        fitting=solution.fitting,
+        ruled_out=solution.ruled_out,
+        indifferent=solution.indifferent,
+        pareto=solution.pareto,
+        along=solution.along,
+    )
+    winner, race, said = chooser.race(ranked, out)
     rivals = [c for c in (*measured, *given, *solution.pareto) if c.spec != winner.spec]
     table = [winner, *{c.name: c for c in rivals}.values()]
     recipe = chooser.recipe(winner)
@@ -122,8 +151,10 @@ def _regret(winner: Candidate, given: list[Candidate]) -> str:
     mend = "Raise that limit"
     if all(limit.met or limit.name == "train_minutes" for limit in best.limits):
         mend = "Give it the time, or allow fewer epochs: --min-epochs"
-    return (f" {best.name} is foretold {100 * best.error:.1f} % but is ruled out "
-            f"({best.ruled_out}). {mend}.")  # fmt: skip
+    return (
+        f" {best.name} is foretold {100 * best.error:.1f} % but is ruled out "
+        f"({best.ruled_out}). {mend}."
+    )
 
 
 def seconds_trained(run: Path) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from phiscale.weights.pretrained import best_known
 from phiscale.weights.sources import weights_file
 from phiscale.weights.store import read_metadata
 
+logger = logging.getLogger(__name__)
+
 # Error beyond B0's at the same scaling: ImageNet, both without AutoAugment, from the READMEs of
 # tensorflow/tpu's EfficientNet (76.7 %) and EfficientNet-Lite (75.1 %).
 HANDICAPS = {"efficientnet_lite0": 0.016}
@@ -54,10 +57,19 @@ class Chooser:
     """What every step of the choice needs to know."""
 
     def __init__(
-        self, images: ImageSet, audit: Audit, budget: Budget, device: DeviceModel,
-        bases: tuple[str, ...], law: ErrorLaw | None, along: Coefficients | None,
-        min_epochs: float | None, trials: Trials, elsewhere: bool, pretrained: Mapping[str, Path],
-    ):  # fmt: skip
+        self,
+        images: ImageSet,
+        audit: Audit,
+        budget: Budget,
+        device: DeviceModel,
+        bases: tuple[str, ...],
+        law: ErrorLaw | None,
+        along: Coefficients | None,
+        min_epochs: float | None,
+        trials: Trials,
+        elsewhere: bool,
+        pretrained: Mapping[str, Path],
+    ):
         self.images, self.audit, self.budget, self.device = images, audit, budget, device
         self.bases, self.along, self.trials = bases, along, trials
         self.min_epochs, self.elsewhere = min_epochs, elsewhere
@@ -73,9 +85,14 @@ class Chooser:
     def _rules(self, pretrained: bool = False) -> dict[str, Any]:
         recipe = recipe_for(self.images, self.audit, pretrained=pretrained)
         epochs = MAX_EPOCHS if self.budget.train_minutes else recipe.epochs
-        return {"law": self.law, "device": self.device, "train_images": len(self.images.train),
-                "native_pixels": native_pixels(self.audit), "batch": recipe.batch,
-                "max_epochs": epochs}  # fmt: skip
+        return {
+            "law": self.law,
+            "device": self.device,
+            "train_images": len(self.images.train),
+            "native_pixels": native_pixels(self.audit),
+            "batch": recipe.batch,
+            "max_epochs": epochs,
+        }
 
     def given(self) -> list[Candidate]:
         """Networks with weights at hand, their heads made anew for these classes."""
@@ -88,12 +105,18 @@ class Chooser:
 
     def _given(self, name: str, spec: Spec, source: str, seen: int | None = None) -> Candidate:
         return weigh(
-            replace(spec, classes=len(self.images.classes)), self.budget, over=self.over, name=name,
-            pretrained=source, head_start=seen, min_epochs=self.min_epochs,
-            images_per_s=self.speeds.get(name), **self._rules(pretrained=True),
-        )  # fmt: skip
+            replace(spec, classes=len(self.images.classes)),
+            self.budget,
+            over=self.over,
+            name=name,
+            pretrained=source,
+            head_start=seen,
+            min_epochs=self.min_epochs,
+            images_per_s=self.speeds.get(name),
+            **self._rules(pretrained=True),
+        )
 
-    def take_known(self, tell: Callable[[str], None]) -> None:
+    def take_known(self) -> None:
         """The best of the known weights that fit the budget are fetched, to compete."""
         fit: list[Candidate] = []
         before = len(self.offers)
@@ -107,29 +130,29 @@ class Chooser:
             if len(self.offers) - before == MOST_KNOWN:
                 break
             try:
-                self.offers[row.name] = weights_file(row.name, tell)
+                self.offers[row.name] = weights_file(row.name)
             except WeightsError as error:
                 refused.append(str(error))
         if refused:
-            tell(f"--pretrained auto: {len(refused)} of the known weights cannot be had: "
-                 f"{refused[0]}")  # fmt: skip
+            logger.info(
+                f"--pretrained auto: {len(refused)} of the known weights cannot be had: "
+                f"{refused[0]}"
+            )
 
-    def time_given(self, tell: Callable[[str], None]) -> None:
+    def time_given(self) -> None:
         """The training speed of each that meets the other limits: they are few, and a wrong model
         of the device must not rule them out."""
         if self.budget.train_minutes is None:
             return
         for candidate in self.given():
             if all(limit.met or limit.name == "train_minutes" for limit in candidate.limits):
-                self.speeds[candidate.name] = self.speed(candidate, tell)
+                self.speeds[candidate.name] = self.speed(candidate)
 
-    def at_measured_speed(
-        self, from_scratch: bool, tell: Callable[[str], None]
-    ) -> tuple[Solution, list[Candidate]]:
+    def at_measured_speed(self, from_scratch: bool) -> tuple[Solution, list[Candidate]]:
         """Solves, then trains the winner for seconds: where the model is far off, corrects it and
         asks again. Returns the finalists with their measured speeds too."""
-        solution = self.within_measured_latency(self.given(), from_scratch, tell)
-        best = self.measured(solution.best, tell)
+        solution = self.within_measured_latency(self.given(), from_scratch)
+        best = self.measured(solution.best)
         for _ in range(2):
             modelled, real = solution.best.train_images_per_s, best.train_images_per_s
             if self.budget.train_minutes is None or not modelled or not real:
@@ -137,14 +160,12 @@ class Chooser:
             if 0.8 < real / modelled < 1.25:
                 break
             self.device = self.device.training_faster(real / modelled)
-            solution = self.within_measured_latency(self.given(), from_scratch, tell)
-            best = self.measured(solution.best, tell)
+            solution = self.within_measured_latency(self.given(), from_scratch)
+            best = self.measured(solution.best)
         rivals = self.fast_enough(finalists(solution))[1:]
-        return solution, [best, *(self.measured(rival, tell) for rival in rivals)]
+        return solution, [best, *(self.measured(rival) for rival in rivals)]
 
-    def within_measured_latency(
-        self, given: list[Candidate], from_scratch: bool, tell: Callable[[str], None]
-    ) -> Solution:
+    def within_measured_latency(self, given: list[Candidate], from_scratch: bool) -> Solution:
         """Solves, then times the winner's shape: where it is too slow, asks again for less."""
         allowed, asked, real = self.budget.latency_ms, self.budget, float("inf")
         for _ in range(5):
@@ -158,7 +179,7 @@ class Chooser:
                 return solution
             real = self.latency_ms(solution.best)
             how = "by the device model" if self.elsewhere else "measured"
-            tell(f"{solution.best.name}: {real:.3g} ms {how}, {allowed:g} ms allowed")
+            logger.info(f"{solution.best.name}: {real:.3g} ms {how}, {allowed:g} ms allowed")
             if real <= allowed:
                 return solution
             asked = replace(asked, latency_ms=asked.latency_ms * allowed / real * 0.95)
@@ -191,26 +212,32 @@ class Chooser:
         beside = list(given)
         for name in others:  # the best of each competes with the first one's whole lattice
             with contextlib.suppress(BudgetError):
-                best = solve(self._base(name), budget, over=self.over, name=name,
-                             handicap=HANDICAPS[name], **rules).best  # fmt: skip
+                best = solve(
+                    self._base(name),
+                    budget,
+                    over=self.over,
+                    name=name,
+                    handicap=HANDICAPS[name],
+                    **rules,
+                ).best
                 beside.append(replace(best, name=f"{name}, {best.name}"))
         return solve(self.over, budget, name=first, beside=beside, **rules)
 
-    def measured(self, candidate: Candidate, tell: Callable[[str], None]) -> Candidate:
+    def measured(self, candidate: Candidate) -> Candidate:
         """The same candidate with the speed of its real training, on these pictures and here.
 
         Half of the fewest epochs is enough by now: noise must not rule out what was solved for."""
-        speed = self.speeds.get(candidate.name) or self.speed(candidate, tell)
+        speed = self.speeds.get(candidate.name) or self.speed(candidate)
         least = self.min_epochs or fewest_epochs(candidate.pretrained is not None)
         return self._again(candidate, self.budget, speed, least / 2)
 
-    def speed(self, candidate: Candidate, tell: Callable[[str], None]) -> float:
+    def speed(self, candidate: Candidate) -> float:
         """Images per second of its training, measured; the time for that is counted."""
         start = time.monotonic()
         minutes = self.budget.train_minutes or 10.0
         speed = self.trials.images_per_s(candidate, max(2.0, MEASURED_SHARE * 60 * minutes))
         self.seconds_used += round(time.monotonic() - start)
-        tell(f"{candidate.name}: {speed:.0f} images/s measured in training")
+        logger.info(f"{candidate.name}: {speed:.0f} images/s measured in training")
         return speed
 
     def _again(
@@ -218,15 +245,19 @@ class Chooser:
     ) -> Candidate:
         """The same candidate under another budget or at another speed."""
         return weigh(
-            candidate.spec, budget, over=self.over, name=candidate.name,
-            pretrained=candidate.pretrained, images_per_s=images_per_s,
-            head_start=candidate.head_start, handicap=candidate.handicap, min_epochs=min_epochs,
+            candidate.spec,
+            budget,
+            over=self.over,
+            name=candidate.name,
+            pretrained=candidate.pretrained,
+            images_per_s=images_per_s,
+            head_start=candidate.head_start,
+            handicap=candidate.handicap,
+            min_epochs=min_epochs,
             **self._rules(bool(candidate.pretrained)),
-        )  # fmt: skip
+        )
 
-    def race(
-        self, ranked: Solution, out: Path, tell: Callable[[str], None]
-    ) -> tuple[Candidate, dict[str, Any], str]:
+    def race(self, ranked: Solution, out: Path) -> tuple[Candidate, dict[str, Any], str]:
         """Trains the finalists briefly. What each does better or worse than the law foretold for so
         short a training is added to the law's prediction for the whole one: a short race alone
         would favour small networks. No race where the time it takes costs more error than the law
@@ -236,8 +267,9 @@ class Chooser:
         if len(runners) < 2 or minutes is None:
             return ranked.best, {}, ""
         turn = minutes * 60 * RACE_SHARE / len(runners)
-        epochs = [turn * RACED * (r.train_images_per_s or 1) / len(self.images.train)
-                  for r in runners]  # fmt: skip
+        epochs = [
+            turn * RACED * (r.train_images_per_s or 1) / len(self.images.train) for r in runners
+        ]
         if turn < LEAST_RACE_S or min(epochs) < LEAST_RACE_EPOCHS:
             return ranked.best, {}, " But these minutes are too few for one."
         price = self._after(ranked.best, minutes * (1 - RACE_SHARE)).error - ranked.best.error
@@ -247,12 +279,19 @@ class Chooser:
         rows: list[dict[str, Any]] = []
         for number, runner in enumerate(runners):
             lasts = epochs[number]
-            tell(f"race {number + 1}/{len(runners)}: {runner.name}, {lasts:.1f} epochs")
+            logger.info(f"race {number + 1}/{len(runners)}: {runner.name}, {lasts:.1f} epochs")
             error = self.trials.error_after(runner, lasts, out / "race" / str(number))
             foretold = self._after(runner, turn * RACED / 60).error
             corrected = runner.error + error - foretold
-            rows.append({"name": runner.name, "validation_error": error, "foretold": foretold,
-                         "predicted": runner.error, "corrected": corrected})  # fmt: skip
+            rows.append(
+                {
+                    "name": runner.name,
+                    "validation_error": error,
+                    "foretold": foretold,
+                    "predicted": runner.error,
+                    "corrected": corrected,
+                }
+            )
         best = min(range(len(rows)), key=lambda i: rows[i]["corrected"])
         self.seconds_used += turn * len(runners)
         errors = "; ".join(f"{r['name']} {100 * r['validation_error']:.1f} %" for r in rows)

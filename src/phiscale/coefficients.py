@@ -88,8 +88,10 @@ class Coefficients:
 
     def row(self) -> dict[str, str]:
         """alpha, beta and gamma for a table, each with its interval if it has one."""
-        ends = {name: f" [{low:.2f}, {high:.2f}]"
-                for name, (low, high) in (self.intervals or {}).items()}  # fmt: skip
+        ends = {
+            name: f" [{low:.2f}, {high:.2f}]"
+            for name, (low, high) in (self.intervals or {}).items()
+        }
         return {name: f"{value:.3f}{ends.get(name, '')}" for name, value in self.powers.items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,10 +115,13 @@ class Coefficients:
 
 
 FORMAT = Format(
-    Coefficients, "phiscale_coefficients", UsageError,
+    Coefficients,
+    "phiscale_coefficients",
+    UsageError,
     'Write "phiscale_coefficients": 1, "alpha", "beta" and "gamma"; anything of your own belongs '
-    'into "extra".', by_hand=True,
-)  # fmt: skip
+    'into "extra".',
+    by_hand=True,
+)
 
 
 def _positive(name: str, value: Any) -> float:

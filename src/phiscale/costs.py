@@ -96,9 +96,12 @@ def cost_grid(
         raise SpecError("an empty lattice has no networks; give at least one of each multiplier.")
     if min(resolutions) < 1:
         raise SpecError(f"resolution {min(resolutions)} is no picture; use pixels of 1 or more.")
-    deep = tuple(dict.fromkeys(
-        depth if isinstance(depth, Spec) else scale(spec, Scaling(depth=depth)) for depth in depths
-    ))  # fmt: skip
+    deep = tuple(
+        dict.fromkeys(
+            depth if isinstance(depth, Spec) else scale(spec, Scaling(depth=depth))
+            for depth in depths
+        )
+    )
     wide = tuple(dict.fromkeys(scale(spec, Scaling(width=w)) for w in widths))
     pixels = tuple(sorted(set(resolutions)))
 
@@ -133,14 +136,19 @@ def _shape_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -
         return array(getattr(shape, name) for shape in shapes)
 
     def each_stage(name: str) -> tuple[Any, ...]:
-        return tuple(array(values) for values in zip(*(getattr(s, name) for s in shapes),
-                                                     strict=True))  # fmt: skip
+        return tuple(
+            array(values) for values in zip(*(getattr(s, name) for s in shapes), strict=True)
+        )
 
     return Shape(
-        stem=one("stem"), head=one("head"), side=one("side"), repeats=each_stage("repeats"),
-        channels=each_stage("channels"), groups=each_stage("groups"),
+        stem=one("stem"),
+        head=one("head"),
+        side=one("side"),
+        repeats=each_stage("repeats"),
+        channels=each_stage("channels"),
+        groups=each_stage("groups"),
         expand_from=each_stage("expand_from"),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +175,14 @@ def deviation(base: Spec, by: Scaling) -> Deviation:
     by = replace(by, resolution=net.resolution / base.resolution)
     real, ideal = Shape.of(net), Shape.ideal(base, by)
     deep = replace(ideal, repeats=real.repeats)
-    wide = replace(deep, stem=real.stem, head=real.head, channels=real.channels,
-                   groups=real.groups, expand_from=real.expand_from)  # fmt: skip
+    wide = replace(
+        deep,
+        stem=real.stem,
+        head=real.head,
+        channels=real.channels,
+        groups=real.groups,
+        expand_from=real.expand_from,
+    )
     at_base, at_ideal, at_deep, at_wide, at_real = (
         float(sum(layer.macs * times for layer, times in walk(base, shape)))
         for shape in (Shape.of(base), ideal, deep, wide, real)
@@ -212,8 +226,9 @@ def _powers(costs: Callable[[Scaling], Cost], at: Scaling, step: float) -> Power
     def power(name: str, end: Cost) -> float:
         return math.log(getattr(end, name) / getattr(start, name)) / math.log(step)
 
-    return {name: (power(name, ends[0]), power(name, ends[1]), power(name, ends[2]))
-            for name in GROWING}  # fmt: skip
+    return {
+        name: (power(name, ends[0]), power(name, ends[1]), power(name, ends[2])) for name in GROWING
+    }
 
 
 def _total(counted: Sequence[tuple[Layer, Number]], layers: tuple[Layer, ...]) -> Cost:

@@ -56,8 +56,14 @@ FEATURES = tuple(field.name for field in fields(Rates))
 
 def features(cost: Cost) -> tuple[Number, ...]:
     """What time is linear in, in the order of `FEATURES`."""
-    return (cost.macs - cost.depthwise_macs, cost.depthwise_macs, cost.activations,
-            cost.weight_bytes, cost.convs, 1)  # fmt: skip
+    return (
+        cost.macs - cost.depthwise_macs,
+        cost.depthwise_macs,
+        cost.activations,
+        cost.weight_bytes,
+        cost.convs,
+        1,
+    )
 
 
 def fit_linear(features: Sequence[Sequence[float]], times: Sequence[float]) -> Rates:
@@ -190,9 +196,11 @@ class DeviceModel:
 
 
 FORMAT = Format(
-    DeviceModel, "phiscale_device", UsageError,
+    DeviceModel,
+    "phiscale_device",
+    UsageError,
     "Make one: phiscale calibrate --out device.json.",
-)  # fmt: skip
+)
 
 
 def _measured(part: Timing | None, name: str) -> Timing:

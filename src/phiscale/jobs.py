@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,14 +27,18 @@ if TYPE_CHECKING:
     from phiscale.deploy.predict import Predictor
     from phiscale.spec import Spec
 
+logger = logging.getLogger(__name__)
+
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 def sees_colours(spec: Spec, what: str) -> None:
     """Pictures are read as RGB."""
     if spec.in_channels != 3:
-        raise UsageError(f"{what} takes {spec.in_channels} channels; pictures are read in 3. "
-                         "Use a network of 3, or call yours from Python.")  # fmt: skip
+        raise UsageError(
+            f"{what} takes {spec.in_channels} channels; pictures are read in 3. "
+            "Use a network of 3, or call yours from Python."
+        )
 
 
 def compute_device(name: str) -> torch.device:
@@ -50,39 +55,39 @@ def compute_device(name: str) -> torch.device:
 
 
 def evaluate_model(
-    model: str, data: str, split: str, device: str = "auto",
-    tell: Callable[[str], None] = lambda line: None,
-) -> tuple[Metrics, np.ndarray, Split, tuple[str, ...]]:  # fmt: skip
+    model: str,
+    data: str,
+    split: str,
+    device: str = "auto",
+) -> tuple[Metrics, np.ndarray, Split, tuple[str, ...]]:
     """Metrics and logits of a model.onnx or any SOURCE of weights on a split of `data`: of the
-    data's classes alone where the model knows others besides, which `tell` hears."""
+    data's classes alone where the model knows others besides, which is logged."""
     from phiscale.data.sources import open_images
 
     images = open_images(data)
     part = dict(images.splits())[split]
-    logits = _logits(model, images, part, device, tell)
+    logits = _logits(model, images, part, device)
     for note in images.notes:  # on how they were split, above all
-        tell(note)
+        logger.info(note)
     if split == "test" and images.source in TRANSFERRED:
-        tell(TRANSFERRED[images.source].words())
+        logger.info(TRANSFERRED[images.source].words())
     return measure(logits, part.labels, images.classes), logits, part, images.classes
 
 
-def _logits(
-    model: str, images: ImageSet, part: Split, device: str, tell: Callable[[str], None]
-) -> np.ndarray:
+def _logits(model: str, images: ImageSet, part: Split, device: str) -> np.ndarray:
     onnx = _exported(model)
     if onnx and not Path(model, "best.safetensors").exists():
         from phiscale.deploy.predict import Predictor
 
         predictor = Predictor(onnx)
-        places = _places(model, predictor.classes, images, tell)
+        places = _places(model, predictor.classes, images)
         return _onnx_logits(predictor, part)[:, places]
     from phiscale.train.evaluate import logits_of
     from phiscale.weights.sources import load, weights_file
 
-    network = load(weights_file(model, tell))
+    network = load(weights_file(model))
     sees_colours(network.spec, model)
-    places = _places(model, network.metadata.classes, images, tell)
+    places = _places(model, network.metadata.classes, images)
     compute = compute_device(device)
     logits = logits_of(network.to(compute), part, network.preprocessing, device=compute)
     return logits[:, places]
@@ -94,9 +99,7 @@ def _exported(model: str) -> Path | None:
     return path if path.suffix == ".onnx" and path.exists() else None
 
 
-def _places(
-    model: str | Path, classes: tuple[str, ...], images: ImageSet, tell: Callable[[str], None]
-) -> list[int]:
+def _places(model: str | Path, classes: tuple[str, ...], images: ImageSet) -> list[int]:
     """Where the data's classes stand among the model's."""
     from phiscale.weights.imagenet import places
 
@@ -108,8 +111,10 @@ def _places(
             "Evaluate on data with the classes it was trained for."
         )
     if len(found) < len(classes):
-        tell(f"answers among the data's {counted(len(found), 'class', 'classes')} alone: "
-             f"{model} knows {len(classes)}")  # fmt: skip
+        logger.info(
+            f"answers among the data's {counted(len(found), 'class', 'classes')} alone: "
+            f"{model} knows {len(classes)}"
+        )
     return found
 
 
@@ -140,7 +145,7 @@ def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dic
     pictures = None
     if data is not None:
         images = open_images(data)
-        _places(run, network.metadata.classes, images, lambda line: None)
+        _places(run, network.metadata.classes, images)
         pictures = images.validation
     return folder, export_onnx(network, network.metadata, pictures, folder)
 
@@ -153,8 +158,9 @@ def per_image_csv(split: Split, logits: np.ndarray, classes: Sequence[str]) -> b
     probabilities = softmax(logits)
     for i, key in enumerate(split.keys):
         best = int(probabilities[i].argmax())
-        rows.writerow([key, classes[int(split.labels[i])], classes[best],
-                       f"{probabilities[i, best]:.6f}"])  # fmt: skip
+        rows.writerow(
+            [key, classes[int(split.labels[i])], classes[best], f"{probabilities[i, best]:.6f}"]
+        )
     return text.getvalue().encode(errors="backslashreplace")  # undecodable bytes of a name
 
 
@@ -188,12 +194,13 @@ class Answer:
 
 
 def predict_files(
-    model: str, paths: Sequence[Path], device: str = "auto",
-    tell: Callable[[str], None] = lambda line: None,
-) -> Iterator[Answer]:  # fmt: skip
+    model: str,
+    paths: Sequence[Path],
+    device: str = "auto",
+) -> Iterator[Answer]:
     """An answer for each picture, in order; a folder stands for the pictures in it."""
     files = [file for path in paths for file in _pictures(path)]
-    return _answers(_predictor(model, device, tell), files)
+    return _answers(_predictor(model, device), files)
 
 
 def _answers(
@@ -217,9 +224,7 @@ def _pictures(path: Path) -> list[Path]:
     return found
 
 
-def _predictor(
-    model: str, device: str, tell: Callable[[str], None]
-) -> Callable[[Path], list[tuple[str, float]]]:
+def _predictor(model: str, device: str) -> Callable[[Path], list[tuple[str, float]]]:
     """From a model.onnx without torch; from a run's weights where there is no export."""
     if onnx := _exported(model):
         from phiscale.deploy.predict import Predictor
@@ -232,7 +237,7 @@ def _predictor(
     from phiscale.weights.sources import load, weights_file
 
     compute = compute_device(device)
-    network = load(weights_file(model, tell)).to(compute)
+    network = load(weights_file(model)).to(compute)
     sees_colours(network.spec, model)
     take, classes = network.preprocessing, network.metadata.classes
 
@@ -246,9 +251,10 @@ def _predictor(
 
 
 def timings_of(
-    networks: Sequence[Scaled], rounds: int, tell: Callable[[str], None] = lambda line: None,
+    networks: Sequence[Scaled],
+    rounds: int,
     command: str = "",
-) -> Timings:  # fmt: skip
+) -> Timings:
     """Milliseconds of these networks and their bases on this machine, measured in turns."""
     from phiscale.analysis.latencies import Timed, Timings
     from phiscale.costs import cost
@@ -258,9 +264,14 @@ def timings_of(
     load = os.getloadavg()[0]
     specs = {each.over: (each.base, each.family) for each in networks}
     specs |= {each.name: (each.spec, each.family) for each in networks}
-    times = interleaved_ms({name: s for name, (s, _) in specs.items()}, rounds=rounds, tell=tell)
+    times = interleaved_ms({name: s for name, (s, _) in specs.items()}, rounds=rounds)
     timed = tuple(
         Timed.of(name, family, cost(spec), times[name]) for name, (spec, family) in specs.items()
     )
-    return Timings(fingerprint=fingerprint(), rounds=rounds, networks=timed,
-                   command=command, load=round(load, 1))  # fmt: skip
+    return Timings(
+        fingerprint=fingerprint(),
+        rounds=rounds,
+        networks=timed,
+        command=command,
+        load=round(load, 1),
+    )

@@ -86,8 +86,14 @@ def walk(spec: Spec, shape: Shape) -> Iterator[tuple[Layer, Number]]:
     """Every layer and how often it occurs: 1 in a stage's first block, repeats - 1 in the others,
     whose path has a `*` in the place of the block's number."""
     w = _Walk(spec, shape.fractional)
-    stem = w.conv("stem", spec.in_channels, shape.stem, shape.side,
-                  kernel=spec.stem_kernel, stride=spec.stem_stride)  # fmt: skip
+    stem = w.conv(
+        "stem",
+        spec.in_channels,
+        shape.stem,
+        shape.side,
+        kernel=spec.stem_kernel,
+        stride=spec.stem_stride,
+    )
     side, channels = w.shrink(shape.side, spec.stem_stride), shape.stem
     if spec.stem_pool:
         kept, pooled = w.pool_keeps(channels, side), w.shrink(side, 2)
@@ -111,9 +117,23 @@ def walk(spec: Spec, shape: Shape) -> Iterator[tuple[Layer, Number]]:
     if not spec.classes:
         return
     weights = channels * spec.classes
-    yield Layer("classifier", "linear", 1, channels, spec.classes, 1, weights,
-                weights + spec.classes, weights, spec.classes, channels,
-                channels + spec.classes), 1  # fmt: skip
+    yield (
+        Layer(
+            "classifier",
+            "linear",
+            1,
+            channels,
+            spec.classes,
+            1,
+            weights,
+            weights + spec.classes,
+            weights,
+            spec.classes,
+            channels,
+            channels + spec.classes,
+        ),
+        1,
+    )
 
 
 class _Walk:
@@ -136,10 +156,20 @@ class _Walk:
         return exact if self.fractional else _at_least(1, _floor(exact + 0.5))
 
     def conv(
-        self, path: str, cin: Number, cout: Number, side: Number, *, kernel: int = 1,
-        stride: int = 1, groups: Number = 1, kind: str = "", act: bool = True, held: Number = 0,
+        self,
+        path: str,
+        cin: Number,
+        cout: Number,
+        side: Number,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: Number = 1,
+        kind: str = "",
+        act: bool = True,
+        held: Number = 0,
         input_kept: bool = False,
-    ) -> Layer:  # fmt: skip
+    ) -> Layer:
         """A convolution with batch norm and, mostly, an activation. `held`: elements of a residual
         that waits meanwhile. `input_kept`: another layer has counted this input."""
         out_side = self.shrink(side, stride)
@@ -157,9 +187,20 @@ class _Walk:
         elif not (self.kept or input_kept):
             saved = saved + cin * side**2
         self.kept = act and self.relu  # ReLU keeps its output; SiLU and ReLU6 their input
-        return Layer(path, kind or ("pointwise" if kernel == 1 else "dense"), kernel, cin, cout,
-                     out_side, weights, weights + 2 * cout, weights * out_side**2, elements, saved,
-                     cin * side**2 + elements + held)  # fmt: skip
+        return Layer(
+            path,
+            kind or ("pointwise" if kernel == 1 else "dense"),
+            kernel,
+            cin,
+            cout,
+            out_side,
+            weights,
+            weights + 2 * cout,
+            weights * out_side**2,
+            elements,
+            saved,
+            cin * side**2 + elements + held,
+        )
 
     def pool_keeps(self, channels: Number, side: Number) -> Number:
         """A 3x3 pool of stride 2 keeps int64 indices and its input, unless ReLU keeps that already;
@@ -180,18 +221,47 @@ class _Walk:
         """Two 1x1 convolutions with bias on the pooled map, then a product with the map itself."""
         squeezed = cin * ratio if self.fractional else _at_least(1, _floor(cin * ratio))
         mapped, weights = hidden * side**2, hidden * squeezed
-        yield Layer(f"{at}.se.reduce", "se", 1, hidden, squeezed, 1, weights, weights + squeezed,
-                    weights, squeezed, hidden + (1 if self.relu else 2) * squeezed,
-                    mapped + hidden + squeezed + held)  # fmt: skip
-        yield Layer(f"{at}.se.expand", "se", 1, squeezed, hidden, 1, weights, weights + hidden,
-                    weights, hidden, hidden + (0 if self.kept else mapped),
-                    2 * mapped + hidden + held)  # fmt: skip
+        yield Layer(
+            f"{at}.se.reduce",
+            "se",
+            1,
+            hidden,
+            squeezed,
+            1,
+            weights,
+            weights + squeezed,
+            weights,
+            squeezed,
+            hidden + (1 if self.relu else 2) * squeezed,
+            mapped + hidden + squeezed + held,
+        )
+        yield Layer(
+            f"{at}.se.expand",
+            "se",
+            1,
+            squeezed,
+            hidden,
+            1,
+            weights,
+            weights + hidden,
+            weights,
+            hidden,
+            hidden + (0 if self.kept else mapped),
+            2 * mapped + hidden + held,
+        )
         self.kept = False
 
     def block(
-        self, at: str, stage: Stage, cin: Number, cout: Number, side: Number, stride: int,
-        group: Number, counted_from: Number,
-    ) -> Iterator[tuple[Layer, Number]]:  # fmt: skip
+        self,
+        at: str,
+        stage: Stage,
+        cin: Number,
+        cout: Number,
+        side: Number,
+        stride: int,
+        group: Number,
+        counted_from: Number,
+    ) -> Iterator[tuple[Layer, Number]]:
         """One block's layers, each with 1, or with 0 where a lattice point has no shortcut."""
         out_side = self.shrink(side, stride)
         identity: Any = cin == cout if stride == 1 and stage.skip else False
@@ -203,33 +273,72 @@ class _Walk:
                 deep = stage.block == "mbconv"
                 if not deep:
                     hidden = hidden if stage.expand != 1 else cout
-                    yield self.conv(f"{at}.expand", cin, hidden, side, kernel=stage.kernel,
-                                    stride=stride), 1  # fmt: skip
+                    yield (
+                        self.conv(
+                            f"{at}.expand", cin, hidden, side, kernel=stage.kernel, stride=stride
+                        ),
+                        1,
+                    )
                 elif stage.expand != 1:
                     yield self.conv(f"{at}.expand", cin, hidden, side), 1
                 if deep:
-                    yield self.conv(f"{at}.depthwise", hidden, hidden, side, kernel=stage.kernel,
-                                    stride=stride, groups=hidden, kind="depthwise",
-                                    held=held if stage.expand != 1 else 0), 1  # fmt: skip
+                    yield (
+                        self.conv(
+                            f"{at}.depthwise",
+                            hidden,
+                            hidden,
+                            side,
+                            kernel=stage.kernel,
+                            stride=stride,
+                            groups=hidden,
+                            kind="depthwise",
+                            held=held if stage.expand != 1 else 0,
+                        ),
+                        1,
+                    )
                 if stage.se_ratio:
                     for layer in self.squeeze_excite(
                         at, cin, hidden, out_side, stage.se_ratio, held
                     ):
                         yield layer, 1
                 if deep or stage.expand != 1:
-                    yield self.conv(f"{at}.project", hidden, cout, out_side, act=False,
-                                    held=held), 1  # fmt: skip
+                    yield (
+                        self.conv(f"{at}.project", hidden, cout, out_side, act=False, held=held),
+                        1,
+                    )
             case "separable":
-                yield self.conv(f"{at}.depthwise", cin, cin, side, kernel=stage.kernel,
-                                stride=stride, groups=cin, kind="depthwise"), 1  # fmt: skip
+                yield (
+                    self.conv(
+                        f"{at}.depthwise",
+                        cin,
+                        cin,
+                        side,
+                        kernel=stage.kernel,
+                        stride=stride,
+                        groups=cin,
+                        kind="depthwise",
+                    ),
+                    1,
+                )
                 yield self.conv(f"{at}.project", cin, cout, out_side), 1
             case "basic":
                 shared = not self.pads(stage.kernel, stride)
-                yield self.conv(f"{at}.first", cin, cout, side, kernel=stage.kernel,
-                                stride=stride), 1  # fmt: skip
+                yield (
+                    self.conv(f"{at}.first", cin, cout, side, kernel=stage.kernel, stride=stride),
+                    1,
+                )
                 yield self.shortcut(at, cin, cout, side, stride, identity, shared)
-                yield self.conv(f"{at}.second", cout, cout, out_side, kernel=stage.kernel,
-                                held=cout * out_side**2), 1  # fmt: skip
+                yield (
+                    self.conv(
+                        f"{at}.second",
+                        cout,
+                        cout,
+                        out_side,
+                        kernel=stage.kernel,
+                        held=cout * out_side**2,
+                    ),
+                    1,
+                )
             case "bottleneck":
                 hidden = self.hidden(cout, stage.expand)
                 groups = (
@@ -240,9 +349,20 @@ class _Walk:
                     else 1
                 )
                 yield self.conv(f"{at}.reduce", cin, hidden, side), 1
-                yield self.conv(f"{at}.spatial", hidden, hidden, side, kernel=stage.kernel,
-                                stride=stride, groups=groups, held=incoming,
-                                kind="grouped" if stage.group_width else ""), 1  # fmt: skip
+                yield (
+                    self.conv(
+                        f"{at}.spatial",
+                        hidden,
+                        hidden,
+                        side,
+                        kernel=stage.kernel,
+                        stride=stride,
+                        groups=groups,
+                        held=incoming,
+                        kind="grouped" if stage.group_width else "",
+                    ),
+                    1,
+                )
                 if stage.se_ratio:
                     for layer in self.squeeze_excite(
                         at, cin, hidden, out_side, stage.se_ratio, incoming

@@ -6,6 +6,7 @@ one that is missing: request, audit, device, choice, the run, evaluation, model,
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
@@ -51,6 +52,8 @@ from phiscale.training import own_folder
 from phiscale.weights.sources import AUTO, load, weights_files
 from phiscale.weights.store import read as read_weights
 
+logger = logging.getLogger(__name__)
+
 SHOWN = 12  # candidates; the report has them all
 REQUEST = "request.json"  # makes a folder one of fit's
 UNLIMITED = Budget()
@@ -80,15 +83,22 @@ class Request:
 
 
 REQUEST_FORMAT = Format(
-    Request, "phiscale_request", CheckpointError, "Restore it, or use another --out.",
-)  # fmt: skip
+    Request,
+    "phiscale_request",
+    CheckpointError,
+    "Restore it, or use another --out.",
+)
 
 
 def fit(
-    data: str | Path, out: str | Path, budget: Budget = UNLIMITED, *,
-    tell: Callable[[str], None] = print,
-    report: Callable[[Progress], None] = lambda progress: None, command: str = "", **options: Any,
-) -> Path:  # fmt: skip
+    data: str | Path,
+    out: str | Path,
+    budget: Budget = UNLIMITED,
+    *,
+    report: Callable[[Progress], None] = lambda progress: None,
+    command: str = "",
+    **options: Any,
+) -> Path:
     """Audit, measure, choose, train, evaluate once, export, report. Returns the report's path.
 
     `data`: image folder, named set or tar shards; `out`: folder of the answer, new or of an earlier
@@ -96,46 +106,68 @@ def fit(
     """
     request, out = Request(data=str(data), budget=budget, **options), Path(out)
     own_folder(out, REQUEST)
-    law, along, images, weights = _read(request, tell)
+    law, along, images, weights = _read(request)
     compute = compute_device(request.device)
     with locked(out):
         _claim(request, out)
-        images, audited = _audited(request, images, out, tell)
-        device = _measured(request, out, compute, tell)
-        chosen = _chosen(request, images, audited, device, law, along, weights, out, compute, tell)
+        images, audited = _audited(request, images, out)
+        device = _measured(request, out, compute)
+        chosen = _chosen(request, images, audited, device, law, along, weights, out, compute)
         for line in [*table_lines([_shown(row) for row in chosen.candidates[:SHOWN]]), chosen.why]:
-            tell(line)
-    train(out, chosen.spec, images, chosen.recipe, chosen.preprocessing,
-          Setup(device=compute, report=report, tell=tell),
-          start_from=Path(chosen.pretrained) if chosen.pretrained else None)  # fmt: skip
+            logger.info(line)
+    train(
+        out,
+        chosen.spec,
+        images,
+        chosen.recipe,
+        chosen.preprocessing,
+        Setup(device=compute, report=report),
+        start_from=Path(chosen.pretrained) if chosen.pretrained else None,
+    )
     with locked(out):
-        evaluation = _evaluated(images, out, compute, tell)
-        described = _exported(images, out, tell)
-        story = tell_story(out, images, audited, device, chosen, evaluation["metrics"], described,
-                           request.budget, command=command, seed=request.seed,
-                           elsewhere=request.elsewhere)  # fmt: skip
+        evaluation = _evaluated(images, out, compute)
+        described = _exported(images, out)
+        story = tell_story(
+            out,
+            images,
+            audited,
+            device,
+            chosen,
+            evaluation["metrics"],
+            described,
+            request.budget,
+            command=command,
+            seed=request.seed,
+            elsewhere=request.elsewhere,
+        )
         path = out / "report.html"
         write_report(path, story)
-    tell(f"report: {path}")
+    logger.info(f"report: {path}")
     return path
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """A candidate's row as a terminal shows it."""
-    names = ("name", "macs", "params", "latency_ms", "train_images_per_s", "epochs", "error",
-             "ruled_out")  # fmt: skip
+    names = (
+        "name",
+        "macs",
+        "params",
+        "latency_ms",
+        "train_images_per_s",
+        "epochs",
+        "error",
+        "ruled_out",
+    )
     return {"predicted_error" if name == "error" else name: row[name] for name in names}
 
 
-def _read(
-    request: Request, tell: Callable[[str], None]
-) -> tuple[Law | None, Coefficients | None, ImageSet, dict[str, Path]]:
+def _read(request: Request) -> tuple[Law | None, Coefficients | None, ImageSet, dict[str, Path]]:
     """Everything that was named is looked at before a folder is made or anything measured."""
     if request.base is not None:
         get_spec(request.base)
     weights: dict[str, Path] = {}
     for source in request.pretrained:
-        for name, path in weights_files(source, tell).items() if source != AUTO else ():
+        for name, path in weights_files(source).items() if source != AUTO else ():
             weights[str(path) if name in weights else name] = path
     for path in weights.values():
         read_weights(path)
@@ -175,22 +207,22 @@ def _flag(difference: str) -> str:
     return f"{flag} {values.replace('None', 'not given')}"
 
 
-def _audited(
-    request: Request, images: ImageSet, out: Path, tell: Callable[[str], None]
-) -> tuple[ImageSet, Audit]:
+def _audited(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Audit]:
     """Without the bad pictures, if they may be skipped."""
-    tell(f"{images.source}: {len(images.train)} train, {len(images.validation)} validation, "
-         f"{len(images.test)} test images of {len(images.classes)} classes")  # fmt: skip
+    logger.info(
+        f"{images.source}: {len(images.train)} train, {len(images.validation)} validation, "
+        f"{len(images.test)} test images of {len(images.classes)} classes"
+    )
     found = _earlier_audit(request, images, out)
     if found is None:
-        tell("reading every picture once")
+        logger.info("reading every picture once")
         found = audit(images)
         own = {"fingerprint": images.fingerprint()}
         write_checked(out / "audit.json", {**own, **found.to_dict()})
     if found.bad and request.on_bad == "stop":
         raise bad_files_error(found)
     for line in found.advice:
-        tell(f"  {line}")
+        logger.info(f"  {line}")
     return images.without(found.bad), found
 
 
@@ -212,22 +244,26 @@ def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | Non
     return None
 
 
-def _measured(
-    request: Request, out: Path, compute: torch.device, tell: Callable[[str], None]
-) -> DeviceModel:
+def _measured(request: Request, out: Path, compute: torch.device) -> DeviceModel:
     path = out / "device.json"
     with suppress(PhiscaleError):  # missing or damaged: measured anew
         return DEVICE_FORMAT.read(path, required=True)
     given = request.device_model
-    (DeviceModel.read(Path(given)) if given else calibrate(tell, compute)).write(path)
+    (DeviceModel.read(Path(given)) if given else calibrate(compute)).write(path)
     return DeviceModel.read(path)
 
 
 def _chosen(
-    request: Request, images: ImageSet, audited: Audit, device: DeviceModel, law: Law | None,
-    along: Coefficients | None, weights: Mapping[str, Path], out: Path, compute: torch.device,
-    tell: Callable[[str], None],
-) -> Choice:  # fmt: skip
+    request: Request,
+    images: ImageSet,
+    audited: Audit,
+    device: DeviceModel,
+    law: Law | None,
+    along: Coefficients | None,
+    weights: Mapping[str, Path],
+    out: Path,
+    compute: torch.device,
+) -> Choice:
     path = out / "choice.json"
     with suppress(PhiscaleError):
         return CHOICE_FORMAT.read(path, required=True)
@@ -236,19 +272,27 @@ def _chosen(
     # half a race says nothing: speeds are measured anew, so its lengths would differ
     shutil.rmtree(out / "race", ignore_errors=True)
     found = choose(
-        images, audited, request.budget, device, out, base=request.base,
-        law=law, along=along, pretrained=weights, known=AUTO in request.pretrained,
-        from_scratch=request.from_scratch, seed=request.seed,
-        min_epochs=request.min_epochs, compute=compute,
-        elsewhere=request.elsewhere, tell=tell,
-    )  # fmt: skip
+        images,
+        audited,
+        request.budget,
+        device,
+        out,
+        base=request.base,
+        law=law,
+        along=along,
+        pretrained=weights,
+        known=AUTO in request.pretrained,
+        from_scratch=request.from_scratch,
+        seed=request.seed,
+        min_epochs=request.min_epochs,
+        compute=compute,
+        elsewhere=request.elsewhere,
+    )
     CHOICE_FORMAT.write(path, found)
     return CHOICE_FORMAT.read(path)
 
 
-def _evaluated(
-    images: ImageSet, out: Path, compute: torch.device, tell: Callable[[str], None]
-) -> dict[str, Any]:
+def _evaluated(images: ImageSet, out: Path, compute: torch.device) -> dict[str, Any]:
     """The test split, read once; every picture's answer is kept."""
     path = out / "evaluation.json"
     weights = sha256((out / "best.safetensors").read_bytes())
@@ -261,20 +305,26 @@ def _evaluated(
     metrics = measure(logits, images.test.labels, images.classes)
     answers = per_image_csv(images.test, logits, images.classes)
     write_atomic(out / ANSWERS, answers)
-    tell(f"test top-1 {100 * metrics.top1:.2f} % "
-         f"[{100 * metrics.interval[0]:.1f}, {100 * metrics.interval[1]:.1f}]")  # fmt: skip
-    said = {"weights": weights, "answers": sha256(answers), "split": "test",
-            "metrics": metrics.to_dict()}  # fmt: skip
+    logger.info(
+        f"test top-1 {100 * metrics.top1:.2f} % "
+        f"[{100 * metrics.interval[0]:.1f}, {100 * metrics.interval[1]:.1f}]"
+    )
+    said = {
+        "weights": weights,
+        "answers": sha256(answers),
+        "split": "test",
+        "metrics": metrics.to_dict(),
+    }
     write_checked(path, said)
     return read_checked(path, "")
 
 
-def _exported(images: ImageSet, out: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def _exported(images: ImageSet, out: Path) -> dict[str, Any]:
     model, described = out / "model.onnx", out / "model.json"
     with suppress(PhiscaleError, OSError):  # missing or damaged: exported anew
         said = read_checked(described, "")
         if said["file"]["sha256"] == sha256(model.read_bytes()):
             return said
-    tell("exporting model.onnx; its answers are compared with the network's")
+    logger.info("exporting model.onnx; its answers are compared with the network's")
     network = load(out)
     return export_onnx(network, network.metadata, images.validation, out)

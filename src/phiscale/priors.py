@@ -37,7 +37,7 @@ PUBLISHED_ROWS: tuple[Row, ...] = (
     _row("depth x4", 4.0000, 1.0000, 1.0000, 79.0),
     _row("width x2", 1.0000, 2.0000, 1.0000, 78.9),
     _row("resolution x2", 1.0000, 1.0000, 2.0000, 79.1),
-)  # fmt: skip
+)
 
 
 def law_for(base: Spec, *, lengths: bool = True) -> Law:

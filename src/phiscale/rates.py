@@ -8,6 +8,7 @@ and width: Yang et al., arXiv:2203.03466).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from phiscale.train.recipes import Named
 from phiscale.train.state import RUN_FIX
 from phiscale.train.world import World
 from phiscale.training import checked_images, own_folder, train_run
+
+logger = logging.getLogger(__name__)
 
 RESULT, REPORT = "rates.json", "rates.md"
 
@@ -56,10 +59,20 @@ class Net:
 
 
 def compare_rates(
-    spec: Spec, data: str, out: Path, recipe: Recipe, setup: Setup, *, named: Named,
-    depths: Sequence[float], widths: Sequence[float], steps: int,
-    resolution: int | None = None, device: str = "auto", command: str = "",
-) -> list[Net]:  # fmt: skip
+    spec: Spec,
+    data: str,
+    out: Path,
+    recipe: Recipe,
+    setup: Setup,
+    *,
+    named: Named,
+    depths: Sequence[float],
+    widths: Sequence[float],
+    steps: int,
+    resolution: int | None = None,
+    device: str = "auto",
+    command: str = "",
+) -> list[Net]:
     """Trains `spec` at all `depths` x `widths` and 2 x `steps` + 1 rates, each in a folder in
     `out`; begun again it goes on. Writes rates.json and rates.md there."""
     if steps < 1:
@@ -67,7 +80,7 @@ def compare_rates(
     own_folder(out, RESULT)
     about: dict[str, Any] = {"command": command, "networks": []}
     nets: list[Net] = []
-    images = checked_images(data, out, "stop", World(), setup.workers, setup.tell)
+    images = checked_images(data, out, "stop", World(), setup.workers)
     if not (out / RESULT).exists():
         write_json(out / RESULT, about)  # whose folder this is
     for depth in depths:
@@ -77,14 +90,22 @@ def compare_rates(
             rule = recipe.optim.lr_peak
             for step in (0, *(s for n in range(1, steps + 1) for s in (-n, n))):
                 run = out / f"depth{depth:g}-width{width:g}-rate{2.0**step:g}"
-                setup.tell(f"{run.name}: {len(nets) + 1} of {len(depths) * len(widths)} networks")
+                logger.info(f"{run.name}: {len(nets) + 1} of {len(depths) * len(widths)} networks")
                 optim = replace(recipe.optim, lr_peak=rule * 2.0**step)
                 try:
-                    train_run(net, data, run, replace(recipe, optim=optim) if step else recipe,
-                              setup, named=named, resolution=resolution, device=device,
-                              checked=images)  # fmt: skip
+                    train_run(
+                        net,
+                        data,
+                        run,
+                        replace(recipe, optim=optim) if step else recipe,
+                        setup,
+                        named=named,
+                        resolution=resolution,
+                        device=device,
+                        checked=images,
+                    )
                 except TrainingError as error:  # it diverged: an answer, too
-                    setup.tell(str(error))
+                    logger.info(str(error))
                 if not step:  # as the recipe has grown for this network
                     rule = Recipe.from_dict(
                         read_checked(run / "recipe.json", RUN_FIX)
@@ -103,25 +124,32 @@ def report(nets: Sequence[Net], command: str) -> list[str]:
     """A table in Markdown, and a sentence that says whether the rule holds."""
     steps = sorted(nets[0].errors)
     lines = [
-        "# Does the learning rate transfer?", "",
+        "# Does the learning rate transfer?",
+        "",
         f"Made by `{command}`. Validation errors at the rule's rate times a power of 2.",
-        "One seed: the question is whether the best rate is within a step of the rule's.", "",
-        "| network | rule | " + " | ".join(f"x{2.0**s:g}" for s in steps)
+        "One seed: the question is whether the best rate is within a step of the rule's.",
+        "",
+        "| network | rule | "
+        + " | ".join(f"x{2.0**s:g}" for s in steps)
         + " | best, in steps from the rule | drift of the best rate |",
         "|---|---:|" + "---:|" * (len(steps) + 2),
-    ]  # fmt: skip
+    ]
     base = nets[0]
     for net in nets:
         errors = " | ".join(f"{100 * net.errors[s]:.1f} %" for s in steps)
         drift = np.log2(net.rule / base.rule) + net.best - base.best
-        lines.append(f"| {net.name} | {net.rule:.3g} | {errors} | {net.best:+.2f} "
-                     f"| {drift:+.2f} |")  # fmt: skip
+        lines.append(f"| {net.name} | {net.rule:.3g} | {errors} | {net.best:+.2f} | {drift:+.2f} |")
     worst = max(nets, key=lambda net: abs(net.best))
     at_end = [net.name for net in nets if abs(net.best) == max(steps)]
     holds = "The rule holds" if abs(worst.best) <= 1 else "The rule does not hold"
-    lines += ["", f"{holds}: the best rate is off by at most {abs(worst.best):.2f} steps of factor "
-              f"2 ({worst.name})."]  # fmt: skip
+    lines += [
+        "",
+        f"{holds}: the best rate is off by at most {abs(worst.best):.2f} steps of factor "
+        f"2 ({worst.name}).",
+    ]
     if at_end:
-        lines.append(f"At the end of the grid, so perhaps beyond it: {', '.join(at_end)}; "
-                     f"use --steps {max(steps) + 1}.")  # fmt: skip
+        lines.append(
+            f"At the end of the grid, so perhaps beyond it: {', '.join(at_end)}; "
+            f"use --steps {max(steps) + 1}."
+        )
     return lines

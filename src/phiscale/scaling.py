@@ -68,8 +68,11 @@ class Strategy:
         """The multipliers that spend `compute` times the base's MACs."""
         if not (math.isfinite(compute) and compute > 0):
             raise SpecError(f"compute={compute} is no multiple; use 2 for twice the base's MACs.")
-        return Scaling(depth=compute**self.depth, width=compute ** (self.width / 2),
-                       resolution=compute ** (self.resolution / 2))  # fmt: skip
+        return Scaling(
+            depth=compute**self.depth,
+            width=compute ** (self.width / 2),
+            resolution=compute ** (self.resolution / 2),
+        )
 
     @staticmethod
     def of(scaling: Scaling) -> Strategy:
@@ -79,9 +82,11 @@ class Strategy:
             raise SpecError(
                 "a scaling that keeps the compute lies on no ray; use phi other than 0."
             )
-        return Strategy(depth=math.log(scaling.depth) / total,
-                        width=2 * math.log(scaling.width) / total,
-                        resolution=2 * math.log(scaling.resolution) / total)  # fmt: skip
+        return Strategy(
+            depth=math.log(scaling.depth) / total,
+            width=2 * math.log(scaling.width) / total,
+            resolution=2 * math.log(scaling.resolution) / total,
+        )
 
 
 STRATEGIES: dict[str, Strategy] = {

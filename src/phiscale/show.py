@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ def show_json(value: Any) -> None:
 
 def to_stderr(line: str) -> None:
     """A remark beside the answer, which others may be reading."""
-    print(line, file=sys.stderr)
+    print(line, file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -76,8 +77,13 @@ def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[i
         bad += answer.error is not None
         best = answer.top[:top]
         if form == "json":
-            rows.append({"image": str(answer.path), "error": answer.error,
-                         "top": [{"class": c, "probability": p} for c, p in best]})  # fmt: skip
+            rows.append(
+                {
+                    "image": str(answer.path),
+                    "error": answer.error,
+                    "top": [{"class": c, "probability": p} for c, p in best],
+                }
+            )
         elif form == "csv":
             for rank, (name, probability) in enumerate(best, 1):
                 writer.writerow([answer.path, rank, name, f"{probability:.6f}", ""])
@@ -91,14 +97,43 @@ def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[i
     return bad, count
 
 
+class _LogLines(logging.Handler):
+    """What the library logs, a line each; warnings say that they are."""
+
+    def __init__(self, write: Callable[[str], None]):
+        super().__init__(logging.INFO)
+        self.write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        self.write(f"{prefix}{record.getMessage()}")
+
+
 @contextmanager
-def training_progress(
-    quiet: bool = False,
-) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
-    """A bar with images/s and time left on a terminal, a line now and then elsewhere; `tell`.
-    Nothing of either where another process speaks for all."""
+def log_to(write: Callable[[str], None]) -> Iterator[None]:
+    """Shows through `write` what the library logs, instead of wherever it was shown before."""
+    logger = logging.getLogger("phiscale")
+    before, level = [h for h in logger.handlers if isinstance(h, _LogLines)], logger.level
+    handler = _LogLines(write)
+    for each in before:
+        logger.removeHandler(each)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        for each in before:
+            logger.addHandler(each)
+
+
+@contextmanager
+def training_progress(quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """A bar with images/s and time left on a terminal, below what is logged; a line now and then
+    elsewhere. Nothing where another process speaks for all."""
     if quiet:
-        yield lambda progress: None, lambda line: None
+        yield lambda progress: None
         return
     from rich.console import Console
     from rich.progress import (
@@ -111,10 +146,16 @@ def training_progress(
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(), lambda line: print(line, file=sys.stderr, flush=True)
+        yield _lines()
         return
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("images"),
-               TextColumn("{task.fields[words]}"), TimeRemainingColumn())  # fmt: skip
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TextColumn("{task.fields[words]}"),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=console, transient=False, refresh_per_second=4) as bar:
         task: list[Any] = []
         best = [""]
@@ -126,7 +167,8 @@ def training_progress(
             words = f"{_state(progress)}{best[0]}"
             bar.update(task[0], completed=progress.images_seen, words=words)
 
-        yield report, lambda line: bar.console.print(line, markup=False, highlight=False)
+        with log_to(lambda line: bar.console.print(line, markup=False, highlight=False)):
+            yield report
 
 
 def _lines(every_s: float = 30.0) -> Callable[[Progress], None]:
@@ -149,8 +191,10 @@ def _lines(every_s: float = 30.0) -> Callable[[Progress], None]:
 def _state(progress: Progress) -> str:
     waits = f", {100 * progress.wait_share:.0f} % waiting" if progress.wait_share >= 0.01 else ""
     memory = f", {progress.memory_bytes / 1e9:.1f} GB" if progress.memory_bytes else ""
-    return (f"{progress.images_per_s:.0f}/s{waits}, loss {progress.loss:.3f}, "
-            f"rate {progress.learning_rate:.2g}{memory}")  # fmt: skip
+    return (
+        f"{progress.images_per_s:.0f}/s{waits}, loss {progress.loss:.3f}, "
+        f"rate {progress.learning_rate:.2g}{memory}"
+    )
 
 
 def _validation(progress: Progress) -> str:

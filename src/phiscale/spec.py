@@ -39,8 +39,11 @@ class Stage:
     skip: bool = True  # identity around blocks that keep their map (EdgeTPU's first stage has none)
 
     def __post_init__(self) -> None:
-        _check(self.block in get_args(BlockKind), f"block={self.block!r} is unknown",
-               f"use one of {', '.join(get_args(BlockKind))}")  # fmt: skip
+        _check(
+            self.block in get_args(BlockKind),
+            f"block={self.block!r} is unknown",
+            f"use one of {', '.join(get_args(BlockKind))}",
+        )
         for name in ("repeats", "kernel", "stride", "channels"):
             _positive_int(name, getattr(self, name))
         for name in ("expand", "se_ratio"):
@@ -48,31 +51,48 @@ class Stage:
         for name in ("group_width", "expand_from"):
             _count(name, getattr(self, name))
         _flag("skip", self.skip)
-        _check(self.kernel % 2 == 1,
-               f"kernel={self.kernel} is even, so padding cannot be symmetric",
-               f"use {self.kernel - 1} or {self.kernel + 1}")  # fmt: skip
+        _check(
+            self.kernel % 2 == 1,
+            f"kernel={self.kernel} is even, so padding cannot be symmetric",
+            f"use {self.kernel - 1} or {self.kernel + 1}",
+        )
         _check(self.stride in (1, 2), f"stride={self.stride} is not supported", "use 1 or 2")
         _check(self.expand > 0, f"expand={self.expand} leaves no hidden channels", "use 1 or more")
-        _check(0 <= self.se_ratio <= 1, f"se_ratio={self.se_ratio} is not a fraction",
-               "use 0.25, or 0 for no squeeze-and-excite")  # fmt: skip
+        _check(
+            0 <= self.se_ratio <= 1,
+            f"se_ratio={self.se_ratio} is not a fraction",
+            "use 0.25, or 0 for no squeeze-and-excite",
+        )
         inverted = self.block in ("mbconv", "fused_mbconv")
-        _check(not self.expand_from or (inverted and self.expand != 1),
-               f"expand_from={self.expand_from} has nothing to expand in this {self.block}",
-               "leave it at 0")  # fmt: skip
-        _check(self.skip or inverted,
-               f"a {self.block} block cannot go without its skip", "use skip=True")  # fmt: skip
+        _check(
+            not self.expand_from or (inverted and self.expand != 1),
+            f"expand_from={self.expand_from} has nothing to expand in this {self.block}",
+            "leave it at 0",
+        )
+        _check(
+            self.skip or inverted,
+            f"a {self.block} block cannot go without its skip",
+            "use skip=True",
+        )
         if self.block in ("separable", "basic"):
-            _check(self.expand == 1 and not self.se_ratio,
-                   f"a {self.block} block has no expansion and no squeeze-and-excite, "
-                   f"but expand={self.expand}, se_ratio={self.se_ratio}",
-                   "use expand=1, se_ratio=0")  # fmt: skip
+            _check(
+                self.expand == 1 and not self.se_ratio,
+                f"a {self.block} block has no expansion and no squeeze-and-excite, "
+                f"but expand={self.expand}, se_ratio={self.se_ratio}",
+                "use expand=1, se_ratio=0",
+            )
         if self.group_width:
-            _check(self.block == "bottleneck", f"group_width={self.group_width} in {self.block}",
-                   "only bottleneck blocks have groups: leave it at 0")  # fmt: skip
+            _check(
+                self.block == "bottleneck",
+                f"group_width={self.group_width} in {self.block}",
+                "only bottleneck blocks have groups: leave it at 0",
+            )
             hidden = hidden_channels(self.channels, self.expand)
-            _check(hidden % self.group_width == 0,
-                   f"group_width={self.group_width} does not divide the {hidden} hidden channels",
-                   "choose channels that are a multiple of it")  # fmt: skip
+            _check(
+                hidden % self.group_width == 0,
+                f"group_width={self.group_width} does not divide the {hidden} hidden channels",
+                "choose channels that are a multiple of it",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,24 +129,45 @@ class Spec:
             _number(name, getattr(self, name))
         for name in ("head_channels", "classes"):
             _count(name, getattr(self, name))
-        for name in ("stem_channels", "resolution", "in_channels", "stem_kernel",
-                     "stem_stride", "channel_divisor"):  # fmt: skip
+        for name in (
+            "stem_channels",
+            "resolution",
+            "in_channels",
+            "stem_kernel",
+            "stem_stride",
+            "channel_divisor",
+        ):
             _positive_int(name, getattr(self, name))
-        _check(self.stem_kernel % 2 == 1, f"stem_kernel={self.stem_kernel} is even",
-               f"use {self.stem_kernel - 1} or {self.stem_kernel + 1}")  # fmt: skip
-        _check(self.stem_stride in (1, 2), f"stem_stride={self.stem_stride} is not supported",
-               "use 1 or 2")  # fmt: skip
-        for name, kind in (("activation", Activation), ("padding", Padding),
-                           ("depth_rounding", DepthRounding),
-                           ("channel_rounding", ChannelRounding)):  # fmt: skip
+        _check(
+            self.stem_kernel % 2 == 1,
+            f"stem_kernel={self.stem_kernel} is even",
+            f"use {self.stem_kernel - 1} or {self.stem_kernel + 1}",
+        )
+        _check(
+            self.stem_stride in (1, 2),
+            f"stem_stride={self.stem_stride} is not supported",
+            "use 1 or 2",
+        )
+        for name, kind in (
+            ("activation", Activation),
+            ("padding", Padding),
+            ("depth_rounding", DepthRounding),
+            ("channel_rounding", ChannelRounding),
+        ):
             value = getattr(self, name)
-            _check(value in get_args(kind), f"{name}={value!r} is unknown",
-                   f"use one of {', '.join(get_args(kind))}")  # fmt: skip
+            _check(
+                value in get_args(kind),
+                f"{name}={value!r} is unknown",
+                f"use one of {', '.join(get_args(kind))}",
+            )
         _check(
             0 < self.norm_eps < 1, f"norm_eps={self.norm_eps} is out of range", "use 1e-5 or 1e-3"
         )
-        _check(0 < self.norm_momentum <= 1, f"norm_momentum={self.norm_momentum} is out of range",
-               "use torch's sense: 0.1, or 0.01 for TensorFlow's 0.99")  # fmt: skip
+        _check(
+            0 < self.norm_momentum <= 1,
+            f"norm_momentum={self.norm_momentum} is out of range",
+            "use torch's sense: 0.1, or 0.01 for TensorFlow's 0.99",
+        )
 
     @property
     def blocks(self) -> int:
@@ -165,9 +206,12 @@ class Spec:
 
 
 FORMAT = Format(
-    Spec, "phiscale_spec", SpecError,
-    "Write one with phiscale describe MODEL --save spec.json.", by_hand=True,
-)  # fmt: skip
+    Spec,
+    "phiscale_spec",
+    SpecError,
+    "Write one with phiscale describe MODEL --save spec.json.",
+    by_hand=True,
+)
 
 
 def lite(spec: Spec) -> Spec:
@@ -187,19 +231,19 @@ def hidden_channels(channels: int, expand: float) -> int:
 
 
 def _positive_int(name: str, value: object) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    _check(whole and value > 0, f"{name}={value!r} is not a positive whole number",  # type: ignore[operator]
-           f"use {name}=1 or more")  # fmt: skip
+    holds = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    wrong = f"{name}={value!r} is not a positive whole number"
+    _check(holds, wrong, f"use {name}=1 or more")
 
 
 def _count(name: str, value: object) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    _check(whole and value >= 0, f"{name}={value!r} is not a count", f"use {name}=0 for none")  # type: ignore[operator]
+    holds = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    _check(holds, f"{name}={value!r} is not a count", f"use {name}=0 for none")
 
 
 def _number(name: str, value: object) -> None:
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    _check(real and isfinite(value), f"{name}={value!r} is not a number", "write one")  # type: ignore[arg-type]
+    holds = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    _check(holds, f"{name}={value!r} is not a number", "write one")
 
 
 def _flag(name: str, value: object) -> None:

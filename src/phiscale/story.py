@@ -64,10 +64,19 @@ _NOTES = (
 
 
 def tell_story(
-    out: Path, images: ImageSet, audited: Audit, device: DeviceModel, chosen: Choice,
-    metrics: Mapping[str, Any], described: Mapping[str, Any], budget: Budget, *,
-    command: str, seed: int, elsewhere: bool = False,
-) -> Story:  # fmt: skip
+    out: Path,
+    images: ImageSet,
+    audited: Audit,
+    device: DeviceModel,
+    chosen: Choice,
+    metrics: Mapping[str, Any],
+    described: Mapping[str, Any],
+    budget: Budget,
+    *,
+    command: str,
+    seed: int,
+    elsewhere: bool = False,
+) -> Story:
     """Everything the report shows. Draws the sample pictures from the test split."""
     network = load(out)
     log = tuple(read_log(out))
@@ -99,19 +108,31 @@ def tell_story(
         samples=_samples(network, images.test, out / ANSWERS),
         layers=layer_rows(chosen.spec),
         parity=described["parity"],
-        files=tuple(FileRow(name, (out / name).stat().st_size, purpose)
-                    for name, purpose in _PURPOSES.items() if (out / name).exists()),
+        files=tuple(
+            FileRow(name, (out / name).stat().st_size, purpose)
+            for name, purpose in _PURPOSES.items()
+            if (out / name).exists()
+        ),
         usage=_usage(out),
         environment=_environment(device),
-        notes=(*_NOTES, *_paper_note(images.source), _law_note(chosen), *_ray_note(chosen),
-               *_latency_note(budget, described, elsewhere)),
-    )  # fmt: skip
+        notes=(
+            *_NOTES,
+            *_paper_note(images.source),
+            _law_note(chosen),
+            *_ray_note(chosen),
+            *_latency_note(budget, described, elsewhere),
+        ),
+    )
 
 
 def _budget_rows(
-    budget: Budget, chosen: Choice, described: Mapping[str, Any], trained_s: float,
-    planned_images: int, elsewhere: bool,
-) -> tuple[BudgetRow, ...]:  # fmt: skip
+    budget: Budget,
+    chosen: Choice,
+    described: Mapping[str, Any],
+    trained_s: float,
+    planned_images: int,
+    elsewhere: bool,
+) -> tuple[BudgetRow, ...]:
     whole = cost(chosen.spec)
     train_bytes = whole.train_bytes(chosen.recipe.batch)
     planned = None
@@ -160,12 +181,16 @@ def _ray_note(chosen: Choice) -> tuple[str, ...]:
 
 def _latency_note(budget: Budget, described: Mapping[str, Any], elsewhere: bool) -> tuple[str, ...]:
     if elsewhere:
-        return ("The limit on latency is judged by the model of the other device; what was "
-                "measured is this machine.",)  # fmt: skip
+        return (
+            "The limit on latency is judged by the model of the other device; what was "
+            "measured is this machine.",
+        )
     if budget.latency_ms is not None and described["latency_ms"] > budget.latency_ms:
-        return (f"The exported file takes {described['latency_ms']:.3g} ms here, over the "
-                f"{budget.latency_ms:g} ms asked: the machine may have been busy; "
-                "measure again when it is idle, or ask for less.",)  # fmt: skip
+        return (
+            f"The exported file takes {described['latency_ms']:.3g} ms here, over the "
+            f"{budget.latency_ms:g} ms asked: the machine may have been busy; "
+            "measure again when it is idle, or ask for less.",
+        )
     return ()
 
 
@@ -185,11 +210,17 @@ def _samples(network: Network, test: Split, answers: Path) -> tuple[Sample, ...]
         side = min(SHOWN_PIXELS, max(take.size, int(take.crop * min(picture.size))))
         pixels = np.asarray(replace(take, size=side).crop_and_resize(picture))
         heat = class_activation_maps(network, x, torch.tensor([int(predicted[i])]))[0].numpy()
-        found.append(Sample(
-            image=pixels, cam_overlay=overlay(pixels, heat), truth=classes[int(truth[i])],
-            predicted=classes[int(predicted[i])], probability=float(sure[i]),
-            right=bool(predicted[i] == truth[i]), key=test.keys[i],
-        ))  # fmt: skip
+        found.append(
+            Sample(
+                image=pixels,
+                cam_overlay=overlay(pixels, heat),
+                truth=classes[int(truth[i])],
+                predicted=classes[int(predicted[i])],
+                probability=float(sure[i]),
+                right=bool(predicted[i] == truth[i]),
+                key=test.keys[i],
+            )
+        )
     return tuple(found)
 
 
@@ -215,14 +246,20 @@ def _spread(indices: Sequence[int], labels: np.ndarray) -> list[int]:
 
 def _usage(out: Path) -> tuple[Snippet, ...]:
     return (
-        Snippet("Command line",
-                f"phiscale predict {out} photo.jpg\nphiscale evaluate {out}/model.onnx DATA"),
-        Snippet("Python, without torch",
-                f'from phiscale import Predictor\n\npredict = Predictor("{out}/model.onnx")\n'
-                'print(predict(["photo.jpg"])[0].top(3))'),
-        Snippet("Python, with torch",
-                f'import phiscale\n\nnetwork = phiscale.load("{out}")  # has .spec, .metadata'),
-    )  # fmt: skip
+        Snippet(
+            "Command line",
+            f"phiscale predict {out} photo.jpg\nphiscale evaluate {out}/model.onnx DATA",
+        ),
+        Snippet(
+            "Python, without torch",
+            f'from phiscale import Predictor\n\npredict = Predictor("{out}/model.onnx")\n'
+            'print(predict(["photo.jpg"])[0].top(3))',
+        ),
+        Snippet(
+            "Python, with torch",
+            f'import phiscale\n\nnetwork = phiscale.load("{out}")  # has .spec, .metadata',
+        ),
+    )
 
 
 def _environment(device: DeviceModel) -> dict[str, Any]:

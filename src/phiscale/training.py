@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,8 @@ from phiscale.weights.pretrained import original
 from phiscale.weights.sources import weights_file
 from phiscale.weights.store import read_metadata
 
+logger = logging.getLogger(__name__)
+
 OF_THE_START = {"seed", "lanes", "precision", "micro_batch", "evaluations", "patience"}
 """Fields that no source prints: a recipe is as published with any of these."""
 
@@ -45,39 +47,50 @@ def own_folder(out: Path, mark: str) -> None:
 
 
 def train_run(
-    spec: Spec, data: str, out: Path, recipe: Recipe, setup: Setup, *, named: Named,
-    resolution: int | None = None, pretrained: str | None = None, device: str = "auto",
-    on_bad: Literal["stop", "skip"] = "stop", published: bool = False,
+    spec: Spec,
+    data: str,
+    out: Path,
+    recipe: Recipe,
+    setup: Setup,
+    *,
+    named: Named,
+    resolution: int | None = None,
+    pretrained: str | None = None,
+    device: str = "auto",
+    on_bad: Literal["stop", "skip"] = "stop",
+    published: bool = False,
     checked: ImageSet | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Trains `spec` on `data` by `recipe`, a variant of the `named` one, which grows with the
     network unless it is to be as `published`; returns the best weights' path. `checked`: those
     data, where every picture has been read already."""
     with joined(compute_device(device), setup.timeout_s) as (world, compute):
-        tell = setup.tell
         world.of_first(lambda: own_folder(out, "recipe.json"))
         transfer.check(recipe, pretrained)
         sees_colours(spec, "--model")
         metadata = start_from = None
         if pretrained is not None:
-            start_from, metadata = _start(spec, pretrained, tell)
+            start_from, metadata = _start(spec, pretrained)
             spec = replace(
                 spec, norm_eps=metadata.spec.norm_eps, norm_momentum=metadata.spec.norm_momentum
             )
-        images = checked or checked_images(data, out, on_bad, world, setup.workers, tell)
+        images = checked or checked_images(data, out, on_bad, world, setup.workers)
         pixels = spec.resolution if resolution is None else resolution
         spec = replace(spec, classes=len(images.classes), resolution=pixels)
         asked = recipe
         if published:
             recipe = long_enough(recipe, named, len(images.train))
         if named.sizes is not None:
-            recipe = sized(recipe, named.recipe, spec, named.sizes, len(images.train), tell,
-                           printed_only=published)  # fmt: skip
+            recipe = sized(
+                recipe, named.recipe, spec, named.sizes, len(images.train), printed_only=published
+            )
         changed = _changed(asked, named) if published else None
-        _check_length(recipe, len(images.train), changed, tell)
+        _check_length(recipe, len(images.train), changed)
         flavour = f"tf_{name_of(spec)}"
         if published and flavour in MEMBERS:
-            tell(f"as published but for the network's norms and padding: those are {flavour}'s")
+            logger.info(
+                f"as published but for the network's norms and padding: those are {flavour}'s"
+            )
         take = metadata.preprocessing if metadata is not None else _usual(spec, recipe)
         take = replace(take, size=spec.resolution)  # weights expect their own otherwise
         setup = replace(setup, device=compute, world=world)
@@ -85,9 +98,12 @@ def train_run(
 
 
 def checked_images(
-    data: str, out: Path, on_bad: Literal["stop", "skip"], world: World, workers: int,
-    tell: Callable[[str], None],
-) -> ImageSet:  # fmt: skip
+    data: str,
+    out: Path,
+    on_bad: Literal["stop", "skip"],
+    world: World,
+    workers: int,
+) -> ImageSet:
     """The set, every picture of it read once, by the first process: bad ones stop the run or are
     left out. What a run in `out` was begun with is not read again."""
     images = open_images(data)
@@ -102,7 +118,7 @@ def checked_images(
 
     skipped = world.of_first(bad)
     if skipped:
-        tell(f"{len(skipped)} unreadable pictures are skipped (data.json lists them)")
+        logger.info(f"{len(skipped)} unreadable pictures are skipped (data.json lists them)")
     return images.without(skipped)
 
 
@@ -129,9 +145,7 @@ def _changed(recipe: Recipe, named: Named) -> list[str]:
     return [line for line in changed if line.partition(":")[0] not in OF_THE_START]
 
 
-def _check_length(
-    recipe: Recipe, train_images: int, changed: list[str] | None, tell: Callable[[str], None]
-) -> None:
+def _check_length(recipe: Recipe, train_images: int, changed: list[str] | None) -> None:
     """A training that would end in mid-flight is refused, unless it was published so: `changed`
     then is empty."""
     found = objections(recipe, train_images)
@@ -143,12 +157,12 @@ def _check_length(
         raise UsageError(
             f"The recipe is no longer as published ({'; '.join(changed)}), and {'. '.join(found)}."
         )
-    tell(f"as published: {'; '.join(found)}")
+    logger.info(f"as published: {'; '.join(found)}")
 
 
-def _start(spec: Spec, pretrained: str, tell: Callable[[str], None]) -> tuple[Path, ModelMetadata]:
+def _start(spec: Spec, pretrained: str) -> tuple[Path, ModelMetadata]:
     """The weights to start from, if they are this network's."""
-    path = weights_file(pretrained, tell, model=name_of(spec))
+    path = weights_file(pretrained, model=name_of(spec))
     metadata = read_metadata(path)
     like = replace(spec, norm_eps=metadata.spec.norm_eps, norm_momentum=metadata.spec.norm_momentum)
     if names := differing(metadata.spec, like):
@@ -158,6 +172,8 @@ def _start(spec: Spec, pretrained: str, tell: Callable[[str], None]) -> tuple[Pa
             f"differ in {', '.join(names)}. Say --model {member or 'SPEC of those weights'}."
         )
     if like != spec:
-        tell(f"norm epsilon {like.norm_eps:g} and momentum {like.norm_momentum:g} are those of "
-             "the weights")  # fmt: skip
+        logger.info(
+            f"norm epsilon {like.norm_eps:g} and momentum {like.norm_momentum:g} are those of "
+            "the weights"
+        )
     return path, metadata

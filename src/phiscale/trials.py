@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +28,6 @@ from phiscale.train.signals import Interrupted
 from phiscale.weights.store import read_metadata
 
 WARM_STEPS = 4
-
-
-def _unheard(line: str) -> None:
-    """What a short training remarks, the real one says again."""
 
 
 def _pixels(recipe: Recipe, full: int, places: Sequence[float]) -> float:
@@ -118,7 +115,7 @@ class Trials:
                 replace(self.images, train=pictures, validation=few),
                 replace(recipe, epochs=epochs, evaluations=1, head="random", norms="train"),
                 self.preprocessing(candidate),
-                Setup(device=self.device, tell=_unheard),
+                Setup(device=self.device, log_level=logging.DEBUG),
             )
             times = [record["seconds"] for record in read_log(Path(folder)) if "loss" in record]
         warm = min(WARM_STEPS, len(times) // 2)  # they plan, and read the pictures first
@@ -143,7 +140,13 @@ class Trials:
         """Validation error of a whole training that lasts so long, in the folder `run`."""
         recipe = replace(self.recipe(candidate), epochs=epochs, evaluations=1)
         start_from = Path(candidate.pretrained) if candidate.pretrained else None
-        train(run, candidate.spec, self.images, recipe,
-              self.preprocessing(candidate), Setup(device=self.device, tell=_unheard),
-              start_from=start_from)  # fmt: skip
+        train(
+            run,
+            candidate.spec,
+            self.images,
+            recipe,
+            self.preprocessing(candidate),
+            Setup(device=self.device, log_level=logging.DEBUG),
+            start_from=start_from,
+        )
         return 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))

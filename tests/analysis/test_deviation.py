@@ -25,18 +25,24 @@ from phiscale.families import get_spec
 from phiscale.scaling import compound, scale
 
 ROOT = Path(__file__).parent.parent.parent
-HERE = Fingerprint(device="a <test>", cores=2, threads=2, runtime="onnxruntime", torch="2",
-                   date="2026-01-01")  # fmt: skip
+HERE = Fingerprint(
+    device="a <test>", cores=2, threads=2, runtime="onnxruntime", torch="2", date="2026-01-01"
+)
 
 
 def timed(count: int = 12, macs: float = 0.3, activations: float = 0.7) -> tuple[Timed, ...]:
     """Networks whose time is exactly MACs^macs * activations^activations."""
     sizes = [(10**8 * 2**i, 10**6 * 3 ** (i % 4) * 2**i) for i in range(count)]
     return tuple(
-        Timed(name=f"n{i}", family="ab"[i % 2], macs=m, activations=a,
-              latency_ms=1e-6 * m**macs * a**activations)
+        Timed(
+            name=f"n{i}",
+            family="ab"[i % 2],
+            macs=m,
+            activations=a,
+            latency_ms=1e-6 * m**macs * a**activations,
+        )
         for i, (m, a) in enumerate(sizes)
-    )  # fmt: skip
+    )
 
 
 # Which networks
@@ -95,8 +101,12 @@ def test_a_pattern_that_names_nothing_to_compare_is_refused(
 
 def test_the_causes_multiply_to_what_the_macs_are_off_by():
     for row in rows(scaled_networks()):
-        causes = (row["structure"], row["depth_rounding"], row["channel_rounding"],
-                  row["map_rounding"])  # fmt: skip
+        causes = (
+            row["structure"],
+            row["depth_rounding"],
+            row["channel_rounding"],
+            row["map_rounding"],
+        )
         assert math.prod(1 + cause for cause in causes) == pytest.approx(1 + row["off"])
         assert row["exact"] == pytest.approx(row["monomial"] * (1 + row["off"]))
         network, base = get_spec(row["network"]), get_spec(row["over"])
@@ -108,7 +118,12 @@ def test_the_table_is_the_known_one():
     columns = ("d w² r²", "MACs", "off %", "structure", "depth", "channels", "maps")
     assert " ".join(b1[column] for column in columns) == "1.26 1.78 +41.0 +0.2 +33.9 +0.0 +5.1"
     assert (b7["off %"], b7["real d"], b7["saved"], b7["peak"], b7["params"]) == (
-        "+10.0", "3.438", "43.6", "14.3", "12.5")  # fmt: skip
+        "+10.0",
+        "3.438",
+        "43.6",
+        "14.3",
+        "12.5",
+    )
 
 
 def test_networks_that_no_scaling_made_have_one_cause():
@@ -179,9 +194,15 @@ def note(words: list[str]) -> str:
 
 def test_every_family_and_kind_of_block_has_its_powers():
     assert families().keys() >= {
-        "efficientnet_b0", "efficientnetv2_b0", "efficientnet_lite0", "mobilenetv1_100",
-        "mobilenetv2_100", "resnet18", "resnet50", "regnety_002",
-    }  # fmt: skip
+        "efficientnet_b0",
+        "efficientnetv2_b0",
+        "efficientnet_lite0",
+        "mobilenetv1_100",
+        "mobilenetv2_100",
+        "resnet18",
+        "resnet50",
+        "regnety_002",
+    }
 
 
 # Time
@@ -210,9 +231,15 @@ def test_timings_are_read_as_they_were_written(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"networks": [{"name": "x"}]}, {"rounds": 1, "more": 2}, {"phiscale_timings": 9},
-               {"networks": None}, {"fingerprint": {}}],
-)  # fmt: skip
+    "change",
+    [
+        {"networks": [{"name": "x"}]},
+        {"rounds": 1, "more": 2},
+        {"phiscale_timings": 9},
+        {"networks": None},
+        {"fingerprint": {}},
+    ],
+)
 def test_other_files_are_no_timings(change: dict[str, Any], tmp_path: Path):
     path = tmp_path / "timings.json"
     Timings(fingerprint=HERE, rounds=3, networks=timed()).write(path)

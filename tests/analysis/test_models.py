@@ -68,9 +68,17 @@ def test_a_ratio_says_whether_both_counts_are_exact():
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(5_288_548, "5.29M"), (385_814_752, "386M"), (1_827_141_392, "1.83G"), (475.7e9, "476G"),
-     (999_999_999, "1G"), (72_306, "72.3k"), (12, "12"), (1.7074e12, "1707G")],
-)  # fmt: skip
+    [
+        (5_288_548, "5.29M"),
+        (385_814_752, "386M"),
+        (1_827_141_392, "1.83G"),
+        (475.7e9, "476G"),
+        (999_999_999, "1G"),
+        (72_306, "72.3k"),
+        (12, "12"),
+        (1.7074e12, "1707G"),
+    ],
+)
 def test_counts_are_short_and_have_the_units_of_the_command_line(count: float, text: str):
     assert models.short(count) == text
 

@@ -22,19 +22,28 @@ def log(total: int = 50_000, batch: int = 64) -> list[dict]:
     ]
     tops = [0.31, 0.52, 0.6, 0.66, 0.7, 0.74, 0.77, 0.812, 0.8, 0.805]
     checks = [
-        {"images_seen": total * (i + 1) // 10, "validation_top1": top,
-         "validation_cross_entropy": 2 - top}
+        {
+            "images_seen": total * (i + 1) // 10,
+            "validation_top1": top,
+            "validation_cross_entropy": 2 - top,
+        }
         for i, top in enumerate(tops)
-    ]  # fmt: skip
+    ]
     return sorted(steps + checks, key=lambda record: record["images_seen"])
 
 
 def networks(count: int = 12) -> list[dict]:
     return [
-        {"no": i + 1, "name": f"net {i}", "macs": 10**6 * 2**i, "latency_ms": 0.1 * 1.5**i,
-         "predicted_error": 0.1 + 0.2 / (i + 1), "ruled_out": "latency" if i > 7 else None}
+        {
+            "no": i + 1,
+            "name": f"net {i}",
+            "macs": 10**6 * 2**i,
+            "latency_ms": 0.1 * 1.5**i,
+            "predicted_error": 0.1 + 0.2 / (i + 1),
+            "ruled_out": "latency" if i > 7 else None,
+        }
         for i in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def counts(classes: int, every: int = 3) -> list[list[int]]:
@@ -50,8 +59,12 @@ def every_kind() -> dict[str, str]:
     loss, top1 = curves(log(), 50_000, 5000)
     drawn = confusion(counts(10), TEN)
     assert drawn is not None
-    return {"loss": loss, "top1": top1, "confusion": drawn,
-            "pareto": pareto(networks(), "net 4", {"latency_ms": 1.5}, sd=0.01)}  # fmt: skip
+    return {
+        "loss": loss,
+        "top1": top1,
+        "confusion": drawn,
+        "pareto": pareto(networks(), "net 4", {"latency_ms": 1.5}, sd=0.01),
+    }
 
 
 @pytest.mark.parametrize("kind", ["loss", "top1", "pareto", "confusion"])

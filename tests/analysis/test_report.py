@@ -33,9 +33,17 @@ from phiscale.families import get_spec
 from phiscale.train.metrics import measure
 
 EVIL = "<script>alert('x')</script>"
-ODD = (EVIL, '"><img src=x onerror=alert(1)>', "حذاء رياضي", "犬と猫の写真",
-       "$x^2$ & <b>bold</b>", "a" * 200, "many words " * 20, "line\nbreak\x1b[2J\u202e",
-       "{{ story.command }}")  # fmt: skip
+ODD = (
+    EVIL,
+    '"><img src=x onerror=alert(1)>',
+    "حذاء رياضي",
+    "犬と猫の写真",
+    "$x^2$ & <b>bold</b>",
+    "a" * 200,
+    "many words " * 20,
+    "line\nbreak\x1b[2J\u202e",
+    "{{ story.command }}",
+)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -56,59 +64,119 @@ def samples(classes: tuple[str, ...], side: int, right: int, wrong: int) -> tupl
         low = random.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
         image = low.repeat(8, 0).repeat(8, 1)
         said = classes[i % len(classes)] if i < right else classes[(i + 1) % len(classes)]
-        found.append(Sample(image=image, cam_overlay=overlay(image, random.random((4, 4))),
-                            truth=classes[i % len(classes)], predicted=said, probability=0.876,
-                            right=i < right, key=f"test/{i}.jpg"))  # fmt: skip
+        found.append(
+            Sample(
+                image=image,
+                cam_overlay=overlay(image, random.random((4, 4))),
+                truth=classes[i % len(classes)],
+                predicted=said,
+                probability=0.876,
+                right=i < right,
+                key=f"test/{i}.jpg",
+            )
+        )
     return tuple(found)
 
 
 def audit(classes: tuple[str, ...], **changed) -> dict:
     spread = {"minimum": 28.0, "median": 32.0, "maximum": 640.0}
-    return {"source": "pets", "classes": classes, "notes": ("split by content",), "bad": (),
-            "counts": {"train": (80,) * len(classes), "validation": (10,) * len(classes),
-                       "test": (10,) * len(classes)},
-            "shorter_side": spread, "aspect": {**spread, "minimum": 1.0},
-            "modes": {"JPEG RGB": 900},
-            "duplicates": (), "imbalance": 1.0, "advice": ("Add some.",), **changed}  # fmt: skip
+    return {
+        "source": "pets",
+        "classes": classes,
+        "notes": ("split by content",),
+        "bad": (),
+        "counts": {
+            "train": (80,) * len(classes),
+            "validation": (10,) * len(classes),
+            "test": (10,) * len(classes),
+        },
+        "shorter_side": spread,
+        "aspect": {**spread, "minimum": 1.0},
+        "modes": {"JPEG RGB": 900},
+        "duplicates": (),
+        "imbalance": 1.0,
+        "advice": ("Add some.",),
+        **changed,
+    }
 
 
 def candidate(name: str, error: float, **changed) -> CandidateRow:
-    return CandidateRow(**{
-        "name": name, "depth": 1.2, "width": 1.1, "pixels": 32, "params": 5_288_548,
-        "macs": 385_000_000, "latency_ms": 0.41, "images_per_s": 1234.0, "epochs": 30.0,
-        "predicted_error": error, **changed})  # fmt: skip
+    return CandidateRow(
+        **{
+            "name": name,
+            "depth": 1.2,
+            "width": 1.1,
+            "pixels": 32,
+            "params": 5_288_548,
+            "macs": 385_000_000,
+            "latency_ms": 0.41,
+            "images_per_s": 1234.0,
+            "epochs": 30.0,
+            "predicted_error": error,
+            **changed,
+        }
+    )
 
 
 def story(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **changed) -> Story:
     """A whole run; its network's numbers are those of `small`."""
-    limits = (BudgetRow(limit="latency_ms", asked=0.5, predicted=0.38, measured=0.412, met=True),
-              BudgetRow(limit="weight_bytes", asked=2e6, predicted=1.2e6, measured=1.3e6, met=True),
-              BudgetRow(limit="train_minutes", asked=30, predicted=28, measured=26.5, met=True),
-              BudgetRow(limit="macs", predicted=3.3e6, measured=3.3e6))  # fmt: skip
+    limits = (
+        BudgetRow(limit="latency_ms", asked=0.5, predicted=0.38, measured=0.412, met=True),
+        BudgetRow(limit="weight_bytes", asked=2e6, predicted=1.2e6, measured=1.3e6, met=True),
+        BudgetRow(limit="train_minutes", asked=30, predicted=28, measured=26.5, met=True),
+        BudgetRow(limit="macs", predicted=3.3e6, measured=3.3e6),
+    )
     values = {
-        "title": "pets", "source": "data/pets", "model": "chosen one", "seed": 7,
-        "date": "2025-01-31", "command": "phiscale fit data/pets --latency-ms 0.5",
+        "title": "pets",
+        "source": "data/pets",
+        "model": "chosen one",
+        "seed": 7,
+        "date": "2025-01-31",
+        "command": "phiscale fit data/pets --latency-ms 0.5",
         "metrics": metrics(classes),
-        "validation_top1": 0.873, "latency_ms": 0.412, "model_bytes": 1_304_000, "train_s": 1590.0,
-        "budget": limits, "why": "The least predicted error of 812 networks.",
-        "candidates": (candidate("second", 0.15), candidate("chosen one", 0.123, chosen=True),
-                       candidate("too slow", 0.1, ruled_out="latency_ms 0.9 > 0.5"),
-                       candidate("tiny", 1.7)),
+        "validation_top1": 0.873,
+        "latency_ms": 0.412,
+        "model_bytes": 1_304_000,
+        "train_s": 1590.0,
+        "budget": limits,
+        "why": "The least predicted error of 812 networks.",
+        "candidates": (
+            candidate("second", 0.15),
+            candidate("chosen one", 0.123, chosen=True),
+            candidate("too slow", 0.1, ruled_out="latency_ms 0.9 > 0.5"),
+            candidate("tiny", 1.7),
+        ),
         "pareto": (candidate("second", 0.15), candidate("third", 0.17, latency_ms=0.2)),
         "law_sd": 0.012,
-        "race": ({"name": "chosen one", "validation_error": 0.31, "foretold": 0.3,
-                  "predicted": 0.123, "corrected": 0.133},),
-        "log": ({"images_seen": 64, "loss": 2.3, "lr": 0.1, "images_per_s": 900.0},
-                {"images_seen": 128, "loss": 1.3, "lr": 0.1, "images_per_s": 900.0},
-                {"images_seen": 128, "validation_top1": 0.873, "validation_cross_entropy": 0.5}),
-        "planned_images": 128, "audit": audit(classes), "samples": samples(classes, side, 3, 3),
+        "race": (
+            {
+                "name": "chosen one",
+                "validation_error": 0.31,
+                "foretold": 0.3,
+                "predicted": 0.123,
+                "corrected": 0.133,
+            },
+        ),
+        "log": (
+            {"images_seen": 64, "loss": 2.3, "lr": 0.1, "images_per_s": 900.0},
+            {"images_seen": 128, "loss": 1.3, "lr": 0.1, "images_per_s": 900.0},
+            {"images_seen": 128, "validation_top1": 0.873, "validation_cross_entropy": 0.5},
+        ),
+        "planned_images": 128,
+        "audit": audit(classes),
+        "samples": samples(classes, side, 3, 3),
         "layers": layer_rows(get_spec("small")),
-        "parity": {"pictures": 256, "largest_difference": 4e-6, "relative_difference": 1e-7,
-                   "same_top1": 1.0},
+        "parity": {
+            "pictures": 256,
+            "largest_difference": 4e-6,
+            "relative_difference": 1e-7,
+            "same_top1": 1.0,
+        },
         "files": (FileRow("model.onnx", 1_304_000, "the model"),),
         "usage": (Snippet("Command line", "phiscale predict out photo.jpg"),),
-        "environment": {"cpu": "one of them", "threads": 2}, "notes": ("The law is a prior.",),
-    }  # fmt: skip
+        "environment": {"cpu": "one of them", "threads": 2},
+        "notes": ("The law is a prior.",),
+    }
     return Story(**{**values, **changed})
 
 
@@ -157,11 +225,17 @@ STORIES = {
     ),
     "no budget": story(budget=()),
     "nothing but what must be": Story(
-        title="t", source="s", model="m", command="c", date="d", seed=0, why="w",
+        title="t",
+        source="s",
+        model="m",
+        command="c",
+        date="d",
+        seed=0,
+        why="w",
         metrics=metrics(("a", "b")),
         audit=audit(("a", "b"), shorter_side=None, aspect=None, modes={}),
     ),
-}  # fmt: skip
+}
 PAGES = {kind: render(each) for kind, each in STORIES.items()}
 each_story = pytest.mark.parametrize("kind", STORIES)
 
@@ -197,8 +271,11 @@ def test_the_page_is_small(kind: str):
 def test_the_verdict_comes_first_and_holds_the_interval_and_the_baseline(kind: str):
     text, said = Page(PAGES[kind]).plain, STORIES[kind].metrics
     low, high = said["interval"]
-    for number in (percent(said["top1"]), f"[{100 * low:.1f}, {100 * high:.1f}]",
-                   percent(said["majority"])):  # fmt: skip
+    for number in (
+        percent(said["top1"]),
+        f"[{100 * low:.1f}, {100 * high:.1f}]",
+        percent(said["majority"]),
+    ):
         place = text.find(number.replace("\N{NO-BREAK SPACE}", " "))
         assert 0 <= place < text.index("Budget and what became of it")
 
@@ -220,15 +297,25 @@ def test_undecodable_names_do_not_stop_the_page(tmp_path: Path):
 def test_numbers_stand_with_their_units():
     text = Page(PAGES["ordinary"]).plain
     for words in (
-        "0.412 ms within the 0.500 ms allowed", "1.30 MB within the 2 MB allowed",
-        "26.5 min within the 30 min allowed", "5.29 M", "385 M",
+        "0.412 ms within the 0.500 ms allowed",
+        "1.30 MB within the 2 MB allowed",
+        "26.5 min within the 30 min allowed",
+        "5.29 M",
+        "385 M",
         "Within all 3 limits that you set.",
-        "Validation, which chose the checkpoint, said 87.3 %.", "MACs of one image no limit",
+        "Validation, which chose the checkpoint, said 87.3 %.",
+        "MACs of one image no limit",
         "Predicted error 12.3 % (a prior for these pictures); the test says",
         "256 pictures: the same class for 100 %",
-        "seed 7", "phiscale predict out photo.jpg", "latency_ms 0.9 > 0.5", "over 100", "88 % sure",
-        "The law is a prior.", "Add some.", "threads 2",
-    ):  # fmt: skip
+        "seed 7",
+        "phiscale predict out photo.jpg",
+        "latency_ms 0.9 > 0.5",
+        "over 100",
+        "88 % sure",
+        "The law is a prior.",
+        "Add some.",
+        "threads 2",
+    ):
         assert words in text, words
 
 
@@ -236,8 +323,16 @@ def test_sections_stand_in_the_order_of_a_reader():
     page = Page(PAGES["ordinary"])
     sections = [a["id"] for tag, a in page.tags if tag == "section"]
     assert sections == [
-        "budget", "choice", "training", "classes", "pictures", "data", "cost", "use", "notes"
-    ]  # fmt: skip
+        "budget",
+        "choice",
+        "training",
+        "classes",
+        "pictures",
+        "data",
+        "cost",
+        "use",
+        "notes",
+    ]
 
 
 def test_a_limit_that_was_broken_is_said_at_the_top():
@@ -300,10 +395,23 @@ def test_layer_rows_add_up_to_the_cost():
 
 
 def test_a_row_of_choice_json_is_a_row_of_the_table():
-    row = {"name": "n", "depth": 1.0, "width": 1.1, "resolution": 1.0, "pixels": 32, "error": 0.2,
-           "macs": 10, "params": 5, "weight_bytes": 20, "latency_ms": None, "epochs": None,
-           "train_images_per_s": 9.5, "images_seen": None, "pretrained": None,
-           "ruled_out": None}  # fmt: skip
+    row = {
+        "name": "n",
+        "depth": 1.0,
+        "width": 1.1,
+        "resolution": 1.0,
+        "pixels": 32,
+        "error": 0.2,
+        "macs": 10,
+        "params": 5,
+        "weight_bytes": 20,
+        "latency_ms": None,
+        "epochs": None,
+        "train_images_per_s": 9.5,
+        "images_seen": None,
+        "pretrained": None,
+        "ruled_out": None,
+    }
     made = CandidateRow.of(row, chosen=True)
     assert (made.predicted_error, made.images_per_s, made.chosen) == (0.2, 9.5, True)
     assert "9.50" in Page(render(story(candidates=(made,)))).plain
@@ -312,17 +420,31 @@ def test_a_row_of_choice_json_is_a_row_of_the_table():
 @pytest.mark.parametrize(
     ("said", "text"),
     [
-        (amount(812), "812"), (amount(5_288_548), "5.29 M"), (amount(999_600), "1.00 M"),
-        (amount(999.6), "1.00 k"), (amount(0), "0"), (size(21_154_192), "21.2 MB"),
+        (amount(812), "812"),
+        (amount(5_288_548), "5.29 M"),
+        (amount(999_600), "1.00 M"),
+        (amount(999.6), "1.00 k"),
+        (amount(0), "0"),
+        (size(21_154_192), "21.2 MB"),
         (size(64), "64 bytes"),
-        (milliseconds(0.4123), "0.412 ms"), (milliseconds(123.4), "123 ms"),
-        (percent(0.8612), "86.1 %"), (percent(1), "100 %"), (percent(0.99999), "> 99.9 %"),
-        (percent(0.00001), "< 0.1 %"), (percent(0), "0 %"), (duration(9.2), "9.20 s"),
-        (duration(44.6), "45 s"), (duration(859), "14.3 min"), (duration(3600), "1 h"),
-        (duration(3599), "1 h"), (duration(11_100), "3 h 05 min"), (quantity(None, "macs"), "–"),
-        (quantity(0.5, "train_minutes"), "30 s"), (quantity(2e9, "train_memory_bytes"), "2 GB"),
+        (milliseconds(0.4123), "0.412 ms"),
+        (milliseconds(123.4), "123 ms"),
+        (percent(0.8612), "86.1 %"),
+        (percent(1), "100 %"),
+        (percent(0.99999), "> 99.9 %"),
+        (percent(0.00001), "< 0.1 %"),
+        (percent(0), "0 %"),
+        (duration(9.2), "9.20 s"),
+        (duration(44.6), "45 s"),
+        (duration(859), "14.3 min"),
+        (duration(3600), "1 h"),
+        (duration(3599), "1 h"),
+        (duration(11_100), "3 h 05 min"),
+        (quantity(None, "macs"), "–"),
+        (quantity(0.5, "train_minutes"), "30 s"),
+        (quantity(2e9, "train_memory_bytes"), "2 GB"),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_written_for_people(said: str, text: str):
     assert said.replace("\N{NO-BREAK SPACE}", " ") == text
 

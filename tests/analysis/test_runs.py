@@ -26,8 +26,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, rate in (("slow", 0.01), ("<fast>", 0.1)):
         recipe = replace(RECIPES["characters"], epochs=0.3, evaluations=2)
         recipe = replace(recipe, optim=replace(recipe.optim, lr_peak=rate))
-        train(home / name, SPEC, open_images("digits"), recipe, Preprocessing(size=8, crop=1.0),
-              Setup(tell=lambda line: None))  # fmt: skip
+        train(
+            home / name,
+            SPEC,
+            open_images("digits"),
+            recipe,
+            Preprocessing(size=8, crop=1.0),
+            Setup(),
+        )
     return home
 
 
@@ -40,8 +46,11 @@ def test_a_folder_of_runs_is_a_row_for_each(two: Path, capsys: pytest.CaptureFix
         assert 0 <= row["top1"] <= 1 and 0 <= row["raw_top1"] <= 1 and row["images"] == 448
         assert row["images_per_s"] > 0 and 0 <= row["wait_share"] <= 1 and row["memory_bytes"] > 1e7
     main(["runs", str(two / "slow"), str(two / "<fast>")])
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == \
-        ["run", "slow", "<fast>"]  # fmt: skip
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "run",
+        "slow",
+        "<fast>",
+    ]
 
 
 def test_what_recipes_differ_in_is_a_column(two: Path):
@@ -67,8 +76,10 @@ def test_the_page_has_every_curve_and_escapes_names(two: Path, tmp_path: Path):
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(two: Path, tmp_path: Path):
     (tmp_path / "slow").symlink_to(two / "slow")
-    assert [run.name for run in read_runs([two / "slow", tmp_path / "slow"])] == \
-        [str(two / "slow"), str(tmp_path / "slow")]  # fmt: skip
+    assert [run.name for run in read_runs([two / "slow", tmp_path / "slow"])] == [
+        str(two / "slow"),
+        str(tmp_path / "slow"),
+    ]
 
 
 def test_a_run_that_has_only_just_begun_is_left_out(two: Path, tmp_path: Path):

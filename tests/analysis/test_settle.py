@@ -345,8 +345,13 @@ def test_the_seeds_asked_for_would_have_settled_it() -> None:
 def test_as_many_seeds_as_asked_for_show_that_there_is_no_benefit_four_times_in_five() -> None:
     """By drawing means of so many seeds, not by the formula."""
     random, sd = np.random.default_rng(7), 0.004
-    of = Spread(difference=0.0, seed_differences=(0.0,) * 7, seed_variance=sd**2,
-                image_variance=0.0, images=IMAGES)  # fmt: skip
+    of = Spread(
+        difference=0.0,
+        seed_differences=(0.0,) * 7,
+        seed_variance=sd**2,
+        image_variance=0.0,
+        images=IMAGES,
+    )
     seeds, _ = needed(of)
     drawn = random.normal(0, sd, (4000, seeds))
     reach = float(stdtrit(seeds - 1, 0.975)) * drawn.std(axis=1, ddof=1) / np.sqrt(seeds)
@@ -355,8 +360,7 @@ def test_as_many_seeds_as_asked_for_show_that_there_is_no_benefit_four_times_in_
 
 
 def test_images_are_asked_for_where_no_number_of_seeds_is_enough() -> None:
-    of = replace(spread(*noise(0)), seed_variance=1e-5, image_variance=0.04,
-                 difference=0.001)  # fmt: skip
+    of = replace(spread(*noise(0)), seed_variance=1e-5, image_variance=0.04, difference=0.001)
     seeds, images = needed(of)
     assert images > 10_000 and 7 < seeds < 1000
 
@@ -390,8 +394,13 @@ def test_more_seeds_of_the_same_spread_narrow_the_range(of: Spread, more: int) -
 
 def test_the_range_holds_the_seeds_that_the_true_spread_needs_four_times_in_five() -> None:
     random, sd, held = np.random.default_rng(6), 0.01, 0
-    of = Spread(difference=0.006, seed_differences=(0.0,) * 4, seed_variance=sd**2,
-                image_variance=0.0, images=IMAGES)  # fmt: skip
+    of = Spread(
+        difference=0.006,
+        seed_differences=(0.0,) * 4,
+        seed_variance=sd**2,
+        image_variance=0.0,
+        images=IMAGES,
+    )
     truth, _ = needed(of)
     for _ in range(500):
         seen = replace(of, seed_variance=float(np.var(random.normal(0, sd, 4), ddof=1)))
@@ -484,8 +493,9 @@ def test_corrections_shift_contrasts_and_leave_the_base_alone() -> None:
     plain, corrected = settle(arms), settle(arms, target_compute=4.0)
     by_name = {each.name: each for each in corrected.arms}
     assert 0 < by_name["depth"].correction < 0.001 and by_name["base"].correction == 0
-    before, after = (next(c for c in each.contrasts if c.name == "depth")
-                     for each in (plain, corrected))  # fmt: skip
+    before, after = (
+        next(c for c in each.contrasts if c.name == "depth") for each in (plain, corrected)
+    )
     assert after.low - before.low == pytest.approx(-by_name["depth"].correction, abs=1e-12)
 
 

@@ -38,11 +38,18 @@ def draw(path: Path, shade: int, number: int) -> None:
 
 
 def device_model() -> DeviceModel:
-    rates = Rates(dense_macs=1e-9, depthwise_macs=1e-9, activations=1e-8, weight_bytes=0,
-                  convs=1e-4, constant=1e-3)  # fmt: skip
+    rates = Rates(
+        dense_macs=1e-9,
+        depthwise_macs=1e-9,
+        activations=1e-8,
+        weight_bytes=0,
+        convs=1e-4,
+        constant=1e-3,
+    )
     timing = Timing(rates=rates, median_error=0.05, max_error=0.1)
-    made_up = Fingerprint(device="made up", cores=1, threads=1, runtime="none", torch="0",
-                          date="2000-01-01")  # fmt: skip
+    made_up = Fingerprint(
+        device="made up", cores=1, threads=1, runtime="none", torch="0", date="2000-01-01"
+    )
     return DeviceModel(fingerprint=made_up, latency=timing, training=timing, training_batch=64)
 
 
@@ -334,9 +341,13 @@ MISTAKES = (
 
 @pytest.mark.parametrize(("arguments", "code", "says"), MISTAKES, ids=[m[0] for m in MISTAKES])
 def test_a_mistake_ends_with_one_line_that_names_it_and_says_the_mend(
-    arguments: str, code: int, says: str, place: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    code: int,
+    says: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-):  # fmt: skip
+):
     monkeypatch.chdir(place)
     before = sorted(place.rglob("*"))
     ended_with, out, error = ended(arguments, capsys)
@@ -378,9 +389,12 @@ SPLIT = "80 % train, 10 % validate, 10 % test: by content hash, within each clas
     ],
 )
 def test_good_commands_print_to_standard_output_alone(
-    arguments: str, says: str, place: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    says: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-):  # fmt: skip
+):
     monkeypatch.chdir(place)
     code, out, error = ended(arguments, capsys)
     assert (code, error) == (0, SPLIT if arguments.startswith("evaluate") else "")
@@ -389,15 +403,24 @@ def test_good_commands_print_to_standard_output_alone(
 
 @pytest.mark.parametrize(
     "arguments",
-    ["models efficientnet_b? --json", "describe small --phi 0.5 --json", "check pictures --json",
-     "solve small --macs 1M --json", "solve small --coefficients found.json --json",
-     "describe small --phi 1 --coefficients found.json --json", "deviation --json",
-     "predict model one.png --format json", "evaluate model pictures --json"],
-)  # fmt: skip
+    [
+        "models efficientnet_b? --json",
+        "describe small --phi 0.5 --json",
+        "check pictures --json",
+        "solve small --macs 1M --json",
+        "solve small --coefficients found.json --json",
+        "describe small --phi 1 --coefficients found.json --json",
+        "deviation --json",
+        "predict model one.png --format json",
+        "evaluate model pictures --json",
+    ],
+)
 def test_json_is_json(
-    arguments: str, place: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-):  # fmt: skip
+):
     monkeypatch.chdir(place)
     code, out, error = ended(arguments, capsys)
     assert (code, error) == (0, SPLIT if arguments.startswith("evaluate") else "")
@@ -405,9 +428,11 @@ def test_json_is_json(
 
 
 def test_what_is_saved_is_read_again(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-):  # fmt: skip
+):
     monkeypatch.chdir(tmp_path)
     assert ended("describe small --phi 1 --classes 5 --save big.json", capsys)[0] == 0
     code, out, _ = ended("describe big.json --json", capsys)
@@ -457,9 +482,11 @@ def test_overriding_a_field_keeps_the_rest_of_a_recipe(
     plain, changed = asked
     assert plain == RECIPES[name]
     assert changed == replace(
-        plain, epochs=7, optim=replace(plain.optim, lr_peak=0.0123),
+        plain,
+        epochs=7,
+        optim=replace(plain.optim, lr_peak=0.0123),
         augment=replace(plain.augment, flip=False),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("name", ["", *RECIPES])
@@ -492,9 +519,17 @@ def test_every_flag_says_what_it_means(verb: str, capsys: pytest.CaptureFixture[
         assert re.match(r"[A-Za-z]", told), f"{flag} says nothing"
 
 
-METAVARS = {"describe": "SPEC", "solve": "SPEC", "check": "DATA", "fit": "DATA",
-            "evaluate": "MODEL DATA", "predict": "MODEL IMAGES", "export": "RUN",
-            "models": "PATTERN", "deviation": "PATTERN|SPEC"}  # fmt: skip
+METAVARS = {
+    "describe": "SPEC",
+    "solve": "SPEC",
+    "check": "DATA",
+    "fit": "DATA",
+    "evaluate": "MODEL DATA",
+    "predict": "MODEL IMAGES",
+    "export": "RUN",
+    "models": "PATTERN",
+    "deviation": "PATTERN|SPEC",
+}
 
 
 @pytest.mark.parametrize(("verb", "operands"), METAVARS.items())
@@ -511,11 +546,14 @@ def test_usage_names_what_a_verb_takes(
 def child(arguments: str, **options: object) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}  # type: ignore
     return subprocess.Popen(
-        [sys.executable, "-m", "phiscale", *shlex.split(arguments)], env=environment,
-        stdout=options.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE,
+        [sys.executable, "-m", "phiscale", *shlex.split(arguments)],
+        env=environment,
+        stdout=options.pop("stdout", subprocess.PIPE),
+        stderr=subprocess.PIPE,
         # a shell ignores Ctrl-C in what it starts in the background: these tests, perhaps
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL), **options,
-    )  # fmt: skip
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
 
 
 def test_help_imports_no_torch_and_no_numpy():
@@ -604,8 +642,10 @@ def wait_until(ready: Iterator[bool], running: subprocess.Popen[bytes]) -> None:
 def test_a_stopped_training_says_that_it_is_saved_and_goes_on(
     number: int, code: int, tmp_path: Path
 ):
-    arguments = ("train characters --model small --data digits --out run --resolution 16 "
-                 "--epochs 2 --evaluations 40")  # fmt: skip
+    arguments = (
+        "train characters --model small --data digits --out run --resolution 16 "
+        "--epochs 2 --evaluations 40"
+    )
     with child(arguments, cwd=tmp_path) as running:
         wait_until(iter(lambda: any(tmp_path.glob("run/checkpoints/*.pt")), None), running)
         running.send_signal(number)

@@ -119,9 +119,12 @@ def test_a_law_file_says_the_same_after_a_round_trip(
 
 @pytest.mark.parametrize(
     ("name", "file"),
-    [("efficientnet --hold-out efficientnet_b7", "law.svg"), ("efficientnet-lite", "law.png"),
-     ("efficientnet-joint --hold-out efficientnet_b7", "law.png")],
-)  # fmt: skip
+    [
+        ("efficientnet --hold-out efficientnet_b7", "law.svg"),
+        ("efficientnet-lite", "law.png"),
+        ("efficientnet-joint --hold-out efficientnet_b7", "law.png"),
+    ],
+)
 def test_it_draws_the_law(
     name: str, file: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,10 +160,20 @@ def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str])
 
     base = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
     recipe = replace(RECIPES["characters"], epochs=0.3, evaluations=2)
-    train(place / "runs" / "base", base, open_images("digits"), recipe,
-          Preprocessing(size=8, crop=1.0), Setup(tell=lambda line: None))  # fmt: skip
-    arms = {"depth": Scaling(depth=4), "width": Scaling(width=2), "pixels": Scaling(resolution=2),
-            "all": Scaling(depth=3, width=1.5, resolution=1.5)}  # fmt: skip
+    train(
+        place / "runs" / "base",
+        base,
+        open_images("digits"),
+        recipe,
+        Preprocessing(size=8, crop=1.0),
+        Setup(),
+    )
+    arms = {
+        "depth": Scaling(depth=4),
+        "width": Scaling(width=2),
+        "pixels": Scaling(resolution=2),
+        "all": Scaling(depth=3, width=1.5, resolution=1.5),
+    }
     for number, (name, by) in enumerate(arms.items()):
         shutil.copytree(place / "runs" / "base", place / "runs" / name)
         write_checked(place / "runs" / name / "spec.json", scale(base, by).to_dict())
@@ -237,7 +250,7 @@ MISTAKES = (
     ("law predict macs.json small --images-seen 1M", 2, r"the law does not count them\. Drop"),
     ("law predict latency.json small", 2, r"law is one of latency_ms, .*Fit one with --axes macs"),
     ("solve small --macs 1M --law macs.json", 2, r"macs\.json is a law of macs\. Fit one of depth"),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -268,9 +281,13 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("line", "code", "says"), MISTAKES)
 def test_a_mistake_is_one_line_that_says_what_to_type(
-    line: str, code: int, says: str, bad: Path, monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    code: int,
+    says: str,
+    bad: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(bad)
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:

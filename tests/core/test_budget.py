@@ -44,15 +44,31 @@ LAW = replace(published_law(), images=Term(0.05, 0.5))
 DEVICE = DeviceModel(
     fingerprint=Fingerprint(device="a test", cores=2, threads=2, runtime="-", torch="-", date="-"),
     latency=Timing(
-        rates=Rates(dense_macs=4e-9, depthwise_macs=8e-9, activations=2e-7, weight_bytes=3e-8,
-                    convs=0.002, constant=0.01),
-        median_error=0.0, max_error=0.0),
+        rates=Rates(
+            dense_macs=4e-9,
+            depthwise_macs=8e-9,
+            activations=2e-7,
+            weight_bytes=3e-8,
+            convs=0.002,
+            constant=0.01,
+        ),
+        median_error=0.0,
+        max_error=0.0,
+    ),
     training=Timing(
-        rates=Rates(dense_macs=1e-10, depthwise_macs=4e-10, activations=2e-9, weight_bytes=0.0,
-                    convs=1e-6, constant=1e-5),
-        median_error=0.0, max_error=0.0),
+        rates=Rates(
+            dense_macs=1e-10,
+            depthwise_macs=4e-10,
+            activations=2e-9,
+            weight_bytes=0.0,
+            convs=1e-6,
+            constant=1e-5,
+        ),
+        median_error=0.0,
+        max_error=0.0,
+    ),
     training_batch=48,
-)  # fmt: skip
+)
 
 # A lattice that can be checked one by one
 DEPTHS, WIDTHS, PIXELS = (0.5, 1.0, 1.5, 2.0), (0.5, 0.75, 1.0, 1.25, 1.5, 2.0), (16, 24, 32, 40)
@@ -73,8 +89,14 @@ def one_by_one(budget: Budget) -> tuple[Candidate, ...]:
     return tuple(weigh(each, budget, over=SMALL, **PLAN) for each in networks)
 
 
-LOOSE = Budget(macs=1e12, params=1e12, latency_ms=1e6, weight_bytes=1e12, train_memory_bytes=1e15,
-               train_minutes=1e4)  # fmt: skip
+LOOSE = Budget(
+    macs=1e12,
+    params=1e12,
+    latency_ms=1e6,
+    weight_bytes=1e12,
+    train_memory_bytes=1e15,
+    train_minutes=1e4,
+)
 
 
 @cache
@@ -305,8 +327,10 @@ def test_tiny_images_are_enlarged_to_the_least_that_the_network_can_take() -> No
 
 
 def test_pixels_beyond_the_images_predict_no_gain() -> None:
-    at_32, at_64 = (weigh(replace(SMALL, resolution=px), over=SMALL, law=LAW, native_pixels=32)
-                    for px in (32, 64))  # fmt: skip
+    at_32, at_64 = (
+        weigh(replace(SMALL, resolution=px), over=SMALL, law=LAW, native_pixels=32)
+        for px in (32, 64)
+    )
     assert at_32.error == at_64.error
     assert solve(SMALL, law=LAW, native_pixels=32, **LATTICE).best.spec.resolution == 32
 
@@ -317,18 +341,22 @@ def test_pixels_beyond_the_images_predict_no_gain() -> None:
 def test_every_different_depth_of_b0_is_in_the_lattice_once() -> None:
     found = lattice_depths(B0)
     vectors = {tuple(s.repeats for s in scale(B0, Scaling(depth=d)).stages) for d in found}
-    fine = {tuple(s.repeats for s in scale(B0, Scaling(depth=d / 500)).stages)
-            for d in range(125, 2001)}  # fmt: skip
+    fine = {
+        tuple(s.repeats for s in scale(B0, Scaling(depth=d / 500)).stages) for d in range(125, 2001)
+    }
     assert vectors == fine
     assert len(found) == len(vectors) == 24
 
 
 def test_every_depth_that_rounds_to_the_nearest_is_in_the_lattice_too() -> None:
     spec = replace(B0, depth_rounding="round")
-    vectors = {tuple(s.repeats for s in scale(spec, Scaling(depth=d)).stages)
-               for d in lattice_depths(spec)}  # fmt: skip
-    fine = {tuple(s.repeats for s in scale(spec, Scaling(depth=d / 500)).stages)
-            for d in range(125, 2001)}  # fmt: skip
+    vectors = {
+        tuple(s.repeats for s in scale(spec, Scaling(depth=d)).stages) for d in lattice_depths(spec)
+    }
+    fine = {
+        tuple(s.repeats for s in scale(spec, Scaling(depth=d / 500)).stages)
+        for d in range(125, 2001)
+    }
     assert vectors == fine
 
 
@@ -391,8 +419,10 @@ def test_where_no_scaling_fits_a_given_network_may() -> None:
 
 def test_given_networks_are_ranked_by_the_same_rules() -> None:
     budget = Budget(macs=4e6)
-    given = [weigh(scale(SMALL, Scaling(width=w)), budget, over=SMALL, name=f"x{w}", **PLAN)
-             for w in (0.5, 1.0, 2.0)]  # fmt: skip
+    given = [
+        weigh(scale(SMALL, Scaling(width=w)), budget, over=SMALL, name=f"x{w}", **PLAN)
+        for w in (0.5, 1.0, 2.0)
+    ]
     solution = rank(given, sd=LAW.sd)
     assert solution.best.name == "x1.0"
     assert (solution.considered, solution.fitting) == (3, 2)
@@ -402,8 +432,10 @@ def test_given_networks_are_ranked_by_the_same_rules() -> None:
 
 
 def test_equal_errors_go_to_fewer_macs() -> None:
-    given = [replace(weigh(scale(SMALL, Scaling(width=w)), over=SMALL, law=LAW), error=0.2)
-             for w in (2.0, 0.5, 1.0)]  # fmt: skip
+    given = [
+        replace(weigh(scale(SMALL, Scaling(width=w)), over=SMALL, law=LAW), error=0.2)
+        for w in (2.0, 0.5, 1.0)
+    ]
     assert rank(given, sd=0.01).best == given[1]
     assert rank(given[::-1], sd=0.01).best == given[1]
 
@@ -457,8 +489,10 @@ def test_finalists_are_clearly_different_and_within_the_laws_error() -> None:
     for i, one in enumerate(race):
         assert one.error <= solution.best.error + solution.sd
         for other in race[:i]:
-            ratios = [getattr(one, name) / getattr(other, name)
-                      for name in ("depth", "width", "resolution")]  # fmt: skip
+            ratios = [
+                getattr(one, name) / getattr(other, name)
+                for name in ("depth", "width", "resolution")
+            ]
             assert any(ratio > 1.19 or ratio < 1 / 1.19 for ratio in ratios)
 
 
@@ -469,8 +503,17 @@ def test_a_certain_law_leaves_nothing_to_a_race() -> None:
 
 def test_the_explanation_names_what_won_what_it_costs_and_what_was_ruled_out() -> None:
     text = explain(solve(SMALL, Budget(macs=4e6, params=2e5), **LATTICE, **PLAN))
-    for part in ("px: the least predicted error", "%", "points", "networks that fit", "M MACs",
-                 " ms", "epochs", "ruled out by macs ", "params "):  # fmt: skip
+    for part in (
+        "px: the least predicted error",
+        "%",
+        "points",
+        "networks that fit",
+        "M MACs",
+        " ms",
+        "epochs",
+        "ruled out by macs ",
+        "params ",
+    ):
         assert part in text
     assert "\n" not in text
 
@@ -501,9 +544,11 @@ def test_a_limit_missed_by_a_hair_is_told_with_enough_digits() -> None:
 @pytest.mark.parametrize(
     ("budget", "says"),
     [
-        (Budget(latency_ms=0.001),
-         r"no scaling of small has latency_ms <= 0\.001: the smallest network takes 0\.\d+ ms "
-         r"\(depth x0\.50, width x0\.\d+, 16 px\)\. Raise --latency-ms to 0\.\d+\."),
+        (
+            Budget(latency_ms=0.001),
+            r"no scaling of small has latency_ms <= 0\.001: the smallest network takes 0\.\d+ ms "
+            r"\(depth x0\.50, width x0\.\d+, 16 px\)\. Raise --latency-ms to 0\.\d+\.",
+        ),
         (Budget(macs=1000), r"takes \d+K MACs.*Raise --macs to \d+K\."),
         (Budget(params=1000), r"K params.*Raise --params to"),
         (Budget(weight_bytes=1000), r"KB of weights.*Raise --weight-bytes to \d+KB\."),
@@ -511,7 +556,7 @@ def test_a_limit_missed_by_a_hair_is_told_with_enough_digits() -> None:
         (Budget(train_minutes=0.001), r"minutes for the fewest epochs.*Raise --train-minutes to"),
         (Budget(macs=1000, params=1e9, latency_ms=100), r"has macs <= 1K: "),
     ],
-)  # fmt: skip
+)
 def test_an_impossible_limit_is_named_with_the_nearest_network(budget: Budget, says: str) -> None:
     with pytest.raises(BudgetError, match=says):
         solve(SMALL, budget, name="small", **LATTICE, **PLAN)
@@ -534,17 +579,26 @@ def test_an_empty_lattice_is_refused() -> None:
 @given(budgets(), st.sampled_from(LIMITS))
 @settings(max_examples=25, deadline=None)
 def test_the_limits_that_a_refusal_suggests_are_enough(budget: Budget, name: str) -> None:
-    impossible = replace(budget, **{name: max(1.0, levels()[name][0] / 3)
-                                    if name not in ("latency_ms", "train_minutes")
-                                    else levels()[name][0] / 3})  # fmt: skip
+    impossible = replace(
+        budget,
+        **{
+            name: max(1.0, levels()[name][0] / 3)
+            if name not in ("latency_ms", "train_minutes")
+            else levels()[name][0] / 3
+        },
+    )
     with pytest.raises(BudgetError) as refusal:
         solved(impossible)
     raised = {}
     for part in str(refusal.value).rpartition("Raise ")[2].rstrip(".").split(" and "):
         flag, _, amount = part.partition(" to ")
         field = {"--train-memory": "train_memory_bytes"}.get(flag, flag[2:].replace("-", "_"))
-        parse = {"latency_ms": float, "train_minutes": float, "macs": parse_count,
-                 "params": parse_count}.get(field, parse_bytes)  # fmt: skip
+        parse = {
+            "latency_ms": float,
+            "train_minutes": float,
+            "macs": parse_count,
+            "params": parse_count,
+        }.get(field, parse_bytes)
         raised[field] = parse(amount)
     assert name in raised
     assert solved(replace(impossible, **raised)).fitting >= 1
@@ -588,18 +642,34 @@ def test_a_count_below_one_is_a_unit_that_was_forgotten() -> None:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("400M", 400_000_000), ("1.8G", 1_800_000_000), ("1.8b", 1_800_000_000), ("5k", 5000),
-     (" 2 T ", 2 * 10**12), ("123", 123), ("1e9", 10**9), (".5M", 500_000), ("3.M", 3_000_000)],
-)  # fmt: skip
+    [
+        ("400M", 400_000_000),
+        ("1.8G", 1_800_000_000),
+        ("1.8b", 1_800_000_000),
+        ("5k", 5000),
+        (" 2 T ", 2 * 10**12),
+        ("123", 123),
+        ("1e9", 10**9),
+        (".5M", 500_000),
+        ("3.M", 3_000_000),
+    ],
+)
 def test_counts_are_read(text: str, count: int) -> None:
     assert parse_count(text) == count
 
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("20MB", 20_000_000), ("20MiB", 20 * 2**20), ("20", 20), ("1.5 gb", 1_500_000_000),
-     ("1GiB", 2**30), ("64KiB", 65536), ("7B", 7)],
-)  # fmt: skip
+    [
+        ("20MB", 20_000_000),
+        ("20MiB", 20 * 2**20),
+        ("20", 20),
+        ("1.5 gb", 1_500_000_000),
+        ("1GiB", 2**30),
+        ("64KiB", 65536),
+        ("7B", 7),
+    ],
+)
 def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 

@@ -22,10 +22,23 @@ from phiscale.priors import published_law
 from phiscale.scaling import compound, scale
 
 B0, SMALL = get_spec("efficientnet_b0"), get_spec("small")
-PAPER = Coefficients(alpha=1.2, beta=1.1, gamma=1.15, method="grid", base="efficientnet_b0",
-                     data="imagenet", source="arXiv:1905.11946")  # fmt: skip
-FLAT = Law(e0=0.1, depth=Term(0.3, 1.0), width=Term(0.2, 1.0), resolution=Term(0.1, 1.0), sd=0.01,
-           source="made up")  # fmt: skip
+PAPER = Coefficients(
+    alpha=1.2,
+    beta=1.1,
+    gamma=1.15,
+    method="grid",
+    base="efficientnet_b0",
+    data="imagenet",
+    source="arXiv:1905.11946",
+)
+FLAT = Law(
+    e0=0.1,
+    depth=Term(0.3, 1.0),
+    width=Term(0.2, 1.0),
+    resolution=Term(0.1, 1.0),
+    sd=0.01,
+    source="made up",
+)
 FULL = replace(PAPER, base=SMALL, law=FLAT, intervals={"alpha": (1.1, 1.3)}, extra={"seeds": [1]})
 
 powers = st.floats(1.05, 2.0)
@@ -106,11 +119,14 @@ def test_what_is_no_object_of_json_is_refused(text: str, tmp_path: Path):
 # What they mean
 
 PUBLISHED = {  # width and depth of the members as printed, and the phi where the law comes near
-    "efficientnet_b1": (1.0, 1.1, 0.5), "efficientnet_b2": (1.1, 1.2, 1.0),
-    "efficientnet_b3": (1.2, 1.4, 2.0), "efficientnet_b4": (1.4, 1.8, 3.5),
-    "efficientnet_b5": (1.6, 2.2, 5.0), "efficientnet_b6": (1.8, 2.6, 6.0),
+    "efficientnet_b1": (1.0, 1.1, 0.5),
+    "efficientnet_b2": (1.1, 1.2, 1.0),
+    "efficientnet_b3": (1.2, 1.4, 2.0),
+    "efficientnet_b4": (1.4, 1.8, 3.5),
+    "efficientnet_b5": (1.6, 2.2, 5.0),
+    "efficientnet_b6": (1.8, 2.6, 6.0),
     "efficientnet_b7": (2.0, 3.1, 7.0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -84,8 +84,13 @@ def test_deviations_from_the_monomial_are_the_known_ones(name: str):
     )
     assert found.monomial == pytest.approx(monomial, abs=0.0051)
     assert found.exact == pytest.approx(exact, abs=0.0051)
-    factors = (found.total, found.structure, found.depth_rounding, found.channel_rounding,
-               found.spatial_rounding)  # fmt: skip
+    factors = (
+        found.total,
+        found.structure,
+        found.depth_rounding,
+        found.channel_rounding,
+        found.spatial_rounding,
+    )
     assert [100 * (factor - 1) for factor in factors] == pytest.approx(percents, abs=0.0501)
     assert found.real_depth == pytest.approx(blocks, abs=0.00051)
 
@@ -126,8 +131,13 @@ def test_doubling_the_pixels_leaves_the_parameters_and_doubling_anything_saves_n
 @given(spec=st.from_type(Spec), by=st.from_type(Scaling))
 def test_the_factors_of_a_deviation_multiply_to_the_exact_ratio(spec: Spec, by: Scaling):
     found = deviation(spec, by)
-    product = (found.monomial * found.structure * found.depth_rounding * found.channel_rounding
-               * found.spatial_rounding)  # fmt: skip
+    product = (
+        found.monomial
+        * found.structure
+        * found.depth_rounding
+        * found.channel_rounding
+        * found.spatial_rounding
+    )
     assert product == pytest.approx(found.exact)
     assert found.exact == pytest.approx(cost(scale(spec, by)).macs / cost(spec).macs)
 

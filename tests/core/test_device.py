@@ -28,10 +28,22 @@ from phiscale.families import get_spec
 from phiscale.scaling import Scaling, scale
 from phiscale.spec import Spec
 
-FINGERPRINT = Fingerprint(device="a test", cores=2, threads=1, runtime="onnxruntime 1.22",
-                          torch="2.14.1", date="2025-01-31")  # fmt: skip
-RATES = Rates(dense_macs=1e-8, depthwise_macs=5e-8, activations=1e-6, weight_bytes=1e-8,
-              convs=0.01, constant=0.1)  # fmt: skip
+FINGERPRINT = Fingerprint(
+    device="a test",
+    cores=2,
+    threads=1,
+    runtime="onnxruntime 1.22",
+    torch="2.14.1",
+    date="2025-01-31",
+)
+RATES = Rates(
+    dense_macs=1e-8,
+    depthwise_macs=5e-8,
+    activations=1e-6,
+    weight_bytes=1e-8,
+    convs=0.01,
+    constant=0.1,
+)
 DEVICE = DeviceModel(
     fingerprint=FINGERPRINT,
     latency=Timing(rates=RATES, median_error=0.03, max_error=0.1),
@@ -40,22 +52,31 @@ DEVICE = DeviceModel(
 )
 NETS = [
     scale(get_spec("small"), Scaling(depth=d, width=w, resolution=r))
-    for d in (0.5, 1, 2) for w in (0.5, 1, 2) for r in (0.75, 1, 2)
-]  # fmt: skip
+    for d in (0.5, 1, 2)
+    for w in (0.5, 1, 2)
+    for r in (0.75, 1, 2)
+]
 
 # Milliseconds, batch 1, fp32, i9-10940X, torch 2.4 compiled: timm's
 # results/benchmark-infer-fp32-nchw-pt240-cpu-i9_10940x-dynamo.csv, every EfficientNet V1 row in it
 # that has symmetric padding and no other change.
 PUBLISHED_MS = [
-    ("efficientnet_b0", 224, 9.945), ("efficientnet_b0", 256, 9.837),
-    ("efficientnet_b1", 224, 13.974), ("efficientnet_b1", 240, 13.625),
-    ("efficientnet_b1", 256, 14.119), ("efficientnet_b1", 288, 15.322),
-    ("efficientnet_b2", 256, 14.655), ("efficientnet_b2", 288, 15.739),
-    ("efficientnet_b3", 288, 19.224), ("efficientnet_b3", 320, 21.147),
-    ("efficientnet_b4", 320, 26.128), ("efficientnet_b4", 384, 31.668),
-    ("efficientnet_b5", 416, 48.433), ("efficientnet_b5", 448, 53.255),
+    ("efficientnet_b0", 224, 9.945),
+    ("efficientnet_b0", 256, 9.837),
+    ("efficientnet_b1", 224, 13.974),
+    ("efficientnet_b1", 240, 13.625),
+    ("efficientnet_b1", 256, 14.119),
+    ("efficientnet_b1", 288, 15.322),
+    ("efficientnet_b2", 256, 14.655),
+    ("efficientnet_b2", 288, 15.739),
+    ("efficientnet_b3", 288, 19.224),
+    ("efficientnet_b3", 320, 21.147),
+    ("efficientnet_b4", 320, 26.128),
+    ("efficientnet_b4", 384, 31.668),
+    ("efficientnet_b5", 416, 48.433),
+    ("efficientnet_b5", 448, 53.255),
     ("efficientnet_b6", 528, 107.544),
-]  # fmt: skip
+]
 
 
 def at(name: str, pixels: int) -> Spec:
@@ -183,11 +204,15 @@ number = st.floats(0, 1e6)
 def test_a_device_survives_json(
     rates: list[float], median: float, most: float, training: bool
 ) -> None:
-    timing = Timing(rates=Rates(**dict(zip(FEATURES, rates, strict=True))),
-                    median_error=median, max_error=most)  # fmt: skip
-    device = DeviceModel(fingerprint=FINGERPRINT, latency=timing,
-                         training=timing if training else None,
-                         training_batch=32 if training else None)  # fmt: skip
+    timing = Timing(
+        rates=Rates(**dict(zip(FEATURES, rates, strict=True))), median_error=median, max_error=most
+    )
+    device = DeviceModel(
+        fingerprint=FINGERPRINT,
+        latency=timing,
+        training=timing if training else None,
+        training_batch=32 if training else None,
+    )
     assert DeviceModel.from_dict(json.loads(json.dumps(device.to_dict()))) == device
 
 

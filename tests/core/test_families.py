@@ -111,9 +111,15 @@ V1 = {
     "b7": (2.0, 3.1, 64, [32, 48, 80, 160, 224, 384, 640], 2560, [4, 7, 7, 10, 10, 13, 4], 0.5),
     "b8": (2.2, 3.6, 72, [32, 56, 88, 176, 248, 424, 704], 2816, [4, 8, 8, 11, 11, 15, 4], 0.5),
     "l2": (
-        4.3, 5.3, 136, [72, 104, 176, 344, 480, 824, 1376], 5504, [6, 11, 11, 16, 16, 22, 6], 0.5,
+        4.3,
+        5.3,
+        136,
+        [72, 104, 176, 344, 480, 824, 1376],
+        5504,
+        [6, 11, 11, 16, 16, 22, 6],
+        0.5,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("size", V1)
@@ -146,10 +152,16 @@ def test_v2_rounds_channels_to_the_nearest_where_v1_keeps_nine_tenths():
 @pytest.mark.parametrize(
     ("size", "train", "evaluate", "dropout"),
     [
-        ("b0", 192, 224, 0.2), ("b1", 192, 240, 0.2), ("b2", 208, 260, 0.3), ("b3", 240, 300, 0.3),
-        ("s", 300, 384, 0.2), ("m", 384, 480, 0.3), ("l", 384, 480, 0.4), ("xl", 384, 512, 0.4),
+        ("b0", 192, 224, 0.2),
+        ("b1", 192, 240, 0.2),
+        ("b2", 208, 260, 0.3),
+        ("b3", 240, 300, 0.3),
+        ("s", 300, 384, 0.2),
+        ("m", 384, 480, 0.3),
+        ("l", 384, 480, 0.4),
+        ("xl", 384, 512, 0.4),
     ],
-)  # fmt: skip
+)
 def test_v2_trains_on_fewer_pixels_than_it_evaluates_on(size, train, evaluate, dropout):
     member = MEMBERS[f"efficientnetv2_{size}"]
     assert (member.train_resolution, member.spec.resolution) == (train, evaluate)
@@ -200,9 +212,7 @@ def test_a_member_is_its_base_scaled_and_survives_json(member: Member):
     assert 0 <= member.drop_path <= member.dropout + 0.2 <= 1
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in MEMBERS if n.startswith(("efficientnet", "tf_"))]
-)  # fmt: skip
+@pytest.mark.parametrize("name", [n for n in MEMBERS if n.startswith(("efficientnet", "tf_"))])
 def test_a_tensorflow_twin_differs_in_padding_epsilon_and_momentum_alone(name: str):
     if not name.startswith("tf_"):
         assert f"tf_{name}" in MEMBERS
@@ -227,10 +237,16 @@ def test_every_published_figure_is_a_fraction_with_a_source():
 
 # What published coefficients imply: log(coefficient) / log(base) of 1.2, 1.1, 1.15.
 IMPLIED_PHI = {
-    "b1": (0.52, 0, 0.49), "b2": (1.00, 1.00, 1.07), "b3": (1.85, 1.91, 2.09),
-    "b4": (3.22, 3.53, 3.78), "b5": (4.32, 4.93, 5.09), "b6": (5.24, 6.17, 6.14),
-    "b7": (6.21, 7.27, 7.05), "b8": (7.03, 8.27, 7.86), "l2": (9.15, 15.3, 9.11),
-}  # fmt: skip
+    "b1": (0.52, 0, 0.49),
+    "b2": (1.00, 1.00, 1.07),
+    "b3": (1.85, 1.91, 2.09),
+    "b4": (3.22, 3.53, 3.78),
+    "b5": (4.32, 4.93, 5.09),
+    "b6": (5.24, 6.17, 6.14),
+    "b7": (6.21, 7.27, 7.05),
+    "b8": (7.03, 8.27, 7.86),
+    "l2": (9.15, 15.3, 9.11),
+}
 
 
 @pytest.mark.parametrize("size", IMPLIED_PHI)
@@ -275,22 +291,27 @@ def test_the_first_phi_costs_more_than_twice_and_the_later_ones_less():
 
 # G multiply-adds of the scaled networks as literally built; the paper prints other ones.
 BUILT = {
-    ("mobilenetv1_100", "baseline"): 0.569, ("mobilenetv1_100", "width"): 2.216,
-    ("mobilenetv1_100", "resolution"): 2.272, ("mobilenetv1_100", "compound"): 2.470,
-    ("mobilenetv2_100", "baseline"): 0.301, ("mobilenetv2_100", "depth"): 1.220,
-    ("mobilenetv2_100", "width"): 1.137, ("mobilenetv2_100", "resolution"): 1.199,
-    ("resnet50", "baseline"): 4.089, ("resnet50", "depth"): 14.57,
+    ("mobilenetv1_100", "baseline"): 0.569,
+    ("mobilenetv1_100", "width"): 2.216,
+    ("mobilenetv1_100", "resolution"): 2.272,
+    ("mobilenetv1_100", "compound"): 2.470,
+    ("mobilenetv2_100", "baseline"): 0.301,
+    ("mobilenetv2_100", "depth"): 1.220,
+    ("mobilenetv2_100", "width"): 1.137,
+    ("mobilenetv2_100", "resolution"): 1.199,
+    ("resnet50", "baseline"): 4.089,
+    ("resnet50", "depth"): 14.57,
     ("resnet50", "width"): 16.12,  # 15.87 with a stem that stays at 64 channels
     ("resnet50", "resolution"): 16.35,
-    ("efficientnet_b0", "baseline"): 0.386, ("efficientnet_b0", "depth"): 1.575,
-    ("efficientnet_b0", "width"): 1.450, ("efficientnet_b0", "resolution"): 1.538,
+    ("efficientnet_b0", "baseline"): 0.386,
+    ("efficientnet_b0", "depth"): 1.575,
+    ("efficientnet_b0", "width"): 1.450,
+    ("efficientnet_b0", "resolution"): 1.538,
     ("efficientnet_b0", "compound"): 1.800,
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize(
-    "arm", [*TABLE_3, *TABLE_7], ids=lambda arm: f"{arm.base}-{arm.name}"
-)  # fmt: skip
+@pytest.mark.parametrize("arm", [*TABLE_3, *TABLE_7], ids=lambda arm: f"{arm.base}-{arm.name}")
 def test_the_arms_of_tables_3_and_7_cost_about_what_is_printed(arm):
     if arm.scaling is None:
         assert arm.name == "compound"  # the paper keeps those coefficients to itself
@@ -308,22 +329,37 @@ def test_the_first_version_of_table_7_has_another_baseline_and_the_same_arms():
 
 def test_the_law_has_eight_members_and_three_arms_to_explain():
     assert [row.label for row in LAW_ROWS] == [
-        *(f"efficientnet_b{size}" for size in range(8)), "depth", "width", "resolution",
-    ]  # fmt: skip
+        *(f"efficientnet_b{size}" for size in range(8)),
+        "depth",
+        "width",
+        "resolution",
+    ]
     assert [row.error for row in LAW_ROWS] == [
-        0.229, 0.209, 0.199, 0.184, 0.171, 0.164, 0.160, 0.157, 0.210, 0.211, 0.209,
-    ]  # fmt: skip
+        0.229,
+        0.209,
+        0.199,
+        0.184,
+        0.171,
+        0.164,
+        0.160,
+        0.157,
+        0.210,
+        0.211,
+        0.209,
+    ]
     assert all(row.base == "efficientnet_b0" for row in LAW_ROWS)
     assert LAW_ROWS[0].scaling == Scaling() and LAW_ROWS[8].scaling == Scaling(depth=4)
 
 
 def test_published_tables_name_members_that_exist():
     names = [
-        *(row.member for row in TABLE_2), *(arm.base for arm in (*TABLE_3, *TABLE_7)),
-        *(row.member for row in (*TABLE_4, *TABLE_5)), *(row.base for row in LAW_ROWS),
+        *(row.member for row in TABLE_2),
+        *(arm.base for arm in (*TABLE_3, *TABLE_7)),
+        *(row.member for row in (*TABLE_4, *TABLE_5)),
+        *(row.base for row in LAW_ROWS),
         *(rival.member for rival in RIVALS if rival.member),
         *(headline.member for headline in HEADLINES),
-    ]  # fmt: skip
+    ]
     assert set(names) <= set(MEMBERS)
 
 
@@ -422,10 +458,14 @@ def test_each_way_to_name_a_spec_wrongly_is_a_spec_error_of_one_line(
     monkeypatch.chdir(tmp_path)
     even = "from phiscale.spec import Stage\nSPEC = Stage('mbconv', 1, 4, 1, 1, 8)\n"
     files = {
-        "net.py": NET, "bad.py": "x = 1\nSPEC = Spce()\n", "syntax.py": "SPEC = = 1\n",
-        "exits.py": "raise SystemExit(3)\n", "even.py": even, "prose.json": "a network",
+        "net.py": NET,
+        "bad.py": "x = 1\nSPEC = Spce()\n",
+        "syntax.py": "SPEC = = 1\n",
+        "exits.py": "raise SystemExit(3)\n",
+        "even.py": even,
+        "prose.json": "a network",
         "even.json": get_spec("small").to_json().replace('"kernel": 3', '"kernel": 4'),
-    }  # fmt: skip
+    }
     for name, content in files.items():
         Path(name).write_text(content)
     Path("bytes.json").write_bytes(b"\xff\xfe\x00")

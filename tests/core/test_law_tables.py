@@ -54,8 +54,9 @@ def test_published_errors_are_those_that_were_printed(name: str, per_cent: list[
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_published_table_says_its_source_and_can_be_read_on_its_axes(name: str) -> None:
     sheet = published_sheet(name)
-    assert any(word in sheet.source for word in ("arXiv:", "tensorflow/", "google/", "timm",
-                                                 "pycls"))  # fmt: skip
+    assert any(
+        word in sheet.source for word in ("arXiv:", "tensorflow/", "google/", "timm", "pycls")
+    )
     assert sheet.axes and sheet.run_sd
     points = sheet.points(sheet.scale(sheet.axes))
     assert points.x[0] == pytest.approx(1)  # the base comes first
@@ -75,9 +76,10 @@ def test_the_joint_table_is_the_prior_of_phiscale_counted_again() -> None:
 
 
 def test_regnets_activations_are_those_that_pycls_lists() -> None:
-    listed = {"regnetx": [2.2, 3.1, 4.0, 5.1, 7.9, 11.4, 12.2, 16.4, 14.1, 21.4, 25.5, 36.3],
-              "regnety": [2.2, 3.9, 4.3, 5.2, 8.0, 11.3, 12.3, 16.4, 18.0, 21.4, 23.0, 30.3],
-              }  # fmt: skip
+    listed = {
+        "regnetx": [2.2, 3.1, 4.0, 5.1, 7.9, 11.4, 12.2, 16.4, 14.1, 21.4, 25.5, 36.3],
+        "regnety": [2.2, 3.9, 4.3, 5.2, 8.0, 11.3, 12.3, 16.4, 18.0, 21.4, 23.0, 30.3],
+    }
     for name, millions in listed.items():
         counted = [cost(row.spec).activations / 1e6 for row in published_sheet(name).rows]  # type: ignore[arg-type]
         assert counted == pytest.approx(millions, abs=0.06)
@@ -140,16 +142,21 @@ def test_models_are_counted_over_the_smallest_of_them_or_a_base() -> None:
     ("rows", "axes"),
     [
         ("".join(f"efficientnet_b{i},0.{30 - i}\n" for i in range(8)), ("macs",)),  # one ray
-        ("small,0.3\nsmall.json,0.29\nwide.json,0.28\ndeep.json,0.27\n",
-         ("depth", "width", "resolution")),
+        (
+            "small,0.3\nsmall.json,0.29\nwide.json,0.28\ndeep.json,0.27\n",
+            ("depth", "width", "resolution"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_dimensions_are_the_axes_where_rows_tell_them_apart(
     rows: str, axes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, by in (("small", Scaling(resolution=2)), ("wide", Scaling(width=2)),
-                     ("deep", Scaling(depth=2))):  # fmt: skip
+    for name, by in (
+        ("small", Scaling(resolution=2)),
+        ("wide", Scaling(width=2)),
+        ("deep", Scaling(depth=2)),
+    ):
         Path(f"{name}.json").write_text(scale(get_spec("small"), by).to_json())
     assert read("model,error\n" + rows).best_axes() == axes
 
@@ -194,9 +201,13 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("axis", "says"),
-    [("width", r"row 1 has no width.*column model and --base"), ("params", r"column params or mod"),
-     ("images", r"no images_seen"), ("banana", r"no banana. Add a column banana")],
-)  # fmt: skip
+    [
+        ("width", r"row 1 has no width.*column model and --base"),
+        ("params", r"column params or mod"),
+        ("images", r"no images_seen"),
+        ("banana", r"no banana. Add a column banana"),
+    ],
+)
 def test_an_axis_that_rows_do_not_tell_is_refused(axis: str, says: str) -> None:
     sheet = read("macs,error\n1,0.3\n2,0.2")
     with pytest.raises(UsageError, match=says):
@@ -227,8 +238,9 @@ def test_the_row_whose_recipe_broke_is_named() -> None:
     assert "efficientnet_b5 is 1.0" in str(flag) and "worse" in str(flag)
 
 
-@pytest.mark.parametrize("name", ["efficientnet", "efficientnet-v1", "regnetx", "regnety",
-                                  "efficientnet-joint"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["efficientnet", "efficientnet-v1", "regnetx", "regnety", "efficientnet-joint"]
+)
 def test_no_row_is_named_where_all_fit_in(name: str) -> None:
     sheet = published_sheet(name)
     assert gross_rows(posterior(of(name), run_sd=sheet.run_sd)) == ()

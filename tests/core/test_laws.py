@@ -40,8 +40,13 @@ def rmse(law: Law, rows: tuple[Row, ...]) -> float:
 
 
 def nominal(rows: tuple[Row, ...]) -> tuple[Row, ...]:
-    depths = dict(zip((row.name for row in PUBLISHED_ROWS),
-                      (1, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1, 4, 1, 1), strict=True))  # fmt: skip
+    depths = dict(
+        zip(
+            (row.name for row in PUBLISHED_ROWS),
+            (1, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1, 4, 1, 1),
+            strict=True,
+        )
+    )
     return tuple(replace(row, depth=depths[row.name]) for row in rows)
 
 
@@ -116,9 +121,13 @@ def test_the_typical_error_of_the_published_law_is_about_half_a_point() -> None:
 
 def rows_of(law: Law, noise: float = 0.0) -> list[Row]:
     spots = [
-        *((d, 1, 1) for d in (0.5, 1, 2, 4)), *((1, w, 1) for w in (0.5, 1.4, 2)),
-        *((1, 1, r) for r in (0.5, 1.4, 2)), (2, 1.4, 1.4), (0.5, 0.7, 0.7), (3, 2, 2),
-    ]  # fmt: skip
+        *((d, 1, 1) for d in (0.5, 1, 2, 4)),
+        *((1, w, 1) for w in (0.5, 1.4, 2)),
+        *((1, 1, r) for r in (0.5, 1.4, 2)),
+        (2, 1.4, 1.4),
+        (0.5, 0.7, 0.7),
+        (3, 2, 2),
+    ]
     random = np.random.default_rng(0)
     rows = (Row(depth=d, width=w, resolution=r, error=0.0) for d, w, r in spots)
     return [replace(row, error=predicted(law, row) + noise * random.normal()) for row in rows]
@@ -217,8 +226,16 @@ positive = st.floats(1e-6, 10)
 @given(st.tuples(positive, positive, positive, positive), positive, st.text())
 def test_a_law_survives_json(numbers: tuple[float, ...], sd: float, source: str) -> None:
     a, b, c, d = numbers
-    law = Law(e0=a, depth=Term(a, b), width=Term(b, c), resolution=Term(c, d), images=Term(d, a),
-              images_unit=b, sd=sd, source=source)  # fmt: skip
+    law = Law(
+        e0=a,
+        depth=Term(a, b),
+        width=Term(b, c),
+        resolution=Term(c, d),
+        images=Term(d, a),
+        images_unit=b,
+        sd=sd,
+        source=source,
+    )
     assert Law.from_dict(json.loads(json.dumps(law.to_dict()))) == law
 
 

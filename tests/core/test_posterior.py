@@ -61,11 +61,14 @@ def missed(points: Points, held: tuple[int, ...], run_sd: float) -> np.ndarray:
         pytest.param(JOINT, (6, 7), 0.0025, 0.25, id="B6, B7 from B0-B5 and three arms"),
         pytest.param(series("regnetx"), (10, 11), 0.0015, 0.25, id="RegNetX 16, 32 GF"),
         pytest.param(
-            series("regnety", "macs", "activations"), (10, 11), 0.0015, 0.25,
+            series("regnety", "macs", "activations"),
+            (10, 11),
+            0.0015,
+            0.25,
             id="RegNetY 16, 32 GF by MACs and activations",
         ),
     ],
-)  # fmt: skip
+)
 def test_rows_held_out_are_predicted(
     points: Points, held: tuple[int, ...], run_sd: float, within: float
 ) -> None:
@@ -340,8 +343,9 @@ def test_the_jackknife_finds_the_noise_that_was_put_in() -> None:
     assert np.median(found) == pytest.approx(0.004, rel=0.25)
 
 
-@pytest.mark.parametrize(("freedom", "reach"), [(1, 12.706), (3, 3.182), (10, 2.228),
-                                                (30, 2.042), (math.inf, 1.95996)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("freedom", "reach"), [(1, 12.706), (3, 3.182), (10, 2.228), (30, 2.042), (math.inf, 1.95996)]
+)
 def test_intervals_are_students_where_the_noise_was_estimated(freedom: float, reach: float) -> None:
     assert quantile_95(freedom) == pytest.approx(reach, abs=0.006)
 
@@ -398,8 +402,13 @@ def test_each_cell_may_have_errors_of_its_own() -> None:
     ],
 )
 def test_points_that_cannot_be_fitted_are_named(change: dict[str, np.ndarray], says: str) -> None:
-    fine = Points(("macs",), np.array([[1.0], [2.0], [4.0]]), np.array([0.3, 0.2, 0.15]),
-                  np.ones(3), ("a", "b", "c"))  # fmt: skip
+    fine = Points(
+        ("macs",),
+        np.array([[1.0], [2.0], [4.0]]),
+        np.array([0.3, 0.2, 0.15]),
+        np.ones(3),
+        ("a", "b", "c"),
+    )
     assert checked(fine, 3) is fine
     with pytest.raises(UsageError, match=says):
         checked(replace(fine, **change), 3)

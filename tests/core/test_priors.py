@@ -32,10 +32,23 @@ def table(path: Path, rows: object) -> Path:
     return path
 
 
-def run(seen: int, depth: float = 1, width: float = 1, resolution: float = 1, seed: int = 0,
-        *, error: float) -> dict[str, float]:  # fmt: skip
-    return {"depth": depth, "width": width, "resolution": resolution, "images_seen": seen,
-            "seed": seed, "error": error}  # fmt: skip
+def run(
+    seen: int,
+    depth: float = 1,
+    width: float = 1,
+    resolution: float = 1,
+    seed: int = 0,
+    *,
+    error: float,
+) -> dict[str, float]:
+    return {
+        "depth": depth,
+        "width": width,
+        "resolution": resolution,
+        "images_seen": seen,
+        "seed": seed,
+        "error": error,
+    }
 
 
 def test_scalings_of_b0_follow_the_published_law_and_those_of_small_our_own_runs() -> None:
@@ -56,10 +69,12 @@ def test_longer_training_lowers_the_error_at_the_level_of_our_runs(law: object) 
 
 def test_the_law_of_small_is_as_sure_of_our_runs_as_it_says() -> None:
     off = [
-        small_law().error(depth=each.depth, width=each.width, resolution=each.resolution,
-                          images=each.images_seen) - each.error
+        small_law().error(
+            depth=each.depth, width=each.width, resolution=each.resolution, images=each.images_seen
+        )
+        - each.error
         for each in read_runs(priors.SMALL_RUNS)
-    ]  # fmt: skip
+    ]
     assert len(off) >= 8
     assert max(abs(each) for each in off) < small_law().sd
 

@@ -45,8 +45,11 @@ def sizes(spec: Spec) -> tuple[int, int, int]:
 @given(spec=st.from_type(Spec), one=FACTORS, other=FACTORS)
 def test_a_deeper_network_never_costs_less(spec: Spec, one: float, other: float):
     shallow, deep = sorted((one, other))
-    pairs = zip(sizes(scale(spec, Scaling(depth=shallow))), sizes(scale(spec, Scaling(depth=deep))),
-                strict=True)  # fmt: skip
+    pairs = zip(
+        sizes(scale(spec, Scaling(depth=shallow))),
+        sizes(scale(spec, Scaling(depth=deep))),
+        strict=True,
+    )
     assert all(less <= more for less, more in pairs)
 
 
@@ -65,15 +68,19 @@ def test_a_wider_network_never_costs_less(spec: Spec, one: float, other: float):
     # a wider ResNet may lose a shortcut's convolution, where two widths become equal
     assume(all(stage.block not in ("basic", "bottleneck") for stage in spec.stages))
     slim, wide = sorted((one, other))
-    pairs = zip(sizes(scale(spec, Scaling(width=slim))), sizes(scale(spec, Scaling(width=wide))),
-                strict=True)  # fmt: skip
+    pairs = zip(
+        sizes(scale(spec, Scaling(width=slim))),
+        sizes(scale(spec, Scaling(width=wide))),
+        strict=True,
+    )
     assert all(less <= more for less, more in pairs)
 
 
 @given(
-    channels=st.floats(0.1, 5000), divisor=st.integers(1, 64),
+    channels=st.floats(0.1, 5000),
+    divisor=st.integers(1, 64),
     rule=st.sampled_from(["at_least_90", "nearest"]),
-)  # fmt: skip
+)
 def test_rounded_channels_are_a_positive_multiple_within_one_divisor(
     channels: float, divisor: int, rule: str
 ):

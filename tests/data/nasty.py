@@ -73,9 +73,15 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(
-    rows: np.ndarray, bits: int, colour: int, *, extra: bytes = b"", size: tuple[int, int] = (0, 0),
-    interlaced: bool = False, part: float = 1.0,
-) -> bytes:  # fmt: skip
+    rows: np.ndarray,
+    bits: int,
+    colour: int,
+    *,
+    extra: bytes = b"",
+    size: tuple[int, int] = (0, 0),
+    interlaced: bool = False,
+    part: float = 1.0,
+) -> bytes:
     """A PNG of whole bytes per row (bits 8 or 16: h w or h w c; fewer bits: packed rows).
 
     `part` of the pixel data are there, in a sound stream.

@@ -165,7 +165,7 @@ def test_a_set_in_order_gets_the_resolution_only():
             "1 picture under more than one class. Decide for one: 't/1 = t/2'.",
         ),
     ],
-)  # fmt: skip
+)
 def test_advice_follows_from_the_numbers(changes: dict, sentence: str):
     assert any(re.search(sentence, said) for said in advise(facts(**changes))), advise(
         facts(**changes)

@@ -144,8 +144,11 @@ def test_a_file_without_permission_is_reported(tmp_path: Path):
     )
     run = subprocess.run(
         [sys.executable, "-c", code, path.name],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
     assert run.stdout.strip() == "no permission to read it", run.stderr
 
 

@@ -71,8 +71,11 @@ def test_a_blend_is_torchvisions_mixup():
     x, labels = torch.rand(2, 3, 4, 4), torch.tensor([0, 1])
     theirs, soft = v2.MixUp(alpha=1.0, num_classes=2)(x, labels)
     share = soft[0, 1].item()
-    ours = mixed(x, x.flip(0), Mix(torch.tensor([1, 0]), torch.full((2,), share),
-                                   torch.zeros(2, 4, dtype=torch.int64)))  # fmt: skip
+    ours = mixed(
+        x,
+        x.flip(0),
+        Mix(torch.tensor([1, 0]), torch.full((2,), share), torch.zeros(2, 4, dtype=torch.int64)),
+    )
     assert torch.allclose(ours, theirs, atol=1e-6)
 
 
@@ -85,9 +88,15 @@ def test_a_batch_shared_out_holds_the_same_mixed_pictures(cuts: tuple[int, ...])
 
     def share_of(first: int, end: int) -> torch.Tensor:
         batches = training_batches(
-            Pictures(images.train, 16), take, lambda at: how, seed=3, batch=12, start=24, stop=36,
+            Pictures(images.train, 16),
+            take,
+            lambda at: how,
+            seed=3,
+            batch=12,
+            start=24,
+            stop=36,
             share=lambda n: (first, end),
-        )  # fmt: skip
+        )
         (batch,) = batches
         assert batch.mix is not None
         assert batch.places.tolist() == list(range(24 + first, 24 + end))

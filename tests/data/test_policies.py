@@ -46,8 +46,11 @@ def moved(image: np.ndarray, x_of, y_of) -> np.ndarray:  # type: ignore[no-untyp
 
 def rotated(image: np.ndarray, degrees: float) -> np.ndarray:
     cos, sin, middle = np.cos(np.radians(degrees)), np.sin(np.radians(degrees)), (SIDE - 1) / 2
-    return moved(image, lambda x, y: cos * (x - middle) - sin * (y - middle) + middle,
-                 lambda x, y: sin * (x - middle) + cos * (y - middle) + middle)  # fmt: skip
+    return moved(
+        image,
+        lambda x, y: cos * (x - middle) - sin * (y - middle) + middle,
+        lambda x, y: sin * (x - middle) + cos * (y - middle) + middle,
+    )
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -57,8 +60,9 @@ def grey(image: np.ndarray) -> np.ndarray:
 def smoothed(image: np.ndarray) -> np.ndarray:
     kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
     wide = image.astype(np.float32)
-    inner = sum(kernel[i, j] * wide[i : SIDE - 2 + i, j : SIDE - 2 + j]
-                for i in range(3) for j in range(3))  # fmt: skip
+    inner = sum(
+        kernel[i, j] * wide[i : SIDE - 2 + i, j : SIDE - 2 + j] for i in range(3) for j in range(3)
+    )
     result = image.copy()
     result[1:-1, 1:-1] = np.asarray(inner).astype(np.uint8)
     return result
@@ -108,10 +112,23 @@ TENSORFLOW = {
     "Cutout": lambda i, v: cut_out(i, int(v)),
 }
 LEVELS = {
-    "AutoContrast": 10, "Equalize": 10, "Invert": 10, "Rotate": 9, "Posterize": 10, "Solarize": 3,
-    "SolarizeAdd": 7, "Color": 4, "Contrast": 8, "Brightness": 7, "Sharpness": 2, "ShearX": 9,
-    "ShearY": 4, "TranslateX": 10, "TranslateY": 5, "Cutout": 8,
-}  # fmt: skip
+    "AutoContrast": 10,
+    "Equalize": 10,
+    "Invert": 10,
+    "Rotate": 9,
+    "Posterize": 10,
+    "Solarize": 3,
+    "SolarizeAdd": 7,
+    "Color": 4,
+    "Contrast": 8,
+    "Brightness": 7,
+    "Sharpness": 2,
+    "ShearX": 9,
+    "ShearY": 4,
+    "TranslateX": 10,
+    "TranslateY": 5,
+    "Cutout": 8,
+}
 
 
 @pytest.mark.parametrize("name", RANDAUGMENT)
@@ -129,12 +146,23 @@ def test_an_operation_does_what_tensorflow_does(name: str, pixels: np.ndarray):
 @pytest.mark.parametrize(
     ("name", "level", "means"),
     [
-        ("Rotate", 8, 24.0), ("ShearX", 9, 0.27), ("ShearY", 3, 0.09), ("Posterize", 6, 2),
-        ("Posterize", 2, 0), ("Solarize", 3, 76), ("Solarize", 10, 256), ("SolarizeAdd", 7, 77),
-        ("Color", 0, 0.1), ("Color", 9, 1.72), ("TranslateY", 9, 225.0), ("Cutout", 5, 50),
-        ("Posterize", 28, 11), ("Solarize", 28, 716), ("Brightness", 28, 5.14),
+        ("Rotate", 8, 24.0),
+        ("ShearX", 9, 0.27),
+        ("ShearY", 3, 0.09),
+        ("Posterize", 6, 2),
+        ("Posterize", 2, 0),
+        ("Solarize", 3, 76),
+        ("Solarize", 10, 256),
+        ("SolarizeAdd", 7, 77),
+        ("Color", 0, 0.1),
+        ("Color", 9, 1.72),
+        ("TranslateY", 9, 225.0),
+        ("Cutout", 5, 50),
+        ("Posterize", 28, 11),
+        ("Solarize", 28, 716),
+        ("Brightness", 28, 5.14),
     ],
-)  # fmt: skip
+)
 def test_a_level_means_what_tensorflow_makes_of_it(name: str, level: float, means: float):
     assert tf_argument(AUTOAUGMENT_LENGTHS)(name, level, 1, SIDE) == pytest.approx(means)
 
@@ -149,8 +177,9 @@ def test_levels_beyond_the_scale_leave_what_has_no_more_to_give():
 
 def test_lengths_shrink_with_small_pictures_and_never_grow():
     argument = tf_argument(RANDAUGMENT_LENGTHS)
-    assert [argument("TranslateX", 10, 1, side) for side in (32, 224, 600)] == \
-        pytest.approx([100 / 7, 100, 100])  # fmt: skip
+    assert [argument("TranslateX", 10, 1, side) for side in (32, 224, 600)] == pytest.approx(
+        [100 / 7, 100, 100]
+    )
 
 
 def test_the_papers_policy_is_torchvisions_with_the_levels_it_leaves_out():
@@ -174,9 +203,11 @@ def test_the_papers_levels_are_torchvisions(name: str, level: int):
 def test_colours_change_as_torchvision_changes_them():
     image = Image.fromarray(SMOOTH)
     for name, change in {
-        "Color": F.adjust_saturation, "Contrast": F.adjust_contrast,
-        "Brightness": F.adjust_brightness, "Sharpness": F.adjust_sharpness,
-    }.items():  # fmt: skip
+        "Color": F.adjust_saturation,
+        "Contrast": F.adjust_contrast,
+        "Brightness": F.adjust_brightness,
+        "Sharpness": F.adjust_sharpness,
+    }.items():
         ours = apply(image, name, 1.6, contrast=policies._contrast)
         assert np.array_equal(np.asarray(ours), np.asarray(change(image, 1.6)))
 
@@ -185,8 +216,10 @@ def test_an_operation_is_taken_as_often_as_its_probability_says():
     image = Image.fromarray(SMOOTH[:32, :32])
     numbers = np.random.default_rng(0).random((4000, policies.NUMBERS))
     numbers[:, 0] = 16 / 25 + 1e-6  # ShearX never, Solarize at level 4 in four of five
-    changed = sum(np.any(np.asarray(policies.autoaugment_v0(image, row)) != SMOOTH[:32, :32])
-                  for row in numbers.tolist())  # fmt: skip
+    changed = sum(
+        np.any(np.asarray(policies.autoaugment_v0(image, row)) != SMOOTH[:32, :32])
+        for row in numbers.tolist()
+    )
     assert 0.77 < changed / 4000 < 0.83
 
 

@@ -335,8 +335,9 @@ def test_fetched_shards_take_no_more_room_than_they_may(
     assert 1 <= len(kept) <= 2
 
 
-@pytest.mark.parametrize("url", ["memory://nowhere/a-{0..1}.tar", "memory://nowhere/*.tar",
-                                 "nosuch://bucket/a.tar"])  # fmt: skip
+@pytest.mark.parametrize(
+    "url", ["memory://nowhere/a-{0..1}.tar", "memory://nowhere/*.tar", "nosuch://bucket/a.tar"]
+)
 def test_a_url_that_leads_nowhere_is_one_line(url: str):
     with pytest.raises(DataError) as caught:
         open_images(url)

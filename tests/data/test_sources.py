@@ -453,8 +453,10 @@ def test_a_set_without_a_download_is_made_by_hand(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path))
     with pytest.raises(DataError, match=r"'birdsnap' has no download any more.*47386 and 2443"):
         open_images("birdsnap")
-    tree(tmp_path / "datasets", {"birdsnap/train/a": 9, "birdsnap/train/b": 9,
-                                 "birdsnap/test/a": 2, "birdsnap/test/b": 2})  # fmt: skip
+    tree(
+        tmp_path / "datasets",
+        {"birdsnap/train/a": 9, "birdsnap/train/b": 9, "birdsnap/test/a": 2, "birdsnap/test/b": 2},
+    )
     images = open_images("birdsnap")
     assert (images.source, len(images.test)) == ("birdsnap", 4)
 
@@ -511,8 +513,11 @@ def test_sets_in_torchvisions_layout_are_read_from_the_cache(tmp_path: Path):
     environment = os.environ | {"PHISCALE_CACHE": str(tmp_path)}
     run = subprocess.run(
         [sys.executable, "-c", TORCHVISION],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
 
 

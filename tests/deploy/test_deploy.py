@@ -31,8 +31,12 @@ from phiscale.weights.sources import load
 from phiscale.weights.store import read, save
 
 SPEC = replace(get_spec("small"), resolution=16)
-CARD = ModelMetadata(spec=SPEC, preprocessing=Preprocessing(size=16, crop=1.0),
-            classes=tuple(str(n) for n in range(10)), origin="a test")  # fmt: skip
+CARD = ModelMetadata(
+    spec=SPEC,
+    preprocessing=Preprocessing(size=16, crop=1.0),
+    classes=tuple(str(n) for n in range(10)),
+    origin="a test",
+)
 
 
 def network(spec=SPEC) -> Network:  # type: ignore[no-untyped-def]
@@ -149,9 +153,16 @@ def test_a_model_of_others_is_refused_in_one_line(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["small", "efficientnet_lite0", "efficientnetv2_b0", "mobilenetv1_100", "resnet18",
-             "regnety_002"]
-)  # fmt: skip
+    "name",
+    [
+        "small",
+        "efficientnet_lite0",
+        "efficientnetv2_b0",
+        "mobilenetv1_100",
+        "resnet18",
+        "regnety_002",
+    ],
+)
 def test_a_twin_runs_the_convolutions_that_the_network_has(name: str):
     spec = replace(get_spec(name), resolution=32)
     twin = onnx.load_from_string(onnx_twin(spec))

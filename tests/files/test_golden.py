@@ -88,7 +88,7 @@ assert make.trial().key == json.loads((golden / "keys.json").read_text())["trial
 assert json.loads((golden / "spec.json").read_text()).items() >= make.TINY.to_dict().items()
 seen = []
 train(out, make.TINY, open_images("digits"), make.QUICK, make.TAKE,
-      Setup(report=lambda progress: seen.append(progress.images_seen), tell=print))
+      Setup(report=lambda progress: seen.append(progress.images_seen)))
 assert seen[0] > 512, seen[0]  # it went on from the checkpoint
 """
 

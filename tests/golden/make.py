@@ -110,17 +110,30 @@ def _rows() -> list[Row]:
 def write_trained() -> None:
     torch.manual_seed(0)
     metadata = ModelMetadata(
-        spec=TINY, preprocessing=TAKE, classes=CLASSES, metrics={"validation": {"top1": 0.5}},
-        recipe=PLANNED.to_dict(), origin="made up", licence="Apache-2.0",
-    )  # fmt: skip
+        spec=TINY,
+        preprocessing=TAKE,
+        classes=CLASSES,
+        metrics={"validation": {"top1": 0.5}},
+        recipe=PLANNED.to_dict(),
+        origin="made up",
+        licence="Apache-2.0",
+    )
     write_checked(HERE / "metadata.json", metadata.to_dict())
     save(HERE / "weights.safetensors", build(TINY).state_dict(), metadata)
     asked = trial()
     result = Result(
-        key=asked.key, name=asked.name, attrs=dict(asked.attrs), trial=asked.to_dict(),
-        validation_error=0.25, validation_loss=1.5, validation_images=100,
-        test_predictions=np.arange(10), test_error=0.3, macs=1000, params=100,
-    )  # fmt: skip
+        key=asked.key,
+        name=asked.name,
+        attrs=dict(asked.attrs),
+        trial=asked.to_dict(),
+        validation_error=0.25,
+        validation_loss=1.5,
+        validation_images=100,
+        test_predictions=np.arange(10),
+        test_error=0.3,
+        macs=1000,
+        params=100,
+    )
     write_json(HERE / "result.json", result.to_dict())
     write_json(HERE / "keys.json", {"trial": asked.key})
 
@@ -136,7 +149,7 @@ def write_run() -> None:
 
     run = HERE / "run"
     shutil.rmtree(run, ignore_errors=True)
-    setup = Setup(report=stop_halfway, save_every_s=1e-9, keep=1, tell=lambda line: None)
+    setup = Setup(report=stop_halfway, save_every_s=1e-9, keep=1)
     with suppress(Stopped):
         train(run, TINY, open_images("digits"), QUICK, TAKE, setup)
     shutil.rmtree(run / "tensorboard", ignore_errors=True)

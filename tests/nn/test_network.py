@@ -86,11 +86,20 @@ B0, B2, SMALL = get_spec("efficientnet_b0"), get_spec("efficientnet_b2"), get_sp
 
 @pytest.mark.parametrize(
     "spec",
-    [B0, B2, get_spec("tf_efficientnet_b0"), replace(B0, activation="relu"),
-     get_spec("efficientnet_lite0"), get_spec("efficientnet_es"), get_spec("mobilenetv1_100"),
-     scale(get_spec("efficientnetv2_b0"), Scaling(resolution=0.5)), get_spec("resnet18"),
-     scale(get_spec("resnet50"), Scaling(resolution=0.5)), get_spec("regnety_002")],
-)  # fmt: skip
+    [
+        B0,
+        B2,
+        get_spec("tf_efficientnet_b0"),
+        replace(B0, activation="relu"),
+        get_spec("efficientnet_lite0"),
+        get_spec("efficientnet_es"),
+        get_spec("mobilenetv1_100"),
+        scale(get_spec("efficientnetv2_b0"), Scaling(resolution=0.5)),
+        get_spec("resnet18"),
+        scale(get_spec("resnet50"), Scaling(resolution=0.5)),
+        get_spec("regnety_002"),
+    ],
+)
 def test_saved_bytes_are_within_two_per_cent_of_what_torch_keeps(spec: Spec):
     assert cost(spec).saved_bytes == pytest.approx(saved_bytes(spec), rel=0.02)
 
@@ -162,9 +171,16 @@ def test_the_same_seed_builds_the_same_network():
 
 
 EXPORTED = [
-    "small", "efficientnet_b0", "tf_efficientnet_lite0", "efficientnetv2_b0", "efficientnet_es",
-    "mobilenetv1_100", "semnasnet_100", "resnet18", "regnety_002",
-]  # fmt: skip
+    "small",
+    "efficientnet_b0",
+    "tf_efficientnet_lite0",
+    "efficientnetv2_b0",
+    "efficientnet_es",
+    "mobilenetv1_100",
+    "semnasnet_100",
+    "resnet18",
+    "regnety_002",
+]
 
 
 def export_and_compile(name: str) -> None:

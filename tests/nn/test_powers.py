@@ -14,10 +14,20 @@ from phiscale.scaling import Scaling, scale
 from phiscale.spec import Spec
 
 ONE_OF_EACH = (
-    "efficientnet_b0", "efficientnetv2_b0", "efficientnet_lite0", "efficientnet_es",
-    "semnasnet_100", "mobilenetv1_100", "mobilenetv2_100", "resnet18", "resnet50",
-    "wide_resnet50_2", "regnetx_002", "regnety_002", "small",
-)  # fmt: skip
+    "efficientnet_b0",
+    "efficientnetv2_b0",
+    "efficientnet_lite0",
+    "efficientnet_es",
+    "semnasnet_100",
+    "mobilenetv1_100",
+    "mobilenetv2_100",
+    "resnet18",
+    "resnet50",
+    "wide_resnet50_2",
+    "regnetx_002",
+    "regnety_002",
+    "small",
+)
 
 
 def flops(spec: Spec) -> int:

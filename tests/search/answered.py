@@ -36,10 +36,19 @@ def result_of(trial: Trial, error: float, labels: np.ndarray) -> Result:
     wrong = random.random(len(labels)) < error
     answers[wrong] = (answers[wrong] + 1) % (labels.max() + 1)
     return Result(
-        key=trial.key, name=trial.name, attrs=dict(trial.attrs), trial=trial.to_dict(),
-        validation_error=round(float(error), 6), validation_loss=1.0, validation_images=1000,
+        key=trial.key,
+        name=trial.name,
+        attrs=dict(trial.attrs),
+        trial=trial.to_dict(),
+        validation_error=round(float(error), 6),
+        validation_loss=1.0,
+        validation_images=1000,
         test_predictions=answers if trial.test else None,
         test_error=round(float(np.mean(wrong)), 6) if trial.test else None,
-        macs=counted.macs, params=counted.params, activations=counted.activations,
-        images_seen=1000, seconds=1.0, cpu_seconds=1.0,
-    )  # fmt: skip
+        macs=counted.macs,
+        params=counted.params,
+        activations=counted.activations,
+        images_seen=1000,
+        seconds=1.0,
+        cpu_seconds=1.0,
+    )

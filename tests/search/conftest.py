@@ -33,8 +33,15 @@ class Server:
 
     def _run(self, what: str, *arguments: str) -> None:
         command = [str(self.binaries / what), "-D", str(self.folder / "data"), *arguments]
-        subprocess.run(command, check=True, cwd=self.folder, timeout=60, **self.as_user,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        subprocess.run(
+            command,
+            check=True,
+            cwd=self.folder,
+            timeout=60,
+            **self.as_user,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def start(self) -> None:
         self._run("pg_ctl", "start", "-w", "-l", str(self.folder / "log"))
@@ -46,8 +53,9 @@ class Server:
         """Of a new, empty database."""
         import psycopg
 
-        with psycopg.connect(f"postgresql://tests@127.0.0.1:{self.port}/postgres",
-                             autocommit=True) as connection:  # fmt: skip
+        with psycopg.connect(
+            f"postgresql://tests@127.0.0.1:{self.port}/postgres", autocommit=True
+        ) as connection:
             connection.execute(f'CREATE DATABASE "{database}"')  # type: ignore[arg-type]
         return f"postgresql://tests@127.0.0.1:{self.port}/{database}"
 

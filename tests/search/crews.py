@@ -32,25 +32,43 @@ from phiscale.train.signals import Interrupted
 
 STEPS = 12
 RECIPE = Recipe(
-    epochs=STEPS * 64 / 1439, batch=64, evaluations=1, optim=Optim(name="sgd", lr_peak=0.4),
+    epochs=STEPS * 64 / 1439,
+    batch=64,
+    evaluations=1,
+    optim=Optim(name="sgd", lr_peak=0.4),
     augment=Augment(frame="shift", shift=0.12),
-)  # fmt: skip
+)
 OF_THE_MACHINE = ("seconds", "cpu_seconds", "made_by")
 """Fields of a result that differ from one time to the next."""
 OF_A_TRIAL = 10  # updates of who writes
 
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload([
-    "phiscale.search.training", "phiscale.search.team", "sklearn.datasets", "torch._dynamo",
-    "torch.utils.tensorboard.writer", "psycopg", "optuna.storages", "sqlalchemy.dialects.sqlite",
-    "alembic.runtime.migration", "alembic.script",
-])  # fmt: skip
+CONTEXT.set_forkserver_preload(
+    [
+        "phiscale.search.training",
+        "phiscale.search.team",
+        "sklearn.datasets",
+        "torch._dynamo",
+        "torch.utils.tensorboard.writer",
+        "psycopg",
+        "optuna.storages",
+        "sqlalchemy.dialects.sqlite",
+        "alembic.runtime.migration",
+        "alembic.script",
+    ]
+)
 
 
 def net(channels: int = 8, resolution: int = 8) -> Spec:
     stage = Stage(block="fused_mbconv", repeats=1, kernel=3, stride=2, expand=2, channels=channels)
-    return Spec(stem_channels=8, stages=(stage,), head_channels=16, resolution=resolution,
-                classes=10, stem_stride=1)  # fmt: skip
+    return Spec(
+        stem_channels=8,
+        stages=(stage,),
+        head_channels=16,
+        resolution=resolution,
+        classes=10,
+        stem_stride=1,
+    )
 
 
 def digits() -> str:
@@ -63,23 +81,44 @@ def digits() -> str:
 def settle(fingerprint: str, seeds: int = 2) -> Settle:
     """Ten trainings: two arms, two rates, two seeds."""
     arms = tuple(
-        Arm(name=name, spec=net(channels), by=Scaling(width=channels / 8), compute=1.0,
-            epochs=RECIPE.epochs)
+        Arm(
+            name=name,
+            spec=net(channels),
+            by=Scaling(width=channels / 8),
+            compute=1.0,
+            epochs=RECIPE.epochs,
+        )
         for name, channels in (("base", 8), ("width", 16))
-    )  # fmt: skip
-    return Settle(data="digits", fingerprint=fingerprint, arms=arms, recipe=RECIPE, crop=1.0,
-                  train_images=None, seeds=seeds,
-                  tuning=Tuning(rates=(0.1, 0.4), lengths=(0.25, 0.5)))  # fmt: skip
+    )
+    return Settle(
+        data="digits",
+        fingerprint=fingerprint,
+        arms=arms,
+        recipe=RECIPE,
+        crop=1.0,
+        train_images=None,
+        seeds=seeds,
+        tuning=Tuning(rates=(0.1, 0.4), lengths=(0.25, 0.5)),
+    )
 
 
 def discovery(fingerprint: str) -> Discovery:
     """Eighteen trainings: rates of five sizes, a designed experiment with its second round, a grid
     as small as this lattice, a confirmation."""
     return Discovery(
-        data="digits", fingerprint=fingerprint, base=net(), methods=("lawscale", "grid"),
-        recipe=RECIPE, crop=1.0, units=5.0, compute=2.0, native_pixels=8, validation_images=180,
-        seeds=2, tuning=Tuning(rates=(0.1, 0.4), lengths=(0.5,)),
-    )  # fmt: skip
+        data="digits",
+        fingerprint=fingerprint,
+        base=net(),
+        methods=("lawscale", "grid"),
+        recipe=RECIPE,
+        crop=1.0,
+        units=5.0,
+        compute=2.0,
+        native_pixels=8,
+        validation_images=180,
+        seeds=2,
+        tuning=Tuning(rates=(0.1, 0.4), lengths=(0.5,)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +134,9 @@ class Search:
         first = {width: self.trial(width, 0) for width in self.widths}
         results = yield list(first.values())
         best = min(first, key=lambda width: (results[first[width].key].error, width))
-        second = {(width, seed): self.trial(width, seed)
-                  for width in (best, best + 2) for seed in (1, 2)}  # fmt: skip
+        second = {
+            (width, seed): self.trial(width, seed) for width in (best, best + 2) for seed in (1, 2)
+        }
         results = yield list(second.values())
         errors = {which: results[trial.key].error for which, trial in second.items()}
         (width, _), error = min(errors.items(), key=lambda item: (item[1], item[0]))
@@ -104,11 +144,14 @@ class Search:
 
     def trial(self, width: int, seed: int, **recipe: Any) -> Trial:
         return Trial(
-            name=f"width {width}, seed {seed}", spec=net(width), data=self.fingerprint,
-            recipe=replace(self.recipe, seed=seed, **recipe), test=True,
+            name=f"width {width}, seed {seed}",
+            spec=net(width),
+            data=self.fingerprint,
+            recipe=replace(self.recipe, seed=seed, **recipe),
+            test=True,
             preprocessing=Preprocessing(size=8, crop=1.0),
             attrs={"stage": "first" if seed == 0 else "second", "width": width, "seed": seed},
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +178,19 @@ def some(count: int, fingerprint: str = "x") -> tuple[Trial, ...]:
     return tuple(Search(fingerprint=fingerprint).trial(8, seed) for seed in range(count))
 
 
-def invented(trial: Trial, images: Any = None, run: Path | None = None, setup: Any = None,
-             **fields: Any) -> Result:  # fmt: skip
+def invented(
+    trial: Trial, images: Any = None, run: Path | None = None, setup: Any = None, **fields: Any
+) -> Result:
     """A result that takes no training, the same for the same trial."""
     values = {"validation_error": 1 / (3 + trial.recipe.seed), "validation_loss": 1.0} | fields
-    return Result(key=trial.key, name=trial.name, attrs=dict(trial.attrs), trial=trial.to_dict(),
-                  validation_images=10, **values)  # fmt: skip
+    return Result(
+        key=trial.key,
+        name=trial.name,
+        attrs=dict(trial.attrs),
+        trial=trial.to_dict(),
+        validation_images=10,
+        **values,
+    )
 
 
 def watched(trial: Trial, images: Any, run: Path, setup: Any) -> Result:
@@ -328,8 +378,12 @@ def mixed(trial: Trial, images: Any, run: Path, setup: Any) -> Result:
         case "raises":
             raise RuntimeError("it had to come")
         case "gives":
-            return invented(trial, validation_error=[math.nan, math.inf, -math.inf, "good", 2.0]
-                            [trial.recipe.seed % 5])  # fmt: skip
+            return invented(
+                trial,
+                validation_error=[math.nan, math.inf, -math.inf, "good", 2.0][
+                    trial.recipe.seed % 5
+                ],
+            )
         case "loss":
             return invented(trial, validation_loss=math.nan)
         case "nothing":

@@ -27,8 +27,14 @@ from phiscale.search.searched import law_error
 
 SMALL_16 = replace(get_spec("small"), resolution=16)
 BASE_MACS = cost(SMALL_16).macs
-LAW = Law(e0=0.05, depth=Term(0.02, 1.0), width=Term(0.03, 0.8), resolution=Term(0.04, 0.9),
-          sd=0.003, source="a test")  # fmt: skip
+LAW = Law(
+    e0=0.05,
+    depth=Term(0.02, 1.0),
+    width=Term(0.03, 0.8),
+    resolution=Term(0.04, 0.9),
+    sd=0.003,
+    source="a test",
+)
 
 
 def arm(name: str, compute: float = 4.0) -> Matched:

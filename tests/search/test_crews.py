@@ -42,8 +42,11 @@ ENDED = (-signal.SIGKILL, -signal.SIGTERM, 143, 0)
 @pytest.fixture(scope="module")
 def plans() -> dict[str, Any]:
     pictures = digits()
-    return {"settle": settle(pictures), "search": Search(fingerprint=pictures),
-            "discovery": discovery(pictures)}  # fmt: skip
+    return {
+        "settle": settle(pictures),
+        "search": Search(fingerprint=pictures),
+        "discovery": discovery(pictures),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +136,13 @@ def again(crew: Any) -> None:
 @pytest.mark.parametrize("whom", ["worker", "lead"])
 @pytest.mark.parametrize("name", ["settle", "search", "discovery"])
 def test_killed_at_random_moments(
-    name: str, whom: str, workers: int, plans: dict[str, Any], undisturbed: dict[str, Any],
+    name: str,
+    whom: str,
+    workers: int,
+    plans: dict[str, Any],
+    undisturbed: dict[str, Any],
     tmp_path: Path,
-):  # fmt: skip
+):
     """The one that leads a crew of one is its worker."""
     if not EVERY and (name, whom, workers) not in SAMPLE:
         pytest.skip("PHISCALE_EVERY_FAULT=1")
@@ -227,9 +234,12 @@ def test_a_worker_that_hangs_is_not_waited_for(
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"] if EVERY else ["sqlite"])
 def test_two_commands_share_one_folder(
-    kind: str, plans: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path,
+    kind: str,
+    plans: dict[str, Any],
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
     request: pytest.FixtureRequest,
-):  # fmt: skip
+):
     url = request.getfixturevalue("postgres").url("shared") if kind == "postgres" else None
     crew = crew_in(tmp_path, storage=url)
     both = [start(plans["settle"], crew) for _ in range(2)]
@@ -265,8 +275,12 @@ def test_machines_that_share_only_a_server_all_get_all_results(
             assert command.exitcode == 0, said(crew)[-3:]
         for crew in crews:
             ends_alike(plan, crew, undisturbed["search"])
-        trained = [line.split()[0] for crew in crews if (crew.out / "ended").exists()
-                   for line in (crew.out / "ended").read_text().splitlines()]  # fmt: skip
+        trained = [
+            line.split()[0]
+            for crew in crews
+            if (crew.out / "ended").exists()
+            for line in (crew.out / "ended").read_text().splitlines()
+        ]
         assert sorted(set(trained)) == sorted(undisturbed["search"][1])
 
 

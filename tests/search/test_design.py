@@ -89,9 +89,15 @@ def test_it_tells_more_than_chance_and_than_one_dimension_at_a_time_for_the_same
         order = random.permutation(len(among))
         paid = np.cumsum([among[i].cost for i in order]) <= 7
         assert found > told(tuple(among[i] for i in order[paid]))
-    star = points_at(B0, [(1, 1, 1), *((d, 1, 1) for d in (0.5, 2, 4)),
-                          *((1, s, 1) for s in (0.71, 1.41, 2)),
-                          *((1, 1, s) for s in (0.71, 1.41, 2))])  # fmt: skip
+    star = points_at(
+        B0,
+        [
+            (1, 1, 1),
+            *((d, 1, 1) for d in (0.5, 2, 4)),
+            *((1, s, 1) for s in (0.71, 1.41, 2)),
+            *((1, 1, s) for s in (0.71, 1.41, 2)),
+        ],
+    )
     assert told(d_optimal(among, units(star))) > told(star)
 
 

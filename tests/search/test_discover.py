@@ -52,12 +52,25 @@ from phiscale.spec import Spec
 SMALL = get_spec("small")
 AT_16 = replace(SMALL, resolution=16)
 SPACE_16 = lattice(AT_16, price("macs", None), native_pixels=32)
-PICTURES = Pictures(source="x", fingerprint="f", classes=tuple("abcdefghij"), native_pixels=32,
-                    train=45_000, validation=5_000, test_labels=np.arange(1000) % 10)  # fmt: skip
+PICTURES = Pictures(
+    source="x",
+    fingerprint="f",
+    classes=tuple("abcdefghij"),
+    native_pixels=32,
+    train=45_000,
+    validation=5_000,
+    test_labels=np.arange(1000) % 10,
+)
 BEATEN = Checks(rms={"law": 0.02, "quadratic": 0.01}, rows=18, ahead={"quadratic": 4.0})
 # width pays most, depth least
-TRUTH = Law(e0=0.2, depth=Term(0.02, 1.0), width=Term(0.16, 1.0), resolution=Term(0.06, 1.0), sd=0,
-            source="made")  # fmt: skip
+TRUTH = Law(
+    e0=0.2,
+    depth=Term(0.02, 1.0),
+    width=Term(0.16, 1.0),
+    resolution=Term(0.06, 1.0),
+    sd=0,
+    source="made",
+)
 
 
 def true_error(trial: Trial, law: Law = TRUTH, noise: float = 0.002) -> float:
@@ -72,8 +85,9 @@ def searched(
     tmp_path: Path, noise: float = 0.002, **asked
 ) -> tuple[Discovered, list[Coefficients]]:
     plan = plan_for(SMALL, "x", Asked(**asked), PICTURES)
-    outcome = answered(plan, tmp_path, lambda trial: true_error(trial, noise=noise),
-                       PICTURES.test_labels)  # fmt: skip
+    outcome = answered(
+        plan, tmp_path, lambda trial: true_error(trial, noise=noise), PICTURES.test_labels
+    )
     return outcome, [answer(plan, found, "command") for found in outcome.searched]
 
 
@@ -115,8 +129,14 @@ def test_rates_between_tuned_sizes_are_those_that_pay(tmp_path):
 
 def test_the_confirmation_holds_proposals_against_what_needs_no_search(tmp_path):
     outcome, _ = searched(tmp_path, methods=("lawscale", "grid"))
-    assert {"lawscale proposal", "grid proposal", "paper ray", "symmetric null", "uniform",
-            "dWr"} < outcome.confirmed.keys()  # fmt: skip
+    assert {
+        "lawscale proposal",
+        "grid proposal",
+        "paper ray",
+        "symmetric null",
+        "uniform",
+        "dWr",
+    } < outcome.confirmed.keys()
     for name, place in outcome.confirmed.items():
         assert place.cost == pytest.approx(2, rel=0.035), name
         assert len(outcome.of(name)) == 3
@@ -173,8 +193,7 @@ def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
     pictures = pictures_of(data, out)
     answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
     with pytest.raises(UsageError, match=r"no found\.json: --compute 60: .*Use a smaller"):
-        search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
-                            tell=lambda line: None)  # fmt: skip
+        search_coefficients(SMALL, data, asked, Crew(out=out), command="c")
     stages = {run.attrs["stage"] for run in Results(out / "results").all().values()}
     assert "confirmation" not in stages, "not a training for an answer that is none"
     assert "is then not to be trusted beyond 8x" in (out / "report.md").read_text()
@@ -185,8 +204,7 @@ def test_units_that_pay_for_no_grid_are_refused_before_anything_is_trained(tmp_p
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
     asked = Asked(compute=16, methods=("lawscale", "grid"))
     with pytest.raises(UsageError, match=r"--units 14 pays for no grid .*Use 3\d or more"):
-        search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
-                            tell=lambda line: None)  # fmt: skip
+        search_coefficients(SMALL, data, asked, Crew(out=out), command="c")
     assert not out.exists()
 
 
@@ -199,7 +217,7 @@ def test_a_report_says_that_trainings_come_from_several_kinds_of_machine(tmp_pat
     for key, run in results.all().items():
         kind = "old" if run.attrs["stage"] == "tuning" else "new"
         write_json(results.path(key), replace(run, made_by={"processor": kind}).to_dict())
-    search_coefficients(SMALL, data, asked, Crew(out=out), command="c", tell=lambda line: None)
+    search_coefficients(SMALL, data, asked, Crew(out=out), command="c")
     assert "Made on several kinds of machine" in (out / "report.md").read_text()
 
 
@@ -213,13 +231,16 @@ def test_a_set_without_an_answer_does_not_keep_the_others_from_theirs(tmp_path, 
     out, of_one = tmp_path / "out", set()
     for data in sets:
         pictures, asked = pictures_of(data, out / Path(data).name), Asked(seeds=0)
-        answered(plan_for(SMALL, data, asked, pictures), out / Path(data).name, true_error,
-                 pictures.test_labels)  # fmt: skip
+        answered(
+            plan_for(SMALL, data, asked, pictures),
+            out / Path(data).name,
+            true_error,
+            pictures.test_labels,
+        )
         if data == sets[0]:
             of_one |= Results(out / "one" / "results").all().keys()
     with pytest.raises(UsageError, match=r"one has no answer\. far out\."):
-        search_several(SMALL, sets, Asked(seeds=0), Crew(out=out), command="c",
-                       tell=lambda line: None)  # fmt: skip
+        search_several(SMALL, sets, Asked(seeds=0), Crew(out=out), command="c")
     assert (out / "other" / "found.json").exists() and not (out / "one" / "found.json").exists()
     assert "one has no answer. far out." in (out / "report.md").read_text()
 
@@ -231,8 +252,7 @@ def test_a_confirmation_may_be_left_for_later(tmp_path):
     def ran(seeds: int) -> Coefficients:
         asked = Asked(seeds=seeds)
         answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
-        return search_coefficients(SMALL, data, asked, Crew(out=out), command="c",
-                                   tell=lambda line: None)  # fmt: skip
+        return search_coefficients(SMALL, data, asked, Crew(out=out), command="c")
 
     found = ran(0)
     assert "## Not confirmed" in (out / "report.md").read_text()
@@ -286,10 +306,12 @@ def test_parameters_cost_no_pixels_so_resolution_takes_more_of_them(tmp_path):
 
 def test_what_doubles_may_be_the_latency_of_a_device_that_is_elsewhere(tmp_path):
     """Of one that only pays for activations, so that width is cheap."""
-    rates = Rates(dense_macs=0, depthwise_macs=0, activations=1e-6, weight_bytes=0, convs=0,
-                  constant=0.001)  # fmt: skip
-    where = Fingerprint(device="made up", cores=1, threads=1, runtime="onnxruntime", torch="2",
-                        date="2026-01-01")  # fmt: skip
+    rates = Rates(
+        dense_macs=0, depthwise_macs=0, activations=1e-6, weight_bytes=0, convs=0, constant=0.001
+    )
+    where = Fingerprint(
+        device="made up", cores=1, threads=1, runtime="onnxruntime", torch="2", date="2026-01-01"
+    )
     timing = Timing(rates=rates, median_error=0.05, max_error=0.2)
     device = DeviceModel(fingerprint=where, latency=timing, training=timing, training_batch=64)
     outcome, [found] = searched(tmp_path, cost="latency-ms", device=device)
@@ -320,18 +342,29 @@ def test_two_sets_whose_laws_differ_are_told_apart_and_like_ones_are_not(tmp_pat
 
 def test_an_answer_at_the_end_of_its_interval_does_not_differ_from_one_inside_it():
     """Their intervals are nested, whatever lies between the answers themselves."""
-    loose = Coefficients(alpha=1.0, beta=1.0, gamma=1.414, intervals={
-        "alpha": (1.0, 1.02), "beta": (1.0, 1.41), "gamma": (1.0, 1.414)})  # fmt: skip
-    sure = Coefficients(alpha=1.0, beta=1.35, gamma=1.05, intervals={
-        "alpha": (1.0, 1.0), "beta": (1.3, 1.41), "gamma": (1.0, 1.1)})  # fmt: skip
+    loose = Coefficients(
+        alpha=1.0,
+        beta=1.0,
+        gamma=1.414,
+        intervals={"alpha": (1.0, 1.02), "beta": (1.0, 1.41), "gamma": (1.0, 1.414)},
+    )
+    sure = Coefficients(
+        alpha=1.0,
+        beta=1.35,
+        gamma=1.05,
+        intervals={"alpha": (1.0, 1.0), "beta": (1.3, 1.41), "gamma": (1.0, 1.1)},
+    )
     assert "they differ" not in "\n".join(compare({"loose": loose, "sure": sure}))
     assert "they differ" not in "\n".join(compare({"sure": sure, "loose": loose}))
 
 
 def test_of_several_sets_the_others_see_as_many_images_as_the_first(tmp_path, monkeypatch):
     sizes = {"many": 10_000, "few": 2_500}
-    monkeypatch.setattr(coefficients, "pictures_of", lambda data, out: replace(
-        PICTURES, train=sizes[data], fingerprint=data))  # fmt: skip
+    monkeypatch.setattr(
+        coefficients,
+        "pictures_of",
+        lambda data, out: replace(PICTURES, train=sizes[data], fingerprint=data),
+    )
     asked: dict[str, Asked] = {}
 
     def noted(base, data, settings, crew, **_):
@@ -366,13 +399,16 @@ def test_found_json_is_what_solve_goes_by(tmp_path):
     asked = Asked(methods=("lawscale", "grid"))
     pictures = pictures_of(data, out)
     answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
-    said = search_coefficients(SMALL, data, asked, Crew(out=out), command="phiscale search",
-                               tell=lambda line: None)  # fmt: skip
+    said = search_coefficients(SMALL, data, asked, Crew(out=out), command="phiscale search")
     found = Coefficients.read(out / "found.json")
     assert found.powers == said.powers
     assert {path.name for path in out.glob("*.json")} == {
-        "plan.json", "found.json", "base.json", "lawscale.json", "grid.json",
-    }  # fmt: skip
+        "plan.json",
+        "found.json",
+        "base.json",
+        "lawscale.json",
+        "grid.json",
+    }
     chosen = solve(get_spec("efficientnet_b0"), Budget(macs=800_000_000), along=found).best
     wide = solve(get_spec("efficientnet_b0"), Budget(macs=800_000_000)).best
     assert chosen.width > wide.width  # the truth here pays for width
@@ -417,7 +453,8 @@ def test_the_best_of_a_law_is_the_best_of_all_that_cost_as_much():
 
 
 def test_b0_scaled_by_the_paper_is_near_the_paper_ray():
-    place = SPACE.on_ray(STRATEGIES["compound"], cost(scale(SPACE.base, compound(3))).macs
-                         / cost(SPACE.base).macs)  # fmt: skip
+    place = SPACE.on_ray(
+        STRATEGIES["compound"], cost(scale(SPACE.base, compound(3))).macs / cost(SPACE.base).macs
+    )
     assert place.by.depth == pytest.approx(1.2**3, rel=0.2)
     assert place.by.resolution == pytest.approx(1.15**3, rel=0.1)

@@ -169,8 +169,9 @@ def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(
 def test_auto_goes_on_where_a_folder_was_begun_and_what_is_not_ours_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(jobs, "compute_device", lambda name: torch.device(
-        "cuda" if name == "auto" else name))  # fmt: skip
+    monkeypatch.setattr(
+        jobs, "compute_device", lambda name: torch.device("cuda" if name == "auto" else name)
+    )
     [trial] = some(1)
     for name in ("one", "several/set"):  # a search on several sets has a folder of each
         folder = tmp_path / name
@@ -233,8 +234,9 @@ def test_but_one_that_ends_its_command_again_and_again_is_given_up_too(stores: S
 def test_results_fill_an_empty_database_once_though_two_fill_it(stores: Stores):
     trials = some(4)
     results = {trial.key: invented(trial) for trial in trials}
-    failed = replace(results[trials[1].key], validation_error=None, validation_loss=None,
-                     failed="it diverged")  # fmt: skip
+    failed = replace(
+        results[trials[1].key], validation_error=None, validation_loss=None, failed="it diverged"
+    )
     results[trials[1].key] = failed
     one, two = stores("x"), stores("x")
     one.record(trials, results)

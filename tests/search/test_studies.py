@@ -31,10 +31,18 @@ from phiscale.search.settle import Settle, arms_for
 from phiscale.search.trial import Trial
 from phiscale.search.tuning import Tuning, at_ends, halved
 from phiscale.search.workers import Course, Crew
+from phiscale.show import log_to
 from phiscale.spec import Spec
 
-CIFAR = Pictures(source="cifar10", fingerprint="f", classes=tuple("abcdefghij"), native_pixels=32,
-                 train=45_000, validation=5_000, test_labels=np.arange(2000) % 10)  # fmt: skip
+CIFAR = Pictures(
+    source="cifar10",
+    fingerprint="f",
+    classes=tuple("abcdefghij"),
+    native_pixels=32,
+    train=45_000,
+    validation=5_000,
+    test_labels=np.arange(2000) % 10,
+)
 ASKED = studies.Asked(base=get_spec("small"))
 
 
@@ -59,10 +67,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     ("arm", "over_base", "pixels"),
     [
-        ("base", 1.0, 16), ("depth", 3.89, 16), ("width", 4.11, 16), ("resolution", 3.96, 32),
-        ("compound", 4.02, 20), ("inverse", 3.99, 18),
+        ("base", 1.0, 16),
+        ("depth", 3.89, 16),
+        ("width", 4.11, 16),
+        ("resolution", 3.96, 32),
+        ("compound", 4.02, 20),
+        ("inverse", 3.99, 18),
     ],
-)  # fmt: skip
+)
 def test_arms_of_small_at_16_px_have_four_times_its_macs(arm, over_base, pixels):
     plan = studies.plan_for("x", PRESETS["smoke"], ASKED, CIFAR)
     found = {each.name: each for each in plan.arms}[arm]
@@ -87,13 +99,19 @@ def test_the_longer_arm_is_the_base_for_as_many_times_the_epochs():
 
 def test_an_arm_with_more_pixels_than_the_pictures_is_refused_with_the_mend():
     with pytest.raises(UsageError, match=r"needs 64 px, the pictures have 32.*--resolution 16"):
-        arms_for(get_spec("small"), compute=4, epochs=1, names=("base", "resolution"),
-                 native_pixels=32)  # fmt: skip
+        arms_for(
+            get_spec("small"), compute=4, epochs=1, names=("base", "resolution"), native_pixels=32
+        )
 
 
 def test_the_beyond_arm_has_half_as_many_pixels_more_than_the_pictures():
-    arms = arms_for(replace(get_spec("small"), resolution=16), compute=4, epochs=1,
-                    names=("base", "beyond"), native_pixels=32)  # fmt: skip
+    arms = arms_for(
+        replace(get_spec("small"), resolution=16),
+        compute=4,
+        epochs=1,
+        names=("base", "beyond"),
+        native_pixels=32,
+    )
     assert arms[1].spec.resolution == 48
 
 
@@ -156,8 +174,9 @@ def run(data: str, out: Path, errors: dict[str, float], **asked) -> tuple[list[s
     settings = replace(ASKED, **asked)
     plan = studies.plan_for(data, PRESETS["smoke"], settings, pictures)
     answer(plan, out, by_arm(errors), pictures.test_labels)
-    said = studies.study(data, "smoke", settings, Crew(out=out), command="phiscale study",
-                         tell=lambda line: None, latencies=at_once)  # fmt: skip
+    said = studies.study(
+        data, "smoke", settings, Crew(out=out), command="phiscale study", latencies=at_once
+    )
     assert said.data["report"] == said.lines[-1]
     return said.lines, out
 
@@ -175,8 +194,14 @@ def test_four_seeds_are_undecided_whatever_they_say(data, tmp_path):
 
 
 def test_seven_seeds_of_a_large_gain_are_a_benefit(data, tmp_path):
-    errors = {**EQUAL, "compound": 0.3, "symmetric": 0.3, "depth": 0.4, "width": 0.4,
-              "resolution": 0.4}  # fmt: skip
+    errors = {
+        **EQUAL,
+        "compound": 0.3,
+        "symmetric": 0.3,
+        "depth": 0.4,
+        "width": 0.4,
+        "resolution": 0.4,
+    }
     said, _ = run(data, tmp_path / "s", errors, seeds=7)
     assert said[0].startswith("benefit")
 
@@ -210,8 +235,7 @@ def test_the_report_stands_beside_the_papers_table_7(equal):
 
 def test_a_finished_study_trains_nothing_again_and_writes_the_same_report(data, equal):
     before = (equal / "report.md").read_bytes()
-    studies.study(data, "smoke", ASKED, Crew(out=equal), command="phiscale study",
-                  tell=lambda line: None)  # fmt: skip
+    studies.study(data, "smoke", ASKED, Crew(out=equal), command="phiscale study")
     assert (equal / "report.md").read_bytes() == before
     assert not (equal / "trainings").exists()
 
@@ -229,21 +253,19 @@ def test_a_study_goes_on_with_more_seeds_and_says_so(data, tmp_path):
 )
 def test_another_study_in_its_folder_is_refused_by_what_differs(data, equal, asked, names):
     with pytest.raises(UsageError, match=f"begun with other settings.*{names}"):
-        studies.study(data, "smoke", replace(ASKED, **asked), Crew(out=equal), command="",
-                      tell=lambda line: None)  # fmt: skip
+        studies.study(data, "smoke", replace(ASKED, **asked), Crew(out=equal), command="")
 
 
 def test_a_folder_of_other_things_is_left_alone(data, tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(UsageError, match="holds other files"):
-        studies.study(data, "smoke", ASKED, Crew(out=tmp_path), command="",
-                      tell=lambda line: None)  # fmt: skip
+        studies.study(data, "smoke", ASKED, Crew(out=tmp_path), command="")
 
 
 def test_a_plan_alone_is_only_told(data, tmp_path):
     told: list[str] = []
-    studies.study(data, "smoke", ASKED, Crew(out=tmp_path / "s"), command="", tell=told.append,
-                  train=False)  # fmt: skip
+    with log_to(told.append):
+        studies.study(data, "smoke", ASKED, Crew(out=tmp_path / "s"), command="", train=False)
     assert any(line.startswith("compound") for line in told)
     assert not (tmp_path / "s").exists()
 
@@ -260,22 +282,32 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
     def truth(trial: Trial) -> float:
         return 0.2 + 0.1 * (cost(trial.spec).macs / 838_464) ** -0.5
 
-    studies.family(data, (0.0, 1.0, 2.0), None, small, Crew(out=out), command="",
-                   tell=told.append, train=False)  # fmt: skip
+    with log_to(told.append):
+        studies.family(data, (0.0, 1.0, 2.0), None, small, Crew(out=out), command="", train=False)
     from phiscale.search import family as families
 
     preset = PRESETS["smoke"]
     plan = families.Family(
-        data=data, fingerprint=pictures.fingerprint, base=small.sized(pictures, preset),
-        alpha=1.2, beta=1.1, gamma=1.15, phis=(0.0, 1.0, 2.0), seeds=2, tuning=preset.tuning,
+        data=data,
+        fingerprint=pictures.fingerprint,
+        base=small.sized(pictures, preset),
+        alpha=1.2,
+        beta=1.1,
+        gamma=1.15,
+        phis=(0.0, 1.0, 2.0),
+        seeds=2,
+        tuning=preset.tuning,
         crop=1.0,
-        recipe=replace(preset.recipe, epochs=preset.epochs), train_images=None,
-    )  # fmt: skip
+        recipe=replace(preset.recipe, epochs=preset.epochs),
+        train_images=None,
+    )
     answer(plan, out, truth, pictures.test_labels)
-    studies.family(data, (0.0, 1.0, 2.0), None, small, Crew(out=out), command="",
-                   tell=told.append)  # fmt: skip
-    rows = [line.split(" | ") for line in (out / "report.md").read_text().splitlines()
-            if line.startswith("| ") and "phi" not in line]  # fmt: skip
+    studies.family(data, (0.0, 1.0, 2.0), None, small, Crew(out=out), command="")
+    rows = [
+        line.split(" | ")
+        for line in (out / "report.md").read_text().splitlines()
+        if line.startswith("| ") and "phi" not in line
+    ]
     assert [row[0].strip("| ") for row in rows] == [str(phi) for phi in range(-3, 8)]
     assert [row[-1].strip("| ") for row in rows] == ["-"] * 3 + ["2"] * 3 + ["-"] * 5
     members = json.loads((out / "family.json").read_text())["members"]
@@ -296,18 +328,23 @@ def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_p
 
     preset = PRESETS["smoke"]
     plan = edf.Compare(
-        data=data, fingerprint=pictures.fingerprint, base=ASKED.sized(pictures, preset),
+        data=data,
+        fingerprint=pictures.fingerprint,
+        base=ASKED.sized(pictures, preset),
         networks=8,
-        spaces=("free", "compound"), compute=2.0, crop=1.0, native_pixels=32, train_images=None,
+        spaces=("free", "compound"),
+        compute=2.0,
+        crop=1.0,
+        native_pixels=32,
+        train_images=None,
         recipe=replace(preset.recipe, epochs=3.0),
-    )  # fmt: skip
+    )
 
     def truth(trial: Trial) -> float:
         return 0.5 if trial.name.startswith("free") else 0.3
 
     answer(plan, out, truth, pictures.test_labels)
-    said = studies.design_spaces(data, ("free", "compound"), 8, ASKED, Crew(out=out), command="",
-                                 tell=lambda line: None)  # fmt: skip
+    said = studies.design_spaces(data, ("free", "compound"), 8, ASKED, Crew(out=out), command="")
     assert Path(said.lines[-1]).exists()
     assert said.data["first_is_better"]["probability"] == 0
     assert "less error than one of compound with probability 0." in (out / "report.md").read_text()
@@ -341,8 +378,12 @@ def test_a_plan_says_what_differences_it_finds():
 
 def test_halving_keeps_the_better_half_for_a_longer_look_and_then_one():
     plan = studies.plan_for("x", PRESETS["standard"], ASKED, CIFAR)
-    stages = halved(["base"], plan.recipe, plan.tuning,
-                    lambda name, recipe: plan._trial(plan.arms[0], recipe, "tuning"))  # fmt: skip
+    stages = halved(
+        ["base"],
+        plan.recipe,
+        plan.tuning,
+        lambda name, recipe: plan._trial(plan.arms[0], recipe, "tuning"),
+    )
     tried, wanted = [], next(stages)
     while True:
         tried.append([(t.recipe.optim.lr_peak, t.recipe.drop_path) for t in wanted])
@@ -382,8 +423,7 @@ def test_another_first_seed_is_another_study_and_that_of_none_is_the_old_one(dat
     seeds = {t.attrs["seed"] for t in all_trials(other) if t.attrs["stage"] == "study"}
     assert seeds == {5, 6, 7, 8}
     with pytest.raises(UsageError, match=r"begun with other settings.*seed"):
-        studies.study(data, "smoke", replace(ASKED, seed=5), Crew(out=equal), command="",
-                      tell=lambda line: None)  # fmt: skip
+        studies.study(data, "smoke", replace(ASKED, seed=5), Crew(out=equal), command="")
 
 
 def all_trials(plan: Settle) -> list[Trial]:
@@ -404,16 +444,16 @@ def all_trials(plan: Settle) -> list[Trial]:
 )
 def test_design_spaces_that_cannot_be_compared_are_refused(data, tmp_path, spaces, networks, said):
     with pytest.raises(UsageError, match=said):
-        studies.design_spaces(data, spaces, networks, ASKED, Crew(out=tmp_path / "e"), command="",
-                              tell=lambda line: None)  # fmt: skip
+        studies.design_spaces(data, spaces, networks, ASKED, Crew(out=tmp_path / "e"), command="")
 
 
 def test_a_failed_training_takes_its_seed_from_all_arms_and_is_named(data, tmp_path):
     pictures = pictures_of(data, tmp_path)
     plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=8), pictures)
     good = {"resolution": 0.1, "depth": 0.2}
-    outcome = answer(plan, tmp_path, lambda trial: good.get(str(trial.attrs["arm"]), 0.4),
-                     pictures.test_labels)  # fmt: skip
+    outcome = answer(
+        plan, tmp_path, lambda trial: good.get(str(trial.attrs["arm"]), 0.4), pictures.test_labels
+    )
     lost = replace(
         outcome.runs["resolution", 3],
         validation_error=None,

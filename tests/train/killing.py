@@ -30,18 +30,29 @@ STEPS = 8
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
 TAKE = Preprocessing(size=16, crop=1.0)
 RECIPE = Recipe(
-    epochs=STEPS * 32 / 1439, batch=32, micro_batch=16, evaluations=2, dropout=0.2, drop_path=0.2,
-    optim=Optim(name="muon", lr_peak=0.1), augment=Augment(mixup=0.3, erase=0.2),
-)  # fmt: skip
+    epochs=STEPS * 32 / 1439,
+    batch=32,
+    micro_batch=16,
+    evaluations=2,
+    dropout=0.2,
+    drop_path=0.2,
+    optim=Optim(name="muon", lr_peak=0.1),
+    augment=Augment(mixup=0.3, erase=0.2),
+)
 TIMEOUT_S = 4.0
 FATAL = ("fsync", "replace", "rename", "unlink", "ftruncate", "write")
 GONE = 77  # of a process whose partner died
 
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload([
-    "killing", "phiscale.train.loop", "sklearn.datasets", "torch.utils.tensorboard.writer",
-    "torch._dynamo",
-])  # fmt: skip
+CONTEXT.set_forkserver_preload(
+    [
+        "killing",
+        "phiscale.train.loop",
+        "sklearn.datasets",
+        "torch.utils.tensorboard.writer",
+        "torch._dynamo",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +63,15 @@ class Blow:
     after: bool = False  # the call, or before it; a write in its middle
 
 
-def start(out: Path, blow: Blow | None = None, rank: int = 0, size: int = 1, port: int = 0,
-          pause_s: float = 0.0, count_to: Path | None = None) -> Any:  # fmt: skip
+def start(
+    out: Path,
+    blow: Blow | None = None,
+    rank: int = 0,
+    size: int = 1,
+    port: int = 0,
+    pause_s: float = 0.0,
+    count_to: Path | None = None,
+) -> Any:
     arguments = (str(out), blow, rank, size, port, pause_s, count_to and str(count_to))
     child = CONTEXT.Process(target=_live, args=arguments)
     child.start()
@@ -61,18 +79,27 @@ def start(out: Path, blow: Blow | None = None, rank: int = 0, size: int = 1, por
 
 
 def _live(
-    out: str, blow: Blow | None, rank: int, size: int, port: int, pause_s: float,
+    out: str,
+    blow: Blow | None,
+    rank: int,
+    size: int,
+    port: int,
+    pause_s: float,
     count_to: str | None,
-) -> None:  # fmt: skip
+) -> None:
     """In the child: trains to the end, or to the blow."""
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank),
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     calls = _watch(Path(out), blow)
-    setup = Setup(save_every_s=0, timeout_s=TIMEOUT_S, tell=lambda line: None,
-                  report=lambda progress: time.sleep(pause_s))  # fmt: skip
+    setup = Setup(save_every_s=0, timeout_s=TIMEOUT_S, report=lambda progress: time.sleep(pause_s))
     code = 0
     try:
         train(Path(out), SPEC, open_images("digits"), RECIPE, TAKE, setup)
@@ -168,8 +195,12 @@ def end_of(run: Path) -> dict[str, Any]:
     for number, slots in state["optimizer"]["state"].items():
         tensors |= {f"optimizer.{number}.{k}": v for k, v in slots.items()}
     log = [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
-    return {"images": state["images_seen"], "log": log, "tensors": tensors,
-            "best": load_file(run / "best.safetensors")}  # fmt: skip
+    return {
+        "images": state["images_seen"],
+        "log": log,
+        "tensors": tensors,
+        "best": load_file(run / "best.safetensors"),
+    }
 
 
 def differences(one: dict[str, Any], two: dict[str, Any]) -> list[str]:

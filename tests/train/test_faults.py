@@ -20,6 +20,7 @@ from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
 from phiscale.families import get_spec
 from phiscale.files import locked
 from phiscale.scaling import Scaling, scale
+from phiscale.show import log_to
 from phiscale.spec import Spec
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Setup, train
@@ -31,9 +32,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
 TAKE = Preprocessing(size=16, crop=1.0)
 RECIPE = replace(
-    RECIPES["characters"], epochs=2, evaluations=4, dropout=0.1, drop_path=0.1, lanes=2,
+    RECIPES["characters"],
+    epochs=2,
+    evaluations=4,
+    dropout=0.1,
+    drop_path=0.1,
+    lanes=2,
     optim=Optim(name="muon", lr_peak=0.1),
-)  # fmt: skip
+)
 
 CHILD = """
 import sys, torch
@@ -54,7 +60,7 @@ def digits() -> ImageSet:
 def run(
     out: Path | str, recipe: Recipe = RECIPE, images: ImageSet | None = None, spec: Spec = SPEC
 ):
-    quiet = Setup(tell=lambda line: None)
+    quiet = Setup()
     return train(Path(out), spec, images or digits(), recipe, TAKE, quiet)
 
 
@@ -85,8 +91,9 @@ def same(a: Path, b: Path) -> None:
 
 def start_child(out: Path) -> subprocess.Popen[bytes]:
     code = CHILD.format(tests=str(Path(__file__).parent), file=__file__)
-    return subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
 
 
 def wait_for_steps(out: Path, checkpoints: int, child: subprocess.Popen[bytes]) -> None:
@@ -102,8 +109,15 @@ def wait_for_steps(out: Path, checkpoints: int, child: subprocess.Popen[bytes]) 
 
 def test_a_training_writes_what_a_run_holds(undisturbed: Path):
     names = {path.name for path in undisturbed.iterdir()}
-    assert names >= {"recipe.json", "spec.json", "data.json", "log.jsonl", "checkpoints",
-                     "best.safetensors", "tensorboard"}  # fmt: skip
+    assert names >= {
+        "recipe.json",
+        "spec.json",
+        "data.json",
+        "log.jsonl",
+        "checkpoints",
+        "best.safetensors",
+        "tensorboard",
+    }
     seen = [r["images_seen"] for r in read_log(undisturbed) if "loss" in r]
     assert seen == sorted(set(seen)) and seen[-1] == RECIPE.images(len(digits().train))
 
@@ -154,7 +168,8 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     newest = sorted((out / "checkpoints").iterdir())[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
     said: list[str] = []
-    train(out, SPEC, digits(), RECIPE, TAKE, Setup(tell=said.append))
+    with log_to(said.append):
+        train(out, SPEC, digits(), RECIPE, TAKE, Setup())
     assert "damaged" in said[0] and newest.name in said[0]
     same(undisturbed, out)
 
@@ -205,8 +220,14 @@ def test_training_on_a_handful_of_pictures_learns_them(tmp_path: Path):
         np.concatenate([np.flatnonzero(images.train.labels == c)[:4] for c in range(10)])
     )
     easy = replace(images, train=few, validation=few, test=few)
-    recipe = replace(RECIPES["characters"], epochs=60, batch=20, label_smoothing=0.0, evaluations=2,
-                     augment=replace(RECIPES["characters"].augment, shift=0.0))  # fmt: skip
+    recipe = replace(
+        RECIPES["characters"],
+        epochs=60,
+        batch=20,
+        label_smoothing=0.0,
+        evaluations=2,
+        augment=replace(RECIPES["characters"].augment, shift=0.0),
+    )
     run(tmp_path / "few", recipe, easy)
     assert (
         max(r["validation_top1"] for r in read_log(tmp_path / "few") if "validation_top1" in r)

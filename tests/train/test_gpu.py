@@ -34,16 +34,22 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch fin
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
 TAKE = Preprocessing(size=16, crop=1.0)
 RECIPE = Recipe(
-    epochs=20 * 24 / 1438, batch=24, micro_batch=12, evaluations=2, dropout=0.2, drop_path=0.2,
-    optim=Optim(name="rmsprop_tf", lr_peak=0.01), augment=Augment(mixup=0.4, erase=0.3),
-)  # fmt: skip
+    epochs=20 * 24 / 1438,
+    batch=24,
+    micro_batch=12,
+    evaluations=2,
+    dropout=0.2,
+    drop_path=0.2,
+    optim=Optim(name="rmsprop_tf", lr_peak=0.01),
+    augment=Augment(mixup=0.4, erase=0.3),
+)
 CUDA = torch.device("cuda")
 
 
 def main(task: str, out: str) -> None:
     """What each process of a torchrun does."""
     if task == "train":
-        setup = Setup(device=CUDA, save_every_s=0, tell=lambda line: None)
+        setup = Setup(device=CUDA, save_every_s=0)
         train(
             Path(out), SPEC, open_images("digits"), replace(RECIPE, precision="fp64"), TAKE, setup
         )
@@ -78,11 +84,20 @@ def torchrun(processes: int, task: str, out: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    start = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}",
-             "--master-addr=127.0.0.1", f"--master-port={port}"]  # fmt: skip
-    done = subprocess.run([sys.executable, *(start if processes > 1 else ()), __file__, task,
-                           str(out)], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    start = [
+        "-m",
+        "torch.distributed.run",
+        f"--nproc-per-node={processes}",
+        "--master-addr=127.0.0.1",
+        f"--master-port={port}",
+    ]
+    done = subprocess.run(
+        [sys.executable, *(start if processes > 1 else ()), __file__, task, str(out)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -100,7 +115,7 @@ def test_a_deterministic_training_resumes_to_the_bit(precision: str, tmp_path: P
             raise Stopped
 
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
-    setup = Setup(device=CUDA, deterministic=True, save_every_s=0, tell=lambda line: None)
+    setup = Setup(device=CUDA, deterministic=True, save_every_s=0)
     arguments = SPEC, open_images("digits"), recipe, TAKE
     train(tmp_path / "whole", *arguments, setup)
     with pytest.raises(Stopped):

@@ -81,8 +81,11 @@ def test_dropout_and_stochastic_depth_follow_the_pictures_place_not_its_lane() -
         lanes.begin()
         for at in range(0, IMAGES, 7):
             places = np.arange(at, min(at + 7, IMAGES))
-            lanes.add(lambda n, p, at=at: loss_of(n, slice(at + p.start, at + p.stop)),
-                      len(places), places)  # fmt: skip
+            lanes.add(
+                lambda n, p, at=at: loss_of(n, slice(at + p.start, at + p.stop)),
+                len(places),
+                places,
+            )
     assert torch.allclose(gradient(whole), gradient(shared), rtol=1e-9, atol=1e-12)
     assert torch.allclose(gradient(whole), gradient(pieces), rtol=1e-9, atol=1e-12)
     undropped = network().eval()

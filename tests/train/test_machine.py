@@ -23,6 +23,7 @@ from phiscale.data.sources import open_images
 from phiscale.errors import CheckpointError, TrainingError
 from phiscale.families import get_spec
 from phiscale.scaling import Scaling, scale
+from phiscale.show import log_to
 from phiscale.train import loop
 from phiscale.train.checkpoint import load_newest, save_checkpoint
 from phiscale.train.lanes import Lanes
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
 TAKE = Preprocessing(size=8, crop=1.0)
 RECIPE = Recipe(epochs=0.4, batch=64, evaluations=2, optim=Optim(lr_peak=0.1))
-QUIET = Setup(tell=lambda line: None, save_every_s=0)
+QUIET = Setup(save_every_s=0)
 
 
 def trained(out: Path, data: str = "digits", setup: Setup = QUIET, recipe: Recipe = RECIPE) -> Path:
@@ -59,16 +60,36 @@ def undisturbed(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_where_there_is_room(tmp_path: Path):
     """Files may have 60 kB, a checkpoint needs more: what a full disk or a quota does."""
-    command = [sys.executable, "-m", "phiscale", "train", "characters", "--model", "small",
-               "--data", "digits", "--resolution", "8", "--epochs", "0.4", "--out"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "phiscale",
+        "train",
+        "characters",
+        "--model",
+        "small",
+        "--data",
+        "digits",
+        "--resolution",
+        "8",
+        "--epochs",
+        "0.4",
+        "--out",
+    ]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def told(out: Path, limit: int) -> subprocess.CompletedProcess[str]:
         def little_room() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
-        return subprocess.run([*command, str(out)], capture_output=True, text=True, timeout=120,
-                              preexec_fn=little_room, env=one_thread)  # fmt: skip
+        return subprocess.run(
+            [*command, str(out)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            preexec_fn=little_room,
+            env=one_thread,
+        )
 
     full = told(tmp_path / "full", 60_000)
     last = full.stderr.strip().splitlines()[-1]
@@ -132,10 +153,12 @@ def test_a_tracker_that_fails_is_left_out_and_the_training_goes_on(
 ):
     said: list[str] = []
     tracker = Failing()
-    trained(tmp_path / "run", setup=replace(QUIET, tell=said.append, trackers=[tracker]))
+    with log_to(said.append):
+        trained(tmp_path / "run", setup=replace(QUIET, trackers=[tracker]))
     assert tracker.heard == 3 and same(tmp_path / "run", undisturbed)
-    assert [line for line in said if "the service is gone" in line] == \
-        ["Failing hears no more of this training: the service is gone"]  # fmt: skip
+    assert [line for line in said if "the service is gone" in line] == [
+        "warning: Failing failed, so it is left out: the service is gone"
+    ]
 
 
 def pictures(folder: Path, count: int = 24) -> Path:
@@ -159,8 +182,9 @@ def test_data_may_move_but_a_change_must_be_accepted(tmp_path: Path):
     with pytest.raises(CheckpointError, match="--accept-changed-data"):
         trained(tmp_path / "run", str(moved), recipe=recipe)
     said: list[str] = []
-    accepting = replace(QUIET, accept_changed_data=True, tell=said.append)
-    trained(tmp_path / "run", str(moved), accepting, recipe)
+    accepting = replace(QUIET, accept_changed_data=True)
+    with log_to(said.append):
+        trained(tmp_path / "run", str(moved), accepting, recipe)
     assert any("not those of the last start" in line for line in said)
     other = replace(TAKE, background=(0, 0, 0))
     with pytest.raises(CheckpointError, match="preprocessing"):  # is no matter of pictures
@@ -258,15 +282,23 @@ def test_the_process_that_keeps_the_meeting_place_stops_and_the_others_leave(tmp
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    environment = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-                   "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+    }
     said = tmp_path / "said"
     with said.open("w") as words:
         first, second = (
-            subprocess.Popen([sys.executable, "-c", MEETING], stdout=words,
-                             env={**environment, "RANK": str(rank)})
+            subprocess.Popen(
+                [sys.executable, "-c", MEETING],
+                stdout=words,
+                env={**environment, "RANK": str(rank)},
+            )
             for rank in (0, 1)
-        )  # fmt: skip
+        )
     try:
         assert second.wait(timeout=60) == 7
         assert "gone or does not answer" in said.read_text()
@@ -298,8 +330,25 @@ main(sys.argv[1:])
 def test_a_disk_that_does_not_answer_does_not_keep_a_process_that_was_told_to_leave(
     tmp_path: Path,
 ):
-    words = ["train", "characters", "--model", "small", "--data", "digits", "--resolution", "8",
-             "--epochs", "0.4", "--out", str(tmp_path / "run")]  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", HANGING, *words], capture_output=True, text=True,
-                          timeout=100, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    words = [
+        "train",
+        "characters",
+        "--model",
+        "small",
+        "--data",
+        "digits",
+        "--resolution",
+        "8",
+        "--epochs",
+        "0.4",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING, *words],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 143 and "run the same command to go on" in done.stderr

@@ -128,8 +128,13 @@ def test_the_step_schedule_counts_its_exponent_from_the_first_image():
     train_images = 1000
 
     def rate(epoch: float) -> float:
-        return learning_rate(int(epoch * train_images), total=350 * train_images,
-                             train_images=train_images, peak=0.256, schedule=schedule)  # fmt: skip
+        return learning_rate(
+            int(epoch * train_images),
+            total=350 * train_images,
+            train_images=train_images,
+            peak=0.256,
+            schedule=schedule,
+        )
 
     assert rate(2.5) == pytest.approx(0.128)
     assert rate(5.0) == pytest.approx(0.256 * 0.97**2)  # 2.4 and 4.8 epochs have passed
@@ -140,8 +145,9 @@ def test_tensorflow_rmsprop_is_its_literal_transcription():
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(3, 4))
     parameter = torch.nn.Parameter(torch.tensor(weight))
-    optimizer = RMSpropTF([{"params": [parameter], "weight_decay": 1e-2}], lr=0.05, decay=0.9,
-                          momentum=0.8, eps=1e-3)  # fmt: skip
+    optimizer = RMSpropTF(
+        [{"params": [parameter], "weight_decay": 1e-2}], lr=0.05, decay=0.9, momentum=0.8, eps=1e-3
+    )
     square, buffer = np.ones_like(weight), np.zeros_like(weight)
     for _ in range(5):
         gradient = rng.normal(size=weight.shape)
@@ -215,10 +221,14 @@ def test_orthogonalised_matrices_keep_their_directions_and_even_out_their_streng
 def test_muon_is_its_literal_transcription():
     rng = np.random.default_rng(0)
     matrix, vector = rng.normal(size=(16, 8)), rng.normal(size=5)
-    parameters = [torch.nn.Parameter(torch.tensor(matrix)[..., None, None]),
-                  torch.nn.Parameter(torch.tensor(vector))]  # fmt: skip
-    groups = [{"params": parameters[1:], "weight_decay": 1e-2},
-              {"params": parameters[:1], "momentum": 0.6, "orthogonal": True}]  # fmt: skip
+    parameters = [
+        torch.nn.Parameter(torch.tensor(matrix)[..., None, None]),
+        torch.nn.Parameter(torch.tensor(vector)),
+    ]
+    groups = [
+        {"params": parameters[1:], "weight_decay": 1e-2},
+        {"params": parameters[:1], "momentum": 0.6, "orthogonal": True},
+    ]
     optimizer = Muon(groups, lr=0.05, momentum=0.9)
     slow, fast, norm = np.zeros_like(vector), np.zeros_like(matrix), np.linalg.norm(matrix)
     for _ in range(4):
@@ -299,8 +309,16 @@ def test_a_recipe_with_an_unknown_field_is_refused_by_name():
         Recipe.from_dict({**Recipe().to_dict(), "colour": 1})
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": float("nan")}, {"batch": 0},
-                                   {"dropout": 1.5}, {"label_smoothing": -0.1}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"epochs": float("nan")},
+        {"batch": 0},
+        {"dropout": 1.5},
+        {"label_smoothing": -0.1},
+    ],
+)
 def test_recipes_that_train_nothing_are_refused(wrong: dict[str, float]):
     with pytest.raises(UsageError, match=r"use"):
         Recipe(**wrong)  # type: ignore[arg-type]
@@ -334,8 +352,14 @@ def test_a_smaller_picture_at_the_start_is_the_whole_picture() -> None:
     pictures, take = Pictures(images.train, 16), Preprocessing(size=16, crop=1.0)
     plain = Augment(frame="shift", shift=0.0, flip=False)
     batches = training_batches(
-        pictures, take, lambda at: plain, seed=0, batch=8, start=0, stop=32,
+        pictures,
+        take,
+        lambda at: plain,
+        seed=0,
+        batch=8,
+        start=0,
+        stop=32,
         size_at=lambda at: 8 if at < 16 else 16,
-    )  # fmt: skip
+    )
     sides = [tuple(batch.pixels.shape[2:]) for batch in batches]
     assert sides == [(8, 8), (8, 8), (16, 16), (16, 16)]

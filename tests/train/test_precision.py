@@ -32,7 +32,7 @@ def ended(out: Path, precision: str, stop_at: int = 0) -> dict[str, object]:
         if progress.images_seen == stop_at:
             raise Stopped
 
-    setup = Setup(save_every_s=0, tell=lambda line: None, report=report)
+    setup = Setup(save_every_s=0, report=report)
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
     arguments = (out, SPEC, open_images("digits"), recipe, TAKE)
     if stop_at:
@@ -51,8 +51,9 @@ def test_a_training_in_half_precision_is_near_the_exact_one_and_not_it(
     for state in (half["network"], half["ema"], *half["optimizer"]["state"].values()):  # type: ignore[index]
         kinds = {t.dtype for t in state.values() if torch.is_tensor(t) and t.is_floating_point()}
         assert kinds == {torch.float32}
-    losses = [[r["loss"] for r in read_log(tmp_path / name) if "loss" in r]
-              for name in ("half", "whole")]  # fmt: skip
+    losses = [
+        [r["loss"] for r in read_log(tmp_path / name) if "loss" in r] for name in ("half", "whole")
+    ]
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02) and losses[0] != losses[1]
     assert whole["scaler"] == {}
     assert bool(half["scaler"]) == (precision == "fp16")
@@ -84,8 +85,12 @@ def test_an_overflow_skips_the_update_lowers_the_scale_and_in_the_end_stops():
 
 def test_an_infinite_gradient_stops_exact_training_before_the_update():
     network = build(replace(SPEC, classes=4))
-    state = State(network, Ema(network, 0.9), make_optimizer(network, Optim(lr_peak=0.1)),
-                  torch.amp.GradScaler("cpu", enabled=False))  # fmt: skip
+    state = State(
+        network,
+        Ema(network, 0.9),
+        make_optimizer(network, Optim(lr_peak=0.1)),
+        torch.amp.GradScaler("cpu", enabled=False),
+    )
     before = network.stem.conv.weight.clone()
     for p in network.parameters():
         p.grad = torch.full_like(p, float("nan"))

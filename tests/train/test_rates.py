@@ -54,9 +54,18 @@ def test_two_widths_at_three_rates_go_on_where_they_were(tmp_path: Path):
 
     def compared() -> list[Net]:
         return compare_rates(
-            spec, "digits", tmp_path / "out", recipe, Setup(tell=lambda line: None), named=named,
-            depths=(0.5,), widths=(0.5, 1.0), steps=1, device="cpu", command="rates ...",
-        )  # fmt: skip
+            spec,
+            "digits",
+            tmp_path / "out",
+            recipe,
+            Setup(),
+            named=named,
+            depths=(0.5,),
+            widths=(0.5, 1.0),
+            steps=1,
+            device="cpu",
+            command="rates ...",
+        )
 
     one, two = compared()
     assert two.rule < one.rule / 2 and set(one.errors) == {-1, 0, 1}
@@ -77,9 +86,12 @@ def test_two_widths_at_three_rates_go_on_where_they_were(tmp_path: Path):
     ],
 )
 def test_a_mistake_is_one_line(
-    words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-):  # fmt: skip
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
         main(words.split())

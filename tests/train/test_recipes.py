@@ -23,8 +23,12 @@ def test_the_imagenet_recipe_is_the_published_one():
     assert replace(IMAGENET, batch=2048).lr_peak == pytest.approx(0.128)
     assert IMAGENET.epochs == 350 and IMAGENET.schedule.warmup_fraction * 350 == pytest.approx(5)
     optim = IMAGENET.optim
-    assert (optim.name, optim.momentum, optim.eps, optim.weight_decay) == \
-        ("rmsprop_tf", 0.9, 1e-3, 1e-5)  # fmt: skip
+    assert (optim.name, optim.momentum, optim.eps, optim.weight_decay) == (
+        "rmsprop_tf",
+        0.9,
+        1e-3,
+        1e-5,
+    )
     assert (IMAGENET.ema_decay, IMAGENET.label_smoothing, IMAGENET.drop_path) == (0.9999, 0.1, 0.2)
     assert round(IMAGENET.images(IMAGENET_IMAGES) / 2048) == pytest.approx(218_949, abs=10)
 
@@ -47,13 +51,19 @@ STAGES = [
 @pytest.mark.parametrize("printed_only", [False, True])
 @pytest.mark.parametrize(("name", "member", "pixels", "magnitude", "mixup", "dropout"), STAGES)
 def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
-    name: str, member: str, pixels: tuple[int, ...], magnitude: tuple[float, float], mixup: float,
-    dropout: tuple[float, float], printed_only: bool,
-):  # fmt: skip
+    name: str,
+    member: str,
+    pixels: tuple[int, ...],
+    magnitude: tuple[float, float],
+    mixup: float,
+    dropout: tuple[float, float],
+    printed_only: bool,
+):
     named, spec = NAMED[name], get_spec(member)
     assert named.sizes is not None
-    recipe = sized(named.recipe, named.recipe, spec, named.sizes, IMAGENET_IMAGES,
-                   printed_only=printed_only)  # fmt: skip
+    recipe = sized(
+        named.recipe, named.recipe, spec, named.sizes, IMAGENET_IMAGES, printed_only=printed_only
+    )
     places = [0.0, 0.25, 0.5, 0.99]
     assert tuple(recipe.pixels(spec.resolution, place) for place in places) == pixels
     first, last = recipe.augment_at(0), recipe.augment_at(0.99)
@@ -82,9 +92,9 @@ def test_published_members_take_the_numbers_printed_for_them(member: str):
 
 
 @pytest.mark.parametrize(
-    ("member", "magnitude"), [("efficientnet_b0", 10), ("efficientnet_b5", 17),
-                              ("efficientnet_b7", 28)],
-)  # fmt: skip
+    ("member", "magnitude"),
+    [("efficientnet_b0", 10), ("efficientnet_b5", 17), ("efficientnet_b7", 28)],
+)
 def test_randaugment_where_it_is_asked_for_has_the_magnitude_printed(member: str, magnitude: float):
     named = NAMED["efficientnet-imagenet"]
     assert named.sizes is not None
@@ -92,8 +102,10 @@ def test_randaugment_where_it_is_asked_for_has_the_magnitude_printed(member: str
     found = sized(asked, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
     assert found.augment.magnitude == magnitude
     own = replace(asked, augment=replace(asked.augment, magnitude=3.0))
-    assert sized(own, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES).augment == \
-        own.augment  # fmt: skip
+    assert (
+        sized(own, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES).augment
+        == own.augment
+    )
 
 
 def test_as_published_takes_what_is_printed_for_a_member_and_nothing_that_is_reckoned():
@@ -139,13 +151,18 @@ def test_progressive_learning_of_the_paper_begins_at_128_px_and_lets_dropout_gro
 
 # dropout, RandAugment's magnitude where it was used, mixup
 PUBLISHED = [
-    ("efficientnet_b0", 0.2, None, 0), ("efficientnet_b1", 0.2, None, 0),
-    ("efficientnet_b2", 0.3, None, 0), ("efficientnet_b3", 0.3, None, 0),
-    ("efficientnet_b4", 0.4, None, 0), ("efficientnet_b5", 0.4, 17, 0),
-    ("efficientnet_b6", 0.5, None, 0), ("efficientnet_b7", 0.5, 28, 0),
-    ("efficientnetv2_s", 0.2, 10, 0), ("efficientnetv2_m", 0.3, 15, 0.2),
+    ("efficientnet_b0", 0.2, None, 0),
+    ("efficientnet_b1", 0.2, None, 0),
+    ("efficientnet_b2", 0.3, None, 0),
+    ("efficientnet_b3", 0.3, None, 0),
+    ("efficientnet_b4", 0.4, None, 0),
+    ("efficientnet_b5", 0.4, 17, 0),
+    ("efficientnet_b6", 0.5, None, 0),
+    ("efficientnet_b7", 0.5, 28, 0),
+    ("efficientnetv2_s", 0.2, 10, 0),
+    ("efficientnetv2_m", 0.3, 15, 0.2),
     ("efficientnetv2_l", 0.4, 20, 0.5),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("member", "dropout", "magnitude", "mixup"), PUBLISHED)
@@ -227,9 +244,13 @@ def test_the_mend_of_a_rate_that_does_not_end_is_one():
     assert objections(mended, 45_000) == []
 
 
-@pytest.mark.parametrize("recipe", [
-    Recipe(schedule=Schedule(shape="constant")), Recipe(schedule=Schedule(final_fraction=0.2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(schedule=Schedule(shape="constant")),
+        Recipe(schedule=Schedule(final_fraction=0.2)),
+    ],
+)
 def test_a_rate_that_stays_high_is_refused_whatever_its_shape(recipe: Recipe):
     (said,) = objections(recipe, 10_000)
     assert "of its peak; use --schedule" in said
@@ -250,12 +271,15 @@ def test_an_average_that_keeps_its_random_start_is_refused():
 def test_smooth_growth_ends_where_it_should_and_stages_are_equal():
     smooth, staged = Growth(first_size=0.5, until=0.8), Growth(first_size=0.5, stages=4)
     assert [smooth.along(p) for p in (0, 0.4, 0.8, 1)] == [0, 0.5, 1, 1]
-    assert [staged.along(p) for p in (0, 0.24, 0.25, 0.5, 0.75, 0.99)] == \
-        pytest.approx([0, 0, 1 / 3, 2 / 3, 1, 1])  # fmt: skip
+    assert [staged.along(p) for p in (0, 0.24, 0.25, 0.5, 0.75, 0.99)] == pytest.approx(
+        [0, 0, 1 / 3, 2 / 3, 1, 1]
+    )
 
 
 def test_a_constant_rate_stays_after_its_warm_up():
     schedule = Schedule(shape="constant", warmup_fraction=0.1)
-    rates = [learning_rate(seen, total=100, train_images=50, peak=2.0, schedule=schedule)
-             for seen in (0, 5, 10, 99)]  # fmt: skip
+    rates = [
+        learning_rate(seen, total=100, train_images=50, peak=2.0, schedule=schedule)
+        for seen in (0, 5, 10, 99)
+    ]
     assert rates == pytest.approx([0, 1, 2, 2])

@@ -39,7 +39,7 @@ def main(shards: str, out: str) -> None:
     recipe = replace(named, epochs=STEPS * BATCH / len(images.train), batch=BATCH, evaluations=1)
     spec = replace(get_spec("efficientnet_b0"), resolution=SIDE, classes=CLASSES)
     loop.CACHE_BYTES = 2**20  # a thousandth of the decoded pictures: no step needs them all
-    setup = Setup(save_every_s=0, timeout_s=20, tell=lambda line: None)
+    setup = Setup(save_every_s=0, timeout_s=20)
     train(Path(out), spec, replace(images, validation=few), recipe, Preprocessing(size=SIDE), setup)
 
 
@@ -64,10 +64,19 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(shards: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-         __file__, str(shards), str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            __file__,
+            str(shards),
+            str(out),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def timeless(run: Path) -> list[dict[str, object]]:
@@ -93,8 +102,10 @@ def test_imagenets_shape_two_processes_two_kills_and_the_same_end(shards: Path, 
         assert 0 < len([r for r in read_log(out) if "loss" in r]) < STEPS
     assert job(shards, out).wait(timeout=600) == 0
     assert timeless(out) == timeless(tmp_path / "whole")
-    ends = [torch.load(sorted((run / "checkpoints").glob("*.pt"))[-1], weights_only=True)
-            for run in (out, tmp_path / "whole")]  # fmt: skip
+    ends = [
+        torch.load(sorted((run / "checkpoints").glob("*.pt"))[-1], weights_only=True)
+        for run in (out, tmp_path / "whole")
+    ]
     for part in ("network", "ema"):
         one, two = ends[0][part], ends[1][part]
         assert all(torch.equal(one[k], two[k]) for k in one if torch.is_tensor(one[k]))

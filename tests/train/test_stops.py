@@ -34,7 +34,7 @@ RECIPE = Recipe(epochs=0.4, batch=64, evaluations=3, optim=Optim(lr_peak=0.1))
 
 
 def trained(out: Path) -> Path:
-    return train(out, SPEC, open_images("digits"), RECIPE, TAKE, Setup(tell=lambda line: None))
+    return train(out, SPEC, open_images("digits"), RECIPE, TAKE, Setup())
 
 
 def timeless(run: Path) -> list[dict[str, object]]:

@@ -43,8 +43,14 @@ class Kept:
 
 
 def run(out: Path, tracker: trackers.Tracker) -> None:
-    train(out, SPEC, open_images("digits"), RECIPE, Preprocessing(size=8, crop=1.0),
-          Setup(tell=lambda line: None, trackers=[tracker]))  # fmt: skip
+    train(
+        out,
+        SPEC,
+        open_images("digits"),
+        RECIPE,
+        Preprocessing(size=8, crop=1.0),
+        Setup(trackers=[tracker]),
+    )
 
 
 def test_a_tracker_hears_every_step_and_evaluation_once(tmp_path: Path):
@@ -55,8 +61,12 @@ def test_a_tracker_hears_every_step_and_evaluation_once(tmp_path: Path):
     assert heard == [r["images_seen"] for r in steps] and (kept.began, kept.closed) == ([0], 1)
     tops = [values for _, values in kept.values if "validation/top1" in values]
     assert len(tops) == 2 and all("validation/raw_top1" in values for values in tops)
-    assert {"train/lr", "train/wait_share", "train/memory_bytes", "train/images_per_s"} <= \
-        kept.values[0][1].keys()  # fmt: skip
+    assert {
+        "train/lr",
+        "train/wait_share",
+        "train/memory_bytes",
+        "train/images_per_s",
+    } <= kept.values[0][1].keys()
 
 
 def test_mlflow_keeps_them_in_a_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -77,8 +87,9 @@ def test_mlflow_keeps_them_in_a_local_folder(tmp_path: Path, monkeypatch: pytest
     (found,) = (r for r in every if r.info.run_id == own)
     steps = [r for r in read_log(tmp_path / "named") if "loss" in r]
     history = mlflow.MlflowClient().get_metric_history(found.info.run_id, "train/loss")
-    assert [(h.step, h.value) for h in history] == \
-        [(r["images_seen"], pytest.approx(r["loss"])) for r in steps]  # fmt: skip
+    assert [(h.step, h.value) for h in history] == [
+        (r["images_seen"], pytest.approx(r["loss"])) for r in steps
+    ]
 
 
 @pytest.mark.parametrize("name", TRACKERS)

@@ -18,6 +18,7 @@ from phiscale.families import get_spec
 from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import build
 from phiscale.scaling import Scaling, scale
+from phiscale.show import log_to
 from phiscale.train.log import read_log
 from phiscale.train.loop import Progress, Setup, train
 from phiscale.train.optim import make_optimizer
@@ -36,8 +37,14 @@ SCRATCH = replace(RECIPES["characters"], epochs=4, evaluations=1)
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that tells low digits apart."""
-    return train(tmp_path_factory.mktemp("pretrained") / "run", SPEC, low_and_high()[0], SCRATCH,
-                 TAKE, Setup(tell=lambda line: None))  # fmt: skip
+    return train(
+        tmp_path_factory.mktemp("pretrained") / "run",
+        SPEC,
+        low_and_high()[0],
+        SCRATCH,
+        TAKE,
+        Setup(),
+    )
 
 
 def low_and_high() -> tuple[ImageSet, ImageSet]:
@@ -52,9 +59,12 @@ def low_and_high() -> tuple[ImageSet, ImageSet]:
             return replace(chosen, labels=chosen.labels - least)
 
         return replace(
-            whole, classes=tuple(map(str, range(least, least + 5))), train=of(whole.train),
-            validation=of(whole.validation), test=of(whole.test),
-        )  # fmt: skip
+            whole,
+            classes=tuple(map(str, range(least, least + 5))),
+            train=of(whole.train),
+            validation=of(whole.validation),
+            test=of(whole.test),
+        )
 
     return part(0), part(5)
 
@@ -65,7 +75,8 @@ SPEC = replace(SPEC, classes=5)
 
 def run(out: Path, recipe: Recipe, start: Path, images: ImageSet = HIGH) -> list[str]:
     said: list[str] = []
-    train(out, SPEC, images, recipe, TAKE, Setup(tell=said.append), start_from=start)
+    with log_to(said.append):
+        train(out, SPEC, images, recipe, TAKE, Setup(), start_from=start)
     return said
 
 
@@ -140,18 +151,24 @@ def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
             raise Killed
 
     with pytest.raises(Killed):
-        setup = Setup(save_every_s=0, report=kill, tell=lambda line: None)
+        setup = Setup(save_every_s=0, report=kill)
         train(tmp_path / "cut", SPEC, HIGH, recipe, TAKE, setup, start_from=pretrained)
     run(tmp_path / "cut", recipe, pretrained)
     whole, cut = (read(tmp_path / name / "best.safetensors")[1] for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
-@pytest.mark.parametrize(("norms", "batch", "inverted", "chosen"), [
-    ("train", 8, False, "train"), ("frozen", 64, False, "frozen"),
-    ("reestimated", 64, False, "reestimated"),
-    ("auto", 64, True, "train"), ("auto", 16, False, "frozen"), ("auto", 16, True, "reestimated"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("norms", "batch", "inverted", "chosen"),
+    [
+        ("train", 8, False, "train"),
+        ("frozen", 64, False, "frozen"),
+        ("reestimated", 64, False, "reestimated"),
+        ("auto", 64, True, "train"),
+        ("auto", 16, False, "frozen"),
+        ("auto", 16, True, "reestimated"),
+    ],
+)
 def test_batch_norms_go_by_batch_size_and_by_how_far_the_pictures_are(
     norms: str, batch: int, inverted: bool, chosen: str, pretrained: Path, tmp_path: Path
 ):
@@ -186,8 +203,15 @@ def test_a_frozen_batch_norm_answers_alike_in_training_and_still_learns_its_weig
 
 
 def test_training_ends_when_nothing_gets_better_and_stays_ended(pretrained: Path, tmp_path: Path):
-    recipe = replace(SCRATCH, epochs=4, evaluations=16, patience=2, head="probe", norms="frozen",
-                     optim=Optim(lr_peak=1e-9))  # fmt: skip
+    recipe = replace(
+        SCRATCH,
+        epochs=4,
+        evaluations=16,
+        patience=2,
+        head="probe",
+        norms="frozen",
+        optim=Optim(lr_peak=1e-9),
+    )
     run(tmp_path / "run", recipe, pretrained)
     seen = [r["images_seen"] for r in read_log(tmp_path / "run") if "validation_top1" in r]
     assert len(seen) == 3 and seen[-1] < recipe.images(len(HIGH.train))
@@ -203,7 +227,8 @@ def test_recipes_that_build_on_weights_ask_for_some(recipe: Recipe, tmp_path: Pa
     assert not (tmp_path / "run" / "recipe.json").exists()
 
 
-@pytest.mark.parametrize(("pictures", "name"), [(12, "finetune-few"), (270, "finetune"),
-                                                (5000, "finetune-many")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pictures", "name"), [(12, "finetune-few"), (270, "finetune"), (5000, "finetune-many")]
+)
 def test_the_recipe_goes_by_pictures_a_class(pictures: float, name: str):
     assert finetune_for(pictures) == name and name in RECIPES

@@ -27,12 +27,20 @@ SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resoluti
 TAKE = Preprocessing(size=16, crop=1.0)
 STEPS = 20
 RECIPE = Recipe(
-    epochs=STEPS * 24 / 1438, batch=24, micro_batch=12, precision="fp64", evaluations=2,
+    epochs=STEPS * 24 / 1438,
+    batch=24,
+    micro_batch=12,
+    precision="fp64",
+    evaluations=2,
     optim=Optim(name="rmsprop_tf", lr_peak=0.01, decayed="all-but-norms"),
-    schedule=Schedule(warmup_fraction=0.2), dropout=0.2, drop_path=0.2, class_weights="balanced",
+    schedule=Schedule(warmup_fraction=0.2),
+    dropout=0.2,
+    drop_path=0.2,
+    class_weights="balanced",
     augment=Augment(policy="randaugment", magnitude=5, erase=0.3, mixup=0.4, cutmix=1.0),
-    growth=Growth(first_size=0.75, until=0.5), ema_half_life_fraction=0.2,
-)  # fmt: skip
+    growth=Growth(first_size=0.75, until=0.5),
+    ema_half_life_fraction=0.2,
+)
 TIMEOUT_S = 5.0
 
 
@@ -40,9 +48,10 @@ def main(out: str, lanes: str, pause_s: str) -> None:
     """What each process runs."""
     torch.set_num_threads(1)
     setup = Setup(
-        save_every_s=0, timeout_s=TIMEOUT_S, tell=lambda line: None,
+        save_every_s=0,
+        timeout_s=TIMEOUT_S,
         report=lambda progress: time.sleep(float(pause_s)),
-    )  # fmt: skip
+    )
     train(Path(out), SPEC, open_images("digits"), replace(RECIPE, lanes=int(lanes)), TAKE, setup)
 
 
@@ -55,10 +64,18 @@ def torchrun(
     start = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", *where, *options]
     with (out.parent / f"{out.name}.stderr").open("wb") as words:
         return subprocess.Popen(
-            [sys.executable, *(start if processes > 1 else ()), __file__, str(out), str(lanes),
-             str(pause_s)],
-            stdout=subprocess.DEVNULL, stderr=words, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            [
+                sys.executable,
+                *(start if processes > 1 else ()),
+                __file__,
+                str(out),
+                str(lanes),
+                str(pause_s),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=words,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
 
 
 def ended(out: Path, processes: int, lanes: int = 1) -> Path:
@@ -165,18 +182,56 @@ def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-             "-m", "phiscale", "train", *words, "--data", "digits", "--device", "cpu"],
-            cwd=tmp_path, capture_output=True, text=True, timeout=300,
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc-per-node=2",
+                "-m",
+                "phiscale",
+                "train",
+                *words,
+                "--data",
+                "digits",
+                "--device",
+                "cpu",
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
 
-    made = command("characters", "--model", "small", "--resolution", "16", "--epochs", "0.5",
-                   "--evaluations", "1", "--out", "run")  # fmt: skip
+    made = command(
+        "characters",
+        "--model",
+        "small",
+        "--resolution",
+        "16",
+        "--epochs",
+        "0.5",
+        "--evaluations",
+        "1",
+        "--out",
+        "run",
+    )
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines() == ["run/best.safetensors"]
-    tuned = command("finetune", "--model", "run/spec.json", "--pretrained", "run",
-                    "--epochs", "0.3", "--evaluations", "1", "--out", "tuned")  # fmt: skip
+    tuned = command(
+        "finetune",
+        "--model",
+        "run/spec.json",
+        "--pretrained",
+        "run",
+        "--epochs",
+        "0.3",
+        "--evaluations",
+        "1",
+        "--out",
+        "tuned",
+    )
     assert tuned.returncode == 0, tuned.stderr
     assert tuned.stderr.count("a linear probe has") == 1
     wrong = command("characters", "--model", "small", "--out", "run", "--lanes", "3")

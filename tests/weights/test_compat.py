@@ -42,14 +42,21 @@ def script(library: ModuleType, weights: dict[str, Any] | None = None) -> dict[s
     with torch.inference_mode():
         maps = model.forward_features(x)
         pooled = model.forward_head(maps, pre_logits=True)
-    found = {"config": config, "pictures": x, "maps": maps, "pooled": pooled,
-             "num_features": model.num_features, "weights": model.state_dict()}  # fmt: skip
+    found = {
+        "config": config,
+        "pictures": x,
+        "maps": maps,
+        "pooled": pooled,
+        "num_features": model.num_features,
+        "weights": model.state_dict(),
+    }
     model.reset_classifier(3)
     assert model.num_classes == 3 and model.get_classifier().out_features == 3
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("classifier" in name)
-    train = library.data.create_transform(**config, is_training=True, auto_augment="rand-m5-n1",
-                                          scale=(0.8, 1.0))  # fmt: skip
+    train = library.data.create_transform(
+        **config, is_training=True, auto_augment="rand-m5-n1", scale=(0.8, 1.0)
+    )
     labels = torch.arange(4) % 3
     optimizer = torch.optim.AdamW(model.get_classifier().parameters(), lr=5e-3)
     losses = []
@@ -81,8 +88,17 @@ def test_a_script_for_timm_runs_with_its_import_changed_and_sees_the_same():
         assert np.mean(run["losses"][-6:]) < np.mean(run["losses"][:6])
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18", "mobilenetv2_100", "regnety_002",
-                                  "tf_efficientnetv2_b0", "mobilenetv1_100"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientnet_b0",
+        "resnet18",
+        "mobilenetv2_100",
+        "regnety_002",
+        "tf_efficientnetv2_b0",
+        "mobilenetv1_100",
+    ],
+)
 def test_features_only_gives_the_maps_that_timm_gives(name: str):
     theirs = timm.create_model(name, features_only=True).eval()
     whole = timm.create_model(name).eval()
@@ -90,8 +106,9 @@ def test_features_only_gives_the_maps_that_timm_gives(name: str):
     assert isinstance(mine, compat.Features)
     assert mine.feature_info.channels() == theirs.feature_info.channels()
     assert mine.feature_info.reduction() == theirs.feature_info.reduction()
-    theirs.load_state_dict({k: v for k, v in whole.state_dict().items()
-                            if k in theirs.state_dict()}, strict=False)  # fmt: skip
+    theirs.load_state_dict(
+        {k: v for k, v in whole.state_dict().items() if k in theirs.state_dict()}, strict=False
+    )
     tensors = to_ours("timm", mine.model.spec, whole.state_dict())
     mine.model.load_state_dict(tensors, strict=False)  # the head is gone
     assert {name.split(".")[0] for name, _ in mine.model.named_parameters()} == {"stem", "stages"}
@@ -109,10 +126,17 @@ def test_maps_are_chosen_by_index():
         compat.create_model("resnet18", features_only=True, out_indices=(7,))
 
 
-@pytest.mark.parametrize(("name", "features"), [
-    ("efficientnet_v2_s", 1280), ("EfficientNetB3", 1536), ("efficientnet-b1", 1280),
-    ("mnasnet_a1", 1280), ("regnet_y_400mf", 440), ("efficientnet_b0.ra_in1k", 1280),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [
+        ("efficientnet_v2_s", 1280),
+        ("EfficientNetB3", 1536),
+        ("efficientnet-b1", 1280),
+        ("mnasnet_a1", 1280),
+        ("regnet_y_400mf", 440),
+        ("efficientnet_b0.ra_in1k", 1280),
+    ],
+)
 def test_other_libraries_names_and_tags_are_understood(name: str, features: int):
     assert compat.is_model(name)
     model = compat.create_model(name, num_classes=2, in_chans=1)
@@ -158,16 +182,19 @@ def test_lists_are_sorted_as_people_count():
     assert compat.list_models("resnet*")[:3] == ["resnet18", "resnet34", "resnet50"]
 
 
-@pytest.mark.parametrize("call", [
-    lambda: compat.create_model("efficientnet_b0.foo"),
-    lambda: compat.data.create_transform(interpolation="foo"),
-    lambda: compat.create_model("efficientnet_b99"),
-    lambda: compat.create_model("resnet18", global_pool="max"),
-    lambda: compat.create_model("resnet18", global_pool=""),
-    lambda: compat.data.create_transform((3, 64, 160)),
-    lambda: compat.data.create_transform(is_training=True, auto_augment="magic"),
-    lambda: compat.data.resolve_model_data_config(nn.Identity()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: compat.create_model("efficientnet_b0.foo"),
+        lambda: compat.data.create_transform(interpolation="foo"),
+        lambda: compat.create_model("efficientnet_b99"),
+        lambda: compat.create_model("resnet18", global_pool="max"),
+        lambda: compat.create_model("resnet18", global_pool=""),
+        lambda: compat.data.create_transform((3, 64, 160)),
+        lambda: compat.data.create_transform(is_training=True, auto_augment="magic"),
+        lambda: compat.data.resolve_model_data_config(nn.Identity()),
+    ],
+)
 def test_what_is_not_built_is_said_in_a_line(call: Any):
     with pytest.raises(PhiscaleError):
         call()

@@ -35,9 +35,11 @@ def randomised(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None and module.running_var is not None
             for tensor, low, high in (
-                (module.weight.data, 0.5, 1.0), (module.bias.data, -0.2, 0.2),
-                (module.running_mean, -0.2, 0.2), (module.running_var, 0.5, 1.5),
-            ):  # fmt: skip
+                (module.weight.data, 0.5, 1.0),
+                (module.bias.data, -0.2, 0.2),
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.5, 1.5),
+            ):
                 drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
                 tensor.copy_(low + (high - low) * drawn)
     return network
@@ -80,8 +82,9 @@ PEERS: tuple[tuple[Library, str, Callable[[str], nn.Module], str], ...] = (
 
 
 @pytest.mark.filterwarnings("ignore")  # the peers' own
-@pytest.mark.parametrize(("library", "name", "make", "member"), PEERS,
-                         ids=[f"{p[0]}-{p[1]}" for p in PEERS])  # fmt: skip
+@pytest.mark.parametrize(
+    ("library", "name", "make", "member"), PEERS, ids=[f"{p[0]}-{p[1]}" for p in PEERS]
+)
 def test_a_peers_weights_give_its_logits_and_go_back_as_they_came(
     library: Library, name: str, make: Callable[[str], nn.Module], member: str
 ):
@@ -97,9 +100,18 @@ def test_a_peers_weights_give_its_logits_and_go_back_as_they_came(
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
 
 
-KINDS = ("tf_efficientnet_b0", "tf_efficientnetv2_s", "efficientnet_es", "semnasnet_100",
-         "mobilenetv2_100", "resnet18", "resnet50", "regnetx_002", "regnety_002",
-         "mobilenetv1_100")  # fmt: skip
+KINDS = (
+    "tf_efficientnet_b0",
+    "tf_efficientnetv2_s",
+    "efficientnet_es",
+    "semnasnet_100",
+    "mobilenetv2_100",
+    "resnet18",
+    "resnet50",
+    "regnetx_002",
+    "regnety_002",
+    "mobilenetv1_100",
+)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -130,9 +142,14 @@ def random_network(member: str) -> Network:
     return network.eval()
 
 
-SUFFIXES = (("timm", "w.safetensors"), ("timm", "w.pth"), ("timm", "w.bin"),
-            ("torchvision", "w.pth"), ("lukemelas", "w.safetensors"),
-            ("keras", "w.weights.h5"))  # fmt: skip
+SUFFIXES = (
+    ("timm", "w.safetensors"),
+    ("timm", "w.pth"),
+    ("timm", "w.bin"),
+    ("torchvision", "w.pth"),
+    ("lukemelas", "w.safetensors"),
+    ("keras", "w.weights.h5"),
+)
 
 
 @pytest.mark.parametrize(("library", "file"), SUFFIXES)
@@ -151,10 +168,14 @@ def test_what_is_written_for_a_library_is_read_as_its_own(
 
 
 @pytest.mark.filterwarnings("ignore")  # Keras's own
-@pytest.mark.parametrize(("member", "application"), [
-    ("tf_efficientnet_b0", "EfficientNetB0"), ("tf_efficientnetv2_b0", "EfficientNetV2B0"),
-    ("tf_efficientnetv2_s", "EfficientNetV2S"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("member", "application"),
+    [
+        ("tf_efficientnet_b0", "EfficientNetB0"),
+        ("tf_efficientnetv2_b0", "EfficientNetV2B0"),
+        ("tf_efficientnetv2_s", "EfficientNetV2S"),
+    ],
+)
 def test_keras_answers_alike_with_its_own_rescaling_and_normalisation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str, application: str
 ):
@@ -201,16 +222,22 @@ def test_an_older_h5_of_keras_names_its_variables(tmp_path: Path):
     assert all(torch.equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
 
 
-@pytest.mark.parametrize("member", ["tf_efficientnet_b0", "tf_efficientnetv2_s",
-                                    "tf_efficientnet_lite0", "tf_efficientnet_es"])  # fmt: skip
+@pytest.mark.parametrize(
+    "member",
+    ["tf_efficientnet_b0", "tf_efficientnetv2_s", "tf_efficientnet_lite0", "tf_efficientnet_es"],
+)
 def test_variables_of_tensorflow_prefer_the_average_and_leave_the_slots(member: str):
     network = random_network(member)
     theirs = to_theirs("tf", network.spec, network.state_dict())
     averaged = to_variables(theirs, "some-model")
     variables: dict[str, Any] = {"global_step": np.array(7)}
     for name, value in averaged.items():
-        variables |= {name: value + 1, f"{name}/ExponentialMovingAverage": value,
-                      f"{name}/RMSProp": value, f"{name}/Momentum": value}  # fmt: skip
+        variables |= {
+            name: value + 1,
+            f"{name}/ExponentialMovingAverage": value,
+            f"{name}/RMSProp": value,
+            f"{name}/Momentum": value,
+        }
     fused = member in ("tf_efficientnetv2_s", "tf_efficientnet_es")
     kernel = "conv2d/kernel" if fused else "depthwise_conv2d/depthwise_kernel"
     assert f"some-model/blocks_0/{kernel}" in variables
@@ -257,11 +284,17 @@ def broken(change: Callable[[Tensors], Any]) -> Tensors:
     return tensors
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    (lambda t: t.pop("layer1.0.conv1.weight"), r"nearest is resnet18: 1 missing \(layer1.0.conv1"),
-    (lambda t: t.update(more=torch.zeros(1)), r"resnet18: 1 unknown \(more\)"),
-    (lambda t: t.update({"bn1.weight": torch.zeros(65)}), r"1 misshapen \(bn1.weight\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda t: t.pop("layer1.0.conv1.weight"),
+            r"nearest is resnet18: 1 missing \(layer1.0.conv1",
+        ),
+        (lambda t: t.update(more=torch.zeros(1)), r"resnet18: 1 unknown \(more\)"),
+        (lambda t: t.update({"bn1.weight": torch.zeros(65)}), r"1 misshapen \(bn1.weight\)"),
+    ],
+)
 def test_a_file_that_fits_nobody_names_the_nearest_and_what_differs(
     change: Callable[[Tensors], Any], said: str
 ):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from phiscale.cli import main
 from phiscale.data.decode import read_image
+from phiscale.show import log_to
 from phiscale.weights.sources import import_weights, load
 
 SHARED = Path(os.environ.get("PHISCALE_SHARED", Path(__file__).parents[3] / "shared"))
@@ -34,7 +35,8 @@ pytestmark = pytest.mark.skipif(
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("imported") / "lite0.safetensors"
     heard: list[str] = []
-    metadata = import_weights(str(WEIGHTS), path, tell=heard.append)
+    with log_to(heard.append):
+        metadata = import_weights(str(WEIGHTS), path)
     assert (metadata.member, metadata.spec.classes) == (NAME, 0)
     assert "padding same, norm epsilon 0.001 (it is named so)" in heard[0]
     return path
@@ -88,8 +90,20 @@ def test_a_linear_probe_tells_clothes_apart(tmp_path: Path, capsys: pytest.Captu
     for split in ("train", "validation", "test"):
         unpacked(split, tmp_path / "clothing" / split)
     run, data = str(tmp_path / "probe"), str(tmp_path / "clothing")
-    main(["train", "probe", "--model", NAME, "--data", data, "--out", run,
-                 "--pretrained", str(WEIGHTS)])  # fmt: skip
+    main(
+        [
+            "train",
+            "probe",
+            "--model",
+            NAME,
+            "--data",
+            data,
+            "--out",
+            run,
+            "--pretrained",
+            str(WEIGHTS),
+        ]
+    )
     capsys.readouterr()
     main(["evaluate", run, data, "--json"])
     assert json.loads(capsys.readouterr().out)["top1"] >= 0.865

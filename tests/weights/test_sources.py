@@ -27,6 +27,7 @@ from phiscale.errors import PhiscaleError, UsageError, WeightsError
 from phiscale.families import get_spec
 from phiscale.jobs import evaluate_model
 from phiscale.nn.network import build
+from phiscale.show import log_to
 from phiscale.weights import hub, imagenet
 from phiscale.weights.adapt import adapted, over_channels
 from phiscale.weights.formats import read_foreign
@@ -64,10 +65,13 @@ def test_an_import_says_whose_weights_they_are_and_keeps_it_in_the_card(
     theirs: Path, tmp_path: Path
 ):
     said: list[str] = []
-    metadata = import_weights(str(theirs), tmp_path / "ours.safetensors", tell=said.append)
-    assert said == ["theirs.safetensors: timm's resnet18: padding symmetric, norm epsilon 1e-05 "
-                    "(it is named so). Pictures: 224 px, the central 0.875, bicubic, "
-                    "mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225."]  # fmt: skip
+    with log_to(said.append):
+        metadata = import_weights(str(theirs), tmp_path / "ours.safetensors")
+    assert said == [
+        "theirs.safetensors: timm's resnet18: padding symmetric, norm epsilon 1e-05 "
+        "(it is named so). Pictures: 224 px, the central 0.875, bicubic, "
+        "mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225."
+    ]
     assert metadata.member == "resnet18" and metadata.spec == SPEC
     assert "timm's resnet18" in metadata.origin
     network = load(tmp_path / "ours.safetensors")
@@ -95,11 +99,19 @@ def test_a_folder_laid_out_as_a_repository_is_a_source(tmp_path: Path):
     folder.mkdir()
     save_file(timms(), folder / "model.safetensors")
     config = {
-        "architecture": "resnet18", "num_classes": 4, "label_names": ["a", "b", "c", "d"],
-        "pretrained_cfg": {"input_size": [3, 160, 160], "test_input_size": [3, 192, 192],
-                           "crop_pct": 0.95, "interpolation": "bilinear", "mean": [0.5] * 3,
-                           "std": [0.5] * 3, "license": "mit"},
-    }  # fmt: skip
+        "architecture": "resnet18",
+        "num_classes": 4,
+        "label_names": ["a", "b", "c", "d"],
+        "pretrained_cfg": {
+            "input_size": [3, 160, 160],
+            "test_input_size": [3, 192, 192],
+            "crop_pct": 0.95,
+            "interpolation": "bilinear",
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+            "license": "mit",
+        },
+    }
     (folder / "config.json").write_text(json.dumps(config))
     network = load(folder)
     assert network.preprocessing == Preprocessing(
@@ -176,19 +188,35 @@ def test_offline_the_hub_gives_one_line(monkeypatch: pytest.MonkeyPatch):
         hub.push(Path("x"), "me/mine")
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b/c", "timm", "a/..", "/a/b", "a/b\0",
-                                  "http://x/y", "ä/b", "a//b", ".a/b"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "a/b/c",
+        "timm",
+        "a/..",
+        "/a/b",
+        "a/b\0",
+        "http://x/y",
+        "ä/b",
+        "a//b",
+        ".a/b",
+    ],
+)
 def test_names_that_are_none_on_the_hub_are_refused_before_asking(name: str):
     with pytest.raises(UsageError, match="is no name on the hub"):
         hub.fetch(name)
 
 
-@pytest.mark.parametrize(("source", "said"), [
-    ("nowhere.safetensors", "no weights at nowhere.safetensors. Give a file"),
-    ("resnet18.none", "Known tags: a1_in1k"),
-    ("torchvision:resnet19", "none of ours"),
-    ("small", "no pretrained weights small are known. Known tags: none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("nowhere.safetensors", "no weights at nowhere.safetensors. Give a file"),
+        ("resnet18.none", "Known tags: a1_in1k"),
+        ("torchvision:resnet19", "none of ours"),
+        ("small", "no pretrained weights small are known. Known tags: none"),
+    ],
+)
 def test_a_source_that_is_not_there_is_said_in_a_line(source: str, said: str):
     with pytest.raises(PhiscaleError, match=said):
         load(source)
@@ -223,20 +251,22 @@ def test_the_same_file_cannot_be_both_ends_of_an_import(theirs: Path):
     assert theirs.read_bytes() == before
 
 
-@pytest.mark.parametrize(("file", "said", "member"), [
-    ("tf_efficientnet_b0_ns-4a1f.pth", "it is named so", "tf_efficientnet_b0"),
-    ("efficientnet_b0-ra.pth", "it is named so", "efficientnet_b0"),
-    ("weights.pth", "as timm's are", "efficientnet_b0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "said", "member"),
+    [
+        ("tf_efficientnet_b0_ns-4a1f.pth", "it is named so", "tf_efficientnet_b0"),
+        ("efficientnet_b0-ra.pth", "it is named so", "efficientnet_b0"),
+        ("weights.pth", "as timm's are", "efficientnet_b0"),
+    ],
+)
 def test_the_name_of_a_file_tells_its_flavour(tmp_path: Path, file: str, said: str, member: str):
     spec = replace(get_spec("efficientnet_b0"), classes=4)
     theirs = to_theirs("timm", spec, build(spec).state_dict())
     half = {name: t.half() if t.is_floating_point() else t for name, t in theirs.items()}
     torch.save(half, tmp_path / file)
     heard: list[str] = []
-    metadata = import_weights(
-        str(tmp_path / file), tmp_path / "ours.safetensors", tell=heard.append
-    )
+    with log_to(heard.append):
+        metadata = import_weights(str(tmp_path / file), tmp_path / "ours.safetensors")
     assert metadata.member == member and said in heard[0] and "It fits" in heard[0]
     _, tensors = read(tmp_path / "ours.safetensors")  # halves become singles
     assert tensors["stem.conv.weight"].dtype == torch.float32
@@ -244,12 +274,22 @@ def test_the_name_of_a_file_tells_its_flavour(tmp_path: Path, file: str, said: s
 
 def test_a_network_of_other_input_channels_is_recognised(tmp_path: Path):
     model = timm.create_model("efficientnet_b0", in_chans=2, num_classes=3)
-    torch.save({"state_dict": {f"model.{k}": v for k, v in model.state_dict().items()}},
-               tmp_path / "two.pth")  # fmt: skip
+    torch.save(
+        {"state_dict": {f"model.{k}": v for k, v in model.state_dict().items()}},
+        tmp_path / "two.pth",
+    )
     (tmp_path / "names.txt").write_text("ant\nbee\n\ncat\n")
     out = tmp_path / "two.safetensors"
-    main(["import", str(tmp_path / "two.pth"), "--out", str(out), "--classes",
-          str(tmp_path / "names.txt")])  # fmt: skip
+    main(
+        [
+            "import",
+            str(tmp_path / "two.pth"),
+            "--out",
+            str(out),
+            "--classes",
+            str(tmp_path / "names.txt"),
+        ]
+    )
     network = load(out)
     assert (network.spec.in_channels, network.metadata.classes) == (2, ("ant", "bee", "cat"))
     with pytest.raises(UsageError, match="takes 2 channels; pictures are read in 3"):
@@ -313,12 +353,28 @@ def test_a_file_for_timm_says_its_flavour(tmp_path: Path):
         spec=spec, preprocessing=Preprocessing(size=224), classes=("a", "b", "c")
     )
     save(tmp_path / "ours.safetensors", build(spec).state_dict(), metadata)
-    main(["convert", str(tmp_path / "ours.safetensors"), "--to", "timm", "--out",
-          str(tmp_path / "theirs.safetensors")])  # fmt: skip
+    main(
+        [
+            "convert",
+            str(tmp_path / "ours.safetensors"),
+            "--to",
+            "timm",
+            "--out",
+            str(tmp_path / "theirs.safetensors"),
+        ]
+    )
     assert load(tmp_path / "theirs.safetensors").spec == spec
     with pytest.raises(SystemExit):
-        main(["convert", str(tmp_path / "ours.safetensors"), "--to", "timm", "--out",
-              str(tmp_path / "ours.safetensors")])  # fmt: skip
+        main(
+            [
+                "convert",
+                str(tmp_path / "ours.safetensors"),
+                "--to",
+                "timm",
+                "--out",
+                str(tmp_path / "ours.safetensors"),
+            ]
+        )
     assert load(tmp_path / "ours.safetensors").metadata == metadata  # it is still ours
 
 
@@ -337,8 +393,9 @@ def test_an_imagenet_network_is_evaluated_on_folders_named_by_wordnet_id(tmp_pat
         for number in range(10):
             path = tmp_path / "val" / name / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.random.default_rng(number).integers(0, 255, (40, 40, 3)).astype(
-                np.uint8)).save(path)  # fmt: skip
+            Image.fromarray(
+                np.random.default_rng(number).integers(0, 255, (40, 40, 3)).astype(np.uint8)
+            ).save(path)
     spec = replace(get_spec("small"), classes=1000)
     torch.manual_seed(0)
     network = build(spec)
@@ -486,13 +543,15 @@ def test_an_hdf5_that_points_elsewhere_is_refused(tmp_path: Path):
     (tmp_path / "secret").write_bytes(b"\0" * 64)
     with h5py.File(tmp_path / "w.h5", "w") as file:
         group = file.create_group("stem_conv")
-        group.create_dataset("kernel", shape=(16,), dtype="f4",
-                             external=[(str(tmp_path / "secret"), 0, 64)])  # fmt: skip
+        group.create_dataset(
+            "kernel", shape=(16,), dtype="f4", external=[(str(tmp_path / "secret"), 0, 64)]
+        )
     with pytest.raises(WeightsError, match="does not lie in the file"):
         read_foreign(tmp_path / "w.h5")
     with h5py.File(tmp_path / "huge.h5", "w") as file:
-        file.create_group("stem_conv").create_dataset("kernel", shape=(10**12,), dtype="f4",
-                                                      chunks=True)  # fmt: skip
+        file.create_group("stem_conv").create_dataset(
+            "kernel", shape=(10**12,), dtype="f4", chunks=True
+        )
     with pytest.raises(WeightsError, match="does not lie in the file"):
         read_foreign(tmp_path / "huge.h5")
 

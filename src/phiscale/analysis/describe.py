@@ -35,8 +35,10 @@ def lines(base: Spec, by: Scaling) -> list[str]:
     text = [f"{'layer':<{width}}  {'kind':<9}  k     channels   map      params         MACs"]
     for layer in whole.layers:
         channels = f"{layer.channels_in}->{layer.channels}"
-        text.append(f"{layer.path:<{width}}  {layer.kind:<9}  {layer.kernel}  {channels:>11}  "
-                    f"{layer.side:>4}  {layer.params:>10,}  {layer.macs:>11,}")  # fmt: skip
+        text.append(
+            f"{layer.path:<{width}}  {layer.kind:<9}  {layer.kernel}  {channels:>11}  "
+            f"{layer.side:>4}  {layer.params:>10,}  {layer.macs:>11,}"
+        )
     text += [
         "",
         f"{spec.blocks} blocks, {spec.resolution} px, {spec.classes} classes",

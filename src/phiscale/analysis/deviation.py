@@ -24,8 +24,13 @@ from phiscale.spec import Spec
 Row = dict[str, Any]  # of `rows`
 DEFAULT = "efficientnet_b[0-7]"
 PHIS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)  # of a network that no member scales
-COSTS = {"macs": "MACs", "params": "params", "activations": "activations",
-         "saved_bytes": "training memory", "peak_bytes": "inference peak"}  # fmt: skip
+COSTS = {
+    "macs": "MACs",
+    "params": "params",
+    "activations": "activations",
+    "saved_bytes": "training memory",
+    "peak_bytes": "inference peak",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +52,15 @@ class Scaled:
         if self.rounded:
             return deviation(self.base, self.by)
         exact = cost(self.spec).macs / cost(self.base).macs
-        return Deviation(monomial=self.by.macs, exact=exact, structure=exact / self.by.macs,
-                         depth_rounding=1.0, channel_rounding=1.0, spatial_rounding=1.0,
-                         real_depth=self.spec.blocks / self.base.blocks)  # fmt: skip
+        return Deviation(
+            monomial=self.by.macs,
+            exact=exact,
+            structure=exact / self.by.macs,
+            depth_rounding=1.0,
+            channel_rounding=1.0,
+            spatial_rounding=1.0,
+            real_depth=self.spec.blocks / self.base.blocks,
+        )
 
     @property
     def growth(self) -> dict[str, float]:
@@ -59,16 +70,22 @@ class Scaled:
 
 
 def scaled_networks(
-    words: Sequence[str] = (), phis: Sequence[float] = (), along: Coefficients | None = None,
+    words: Sequence[str] = (),
+    phis: Sequence[float] = (),
+    along: Coefficients | None = None,
     spec_of: Callable[[str], Spec] = resolve_spec,
-) -> list[Scaled]:  # fmt: skip
+) -> list[Scaled]:
     """The networks that `words` name: patterns of members, each against its family's base; or,
     with `phis` and for a SPEC of one's own, scalings of one network. `spec_of` reads that. Raises
     UsageError."""
     found: dict[str, Scaled] = {}
     for word in words or (DEFAULT,):
-        members = [m for m in MEMBERS.values() if fnmatchcase(m.name, word)
-                   and (word.startswith("tf_") or not m.name.startswith("tf_"))]  # fmt: skip
+        members = [
+            m
+            for m in MEMBERS.values()
+            if fnmatchcase(m.name, word)
+            and (word.startswith("tf_") or not m.name.startswith("tf_"))
+        ]
         if not members and any(letter in word for letter in "*?["):
             raise UsageError(f"no member matches {word!r}. Quote a pattern such as '*lite*'.")
         own = [each for member in members if (each := _of_member(member))] if not phis else []
@@ -90,23 +107,45 @@ def _by_phi(
     family = MEMBERS[word].family if word in MEMBERS else ""
     powers = along.powers if along else {}
     nets = ((phi, compound(phi, **powers)) for phi in phis)
-    return [Scaled(name=f"{word} phi {phi:g}", over=word, base=base, spec=scale(base, by), by=by,
-                   family=family) for phi, by in nets]  # fmt: skip
+    return [
+        Scaled(
+            name=f"{word} phi {phi:g}",
+            over=word,
+            base=base,
+            spec=scale(base, by),
+            by=by,
+            family=family,
+        )
+        for phi, by in nets
+    ]
 
 
 def _of_member(member: Member) -> Scaled | None:
     """A member against the one that it scales; of families that are tables, against the smallest of
     the same blocks. None for that one itself."""
     if member.base != member.name:
-        return Scaled(name=member.name, over=member.base, base=get_spec(member.base),
-                      spec=member.spec, by=member.scaling, family=member.family)  # fmt: skip
+        return Scaled(
+            name=member.name,
+            over=member.base,
+            base=get_spec(member.base),
+            spec=member.spec,
+            by=member.scaling,
+            family=member.family,
+        )
     alike = (m for m in MEMBERS.values() if m.base == m.name and _kind(m) == _kind(member))
     base = min(alike, key=lambda m: cost(m.spec).macs)
     if base is member:
         return None
     by = effective(member.spec, base.spec)
-    return Scaled(name=member.name, over=base.name, base=base.spec, spec=member.spec, by=by,
-                  rounded=False, family=member.family)  # fmt: skip
+    return Scaled(
+        name=member.name,
+        over=base.name,
+        base=base.spec,
+        spec=member.spec,
+        by=by,
+        rounded=False,
+        family=member.family,
+    )
 
 
 def _kind(member: Member) -> tuple[Any, ...]:
@@ -132,32 +171,50 @@ def _row(each: Scaled, device: DeviceModel | None, measured_ms: Mapping[str, flo
         return factor - 1 if each.rounded else None
 
     return {
-        "network": each.name, "over": each.over, "base": each.base, "by": each.by,
-        "depth": each.by.depth, "width": each.by.width,
-        "resolution": each.spec.resolution / each.base.resolution, "monomial": away.monomial,
-        "exact": away.exact, "off": away.total - 1, "structure": away.structure - 1,
+        "network": each.name,
+        "over": each.over,
+        "base": each.base,
+        "by": each.by,
+        "depth": each.by.depth,
+        "width": each.by.width,
+        "resolution": each.spec.resolution / each.base.resolution,
+        "monomial": away.monomial,
+        "exact": away.exact,
+        "off": away.total - 1,
+        "structure": away.structure - 1,
         "depth_rounding": cause(away.depth_rounding),
         "channel_rounding": cause(away.channel_rounding),
-        "map_rounding": cause(away.spatial_rounding), "real_depth": away.real_depth,
+        "map_rounding": cause(away.spatial_rounding),
+        "real_depth": away.real_depth,
         **{f"{name}_ratio": ratio for name, ratio in each.growth.items() if name != "macs"},
         "macs": cost(each.spec).macs,
         "modelled_ms": device and float(device.latency_ms(cost(each.spec))),
         "measured_ms": measured_ms.get(each.name),
-    }  # fmt: skip
+    }
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows as people read them: per cent, three digits."""
     return [
-        {"network": row["network"], "over": row["over"], "d w² r²": f"{row['monomial']:.2f}",
-         "MACs": f"{row['exact']:.2f}", "off %": percent(row["off"]),
-         "structure": percent(row["structure"]), "depth": percent(row["depth_rounding"]),
-         "channels": percent(row["channel_rounding"]), "maps": percent(row["map_rounding"]),
-         "real d": f"{row['real_depth']:.3f}", "saved": f"{row['saved_bytes_ratio']:.1f}",
-         "peak": f"{row['peak_bytes_ratio']:.1f}", "params": f"{row['params_ratio']:.1f}",
-         "modelled ms": _ms(row["modelled_ms"]), "measured ms": _ms(row["measured_ms"])}
+        {
+            "network": row["network"],
+            "over": row["over"],
+            "d w² r²": f"{row['monomial']:.2f}",
+            "MACs": f"{row['exact']:.2f}",
+            "off %": percent(row["off"]),
+            "structure": percent(row["structure"]),
+            "depth": percent(row["depth_rounding"]),
+            "channels": percent(row["channel_rounding"]),
+            "maps": percent(row["map_rounding"]),
+            "real d": f"{row['real_depth']:.3f}",
+            "saved": f"{row['saved_bytes_ratio']:.1f}",
+            "peak": f"{row['peak_bytes_ratio']:.1f}",
+            "params": f"{row['params_ratio']:.1f}",
+            "modelled ms": _ms(row["modelled_ms"]),
+            "measured ms": _ms(row["measured_ms"]),
+        }
         for row in found
-    ]  # fmt: skip
+    ]
 
 
 def powers(names: Mapping[str, Spec]) -> list[dict[str, Any]]:
@@ -167,11 +224,15 @@ def powers(names: Mapping[str, Spec]) -> list[dict[str, Any]]:
 
 def slopes_of(found: Sequence[Row]) -> list[dict[str, Any]]:
     """The powers without any rounding, at each base and at the largest scaling of it."""
-    largest = {row["over"]: row for row in sorted(found, key=lambda row: row["monomial"])
-               if row["depth_rounding"] is not None}  # fmt: skip
+    largest = {
+        row["over"]: row
+        for row in sorted(found, key=lambda row: row["monomial"])
+        if row["depth_rounding"] is not None
+    }
     at_base = [{"network": name, **slopes(row["base"])} for name, row in largest.items()]
-    return at_base + [{"network": row["network"], **slopes(row["base"], row["by"])}
-                      for row in largest.values()]  # fmt: skip
+    return at_base + [
+        {"network": row["network"], **slopes(row["base"], row["by"])} for row in largest.values()
+    ]
 
 
 def power_table(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -35,13 +35,22 @@ LIKE = 0.05  # of a power: grows as
 def sections(rows: Sequence[Row], timings: Timings | None = None) -> list[Section]:
     """The page: MACs by cause, what every cost really grows with, what time follows."""
     found = [
-        Section(title="MACs", text=macs_words(rows), rows=table(rows), note=columns_words(rows),
-                figures=[_causes(rows)]),
-        Section(title="Memory and parameters", text=memory_words(rows),
-                rows=power_table(powers(families())),
-                note="Powers by doubling one dimension of the real network: log2 of cost(2x) / "
-                "cost(1x).", figures=[_growths(rows)]),
-    ]  # fmt: skip
+        Section(
+            title="MACs",
+            text=macs_words(rows),
+            rows=table(rows),
+            note=columns_words(rows),
+            figures=[_causes(rows)],
+        ),
+        Section(
+            title="Memory and parameters",
+            text=memory_words(rows),
+            rows=power_table(powers(families())),
+            note="Powers by doubling one dimension of the real network: log2 of cost(2x) / "
+            "cost(1x).",
+            figures=[_growths(rows)],
+        ),
+    ]
     if timings and (fits := explained(timings.networks)):
         found.append(
             Section(
@@ -80,16 +89,23 @@ def macs_words(rows: Sequence[Row]) -> list[str]:
     if at:
         said.append(f"Before any rounding MACs go with {', with '.join(at)}.")
     if len(rounded) < len(rows):
-        said.append("Networks that no scaling has made have their real multipliers (blocks, root "
-                    "mean square of channels, pixels), and one cause: structure.")  # fmt: skip
+        said.append(
+            "Networks that no scaling has made have their real multipliers (blocks, root "
+            "mean square of channels, pixels), and one cause: structure."
+        )
     return said
 
 
 def cause_words(rows: Sequence[Row]) -> dict[str, str]:
     """What the causes are called: not all families round their blocks up."""
     up = "up " if {row["base"].depth_rounding for row in rows} == {"ceil"} else ""
-    return dict(zip(CAUSES, ("structure", f"rounding {up}blocks", "rounding channels",
-                             "rounding maps"), strict=True))  # fmt: skip
+    return dict(
+        zip(
+            CAUSES,
+            ("structure", f"rounding {up}blocks", "rounding channels", "rounding maps"),
+            strict=True,
+        )
+    )
 
 
 def _depth_words(rounded: Sequence[Row]) -> list[str]:
@@ -156,13 +172,17 @@ def _grows(row: Row) -> tuple[str, str]:
 def time_words(timings: Timings, fits: Sequence[Explained]) -> list[str]:
     """Which count explains the measured time."""
     made = timings.fingerprint
-    said = [f"Measured: one picture, {made.runtime}, {made.device}, {made.cores} cores, "
-            f"{made.date}; the median of {timings.rounds} interleaved rounds."]  # fmt: skip
+    said = [
+        f"Measured: one picture, {made.runtime}, {made.device}, {made.cores} cores, "
+        f"{made.date}; the median of {timings.rounds} interleaved rounds."
+    ]
     if timings.command:
         said[0] += f" By `{timings.command}`."
     if timings.load and timings.load > 0.5:
-        said[0] += (f" Other programs kept {timings.load:.3g} processes busy as it began: the "
-                    "times are longer than an idle machine's.")  # fmt: skip
+        said[0] += (
+            f" Other programs kept {timings.load:.3g} processes busy as it began: the "
+            "times are longer than an idle machine's."
+        )
     first = fits[0]
     said.append(
         f"Over {first['count']} networks MACs alone explain {_share(first['macs'])} of the "
@@ -181,12 +201,17 @@ def time_words(timings: Timings, fits: Sequence[Explained]) -> list[str]:
 def fit_table(fits: Sequence[Explained]) -> list[dict[str, Any]]:
     """As people read them."""
     return [
-        {"networks": fit["networks"], "count": fit["count"], "R² on MACs": f"{fit['macs']:.3f}",
-         "R² on activations": f"{fit['activations']:.3f}", "R² on both": f"{fit['both']:.3f}",
-         "power of MACs": _power(fit["power_of_macs"]),
-         "power of activations": _power(fit["power_of_activations"])}
+        {
+            "networks": fit["networks"],
+            "count": fit["count"],
+            "R² on MACs": f"{fit['macs']:.3f}",
+            "R² on activations": f"{fit['activations']:.3f}",
+            "R² on both": f"{fit['both']:.3f}",
+            "power of MACs": _power(fit["power_of_macs"]),
+            "power of activations": _power(fit["power_of_activations"]),
+        }
         for fit in fits
-    ]  # fmt: skip
+    ]
 
 
 def _between(rows: Sequence[Row], name: str) -> str:
@@ -216,11 +241,19 @@ def _causes(rows: Sequence[Row]) -> Drawing:
             at = [place - 0.3 + 0.2 * number for place in range(len(rows))]
             heights = [100 * (row[name] or 0) for row in rows]
             axes.bar(at, heights, 0.19, color=colours[number], label=words)
-        axes.plot(range(len(rows)), [100 * row["off"] for row in rows], "D", color=INK,
-                  markersize=5, label="together", clip_on=False)  # fmt: skip
+        axes.plot(
+            range(len(rows)),
+            [100 * row["off"] for row in rows],
+            "D",
+            color=INK,
+            markersize=5,
+            label="together",
+            clip_on=False,
+        )
         axes.axhline(0, color=INK, linewidth=0.8)
-        axes.set_xticks(range(len(rows)), [_short(row) for row in rows],
-                        rotation=90 if len(rows) > 12 else 0)  # fmt: skip
+        axes.set_xticks(
+            range(len(rows)), [_short(row) for row in rows], rotation=90 if len(rows) > 12 else 0
+        )
         axes.set_ylabel("MACs off d w² r², %")
         figure.legend(loc="outside upper center", ncols=5, frameon=False)
         return drawing(
@@ -230,9 +263,12 @@ def _causes(rows: Sequence[Row]) -> Drawing:
 
 def _growths(rows: Sequence[Row]) -> Drawing:
     """Every cost over the base's against d w^2 r^2, and where they would lie if it were right."""
-    lines = (("exact", "MACs", BLUE, "o"), ("saved_bytes_ratio", "training's memory", ORANGE, "s"),
-             ("peak_bytes_ratio", "inference's peak", GREEN, "^"),
-             ("params_ratio", "parameters", PURPLE, "D"))  # fmt: skip
+    lines = (
+        ("exact", "MACs", BLUE, "o"),
+        ("saved_bytes_ratio", "training's memory", ORANGE, "s"),
+        ("peak_bytes_ratio", "inference's peak", GREEN, "^"),
+        ("params_ratio", "parameters", PURPLE, "D"),
+    )
     ordered = sorted(rows, key=lambda row: row["monomial"])
     x = [row["monomial"] for row in ordered]
     joined = "-" if len({row["over"] for row in rows}) == 1 else ""  # one family, one line
@@ -242,8 +278,16 @@ def _growths(rows: Sequence[Row]) -> Drawing:
         ends = [min(x), max(x)]
         axes.plot(ends, ends, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="as d w² r²")
         for name, words, colour, marker in lines:
-            axes.plot(x, [row[name] for row in ordered], marker, color=colour, label=words,
-                      markersize=5, linestyle=joined, linewidth=1.2)  # fmt: skip
+            axes.plot(
+                x,
+                [row[name] for row in ordered],
+                marker,
+                color=colour,
+                label=words,
+                markersize=5,
+                linestyle=joined,
+                linewidth=1.2,
+            )
         _logarithmic(axes)
         axes.set(xlabel="d w² r²", ylabel="times the base's")
         axes.legend(frameon=False)
@@ -258,18 +302,28 @@ def _times(timings: Timings) -> Drawing:
         groups.setdefault(each.family, []).append(each)
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.8), layout="constrained")
-        for axes, what in zip(figure.subplots(1, 2, sharey=True), ("macs", "activations"),
-                              strict=True):  # fmt: skip
+        for axes, what in zip(
+            figure.subplots(1, 2, sharey=True), ("macs", "activations"), strict=True
+        ):
             for number, (family, group) in enumerate(groups.items()):
-                axes.plot([getattr(each, what) for each in group],
-                          [each.latency_ms for each in group], "os^Dv"[number // len(colours) % 5],
-                          color=colours[number % len(colours)], markersize=5, label=family,
-                          linestyle="")  # fmt: skip
+                axes.plot(
+                    [getattr(each, what) for each in group],
+                    [each.latency_ms for each in group],
+                    "os^Dv"[number // len(colours) % 5],
+                    color=colours[number % len(colours)],
+                    markersize=5,
+                    label=family,
+                    linestyle="",
+                )
             _logarithmic(axes)
             axes.set(xlabel={"macs": "MACs"}.get(what, what))
         figure.axes[0].set_ylabel("milliseconds of one picture")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center",
-                      ncols=6, frameon=False)  # fmt: skip
+        figure.legend(
+            *figure.axes[0].get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=6,
+            frameon=False,
+        )
         return drawing(figure, "times", "Measured time against MACs and against activations")
 
 

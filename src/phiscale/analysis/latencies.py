@@ -29,8 +29,13 @@ class Timed:
 
     @staticmethod
     def of(name: str, family: str, counted: Cost, latency_ms: float) -> Timed:
-        return Timed(name=name, family=family, macs=counted.macs, latency_ms=latency_ms,
-                     activations=counted.activations)  # fmt: skip
+        return Timed(
+            name=name,
+            family=family,
+            macs=counted.macs,
+            latency_ms=latency_ms,
+            activations=counted.activations,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +64,11 @@ class Timings:
 
 
 FORMAT = Format(
-    Timings, "phiscale_timings", UsageError,
+    Timings,
+    "phiscale_timings",
+    UsageError,
     "Make it again: phiscale deviation --measure --timings FILE.",
-)  # fmt: skip
+)
 
 
 def explained(timed: Sequence[Timed]) -> list[Explained]:
@@ -93,7 +100,12 @@ def _explained(name: str, timed: Sequence[Timed]) -> Explained:
 
     both, found = fitted(macs, activations)
     alike = abs(float(np.corrcoef(macs, activations)[0, 1])) > TOO_ALIKE
-    return {"networks": name, "count": len(timed), "macs": fitted(macs)[0],
-            "activations": fitted(activations)[0], "both": both,
-            "power_of_macs": None if alike else found[0],
-            "power_of_activations": None if alike else found[1]}  # fmt: skip
+    return {
+        "networks": name,
+        "count": len(timed),
+        "macs": fitted(macs)[0],
+        "activations": fitted(activations)[0],
+        "both": both,
+        "power_of_macs": None if alike else found[0],
+        "power_of_activations": None if alike else found[1],
+    }

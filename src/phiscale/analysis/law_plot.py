@@ -38,14 +38,21 @@ def _along(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
     places = np.geomspace(known.x.min() / 1.1, known.x.max() * 1.3, PLACES)[:, None]
     said = fit.predict(places)
     low, high = said.interval
-    axes.fill_between(places[:, 0], 100 * low, 100 * high, color=BLUE, alpha=0.13, linewidth=0,
-                      label="95 % of runs")  # fmt: skip
+    axes.fill_between(
+        places[:, 0],
+        100 * low,
+        100 * high,
+        color=BLUE,
+        alpha=0.13,
+        linewidth=0,
+        label="95 % of runs",
+    )
     axes.plot(places[:, 0], 100 * said.error, color=BLUE, label="the law")
-    axes.plot(fit.points.x[:, 0], 100 * fit.points.error, "o", color=INK, markersize=5,
-              label="fitted")  # fmt: skip
+    axes.plot(
+        fit.points.x[:, 0], 100 * fit.points.error, "o", color=INK, markersize=5, label="fitted"
+    )
     if held is not None:
-        axes.plot(held.x[:, 0], 100 * held.error, "D", color=ORANGE, markersize=6,
-                  label="held out")  # fmt: skip
+        axes.plot(held.x[:, 0], 100 * held.error, "D", color=ORANGE, markersize=6, label="held out")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -62,17 +69,33 @@ def _against(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
         said = fit.predict(points.x)
         low, high = said.interval
         across = 100 * np.stack([said.error - low, high - said.error])
-        axes.errorbar(100 * points.error, 100 * said.error, across, fmt=marker, color=colour,
-                      markersize=5, elinewidth=1, label=label)  # fmt: skip
+        axes.errorbar(
+            100 * points.error,
+            100 * said.error,
+            across,
+            fmt=marker,
+            color=colour,
+            markersize=5,
+            elinewidth=1,
+            label=label,
+        )
     ends = axes.get_xlim()
     axes.plot(ends, ends, color=BLUE, linewidth=1, zorder=0)
     names = ", ".join(fit.points.axes)
-    axes.set(xlim=ends, xlabel="measured error, %", ylabel="predicted error, %",
-             title=f"{names} over {shown(unit)}; bars: 95 % of runs")  # fmt: skip
+    axes.set(
+        xlim=ends,
+        xlabel="measured error, %",
+        ylabel="predicted error, %",
+        title=f"{names} over {shown(unit)}; bars: 95 % of runs",
+    )
     axes.legend(frameon=False)
 
 
 def _joined(one: Points, other: Points) -> Points:
-    return Points(one.axes, np.concatenate([one.x, other.x]),
-                  np.concatenate([one.error, other.error]),
-                  np.concatenate([one.runs, other.runs]), one.names + other.names)  # fmt: skip
+    return Points(
+        one.axes,
+        np.concatenate([one.x, other.x]),
+        np.concatenate([one.error, other.error]),
+        np.concatenate([one.runs, other.runs]),
+        one.names + other.names,
+    )

@@ -23,9 +23,11 @@ from phiscale.scaling import Scaling, compound, scale
 from phiscale.spec import Spec
 
 RUN_SD_SAYS = {
-    "given": "given", "replicates": "from rows at the same place",
-    "jackknife": "from rows left out", "assumed": "assumed: --run-sd says otherwise",
-}  # fmt: skip
+    "given": "given",
+    "replicates": "from rows at the same place",
+    "jackknife": "from rows left out",
+    "assumed": "assumed: --run-sd says otherwise",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,42 +49,59 @@ class LawReport:
             low, high = _cut(said.interval)
             for number, name in enumerate(points.names):
                 out = float(fit.left_out.error[number]) if not held else float("nan")
-                rows.append({
-                    "network": name,
-                    **dict(zip(points.axes, map(float, points.x[number]), strict=True)),
-                    "error": float(points.error[number]), "law": float(said.error[number]),
-                    "low": float(low[number]), "high": float(high[number]),
-                    "left_out": out if np.isfinite(out) else None, "held_out": held,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "network": name,
+                        **dict(zip(points.axes, map(float, points.x[number]), strict=True)),
+                        "error": float(points.error[number]),
+                        "law": float(said.error[number]),
+                        "low": float(low[number]),
+                        "high": float(high[number]),
+                        "left_out": out if np.isfinite(out) else None,
+                        "held_out": held,
+                    }
+                )
         return rows
 
     def to_dict(self) -> dict[str, Any]:
         """For --json: fractions."""
         found = self.found
         return {
-            "law": self.law.to_dict(), "rows": self.rows(), "floor": self.law.fit.floor,
-            "coefficients": None if found is None else {
+            "law": self.law.to_dict(),
+            "rows": self.rows(),
+            "floor": self.law.fit.floor,
+            "coefficients": None
+            if found is None
+            else {
                 "compute": found.compute,
-                **{name: {"value": found.values[i], "low": found.low[i], "high": found.high[i]}
-                   for i, name in enumerate(("alpha", "beta", "gamma"))},
-                "bootstrap": self.again, "slopes": found.slopes, "offsets": found.offsets,
-                "symmetric_null": {"coefficients": found.null, "costs": found.null_costs,
-                                   "excluded": found.null_excluded},
+                **{
+                    name: {"value": found.values[i], "low": found.low[i], "high": found.high[i]}
+                    for i, name in enumerate(("alpha", "beta", "gamma"))
+                },
+                "bootstrap": self.again,
+                "slopes": found.slopes,
+                "offsets": found.offsets,
+                "symmetric_null": {
+                    "coefficients": found.null,
+                    "costs": found.null_costs,
+                    "excluded": found.null_excluded,
+                },
             },
-        }  # fmt: skip
+        }
 
     def table(self) -> list[dict[str, Any]]:
         """The rows for a reader: per cent, the interval in one column."""
         return [
             {
                 **{key: value for key, value in row.items() if key in ("network", *self._axes)},
-                "error %": round(100 * row["error"], 2), "law %": round(100 * row["law"], 2),
+                "error %": round(100 * row["error"], 2),
+                "law %": round(100 * row["law"], 2),
                 "left out %": None if row["left_out"] is None else round(100 * row["left_out"], 2),
                 "95 % of runs": _between(row["low"], row["high"]),
                 "row": ("held out" if row["held_out"] else "fitted") if self.held else None,
             }
             for row in self.rows()
-        ]  # fmt: skip
+        ]
 
     @property
     def _axes(self) -> tuple[str, ...]:
@@ -101,8 +120,13 @@ class LawReport:
         yield self.law.checks.sentence()
         yield from map(str, self.law.checks.flags)
         if self.found:
-            said = zip(("alpha", "beta", "gamma"), self.found.values, self.found.low,
-                       self.found.high, strict=True)  # fmt: skip
+            said = zip(
+                ("alpha", "beta", "gamma"),
+                self.found.values,
+                self.found.low,
+                self.found.high,
+                strict=True,
+            )
             named = ", ".join(f"{n} {v:.2f} [{low:.2f}, {high:.2f}]" for n, v, low, high in said)
             yield f"At {self.found.compute:g}x the compute: {named}."
             if self.again:
@@ -111,10 +135,15 @@ class LawReport:
 
 
 def fit_sheet(
-    sheet: Sheet, *, axes: Sequence[str] = (), base: Spec | None = None,
-    hold_out: Sequence[str] = (), run_sd: float | None = None, robust: bool = False,
+    sheet: Sheet,
+    *,
+    axes: Sequence[str] = (),
+    base: Spec | None = None,
+    hold_out: Sequence[str] = (),
+    run_sd: float | None = None,
+    robust: bool = False,
     compute: float = 2.0,
-) -> LawReport:  # fmt: skip
+) -> LawReport:
     """Fits a law to a table, checks it, and keeps the rows named in `hold_out` from it.
 
     Errors: UsageError for axes that rows do not tell, rows that are too few, names that are none.
@@ -125,8 +154,9 @@ def fit_sheet(
     held = [_row_of(name, points.names) for name in hold_out]
     kept = [row for row in range(len(points)) if row not in held]
     known = checked(points.take(kept), fewest(names))
-    fit = posterior(known, run_sd=sheet.run_sd if run_sd is None else run_sd, robust=robust,
-                    source=sheet.source)  # fmt: skip
+    fit = posterior(
+        known, run_sd=sheet.run_sd if run_sd is None else run_sd, robust=robust, source=sheet.source
+    )
     further = gp_left_out(fit)
     checks = check(fit, _macs(sheet, kept), {} if further is None else {"gp": further})
     found = optimum(fit, compute) if set(DIMENSIONS) <= set(names) else None
@@ -189,17 +219,27 @@ def predicted(
         law.checks.allow(beyond, name)
         said, over = fit.predict(place), fit.predict(place, over=origin)
         if float(said.error) > 1:
-            raise UsageError(f"{name}: by the law more than every picture would be wrong, so far "
-                             "is it from its rows. Ask nearer to them.")  # fmt: skip
+            raise UsageError(
+                f"{name}: by the law more than every picture would be wrong, so far "
+                "is it from its rows. Ask nearer to them."
+            )
         low, high = _cut(said.interval)
         worse, better = over.expected_interval
         macs = cost(spec).macs
-        rows.append({
-            "network": name, "macs": macs, "macs_over_base": macs / cost(axes.base).macs,
-            "beyond_rows": beyond, "error": float(said.error), "low": float(low),
-            "high": float(high), "gain": -float(over.error), "gain_low": -float(better),
-            "gain_high": -float(worse),
-        })  # fmt: skip
+        rows.append(
+            {
+                "network": name,
+                "macs": macs,
+                "macs_over_base": macs / cost(axes.base).macs,
+                "beyond_rows": beyond,
+                "error": float(said.error),
+                "low": float(low),
+                "high": float(high),
+                "gain": -float(over.error),
+                "gain_low": -float(better),
+                "gain_high": -float(worse),
+            }
+        )
     return rows
 
 
@@ -207,20 +247,24 @@ def predicted_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The same for a reader: points, intervals in one column."""
     return [
         {
-            "network": row["network"], "macs": row["macs"],
-            "over base": round(row["macs_over_base"], 2), "error %": round(100 * row["error"], 2),
+            "network": row["network"],
+            "macs": row["macs"],
+            "over base": round(row["macs_over_base"], 2),
+            "error %": round(100 * row["error"], 2),
             "95 % of runs": _between(row["low"], row["high"]),
             "gain": round(100 * row["gain"], 2),
             "95 % of the gain": _between(row["gain_low"], row["gain_high"]),
         }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def scaled_networks(
-    specs: Sequence[tuple[str, Spec]], phis: Sequence[float], base: Spec | None,
+    specs: Sequence[tuple[str, Spec]],
+    phis: Sequence[float],
+    base: Spec | None,
     at: Callable[[float], Scaling] = compound,
-) -> list[tuple[str, Spec]]:  # fmt: skip
+) -> list[tuple[str, Spec]]:
     """The networks themselves, or scaled by `at` of each of `phis`; without any, the base."""
     if not specs and base is not None:
         specs = [(unit_of(base), base)]

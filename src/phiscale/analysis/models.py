@@ -55,13 +55,20 @@ def _row(member: Member) -> dict[str, Any]:
 def pretrained_rows(member: str) -> list[dict[str, Any]]:
     """The known weights of a member, its library's default first, with what pictures go through."""
     return [
-        {"weights": f"{member}.{each.tag}", "from": each.source, "pixels": each.pixels,
-         "crop": each.crop, "interpolation": each.interpolation,
-         "mean": " ".join(f"{value:.3g}" for value in each.mean),
-         "std": " ".join(f"{value:.3g}" for value in each.std),
-         "classes": each.classes, "top1": each.top1, "licence": each.licence}
+        {
+            "weights": f"{member}.{each.tag}",
+            "from": each.source,
+            "pixels": each.pixels,
+            "crop": each.crop,
+            "interpolation": each.interpolation,
+            "mean": " ".join(f"{value:.3g}" for value in each.mean),
+            "std": " ".join(f"{value:.3g}" for value in each.std),
+            "classes": each.classes,
+            "top1": each.top1,
+            "licence": each.licence,
+        }
         for each in of_member(member)
-    ]  # fmt: skip
+    ]
 
 
 def ratios() -> list[dict[str, Any]]:
@@ -107,9 +114,10 @@ def _compared(headline: Headline) -> tuple[float, float, bool]:
             return ours, next(each.top1 for each in RIVALS if each.name == rival), False
         case "backbone params":
             learnt = next(
-                each for each in TABLE_5
+                each
+                for each in TABLE_5
                 if (each.data, each.member, each.rival) == (headline.data, member, rival)
-            )  # fmt: skip
+            )
             assert learnt.rival_params is not None  # headlines name rows that have it
             counted = cost(get_spec(member))
             return counted.params - counted.layers[-1].params, learnt.rival_params, False
@@ -127,8 +135,10 @@ def short(count: float) -> str:
 
 def markdown_table(pattern: str = "*") -> str:
     """The members as the README shows them."""
-    head = ("| model | lives | pixels | params | MACs | activations | saved MiB/image | peak MiB "
-            "| weights MiB | published top-1 | known weights (default, + others) |")  # fmt: skip
+    head = (
+        "| model | lives | pixels | params | MACs | activations | saved MiB/image | peak MiB "
+        "| weights MiB | published top-1 | known weights (default, + others) |"
+    )
     lines = [head, "|---|---|" + "---:|" * 9]
     for row in rows(pattern):
         top1 = f"{100 * row['top1']:.1f} %" if row["top1"] is not None else ""
@@ -184,8 +194,9 @@ def _figure() -> Any:
     )
     panels[1].set(title="accuracy against compute", xlabel="MACs per image")
     panels[0].yaxis.set_major_locator(MultipleLocator(2))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
-                  frameon=False)  # fmt: skip
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+    )
     canvas.draw()
     figure.set_layout_engine("none")  # what was measured stays
     for panel, wanted in zip(panels, labels, strict=True):
@@ -206,8 +217,16 @@ def _draw(panel: Any, quantity: str) -> list[Label]:
         xs = [getattr(cost(member.spec), quantity) for member in line]
         ys = [100 * member.published[0].top1 for member in line]
         ours = family == "efficientnet"
-        panel.plot(xs, ys, color=colour, marker=marker, markersize=6 if ours else 4, label=legend,
-                   linewidth=2.2 if ours else 1, zorder=4 if ours else 3)  # fmt: skip
+        panel.plot(
+            xs,
+            ys,
+            color=colour,
+            marker=marker,
+            markersize=6 if ours else 4,
+            label=legend,
+            linewidth=2.2 if ours else 1,
+            zorder=4 if ours else 3,
+        )
         if dropped:
             names = [member.name.removeprefix(dropped) for member in line]
             names = [n.upper().replace("_", "-") for n in names]
@@ -217,8 +236,14 @@ def _draw(panel: Any, quantity: str) -> list[Label]:
         if x is not None:
             labels.append((x, 100 * rival.top1, rival.name, "#555555"))
     grey = [label for label in labels if label[3] == "#555555"]
-    panel.scatter([x for x, *_ in grey], [y for _, y, *_ in grey], color="#888888", s=22, zorder=2,
-                  label="the paper's rivals")  # fmt: skip
+    panel.scatter(
+        [x for x, *_ in grey],
+        [y for _, y, *_ in grey],
+        color="#888888",
+        s=22,
+        zorder=2,
+        label="the paper's rivals",
+    )
     panel.set_xscale("log")
     left, right = panel.get_xlim()
     panel.set_xlim(left, 2 * right)  # room for the labels of the largest
@@ -232,15 +257,18 @@ def _draw(panel: Any, quantity: str) -> list[Label]:
 
 def _line(family: str) -> list[Member]:
     """A family's members whose figures were made alike, from small to large: a fair line."""
-    known = [member for member in MEMBERS.values()
-             if member.family == family and member.published
-             and not member.name.startswith("tf_")]  # fmt: skip
+    known = [
+        member
+        for member in MEMBERS.values()
+        if member.family == family and member.published and not member.name.startswith("tf_")
+    ]
     first = known[0].published[0]
     alike = (
-        member for member in known
+        member
+        for member in known
         if (member.published[0].source, member.published[0].condition)
         == (first.source, first.condition)
-    )  # fmt: skip
+    )
     return sorted(alike, key=lambda member: cost(member.spec).macs)
 
 
@@ -249,8 +277,17 @@ def _place(panel: Any, labels: list[Label]) -> None:
     marks, taken = _marks(panel), []
     points = panel.figure.dpi / 72  # pixels a point
     for x, y, text, colour in labels:
-        note = panel.annotate(text, (x, y), (0, 0), textcoords="offset points", color=colour,
-                              fontsize=8, ha="center", va="center", zorder=5)  # fmt: skip
+        note = panel.annotate(
+            text,
+            (x, y),
+            (0, 0),
+            textcoords="offset points",
+            color=colour,
+            fontsize=8,
+            ha="center",
+            va="center",
+            zorder=5,
+        )
         box = note.get_window_extent().padded(points)
         for dx, dy, gap in _ways(box.width / points, box.height / points):
             moved = box.translated(dx * points, dy * points)
@@ -265,9 +302,14 @@ def _place(panel: Any, labels: list[Label]) -> None:
                 taken.append(moved)
                 if gap > 8:
                     taken += leader[:-5]
-                    panel.annotate("", (x, y), (dx, dy), textcoords="offset points", zorder=1,
-                                   arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "lw": 0.6,
-                                               "shrinkB": 2})  # fmt: skip
+                    panel.annotate(
+                        "",
+                        (x, y),
+                        (dx, dy),
+                        textcoords="offset points",
+                        zorder=1,
+                        arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "lw": 0.6, "shrinkB": 2},
+                    )
                 break
 
 
@@ -314,5 +356,9 @@ def _middle(box: Any) -> tuple[float, float]:
 
 
 def _within(outer: Any, inner: Any) -> bool:
-    return (outer.x0 <= inner.x0 and inner.x1 <= outer.x1
-            and outer.y0 <= inner.y0 and inner.y1 <= outer.y1)  # fmt: skip
+    return (
+        outer.x0 <= inner.x0
+        and inner.x1 <= outer.x1
+        and outer.y0 <= inner.y0
+        and inner.y1 <= outer.y1
+    )

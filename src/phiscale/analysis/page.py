@@ -40,8 +40,10 @@ class Drawing:
         """What stands there."""
         if isinstance(self.content, bytes):
             return self.content
-        alone = ('<svg xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" '
-                 'style="background: #fff" ')  # fmt: skip
+        alone = (
+            '<svg xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" '
+            'style="background: #fff" '
+        )
         return self.content.replace("<svg ", alone, 1) + "\n"
 
 
@@ -80,21 +82,25 @@ def as_markdown(
     for section in sections:
         parts += [f"## {section.title}", *section.text]
         if columns := section.columns:
-            lines = ["| " + " | ".join(columns) + " |",
-                     "|---|" + "---:|" * (len(columns) - 1)]  # fmt: skip
-            lines += ["| " + " | ".join(_cell(row[c]) for c in columns) + " |"
-                      for row in section.rows]  # fmt: skip
+            lines = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
+            lines += [
+                "| " + " | ".join(_cell(row[c]) for c in columns) + " |" for row in section.rows
+            ]
             parts.append("\n".join(lines))
         parts += [section.note] if section.note else []
-        parts += [f"![{each.described}]({each.path})"
-                  for each in (section.figures if linked else ())]  # fmt: skip
+        parts += [
+            f"![{each.described}]({each.path})" for each in (section.figures if linked else ())
+        ]
     return "\n\n".join(parts) + "\n"
 
 
 def as_html(title: str, command: str, sections: Sequence[Section]) -> str:
     """One self-contained file."""
-    return _PAGE.format(title=html.escape(title), body="".join(map(_section, sections)),
-                        command=html.escape(shown(command)))  # fmt: skip
+    return _PAGE.format(
+        title=html.escape(title),
+        body="".join(map(_section, sections)),
+        command=html.escape(shown(command)),
+    )
 
 
 def _section(section: Section) -> str:

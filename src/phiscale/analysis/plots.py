@@ -49,8 +49,15 @@ def _loss(losses: Series, entropies: Series, total: int, train_images: int | Non
     x, y = _smooth(losses)
     axes.plot(x, y, color=BLUE, label="training, smoothed")
     if entropies:
-        axes.plot(*zip(*entropies, strict=True), "o--", color=ORANGE, markersize=3.5,
-                  linewidth=1.2, label="validation", clip_on=False)  # fmt: skip
+        axes.plot(
+            *zip(*entropies, strict=True),
+            "o--",
+            color=ORANGE,
+            markersize=3.5,
+            linewidth=1.2,
+            label="validation",
+            clip_on=False,
+        )
         axes.legend(frameon=False)
     axes.set_ylim(bottom=0)
     return svg(figure, "loss", f"Training loss goes from {y[0]:.3g} to {y[-1]:.3g}")
@@ -63,18 +70,27 @@ def _top1(top1: Series, total: int, train_images: int | None) -> str:
     axes.plot(x, y, "o-", color=BLUE, markersize=4, clip_on=False)
     axes.plot(x[best], y[best], "D", color=ORANGE, markersize=7, clip_on=False)
     right = x[best] > 0.6 * total
-    axes.annotate(f"kept: {y[best]:.1f} %", (x[best], y[best]), (-4 if right else 4, 8),
-                  textcoords="offset points", ha="right" if right else "left",
-                  color=ORANGE, weight="bold")  # fmt: skip
+    axes.annotate(
+        f"kept: {y[best]:.1f} %",
+        (x[best], y[best]),
+        (-4 if right else 4, 8),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        color=ORANGE,
+        weight="bold",
+    )
     room = max(1.0, max(y) - min(y))
     axes.set_ylim(max(0, min(y) - 0.1 * room), max(y) + 0.2 * room)
     return svg(figure, "top1", f"Validation top-1 reaches {y[best]:.1f} per cent")
 
 
 def pareto(
-    candidates: Sequence[Mapping[str, Any]], chosen: str | None = None,
-    budget: Mapping[str, float | None] | None = None, *, sd: float | None = None,
-) -> str:  # fmt: skip
+    candidates: Sequence[Mapping[str, Any]],
+    chosen: str | None = None,
+    budget: Mapping[str, float | None] | None = None,
+    *,
+    sd: float | None = None,
+) -> str:
     """Predicted error against latency, or against MACs where a latency is not known.
 
     Rows have name, macs, latency_ms, predicted_error, ruled_out and, where the picture is to refer
@@ -99,8 +115,14 @@ def pareto(
         axes.set(xlabel=label, ylabel="predicted error, %")
         if sd and best:
             middle = best[0][1]
-            axes.axhspan(middle - 100 * sd, middle + 100 * sd, color=BLUE, alpha=0.08, linewidth=0,
-                         label="the law's uncertainty")  # fmt: skip
+            axes.axhspan(
+                middle - 100 * sd,
+                middle + 100 * sd,
+                color=BLUE,
+                alpha=0.08,
+                linewidth=0,
+                label="the law's uncertainty",
+            )
         front = _front(fit + best)
         if len(front) > 1:
             axes.plot(*zip(*front, strict=True), color=BLUE, linewidth=1, alpha=0.6)
@@ -122,8 +144,13 @@ def pareto(
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         if points:
-            figure.legend(loc="outside upper center", ncols=5, frameon=False, handletextpad=0.4,
-                          columnspacing=1.4)  # fmt: skip
+            figure.legend(
+                loc="outside upper center",
+                ncols=5,
+                frameon=False,
+                handletextpad=0.4,
+                columnspacing=1.4,
+            )
         FigureCanvasSVG(figure)
         _number(figure, axes, [*best, *fit, *out])
         return svg(
@@ -153,9 +180,15 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
             axes.add_patch(PathPatch(_squares(cells), facecolor=_blue(level), linewidth=0))
         if number <= 20:
             for row, column in np.argwhere(shares >= 0.5):
-                axes.text(column + 0.5, row + 0.5, f"{shares[row, column]:.0f}", ha="center",
-                          va="center", fontsize=min(9.0, cell * 22),
-                          color="white" if shares[row, column] > 64 else INK)  # fmt: skip
+                axes.text(
+                    column + 0.5,
+                    row + 0.5,
+                    f"{shares[row, column]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=min(9.0, cell * 22),
+                    color="white" if shares[row, column] > 64 else INK,
+                )
         steps = range(number + 1)
         grid = [((0, at), (number, at)) for at in steps] + [((at, 0), (at, number)) for at in steps]
         lines = Outline(
@@ -182,11 +215,15 @@ def worst_pairs(
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [divmod(int(at), len(classes)) for at in order]
     return [
-        {"truth": classes[row], "predicted": classes[column], "images": int(wrong[row, column]),
-         "share": float(wrong[row, column] / counts[row].sum())}
+        {
+            "truth": classes[row],
+            "predicted": classes[column],
+            "images": int(wrong[row, column]),
+            "share": float(wrong[row, column] / counts[row].sum()),
+        }
         for row, column in pairs
         if wrong[row, column]
-    ]  # fmt: skip
+    ]
 
 
 def shortened(name: str, most: int) -> str:
@@ -267,8 +304,16 @@ def _number(figure: Figure, axes: Any, points: Sequence[tuple[float, float, Any]
             dx, dy = 9.5 * math.cos(angle * math.pi), 9.5 * math.sin(angle * math.pi)
             spot = (place[0] + dx * pixel, place[1] + dy * pixel)
             if all(math.dist(spot, other) > 8.5 * pixel for other in taken):
-                axes.annotate(str(row["no"]), (x, y), (dx, dy), textcoords="offset points",
-                              fontsize=8, ha="center", va="center", color="#565c66")  # fmt: skip
+                axes.annotate(
+                    str(row["no"]),
+                    (x, y),
+                    (dx, dy),
+                    textcoords="offset points",
+                    fontsize=8,
+                    ha="center",
+                    va="center",
+                    color="#565c66",
+                )
                 taken.append(spot)
                 break
 

@@ -61,8 +61,18 @@ class CandidateRow:
     @staticmethod
     def of(row: Mapping[str, Any], *, chosen: bool = False) -> CandidateRow:
         """From a row of choice.json, which is `Candidate.to_dict()`."""
-        same = ("name", "depth", "width", "pixels", "params", "macs", "latency_ms", "epochs",
-                "ruled_out", "pretrained")  # fmt: skip
+        same = (
+            "name",
+            "depth",
+            "width",
+            "pixels",
+            "params",
+            "macs",
+            "latency_ms",
+            "epochs",
+            "ruled_out",
+            "pretrained",
+        )
         values = {name: row[name] for name in same}
         values |= {"images_per_s": row["train_images_per_s"], "predicted_error": row["error"]}
         return CandidateRow(**values, chosen=chosen)
@@ -154,9 +164,17 @@ def layer_rows(spec: Spec) -> tuple[LayerRow, ...]:
         if path.startswith("stages."):
             kind = _stage_kind(spec.stages[int(path.removeprefix("stages."))])
         last = layers[-1]
-        rows.append(LayerRow(path=path, kind=kind, channels=last.channels, side=last.side,
-                             params=sum(row.params for row in layers),
-                             macs=sum(row.macs for row in layers), layers=layers))  # fmt: skip
+        rows.append(
+            LayerRow(
+                path=path,
+                kind=kind,
+                channels=last.channels,
+                side=last.side,
+                params=sum(row.params for row in layers),
+                macs=sum(row.macs for row in layers),
+                layers=layers,
+            )
+        )
     return tuple(rows)
 
 
@@ -169,13 +187,20 @@ def render(story: Story) -> str:
     """The page as HTML."""
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)  # fmt: skip
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {
-        "amount": amount, "bytes": size, "ms": milliseconds, "percent": percent, "time": duration,
-        "three": _three, "quantity": quantity, "counted": counted,
+        "amount": amount,
+        "bytes": size,
+        "ms": milliseconds,
+        "percent": percent,
+        "time": duration,
+        "three": _three,
+        "quantity": quantity,
+        "counted": counted,
         "shown": lambda text: shown(str(text)),
-    }  # fmt: skip
+    }
     template = (files("phiscale.analysis") / "report.html.j2").read_text(encoding="utf-8")
     page = environment.from_string(template).render(story=story, **_view(story))
     return page.encode(errors="backslashreplace").decode()  # undecodable bytes of a path
@@ -202,21 +227,31 @@ def _view(story: Story) -> dict[str, Any]:
         "candidates": table,
         "chosen": chosen,
         "curves": [Markup(svg) for svg in curves(story.log, story.planned_images, train)]
-        if story.planned_images else [],
+        if story.planned_images
+        else [],
         "pareto": Markup(pareto(points, chosen and chosen.name, asked, sd=story.law_sd))
-        if len(points) > 1 else None,
+        if len(points) > 1
+        else None,
         "confusion": Markup(matrix) if matrix else None,
         "worst": worst_pairs(metrics["confusion"], names, 12 if matrix is None else 6),
         "per_class": [
             {**row, "interval": wilson(round(row["recall"] * row["images"]), row["images"])}
             for row in metrics["per_class"]
         ],
-        "samples": [{"image": _data_uri(s.image), "overlay": _data_uri(s.cam_overlay), "sample": s,
-                     "small": max(s.image.shape[:2]) <= 64} for s in story.samples],
-        "macs": macs, "params": params,
+        "samples": [
+            {
+                "image": _data_uri(s.image),
+                "overlay": _data_uri(s.cam_overlay),
+                "sample": s,
+                "small": max(s.image.shape[:2]) <= 64,
+            }
+            for s in story.samples
+        ],
+        "macs": macs,
+        "params": params,
         "cells": story.layers[-2].side if len(story.layers) > 1 else None,
         "limits": _LIMITS,
-    }  # fmt: skip
+    }
 
 
 def _part(layer: Layer) -> str:
@@ -229,8 +264,14 @@ def _layer_row(layer: Layer) -> LayerRow:
     )
     if "convolution" in kind or layer.kernel > 1:
         kind = f"{kind} {layer.kernel}×{layer.kernel}"
-    return LayerRow(path=layer.path, kind=kind, channels=int(layer.channels), side=int(layer.side),
-                    params=int(layer.params), macs=int(layer.macs))  # fmt: skip
+    return LayerRow(
+        path=layer.path,
+        kind=kind,
+        channels=int(layer.channels),
+        side=int(layer.side),
+        params=int(layer.params),
+        macs=int(layer.macs),
+    )
 
 
 def _stage_kind(stage: Stage) -> str:

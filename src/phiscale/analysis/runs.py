@@ -25,9 +25,11 @@ from phiscale.train.recipe import Recipe
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GOLD, SKY, INK)
 DASHES = ("-", "--", ":", "-.")
 CURVES = (
-    ("validation_top1", "Validation top-1, %", 100.0), ("loss", "Training loss", 1.0),
-    ("lr", "Learning rate", 1.0), ("images_per_s", "Images per second", 1.0),
-)  # fmt: skip
+    ("validation_top1", "Validation top-1, %", 100.0),
+    ("loss", "Training loss", 1.0),
+    ("lr", "Learning rate", 1.0),
+    ("images_per_s", "Images per second", 1.0),
+)
 PLACES = 300  # of a curve
 MOST_DIFFERENCES = 8  # columns for what recipes differ in
 
@@ -56,16 +58,22 @@ class Run:
         seen, planned = last.get("images_seen", 0), self.planned
         speed = last.get("images_per_s")
         return {
-            "run": self.name, "network": name_of(self.spec) or f"{self.spec.blocks} blocks",
-            "pixels": self.spec.resolution, "images": seen,
+            "run": self.name,
+            "network": name_of(self.spec) or f"{self.spec.blocks} blocks",
+            "pixels": self.spec.resolution,
+            "images": seen,
             "done": f"{100 * seen / planned:.0f} %" if planned else None,
             "left_s": round((planned - seen) / speed) if speed and planned > seen else None,
-            "top1": best.get("validation_top1"), "raw_top1": best.get("raw_top1"),
-            "loss": last.get("loss"), "lr": last.get("lr"), "images_per_s": speed,
-            "wait_share": last.get("wait_share"), "memory_bytes": last.get("memory_bytes"),
+            "top1": best.get("validation_top1"),
+            "raw_top1": best.get("raw_top1"),
+            "loss": last.get("loss"),
+            "lr": last.get("lr"),
+            "images_per_s": speed,
+            "wait_share": last.get("wait_share"),
+            "memory_bytes": last.get("memory_bytes"),
             "minutes": round(last["seconds"] / 60, 1) if last else None,
             "seed": self.recipe.get("seed"),
-        }  # fmt: skip
+        }
 
 
 def rows_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -142,17 +150,22 @@ def figures(runs: Sequence[Run]) -> Iterator[str]:
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
             for number, (run, (x, y)) in enumerate(lines):
                 axes.plot(
-                    x, y, DASHES[number // len(COLOURS) % len(DASHES)],
-                    color=COLOURS[number % len(COLOURS)], label=shown(run.name), linewidth=1.4,
-                )  # fmt: skip
+                    x,
+                    y,
+                    DASHES[number // len(COLOURS) % len(DASHES)],
+                    color=COLOURS[number % len(COLOURS)],
+                    label=shown(run.name),
+                    linewidth=1.4,
+                )
             if len(runs) > 1:
                 axes.legend(frameon=False, fontsize=8)
             yield svg(figure, key, f"{title} of {len(runs)} runs against images seen")
 
 
 def _line(run: Run, key: str, times: float) -> tuple[list[float], list[float]]:
-    points = [(r["images_seen"], times * r[key]) for r in run.log
-              if key in r and math.isfinite(r[key])]  # fmt: skip
+    points = [
+        (r["images_seen"], times * r[key]) for r in run.log if key in r and math.isfinite(r[key])
+    ]
     step = max(1, len(points) // PLACES)
     kept = [points[i : i + step] for i in range(0, len(points), step)]
     return [part[-1][0] for part in kept], [sum(v for _, v in part) / len(part) for part in kept]

@@ -116,10 +116,12 @@ def settle(
     _check(arms, (compound, *singles), compound)
     corrections = _corrections(arms, base, target_compute)
     spreads = {
-        name: _shifted(spread(arms[compound].correct, arm.correct),
-                       corrections[compound] - corrections[name])
-        for name, arm in arms.items() if name != compound
-    }  # fmt: skip
+        name: _shifted(
+            spread(arms[compound].correct, arm.correct), corrections[compound] - corrections[name]
+        )
+        for name, arm in arms.items()
+        if name != compound
+    }
     contrasts = {name: _contrast(name, each, draws, seed) for name, each in spreads.items()}
     adjusted = holm([contrasts[name].p_value or 0.0 for name in singles])
     for name, p_holm in zip(singles, adjusted, strict=True):
@@ -130,8 +132,14 @@ def settle(
     summaries = tuple(_summary(name, arm, corrections[name]) for name, arm in arms.items())
     error = 1 - float(np.mean([each.accuracy for each in summaries]))
     return Settled(
-        verdict=verdict(primary.low, primary.high, seeds=of.seeds, seeds_needed=seeds_needed,
-                        images=of.images, images_needed=images_needed),
+        verdict=verdict(
+            primary.low,
+            primary.high,
+            seeds=of.seeds,
+            seeds_needed=seeds_needed,
+            images=of.images,
+            images_needed=images_needed,
+        ),
         primary=primary,
         contrasts=tuple(contrasts.values()),
         best_single=best,
@@ -147,13 +155,18 @@ def settle(
         detectable=detectable(of.standard_error, seeds=of.seeds),
         detectable_holm=detectable(of.standard_error, len(singles), of.seeds),
         unequal=unequal(arms, base, target_compute or arms[compound].compute),
-    )  # fmt: skip
+    )
 
 
 def verdict(
-    low: float, high: float, *, seeds: int, seeds_needed: int, images: int = 0,
+    low: float,
+    high: float,
+    *,
+    seeds: int,
+    seeds_needed: int,
+    images: int = 0,
     images_needed: int = 0,
-) -> str:  # fmt: skip
+) -> str:
     """What the interval of the primary contrast says. Fixed in advance, read in this order."""
     undecided = f"undecided: need S'={seeds_needed} seeds"
     if images_needed > images:
@@ -249,8 +262,9 @@ def _corrections(
     if target_compute is None or base not in arms:
         return dict.fromkeys(arms, 0.0)
     scaled = [1 - float(np.mean(arm.correct)) for name, arm in arms.items() if name != base]
-    law = compute_law(1 - float(np.mean(arms[base].correct)), float(np.mean(scaled)),
-                      target_compute)  # fmt: skip
+    law = compute_law(
+        1 - float(np.mean(arms[base].correct)), float(np.mean(scaled)), target_compute
+    )
     return {
         name: 0.0 if name == base else macs_correction(law, arm.compute, target_compute)
         for name, arm in arms.items()
@@ -264,17 +278,27 @@ def _shifted(of: Spread, shift: float) -> Spread:
 
 def _contrast(name: str, of: Spread, draws: int, seed: int) -> Contrast:
     low, high = bootstrap_interval(of, draws=draws, seed=seed)
-    return Contrast(name=name, difference=of.difference, low=low, high=high,
-                    standard_error=of.standard_error, p_holm=None,
-                    p_value=sign_flip(of.seed_differences, seed=seed))  # fmt: skip
+    return Contrast(
+        name=name,
+        difference=of.difference,
+        low=low,
+        high=high,
+        standard_error=of.standard_error,
+        p_holm=None,
+        p_value=sign_flip(of.seed_differences, seed=seed),
+    )
 
 
 def _summary(name: str, arm: Arm, correction: float) -> ArmSummary:
     by_seed = np.mean(arm.correct, axis=1)
-    return ArmSummary(name=name, accuracy=float(by_seed.mean()),
-                      seed_sd=float(by_seed.std(ddof=1)),
-                      validation=float(np.mean(arm.validation)), compute=float(arm.compute),
-                      correction=correction)  # fmt: skip
+    return ArmSummary(
+        name=name,
+        accuracy=float(by_seed.mean()),
+        seed_sd=float(by_seed.std(ddof=1)),
+        validation=float(np.mean(arm.validation)),
+        compute=float(arm.compute),
+        correction=correction,
+    )
 
 
 def _check(arms: Mapping[str, Arm], wanted: Sequence[str], compound: str) -> None:

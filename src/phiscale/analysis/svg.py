@@ -22,13 +22,29 @@ from phiscale.analysis.page import Drawing
 BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#8a8f98", "#23272e"
 GREEN, SKY, PURPLE, GOLD = "#009e73", "#56b4e9", "#cc79a7", "#e69f00"
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "phiscale", "font.size": 9, "axes.titlesize": 10,
-    "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.edgecolor": "#9aa0a8",
-    "axes.labelcolor": INK, "axes.linewidth": 0.8, "text.color": INK, "text.parse_math": False,
-    "xtick.color": "#565c66", "ytick.color": "#565c66", "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": "#e8eaed", "axes.axisbelow": True,
-    "grid.linewidth": 0.8, "lines.linewidth": 1.8, "xtick.major.size": 3, "ytick.major.size": 3,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "phiscale",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.edgecolor": "#9aa0a8",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": "#565c66",
+    "ytick.color": "#565c66",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e8eaed",
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+}
 
 
 def drawing(figure: Figure, name: str, described: str) -> Drawing:
@@ -60,10 +76,14 @@ def svg(figure: Figure, name: str, described: str) -> str:
                 continue
             element.set(key, _attribute(key, value, name))
     width, height = (float(part) for part in root.get("viewBox", "").split()[2:])
-    root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img",
-                   "aria-label": described,
-                   "width": f"{width * 4 / 3:.0f}", "height": f"{height * 4 / 3:.0f}",
-                   "stroke-linejoin": "round"}  # fmt: skip
+    root.attrib = {
+        "viewBox": root.get("viewBox", ""),
+        "role": "img",
+        "aria-label": described,
+        "width": f"{width * 4 / 3:.0f}",
+        "height": f"{height * 4 / 3:.0f}",
+        "stroke-linejoin": "round",
+    }
     for element in root.iter():
         if element.tag != "text":
             element.text = (element.text or "").strip()

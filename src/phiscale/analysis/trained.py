@@ -34,13 +34,19 @@ def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
             )
     tests = [_test_error(run) for run in runs]
     tested = all(error is not None for error in tests)
-    errors = [error if tested and error is not None else 1 - run.row()["top1"]
-              for run, error in zip(runs, tests, strict=True)]  # fmt: skip
+    errors = [
+        error if tested and error is not None else 1 - run.row()["top1"]
+        for run, error in zip(runs, tests, strict=True)
+    ]
     rows = tuple(
-        Trained(name=run.name, error=error, spec=run.spec,
-                values={"images_seen": float(run.row()["images"])})
+        Trained(
+            name=run.name,
+            error=error,
+            spec=run.spec,
+            values={"images_seen": float(run.row()["images"])},
+        )
         for run, error in zip(runs, errors, strict=True)
-    )  # fmt: skip
+    )
     split = "test" if tested else "best validation"
     return Sheet(source=f"{len(rows)} runs, {split} error", rows=rows)
 

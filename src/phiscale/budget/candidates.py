@@ -55,13 +55,22 @@ class Candidate:
     def to_dict(self) -> dict[str, Any]:
         """The numbers of a table's row."""
         return {
-            "name": self.name, "depth": self.depth, "width": self.width,
-            "resolution": self.resolution, "pixels": self.spec.resolution, "error": self.error,
-            "macs": self.cost.macs, "params": self.cost.params,
-            "weight_bytes": self.cost.weight_bytes, "latency_ms": self.latency_ms,
-            "train_images_per_s": self.train_images_per_s, "images_seen": self.images_seen,
-            "epochs": self.epochs, "pretrained": self.pretrained, "ruled_out": self.ruled_out,
-        }  # fmt: skip
+            "name": self.name,
+            "depth": self.depth,
+            "width": self.width,
+            "resolution": self.resolution,
+            "pixels": self.spec.resolution,
+            "error": self.error,
+            "macs": self.cost.macs,
+            "params": self.cost.params,
+            "weight_bytes": self.cost.weight_bytes,
+            "latency_ms": self.latency_ms,
+            "train_images_per_s": self.train_images_per_s,
+            "images_seen": self.images_seen,
+            "epochs": self.epochs,
+            "pretrained": self.pretrained,
+            "ruled_out": self.ruled_out,
+        }
 
 
 def weigh(
@@ -91,8 +100,19 @@ def weigh(
     """
     if min_epochs is None:
         min_epochs = fewest_epochs(pretrained is not None)
-    plan = plan_for(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
-                 over, images_per_s, handicap)  # fmt: skip
+    plan = plan_for(
+        budget,
+        law,
+        device,
+        train_images,
+        native_pixels,
+        batch,
+        min_epochs,
+        max_epochs,
+        over,
+        images_per_s,
+        handicap,
+    )
     if head_start is None:
         head_start = HEAD_START_IMAGES if pretrained else 0
     found = plan.candidate(spec, head_start)
@@ -169,27 +189,41 @@ class Plan:
             resolution=by.resolution,
             cost=counted,
             error=float(found.error),
-            limits=tuple(Limit(limit, float(found.values[limit]), allowed)
-                         for limit, allowed in self.budget.limits.items()),
+            limits=tuple(
+                Limit(limit, float(found.values[limit]), allowed)
+                for limit, allowed in self.budget.limits.items()
+            ),
             latency_ms=None if found.latency_ms is None else float(found.latency_ms),
             train_images_per_s=None if found.images_per_s is None else float(found.images_per_s),
             images_seen=None if seen is None else int(seen),
             epochs=None if seen is None else float(seen) / (self.train_images or 1),
             head_start=head_start,
             handicap=self.handicap,
-        )  # fmt: skip
+        )
 
 
 def plan_for(
-    budget: Budget | None, law: ErrorLaw | None, device: DeviceModel | None,
-    train_images: int | None, native_pixels: int | None, batch: int | None, min_epochs: float,
-    max_epochs: float, over: Spec, images_per_s: float | None = None,
+    budget: Budget | None,
+    law: ErrorLaw | None,
+    device: DeviceModel | None,
+    train_images: int | None,
+    native_pixels: int | None,
+    batch: int | None,
+    min_epochs: float,
+    max_epochs: float,
+    over: Spec,
+    images_per_s: float | None = None,
     handicap: float = 0.0,
-) -> Plan:  # fmt: skip
+) -> Plan:
     budget = budget or Budget()
-    for name, value in (("train_images", train_images), ("native_pixels", native_pixels),
-                        ("batch", batch), ("min_epochs", min_epochs), ("max_epochs", max_epochs),
-                        ("images_per_s", images_per_s)):  # fmt: skip
+    for name, value in (
+        ("train_images", train_images),
+        ("native_pixels", native_pixels),
+        ("batch", batch),
+        ("min_epochs", min_epochs),
+        ("max_epochs", max_epochs),
+        ("images_per_s", images_per_s),
+    ):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise UsageError(f"{name}={value} is not above 0. Use 1 or more.")
     if min_epochs > max_epochs:
@@ -218,10 +252,19 @@ def plan_for(
         law = law_for(over, lengths=train_images is not None)
     if native_pixels is None and over.resolution <= SMALL_PIXELS:
         native_pixels = over.resolution
-    return Plan(budget=budget, law=law, device=device, train_images=train_images,
-                 native_pixels=native_pixels, min_epochs=min_epochs, max_epochs=max_epochs,
-                 batch=batch or (device and device.training_batch) or 64,
-                 over=over, images_per_s=images_per_s, handicap=handicap)  # fmt: skip
+    return Plan(
+        budget=budget,
+        law=law,
+        device=device,
+        train_images=train_images,
+        native_pixels=native_pixels,
+        min_epochs=min_epochs,
+        max_epochs=max_epochs,
+        batch=batch or (device and device.training_batch) or 64,
+        over=over,
+        images_per_s=images_per_s,
+        handicap=handicap,
+    )
 
 
 def _at_most(most: float, value: Any) -> Any:

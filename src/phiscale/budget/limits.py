@@ -9,12 +9,27 @@ from dataclasses import dataclass, fields
 
 from phiscale.errors import UsageError
 
-FLAGS = {"macs": "--macs", "params": "--params", "latency_ms": "--latency-ms",
-          "weight_bytes": "--weight-bytes", "train_memory_bytes": "--train-memory",
-          "train_minutes": "--train-minutes"}  # fmt: skip
+FLAGS = {
+    "macs": "--macs",
+    "params": "--params",
+    "latency_ms": "--latency-ms",
+    "weight_bytes": "--weight-bytes",
+    "train_memory_bytes": "--train-memory",
+    "train_minutes": "--train-minutes",
+}
 _COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
-_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+_BYTES = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +138,12 @@ def enough(limit: Limit) -> str:
 
 
 def quantity(limit: str, value: float) -> str:
-    nouns = {"macs": "MACs", "params": "params", "latency_ms": "ms", "weight_bytes": "of weights",
-             "train_memory_bytes": "of training memory", "train_minutes": "minutes"}  # fmt: skip
+    nouns = {
+        "macs": "MACs",
+        "params": "params",
+        "latency_ms": "ms",
+        "weight_bytes": "of weights",
+        "train_memory_bytes": "of training memory",
+        "train_minutes": "minutes",
+    }
     return f"{typed(limit, value)} {nouns[limit]}"

@@ -30,9 +30,12 @@ class Pool:
 
 
 def lattice_pool(
-    plan: Plan, spec: Spec, depths: Sequence[float] | None, widths: Sequence[float] | None,
+    plan: Plan,
+    spec: Spec,
+    depths: Sequence[float] | None,
+    widths: Sequence[float] | None,
     resolutions: Sequence[int] | None,
-) -> Pool:  # fmt: skip
+) -> Pool:
     """All scalings of `spec` by these multipliers at these pixels; the default lattice for None."""
     import numpy as np
 
@@ -46,9 +49,10 @@ def lattice_pool(
     by = (
         np.array([plan.by(each).depth for each in grid.depths])[:, None, None],
         np.array([plan.by(each).width for each in grid.widths])[None, :, None],
-        np.array([plan.by(replace(spec, resolution=pixels)).resolution
-                  for pixels in grid.resolutions])[None, None, :],
-    )  # fmt: skip
+        np.array(
+            [plan.by(replace(spec, resolution=pixels)).resolution for pixels in grid.resolutions]
+        )[None, None, :],
+    )
 
     def make(index: int) -> Candidate:
         return plan.candidate(grid.spec(tuple(int(i) for i in np.unravel_index(index, grid.shape))))
@@ -63,8 +67,10 @@ def ray_pool(plan: Plan, spec: Spec, along: Coefficients) -> Pool:
     points = ray(spec, along, plan.native_pixels)
     networks = list(points)
     places = [plan.by(each) for each in networks]
-    by = tuple(np.array([getattr(each, axis) for each in places])
-               for axis in ("depth", "width", "resolution"))  # fmt: skip
+    by = tuple(
+        np.array([getattr(each, axis) for each in places])
+        for axis in ("depth", "width", "resolution")
+    )
 
     def make(index: int) -> Candidate:
         found = plan.candidate(networks[index])
@@ -74,9 +80,12 @@ def ray_pool(plan: Plan, spec: Spec, along: Coefficients) -> Pool:
 
 
 def _pool(
-    plan: Plan, cost: Cost, by: Sequence[Any], shape: tuple[int, ...],
+    plan: Plan,
+    cost: Cost,
+    by: Sequence[Any],
+    shape: tuple[int, ...],
     make: Callable[[int], Candidate],
-) -> Pool:  # fmt: skip
+) -> Pool:
     """`by`: depth, width and resolution, which broadcast to `shape` as the costs do."""
     import numpy as np
 
@@ -109,18 +118,30 @@ def given_pools(candidates: Iterable[Candidate], limits: Mapping[str, float]) ->
                 f"{dict(limits) or 'no limits'}. Weigh all networks for one budget."
             )
     latencies = [each.latency_ms for each in given]
-    return [Pool(
-        error=np.array([each.error for each in given]),
-        costs=[np.array([getattr(each.cost, name) for each in given], dtype=float)
-               for name in ("macs", "params")],
-        latency=None if None in latencies else np.array(latencies, dtype=float),
-        place=np.log([[getattr(each, name) for each in given]
-                      for name in ("depth", "width", "resolution")]),
-        values={name: np.array([limit.value for each in given for limit in each.limits
-                                if limit.name == name]) for name in limits},
-        make=given.__getitem__,
-        pretrained=np.array([each.pretrained is not None for each in given]),
-    )]  # fmt: skip
+    return [
+        Pool(
+            error=np.array([each.error for each in given]),
+            costs=[
+                np.array([getattr(each.cost, name) for each in given], dtype=float)
+                for name in ("macs", "params")
+            ],
+            latency=None if None in latencies else np.array(latencies, dtype=float),
+            place=np.log(
+                [
+                    [getattr(each, name) for each in given]
+                    for name in ("depth", "width", "resolution")
+                ]
+            ),
+            values={
+                name: np.array(
+                    [limit.value for each in given for limit in each.limits if limit.name == name]
+                )
+                for name in limits
+            },
+            make=given.__getitem__,
+            pretrained=np.array([each.pretrained is not None for each in given]),
+        )
+    ]
 
 
 def allowed_of(candidate: Candidate) -> dict[str, float]:

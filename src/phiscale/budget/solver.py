@@ -75,15 +75,29 @@ def solve(
     """
     if law is None and along is not None:
         law = along.law_over(over or spec)
-    plan = plan_for(budget, law, device, train_images, native_pixels, batch, min_epochs, max_epochs,
-                 over or spec, handicap=handicap)  # fmt: skip
+    plan = plan_for(
+        budget,
+        law,
+        device,
+        train_images,
+        native_pixels,
+        batch,
+        min_epochs,
+        max_epochs,
+        over or spec,
+        handicap=handicap,
+    )
     if along is None:
         pool = lattice_pool(plan, spec, depths, widths, resolutions)
     else:
         pool = ray_pool(plan, spec, along)
         name = f"{name} by these coefficients"
-    found = _choose([pool, *given_pools(beside, plan.budget.limits)], plan.budget.limits,
-                    plan.law.sd, f"scaling of {name}")  # fmt: skip
+    found = _choose(
+        [pool, *given_pools(beside, plan.budget.limits)],
+        plan.budget.limits,
+        plan.law.sd,
+        f"scaling of {name}",
+    )
     return replace(found, along=along)
 
 

@@ -16,17 +16,33 @@ from phiscale.cli.searching import search_coefficients, study
 from phiscale.cli.values import first_process
 from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
+from phiscale.show import log_to, to_stderr
 from phiscale.train.signals import Interrupted
 
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
 
 VERBS: dict[str, Callable[..., None]] = {
-    "models": models, "describe": describe, "solve": solve, "deviation": deviation,
-    "calibrate": calibrate, "check": check, "train": train, "runs": runs, "rates": rates,
-    "evaluate": evaluate, "predict": predict, "export": export, "fit": fit, "law fit": law_fit,
-    "law predict": law_predict, "search coefficients": search_coefficients, "study": study,
-    "import": import_, "convert": convert, "push": push,
-}  # fmt: skip
+    "models": models,
+    "describe": describe,
+    "solve": solve,
+    "deviation": deviation,
+    "calibrate": calibrate,
+    "check": check,
+    "train": train,
+    "runs": runs,
+    "rates": rates,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "fit": fit,
+    "law fit": law_fit,
+    "law predict": law_predict,
+    "search coefficients": search_coefficients,
+    "study": study,
+    "import": import_,
+    "convert": convert,
+    "push": push,
+}
 """By one word or two; the first word of two alone lists what may follow."""
 
 
@@ -35,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _write_any_name()
     try:
-        _run(arguments)
+        with log_to(to_stderr if first_process() else lambda line: None):
+            _run(arguments)
         sys.stdout.flush()
     except PhiscaleError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)

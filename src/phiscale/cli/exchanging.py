@@ -13,9 +13,13 @@ Weights = Annotated[str, arg(metavar="SOURCE")]
 
 
 def import_(
-    source: Positional[Weights], /, *, out: Annotated[Path, arg(metavar="FILE")],
-    model: Member = None, classes: File = None,
-) -> None:  # fmt: skip
+    source: Positional[Weights],
+    /,
+    *,
+    out: Annotated[Path, arg(metavar="FILE")],
+    model: Member = None,
+    classes: File = None,
+) -> None:
     """Make a weights file of phiscale from timm's, torchvision's, lukemelas', Keras's or TF's.
 
     Whose file it is, and of which network, is recognised from names and shapes, and said.
@@ -32,15 +36,20 @@ def import_(
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out} would hold safetensors. Name it {out.stem}.safetensors.")
     named = lines_of("--classes", classes) if classes else None
-    metadata = import_weights(source, out, model=model or "", classes=named, tell=to_stderr)
-    print(f"wrote {out}: {metadata.member or 'a network'}, {metadata.spec.classes} classes, "
-          f"{metadata.preprocessing.size} px")  # fmt: skip
+    metadata = import_weights(source, out, model=model or "", classes=named)
+    print(
+        f"wrote {out}: {metadata.member or 'a network'}, {metadata.spec.classes} classes, "
+        f"{metadata.preprocessing.size} px"
+    )
 
 
 def convert(
-    weights: Positional[Weights], /, *, out: Annotated[Path, arg(metavar="FILE")],
+    weights: Positional[Weights],
+    /,
+    *,
+    out: Annotated[Path, arg(metavar="FILE")],
     to: Literal["timm", "torchvision", "lukemelas", "keras", "tf"],
-) -> None:  # fmt: skip
+) -> None:
     """Write weights under another library's names, in a file that it loads.
 
     Args:
@@ -54,7 +63,7 @@ def convert(
     from phiscale.weights.writers import write_foreign
 
     a_file("--out", out)
-    path = weights_file(weights, to_stderr)
+    path = weights_file(weights)
     check_out(out, path)
     metadata, tensors = read(path)
     write_foreign(out, to, metadata.spec, tensors, metadata.preprocessing)
@@ -64,9 +73,12 @@ def convert(
 
 
 def push(
-    weights: Positional[Weights], repo: Positional[Annotated[str, arg(metavar="ORG/NAME")]], /, *,
+    weights: Positional[Weights],
+    repo: Positional[Annotated[str, arg(metavar="ORG/NAME")]],
+    /,
+    *,
     private: Switch = False,
-) -> None:  # fmt: skip
+) -> None:
     """Upload weights to the Hugging Face hub, with config.json and a model card.
 
     Args:
@@ -77,4 +89,4 @@ def push(
     from phiscale.weights.hub import push as upload
     from phiscale.weights.sources import weights_file
 
-    print(upload(weights_file(weights, to_stderr), repo, private=private))
+    print(upload(weights_file(weights), repo, private=private))

@@ -97,13 +97,17 @@ def _values(group: Any) -> dict[str, Any]:
 
 _COMPLAINTS: tuple[tuple[str, str], ...] = (  # what tyro says, and what we make of it
     (r"Missing value for argument '(\S+)'", r"\1 needs a value"),
-    (r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)",
-     r"\2 \1 is unknown: use one of \3"),
-    (r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: '(.*?)'",
-     r"\1 \2 is no whole number"),
+    (
+        r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)",
+        r"\2 \1 is unknown: use one of \3",
+    ),
+    (
+        r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: '(.*?)'",
+        r"\1 \2 is no whole number",
+    ),
     (r"Error parsing (\S+): .*could not convert string to float: '(.*?)'", r"\1 \2 is no number"),
     (r"Unrecognized options: (\S+)", r"\1 is unexpected"),
-)  # fmt: skip
+)
 
 
 def _complaint(text: str, prog: str) -> str:

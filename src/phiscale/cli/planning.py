@@ -1,7 +1,5 @@
 """Verbs that plan: which networks there are, what they cost, what fits, what the pictures are."""
 
-import functools
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,9 +35,13 @@ MOST_BLOCKS, MOST_TIMES = 5_000, 1_000  # what `describe` still scales to
 
 
 def models(
-    pattern: Positional[Annotated[str, arg(metavar="PATTERN")]] = "*", /, *,
-    json: Switch = False, markdown: Switch = False, plot: File = None,
-) -> None:  # fmt: skip
+    pattern: Positional[Annotated[str, arg(metavar="PATTERN")]] = "*",
+    /,
+    *,
+    json: Switch = False,
+    markdown: Switch = False,
+    plot: File = None,
+) -> None:
     """List the networks: size, cost, published accuracy, where each is meant to live.
 
     Of a single one, the known pretrained weights and their preprocessing too.
@@ -74,10 +76,18 @@ def models(
 
 
 def describe(
-    spec: Positional[SpecName], /, *, phi: Number = None, coefficients: File = None,
-    depth: Times = 1.0, width: Times = 1.0, resolution: Times = 1.0, classes: Whole = None,
-    json: Switch = False, save: File = None,
-) -> None:  # fmt: skip
+    spec: Positional[SpecName],
+    /,
+    *,
+    phi: Number = None,
+    coefficients: File = None,
+    depth: Times = 1.0,
+    width: Times = 1.0,
+    resolution: Times = 1.0,
+    classes: Whole = None,
+    json: Switch = False,
+    save: File = None,
+) -> None:
     """Show one network layer by layer, scaled if asked.
 
     Args:
@@ -118,11 +128,18 @@ def describe(
 
 
 def solve(
-    spec: Positional[SpecName], /, *, limits: Limited = UNLIMITED,
-    device_model: File = None, law: File = None, coefficients: File = None,
-    train_images: Whole = None, native_pixels: Whole = None, json: Switch = False,
+    spec: Positional[SpecName],
+    /,
+    *,
+    limits: Limited = UNLIMITED,
+    device_model: File = None,
+    law: File = None,
+    coefficients: File = None,
+    train_images: Whole = None,
+    native_pixels: Whole = None,
+    json: Switch = False,
     save: File = None,
-) -> None:  # fmt: skip
+) -> None:
     """Find the best scalings of a network within limits.
 
     Args:
@@ -153,38 +170,60 @@ def solve(
     along = Coefficients.read(coefficients) if coefficients else None
     base = spec_of(spec)
     if along and along.law and not law and not along.law_over(base):
-        to_stderr(f"the law in {coefficients} is not over {spec} at {base.resolution} px, so "
-                  "phiscale's own predicts. A search leaves the network it is over beside "
-                  "it: base.json")  # fmt: skip
+        to_stderr(
+            f"the law in {coefficients} is not over {spec} at {base.resolution} px, so "
+            "phiscale's own predicts. A search leaves the network it is over beside "
+            "it: base.json"
+        )
     found = search(
-        base, limits.budget(), name=spec,
+        base,
+        limits.budget(),
+        name=spec,
         device=DeviceModel.read(device_model) if device_model else None,
-        law=Law.read(law) if law else None, along=along,
-        train_images=train_images, native_pixels=native_pixels,
-    )  # fmt: skip
+        law=Law.read(law) if law else None,
+        along=along,
+        train_images=train_images,
+        native_pixels=native_pixels,
+    )
     if found.considered == 1 and native_pixels is None and base.resolution <= SMALL_PIXELS:
-        to_stderr(f"pictures are taken to have {base.resolution} px, as the base does: "
-                  "--native-pixels N where they have more")  # fmt: skip
+        to_stderr(
+            f"pictures are taken to have {base.resolution} px, as the base does: "
+            "--native-pixels N where they have more"
+        )
     if save:
         write_atomic(save, found.best.spec.to_json() + "\n")
     rows = [c.to_dict() for c in found.pareto]
     if json:
-        show_json({"best": {**found.best.to_dict(), "spec": found.best.spec.to_dict()},
-                   "pareto": rows, "pareto_total": found.pareto_total, "why": explain(found),
-                   "considered": found.considered, "fitting": found.fitting,
-                   "coefficients": along and along.to_dict()})  # fmt: skip
+        show_json(
+            {
+                "best": {**found.best.to_dict(), "spec": found.best.spec.to_dict()},
+                "pareto": rows,
+                "pareto_total": found.pareto_total,
+                "why": explain(found),
+                "considered": found.considered,
+                "fitting": found.fitting,
+                "coefficients": along and along.to_dict(),
+            }
+        )
     else:
         table(rows)
         print(explain(found))
 
 
 def deviation(
-    networks: Positional[Annotated[tuple[str, ...], arg(metavar="PATTERN|SPEC")]] = (), /, *,
+    networks: Positional[Annotated[tuple[str, ...], arg(metavar="PATTERN|SPEC")]] = (),
+    /,
+    *,
     phi: Annotated[tuple[float, ...], arg(metavar="F", help_behavior_hint="")] = (),
-    coefficients: File = None, device_model: File = None, measure: Switch = False,
-    timings: File = None, rounds: Annotated[int, arg(metavar="N")] = 7, json: Switch = False,
-    markdown: Switch = False, html: File = None,
-) -> None:  # fmt: skip
+    coefficients: File = None,
+    device_model: File = None,
+    measure: Switch = False,
+    timings: File = None,
+    rounds: Annotated[int, arg(metavar="N")] = 7,
+    json: Switch = False,
+    markdown: Switch = False,
+    html: File = None,
+) -> None:
     """Say how wrong FLOPS ~ d w^2 r^2 is: MACs by cause, memory, parameters, measured time.
 
     Args:
@@ -213,8 +252,10 @@ def deviation(
         if path:
             a_file(flag, path)
     if coefficients and not networks:
-        raise UsageError("--coefficients scale one network. Name it: deviation efficientnet_b0 "
-                         "--coefficients FILE.")  # fmt: skip
+        raise UsageError(
+            "--coefficients scale one network. Name it: deviation efficientnet_b0 "
+            "--coefficients FILE."
+        )
     along = Coefficients.read(coefficients) if coefficients else None
     try:
         found = counted.scaled_networks(networks, phi, along, spec_of)
@@ -226,8 +267,7 @@ def deviation(
         _refuse_huge(each.base, each.by, f"--phi {number:g}")
     times = Timings.read(timings) if timings and not measure else None
     if measure:
-        tell = functools.partial(print, file=sys.stderr)
-        times = timings_of(found, rounds, tell, command_line())
+        times = timings_of(found, rounds, command_line())
         if timings:
             times.write(timings)
     device = DeviceModel.read(device_model) if device_model else None
@@ -259,7 +299,7 @@ def calibrate(*, out: Annotated[Path, arg(metavar="FILE")], device: Device = "au
     from phiscale.jobs import compute_device
 
     a_file("--out", out)
-    found = measure(lambda line: print(line, file=sys.stderr), compute_device(device))
+    found = measure(compute_device(device))
     found.write(out)
     for name, (median, largest) in found.errors.items():
         print(f"{name}: median error {100 * median:.0f} %, largest {100 * largest:.0f} %")
@@ -291,9 +331,13 @@ def check(data: Positional[Data], /, *, json: Switch = False) -> None:
 
 
 def _scaling(
-    base: "Spec", phi: float | None, found: "Coefficients | None",
-    depth: float, width: float, resolution: float,
-) -> "Scaling":  # fmt: skip
+    base: "Spec",
+    phi: float | None,
+    found: "Coefficients | None",
+    depth: float,
+    width: float,
+    resolution: float,
+) -> "Scaling":
     from phiscale.scaling import Scaling, compound
 
     single = {"depth": depth, "width": width, "resolution": resolution}

@@ -35,7 +35,7 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import UsageError
-from phiscale.show import show_json, table, to_stderr
+from phiscale.show import show_json, table
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -55,34 +55,60 @@ def train(arguments: Sequence[str]) -> None:
         named = replace(named, recipe=named.published)
 
     def train(
-        *, model: SpecName, data: Data, out: Annotated[Path, arg(metavar="RUN")],
+        *,
+        model: SpecName,
+        data: Data,
+        out: Annotated[Path, arg(metavar="RUN")],
         recipe: Annotated[Recipe, arg(name="")] = named.recipe,
-        resolution: Whole = None, pretrained: Source = None, as_published: Switch = False,
-        device: Device = "auto", on_bad: Literal["stop", "skip"] = "stop",
-        accept_changed_data: Switch = False, keep: Annotated[int, arg(metavar="N")] = 2,
-        workers: Annotated[int, arg(metavar="N")] = 2, deterministic: Switch = False,
+        resolution: Whole = None,
+        pretrained: Source = None,
+        as_published: Switch = False,
+        device: Device = "auto",
+        on_bad: Literal["stop", "skip"] = "stop",
+        accept_changed_data: Switch = False,
+        keep: Annotated[int, arg(metavar="N")] = 2,
+        workers: Annotated[int, arg(metavar="N")] = 2,
+        deterministic: Switch = False,
         timeout: Annotated[float, arg(metavar="SECONDS")] = 60.0,
         track: UseAppendAction[tuple[Literal["mlflow", "wandb"], ...]] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         from phiscale.show import training_progress
         from phiscale.train.loop import Setup
         from phiscale.train.trackers import TRACKERS
         from phiscale.training import train_run
 
-        for flag, value in (("--resolution", resolution), ("--keep", keep), ("--workers", workers),
-                            ("--timeout", timeout)):  # fmt: skip
+        for flag, value in (
+            ("--resolution", resolution),
+            ("--keep", keep),
+            ("--workers", workers),
+            ("--timeout", timeout),
+        ):
             in_range(flag, value)
         spec = spec_of(model)
         trackers = tuple(TRACKERS[name]() for name in track) if first_process() else ()
-        with training_progress(quiet=not first_process()) as (report, tell):
+        with training_progress(quiet=not first_process()) as report:
             setup = Setup(
-                workers=workers, keep=keep, timeout_s=timeout, report=report, tell=tell,
-                trackers=trackers, deterministic=deterministic,
+                workers=workers,
+                keep=keep,
+                timeout_s=timeout,
+                report=report,
+                trackers=trackers,
+                deterministic=deterministic,
                 accept_changed_data=accept_changed_data,
-            )  # fmt: skip
-            best = train_run(spec, data, out, recipe, setup, named=named, resolution=resolution,
-                             pretrained=pretrained, device=device, on_bad=on_bad,
-                             published=as_it_was)  # fmt: skip
+            )
+            best = train_run(
+                spec,
+                data,
+                out,
+                recipe,
+                setup,
+                named=named,
+                resolution=resolution,
+                pretrained=pretrained,
+                device=device,
+                on_bad=on_bad,
+                published=as_it_was,
+            )
         if first_process():
             print(best)
 
@@ -115,9 +141,12 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def runs(
-    folders: Positional[Annotated[tuple[Path, ...], arg(metavar="DIR")]], /, *,
-    html: File = None, json: Switch = False,
-) -> None:  # fmt: skip
+    folders: Positional[Annotated[tuple[Path, ...], arg(metavar="DIR")]],
+    /,
+    *,
+    html: File = None,
+    json: Switch = False,
+) -> None:
     """Compare trainings: how far, how good, how fast; curves on a page.
 
     Args:
@@ -141,13 +170,20 @@ def runs(
 
 
 def rates(
-    recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], /, *,
-    model: SpecName, data: Data, out: Out,
+    recipe: Positional[Annotated[str, arg(metavar="RECIPE")]],
+    /,
+    *,
+    model: SpecName,
+    data: Data,
+    out: Out,
     depths: Annotated[tuple[float, ...], arg(metavar="X")] = (1.0, 3.0),
     widths: Annotated[tuple[float, ...], arg(metavar="X")] = (1.0, 2.0),
     steps: Annotated[int, arg(metavar="N")] = 2,
-    epochs: Number = None, resolution: Whole = None, seed: Seed = 0, device: Device = "auto",
-) -> None:  # fmt: skip
+    epochs: Number = None,
+    resolution: Whole = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
     """Check that a recipe's learning rate serves the scalings of a network.
 
     Trains each at rates a factor 2 apart and says where the best lies. Run again, it goes on.
@@ -184,20 +220,34 @@ def rates(
     if epochs is not None:
         how = replace(how, epochs=epochs)
     how = replace(how, lanes=lanes_for(how.batch, compute_device(device)))
-    with training_progress() as (say, tell):
+    with training_progress() as say:
         nets = compare_rates(
-            spec, data, out, how, Setup(report=say, tell=tell), named=named, depths=depths,
-            widths=widths, steps=steps, resolution=resolution, device=device,
+            spec,
+            data,
+            out,
+            how,
+            Setup(report=say),
+            named=named,
+            depths=depths,
+            widths=widths,
+            steps=steps,
+            resolution=resolution,
+            device=device,
             command=command_line(),
-        )  # fmt: skip
+        )
     print("\n".join(report(nets, command_line())))
 
 
 def evaluate(
-    model: Positional[Model], data: Positional[Data], /, *,
+    model: Positional[Model],
+    data: Positional[Data],
+    /,
+    *,
     split: Literal["test", "validation", "train"] = "test",
-    per_image: File = None, json: Switch = False, device: Device = "auto",
-) -> None:  # fmt: skip
+    per_image: File = None,
+    json: Switch = False,
+    device: Device = "auto",
+) -> None:
     """Measure a model on a split: top-1 and top-5 with interval, per class, calibration.
 
     Args:
@@ -213,7 +263,7 @@ def evaluate(
 
     if per_image:
         a_file("--per-image", per_image)
-    metrics, logits, part, classes = evaluate_model(model, data, split, device, to_stderr)
+    metrics, logits, part, classes = evaluate_model(model, data, split, device)
     if per_image:
         write_atomic(per_image, per_image_csv(part, logits, classes))
     if json:
@@ -224,10 +274,13 @@ def evaluate(
 
 def predict(
     model: Positional[Model],
-    images: Positional[Images], /, *,
-    format: Literal["table", "csv", "json"] = "table", top: Annotated[int, arg(metavar="N")] = 1,
+    images: Positional[Images],
+    /,
+    *,
+    format: Literal["table", "csv", "json"] = "table",
+    top: Annotated[int, arg(metavar="N")] = 1,
     device: Device = "auto",
-) -> None:  # fmt: skip
+) -> None:
     """Class and probability of each image.
 
     Args:
@@ -245,10 +298,12 @@ def predict(
     in_range("--top", top)
     if not images:
         raise UsageError("predict needs IMAGES. See phiscale predict --help.")
-    bad, count = print_predictions(predict_files(model, images, device, to_stderr), format, top)
+    bad, count = print_predictions(predict_files(model, images, device), format, top)
     if bad:
-        raise DataError(f"{bad} of {counted(count, 'picture')} cannot be read. "
-                        "The answer says why; mend or leave them out.")  # fmt: skip
+        raise DataError(
+            f"{bad} of {counted(count, 'picture')} cannot be read. "
+            "The answer says why; mend or leave them out."
+        )
 
 
 def export(run: Positional[Run], /, *, out: Folder = None, data: Held = None) -> None:
@@ -263,19 +318,29 @@ def export(run: Positional[Run], /, *, out: Folder = None, data: Held = None) ->
 
     folder, said = export_run(run, out, data)
     away = said["parity"]["relative_difference"]
-    print(f"wrote {folder / 'model.onnx'}: {said['file']['bytes'] / 1e6:.2f} MB, "
-          f"{said['latency_ms']:.3g} ms, relative difference {away:.1g}")  # fmt: skip
+    print(
+        f"wrote {folder / 'model.onnx'}: {said['file']['bytes'] / 1e6:.2f} MB, "
+        f"{said['latency_ms']:.3g} ms, relative difference {away:.1g}"
+    )
 
 
 def fit(
-    data: Positional[Data], /, *, out: Out, limits: Limited = UNLIMITED,
+    data: Positional[Data],
+    /,
+    *,
+    out: Out,
+    limits: Limited = UNLIMITED,
     base: Member = None,
     pretrained: Sources = (),
-    from_scratch: bool = True, device_model: File = None, law: File = None,
+    from_scratch: bool = True,
+    device_model: File = None,
+    law: File = None,
     coefficients: File = None,
-    on_bad: Literal["stop", "skip"] = "stop", min_epochs: Number = None, device: Device = "auto",
+    on_bad: Literal["stop", "skip"] = "stop",
+    min_epochs: Number = None,
+    device: Device = "auto",
     seed: Seed = 0,
-) -> None:  # fmt: skip
+) -> None:
     """From images and a budget to a deployable model: choose, train, evaluate, export, report.
 
     Run again with the same flags, it goes on where it was stopped.
@@ -312,13 +377,22 @@ def fit(
     from phiscale.pipeline import fit as run
     from phiscale.show import training_progress
 
-    with training_progress() as (report, tell):
+    with training_progress() as report:
         path = run(
-            data, out, budget, base=base, pretrained=pretrained,
-            from_scratch=from_scratch, law=str(law) if law else None,
+            data,
+            out,
+            budget,
+            base=base,
+            pretrained=pretrained,
+            from_scratch=from_scratch,
+            law=str(law) if law else None,
             coefficients=str(coefficients) if coefficients else None,
-            device_model=str(device_model) if device_model else None, on_bad=on_bad,
-            min_epochs=min_epochs, device=device, seed=seed,
-            tell=tell, report=report, command=command_line(),
-        )  # fmt: skip
+            device_model=str(device_model) if device_model else None,
+            on_bad=on_bad,
+            min_epochs=min_epochs,
+            device=device,
+            seed=seed,
+            report=report,
+            command=command_line(),
+        )
     print(path)

@@ -25,11 +25,19 @@ MOST_RUN_SD = 0.05  # above it, somebody wrote per cent
 
 
 def law_fit(
-    tables: Positional[Table] = (), /, *,
-    axes: Names = "", base: Base = None, hold_out: Names = "", run_sd: Share = None,
-    robust: Switch = False, compute: Times = 2.0,
-    out: File = None, plot: File = None, json: Switch = False,
-) -> None:  # fmt: skip
+    tables: Positional[Table] = (),
+    /,
+    *,
+    axes: Names = "",
+    base: Base = None,
+    hold_out: Names = "",
+    run_sd: Share = None,
+    robust: Switch = False,
+    compute: Times = 2.0,
+    out: File = None,
+    plot: File = None,
+    json: Switch = False,
+) -> None:
     from phiscale.analysis.law_plot import law_plot
     from phiscale.analysis.law_report import fit_sheet, unit_of
 
@@ -41,10 +49,14 @@ def law_fit(
     if plot and plot.suffix not in (".png", ".svg"):
         raise UsageError(f"cannot draw {plot.name!r}. Let the name end in .png or .svg.")
     found = fit_sheet(
-        _sheet(tables), axes=_listed(axes), base=None if base is None else spec_of(base),
-        hold_out=_listed(hold_out), run_sd=_share("--run-sd", run_sd), robust=robust,
+        _sheet(tables),
+        axes=_listed(axes),
+        base=None if base is None else spec_of(base),
+        hold_out=_listed(hold_out),
+        run_sd=_share("--run-sd", run_sd),
+        robust=robust,
         compute=compute,
-    )  # fmt: skip
+    )
     if out:
         found.law.write(out)
     if plot:
@@ -80,9 +92,14 @@ law_fit.__doc__ = f"""Fit an error law to a table or to runs; say how far to tru
 
 def law_predict(
     law: Positional[Annotated[Path, arg(metavar="LAW.json")]],
-    specs: Positional[Specs] = (), /, *,
-    phi: Phis = (), coefficients: File = None, images_seen: Count = None, json: Switch = False,
-) -> None:  # fmt: skip
+    specs: Positional[Specs] = (),
+    /,
+    *,
+    phi: Phis = (),
+    coefficients: File = None,
+    images_seen: Count = None,
+    json: Switch = False,
+) -> None:
     """Predict errors of networks by a fitted law, and what they gain over its base.
 
     Args:

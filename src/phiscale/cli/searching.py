@@ -26,7 +26,7 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import UsageError
-from phiscale.show import show_json, to_stderr
+from phiscale.show import show_json
 
 if TYPE_CHECKING:
     from phiscale.search.workers import Crew
@@ -72,8 +72,13 @@ class Workers:
                 device = compute_device(begun_on).type
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         usual = max(1, cores // self.threads) if device == "cpu" else 1
-        return Crew(out=out, storage=self.storage, name=self.study_name, device=device,
-                    workers=self.workers or usual)  # fmt: skip
+        return Crew(
+            out=out,
+            storage=self.storage,
+            name=self.study_name,
+            device=device,
+            workers=self.workers or usual,
+        )
 
 
 HERE = Workers()
@@ -81,14 +86,25 @@ Together = Annotated[Workers, arg(name="")]
 
 
 def search_coefficients(
-    spec: Positional[SpecName], data: Positional[Sets],
-    /, *, out: Out, method: Literal["lawscale", "grid", "both"] = "lawscale",
-    compute: Times = 2.0, units: Annotated[float, arg(metavar="NUMBER")] = 14.0,
-    cost: Annotated[str, arg(metavar="COST")] = "macs", device_model: File = None,
-    resolution: Whole = None, epochs: Annotated[float, arg(metavar="NUMBER")] = 6.0,
-    train_images: Whole = None, seeds: Annotated[int, arg(metavar="N")] = 3,
-    rates: Numbers = (), seed: Seed = 0, json: Switch = False, workers: Together = HERE,
-) -> None:  # fmt: skip
+    spec: Positional[SpecName],
+    data: Positional[Sets],
+    /,
+    *,
+    out: Out,
+    method: Literal["lawscale", "grid", "both"] = "lawscale",
+    compute: Times = 2.0,
+    units: Annotated[float, arg(metavar="NUMBER")] = 14.0,
+    cost: Annotated[str, arg(metavar="COST")] = "macs",
+    device_model: File = None,
+    resolution: Whole = None,
+    epochs: Annotated[float, arg(metavar="NUMBER")] = 6.0,
+    train_images: Whole = None,
+    seeds: Annotated[int, arg(metavar="N")] = 3,
+    rates: Numbers = (),
+    seed: Seed = 0,
+    json: Switch = False,
+    workers: Together = HERE,
+) -> None:
     """Find alpha, beta and gamma for a network and pictures, by trainings.
 
     found.json in --out is what describe, solve and fit take as --coefficients. Of several DATA each
@@ -133,13 +149,20 @@ def search_coefficients(
         raise UsageError("search coefficients needs DATA: pictures to train on.")
     base = spec_of(spec)
     asked = Asked(
-        methods=("lawscale", "grid") if method == "both" else (method,), units=units,
-        compute=compute, cost=cost, resolution=resolution, epochs=epochs, seeds=seeds,
-        train_images=train_images, threads=workers.threads, seed=seed,
+        methods=("lawscale", "grid") if method == "both" else (method,),
+        units=units,
+        compute=compute,
+        cost=cost,
+        resolution=resolution,
+        epochs=epochs,
+        seeds=seeds,
+        train_images=train_images,
+        threads=workers.threads,
+        seed=seed,
         device=DeviceModel.read(device_model) if device_model else None,
         tuning=Tuning(rates=_rates(rates)) if rates else Tuning(),
-    )  # fmt: skip
-    crew, common = workers.crew(out), {"command": command_line(), "tell": to_stderr}
+    )
+    crew, common = workers.crew(out), {"command": command_line()}
     if len(data) == 1:
         answers = {data[0]: search_coefficients(base, data[0], asked, crew, **common)}
     else:
@@ -156,13 +179,26 @@ def search_coefficients(
 
 
 def study(
-    data: Positional[Data], /, *, out: Out,
+    data: Positional[Data],
+    /,
+    *,
+    out: Out,
     preset: Literal["smoke", "standard", "gpu", "cifar10-replication", "family"] = "smoke",
-    model: Member = None, resolution: Whole = None, seeds: Whole = None,
-    epochs: Number = None, train_images: Whole = None, rates: Numbers = (), phi: Numbers = (),
-    coefficients: File = None, design_space: Spaces = (), networks: Whole = None,
-    plan: Switch = False, seed: Seed = 0, json: Switch = False, workers: Together = HERE,
-) -> None:  # fmt: skip
+    model: Member = None,
+    resolution: Whole = None,
+    seeds: Whole = None,
+    epochs: Number = None,
+    train_images: Whole = None,
+    rates: Numbers = (),
+    phi: Numbers = (),
+    coefficients: File = None,
+    design_space: Spaces = (),
+    networks: Whole = None,
+    plan: Switch = False,
+    seed: Seed = 0,
+    json: Switch = False,
+    workers: Together = HERE,
+) -> None:
     """Settle whether scaling all dimensions pays: matched arms, seeds, a verdict.
 
     Or train a family (--preset family), or compare two design spaces (--design-space).
@@ -191,8 +227,11 @@ def study(
         seed: the first of the seeds.
         json: print JSON.
     """
-    for flag, value in (("--resolution", resolution),
-                        ("--train-images", train_images), ("--networks", networks)):  # fmt: skip
+    for flag, value in (
+        ("--resolution", resolution),
+        ("--train-images", train_images),
+        ("--networks", networks),
+    ):
         in_range(flag, value)
     in_range("--seed", seed, 0)
     in_range("--seeds", seeds, 2)
@@ -209,16 +248,23 @@ def study(
     from phiscale.search import studies
 
     asked = studies.Asked(
-        base=spec_of(model) if model else None, resolution=resolution, seeds=seeds, epochs=epochs,
-        train_images=train_images, rates=_rates(rates), threads=workers.threads, seed=seed,
-    )  # fmt: skip
+        base=spec_of(model) if model else None,
+        resolution=resolution,
+        seeds=seeds,
+        epochs=epochs,
+        train_images=train_images,
+        rates=_rates(rates),
+        threads=workers.threads,
+        seed=seed,
+    )
     crew = workers.crew(out)
-    common = {"command": command_line(), "tell": to_stderr, "train": not plan}
+    common = {"command": command_line(), "train": not plan}
     if design_space:
         if len(design_space) != 2:
             raise UsageError("--design-space compares two. Use e.g. --design-space free compound.")
-        said = studies.design_spaces(data, (design_space[0], design_space[1]), networks or 20,
-                                     asked, crew, **common)  # fmt: skip
+        said = studies.design_spaces(
+            data, (design_space[0], design_space[1]), networks or 20, asked, crew, **common
+        )
     elif preset == "family":
         phis = _finite("--phi", phi) or (-1.0, 0.0, 1.0, 2.0)
         if far := [each for each in phis if abs(each) > MOST_PHI]:

@@ -123,17 +123,25 @@ def feature_info(spec: Spec) -> FeatureInfo:
     reduction = spec.stem_stride * (2 if spec.stem_pool else 1)
     for number, stage in enumerate(spec.stages):
         reduction *= stage.stride
-        maps.append({"num_chs": stage.channels, "reduction": reduction,
-                     "module": f"stages.{number}"})  # fmt: skip
+        maps.append(
+            {"num_chs": stage.channels, "reduction": reduction, "module": f"stages.{number}"}
+        )
     return FeatureInfo({info["reduction"]: info for info in maps}.values())
 
 
 def create_model(
-    model_name: str, pretrained: bool = False, num_classes: int | None = None, in_chans: int = 3,
-    *, checkpoint_path: str = "", features_only: bool = False,
-    out_indices: Sequence[int] | None = None, drop_rate: float = 0.0,
-    drop_path_rate: float = 0.0, global_pool: str | None = None,
-) -> Model | Features:  # fmt: skip
+    model_name: str,
+    pretrained: bool = False,
+    num_classes: int | None = None,
+    in_chans: int = 3,
+    *,
+    checkpoint_path: str = "",
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    global_pool: str | None = None,
+) -> Model | Features:
     """A network by its name in timm (`efficientnet_b0`, `efficientnet_b0.ra_in1k`, `hf-hub:...`),
     torchvision, Keras or lukemelas. Random weights, or those of `pretrained`'s tag or of a
     checkpoint, whose classifier and input channels are made to fit. Raises PhiscaleError."""
@@ -157,8 +165,9 @@ def create_model(
         spec, take = spec_of(library, name), tags[0].preprocessing if tags else original(name)
     if checkpoint_path and name:  # the name's flavour, where names and shapes fit several
         spec = spec_of(library, name, classes=spec.classes, in_channels=spec.in_channels)
-    spec = replace(spec, in_channels=in_chans,
-                   classes=spec.classes if num_classes is None else num_classes)  # fmt: skip
+    spec = replace(
+        spec, in_channels=in_chans, classes=spec.classes if num_classes is None else num_classes
+    )
     model = Model(spec, take, drop_rate=drop_rate, drop_path=drop_path_rate)
     if tags:
         side = tags[0].train_pixels
@@ -182,13 +191,18 @@ def _source(library: Library, name: str, asked: str) -> str:
 
 
 def list_models(
-    filter: str | Iterable[str] = "*", pretrained: bool = False,
+    filter: str | Iterable[str] = "*",
+    pretrained: bool = False,
     exclude_filters: str | Iterable[str] = (),
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Names, or `name.tag` of known weights where `pretrained`."""
-    return list_pretrained(filter, exclude_filters) if pretrained else [
-        name for name in sorted(MEMBERS, key=_natural) if _passes(name, filter, exclude_filters)
-    ]  # fmt: skip
+    return (
+        list_pretrained(filter, exclude_filters)
+        if pretrained
+        else [
+            name for name in sorted(MEMBERS, key=_natural) if _passes(name, filter, exclude_filters)
+        ]
+    )
 
 
 def list_pretrained(

@@ -17,15 +17,23 @@ from phiscale.errors import UsageError
 
 def config_of(take: Preprocessing) -> dict[str, Any]:
     """A preprocessing in timm's words."""
-    return {"input_size": (3, take.size, take.size), "interpolation": take.interpolation,
-            "mean": take.mean, "std": take.std, "crop_pct": take.crop,
-            "crop_mode": "squash" if take.squash else "center"}  # fmt: skip
+    return {
+        "input_size": (3, take.size, take.size),
+        "interpolation": take.interpolation,
+        "mean": take.mean,
+        "std": take.std,
+        "crop_pct": take.crop,
+        "crop_mode": "squash" if take.squash else "center",
+    }
 
 
 def resolve_model_data_config(
-    model: nn.Module, args: Mapping[str, Any] | None = None, *, use_test_size: bool = False,
+    model: nn.Module,
+    args: Mapping[str, Any] | None = None,
+    *,
+    use_test_size: bool = False,
     **changes: Any,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What `create_transform` takes, for this network: pictures of the size that it was trained at,
     or of that it is tested at. Of `args`, such as a script's, those that it knows override."""
     model = getattr(model, "model", model)
@@ -51,14 +59,25 @@ def resolve_data_config(
 
 
 def create_transform(
-    input_size: int | tuple[int, ...] = 224, is_training: bool = False, *,
-    interpolation: str = "bilinear", mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD, crop_pct: float | None = None,
-    crop_mode: str = "center", scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3), hflip: float = 0.5, vflip: float = 0.0,
-    color_jitter: float | None = 0.4, auto_augment: str | None = None, re_prob: float = 0.0,
-    re_mode: str = "const", re_count: int = 1, no_aug: bool = False,
-) -> Callable[[Image.Image], torch.Tensor]:  # fmt: skip
+    input_size: int | tuple[int, ...] = 224,
+    is_training: bool = False,
+    *,
+    interpolation: str = "bilinear",
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    crop_pct: float | None = None,
+    crop_mode: str = "center",
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    hflip: float = 0.5,
+    vflip: float = 0.0,
+    color_jitter: float | None = 0.4,
+    auto_augment: str | None = None,
+    re_prob: float = 0.0,
+    re_mode: str = "const",
+    re_count: int = 1,
+    no_aug: bool = False,
+) -> Callable[[Image.Image], torch.Tensor]:
     """PIL picture -> normalised float tensor. Evaluation: the shorter side to size / crop_pct, then
     the centre, as timm does it. Training: a random area, mirror images, colour jitter or an
     automatic policy (`rand-m9`, `original`, `augmix`, `trivial`), random erasing."""
@@ -100,8 +119,11 @@ def _policy(name: str) -> nn.Module:
     from torchvision.transforms import v2
 
     kind, *options = name.split("-")
-    numbers = {found[1]: float(found[2]) for option in options
-               if (found := re.fullmatch(r"([a-z]+)([\d.]+)", option))}  # fmt: skip
+    numbers = {
+        found[1]: float(found[2])
+        for option in options
+        if (found := re.fullmatch(r"([a-z]+)([\d.]+)", option))
+    }
     match kind:
         case "rand":
             layers, magnitude = round(numbers.get("n", 2)), numbers.get("m", 9)

@@ -86,9 +86,12 @@ class Audit:
 
 
 FORMAT = Format(
-    Audit, "phiscale_audit", DataError, "Delete it: the pictures are read again.",
+    Audit,
+    "phiscale_audit",
+    DataError,
+    "Delete it: the pictures are read again.",
     foreign=("fingerprint",),  # of the pictures, which `fit` compares
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,10 +114,12 @@ def _shifted(batch: np.ndarray, most: int, down: np.ndarray, across: np.ndarray)
     padded = np.pad(batch, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
     rows = (down * (2 * most + 1)).astype(int)
     columns = (across * (2 * most + 1)).astype(int)
-    return np.stack([
-        picture[y : y + height, x : x + width]
-        for picture, y, x in zip(padded, rows.tolist(), columns.tolist(), strict=True)
-    ])  # fmt: skip
+    return np.stack(
+        [
+            picture[y : y + height, x : x + width]
+            for picture, y, x in zip(padded, rows.tolist(), columns.tolist(), strict=True)
+        ]
+    )
 
 
 def _random_area(

@@ -43,9 +43,12 @@ class Pictures:
     """A split whose decoded pictures stay in memory while they fit, shrunk to what is of use."""
 
     def __init__(
-        self, split: Split, shortest: int, background: tuple[int, int, int] = (255, 255, 255),
+        self,
+        split: Split,
+        shortest: int,
+        background: tuple[int, int, int] = (255, 255, 255),
         cache_bytes: int = CACHE_BYTES,
-    ):  # fmt: skip
+    ):
         self.split, self.shortest, self.background = split, shortest, background
         self._room = cache_bytes
         self._kept: dict[int, np.ndarray] = {}
@@ -72,11 +75,20 @@ Share = Callable[[int], tuple[int, int]]
 
 
 def training_batches(
-    pictures: Pictures, preprocessing: Preprocessing, augment_at: Callable[[int], Augment], *,
-    seed: int, batch: int, start: int, stop: int, micro: int = 0, workers: int = 1,
-    share: Share = lambda images: (0, images), size_at: Callable[[int], int] | None = None,
+    pictures: Pictures,
+    preprocessing: Preprocessing,
+    augment_at: Callable[[int], Augment],
+    *,
+    seed: int,
+    batch: int,
+    start: int,
+    stop: int,
+    micro: int = 0,
+    workers: int = 1,
+    share: Share = lambda images: (0, images),
+    size_at: Callable[[int], int] | None = None,
     weights: np.ndarray | None = None,
-) -> Generator[Batch]:  # fmt: skip
+) -> Generator[Batch]:
     """Augmented batches for positions start..stop of a training, in its order, in pieces of `micro`
     pictures (0: whole), and of each piece the `share` of this process: which of so many pictures.
 
@@ -106,9 +118,14 @@ def training_batches(
         mix = None
         if how.mixup or how.cutmix:
             partners, theirs, box = mixes(
-                piece.places, piece.start, piece.stop, mixup=how.mixup, cutmix=how.cutmix,
-                side=side, u=u[:n, MIX],
-            )  # fmt: skip
+                piece.places,
+                piece.start,
+                piece.stop,
+                mixup=how.mixup,
+                cutmix=how.cutmix,
+                side=side,
+                u=u[:n, MIX],
+            )
             rows = {int(place): row for row, place in enumerate(piece.rows)}
             partner = torch.tensor([rows[int(p)] for p in partners])
             mix = Mix(partner, torch.from_numpy(theirs), torch.from_numpy(box))
@@ -123,9 +140,16 @@ class _Piece:
     they need, partners elsewhere among them."""
 
     def __init__(
-        self, order: Order, how: Augment, step: int, start: int, stop: int, first: int, end: int,
+        self,
+        order: Order,
+        how: Augment,
+        step: int,
+        start: int,
+        stop: int,
+        first: int,
+        end: int,
         total: float,
-    ):  # fmt: skip
+    ):
         self.how, self.step, self.start, self.stop = how, step, start, stop
         self.total = total
         self.places = np.arange(first, end)
@@ -163,9 +187,11 @@ def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray, places: np.nda
 
 
 def ahead(
-    make: Callable[[T], R], things: Iterator[T], workers: int,
+    make: Callable[[T], R],
+    things: Iterator[T],
+    workers: int,
     begin: Callable[[], object] | None = None,
-) -> Generator[R]:  # fmt: skip
+) -> Generator[R]:
     """`make` over things in threads, a few ahead, in order; each thread calls `begin` first."""
     pool = ThreadPoolExecutor(max(1, workers), "ahead", begin)
     waiting: list[Future[R]] = []

@@ -35,9 +35,15 @@ def partner_of(place: int, start: int, stop: int) -> int:
 
 
 def mixes(
-    places: np.ndarray, start: int, stop: int, *, mixup: float, cutmix: float, side: int,
+    places: np.ndarray,
+    start: int,
+    stop: int,
+    *,
+    mixup: float,
+    cutmix: float,
+    side: int,
     u: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions of the partners, their shares of the labels, and their boxes, for `places` of the
     batch start..stop; `u`: three uniforms for each.
 

@@ -33,10 +33,12 @@ class Order:
         if not self._files:
             return rng.permutation(self.size)
         order = rng.permutation(len(self._files))
-        return np.concatenate([
-            rng.permutation(np.concatenate([self._files[i] for i in order[at : at + WINDOW]]))
-            for at in range(0, len(order), WINDOW)
-        ])  # fmt: skip
+        return np.concatenate(
+            [
+                rng.permutation(np.concatenate([self._files[i] for i in order[at : at + WINDOW]]))
+                for at in range(0, len(order), WINDOW)
+            ]
+        )
 
     def samples(self, start: int, stop: int) -> np.ndarray:
         """Sample indices at positions start..stop, across epochs if need be."""

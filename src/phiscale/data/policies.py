@@ -38,10 +38,23 @@ AUTOAUGMENT_LENGTHS = Lengths(cutout=100, translate=250)
 RANDAUGMENT_LENGTHS = Lengths(cutout=40, translate=100)
 
 RANDAUGMENT = (
-    "AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "Color", "Contrast",
-    "Brightness", "Sharpness", "ShearX", "ShearY", "TranslateX", "TranslateY", "Cutout",
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "Posterize",
+    "Solarize",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Cutout",
     "SolarizeAdd",
-)  # fmt: skip
+)
 
 V0: tuple[tuple[Op, Op], ...] = (
     (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
@@ -125,9 +138,12 @@ def randaugment(
 
 
 def _pair(
-    image: Image.Image, policy: Sequence[tuple[Op, Op]], argument: Levels,
-    contrast: Callable[[Image.Image, float], Image.Image], u: Sequence[float],
-) -> Image.Image:  # fmt: skip
+    image: Image.Image,
+    policy: Sequence[tuple[Op, Op]],
+    argument: Levels,
+    contrast: Callable[[Image.Image, float], Image.Image],
+    u: Sequence[float],
+) -> Image.Image:
     for number, (name, probability, level) in enumerate(policy[int(u[0] * len(policy))]):
         taken, sign, *place = u[1 + 4 * number : 5 + 4 * number]
         if taken < probability:
@@ -186,9 +202,13 @@ def paper_argument(name: str, level: float, sign: float, side: int) -> float:
 
 
 def apply(
-    image: Image.Image, name: str, value: float, place: Sequence[float] = (0.5, 0.5), *,
+    image: Image.Image,
+    name: str,
+    value: float,
+    place: Sequence[float] = (0.5, 0.5),
+    *,
     contrast: Callable[[Image.Image, float], Image.Image],
-) -> Image.Image:  # fmt: skip
+) -> Image.Image:
     """One operation on an RGB picture. `place`: where, as shares of the height and the width."""
     match name:
         case "AutoContrast":
@@ -250,6 +270,13 @@ def _cut_out(image: Image.Image, half: int, down: float, across: float) -> Image
     """A square of twice `half` pixels a side, its centre anywhere in the picture."""
     y, x = int(down * image.height), int(across * image.width)
     cut = image.copy()
-    cut.paste(GREY, (max(0, x - half), max(0, y - half),
-                     min(image.width, x + half), min(image.height, y + half)))  # fmt: skip
+    cut.paste(
+        GREY,
+        (
+            max(0, x - half),
+            max(0, y - half),
+            min(image.width, x + half),
+            min(image.height, y + half),
+        ),
+    )
     return cut

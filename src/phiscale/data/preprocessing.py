@@ -122,9 +122,11 @@ class Preprocessing:
 
 
 FORMAT = Format(
-    Preprocessing, "phiscale_preprocessing", DataError,
+    Preprocessing,
+    "phiscale_preprocessing",
+    DataError,
     "Export the model again with this phiscale.",
-)  # fmt: skip
+)
 
 
 def triple(values: Iterable[float]) -> tuple[float, float, float]:

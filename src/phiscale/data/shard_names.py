@@ -53,9 +53,10 @@ def _names(text: str, pattern: str) -> Iterator[str]:
         if closing < 0 or (len(pieces) < 2 and not numbers):
             continue
         chosen = (
-            _numbers(numbers[1], numbers[2], pattern) if numbers
+            _numbers(numbers[1], numbers[2], pattern)
+            if numbers
             else (name for piece in pieces for name in _names(piece, pattern))
-        )  # fmt: skip
+        )
         for name in chosen:
             for rest in _names(text[closing + 1 :], pattern):
                 yield text[:opening] + name + rest

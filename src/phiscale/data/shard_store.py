@@ -58,8 +58,10 @@ class Shard:
                 raise DataError(f"Shard {self.where} cannot be read: {error.strerror}.") from None
             return f"{found.st_size} {found.st_mtime_ns}"
         told = _asked(self.where, lambda system, path: system.info(path))
-        version = next((told[key] for key in ("ETag", "etag", "md5Hash", "mtime", "created")
-                        if told.get(key)), "")  # fmt: skip
+        version = next(
+            (told[key] for key in ("ETag", "etag", "md5Hash", "mtime", "created") if told.get(key)),
+            "",
+        )
         return f"{told['size']} {version}"
 
     def local(self) -> Path:

@@ -22,8 +22,10 @@ class Transferred:
         """What the paper's networks reached, pretrained on ImageNet and tuned on all of train."""
         own = [row for row in TABLE_5 if row.data == self.named]
         each = " and ".join(f"{100 * row.top1:.1f} % with {row.member}" for row in own)
-        return (f"the paper (arXiv:1905.11946, table 5) has {each} here, from ImageNet's weights, "
-                f"on {self.test} test pictures")  # fmt: skip
+        return (
+            f"the paper (arXiv:1905.11946, table 5) has {each} here, from ImageNet's weights, "
+            f"on {self.test} test pictures"
+        )
 
     def by_hand(self, name: str, folder: str) -> str:
         """What to do where nobody offers the set for download any more."""

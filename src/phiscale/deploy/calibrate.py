@@ -7,11 +7,12 @@ torch's.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
@@ -29,32 +30,47 @@ from phiscale.spec import Spec
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
+
 TRAINING_BATCH = 64
 
 # (base, depth, width, pixels): corners and middles of what `fit` would choose among
 _LATENCY = (
-    ("small", 1, 1, 32), ("small", 1, 1, 16), ("small", 1, 2, 32), ("small", 2, 1, 32),
-    ("small", 0.5, 1.5, 24), ("small", 1.5, 1.5, 24), ("small", 3, 0.75, 16), ("small", 1, 1, 64),
-    ("small", 2, 2, 48), ("small", 1, 2.5, 16),
-    ("efficientnet_b0", 1, 1, 224), ("efficientnet_b0", 0.5, 0.5, 96),
-    ("efficientnet_b0", 1, 0.5, 160), ("efficientnet_b0", 0.5, 1, 128),
-    ("efficientnet_b0", 1.4, 1.2, 160), ("efficientnet_b0", 0.25, 0.25, 64),
-)  # fmt: skip
+    ("small", 1, 1, 32),
+    ("small", 1, 1, 16),
+    ("small", 1, 2, 32),
+    ("small", 2, 1, 32),
+    ("small", 0.5, 1.5, 24),
+    ("small", 1.5, 1.5, 24),
+    ("small", 3, 0.75, 16),
+    ("small", 1, 1, 64),
+    ("small", 2, 2, 48),
+    ("small", 1, 2.5, 16),
+    ("efficientnet_b0", 1, 1, 224),
+    ("efficientnet_b0", 0.5, 0.5, 96),
+    ("efficientnet_b0", 1, 0.5, 160),
+    ("efficientnet_b0", 0.5, 1, 128),
+    ("efficientnet_b0", 1.4, 1.2, 160),
+    ("efficientnet_b0", 0.25, 0.25, 64),
+)
 _TRAINING = (
-    ("small", 1, 1, 32), ("small", 1, 1, 16), ("small", 1, 2, 24), ("small", 2, 1, 24),
-    ("small", 0.5, 1.5, 32), ("efficientnet_b0", 0.5, 0.5, 96), ("efficientnet_b0", 1, 0.5, 64),
+    ("small", 1, 1, 32),
+    ("small", 1, 1, 16),
+    ("small", 1, 2, 24),
+    ("small", 2, 1, 24),
+    ("small", 0.5, 1.5, 32),
+    ("efficientnet_b0", 0.5, 0.5, 96),
+    ("efficientnet_b0", 1, 0.5, 64),
     ("efficientnet_b0", 0.25, 1, 64),
-)  # fmt: skip
+)
 
 
-def calibrate(
-    tell: Callable[[str], None] = lambda line: None, compute: torch.device | None = None
-) -> DeviceModel:
+def calibrate(compute: torch.device | None = None) -> DeviceModel:
     """This machine as a value that `solve` and `fit` take, here or elsewhere. `compute`: where
     torch trains; the CPU if None."""
-    tell("measuring latency with ONNX Runtime")
+    logger.info("measuring latency with ONNX Runtime")
     answers = [(cost(spec), measured_latency_ms(spec, seconds=0.4)) for spec in _specs(_LATENCY)]
-    tell("measuring training steps with torch")
+    logger.info("measuring training steps with torch")
     steps = [(cost(spec), measured_seconds_per_image(spec, compute)) for spec in _specs(_TRAINING)]
     return DeviceModel(
         fingerprint=fingerprint(compute),
@@ -72,9 +88,12 @@ def measured_latency_ms(spec: Spec, *, seconds: float = 1.0, threads: int = 0) -
 
 
 def measured_seconds_per_image(
-    spec: Spec, compute: torch.device | None = None, *, batch: int = TRAINING_BATCH,
+    spec: Spec,
+    compute: torch.device | None = None,
+    *,
+    batch: int = TRAINING_BATCH,
     seconds: float = 1.0,
-) -> float:  # fmt: skip
+) -> float:
     """Median seconds a training image takes: forward, backward, update, moving average."""
     import torch
     from torch import nn

@@ -58,15 +58,18 @@ def export_onnx(
     described = {
         "phiscale_artefact": ARTEFACT_VERSION,
         **metadata.to_dict(),
-        "input": {"name": "images", "type": "float32", "layout": "NCHW",
-                  "shape": ["batch", metadata.spec.in_channels, size, size],
-                  "made_by": "preprocessing below: centre crop, resize, / 255, - mean, / std"},
-        "output": {"name": "logits", "type": "float32",
-                   "shape": ["batch", metadata.spec.classes]},
+        "input": {
+            "name": "images",
+            "type": "float32",
+            "layout": "NCHW",
+            "shape": ["batch", metadata.spec.in_channels, size, size],
+            "made_by": "preprocessing below: centre crop, resize, / 255, - mean, / std",
+        },
+        "output": {"name": "logits", "type": "float32", "shape": ["batch", metadata.spec.classes]},
         "parity": asdict(parity),
         "latency_ms": round(latency_ms(session, shape, 2.0), 4),
         "file": {"name": "model.onnx", "bytes": len(model), "sha256": sha256(model)},
-    }  # fmt: skip
+    }
     write_atomic(out / "model.onnx", model)
     write_checked(out / "model.json", described)
     return described
@@ -86,10 +89,14 @@ def _onnx(network: Network, metadata: ModelMetadata) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                network, (example,), dynamo=True, verbose=False, input_names=["images"],
+                network,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                input_names=["images"],
                 output_names=["logits"],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
-            )  # fmt: skip
+            )
     except Exception as error:  # whatever the exporter raises becomes one line
         raise ExportError(f"this network cannot be exported to ONNX: {error}") from error
     finally:

@@ -55,8 +55,10 @@ class Predictor:
         self.session = open_session(path, threads)
         said = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if said is None:
-            raise ExportError(f"{path} does not say how to prepare its input. "
-                              "Use a model.onnx that phiscale exported.")  # fmt: skip
+            raise ExportError(
+                f"{path} does not say how to prepare its input. "
+                "Use a model.onnx that phiscale exported."
+            )
         self.metadata = _metadata(said, str(path))
         self.preprocessing = self.metadata.preprocessing
         self.classes = self.metadata.classes

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,11 +14,16 @@ from phiscale.deploy.runtime import open_session, run
 from phiscale.deploy.twin import onnx_twin
 from phiscale.spec import Spec
 
+logger = logging.getLogger(__name__)
+
 
 def interleaved_ms(
-    specs: Mapping[str, Spec], *, rounds: int = 7, seconds: float = 0.2, threads: int = 0,
-    tell: Callable[[str], None] = lambda line: None,
-) -> dict[str, float]:  # fmt: skip
+    specs: Mapping[str, Spec],
+    *,
+    rounds: int = 7,
+    seconds: float = 0.2,
+    threads: int = 0,
+) -> dict[str, float]:
     """Milliseconds of one picture through each network's exported shape, ONNX Runtime on the CPU.
 
     Every round times each network once, in an order of its own, for `seconds` or one run; a
@@ -32,7 +38,7 @@ def interleaved_ms(
     times: dict[str, list[float]] = {name: [] for name in specs}
     order = random.Random(0)
     for number in range(rounds):
-        tell(f"round {number + 1} of {rounds}: {len(specs)} networks")
+        logger.info(f"round {number + 1} of {rounds}: {len(specs)} networks")
         for name in order.sample(list(specs), len(specs)):
             run(sessions[name], pictures[name])  # the one before has taken the caches
             once: list[float] = []

@@ -37,14 +37,15 @@ def onnx_twin(spec: Spec) -> bytes:
     shape = [1, spec.in_channels, side, side]
     model = helper.make_model(
         helper.make_graph(
-            graph.nodes, "twin",
+            graph.nodes,
+            "twin",
             [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, spec.classes])],
             initializer=graph.initializers,
         ),
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=10,
-    )  # fmt: skip
+    )
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
@@ -78,12 +79,24 @@ class _Graph:
         return self.constant(values.astype(np.float32))
 
     def conv(
-        self, x: str, cin: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1,
+        self,
+        x: str,
+        cin: int,
+        cout: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
         act: bool = True,
-    ) -> str:  # fmt: skip
+    ) -> str:
         weight, bias = self.weights(cout, cin // groups, kernel, kernel), self.weights(cout)
-        x = self.node("Conv", [x, weight, bias], kernel_shape=[kernel] * 2, strides=[stride] * 2,
-                      pads=[kernel // 2] * 4, group=groups)  # fmt: skip
+        x = self.node(
+            "Conv",
+            [x, weight, bias],
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[kernel // 2] * 4,
+            group=groups,
+        )
         return self.activate(x) if act else x
 
     def activate(self, x: str) -> str:

@@ -41,8 +41,9 @@ def name_of(spec: Spec) -> str:
     constants of its norms, in which libraries differ; or ''."""
 
     wanted = replace(bare(spec), resolution=1)
-    return next((m.name for m in MEMBERS.values()
-                 if replace(bare(m.spec), resolution=1) == wanted), "")  # fmt: skip
+    return next(
+        (m.name for m in MEMBERS.values() if replace(bare(m.spec), resolution=1) == wanted), ""
+    )
 
 
 def bare(spec: Spec) -> Spec:

@@ -85,9 +85,17 @@ def _literal(
     size: str, spec: Spec, train: int, dropout: float, lives: Home, *published: Figure
 ) -> Member:
     name = f"efficientnetv2_{size}"
-    return Member(name=name, spec=spec, family="efficientnetv2", lives=lives, base=name,
-                  train_resolution=train, dropout=dropout, drop_path=0.2,
-                  published=published)  # fmt: skip
+    return Member(
+        name=name,
+        spec=spec,
+        family="efficientnetv2",
+        lives=lives,
+        base=name,
+        train_resolution=train,
+        dropout=dropout,
+        drop_path=0.2,
+        published=published,
+    )
 
 
 _B0 = _literal("b0", B0, 192, 0.2, "mobile/edge", Figure(0.787, None, README, _1K))

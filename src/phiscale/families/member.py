@@ -39,14 +39,30 @@ class Member:
 
 
 def scaled(
-    base: Member, name: str, *, depth: float, width: float, pixels: int, lives: Home,
-    train_pixels: int = 0, dropout: float, published: tuple[Figure, ...],
-) -> Member:  # fmt: skip
+    base: Member,
+    name: str,
+    *,
+    depth: float,
+    width: float,
+    pixels: int,
+    lives: Home,
+    train_pixels: int = 0,
+    dropout: float,
+    published: tuple[Figure, ...],
+) -> Member:
     """The member that is `base` scaled, to exactly `pixels` a side."""
     by = Scaling(depth=depth, width=width, resolution=pixels / base.spec.resolution)
-    return replace(base, name=name, spec=scale(base.spec, by), base=base.name, scaling=by,
-                   lives=lives, train_resolution=train_pixels or pixels, dropout=dropout,
-                   published=published)  # fmt: skip
+    return replace(
+        base,
+        name=name,
+        spec=scale(base.spec, by),
+        base=base.name,
+        scaling=by,
+        lives=lives,
+        train_resolution=train_pixels or pixels,
+        dropout=dropout,
+        published=published,
+    )
 
 
 def as_tensorflow(member: Member, norm_momentum: float) -> Member:

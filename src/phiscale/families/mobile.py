@@ -96,13 +96,17 @@ _TORCHVISION = "torchvision 0.29, IMAGENET1K_V1"
 
 
 def _lite_figures(float_top1: float, int8_top1: float) -> tuple[Figure, ...]:
-    return (Figure(float_top1, None, _LITE_README, "fp32"),
-            Figure(int8_top1, None, _LITE_README, "int8 after training"))  # fmt: skip
+    return (
+        Figure(float_top1, None, _LITE_README, "fp32"),
+        Figure(int8_top1, None, _LITE_README, "int8 after training"),
+    )
 
 
 def _edge_figures(float_top1: float, int8_top1: float) -> tuple[Figure, ...]:
-    return (Figure(float_top1, None, _EDGE_README, "float"),
-            Figure(int8_top1, None, _EDGE_README, "quantised"))  # fmt: skip
+    return (
+        Figure(float_top1, None, _EDGE_README, "float"),
+        Figure(int8_top1, None, _EDGE_README, "quantised"),
+    )
 
 
 def _from_paper(member: str) -> Figure:
@@ -112,18 +116,36 @@ def _from_paper(member: str) -> Figure:
 
 
 def _literal(
-    name: str, spec: Spec, family: str, *published: Figure,
-    dropout: float = 0.2, drop_path: float = 0.0,
-) -> Member:  # fmt: skip
-    return Member(name=name, spec=spec, family=family, lives="mobile/edge", base=name,
-                  train_resolution=224, dropout=dropout, drop_path=drop_path,
-                  published=published)  # fmt: skip
+    name: str,
+    spec: Spec,
+    family: str,
+    *published: Figure,
+    dropout: float = 0.2,
+    drop_path: float = 0.0,
+) -> Member:
+    return Member(
+        name=name,
+        spec=spec,
+        family=family,
+        lives="mobile/edge",
+        base=name,
+        train_resolution=224,
+        dropout=dropout,
+        drop_path=drop_path,
+        published=published,
+    )
 
 
-_LITE0 = _literal("efficientnet_lite0", lite(efficientnet.B0), "efficientnet_lite",
-                  *_lite_figures(0.751, 0.744), drop_path=0.2)  # fmt: skip
-_ES = _literal("efficientnet_es", EDGE_S, "efficientnet_edgetpu",
-               *_edge_figures(0.7723, 0.770), drop_path=0.2)  # fmt: skip
+_LITE0 = _literal(
+    "efficientnet_lite0",
+    lite(efficientnet.B0),
+    "efficientnet_lite",
+    *_lite_figures(0.751, 0.744),
+    drop_path=0.2,
+)
+_ES = _literal(
+    "efficientnet_es", EDGE_S, "efficientnet_edgetpu", *_edge_figures(0.7723, 0.770), drop_path=0.2
+)
 
 _LITE: tuple[tuple[str, float, float, int, float, float, float], ...] = (
     # size width depth pixels dropout, top-1 fp32 and int8; timm runs lite3 at 300, lite4 at 380

@@ -12,9 +12,15 @@ from phiscale.spec import Spec, Stage
 
 
 def regnet_stages(
-    w0: int, wa: float, wm: float, depth: int, group_width: int,
-    *, se_ratio: float = 0.0, at_least_90: bool = False,
-) -> tuple[Stage, ...]:  # fmt: skip
+    w0: int,
+    wa: float,
+    wm: float,
+    depth: int,
+    group_width: int,
+    *,
+    se_ratio: float = 0.0,
+    at_least_90: bool = False,
+) -> tuple[Stage, ...]:
     """Block j should have w0 + wa * j channels; it gets the nearest w0 * wm^k, to a multiple of 8.
 
     Equal blocks are a stage (equations 2 to 4). Its width becomes a multiple of the group width:
@@ -29,9 +35,18 @@ def regnet_stages(
     stages: list[Stage] = []
     for width, repeats in sorted(widths.items()):
         group = min(group_width, width)
-        stages.append(Stage(block="bottleneck", repeats=repeats, kernel=3, stride=2, expand=1,
-                            channels=fit(width, group), se_ratio=se_ratio,
-                            group_width=group))  # fmt: skip
+        stages.append(
+            Stage(
+                block="bottleneck",
+                repeats=repeats,
+                kernel=3,
+                stride=2,
+                expand=1,
+                channels=fit(width, group),
+                se_ratio=se_ratio,
+                group_width=group,
+            )
+        )
     return tuple(stages)
 
 
@@ -74,10 +89,10 @@ _TORCHVISION = "torchvision 0.29, IMAGENET1K_V1"
 def _member(letter: str, row: Row, at_least_90: bool = False) -> Member:
     size, w0, wa, wm, depth, group, lives, top1 = row
     name = f"regnet{letter}_{size}"
-    stages = regnet_stages(w0, wa, wm, depth, group, at_least_90=at_least_90,
-                           se_ratio=0.25 if letter == "y" else 0.0)  # fmt: skip
-    spec = Spec(stem_channels=32, head_channels=0, resolution=224, activation="relu",
-                stages=stages)  # fmt: skip
+    stages = regnet_stages(
+        w0, wa, wm, depth, group, at_least_90=at_least_90, se_ratio=0.25 if letter == "y" else 0.0
+    )
+    spec = Spec(stem_channels=32, head_channels=0, resolution=224, activation="relu", stages=stages)
     figure = (
         Figure(top1, None, _PYCLS, "100 epochs, mean of 5 runs")
         if top1 is not None
@@ -85,9 +100,16 @@ def _member(letter: str, row: Row, at_least_90: bool = False) -> Member:
                     "trunk pretrained on Instagram's hashtags and frozen")
     )  # fmt: skip
     return Member(
-        name=name, spec=spec, family=f"regnet{letter}", lives=lives, base=name,
-        train_resolution=224, dropout=0.0, drop_path=0.0, published=(figure,),
-    )  # fmt: skip
+        name=name,
+        spec=spec,
+        family=f"regnet{letter}",
+        lives=lives,
+        base=name,
+        train_resolution=224,
+        dropout=0.0,
+        drop_path=0.0,
+        published=(figure,),
+    )
 
 
 # Three sizes have widths that the two roundings bring to different multiples; timm's names.
@@ -101,8 +123,9 @@ _ROUNDED_UP: tuple[tuple[str, Row, float, float], ...] = (
 def _rounded_up(letter: str, row: Row, top1: float, top5: float) -> Member:
     member = _member(letter, row, at_least_90=True)
     name = f"{member.name}_tv"
-    return replace(member, name=name, base=name,
-                   published=(Figure(top1, top5, _TORCHVISION, "224 px"),))  # fmt: skip
+    return replace(
+        member, name=name, base=name, published=(Figure(top1, top5, _TORCHVISION, "224 px"),)
+    )
 
 
 REGNET: tuple[Member, ...] = (

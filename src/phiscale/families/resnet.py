@@ -10,25 +10,36 @@ from phiscale.spec import Spec, Stage
 
 
 def _spec(stages: tuple[Stage, ...]) -> Spec:
-    return Spec(stem_channels=64, stem_kernel=7, stem_pool=True, head_channels=0, resolution=224,
-                activation="relu", stages=stages)  # fmt: skip
+    return Spec(
+        stem_channels=64,
+        stem_kernel=7,
+        stem_pool=True,
+        head_channels=0,
+        resolution=224,
+        activation="relu",
+        stages=stages,
+    )
 
 
 def _basic(*repeats: int) -> Spec:
     basic = partial(Stage, "basic", kernel=3, expand=1)
-    return _spec(tuple(
-        basic(repeats=count, stride=1 if number == 0 else 2, channels=64 * 2**number)
-        for number, count in enumerate(repeats)
-    ))  # fmt: skip
+    return _spec(
+        tuple(
+            basic(repeats=count, stride=1 if number == 0 else 2, channels=64 * 2**number)
+            for number, count in enumerate(repeats)
+        )
+    )
 
 
 def _bottleneck(*repeats: int, expand: float = 0.25) -> Spec:
     """The stride stands in the 3 x 3, as torchvision and timm have it. Wide ones expand more."""
     bottleneck = partial(Stage, "bottleneck", kernel=3, expand=expand)
-    return _spec(tuple(
-        bottleneck(repeats=count, stride=1 if number == 0 else 2, channels=256 * 2**number)
-        for number, count in enumerate(repeats)
-    ))  # fmt: skip
+    return _spec(
+        tuple(
+            bottleneck(repeats=count, stride=1 if number == 0 else 2, channels=256 * 2**number)
+            for number, count in enumerate(repeats)
+        )
+    )
 
 
 def _member(name: str, family: str, spec: Spec, top1: float, top5: float) -> Member:
@@ -38,9 +49,17 @@ def _member(name: str, family: str, spec: Spec, top1: float, top5: float) -> Mem
         if rival.member == name
     )
     ours = Figure(top1, top5, "torchvision 0.29, IMAGENET1K_V1", "224 px")
-    return Member(name=name, spec=spec, family=family, lives="server", base=name,
-                  train_resolution=224, dropout=0.0, drop_path=0.0,
-                  published=(ours, *paper))  # fmt: skip
+    return Member(
+        name=name,
+        spec=spec,
+        family=family,
+        lives="server",
+        base=name,
+        train_resolution=224,
+        dropout=0.0,
+        drop_path=0.0,
+        published=(ours, *paper),
+    )
 
 
 RESNET: tuple[Member, ...] = (

@@ -49,9 +49,11 @@ class Fit:
 
 
 FIT = Format(
-    Fit, "phiscale_fit", UsageError,
+    Fit,
+    "phiscale_fit",
+    UsageError,
     "Write it again with phiscale law fit TABLE --out law.json.",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,20 +73,30 @@ class FittedLaw:
         if set(DIMENSIONS) <= set(self.axes.names) <= {*DIMENSIONS, "images"}:
             return fit.law().to_dict()
         e0, terms = fit.terms()
-        return {FORMAT.marker: FORMAT.version, "e0": e0, "sd": fit.sd, "source": fit.source,
-                "terms": {axis: asdict(term) for axis, term in terms.items()}}  # fmt: skip
+        return {
+            FORMAT.marker: FORMAT.version,
+            "e0": e0,
+            "sd": fit.sd,
+            "source": fit.source,
+            "terms": {axis: asdict(term) for axis, term in terms.items()},
+        }
 
     def _record(self) -> Fit:
         fit, points = self.fit, self.fit.points
         rows = zip(points.names, points.x, points.error, points.runs, strict=True)
         return Fit(
-            axes=self.axes.names, units=dict(self.axes.units), base=self.axes.base,
-            run_sd=fit.run_sd, run_sd_from=fit.run_sd_from,
+            axes=self.axes.names,
+            units=dict(self.axes.units),
+            base=self.axes.base,
+            run_sd=fit.run_sd,
+            run_sd_from=fit.run_sd_from,
             freedom=fit.freedom if np.isfinite(fit.freedom) else None,
-            rows=tuple(FitRow(name, tuple(map(float, x)), float(error), float(runs))
-                       for name, x, error, runs in rows),
+            rows=tuple(
+                FitRow(name, tuple(map(float, x)), float(error), float(runs))
+                for name, x, error, runs in rows
+            ),
             checks=self.checks,
-        )  # fmt: skip
+        )
 
     def write(self, path: Path) -> None:
         """Writes the JSON that `read` reads."""
@@ -119,9 +131,10 @@ class FittedLaw:
             tuple(row.name for row in kept.rows),
         )
         fit = posterior(
-            checked(points, fewest(points.axes)), run_sd=kept.run_sd,
+            checked(points, fewest(points.axes)),
+            run_sd=kept.run_sd,
             source=str(payload.get("source", "")),
-        )  # fmt: skip
+        )
         freedom = np.inf if kept.freedom is None else kept.freedom
         axes = Axes(names=kept.axes, base=kept.base, units=kept.units)
         fit = replace(fit, run_sd_from=kept.run_sd_from, freedom=freedom)

@@ -71,8 +71,10 @@ class Law:
 
     def __post_init__(self) -> None:
         for name, holds in (
-            ("e0", self.e0 >= 0), ("sd", self.sd >= 0), ("images_unit", self.images_unit > 0)
-        ):  # fmt: skip
+            ("e0", self.e0 >= 0),
+            ("sd", self.sd >= 0),
+            ("images_unit", self.images_unit > 0),
+        ):
             value = getattr(self, name)
             if not (holds and math.isfinite(value)):
                 raise UsageError(
@@ -141,10 +143,12 @@ class Law:
 
 
 FORMAT = Format(
-    Law, "phiscale_law", UsageError,
+    Law,
+    "phiscale_law",
+    UsageError,
     "Write one with phiscale law fit TABLE --out law.json.",
     foreign=("fit",),  # the rows it came from, which `laws.file` reads
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,13 +99,15 @@ def optimum(fit: Posterior, compute: float, *, draws: int = 1000, seed: int = 0)
         values=_three(np.exp(best * to_powers)),
         low=_three(np.quantile(found, 0.025, axis=0)),
         high=_three(np.quantile(found, 0.975, axis=0)),
-        slopes=_three(slopes.mean(0)), slopes_low=_three(np.quantile(slopes, 0.025, axis=0)),
+        slopes=_three(slopes.mean(0)),
+        slopes_low=_three(np.quantile(slopes, 0.025, axis=0)),
         slopes_high=_three(np.quantile(slopes, 0.975, axis=0)),
         offsets=_offsets(p, c),
-        draws=found, null=_three(np.exp(null * to_powers)),
+        draws=found,
+        null=_three(np.exp(null * to_powers)),
         null_costs=_three(np.array([costs.mean(), *np.quantile(costs, (0.025, 0.975))])),
         null_inside=_inside(np.log(found[:, :2]), null[:2] * to_powers),
-    )  # fmt: skip
+    )
 
 
 def mean_optimum(fit: Posterior, compute: float) -> np.ndarray:

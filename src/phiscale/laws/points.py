@@ -98,11 +98,12 @@ def points_of(rows: Iterable[Row]) -> Points:
         x = [[*at, (row.images_seen or 0) / IMAGES_UNIT] for at, row in zip(x, rows, strict=True)]
     axes = ("depth", "width", "resolution", *(("images",) if lengths else ()))
     return Points(
-        axes, np.array(x, dtype=float).reshape(len(rows), len(axes)),
+        axes,
+        np.array(x, dtype=float).reshape(len(rows), len(axes)),
         np.array([row.error for row in rows], dtype=float),
         np.array([row.runs for row in rows], dtype=float),
         tuple(row.name or f"row {number}" for number, row in enumerate(rows, 1)),
-    )  # fmt: skip
+    )
 
 
 def checked(points: Points, least: int) -> Points:

@@ -193,9 +193,13 @@ class Posterior:
 
 
 def posterior(
-    points: Points, *, run_sd: float | None = None, grid: Sequence[float] | None = None,
-    robust: bool = False, source: str = "a fit",
-) -> Posterior:  # fmt: skip
+    points: Points,
+    *,
+    run_sd: float | None = None,
+    grid: Sequence[float] | None = None,
+    robust: bool = False,
+    source: str = "a fit",
+) -> Posterior:
     """The law through `points`, by Bayesian averaging over exponents.
 
     `run_sd` is the run-to-run standard deviation of an error; None: pooled from rows at equal x,
@@ -204,9 +208,12 @@ def posterior(
     """
     grid = tuple(grid or default_grid(len(points.axes)))
     found = (run_sd, math.inf) if run_sd is not None else None
-    ways = {"given": lambda: found, "replicates": lambda: _replicate_sd(points),
-            "jackknife": lambda: _jackknife_sd(points, grid, source),
-            "assumed": lambda: (RUN_SD, math.inf)}  # fmt: skip
+    ways = {
+        "given": lambda: found,
+        "replicates": lambda: _replicate_sd(points),
+        "jackknife": lambda: _jackknife_sd(points, grid, source),
+        "assumed": lambda: (RUN_SD, math.inf),
+    }
     told, (sd, freedom) = next((way, sd) for way, ask in ways.items() if (sd := ask()) is not None)
     fit = _fit(points, sd, grid, source)
     for _ in range(5 if robust else 0):

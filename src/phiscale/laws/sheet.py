@@ -39,8 +39,19 @@ DIMENSIONS = ("depth", "width", "resolution")
 COUNTED = ("macs", "params", "activations")  # exactly, from a spec
 WORDS = ("name", "model", "error", "top1", "runs")  # columns that are no axes
 # nor are these of our own runs.csv
-NOTES = ("validation_error", "test_error", "method", "arm", "seed", "rate", "drop_path", "units",
-         "cpu_seconds", "failed", "key")  # fmt: skip
+NOTES = (
+    "validation_error",
+    "test_error",
+    "method",
+    "arm",
+    "seed",
+    "rate",
+    "drop_path",
+    "units",
+    "cpu_seconds",
+    "failed",
+    "key",
+)
 ALIKE = 0.98  # of one dimension's variance that the others explain: they are one ray
 
 
@@ -127,11 +138,12 @@ class Sheet:
         amounts = [axis for axis in names if axis not in DIMENSIONS]
         values = {} if base is not None else first.values
         units = {
-            axis: IMAGES_UNIT if axis == "images"
+            axis: IMAGES_UNIT
+            if axis == "images"
             else Axes(names=(axis,)).place(first.name, own.base, values)[0]
             for axis in amounts
             if base is None or axis in COUNTED or axis == "images"
-        }  # fmt: skip
+        }
         return Axes(names=own.names, base=own.base, units=units)
 
     def points(self, axes: Axes) -> Points:
@@ -142,10 +154,12 @@ class Sheet:
 
         x = [axes.place(row.name, row.spec, row.values) for row in self.rows]
         return Points(
-            axes.names, np.array(x, dtype=float),
-            np.array([row.error for row in self.rows]), np.array([row.runs for row in self.rows]),
+            axes.names,
+            np.array(x, dtype=float),
+            np.array([row.error for row in self.rows]),
+            np.array([row.runs for row in self.rows]),
             tuple(row.name for row in self.rows),
-        )  # fmt: skip
+        )
 
 
 def _told_apart(points: Points) -> bool:
@@ -181,8 +195,9 @@ def sheet_of(text: str, where: str) -> Sheet:
         for line in lines
         if (match := re.match(r"#\s*(source|axes|run_sd):(.*)", line))
     )
-    table = csv.reader((line for line in lines if line.strip() and line.lstrip()[:1] != "#"),
-                       skipinitialspace=True)  # fmt: skip
+    table = csv.reader(
+        (line for line in lines if line.strip() and line.lstrip()[:1] != "#"), skipinitialspace=True
+    )
     header, *rows = [[cell.strip() for cell in row] for row in table] or [[]]
     if len(header) < 2 or len(set(header)) < len(header) or not all(header):
         raise DataError(
@@ -201,8 +216,7 @@ def sheet_of(text: str, where: str) -> Sheet:
     trained = tuple(_trained(columns, len(rows), where))
     run_sd = _number("run_sd", where, said["run_sd"]) if "run_sd" in said else None
     axes = tuple(re.findall(r"\w+", said.get("axes", "")))
-    return Sheet(source=said.get("source") or where, rows=trained, axes=axes,
-                 run_sd=run_sd)  # fmt: skip
+    return Sheet(source=said.get("source") or where, rows=trained, axes=axes, run_sd=run_sd)
 
 
 def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterable[Trained]:
@@ -227,10 +241,12 @@ def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterab
     runs = numbers.pop("runs", [1.0] * count)
     for number, name in enumerate(names):
         yield Trained(
-            name=name, error=1 - shares[number] if kind == "top1" else shares[number],
-            runs=runs[number], spec=_spec(models[number], where) if models[number] else None,
+            name=name,
+            error=1 - shares[number] if kind == "top1" else shares[number],
+            runs=runs[number],
+            spec=_spec(models[number], where) if models[number] else None,
             values={head: cells[number] for head, cells in numbers.items()},
-        )  # fmt: skip
+        )
 
 
 def _fractions(kind: str, cells: Sequence[str], names: Sequence[str], where: str) -> list[float]:

@@ -118,10 +118,13 @@ def _joint() -> tuple[str, tuple[Trained, ...]]:
 def _scaled(name: str) -> tuple[str, tuple[Trained, ...]]:
     from phiscale.families.published import TABLE_3, TABLE_7, TABLE_7_V1
 
-    tables = {"table7": ("efficientnet_b0", TABLE_7), "table7-v1": ("efficientnet_b0", TABLE_7_V1),
-              "table3-mobilenetv1": ("mobilenetv1_100", TABLE_3),
-              "table3-mobilenetv2": ("mobilenetv2_100", TABLE_3),
-              "table3-resnet50": ("resnet50", TABLE_3)}  # fmt: skip
+    tables = {
+        "table7": ("efficientnet_b0", TABLE_7),
+        "table7-v1": ("efficientnet_b0", TABLE_7_V1),
+        "table3-mobilenetv1": ("mobilenetv1_100", TABLE_3),
+        "table3-mobilenetv2": ("mobilenetv2_100", TABLE_3),
+        "table3-resnet50": ("resnet50", TABLE_3),
+    }
     base, arms = tables[name]
     known = [arm for arm in arms if arm.base == base and arm.scaling is not None]
     return known[0].source, tuple(_arms(known))

@@ -34,9 +34,15 @@ class ConvNorm(nn.Module):
     """Convolution, batch norm, and the activation unless `act` is None."""
 
     def __init__(
-        self, spec: Spec, cin: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1,
+        self,
+        spec: Spec,
+        cin: int,
+        cout: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
         act: bool = True,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.explicit: Padding = spec.padding if stride > 1 else "symmetric"  # stride 1: they agree
         padding = 0 if self.explicit == "same" else kernel // 2

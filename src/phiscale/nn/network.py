@@ -23,8 +23,9 @@ class Network(nn.Module):
     def __init__(self, spec: Spec, *, dropout: float = 0.0, drop_path: float = 0.0):
         super().__init__()
         self.spec = spec
-        self.stem = ConvNorm(spec, spec.in_channels, spec.stem_channels, spec.stem_kernel,
-                             spec.stem_stride)  # fmt: skip
+        self.stem = ConvNorm(
+            spec, spec.in_channels, spec.stem_channels, spec.stem_kernel, spec.stem_stride
+        )
         channels, number, stages = spec.stem_channels, 0, []
         for stage in spec.stages:
             blocks = []
@@ -79,9 +80,14 @@ class Network(nn.Module):
 
 
 def build(
-    spec: Spec, *, classes: int | None = None, in_channels: int | None = None,
-    dropout: float = 0.0, drop_path: float = 0.0, initialised: bool = True,
-) -> Network:  # fmt: skip
+    spec: Spec,
+    *,
+    classes: int | None = None,
+    in_channels: int | None = None,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
+    initialised: bool = True,
+) -> Network:
     """The network of a spec, initialised as the original is (draws from torch's generator).
 
     `dropout` (before the classifier) and `drop_path` (rate of the last block; 0 at the first,

@@ -28,8 +28,11 @@ REACH = 1.6  # how far from the asked multipliers rounding can push a network of
 CLOSE_ENOUGH = 0.1  # in log-multipliers: a tenth off the ray is as near as 4-pixel steps get
 
 # A falsification: if this does as well as compound scaling, the shares do not matter.
-INVERSE = Strategy(depth=STRATEGIES["compound"].resolution, width=STRATEGIES["compound"].width,
-                   resolution=STRATEGIES["compound"].depth)  # fmt: skip
+INVERSE = Strategy(
+    depth=STRATEGIES["compound"].resolution,
+    width=STRATEGIES["compound"].width,
+    resolution=STRATEGIES["compound"].depth,
+)
 
 
 def paper_grid(step: float = 0.1, slack: float = 0.15) -> list[tuple[float, float, float]]:
@@ -41,8 +44,13 @@ def paper_grid(step: float = 0.1, slack: float = 0.15) -> list[tuple[float, floa
     if not (0 < step <= 1 and slack > 0):
         raise UsageError(f"step={step}, slack={slack} make no grid. Use e.g. 0.1 and 0.15.")
     alphas = [round(1 + step * i, 9) for i in range(round(1 / step) + 1)]
-    return [(a, b, c) for a in alphas for b in alphas for c in alphas
-            if abs(a * b**2 * c**2 - 2) < slack]  # fmt: skip
+    return [
+        (a, b, c)
+        for a in alphas
+        for b in alphas
+        for c in alphas
+        if abs(a * b**2 * c**2 - 2) < slack
+    ]
 
 
 def symmetric(compute: float, exponent: float = 2.3) -> Scaling:
@@ -108,8 +116,13 @@ def matched(
             if nearest is None or off[best] < nearest.off_ray:
                 spec = grid.spec([int(i) for i in np.unravel_index(fits[best], grid.shape)])
                 macs = cost(spec).macs
-                nearest = Matched(spec=spec, by=effective(spec, base), macs=macs,
-                                  compute=macs / base_macs, off_ray=float(off[best]))  # fmt: skip
+                nearest = Matched(
+                    spec=spec,
+                    by=effective(spec, base),
+                    macs=macs,
+                    compute=macs / base_macs,
+                    off_ray=float(off[best]),
+                )
         if nearest and nearest.off_ray <= CLOSE_ENOUGH:
             break
     if nearest is None:
@@ -169,7 +182,10 @@ def between(base: Spec, depths: Sequence[float]) -> Iterator[Spec]:
     A base of equal stages, which all grow at once, has no others.
     """
     for low, high in pairwise(scale(base, Scaling(depth=depth)) for depth in depths):
-        grown = [number for number, (a, b) in enumerate(zip(low.stages, high.stages, strict=True))
-                 if a != b]  # fmt: skip
+        grown = [
+            number
+            for number, (a, b) in enumerate(zip(low.stages, high.stages, strict=True))
+            if a != b
+        ]
         for first in grown[1:]:
             yield replace(low, stages=low.stages[:first] + high.stages[first:])

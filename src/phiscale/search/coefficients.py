@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -32,6 +33,8 @@ from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Crew, carry_out
 from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 DRAWS = 300  # of the law, for intervals on the lattice
 FOUND, BASE = "found.json", "base.json"
@@ -65,29 +68,40 @@ class Asked:
         if not 4 <= self.units < math.inf:
             raise UsageError(f"--units {self.units:g} cannot teach a law. Use 7 or more.")
         if self.seeds not in (0, *range(2, 1000)):
-            raise UsageError(f"--seeds {self.seeds} has no spread. Use 3 or more, or 0 to leave "
-                             "the confirmation for later.")  # fmt: skip
+            raise UsageError(
+                f"--seeds {self.seeds} has no spread. Use 3 or more, or 0 to leave "
+                "the confirmation for later."
+            )
 
 
 def search_coefficients(
-    base: Spec, data: str, asked: Asked, crew: Crew, *, command: str,
-    tell: Callable[[str], None] = print,
-) -> Coefficients:  # fmt: skip
+    base: Spec,
+    data: str,
+    asked: Asked,
+    crew: Crew,
+    *,
+    command: str,
+) -> Coefficients:
     """Trains, fits, proposes, confirms; leaves found.json and a report in `crew.out`.
 
     Of several methods the first one's answer is found.json's. Begun again it goes on. UsageError:
     the folder is of another search; or, once all is written but found.json, its law is not to be
     trusted at `asked.compute`.
     """
-    found = _searched(base, data, asked, crew, command=command, tell=tell)
+    found = _searched(base, data, asked, crew, command=command)
     if why := found.extra.get("refused"):
         raise UsageError(f"no {FOUND}: {why} See {crew.out / 'report.html'}.")
     return found
 
 
 def _searched(
-    base: Spec, data: str, asked: Asked, crew: Crew, *, command: str, tell: Callable[[str], None],
-) -> Coefficients:  # fmt: skip
+    base: Spec,
+    data: str,
+    asked: Asked,
+    crew: Crew,
+    *,
+    command: str,
+) -> Coefficients:
     pictures = pictures_of(data, crew.out)
     plan = plan_for(base, data, asked, pictures)
     plan.lattice().at(plan.compute)  # is there any such network? told before anything is trained
@@ -95,8 +109,8 @@ def _searched(
         plan.grid(plan.lattice())
     crew = crew.pinned("search for coefficients", pictures, plan.to_dict())
     for line in few_pictures(trained_on(pictures, asked), len(pictures.classes)):
-        tell(f"note: {line}")
-    outcome = carry_out(plan, crew, tell)
+        logger.info(f"note: {line}")
+    outcome = carry_out(plan, crew)
     answers = [answer(plan, found, command) for found in outcome.searched]
     trainings = crew.results.read(sorted(outcome.keys)).values()
     for name, text in report(
@@ -113,36 +127,48 @@ def _searched(
 
 
 def search_several(
-    base: Spec, sets: Sequence[str], asked: Asked, crew: Crew, *, command: str,
-    tell: Callable[[str], None] = print,
-) -> dict[str, Coefficients]:  # fmt: skip
+    base: Spec,
+    sets: Sequence[str],
+    asked: Asked,
+    crew: Crew,
+    *,
+    command: str,
+) -> dict[str, Coefficients]:
     """The same search on several sets, in a folder of `crew.out` each, and a page that compares
     them; the answers by set.
 
     `asked.epochs` are the first set's: trainings on the others see as many images. UsageError: two
     sets have one name.
     """
-    crews = {each: replace(crew, out=out, name=f"{crew.name}-{out.name}")
-             for each, out in folders(crew.out, sets).items()}  # fmt: skip
+    crews = {
+        each: replace(crew, out=out, name=f"{crew.name}-{out.name}")
+        for each, out in folders(crew.out, sets).items()
+    }
     images = {each: trained_on(pictures_of(each, crews[each].out), asked) for each in sets}
     answers = {}
     for each in sets:
         as_long = asked.epochs * images[sets[0]] / images[each]
         answers[each] = _searched(
-            base, each, replace(asked, epochs=round(as_long, 4)), crews[each],
-            command=command, tell=tell,
-        )  # fmt: skip
-    refused = {each: found.extra["refused"] for each, found in answers.items()
-               if "refused" in found.extra}  # fmt: skip
+            base,
+            each,
+            replace(asked, epochs=round(as_long, 4)),
+            crews[each],
+            command=command,
+        )
+    refused = {
+        each: found.extra["refused"] for each, found in answers.items() if "refused" in found.extra
+    }
     answers = {each: found for each, found in answers.items() if each not in refused}
     none = [f"{each} has no answer. {why}" for each, why in refused.items()]
     rows = [{"set": crews[each].out.name, **found.row()} for each, found in answers.items()]
     section = Section(
-        title="Do they differ?", text=[*none, *compare(answers)], rows=rows,
+        title="Do they differ?",
+        text=[*none, *compare(answers)],
+        rows=rows,
         note=f"For each doubling of {asked.cost} of the base, around {asked.compute:g} times it, "
         "with intervals of 95 %; all trainings see as many images. The searches are in the sets' "
         "own folders.",
-    )  # fmt: skip
+    )
     for name, content in page_files("Coefficients of several sets", command, [section]).items():
         write_atomic(crew.out / name, content)
     if none:
@@ -175,15 +201,24 @@ def plan_for(base: Spec, data: str, asked: Asked, pictures: Pictures) -> Discove
             f"Use {base_pixels(base, native)}, so that larger networks see real ones."
         )
     return Discovery(
-        data=data, fingerprint=pictures.fingerprint,
+        data=data,
+        fingerprint=pictures.fingerprint,
         base=replace(base, classes=len(pictures.classes), resolution=pixels),
-        methods=asked.methods, recipe=replace(asked.recipe, epochs=asked.epochs),
-        crop=crop_for(pictures), units=asked.units, compute=asked.compute,
-        cost=asked.cost, device=asked.device, native_pixels=native,
+        methods=asked.methods,
+        recipe=replace(asked.recipe, epochs=asked.epochs),
+        crop=crop_for(pictures),
+        units=asked.units,
+        compute=asked.compute,
+        cost=asked.cost,
+        device=asked.device,
+        native_pixels=native,
         train_images=pictures.some(asked.train_images),
-        validation_images=pictures.validation, seeds=asked.seeds, tuning=asked.tuning,
-        threads=asked.threads, seed=asked.seed,
-    )  # fmt: skip
+        validation_images=pictures.validation,
+        seeds=asked.seeds,
+        tuning=asked.tuning,
+        threads=asked.threads,
+        seed=asked.seed,
+    )
 
 
 def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
@@ -197,8 +232,11 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
     base = name if name and get_spec(name).resolution == plan.base.resolution else plan.base
     values, law = _of_place(found, plan.compute), None
     intervals: dict[str, Interval] | None = None
-    extra: dict[str, Any] = {"compute": plan.compute, "units": round(found.units, 3),
-                             "proposal": found.proposal.spec.to_dict()}  # fmt: skip
+    extra: dict[str, Any] = {
+        "compute": plan.compute,
+        "units": round(found.units, 3),
+        "proposal": found.proposal.spec.to_dict(),
+    }
     if found.candidates:
         extra["candidates"] = found.candidates
     if found.refused:
@@ -214,8 +252,12 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
         if plan.cost == "macs":
             ray = optimum(found.fit, plan.compute)
             values, low, high = ray.values, ray.low, ray.high
-            extra |= {"symmetric_null": ray.verdict(), "slopes": ray.slopes, "offsets": ray.offsets,
-                      "by_cross_entropy": _by_loss(plan, found)}  # fmt: skip
+            extra |= {
+                "symmetric_null": ray.verdict(),
+                "slopes": ray.slopes,
+                "offsets": ray.offsets,
+                "by_cross_entropy": _by_loss(plan, found),
+            }
             if again := bootstrapped(found.fit, plan.compute):
                 extra["bootstrap"] = again
         else:
@@ -226,9 +268,18 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
         intervals = {each: (a, b) for each, a, b in zip(NAMES, low, high, strict=True)}
     alpha, beta, gamma = values
     said = Coefficients(
-        alpha=alpha, beta=beta, gamma=gamma, intervals=intervals, law=law, base=base, extra=extra,
-        data=plan.data, cost=plan.cost, method=found.method, source=command,
-    )  # fmt: skip
+        alpha=alpha,
+        beta=beta,
+        gamma=gamma,
+        intervals=intervals,
+        law=law,
+        base=base,
+        extra=extra,
+        data=plan.data,
+        cost=plan.cost,
+        method=found.method,
+        source=command,
+    )
     return replace(said, extra={**extra, "exact_costs": _exact_costs(plan, said)})
 
 
@@ -249,8 +300,10 @@ def _by_loss(plan: Discovery, found: Searched) -> dict[str, list[float]]:
     which decides nothing."""
     of = noise(found.runs, plan.validation_images, of_loss=True)
     ray = optimum(fitted(found.runs, of, of_loss=True), plan.compute)
-    return {name: [round(number, 4) for number in each]
-            for name, *each in zip(NAMES, ray.values, ray.low, ray.high, strict=True)}  # fmt: skip
+    return {
+        name: [round(number, 4) for number in each]
+        for name, *each in zip(NAMES, ray.values, ray.low, ray.high, strict=True)
+    }
 
 
 def _of_place(found: Searched, compute: float) -> Triple:
@@ -264,8 +317,10 @@ def _exact_costs(plan: Discovery, found: Coefficients) -> dict[str, float]:
     coin = price(plan.cost, plan.device)
     own = float(coin(cost(plan.base)))
     phis = sorted({math.copysign(1.0, math.log(plan.compute)), round(math.log2(plan.compute), 4)})
-    return {f"{phi:g}": round(float(coin(cost(scale(plan.base, found.at(phi))))) / own, 4)
-            for phi in phis}  # fmt: skip
+    return {
+        f"{phi:g}": round(float(coin(cost(scale(plan.base, found.at(phi))))) / own, 4)
+        for phi in phis
+    }
 
 
 def on_lattice(space: Lattice, p: np.ndarray, a: np.ndarray, compute: float) -> np.ndarray:
@@ -323,8 +378,10 @@ def compare(answers: Mapping[str, Coefficients]) -> list[str]:
             low = math.exp(gap - math.hypot(b_down, a_up))
             high = math.exp(gap + math.hypot(b_up, a_down))
             differ = "differ" if low > SAME or high < 1 / SAME else "are not told apart"
-            said.append(f"{name} of {other} over that of {one}: {math.exp(gap):.3f} "
-                        f"[{low:.2f}, {high:.2f}]: they {differ}")  # fmt: skip
+            said.append(
+                f"{name} of {other} over that of {one}: {math.exp(gap):.3f} "
+                f"[{low:.2f}, {high:.2f}]: they {differ}"
+            )
     return said
 
 

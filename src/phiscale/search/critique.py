@@ -31,8 +31,11 @@ def critique(plan: Settle, pictures: Pictures) -> Iterator[str]:
     if plan.seeds < FEWEST_SEEDS:
         seeds = "one seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
         yield f"{seeds}: under {FEWEST_SEEDS} no difference can be told from chance"
-    beyond = [arm.name for arm in plan.arms if arm.spec.resolution > pictures.native_pixels
-              and arm.name != "beyond"]  # fmt: skip
+    beyond = [
+        arm.name
+        for arm in plan.arms
+        if arm.spec.resolution > pictures.native_pixels and arm.name != "beyond"
+    ]
     if beyond:
         yield (
             f"{', '.join(beyond)}: more pixels than the {pictures.native_pixels} that the pictures "

@@ -30,8 +30,10 @@ class DamagedStore(StoreError):
     """A database that is not as it was written."""
 
     def __init__(self, url: str, what: str):
-        super().__init__(f"{shown_url(url)}: {what}. Move it away and run the same command: it is "
-                         "filled again from the results.")  # fmt: skip
+        super().__init__(
+            f"{shown_url(url)}: {what}. Move it away and run the same command: it is "
+            "filled again from the results."
+        )
 
 
 def sqlite_url(path: Path) -> str:
@@ -130,8 +132,13 @@ def patiently(
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
 _OF_THE_DISK = ("readonly", "unable to open", "disk is full", "disk I/O", "No space left")
 _REFUSED = ("authentication", 'FATAL: database "', 'FATAL: role "')
-_AWAY = ("Connection refused", "could not translate", "Name or service", "failed to resolve",
-         "No such file or directory")  # fmt: skip
+_AWAY = (
+    "Connection refused",
+    "could not translate",
+    "Name or service",
+    "failed to resolve",
+    "No such file or directory",
+)
 
 
 def _kind(error: BaseException | None, said: str, url: str, first: bool) -> str:

@@ -141,8 +141,10 @@ def points_at(
         ):
             wide = scale(base, Scaling(depth=depth, width=width))
             specs[replace(wide, resolution=pixels)] = None
-    found = [Point(spec=spec, by=effective(spec, base), cost=cost(spec).macs / base_macs)
-             for spec in specs]  # fmt: skip
+    found = [
+        Point(spec=spec, by=effective(spec, base), cost=cost(spec).macs / base_macs)
+        for spec in specs
+    ]
     return tuple(sorted(found, key=lambda point: point.cost))
 
 
@@ -162,6 +164,8 @@ def _information(among: Sequence[Point], run_sd: float, seed: int) -> tuple[Any,
     x = np.array([(q.by.depth, q.by.width, q.by.resolution) for q in among])[None]
     powers = x**-p
     rows = np.concatenate([np.ones((*powers.shape[:2], 1)), powers, -a * powers * np.log(x)], 2)
-    sd = np.concatenate([np.full((PRIOR_DRAWS, 1), 0.3), np.full((PRIOR_DRAWS, 3), 0.03),
-                         PRIOR_SPREAD * p[:, 0]], axis=1)  # fmt: skip
+    sd = np.concatenate(
+        [np.full((PRIOR_DRAWS, 1), 0.3), np.full((PRIOR_DRAWS, 3), 0.03), PRIOR_SPREAD * p[:, 0]],
+        axis=1,
+    )
     return rows / run_sd, np.eye(7) / sd[:, :, None] ** 2

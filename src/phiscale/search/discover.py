@@ -111,21 +111,32 @@ class Discovery:
         }
         results = yield list(trials.values())
         return Discovered(
-            rates=tuned, searched=tuple(searched), confirmed=places,
+            rates=tuned,
+            searched=tuple(searched),
+            confirmed=places,
             runs={name: results[trial.key] for name, trial in trials.items()},
-        )  # fmt: skip
+        )
 
     def _compared(self, searched: Sequence[Searched], space: Lattice) -> dict[str, Place]:
         """What the confirmation trains: the proposals, and what needs no search."""
         places = {f"{found.method} proposal": found.proposal for found in searched}
-        rays = {"paper ray": STRATEGIES["compound"], "symmetric null": symmetric(self.compute),
-                "uniform": STRATEGIES["uniform"], "dWr": STRATEGIES["dWr"]}  # fmt: skip
-        places |= {name: place for name, ray in rays.items()
-                   if (place := space.on_ray(ray, self.compute)).off_ray <= FURTHEST}  # fmt: skip
+        rays = {
+            "paper ray": STRATEGIES["compound"],
+            "symmetric null": symmetric(self.compute),
+            "uniform": STRATEGIES["uniform"],
+            "dWr": STRATEGIES["dWr"],
+        }
+        places |= {
+            name: place
+            for name, ray in rays.items()
+            if (place := space.on_ray(ray, self.compute)).off_ray <= FURTHEST
+        }
         fit = next((found.fit for found in searched if found.fit), None)
         if fit is not None:
-            singles = {name: space.on_ray(STRATEGIES[name], self.compute)
-                       for name in ("depth", "width", "resolution")}  # fmt: skip
+            singles = {
+                name: space.on_ray(STRATEGIES[name], self.compute)
+                for name in ("depth", "width", "resolution")
+            }
             pure = [name for name, place in singles.items() if place.off_ray <= FURTHEST]
             if pure:  # else rounding leaves none that only grows so
                 best = min(pure, key=lambda name: law_error(fit, singles[name].by))
@@ -141,14 +152,16 @@ class Discovery:
         does not depend on them much, its price does."""
         pixels = max(2 * self.base.reduction, self.base.resolution // 2)
         low = replace(self.base, resolution=min(pixels, self.base.resolution))
-        specs = {f"depth x{d:g}, width x{w:g}": scale(low, Scaling(depth=d, width=w))
-                 for d, w in TUNED}  # fmt: skip
+        specs = {
+            f"depth x{d:g}, width x{w:g}": scale(low, Scaling(depth=d, width=w)) for d, w in TUNED
+        }
         sizes = {name: effective(spec, low) for name, spec in specs.items()}  # as rounded
         tried: dict[str, float] = {}  # units by key
 
         def trial(name: str, recipe: Recipe) -> Trial:
-            found = self._of(specs[name], sizes[name], recipe,
-                             f"{name}, rate {recipe.optim.lr_peak:g}", "tuning")  # fmt: skip
+            found = self._of(
+                specs[name], sizes[name], recipe, f"{name}, rate {recipe.optim.lr_peak:g}", "tuning"
+            )
             macs = cost(specs[name]).macs / cost(self.base).macs
             tried[found.key] = macs * recipe.epochs / self.recipe.epochs
             return found
@@ -173,8 +186,14 @@ class Discovery:
             runs += yield from self._train(second, rates, "second round")
             of = noise(runs, self.validation_images)
             fit = fitted(runs, of)
-        found = Searched(method="lawscale", runs=tuple(runs), fit=fit, noise=of,
-                         everywhere=misfit, proposal=space.best(fit, self.compute))  # fmt: skip
+        found = Searched(
+            method="lawscale",
+            runs=tuple(runs),
+            fit=fit,
+            noise=of,
+            everywhere=misfit,
+            proposal=space.best(fit, self.compute),
+        )
         return replace(found, refused=refusal(found, self.compute))
 
     def _near(self, among: Sequence[Point]) -> list[Point]:
@@ -194,11 +213,14 @@ class Discovery:
         chosen, rounded = self.grid(space)
         points = [Point(spec=place.spec, by=place.by, cost=place.macs) for place in chosen]
         runs = yield from self._train(points, rates, "grid")
-        runs = [replace(run, candidates=tuple(rounded[place.spec]))
-                for run, place in zip(runs, chosen, strict=True)]  # fmt: skip
+        runs = [
+            replace(run, candidates=tuple(rounded[place.spec]))
+            for run, place in zip(runs, chosen, strict=True)
+        ]
         best = min(range(len(runs)), key=lambda i: (runs[i].error, i))
-        return Searched(method="grid", runs=tuple(runs), proposal=chosen[best],
-                        candidates=runs[best].candidates)  # fmt: skip
+        return Searched(
+            method="grid", runs=tuple(runs), proposal=chosen[best], candidates=runs[best].candidates
+        )
 
     def grid(self, space: Lattice) -> tuple[list[Place], dict[Spec, list[Triple]]]:
         """As many candidates of the paper's grid as the units pay for, spread over it, and which of
@@ -216,9 +238,11 @@ class Discovery:
         chosen = _spread(list(places.values()), self.units)
         if len(chosen) < min(2, len(places)) or sum(p.macs for p in chosen) > self.units:
             dearest = max(place.macs for place in places.values())
-            raise UsageError(f"--units {self.units:g} pays for no grid at --compute "
-                             f"{self.compute:g}. Use {math.ceil(2 * dearest)} or more, or --method "
-                             "lawscale.")  # fmt: skip
+            raise UsageError(
+                f"--units {self.units:g} pays for no grid at --compute "
+                f"{self.compute:g}. Use {math.ceil(2 * dearest)} or more, or --method "
+                "lawscale."
+            )
         return chosen, rounded
 
     def _train(self, points: Sequence[Point], rates: RateSurface, stage: str) -> Stages[list[Run]]:
@@ -235,22 +259,31 @@ class Discovery:
             trials.append(self._trial(point.spec, by, rates, name, stage, seed))
         results = yield trials
         runs = [
-            Run(by=point.by, cost=point.cost, rate=trial.recipe.optim.lr_peak, key=trial.key,
-                error=results[trial.key].error, loss=results[trial.key].validation_loss,
-                name=trial.name)
+            Run(
+                by=point.by,
+                cost=point.cost,
+                rate=trial.recipe.optim.lr_peak,
+                key=trial.key,
+                error=results[trial.key].error,
+                loss=results[trial.key].validation_loss,
+                name=trial.name,
+            )
             for point, trial in zip(points, trials, strict=True)
-        ]  # fmt: skip
+        ]
         if all(run.error == 1.0 for run in runs):
-            raise TrainingError(f"no training of the {stage} came to an end: there is no best one. "
-                                "Use lower --rates.")  # fmt: skip
+            raise TrainingError(
+                f"no training of the {stage} came to an end: there is no best one. "
+                "Use lower --rates."
+            )
         return runs
 
     def _trial(
         self, spec: Spec, by: Scaling, rates: RateSurface, name: str, stage: str, seed: int
     ) -> Trial:
         optim = replace(self.recipe.optim, lr_peak=round(rates.at(by), 4))
-        return self._of(spec, by, replace(self.recipe, optim=optim, seed=seed),
-                        f"{name}, seed {seed}", stage)  # fmt: skip
+        return self._of(
+            spec, by, replace(self.recipe, optim=optim, seed=seed), f"{name}, seed {seed}", stage
+        )
 
     def _of(self, spec: Spec, by: Scaling, recipe: Recipe, name: str, stage: str) -> Trial:
         return trial_of(self, name, spec, recipe, stage=stage, test=stage == "confirmation", by=by)
@@ -258,16 +291,23 @@ class Discovery:
     def to_dict(self) -> dict[str, Any]:
         """What the folder of the search says that it is."""
         own = ("methods", "units", "compute", "cost", "native_pixels", "seeds")
-        return {**described(self, *own), "base": self.base.to_dict(),
-                "tuning": asdict(self.tuning),
-                "device_model": self.device.to_dict() if self.device else None}  # fmt: skip
+        return {
+            **described(self, *own),
+            "base": self.base.to_dict(),
+            "tuning": asdict(self.tuning),
+            "device_model": self.device.to_dict() if self.device else None,
+        }
 
 
 def _spread(places: Sequence[Place], units: float) -> list[Place]:
     """As many as the units pay for: the one nearest the middle, then always the one furthest from
     all that are chosen."""
-    logs = np.array([[math.log(p.by.depth), 2 * math.log(p.by.width), 2 * math.log(p.by.resolution)]
-                     for p in places])  # fmt: skip
+    logs = np.array(
+        [
+            [math.log(p.by.depth), 2 * math.log(p.by.width), 2 * math.log(p.by.resolution)]
+            for p in places
+        ]
+    )
     far = np.linalg.norm(logs - logs.mean(axis=0), axis=1)
     chosen, left = [int(far.argmin())], units - places[int(far.argmin())].macs
     while len(chosen) < len(places):

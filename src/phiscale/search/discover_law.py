@@ -27,7 +27,7 @@ LEAST_TERM = 0.001  # of error, 0.1 point: less is no term
 
 def law_sections(
     plan: Discovery, found: Searched, answers: Sequence[Coefficients]
-) -> list[Section]:  # fmt: skip
+) -> list[Section]:
     """Of what a method with a law has found."""
     law = found.fit
     assert law is not None
@@ -53,8 +53,11 @@ def _noise(found: Searched) -> Iterator[str]:
     """A run's own chance, and what the law is off by beyond it; where the second round went."""
     of = found.noise
     assert of is not None
-    told = {"replicates": "by networks that were trained twice", "jackknife": "by runs left out",
-            "pictures": "so much so few validation pictures leave open"}[of.told]  # fmt: skip
+    told = {
+        "replicates": "by networks that were trained twice",
+        "jackknife": "by runs left out",
+        "pictures": "so much so few validation pictures leave open",
+    }[of.told]
     yield (
         f"A run varies by {100 * of.of_runs:.2f} points ({told}), trainings that were left out are "
         f"off by {100 * of.beyond:.2f} more; both count as noise here, {100 * of.sd:.2f} points "
@@ -87,8 +90,9 @@ def _useless(law: Posterior) -> Iterator[str]:
 def _law_figure(law: Posterior) -> Drawing:
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.4), layout="constrained")
-        for axes, axis, colour in zip(figure.subplots(1, 3, sharey=True), range(3),
-                                      (BLUE, GREEN, PURPLE), strict=True):  # fmt: skip
+        for axes, axis, colour in zip(
+            figure.subplots(1, 3, sharey=True), range(3), (BLUE, GREEN, PURPLE), strict=True
+        ):
             known = law.points.x[:, axis]
             at = np.ones((50, 3))
             at[:, axis] = x = np.geomspace(known.min(), known.max(), 50)
@@ -111,17 +115,24 @@ def _indifferent(plan: Discovery, law: Posterior) -> Section:
     space = plan.lattice()
     near, which = space.indifferent(law, plan.compute), space.at(plan.compute)
     rows = [
-        {"depth": f"x{p.by.depth:.2f}", "width": f"x{p.by.width:.2f}", "pixels": p.spec.resolution,
-         plan.cost: f"x{p.cost:.2f}"}
+        {
+            "depth": f"x{p.by.depth:.2f}",
+            "width": f"x{p.by.width:.2f}",
+            "pixels": p.spec.resolution,
+            plan.cost: f"x{p.cost:.2f}",
+        }
         for p in near[:MOST_LISTED]
-    ]  # fmt: skip
+    ]
     return Section(
-        title="Not told apart", rows=rows,
-        text=[f"{len(near)} of the {len(which)} networks of this cost are within 0.1 point of the "
-              "best by the law itself. Counting what the trainings leave open of it, "
-              f"{_open(space, law, which)} may be (95 %)."],
+        title="Not told apart",
+        rows=rows,
+        text=[
+            f"{len(near)} of the {len(which)} networks of this cost are within 0.1 point of the "
+            "best by the law itself. Counting what the trainings leave open of it, "
+            f"{_open(space, law, which)} may be (95 %)."
+        ],
         note=f"The best {len(rows)}." if len(near) > len(rows) else "",
-    )  # fmt: skip
+    )
 
 
 def _open(space: Lattice, law: Posterior, which: np.ndarray) -> int:
@@ -144,15 +155,24 @@ def _pareto(plan: Discovery, law: Posterior) -> Section:
     step = max(1, len(front) // MOST_LISTED)
     own = cost(plan.base)
     rows = [
-        {"predicted error, %": f"{100 * errors[i]:.1f}", "depth": f"x{front[i].by.depth:.2f}",
-         "width": f"x{front[i].by.width:.2f}", "pixels": front[i].spec.resolution,
-         **{name: f"x{float(coin(cost(front[i].spec)) / coin(own)):.2f}"
-            for name, coin in coins.items()}}
+        {
+            "predicted error, %": f"{100 * errors[i]:.1f}",
+            "depth": f"x{front[i].by.depth:.2f}",
+            "width": f"x{front[i].by.width:.2f}",
+            "pixels": front[i].spec.resolution,
+            **{
+                name: f"x{float(coin(cost(front[i].spec)) / coin(own)):.2f}"
+                for name, coin in coins.items()
+            },
+        }
         for i in sorted(range(len(front)), key=lambda i: errors[i])[::step]
-    ]  # fmt: skip
+    ]
     return Section(
         title="Better in nothing else",
-        text=[f"{len(front)} networks of at most {2 * max(1.0, plan.compute):g} times the base's "
-              f"{plan.cost} that no other betters in error and {', '.join(names)} at once."],
-        rows=rows, note=f"Every {step}th." if step > 1 else "",
-    )  # fmt: skip
+        text=[
+            f"{len(front)} networks of at most {2 * max(1.0, plan.compute):g} times the base's "
+            f"{plan.cost} that no other betters in error and {', '.join(names)} at once."
+        ],
+        rows=rows,
+        note=f"Every {step}th." if step > 1 else "",
+    )

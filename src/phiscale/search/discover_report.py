@@ -30,15 +30,22 @@ from phiscale.search.tuning import at_ends
 TITLE = "alpha, beta, gamma from trainings"
 UNCONFIRMED = Section(
     title="Not confirmed",
-    text=["The networks proposed were not held against those that need no search. The same command "
-          "with --seeds 3 goes on with that."],
-)  # fmt: skip
+    text=[
+        "The networks proposed were not held against those that need no search. The same command "
+        "with --seeds 3 goes on with that."
+    ],
+)
 
 
 def report(
-    plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients], pictures: Pictures,
-    trainings: Iterable[Result], looks: Sequence[int], command: str,
-) -> dict[str, str | bytes]:  # fmt: skip
+    plan: Discovery,
+    outcome: Discovered,
+    answers: Sequence[Coefficients],
+    pictures: Pictures,
+    trainings: Iterable[Result],
+    looks: Sequence[int],
+    command: str,
+) -> dict[str, str | bytes]:
     """Files of a finished search, by name. `trainings`: all that it made; `looks`: with how many
     seeds it was read before."""
     lawful = next((found for found in outcome.searched if found.fit), None)
@@ -57,9 +64,13 @@ def report(
 
 
 def _confirmation(
-    plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients], pictures: Pictures,
-    looks: Sequence[int], law: Posterior | None,
-) -> list[Section]:  # fmt: skip
+    plan: Discovery,
+    outcome: Discovered,
+    answers: Sequence[Coefficients],
+    pictures: Pictures,
+    looks: Sequence[int],
+    law: Posterior | None,
+) -> list[Section]:
     if any(found.refused for found in outcome.searched):
         return []  # the answer says so
     if not plan.seeds:
@@ -73,11 +84,16 @@ def _answers(
     rows = []
     for found, each in zip(outcome.searched, answers, strict=True):
         by = found.proposal.by
-        row: dict[str, Any] = {"method": found.method, "trainings": len(found.runs),
-                               "units": f"{found.units:.1f}"}  # fmt: skip
+        row: dict[str, Any] = {
+            "method": found.method,
+            "trainings": len(found.runs),
+            "units": f"{found.units:.1f}",
+        }
         row |= each.row()
-        row |= {"network": f"depth x{by.depth:.2f}, width x{by.width:.2f}, "
-                           f"{found.proposal.spec.resolution} px"}  # fmt: skip
+        row |= {
+            "network": f"depth x{by.depth:.2f}, width x{by.width:.2f}, "
+            f"{found.proposal.spec.resolution} px"
+        }
         rows.append(row)
     text = [
         f"The best scaling of the base to {plan.compute:g} times its {_coin(plan)}, as multipliers "
@@ -99,11 +115,15 @@ def _answers(
         *(_as_built(plan, each) for each in answers),
         *(_any_way(plan, law) if law else []),
     ]
-    return Section(title="Answer", text=text, rows=rows,
-                   note="The paper's, of ImageNet: 1.2, 1.1, 1.15. Intervals end where another "
-                   "dimension would turn back, at 1 and, of MACs, at 2, 1.41 and 1.41: such an end "
-                   "is that bound, not data. A grid has no interval: it is its winner, blocks and "
-                   "channels counted as built.")  # fmt: skip
+    return Section(
+        title="Answer",
+        text=text,
+        rows=rows,
+        note="The paper's, of ImageNet: 1.2, 1.1, 1.15. Intervals end where another "
+        "dimension would turn back, at 1 and, of MACs, at 2, 1.41 and 1.41: such an end "
+        "is that bound, not data. A grid has no interval: it is its winner, blocks and "
+        "channels counted as built.",
+    )
 
 
 def _coin(plan: Discovery) -> str:
@@ -116,23 +136,32 @@ def _far(found: Coefficients) -> str:
     """The path that the law's optimum takes: a line in logs, through the base only if that is
     balanced."""
     paths = [
-        f"{name} {math.exp(offset):.2f} T^{slope:.2f}" if math.isfinite(offset) else
-        f"{name} T^{slope:.2f}"
-        for name, slope, offset in zip(DIMENSIONS, found.extra["slopes"], found.extra["offsets"],
-                                       strict=True)
-    ]  # fmt: skip
+        f"{name} {math.exp(offset):.2f} T^{slope:.2f}"
+        if math.isfinite(offset)
+        else f"{name} T^{slope:.2f}"
+        for name, slope, offset in zip(
+            DIMENSIONS, found.extra["slopes"], found.extra["offsets"], strict=True
+        )
+    ]
     return f"For large T the law's optimum tends to {', '.join(paths)}."
 
 
 def _held(plan: Discovery, found: Coefficients) -> list[str]:
     """An interval of no width is a bound, not certainty."""
-    bound = [name for name, ends in (found.intervals or {}).items()
-             if all(math.isclose(end, 1, abs_tol=0.005) for end in ends)]  # fmt: skip
+    bound = [
+        name
+        for name, ends in (found.intervals or {}).items()
+        if all(math.isclose(end, 1, abs_tol=0.005) for end in ends)
+    ]
     ways = ("shrinks while the network grows", "grows while the network shrinks")
-    return [
-        f"As in the paper, no dimension {ways[plan.compute < 1]}: 19 in 20 of the laws "
-        f"that explain the trainings would have it so with {' and '.join(bound)}, held at 1."
-    ] if bound else []  # fmt: skip
+    return (
+        [
+            f"As in the paper, no dimension {ways[plan.compute < 1]}: 19 in 20 of the laws "
+            f"that explain the trainings would have it so with {' and '.join(bound)}, held at 1."
+        ]
+        if bound
+        else []
+    )
 
 
 def _any_way(plan: Discovery, law: Posterior) -> list[str]:
@@ -170,9 +199,13 @@ def _as_built(plan: Discovery, found: Coefficients) -> str:
 
 
 def _confirmed(
-    plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients], pictures: Pictures,
-    looks: Sequence[int], law: Posterior | None,
-) -> Section:  # fmt: skip
+    plan: Discovery,
+    outcome: Discovered,
+    answers: Sequence[Coefficients],
+    pictures: Pictures,
+    looks: Sequence[int],
+    law: Posterior | None,
+) -> Section:
     """Every proposal and every baseline trained anew with the same seeds, on the test pictures."""
     truth = pictures.test_labels
     correct = {
@@ -187,36 +220,47 @@ def _confirmed(
         tops = correct[name].mean(axis=1)
         off = _off(place, rays[name]) if name in rays else place.off_ray
         row: dict[str, Any] = {
-            "network": name, "depth": f"x{place.by.depth:.2f}", "width": f"x{place.by.width:.2f}",
-            "pixels": place.spec.resolution, plan.cost: f"x{place.cost:.2f}",
+            "network": name,
+            "depth": f"x{place.by.depth:.2f}",
+            "width": f"x{place.by.width:.2f}",
+            "pixels": place.spec.resolution,
+            plan.cost: f"x{place.cost:.2f}",
             "off its ray": f"{off:.2f}" if off >= 0.005 else None,
             "predicted error, %": _predicted(law, place),
-            "test top-1, %": f"{100 * tops.mean():.2f}", "sd": f"{100 * tops.std(ddof=1):.2f}",
-            f"{first} minus it": None, "95 %": None, "p": None,
-        }  # fmt: skip
+            "test top-1, %": f"{100 * tops.mean():.2f}",
+            "sd": f"{100 * tops.std(ddof=1):.2f}",
+            f"{first} minus it": None,
+            "95 %": None,
+            "p": None,
+        }
         if place.spec != outcome.confirmed[first].spec:
             of = spread(correct[first], correct[name])
             low, high = bootstrap_interval(of)
-            row |= {f"{first} minus it": f"{100 * of.difference:+.2f}",
-                    "95 %": f"[{100 * low:+.2f}, {100 * high:+.2f}]",
-                    "p": f"{sign_flip(of.seed_differences):.2f}"}  # fmt: skip
+            row |= {
+                f"{first} minus it": f"{100 * of.difference:+.2f}",
+                "95 %": f"[{100 * low:+.2f}, {100 * high:+.2f}]",
+                "p": f"{sign_flip(of.seed_differences):.2f}",
+            }
         rows.append(row)
     return Section(
-        title="Confirmed", rows=rows,
+        title="Confirmed",
+        rows=rows,
         text=[
             f"Trained anew with {plan.seeds} seeds each, read on the test pictures. With so many "
             f"the least p there can be is {2 / 2**plan.seeds:.2g}, and {others} other networks are "
             "looked at: this tells large differences, no small ones.",
             *looked(looks),
-            *(f"{' and '.join(names)} are one network here: rounding leaves no difference."
-              for names in _same(outcome)),
+            *(
+                f"{' and '.join(names)} are one network here: rounding leaves no difference."
+                for names in _same(outcome)
+            ),
         ],
         note="Predicted errors are of the validation pictures. Off its ray: distance in logs of "
         "the multipliers, by rounding; a proposal's ray is that of its coefficients, whose own "
         "networks may cost more or less than was asked; the proposal itself is in found.json's "
         "extra. The symmetric null here is that of exponents 2.3, known without any training; the "
         "one above takes its exponent from these.",
-    )  # fmt: skip
+    )
 
 
 def _off(place: Place, ray: Scaling) -> float:
@@ -262,21 +306,25 @@ def _protocol(
             *([f"The confirmation took {spent:,.0f} core seconds."] if outcome.runs else []),
             *machines(trainings),
         ],
-    )  # fmt: skip
+    )
 
 
 def _runs(found: Searched) -> Section:
     rows = [
         {
-            "depth": f"x{run.by.depth:.2f}", "width": f"x{run.by.width:.2f}",
-            "resolution": f"x{run.by.resolution:.2f}", "units": f"{run.cost:.2f}",
+            "depth": f"x{run.by.depth:.2f}",
+            "width": f"x{run.by.width:.2f}",
+            "resolution": f"x{run.by.resolution:.2f}",
+            "units": f"{run.cost:.2f}",
             "of the grid": _candidates(run.candidates),
-            "rate": f"{run.rate:.3g}", "validation error, %": f"{100 * run.error:.2f}",
+            "rate": f"{run.rate:.3g}",
+            "validation error, %": f"{100 * run.error:.2f}",
         }
         for run in found.runs
-    ]  # fmt: skip
-    return Section(title=f"Trainings of {found.method}", rows=rows,
-                   note=f"{found.units:.2f} units together.")  # fmt: skip
+    ]
+    return Section(
+        title=f"Trainings of {found.method}", rows=rows, note=f"{found.units:.2f} units together."
+    )
 
 
 def _candidates(triples: Sequence[Triple]) -> str | None:
@@ -304,11 +352,32 @@ def _csv(outcome: Discovered) -> str:
     for found in outcome.searched:
         for run in found.runs:
             by = run.by
-            rows.writerow([found.method, by.depth, by.width, by.resolution, run.cost, run.rate,
-                           run.error, None, run.key])  # fmt: skip
+            rows.writerow(
+                [
+                    found.method,
+                    by.depth,
+                    by.width,
+                    by.resolution,
+                    run.cost,
+                    run.rate,
+                    run.error,
+                    None,
+                    run.key,
+                ]
+            )
     for (name, seed), run in sorted(outcome.runs.items()):
         by = outcome.confirmed[name].by
-        rows.writerow([f"confirmation: {name}, seed {seed}", by.depth, by.width, by.resolution,
-                       outcome.confirmed[name].macs, run.trial["recipe"]["optim"]["lr_peak"],
-                       run.validation_error, run.test_error, run.key])  # fmt: skip
+        rows.writerow(
+            [
+                f"confirmation: {name}, seed {seed}",
+                by.depth,
+                by.width,
+                by.resolution,
+                outcome.confirmed[name].macs,
+                run.trial["recipe"]["optim"]["lr_peak"],
+                run.validation_error,
+                run.test_error,
+                run.key,
+            ]
+        )
     return text.getvalue()

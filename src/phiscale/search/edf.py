@@ -66,8 +66,10 @@ class Compare:
     def drawn(self) -> dict[str, list[Place]]:
         """The networks of each space."""
         space = lattice(self.base, price("macs", None), native_pixels=self.native_pixels)
-        return {name: sample(space, name, self.compute, self.networks, number + 2 * self.seed)
-                for number, name in enumerate(self.spaces)}  # fmt: skip
+        return {
+            name: sample(space, name, self.compute, self.networks, number + 2 * self.seed)
+            for number, name in enumerate(self.spaces)
+        }
 
     @property
     def different(self) -> dict[str, int]:
@@ -91,7 +93,7 @@ class Compare:
             for number in range(self.networks)
             for name, places in drawn.items()
             for place in [places[number]]
-        }  # fmt: skip
+        }
         results = yield list(trials.values())
         return {
             (name, number): (drawn[name][number], results[trial.key])
@@ -99,12 +101,21 @@ class Compare:
         }
 
     def _trial(self, place: Place, name: str, seed: int) -> Trial:
-        return trial_of(self, name, place.spec, replace(self.recipe, seed=self.seed + seed),
-                        stage="design space", by=place.by)  # fmt: skip
+        return trial_of(
+            self,
+            name,
+            place.spec,
+            replace(self.recipe, seed=self.seed + seed),
+            stage="design space",
+            by=place.by,
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        return {**described(self, "networks", "compute", "native_pixels"),
-                "spaces": list(self.spaces), "base": self.base.to_dict()}  # fmt: skip
+        return {
+            **described(self, "networks", "compute", "native_pixels"),
+            "spaces": list(self.spaces),
+            "base": self.base.to_dict(),
+        }
 
 
 def sample(space: Lattice, name: str, compute: float, count: int, seed: int) -> list[Place]:
@@ -135,8 +146,10 @@ def report(
     plan: Compare, runs: Mapping[tuple[str, int], tuple[Place, Result]], command: str
 ) -> tuple[dict[str, str | bytes], dict[str, Any]]:
     """Files of the comparison by name, and what it found. Errors of the validation pictures."""
-    errors = {name: np.sort([run.error for (other, _), (_, run) in runs.items() if other == name])
-              for name in plan.spaces}  # fmt: skip
+    errors = {
+        name: np.sort([run.error for (other, _), (_, run) in runs.items() if other == name])
+        for name in plan.spaces
+    }
     a, b = plan.spaces
     test = mannwhitneyu(errors[a], errors[b])
     share = 1 - float(test.statistic) / plan.networks**2  # P(a below b), ties half
@@ -147,22 +160,39 @@ def report(
         f"with probability {share:.2f} [{low:.2f}, {high:.2f}] (Mann and Whitney's test: "
         f"p = {float(test.pvalue):.3f}).",
         *plan.few(),
-    ]  # fmt: skip
+    ]
     rows = [
-        {"space": name, "networks": len(e), "best, %": f"{100 * e[0]:.2f}",
-         "median, %": f"{100 * np.median(e):.2f}", "mean, %": f"{100 * e.mean():.2f}",
-         "worst, %": f"{100 * e[-1]:.2f}", "different networks": plan.different[name]}
+        {
+            "space": name,
+            "networks": len(e),
+            "best, %": f"{100 * e[0]:.2f}",
+            "median, %": f"{100 * np.median(e):.2f}",
+            "mean, %": f"{100 * e.mean():.2f}",
+            "worst, %": f"{100 * e[-1]:.2f}",
+            "different networks": plan.different[name],
+        }
         for name, e in errors.items()
-    ]  # fmt: skip
-    sections = [Section(title="Error distribution functions", text=text, rows=rows,
-                        figures=[_figure(errors)],
-                        note="Bands: 95 % by Dvoretzky, Kiefer, Wolfowitz and Massart, for the "
-                        "whole of each curve.")]  # fmt: skip
+    ]
+    sections = [
+        Section(
+            title="Error distribution functions",
+            text=text,
+            rows=rows,
+            figures=[_figure(errors)],
+            note="Bands: 95 % by Dvoretzky, Kiefer, Wolfowitz and Massart, for the "
+            "whole of each curve.",
+        )
+    ]
     found = {
-        "errors": {name: e.tolist() for name, e in errors.items()}, "different": plan.different,
-        "first_is_better": {"probability": share, "low": low, "high": high,
-                            "p_value": float(test.pvalue)},
-    }  # fmt: skip
+        "errors": {name: e.tolist() for name, e in errors.items()},
+        "different": plan.different,
+        "first_is_better": {
+            "probability": share,
+            "low": low,
+            "high": high,
+            "p_value": float(test.pvalue),
+        },
+    }
     return page_files(f"Design spaces: {a} against {b}", command, sections), found
 
 
@@ -183,13 +213,21 @@ def _figure(errors: Mapping[str, Sequence[float] | np.ndarray]) -> Drawing:
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
-        for (name, e), colour, line in zip(errors.items(), (BLUE, ORANGE), ("-", "--"),
-                                           strict=True):  # fmt: skip
+        for (name, e), colour, line in zip(
+            errors.items(), (BLUE, ORANGE), ("-", "--"), strict=True
+        ):
             x = 100 * np.asarray(e)
             y = np.arange(1, len(x) + 1) / len(x)
             half = band(len(x))
-            axes.fill_between(x, np.maximum(0, y - half), np.minimum(1, y + half), step="post",
-                              color=colour, alpha=0.15, linewidth=0)  # fmt: skip
+            axes.fill_between(
+                x,
+                np.maximum(0, y - half),
+                np.minimum(1, y + half),
+                step="post",
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
             axes.step(x, y, line, where="post", color=colour, label=name)
         axes.set(xlabel="validation error, %", ylabel="share of networks with less", ylim=(0, 1))
         axes.legend(frameon=False)

@@ -55,9 +55,11 @@ class Family:
     def stages(self) -> Stages[Mapping[tuple[float, int], Result]]:
         names = {f"phi {phi:g}": phi for phi in self.phis}
         chosen = yield from halved(
-            list(names), self.recipe, self.tuning,
+            list(names),
+            self.recipe,
+            self.tuning,
             lambda name, recipe: self._trial(names[name], recipe, "tuning"),
-        )  # fmt: skip
+        )
         trials = {
             (phi, seed): self._trial(phi, replace(chosen[name], seed=seed), "family")
             for seed in range(self.seed, self.seed + self.seeds)
@@ -68,29 +70,38 @@ class Family:
 
     def _trial(self, phi: float, recipe: Recipe, stage: str) -> Trial:
         name = f"phi {phi:g}, seed {recipe.seed}, rate {recipe.optim.lr_peak:g}"
-        return trial_of(self, name, self.member(phi), recipe, stage=stage, test=stage == "family",
-                        phi=phi)  # fmt: skip
+        return trial_of(
+            self, name, self.member(phi), recipe, stage=stage, test=stage == "family", phi=phi
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder says that it is. More phis may be added to it later."""
-        return {**described(self, "alpha", "beta", "gamma", "seeds"), "base": self.base.to_dict(),
-                "tuning": asdict(self.tuning)}  # fmt: skip
+        return {
+            **described(self, "alpha", "beta", "gamma", "seeds"),
+            "base": self.base.to_dict(),
+            "tuning": asdict(self.tuning),
+        }
 
 
 def report(
-    plan: Family, runs: Mapping[tuple[float, int], Result], law: ErrorLaw, command: str,
+    plan: Family,
+    runs: Mapping[tuple[float, int], Result],
+    law: ErrorLaw,
+    command: str,
     all_phis: Sequence[float] = PHIS,
-) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:  # fmt: skip
+) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:
     """Files of the family by name, and its members as numbers. `law` predicts where too few were
     trained for one of their own."""
     members = _members(plan, runs, sorted({*all_phis, *plan.phis}))
     own = _law(members)
     found = [_member(each, law, own) for each in members]
     section = Section(
-        title="Members", text=list(_said(members, law, own)), rows=[_row(each) for each in found],
+        title="Members",
+        text=list(_said(members, law, own)),
+        rows=[_row(each) for each in found],
         figures=[_figure(members, found)],
         note="Errors of the test pictures, %; intervals of 95 %, for a new run.",
-    )  # fmt: skip
+    )
     return page_files("A family over phi", command, [section]), found
 
 
@@ -109,8 +120,11 @@ def _members(
     found = []
     for phi in phis:
         spec = plan.member(phi)
-        errors = tuple(run.test_error for (other, _), run in sorted(runs.items())
-                       if other == phi and run.test_error is not None)  # fmt: skip
+        errors = tuple(
+            run.test_error
+            for (other, _), run in sorted(runs.items())
+            if other == phi and run.test_error is not None
+        )
         found.append(_Member(phi, spec, plan.base, cost(spec).macs, errors))
     return found
 
@@ -121,15 +135,18 @@ def _law(members: Sequence[_Member]) -> Posterior | None:
     if len(trained) < FEWEST:
         return None
     base = cost(members[0].base).macs
-    rows = [Row(name=f"phi {each.phi:g}", depth=each.macs / base, width=1.0, resolution=1.0,
-                error=error) for each in trained for error in each.errors]  # fmt: skip
+    rows = [
+        Row(
+            name=f"phi {each.phi:g}", depth=each.macs / base, width=1.0, resolution=1.0, error=error
+        )
+        for each in trained
+        for error in each.errors
+    ]
     whole = points_of(rows)
     return posterior(replace(whole, axes=("macs",), x=whole.x[:, :1]), source="this family")
 
 
-def _said(
-    members: Sequence[_Member], law: ErrorLaw, own: Posterior | None
-) -> Iterator[str]:  # fmt: skip
+def _said(members: Sequence[_Member], law: ErrorLaw, own: Posterior | None) -> Iterator[str]:
     trained = [each for each in members if each.errors]
     if own is None:
         yield (
@@ -166,9 +183,14 @@ def _member(each: _Member, law: ErrorLaw, own: Posterior | None) -> dict[str, An
             found = own.predict(at)
             predicted = (float(found.error), *map(float, found.interval))
     return {
-        "phi": each.phi, "depth": by.depth, "width": by.width, "pixels": each.spec.resolution,
-        "macs": each.macs, "predicted": predicted, "measured": list(each.errors),
-    }  # fmt: skip
+        "phi": each.phi,
+        "depth": by.depth,
+        "width": by.width,
+        "pixels": each.spec.resolution,
+        "macs": each.macs,
+        "predicted": predicted,
+        "measured": list(each.errors),
+    }
 
 
 def _row(member: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,11 +202,15 @@ def _row(member: Mapping[str, Any]) -> dict[str, Any]:
         spread = f" ± {100 * np.std(errors, ddof=1):.2f}" if len(errors) > 1 else ""
         measured = f"{100 * np.mean(errors):.2f}{spread}"
     return {
-        "phi": f"{member['phi']:g}", "depth": f"x{member['depth']:.2f}",
-        "width": f"x{member['width']:.2f}", "pixels": member["pixels"],
-        "MACs": f"{member['macs'] / 1e6:.4g}M", "predicted": predicted, "measured": measured,
+        "phi": f"{member['phi']:g}",
+        "depth": f"x{member['depth']:.2f}",
+        "width": f"x{member['width']:.2f}",
+        "pixels": member["pixels"],
+        "MACs": f"{member['macs'] / 1e6:.4g}M",
+        "predicted": predicted,
+        "measured": measured,
         "seeds": len(errors) or None,
-    }  # fmt: skip
+    }
 
 
 def _figure(members: Sequence[_Member], found: Sequence[Mapping[str, Any]]) -> Drawing:
@@ -198,12 +224,24 @@ def _figure(members: Sequence[_Member], found: Sequence[Mapping[str, Any]]) -> D
         axes.plot(x, error, "o-", color=BLUE, markersize=3.5, label="predicted")
         trained = [each for each in members if each.errors]
         if trained:
-            axes.plot([e.macs / 1e6 for e in trained for _ in e.errors],
-                      [100 * error for e in trained for error in e.errors], "D", color=ORANGE,
-                      markersize=5, label="measured, a seed each")  # fmt: skip
+            axes.plot(
+                [e.macs / 1e6 for e in trained for _ in e.errors],
+                [100 * error for e in trained for error in e.errors],
+                "D",
+                color=ORANGE,
+                markersize=5,
+                label="measured, a seed each",
+            )
         for each, at, y in zip(told, x, error, strict=True):
-            axes.annotate(f"{each['phi']:g}", (at, y), (0, 6), color=INK,
-                          textcoords="offset points", ha="center", fontsize=7)  # fmt: skip
+            axes.annotate(
+                f"{each['phi']:g}",
+                (at, y),
+                (0, 6),
+                color=INK,
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+            )
         axes.set_xscale("log")
         axes.set(xlabel="MACs, millions", ylabel="test error, %")
         axes.legend(frameon=False)

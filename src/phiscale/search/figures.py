@@ -21,17 +21,35 @@ from phiscale.laws.points import points_of
 from phiscale.laws.posterior import Posterior, posterior
 from phiscale.search.settle import OTHER, SINGLE, Outcome, Settle
 
-COLOURS = {"base": INK, "depth": BLUE, "width": GREEN, "resolution": PURPLE, "compound": ORANGE,
-           "symmetric": GOLD, "inverse": SKY}  # fmt: skip
+COLOURS = {
+    "base": INK,
+    "depth": BLUE,
+    "width": GREEN,
+    "resolution": PURPLE,
+    "compound": ORANGE,
+    "symmetric": GOLD,
+    "inverse": SKY,
+}
 ON_WIDTHS = ("base", "depth", "resolution", "compound")  # where widening is drawn
-MARKS = {"base": "s", "depth": "v", "width": "^", "resolution": "D", "compound": "o",
-         "symmetric": "P", "inverse": "X"}  # fmt: skip
+MARKS = {
+    "base": "s",
+    "depth": "v",
+    "width": "^",
+    "resolution": "D",
+    "compound": "o",
+    "symmetric": "P",
+    "inverse": "X",
+}
 
 
 def figure_sections(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
     """The paper's figures 8, 3 and 4 from the arms of this study."""
-    found = [Section(title="One dimension or all of them (the paper's figure 8)",
-                     figures=[_arms_figure(plan, settled)])]  # fmt: skip
+    found = [
+        Section(
+            title="One dimension or all of them (the paper's figure 8)",
+            figures=[_arms_figure(plan, settled)],
+        )
+    ]
     law = _study_law(plan, outcome)
     if law is None:
         return found
@@ -43,24 +61,38 @@ def figure_sections(plan: Settle, outcome: Outcome, settled: Settled) -> list[Se
     )
     return [
         *found,
-        Section(title="Scaling one dimension (the paper's figure 3)", text=[said],
-                figures=[_single_figure(plan, settled, law)]),
-        Section(title="Width on other bases (the paper's figure 4)",
-                text=["The law adds up its terms, so that by it widening is worth the same points "
-                      "on every base; that the paper's curves are steeper on larger ones is for "
-                      "the points to show."],
-                figures=[_width_figure(plan, settled, law)]),
-    ]  # fmt: skip
+        Section(
+            title="Scaling one dimension (the paper's figure 3)",
+            text=[said],
+            figures=[_single_figure(plan, settled, law)],
+        ),
+        Section(
+            title="Width on other bases (the paper's figure 4)",
+            text=[
+                "The law adds up its terms, so that by it widening is worth the same points "
+                "on every base; that the paper's curves are steeper on larger ones is for "
+                "the points to show."
+            ],
+            figures=[_width_figure(plan, settled, law)],
+        ),
+    ]
 
 
 def _study_law(plan: Settle, outcome: Outcome) -> Posterior | None:
     """The error law of depth, width and resolution through all arms of equal epochs, on test."""
     rows = {  # by training: arms that are one network have theirs in common
-        run.key: Row(name=run.name, depth=arm.by.depth, width=arm.by.width,
-                     resolution=arm.by.resolution, error=run.test_error)
-        for arm in plan.arms if arm.name not in OTHER
-        for run in outcome.of(arm.name) if run.test_error is not None
-    }  # fmt: skip
+        run.key: Row(
+            name=run.name,
+            depth=arm.by.depth,
+            width=arm.by.width,
+            resolution=arm.by.resolution,
+            error=run.test_error,
+        )
+        for arm in plan.arms
+        if arm.name not in OTHER
+        for run in outcome.of(arm.name)
+        if run.test_error is not None
+    }
     if len({(r.depth, r.width, r.resolution) for r in rows.values()}) < 5:
         return None
     return posterior(points_of(rows.values()), source="the arms of this study")
@@ -93,9 +125,14 @@ def contrasts_figure(contrasts: Sequence[Contrast]) -> Drawing:
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, each in enumerate(reversed(contrasts)):
             middle = 100 * each.difference
-            axes.errorbar(middle, place, xerr=[[middle - 100 * each.low],
-                                               [100 * each.high - middle]],
-                          fmt="o", color=COLOURS.get(each.name, GREY), capsize=3)  # fmt: skip
+            axes.errorbar(
+                middle,
+                place,
+                xerr=[[middle - 100 * each.low], [100 * each.high - middle]],
+                fmt="o",
+                color=COLOURS.get(each.name, GREY),
+                capsize=3,
+            )
         axes.set_yticks(range(len(contrasts)), [each.name for each in reversed(contrasts)])
         axes.set_xlabel("compound minus this arm, points of test top-1")
         return drawing(figure, "contrasts", "Compound minus each other arm with 95 % intervals")
@@ -137,8 +174,13 @@ def _width_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
             at = np.column_stack([np.full_like(w, d), w, np.full_like(w, r)])
             on_it = [n for n, by in places.items() if (by.depth, by.resolution) == (d, r)]
             colour = next((COLOURS[name] for name in on_it if name in ON_WIDTHS), GREY)
-            axes.plot(d * w**2 * r**2, 100 - 100 * np.asarray(law.predict(at).error), line,
-                      color=colour, label=f"law: depth x{d:.3g}, resolution x{r:.3g}")  # fmt: skip
+            axes.plot(
+                d * w**2 * r**2,
+                100 - 100 * np.asarray(law.predict(at).error),
+                line,
+                color=colour,
+                label=f"law: depth x{d:.3g}, resolution x{r:.3g}",
+            )
             for name in on_it:
                 by = places[name]
                 macs = by.depth * by.width**2 * by.resolution**2
@@ -153,8 +195,16 @@ def _width_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
 def _measured(axes: Axes, x: float, arm: ArmSummary, seeds: int) -> None:
     """A trained arm, with the 95 % interval of its mean over seeds."""
     reach = float(stdtrit(seeds - 1, 0.975)) / math.sqrt(seeds)
-    axes.errorbar(x, 100 * arm.accuracy, 100 * reach * arm.seed_sd, fmt=MARKS[arm.name],
-                  color=COLOURS[arm.name], label=arm.name, markersize=6, capsize=3)  # fmt: skip
+    axes.errorbar(
+        x,
+        100 * arm.accuracy,
+        100 * reach * arm.seed_sd,
+        fmt=MARKS[arm.name],
+        color=COLOURS[arm.name],
+        label=arm.name,
+        markersize=6,
+        capsize=3,
+    )
 
 
 def _law_line(axes: Axes, x: Any, law: Posterior, at: Any, colour: str) -> None:

@@ -43,10 +43,15 @@ class Pictures:
         return None if count is None or count >= self.train else count
 
     def to_dict(self) -> dict[str, Any]:
-        return {"source": self.source, "fingerprint": self.fingerprint,
-                "classes": list(self.classes), "native_pixels": self.native_pixels,
-                "train": self.train, "validation": self.validation,
-                "test_labels": packed(self.test_labels)}  # fmt: skip
+        return {
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "classes": list(self.classes),
+            "native_pixels": self.native_pixels,
+            "train": self.train,
+            "validation": self.validation,
+            "test_labels": packed(self.test_labels),
+        }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Pictures:
@@ -68,10 +73,14 @@ def pictures_of(data: str, out: Path) -> Pictures:
         raise bad_files_error(found)
     assert found.shorter_side is not None
     return Pictures(
-        source=images.source, fingerprint=images.fingerprint(), classes=images.classes,
-        native_pixels=int(found.shorter_side.median), train=len(images.train),
-        validation=len(images.validation), test_labels=np.asarray(images.test.labels),
-    )  # fmt: skip
+        source=images.source,
+        fingerprint=images.fingerprint(),
+        classes=images.classes,
+        native_pixels=int(found.shorter_side.median),
+        train=len(images.train),
+        validation=len(images.validation),
+        test_labels=np.asarray(images.test.labels),
+    )
 
 
 def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> dict[str, str]:

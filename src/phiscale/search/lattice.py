@@ -140,8 +140,12 @@ class Lattice:
     def place(self, number: int) -> Place:
         index = [int(i) for i in np.unravel_index(number, self.grid.shape)]
         spec = self.grid.spec(index)
-        return Place(spec=spec, by=effective(spec, self.base), cost=float(self.cost[number]),
-                     macs=float(self.macs[number]))  # fmt: skip
+        return Place(
+            spec=spec,
+            by=effective(spec, self.base),
+            cost=float(self.cost[number]),
+            macs=float(self.macs[number]),
+        )
 
 
 @lru_cache(maxsize=4)  # a plan is followed and told many times; this takes a second each

@@ -15,14 +15,42 @@ def runs_csv(outcome: Outcome) -> str:
     """A row a run: what was trained, and what came of it."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["arm", "seed", "rate", "drop_path", "macs", "params", "activations",
-                   "images_seen", "validation_error", "test_error", "cpu_seconds", "failed",
-                   "key"])  # fmt: skip
+    rows.writerow(
+        [
+            "arm",
+            "seed",
+            "rate",
+            "drop_path",
+            "macs",
+            "params",
+            "activations",
+            "images_seen",
+            "validation_error",
+            "test_error",
+            "cpu_seconds",
+            "failed",
+            "key",
+        ]
+    )
     for (arm, seed), run in sorted(outcome.runs.items()):
         recipe = run.trial["recipe"]
-        rows.writerow([arm, seed, recipe["optim"]["lr_peak"], recipe["drop_path"], run.macs,
-                       run.params, run.activations, run.images_seen, run.validation_error,
-                       run.test_error, run.cpu_seconds, run.failed or "", run.key])  # fmt: skip
+        rows.writerow(
+            [
+                arm,
+                seed,
+                recipe["optim"]["lr_peak"],
+                recipe["drop_path"],
+                run.macs,
+                run.params,
+                run.activations,
+                run.images_seen,
+                run.validation_error,
+                run.test_error,
+                run.cpu_seconds,
+                run.failed or "",
+                run.key,
+            ]
+        )
     return text.getvalue()
 
 

@@ -17,13 +17,20 @@ from phiscale.train.recipes import NAMED
 
 # Its compound arm is B2 at 256 pixels, where the paper's has (1.4, 1.2, 1.3).
 SCALINGS = {
-    "base": Scaling(), "depth": Scaling(depth=4), "width": Scaling(width=2),
+    "base": Scaling(),
+    "depth": Scaling(depth=4),
+    "width": Scaling(width=2),
     "resolution": Scaling(resolution=2),
-}  # fmt: skip
+}
 EPOCHS = 35
 TOP1 = {"base": 0.8945, "depth": 0.8631, "width": 0.8840, "resolution": 0.8880, "compound": 0.8521}
-PRINTED_FLOPS = {"base": 0.82e9, "depth": 3.35e9, "width": 3.02e9, "resolution": 3.27e9,
-                 "compound": 1.82e9}  # fmt: skip
+PRINTED_FLOPS = {
+    "base": 0.82e9,
+    "depth": 3.35e9,
+    "width": 3.02e9,
+    "resolution": 3.27e9,
+    "compound": 1.82e9,
+}
 
 
 def as_published(data: str, pictures: Pictures) -> Settle:
@@ -34,14 +41,24 @@ def as_published(data: str, pictures: Pictures) -> Settle:
     recipe = NAMED["cifar10-35"].published
     assert recipe is not None
     return Settle(
-        data=data, fingerprint=pictures.fingerprint, recipe=recipe, crop=1.0, seeds=1,
+        data=data,
+        fingerprint=pictures.fingerprint,
+        recipe=recipe,
+        crop=1.0,
+        seeds=1,
         arms=tuple(
-            Arm(name=name, spec=spec, by=SCALINGS.get(name, Scaling()), epochs=EPOCHS,
-                compute=cost(spec).macs / cost(base).macs)
+            Arm(
+                name=name,
+                spec=spec,
+                by=SCALINGS.get(name, Scaling()),
+                epochs=EPOCHS,
+                compute=cost(spec).macs / cost(base).macs,
+            )
             for name, spec in {**specs, "compound": b2}.items()
         ),
-        train_images=None, tuning=Tuning(rates=(recipe.optim.lr_peak,)),
-    )  # fmt: skip
+        train_images=None,
+        tuning=Tuning(rates=(recipe.optim.lr_peak,)),
+    )
 
 
 def what_was_wrong(data: str, pictures: Pictures) -> Iterator[str]:

@@ -128,11 +128,16 @@ def refusal(found: Searched, compute: float) -> str:
 
 def _points(runs: Sequence[Run], *, of_loss: bool = False) -> Points:
     rows = (
-        Row(name=run.name, depth=run.by.depth, width=run.by.width, resolution=run.by.resolution,
-            error=(run.loss or 0.0) if of_loss else run.error)
+        Row(
+            name=run.name,
+            depth=run.by.depth,
+            width=run.by.width,
+            resolution=run.by.resolution,
+            error=(run.loss or 0.0) if of_loss else run.error,
+        )
         for run in runs
         if run.error < 1.0
-    )  # fmt: skip
+    )
     return points_of(rows)
 
 

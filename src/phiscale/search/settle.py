@@ -74,29 +74,44 @@ class Settle:
         """Tunes every arm, then trains each with every seed."""
         arms = {arm.name: arm for arm in self.arms}
         chosen = yield from halved(
-            [name for name in arms if name != "longer"], self.recipe, self.tuning,
+            [name for name in arms if name != "longer"],
+            self.recipe,
+            self.tuning,
             lambda name, recipe: self._trial(arms[name], recipe, "tuning"),
-        )  # fmt: skip
+        )
         trials = {
             (arm.name, seed): self._trial(
-                arm, replace(chosen.get(arm.name, chosen["base"]), epochs=arm.epochs, seed=seed),
+                arm,
+                replace(chosen.get(arm.name, chosen["base"]), epochs=arm.epochs, seed=seed),
                 "study",
             )
             for seed in range(self.seed, self.seed + self.seeds)
             for arm in self.arms
-        }  # fmt: skip
+        }
         results = yield list(trials.values())
         runs = {name: results[trial.key] for name, trial in trials.items()}
         return Outcome(chosen=chosen, runs=runs)
 
     def _trial(self, arm: Arm, recipe: Recipe, stage: str) -> Trial:
         counts = stage == "study"
-        what = f"seed {recipe.seed}" if counts else (
-            f"rate {recipe.optim.lr_peak:g}, drop path {recipe.drop_path:g}, "
-            f"{recipe.epochs:.2g} epochs"
-        )  # fmt: skip
-        return trial_of(self, f"{arm.name}, {what}", arm.spec, recipe, stage=stage, test=counts,
-                        by=arm.by, arm=arm.name)  # fmt: skip
+        what = (
+            f"seed {recipe.seed}"
+            if counts
+            else (
+                f"rate {recipe.optim.lr_peak:g}, drop path {recipe.drop_path:g}, "
+                f"{recipe.epochs:.2g} epochs"
+            )
+        )
+        return trial_of(
+            self,
+            f"{arm.name}, {what}",
+            arm.spec,
+            recipe,
+            stage=stage,
+            test=counts,
+            by=arm.by,
+            arm=arm.name,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder of the study says that it is."""
@@ -117,9 +132,14 @@ class Outcome:
 
 
 def arms_for(
-    base: Spec, *, compute: float, epochs: float, names: Sequence[str],
-    native_pixels: int | None = None, tolerance: float = TOLERANCE,
-) -> tuple[Arm, ...]:  # fmt: skip
+    base: Spec,
+    *,
+    compute: float,
+    epochs: float,
+    names: Sequence[str],
+    native_pixels: int | None = None,
+    tolerance: float = TOLERANCE,
+) -> tuple[Arm, ...]:
     """The named arms, matched to `compute` times the base's exact MACs within `tolerance`.
 
     UsageError: an arm would need more pixels than the pictures have (all but `beyond`).
@@ -134,16 +154,18 @@ def arms_for(
     for name in names:
         if name in ("base", "longer"):
             longer = compute if name == "longer" else 1.0
-            found.append(Arm(name=name, spec=base, by=Scaling(), compute=1.0,
-                             epochs=epochs * longer))  # fmt: skip
+            found.append(
+                Arm(name=name, spec=base, by=Scaling(), compute=1.0, epochs=epochs * longer)
+            )
             continue
         if name == "beyond":
             if native_pixels is None:
                 continue
             by = Scaling(resolution=1.5 * native_pixels / base.resolution)
             spec = scale(base, by)
-            found.append(Arm(name=name, spec=spec, by=by, compute=cost(spec).macs / base_macs,
-                             epochs=epochs))  # fmt: skip
+            found.append(
+                Arm(name=name, spec=spec, by=by, compute=cost(spec).macs / base_macs, epochs=epochs)
+            )
             continue
         try:
             at = matched(base, rays[name], compute * base_macs, tolerance=tolerance)
@@ -167,6 +189,14 @@ def arms_for(
                 f"arm {name} needs {at.spec.resolution} px, the pictures have {native_pixels}. "
                 f"Begin lower: --resolution {max(step, fits // step * step)}."
             )
-        found.append(Arm(name=name, spec=at.spec, by=at.by, compute=at.compute, epochs=epochs,
-                         off_ray=at.off_ray))  # fmt: skip
+        found.append(
+            Arm(
+                name=name,
+                spec=at.spec,
+                by=at.by,
+                compute=at.compute,
+                epochs=epochs,
+                off_ray=at.off_ray,
+            )
+        )
     return tuple(found)

@@ -41,14 +41,21 @@ class Report:
     files: Mapping[str, str | bytes]  # by name
 
     def to_dict(self) -> dict[str, Any]:
-        return {"settled": self.settled.to_dict(),
-                "others": {name: vars(each) for name, each in self.others.items()}}  # fmt: skip
+        return {
+            "settled": self.settled.to_dict(),
+            "others": {name: vars(each) for name, each in self.others.items()},
+        }
 
 
 def report(
-    plan: Settle, outcome: Outcome, pictures: Pictures, crew: Crew,
-    latencies: Mapping[str, float], looks: Sequence[int], command: str,
-) -> Report:  # fmt: skip
+    plan: Settle,
+    outcome: Outcome,
+    pictures: Pictures,
+    crew: Crew,
+    latencies: Mapping[str, float],
+    looks: Sequence[int],
+    command: str,
+) -> Report:
     """All files of a finished study but its plan and its results. `latencies`: milliseconds of a
     picture, by arm. `looks`: with how many seeds it was read before."""
     whole = whole_seeds(plan, outcome)
@@ -91,14 +98,19 @@ def whole_seeds(plan: Settle, outcome: Outcome) -> list[int]:
     whole = [seed for seed in seeds if seed not in failed]
     if len(whole) < 2:
         why = next(run.failed for run in outcome.runs.values() if run.failed)
-        raise PhiscaleError(f"trainings of {len(failed)} of {plan.seeds} seeds failed ({why}). "
-                            "Look at results/, and give more --seeds.")  # fmt: skip
+        raise PhiscaleError(
+            f"trainings of {len(failed)} of {plan.seeds} seeds failed ({why}). "
+            "Look at results/, and give more --seeds."
+        )
     return whole
 
 
 def _failures(outcome: Outcome, left: int) -> list[str]:
-    failed = [f"{name}, seed {seed} ({run.failed})"
-              for (name, seed), run in sorted(outcome.runs.items()) if run.failed]  # fmt: skip
+    failed = [
+        f"{name}, seed {seed} ({run.failed})"
+        for (name, seed), run in sorted(outcome.runs.items())
+        if run.failed
+    ]
     if not failed:
         return []
     return [
@@ -109,15 +121,23 @@ def _failures(outcome: Outcome, left: int) -> list[str]:
 
 def _answers(runs: Sequence[Result], pictures: Pictures, compute: float) -> Answers:
     correct = [run.correct(pictures.test_labels) for run in runs]
-    return Answers(correct=np.stack(correct), validation=[1 - run.error for run in runs],
-                   compute=compute)  # fmt: skip
+    return Answers(
+        correct=np.stack(correct), validation=[1 - run.error for run in runs], compute=compute
+    )
 
 
 def _plain(name: str, ours: Answers, other: Answers) -> Contrast:
     of = spread(ours.correct, other.correct)
     low, high = bootstrap_interval(of)
-    return Contrast(name=name, difference=of.difference, low=low, high=high, p_value=None,
-                    p_holm=None, standard_error=of.standard_error)  # fmt: skip
+    return Contrast(
+        name=name,
+        difference=of.difference,
+        low=low,
+        high=high,
+        p_value=None,
+        p_holm=None,
+        standard_error=of.standard_error,
+    )
 
 
 def _points(value: float) -> str:
@@ -128,9 +148,7 @@ def _between(contrast: Contrast) -> str:
     return f"[{_points(contrast.low)}, {_points(contrast.high)}]"
 
 
-def _verdict(
-    plan: Settle, settled: Settled, pictures: Pictures, further: Sequence[str]
-) -> Section:  # fmt: skip
+def _verdict(plan: Settle, settled: Settled, pictures: Pictures, further: Sequence[str]) -> Section:
     first = settled.primary
     return Section(
         title=f"Verdict: {settled.verdict}",
@@ -156,28 +174,43 @@ def _arms(
         counted, runs = cost(arm.spec), outcome.of(arm.name)
         tops = np.mean(answers[arm.name].correct, axis=1)
         recipe = outcome.chosen.get(arm.name, outcome.chosen["base"])
-        rows.append({
-            "arm": arm.name, "depth": f"x{arm.by.depth:.3g}", "width": f"x{arm.by.width:.3g}",
-            "pixels": arm.spec.resolution, "MACs": f"{counted.macs / 1e6:.2f}M",
-            "over base": f"x{arm.compute:.2f}", "activations": f"{counted.activations / 1e3:.0f}k",
-            "params": f"{counted.params / 1e3:.0f}k", "ms": f"{latencies[arm.name]:.2f}",
-            "epochs": f"{arm.epochs:g}",
-            "rate": f"{recipe.optim.lr_peak:g}",
-            **({"drop path": f"{recipe.drop_path:g}"} if len(plan.tuning.drop_paths) > 1 else {}),
-            "test top-1, %": f"{100 * tops.mean():.2f}",
-            "sd": f"{100 * tops.std(ddof=1):.2f}",
-            "valid., %": f"{100 * float(np.mean(answers[arm.name].validation)):.2f}",
-            "core s a run": f"{statistics.fmean(run.cpu_seconds for run in runs):.0f}",
-        })  # fmt: skip
+        rows.append(
+            {
+                "arm": arm.name,
+                "depth": f"x{arm.by.depth:.3g}",
+                "width": f"x{arm.by.width:.3g}",
+                "pixels": arm.spec.resolution,
+                "MACs": f"{counted.macs / 1e6:.2f}M",
+                "over base": f"x{arm.compute:.2f}",
+                "activations": f"{counted.activations / 1e3:.0f}k",
+                "params": f"{counted.params / 1e3:.0f}k",
+                "ms": f"{latencies[arm.name]:.2f}",
+                "epochs": f"{arm.epochs:g}",
+                "rate": f"{recipe.optim.lr_peak:g}",
+                **(
+                    {"drop path": f"{recipe.drop_path:g}"}
+                    if len(plan.tuning.drop_paths) > 1
+                    else {}
+                ),
+                "test top-1, %": f"{100 * tops.mean():.2f}",
+                "sd": f"{100 * tops.std(ddof=1):.2f}",
+                "valid., %": f"{100 * float(np.mean(answers[arm.name].validation)):.2f}",
+                "core s a run": f"{statistics.fmean(run.cpu_seconds for run in runs):.0f}",
+            }
+        )
     same = _same_networks(plan)
     return Section(
-        title="The arms", rows=rows,
-        text=[f"{' and '.join(names)} are one network here: rounding leaves no difference, and "
-              "their runs are the same runs." for names in same],
+        title="The arms",
+        rows=rows,
+        text=[
+            f"{' and '.join(names)} are one network here: rounding leaves no difference, and "
+            "their runs are the same runs."
+            for names in same
+        ],
         note="Depth, width: real blocks and root mean square of channels over the base's. MACs are "
         "exact; ms: one picture exported, ONNX Runtime on this machine's CPU, median of "
         "interleaved rounds. Longer is the base, trained for more epochs.",
-    )  # fmt: skip
+    )
 
 
 def _same_networks(plan: Settle) -> list[list[str]]:
@@ -190,30 +223,35 @@ def _same_networks(plan: Settle) -> list[list[str]]:
 def _contrasts(settled: Settled, others: Mapping[str, Contrast]) -> Section:
     rows = [
         {
-            "compound minus": each.name, "points": _points(each.difference),
+            "compound minus": each.name,
+            "points": _points(each.difference),
             "95 %": _between(each),
             "p": f"{each.p_value:.3f}" if each.p_value is not None else None,
             "p, Holm": f"{each.p_holm:.3f}" if each.p_holm is not None else None,
         }
         for each in (*settled.contrasts, *others.values())
-    ]  # fmt: skip
+    ]
     text = []
     if longer := others.get("longer"):
         better = (
             "beats" if longer.low > 0 else "loses to" if longer.high < 0 else "is not told from"
         )
         few = "" if settled.seeds >= FEWEST_SEEDS else f", by {settled.seeds} seeds, which are few"
-        text = [f"At equal training compute, compound {better} the base trained "
-                f"{settled.target_compute:.1f} times as long{few}: {_points(longer.difference)} "
-                f"points {_between(longer)}."]  # fmt: skip
+        text = [
+            f"At equal training compute, compound {better} the base trained "
+            f"{settled.target_compute:.1f} times as long{few}: {_points(longer.difference)} "
+            f"points {_between(longer)}."
+        ]
     return Section(
-        title="Equal epochs and equal compute", rows=rows, text=text,
+        title="Equal epochs and equal compute",
+        rows=rows,
+        text=text,
         figures=[contrasts_figure([*settled.contrasts, *others.values()])],
         note="Two-level bootstrap over seeds and test pictures with Student's quantile for the few "
         "seeds; paired permutation of seeds; Holm over depth, width and resolution. Arms are "
         f"brought to equal MACs ({settled.target_compute:.2f} times the base's) by the slope of a "
         "law in MACs; arms of other compute are as they are.",
-    )  # fmt: skip
+    )
 
 
 def _paper(plan: Settle, settled: Settled) -> Section:
@@ -228,20 +266,25 @@ def _paper(plan: Settle, settled: Settled) -> Section:
             continue
         exact = cost(scale(base, of.scaling)).macs
         arm = specs[mine.name]
-        rows.append({
-            "arm": name, "paper: MACs": f"{of.macs / 1e9:.1f}G", "exact": f"{exact / 1e9:.2f}G",
-            "paper: top-1, %": f"{100 * of.top1:.1f}",
-            "gain": _points(of.top1 - theirs["baseline"].top1),
-            "ours: MACs": f"{cost(arm.spec).macs / 1e6:.2f}M",
-            "ours: top-1, %": f"{100 * mine.accuracy:.2f}",
-            "our gain": _points(mine.accuracy - ours["base"].accuracy),
-        })  # fmt: skip
+        rows.append(
+            {
+                "arm": name,
+                "paper: MACs": f"{of.macs / 1e9:.1f}G",
+                "exact": f"{exact / 1e9:.2f}G",
+                "paper: top-1, %": f"{100 * of.top1:.1f}",
+                "gain": _points(of.top1 - theirs["baseline"].top1),
+                "ours: MACs": f"{cost(arm.spec).macs / 1e6:.2f}M",
+                "ours: top-1, %": f"{100 * mine.accuracy:.2f}",
+                "our gain": _points(mine.accuracy - ours["base"].accuracy),
+            }
+        )
     return Section(
-        title="The paper's table 7 beside ours", rows=rows,
+        title="The paper's table 7 beside ours",
+        rows=rows,
         note="Paper: EfficientNet-B0 on ImageNet (arXiv:1905.11946v5, table 7), one run each; its "
         "arms differ by up to 24 % of exact MACs. Ours: each within 3 % of its target, other "
         "pictures, shorter training.",
-    )  # fmt: skip
+    )
 
 
 def seeds_words(settled: Settled) -> str:
@@ -265,17 +308,22 @@ def _power(settled: Settled) -> Section:
             f"{100 * settled.expected_seed_sd:.2f}). With {settled.seeds} seeds the main contrast "
             f"has a standard error of {100 * settled.primary.standard_error:.2f} points: it "
             + ("finds " if settled.seeds >= FEWEST_SEEDS else "would find, if so few were read, ")
-            +
-            f"a difference of {100 * settled.detectable:.2f} points four times in five, and each "
+            + f"a difference of {100 * settled.detectable:.2f} points four times in five, and each "
             f"of the three with Holm's correction one of {100 * settled.detectable_holm:.2f}.",
             f"A difference like the one seen would take {seeds_words(settled)}"
-            + (f" and {settled.images_needed} test pictures"
-               if settled.images_needed > settled.images else "")
+            + (
+                f" and {settled.images_needed} test pictures"
+                if settled.images_needed > settled.images
+                else ""
+            )
             + " to settle with that certainty.",
-            *([f"With fewer than {FEWEST_SEEDS} seeds the rule decides nothing, whatever they say."]
-              if settled.seeds < FEWEST_SEEDS else []),
+            *(
+                [f"With fewer than {FEWEST_SEEDS} seeds the rule decides nothing."]
+                if settled.seeds < FEWEST_SEEDS
+                else []
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:

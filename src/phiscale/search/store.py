@@ -68,9 +68,11 @@ class Store:
     def _study(self) -> optuna.Study:
         try:
             return optuna.create_study(
-                storage=self.storage, study_name=self.name, direction="minimize",
+                storage=self.storage,
+                study_name=self.name,
+                direction="minimize",
                 load_if_exists=True,
-            )  # fmt: skip
+            )
         except DuplicatedStudyError:
             return optuna.load_study(storage=self.storage, study_name=self.name)
 
@@ -145,11 +147,16 @@ class Store:
     def _add(self, trial: Trial) -> None:
         params = numbers_of(trial)
         words = {name: word for name, word in trial.attrs.items() if isinstance(word, str)}
-        self._try(lambda: self.study.add_trial(create_trial(
-            state=TrialState.WAITING, params=params,
-            user_attrs=words | {"key": trial.key, "name": trial.name},
-            distributions={name: FloatDistribution(-MOST, MOST) for name in params},
-        )))  # fmt: skip
+        self._try(
+            lambda: self.study.add_trial(
+                create_trial(
+                    state=TrialState.WAITING,
+                    params=params,
+                    user_attrs=words | {"key": trial.key, "name": trial.name},
+                    distributions={name: FloatDistribution(-MOST, MOST) for name in params},
+                )
+            )
+        )
 
     def claim(self, keys: Sequence[str]) -> Lease | None:
         """One of the wanted trials that waits, in their order; None where none does."""
@@ -162,9 +169,9 @@ class Store:
             # a sign of life first: one who dies just after taking a trial is missed as well
             self._try(lambda id=lease.id: self.storage.record_heartbeat(id))
             with suppress(UpdateFinishedTrialError):
-                if self._try(lambda id=lease.id: self.storage.set_trial_state_values(
-                    id, TrialState.RUNNING
-                )):  # fmt: skip
+                if self._try(
+                    lambda id=lease.id: self.storage.set_trial_state_values(id, TrialState.RUNNING)
+                ):
                     self.note(lease, "worker", _here())
                     return lease
         return None
@@ -236,9 +243,9 @@ class Store:
                 self.release(lease, GONE)
                 continue
             with suppress(UpdateFinishedTrialError):
-                self._try(lambda id=lease.id: self.storage.set_trial_state_values(
-                    id, TrialState.FAIL
-                ))  # fmt: skip
+                self._try(
+                    lambda id=lease.id: self.storage.set_trial_state_values(id, TrialState.FAIL)
+                )
 
     def results(self, keys: Sequence[str]) -> Iterator[Result]:
         """Those of the wanted trials that the database knows: other machines' files."""

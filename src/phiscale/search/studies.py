@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,7 +32,8 @@ from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Crew, carry_out
 from phiscale.spec import Spec
 
-Tell = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 Latencies = Callable[[Mapping[str, Spec]], Mapping[str, float]]
 
 
@@ -84,9 +86,15 @@ def crop_for(pictures: Pictures) -> float:
 
 
 def study(
-    data: str, preset: str, asked: Asked, crew: Crew, *, command: str, tell: Tell = print,
-    train: bool = True, latencies: Latencies = interleaved_ms,
-) -> Said:  # fmt: skip
+    data: str,
+    preset: str,
+    asked: Asked,
+    crew: Crew,
+    *,
+    command: str,
+    train: bool = True,
+    latencies: Latencies = interleaved_ms,
+) -> Said:
     """Carries out the study in `crew.out`, begun anew or gone on with, and writes its report.
 
     `latencies` measures milliseconds of the arms' networks, once. `train=False`: only says what
@@ -96,22 +104,26 @@ def study(
     pictures = pictures_of(data, crew.out)
     if preset == "cifar10-replication":
         for line in replication.what_was_wrong(data, pictures):
-            tell(line)
+            logger.info(line)
     plan = plan_for(data, PRESETS[preset], asked, pictures)
     if plan.seeds < 2:
-        raise UsageError(f"--seeds {plan.seeds} has no spread. Use {FEWEST_SEEDS} or more; fewer "
-                         "only say how many it takes.")  # fmt: skip
-    tell(f"{preset}: {PRESETS[preset].says}")
+        raise UsageError(
+            f"--seeds {plan.seeds} has no spread. Use {FEWEST_SEEDS} or more; fewer "
+            "only say how many it takes."
+        )
+    logger.info(f"{preset}: {PRESETS[preset].says}")
     for line in plan_lines(plan, PRESETS[preset].seed_sd, len(pictures.test_labels)):
-        tell(line)
+        logger.info(line)
     for line in critique(plan, pictures):
-        tell(f"note: {line}")
+        logger.info(f"note: {line}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
     crew = crew.pinned("study", pictures, plan.to_dict())
-    outcome = carry_out(plan, crew, tell)
-    times = _once(crew.out / "latencies.json",
-                  lambda: dict(latencies({arm.name: arm.spec for arm in plan.arms})))  # fmt: skip
+    outcome = carry_out(plan, crew)
+    times = _once(
+        crew.out / "latencies.json",
+        lambda: dict(latencies({arm.name: arm.spec for arm in plan.arms})),
+    )
     found = report(plan, outcome, pictures, crew, times, looks_at(crew.out), command)
     first = found.settled.primary
     lines = [
@@ -128,15 +140,23 @@ def plan_for(data: str, preset: Preset, asked: Asked, pictures: Pictures) -> Set
     epochs = asked.epochs or preset.epochs
     native = pictures.native_pixels
     return Settle(
-        data=data, fingerprint=pictures.fingerprint,
-        arms=arms_for(asked.sized(pictures, preset), compute=preset.compute,
-                      epochs=epochs, names=preset.arms,
-                      native_pixels=native if preset.real_pixels else None),
-        recipe=replace(preset.recipe, epochs=epochs), crop=crop_for(pictures),
+        data=data,
+        fingerprint=pictures.fingerprint,
+        arms=arms_for(
+            asked.sized(pictures, preset),
+            compute=preset.compute,
+            epochs=epochs,
+            names=preset.arms,
+            native_pixels=native if preset.real_pixels else None,
+        ),
+        recipe=replace(preset.recipe, epochs=epochs),
+        crop=crop_for(pictures),
         train_images=asked.images(pictures, preset.train_images),
-        seeds=asked.seeds or preset.seeds, tuning=asked.tuned(preset), threads=asked.threads,
+        seeds=asked.seeds or preset.seeds,
+        tuning=asked.tuned(preset),
+        threads=asked.threads,
         seed=asked.seed,
-    )  # fmt: skip
+    )
 
 
 def plan_lines(plan: Settle, seed_sd: tuple[float, float], test_images: int) -> Iterator[str]:
@@ -155,8 +175,10 @@ def plan_lines(plan: Settle, seed_sd: tuple[float, float], test_images: int) -> 
     if plan.seeds < FEWEST_SEEDS:
         yield f"{vary}, a difference of 1 point takes {takes}"
         return
-    low, high = (100 * detectable(expected_error(sd, plan.seeds, test_images), seeds=plan.seeds)
-                 for sd in seed_sd)  # fmt: skip
+    low, high = (
+        100 * detectable(expected_error(sd, plan.seeds, test_images), seeds=plan.seeds)
+        for sd in seed_sd
+    )
     yield (
         f"{vary}, {plan.seeds} of them and {test_images:,} test pictures find a difference of "
         f"{low:.1f} to {high:.1f} points between compound and the best single dimension four "
@@ -173,9 +195,15 @@ def _bill(seeds: int, units: Sequence[float]) -> str:
 
 
 def family(
-    data: str, phis: tuple[float, ...], coefficients: Path | None, asked: Asked, crew: Crew, *,
-    command: str, tell: Tell = print, train: bool = True,
-) -> Said:  # fmt: skip
+    data: str,
+    phis: tuple[float, ...],
+    coefficients: Path | None,
+    asked: Asked,
+    crew: Crew,
+    *,
+    command: str,
+    train: bool = True,
+) -> Said:
     """Trains the members at `phis`, predicts all from -3 to 7."""
     found = Coefficients.read(coefficients) if coefficients else None
     powers = found.powers if found else {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
@@ -183,52 +211,76 @@ def family(
     preset = PRESETS["smoke"]
     epochs = asked.epochs or preset.epochs
     plan = families.Family(
-        data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures, preset),
-        phis=tuple(sorted(set(phis))), recipe=replace(preset.recipe, epochs=epochs),
-        crop=crop_for(pictures), train_images=asked.images(pictures, preset.train_images),
-        seeds=asked.seeds or 3, tuning=asked.tuned(preset), threads=asked.threads,
-        seed=asked.seed, **powers,
-    )  # fmt: skip
+        data=data,
+        fingerprint=pictures.fingerprint,
+        base=asked.sized(pictures, preset),
+        phis=tuple(sorted(set(phis))),
+        recipe=replace(preset.recipe, epochs=epochs),
+        crop=crop_for(pictures),
+        train_images=asked.images(pictures, preset.train_images),
+        seeds=asked.seeds or 3,
+        tuning=asked.tuned(preset),
+        threads=asked.threads,
+        seed=asked.seed,
+        **powers,
+    )
     units = {phi: cost(plan.member(phi)).macs / cost(plan.base).macs for phi in plan.phis}
     for phi in plan.phis:
         member = plan.member(phi)
         real = "" if member.resolution <= pictures.native_pixels else " (more than the pictures')"
-        tell(f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}, "
-             f"{units[phi]:.2f}x the base's MACs")  # fmt: skip
-    tell(f"{plan.seeds} seeds, {epochs:g} epochs: {_bill(plan.seeds, [*units.values()])}")
+        logger.info(
+            f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}, "
+            f"{units[phi]:.2f}x the base's MACs"
+        )
+    logger.info(f"{plan.seeds} seeds, {epochs:g} epochs: {_bill(plan.seeds, [*units.values()])}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
     crew = crew.pinned("family", pictures, plan.to_dict())
-    runs = carry_out(plan, crew, tell)
+    runs = carry_out(plan, crew)
     law = (found and found.law_over(plan.base)) or law_for(plan.base)
     files, members = families.report(plan, runs, law, command)
     return _left(crew.out, "family.json", files, {"members": members})
 
 
 def design_spaces(
-    data: str, spaces: tuple[str, str], networks: int, asked: Asked, crew: Crew, *, command: str,
-    tell: Tell = print, train: bool = True,
-) -> Said:  # fmt: skip
+    data: str,
+    spaces: tuple[str, str],
+    networks: int,
+    asked: Asked,
+    crew: Crew,
+    *,
+    command: str,
+    train: bool = True,
+) -> Said:
     """Draws networks of equal MACs from two spaces and compares the distributions of their
     errors."""
     pictures = pictures_of(data, crew.out)
     preset = PRESETS["smoke"]
     plan = edf.Compare(
-        data=data, fingerprint=pictures.fingerprint, base=asked.sized(pictures, preset),
-        spaces=spaces, networks=networks, compute=2.0, crop=crop_for(pictures),
+        data=data,
+        fingerprint=pictures.fingerprint,
+        base=asked.sized(pictures, preset),
+        spaces=spaces,
+        networks=networks,
+        compute=2.0,
+        crop=crop_for(pictures),
         recipe=replace(preset.recipe, epochs=asked.epochs or preset.epochs / 2),
-        native_pixels=pictures.native_pixels, threads=asked.threads, seed=asked.seed,
+        native_pixels=pictures.native_pixels,
+        threads=asked.threads,
+        seed=asked.seed,
         train_images=asked.images(pictures, preset.train_images),
-    )  # fmt: skip
-    tell(f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs: "
-         f"{2 * networks} trainings, the compute of {plan.compute * 2 * networks:,.0f} of the base "
-         "for as many epochs")  # fmt: skip
+    )
+    logger.info(
+        f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs: "
+        f"{2 * networks} trainings, the compute of {plan.compute * 2 * networks:,.0f} of the base "
+        "for as many epochs"
+    )
     for line in plan.few():
-        tell(f"note: {line}")
+        logger.info(f"note: {line}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
     crew = crew.pinned("comparison of design spaces", pictures, plan.to_dict())
-    runs = carry_out(plan, crew, tell)
+    runs = carry_out(plan, crew)
     files, found = edf.report(plan, runs, command)
     return _left(crew.out, "spaces.json", files, found)
 
@@ -242,9 +294,12 @@ def _once(path: Path, measure: Callable[[], dict[str, float]]) -> dict[str, floa
 
 
 def _left(
-    out: Path, name: str, files: Mapping[str, str | bytes], data: dict[str, Any],
+    out: Path,
+    name: str,
+    files: Mapping[str, str | bytes],
+    data: dict[str, Any],
     lines: Sequence[str] = (),
-) -> Said:  # fmt: skip
+) -> Said:
     """Writes the files of a report, and `data` as JSON of that name."""
     Results(out / "results").publish()
     write_json(out / name, data)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -20,6 +21,8 @@ from phiscale.search.trial import Result
 from phiscale.search.workers import POLL_S, Crew, work
 from phiscale.train.signals import Interrupted, StopSignal
 
+logger = logging.getLogger(__name__)
+
 SAVING_S = 22.0  # for workers that were told to stop: who leads them has 25 itself
 NOTING_S = 5.0  # for workers at the end of the plan: what they have not noted is noted then
 
@@ -30,9 +33,7 @@ class _Worker:
     last_words: Connection  # why it could not go on
 
 
-def lead(
-    plan: Plan[Any], crew: Crew, course: Course[Any], store: Store, tell: Callable[[str], None]
-) -> None:
+def lead(plan: Plan[Any], crew: Crew, course: Course[Any], store: Store) -> None:
     """Until all workers have come to the end of the plan. One that dies is replaced, as long as
     trainings get done. Raises what a worker could not go on for."""
     context = multiprocessing.get_context(crew.start)
@@ -50,15 +51,15 @@ def lead(
     results = crew.results  # remembers what it has read
     with StopSignal() as stop:
         team = [begin() for _ in range(crew.workers)]
-        told, done, deaths = "", -1, 0
+        said, done, deaths = "", -1, 0
         try:
             while team and not course.over:
                 if stop.caught is not None:
                     stop.leave(f"stopped; results are in {crew.out}: run the same command to go on")
                 time.sleep(POLL_S)
                 found = course.follow(results.read)
-                if not course.over and told != (line := _so_far(course, found)):
-                    tell(told := line)
+                if not course.over and said != (line := _so_far(course, found)):
+                    logger.info(said := line)
                 if done != (now := len(course.passed) + len(found)):
                     done, deaths = now, 0
                 for worker in [w for w in team if w.process.exitcode is not None]:
@@ -70,9 +71,10 @@ def lead(
                     deaths += 1
                     code = worker.process.exitcode
                     if code == 1 or deaths > most:
-                        raise TrainingError(f"workers end with exit code {code}. "
-                                            "Run the same command to go on.")  # fmt: skip
-                    tell(f"a worker died (exit code {code}); another goes on")
+                        raise TrainingError(
+                            f"workers end with exit code {code}. Run the same command to go on."
+                        )
+                    logger.warning(f"a worker died (exit code {code}); another goes on")
                     store.release_dead(blame=True)
                     team.append(begin())
         finally:
@@ -109,7 +111,7 @@ def _process(plan: Plan[Any], crew: Crew, last_words: Connection) -> None:
     """The main function of a worker's process. It does not outlive the one that began it."""
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
-        work(plan, crew, lambda line: None)
+        work(plan, crew)
     except Interrupted as stopped:
         os._exit(stopped.status)
     except KeyboardInterrupt:

@@ -29,12 +29,20 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Resu
     some = replace(images, train=evenly(images.train, trial.train_images))
     counted = cost(trial.spec)
     common = {
-        "key": trial.key, "name": trial.name, "attrs": dict(trial.attrs), "trial": trial.to_dict(),
-        "validation_images": len(images.validation), "macs": counted.macs,
-        "params": counted.params, "activations": counted.activations,
-        "made_by": {"torch": torch.__version__, "processor": cpu_name(),
-                    "device": setup.device.type},
-    }  # fmt: skip
+        "key": trial.key,
+        "name": trial.name,
+        "attrs": dict(trial.attrs),
+        "trial": trial.to_dict(),
+        "validation_images": len(images.validation),
+        "macs": counted.macs,
+        "params": counted.params,
+        "activations": counted.activations,
+        "made_by": {
+            "torch": torch.__version__,
+            "processor": cpu_name(),
+            "device": setup.device.type,
+        },
+    }
     began = time.process_time()
     try:
         best = train(run, trial.spec, some, trial.recipe, trial.preprocessing, setup)
@@ -46,8 +54,12 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Resu
     steps = [row for row in log if "loss" in row]
     last = [row for row in log if "validation_top1" in row][-1]
     if "validation_cross_entropy" not in last:  # the log leaves out what is not a number
-        return Result(**common, validation_error=None, validation_loss=None,
-                      failed="its validation loss is not a number. Use lower rates.")  # fmt: skip
+        return Result(
+            **common,
+            validation_error=None,
+            validation_loss=None,
+            failed="its validation loss is not a number. Use lower rates.",
+        )
     found = Result(
         **common,
         validation_error=round(1 - last["validation_top1"], 6),
@@ -61,8 +73,12 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Resu
     logits = logits_of(network, images.test, trial.preprocessing, device=setup.device, workers=1)
     answers = logits.argmax(axis=1)
     wrong = float(np.mean(answers != images.test.labels))
-    return replace(found, test_predictions=answers, test_error=round(wrong, 6),
-                   cpu_seconds=round(time.process_time() - began, 1))  # fmt: skip
+    return replace(
+        found,
+        test_predictions=answers,
+        test_error=round(wrong, 6),
+        cpu_seconds=round(time.process_time() - began, 1),
+    )
 
 
 def tidy(run: Path) -> None:

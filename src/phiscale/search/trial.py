@@ -74,10 +74,14 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """All that decides the result."""
         return {
-            "spec": self.spec.to_dict(), "recipe": self.recipe.to_dict(),
-            "preprocessing": self.preprocessing.to_dict(), "data": self.data,
-            "train_images": self.train_images, "test": self.test, "threads": self.threads,
-        }  # fmt: skip
+            "spec": self.spec.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "preprocessing": self.preprocessing.to_dict(),
+            "data": self.data,
+            "train_images": self.train_images,
+            "test": self.test,
+            "threads": self.threads,
+        }
 
     @cached_property
     def key(self) -> str:
@@ -114,18 +118,30 @@ def described(plan: Any, *also: str) -> dict[str, Any]:
 
 
 def trial_of(
-    plan: Conditions, name: str, spec: Spec, recipe: Recipe, *, stage: str, test: bool = False,
-    by: Scaling | None = None, **attrs: Any,
-) -> Trial:  # fmt: skip
+    plan: Conditions,
+    name: str,
+    spec: Spec,
+    recipe: Recipe,
+    *,
+    stage: str,
+    test: bool = False,
+    by: Scaling | None = None,
+    **attrs: Any,
+) -> Trial:
     """A training under the plan's conditions. `by`: where the network stands over the base."""
     if by is not None:
         attrs |= {"depth": by.depth, "width": by.width, "resolution": by.resolution}
     return Trial(
-        name=name, spec=spec, recipe=recipe, data=plan.fingerprint,
+        name=name,
+        spec=spec,
+        recipe=recipe,
+        data=plan.fingerprint,
         preprocessing=Preprocessing(size=spec.resolution, crop=plan.crop),
-        train_images=plan.train_images, test=test, threads=plan.threads,
+        train_images=plan.train_images,
+        test=test,
+        threads=plan.threads,
         attrs={"stage": stage, "seed": recipe.seed, **attrs},
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,11 @@ class Tuning:
     lengths: tuple[float, ...] = (1 / 3,)  # of a training; of less, short ones tell only noise
 
     def __post_init__(self) -> None:
-        if not self.lengths or list(self.lengths) != sorted(set(self.lengths)) or not (
-            self.lengths[0] > 0 and self.lengths[-1] <= 1
-        ):  # fmt: skip
+        if (
+            not self.lengths
+            or list(self.lengths) != sorted(set(self.lengths))
+            or not (self.lengths[0] > 0 and self.lengths[-1] <= 1)
+        ):
             raise UsageError(f"lengths {self.lengths} are no rungs. Give rising shares up to 1.")
         if not self.rates or not self.drop_paths or not all(0 < r < math.inf for r in self.rates):
             raise UsageError(f"rates {self.rates} are none to train at. Give numbers above 0.")
@@ -81,9 +83,11 @@ def at_ends(chosen: Mapping[str, float], tuning: Tuning) -> list[str]:
         if len(tuning.rates) > 1 and rate in ends:
             ends[rate].append(name)
     said = [f"{rate:g} of {' and '.join(names)}" for rate, names in ends.items() if names]
-    return [
-        f"At an end of the rates tried: {'; '.join(said)}. Better ones may lie beyond: --rates."
-    ] if said else []  # fmt: skip
+    return (
+        [f"At an end of the rates tried: {'; '.join(said)}. Better ones may lie beyond: --rates."]
+        if said
+        else []
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,5 +113,6 @@ def rate_surface(tuned: Mapping[Scaling, float], tuning: Tuning) -> RateSurface:
     rows = [[1.0, math.log(by.depth), math.log(by.width)] for by in tuned]
     log2 = [math.log2(rate) for rate in tuned.values()]
     (a, b, c), *_ = np.linalg.lstsq(np.array(rows), np.array(log2), rcond=None)
-    return RateSurface(a=float(a), b=float(b), c=float(c), least=min(tuning.rates),
-                       most=max(tuning.rates))  # fmt: skip
+    return RateSurface(
+        a=float(a), b=float(b), c=float(c), least=min(tuning.rates), most=max(tuning.rates)
+    )

@@ -5,6 +5,7 @@ pure function of results, and takes what nobody else has taken.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -39,6 +40,8 @@ from phiscale.train.signals import Interrupted, StopSignal
 if TYPE_CHECKING:
     from phiscale.data.splits import ImageSet
     from phiscale.train.loop import Setup
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Course", "Crew", "Plan", "Stages", "carry_out", "work"]
 
@@ -103,7 +106,7 @@ class Crew:
         return min(found, key=lambda run: ((run / "checkpoints").exists(), run), default=None)
 
 
-def carry_out(plan: Plan[Outcome], crew: Crew, tell: Callable[[str], None]) -> Outcome:
+def carry_out(plan: Plan[Outcome], crew: Crew) -> Outcome:
     """What the plan has come to, every training of it done. Begun again it goes on."""
     results, course = crew.results, Course(plan)
     results.sweep()
@@ -112,27 +115,29 @@ def carry_out(plan: Plan[Outcome], crew: Crew, tell: Callable[[str], None]) -> O
     others = {str(run.made_by.get("device", crew.device_type)) for run in made} - {crew.device_type}
     if others and not course.over:
         raise _another_device(str(crew.out), others.pop())
-    with closing(_ready(crew, course, tell)) as store:  # notes what it does not know
+    with closing(_ready(crew, course)) as store:  # notes what it does not know
         if not course.over:
             if crew.workers == 1:
-                work(plan, crew, tell)
+                work(plan, crew)
             else:
                 from phiscale.search.team import lead
 
-                lead(plan, crew, course, store, tell)
+                lead(plan, crew, course, store)
             course.follow(results.read)
-            _note_all(store, course, results, tell)
+            _note_all(store, course, results)
     if not course.over:
         raise TrainingError("not every training was done. Run the same command to go on.")
     return course.outcome  # type: ignore[return-value]
 
 
 def _another_device(what: str, device: str) -> UsageError:
-    return UsageError(f"{what} was begun on {device}, and another device adds up to other digits. "
-                      f"Use --device {device}.")  # fmt: skip
+    return UsageError(
+        f"{what} was begun on {device}, and another device adds up to other digits. "
+        f"Use --device {device}."
+    )
 
 
-def _ready(crew: Crew, course: Course[Any], tell: Callable[[str], None]) -> Store:
+def _ready(crew: Crew, course: Course[Any]) -> Store:
     """The store, made once, before the workers meet in it; our own file is made anew if damaged."""
     before = crew.database.stat().st_ino if crew.database.exists() else None
     try:
@@ -143,7 +148,7 @@ def _ready(crew: Crew, course: Course[Any], tell: Callable[[str], None]) -> Stor
         # two commands may find the damage; the second must not move what the first has made
         if crew.database.exists() and crew.database.stat().st_ino == before:
             aside = set_aside(crew.database)
-            tell(f"{error} Done: the old one is {aside.name}.")
+            logger.info(f"{error} Done: the old one is {aside.name}.")
         return _filled(crew, course)
 
 
@@ -167,26 +172,29 @@ def _filled(crew: Crew, course: Course[Any]) -> Store:
     return store
 
 
-def _note_all(
-    store: Store, course: Course[Any], results: Results, tell: Callable[[str], None]
-) -> None:
+def _note_all(store: Store, course: Course[Any], results: Results) -> None:
     """Results whose workers died before they could note them. All is done: a database that is away
     now takes nothing from that."""
     try:
         store.release_dead()
         store.record(course.trials, results.read([trial.key for trial in course.trials]))
     except StoreError as error:
-        tell(f"the results are complete, the database is not: {error}")
+        logger.info(f"the results are complete, the database is not: {error}")
 
 
-def work(plan: Plan[Any], crew: Crew, tell: Callable[[str], None]) -> None:
+def work(plan: Plan[Any], crew: Crew) -> None:
     """Takes one training after another until the plan is at its end."""
     import torch
 
     from phiscale.train.loop import Setup
 
-    setup = Setup(device=torch.device(crew.device), workers=1, keep=2, save_every_s=SAVE_EVERY_S,
-                  tell=_unheard)  # fmt: skip
+    setup = Setup(
+        device=torch.device(crew.device),
+        workers=1,
+        keep=2,
+        save_every_s=SAVE_EVERY_S,
+        log_level=logging.DEBUG,
+    )
     course, results = Course(plan), crew.results
     stopped = f"stopped; results are in {crew.out}: run the same command to go on"
     images: ImageSet | None = None
@@ -213,7 +221,7 @@ def work(plan: Plan[Any], crew: Crew, tell: Callable[[str], None]) -> None:
             if known := results.read([trial.key]).get(trial.key):  # of one who lost it, by now
                 store.finish(lease, known)
                 continue
-            tell(f"{trial.name}: {len(found) + 1} of {len(course.wanted)} of this stage")
+            logger.info(f"{trial.name}: {len(found) + 1} of {len(course.wanted)} of this stage")
             try:
                 assert images is not None
                 _train(trial, images, lease, store, crew, setup)
@@ -231,8 +239,10 @@ def _pictures(plan: Plan[Any]) -> ImageSet:
 
     images = open_images(plan.data)
     if images.fingerprint() != plan.fingerprint:
-        raise DataError(f"{plan.data} holds other pictures than those that the study was begun "
-                        "with. Give it those.")  # fmt: skip
+        raise DataError(
+            f"{plan.data} holds other pictures than those that the study was begun "
+            "with. Give it those."
+        )
     return in_memory(images)
 
 
@@ -283,8 +293,10 @@ def _result(trial: Trial, images: ImageSet, run: Path, train: Train, setup: Setu
     except (PhiscaleError, MemoryError, torch.AcceleratorError):
         raise
     except OSError as error:
-        raise PhiscaleError(f"cannot write {error.filename or run}: {error.strerror}. Free some "
-                            "space or write elsewhere.") from None  # fmt: skip
+        raise PhiscaleError(
+            f"cannot write {error.filename or run}: {error.strerror}. Free some "
+            "space or write elsewhere."
+        ) from None
     except Exception as error:  # nobody knows what a network may do
         return _failed(trial, " ".join(f"{type(error).__name__}: {error}".split())[:500])
     try:
@@ -295,9 +307,16 @@ def _result(trial: Trial, images: ImageSet, run: Path, train: Train, setup: Setu
 
 
 def _failed(trial: Trial, why: str) -> Result:
-    return Result(key=trial.key, name=trial.name, attrs=dict(trial.attrs), trial=trial.to_dict(),
-                  validation_error=None, validation_loss=None, validation_images=0,
-                  failed=why)  # fmt: skip
+    return Result(
+        key=trial.key,
+        name=trial.name,
+        attrs=dict(trial.attrs),
+        trial=trial.to_dict(),
+        validation_error=None,
+        validation_loss=None,
+        validation_images=0,
+        failed=why,
+    )
 
 
 def _folder(out: Path, lease: Lease) -> Path:
@@ -313,8 +332,9 @@ def _folder(out: Path, lease: Lease) -> Path:
     copy = own.with_name(f"{lease.key}-{lease.number}")
     for _ in range(COPIES):
         try:
-            shutil.copytree(own, copy, dirs_exist_ok=True,
-                            ignore=shutil.ignore_patterns(".lock", "*.part"))  # fmt: skip
+            shutil.copytree(
+                own, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock", "*.part")
+            )
             return copy
         except OSError:  # it has replaced a file in the meantime
             shutil.rmtree(copy, ignore_errors=True)
@@ -325,7 +345,3 @@ def _images_seen(run: Path) -> int:
     """By the newest checkpoint."""
     seen = [int(path.name[:12]) for path in (run / "checkpoints").glob("*-*-*.pt")]
     return max(seen, default=0)
-
-
-def _unheard(line: str) -> None:
-    """One of many trainings."""

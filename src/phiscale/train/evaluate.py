@@ -21,17 +21,25 @@ MOST, MOST_PIXELS = 64, 8 * 224**2  # of a batch: maps of more pixels leave the 
 
 
 def logits_of(
-    network: nn.Module, split: Split, preprocessing: Preprocessing, *,
-    device: torch.device | None = None, workers: int = 2,
-) -> np.ndarray:  # fmt: skip
+    network: nn.Module,
+    split: Split,
+    preprocessing: Preprocessing,
+    *,
+    device: torch.device | None = None,
+    workers: int = 2,
+) -> np.ndarray:
     """float32 (images, classes), every picture once, in the split's order."""
     return answers((network,), split, preprocessing, device=device, workers=workers)[0]
 
 
 def answers(
-    networks: Sequence[nn.Module], split: Split, preprocessing: Preprocessing, *,
-    device: torch.device | None = None, workers: int = 2,
-) -> list[np.ndarray]:  # fmt: skip
+    networks: Sequence[nn.Module],
+    split: Split,
+    preprocessing: Preprocessing,
+    *,
+    device: torch.device | None = None,
+    workers: int = 2,
+) -> list[np.ndarray]:
     """The logits of several networks on the same pictures, which are read once."""
     device = device or torch.device("cpu")
     if device.type == "cpu":
@@ -42,8 +50,10 @@ def answers(
     @torch.inference_mode()
     def answer(given: Batch) -> list[np.ndarray]:
         x = normalised(given.pixels, preprocessing, device)
-        return [network(x.to(kind)).float().cpu().numpy()
-                for network, kind in zip(networks, kinds, strict=True)]  # fmt: skip
+        return [
+            network(x.to(kind)).float().cpu().numpy()
+            for network, kind in zip(networks, kinds, strict=True)
+        ]
 
     # a batch to each core rather than all cores to a batch, as in `train.lanes`
     cores = torch.get_num_threads() if device.type == "cpu" else 1
@@ -58,9 +68,13 @@ def answers(
 
 
 def evaluate(
-    network: nn.Module, split: Split, preprocessing: Preprocessing, classes: tuple[str, ...],
-    *, device: torch.device | None = None,
-) -> Metrics:  # fmt: skip
+    network: nn.Module,
+    split: Split,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...],
+    *,
+    device: torch.device | None = None,
+) -> Metrics:
     """Metrics of a network in eval mode on a split."""
     logits = logits_of(network, split, preprocessing, device=device)
     return measure(logits, split.labels, classes)
@@ -86,9 +100,13 @@ class Quick:
 
 
 def quick(
-    networks: Sequence[nn.Module], split: Split, preprocessing: Preprocessing,
-    device: torch.device, world: World, workers: int,
-) -> list[Seen]:  # fmt: skip
+    networks: Sequence[nn.Module],
+    split: Split,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    world: World,
+    workers: int,
+) -> list[Seen]:
     """What each network makes of this process's part of a split, which all share out."""
     mine = np.arange(world.rank, len(split), world.size)
     part = split if world.size == 1 else split.subset(mine)

@@ -21,9 +21,14 @@ class Judge:
     becomes best.safetensors."""
 
     def __init__(
-        self, about: About, run: Path, log: Log | None, device: torch.device, world: World,
+        self,
+        about: About,
+        run: Path,
+        log: Log | None,
+        device: torch.device,
+        world: World,
         workers: int,
-    ):  # fmt: skip
+    ):
         self.about, self.run, self.log, self.device, self.world = about, run, log, device, world
         self.workers = workers
         self.metadata = metadata_for(about)
@@ -41,9 +46,13 @@ class Judge:
         averaged.load_state_dict(state.ema.averages, assign=True)
         averaged = averaged.to(memory_format=torch.channels_last)
         return quick(
-            (averaged, state.network), self.about.images.validation, self.about.preprocessing,
-            self.device, self.world, self.workers,
-        )  # fmt: skip
+            (averaged, state.network),
+            self.about.images.validation,
+            self.about.preprocessing,
+            self.device,
+            self.world,
+            self.workers,
+        )
 
     def agreed(self, seen: list[Seen] | None) -> tuple[Quick, Quick] | None:
         """All processes' parts together; None if one has given up."""
@@ -57,16 +66,26 @@ class Judge:
 
     def record(self, state: State, average: Quick, raw: Quick) -> None:
         if self.log:
-            self.log.evaluation(state, validation_top1=average.top1, raw_top1=raw.top1,
-                                validation_cross_entropy=average.cross_entropy)  # fmt: skip
+            self.log.evaluation(
+                state,
+                validation_top1=average.top1,
+                raw_top1=raw.top1,
+                validation_cross_entropy=average.cross_entropy,
+            )
         state.evaluated = state.images_seen
         state.stale += 1
         if average.top1 <= state.best_top1:
             return
         state.best_top1, state.stale = average.top1, 0
-        said = {"validation": {"top1": average.top1, "interval": list(average.interval),
-                               "images": average.images, "images_seen": state.images_seen,
-                               "weights": "moving average"}}  # fmt: skip
+        said = {
+            "validation": {
+                "top1": average.top1,
+                "interval": list(average.interval),
+                "images": average.images,
+                "images_seen": state.images_seen,
+                "weights": "moving average",
+            }
+        }
         if self.world.first:
             metadata = replace(self.metadata, metrics=said)
             save(self.run / "best.safetensors", state.ema.averages, metadata)

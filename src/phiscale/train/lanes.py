@@ -37,9 +37,13 @@ class Lanes:
     """
 
     def __init__(
-        self, network: Network, count: int, seed: int, world: World | None = None,
+        self,
+        network: Network,
+        count: int,
+        seed: int,
+        world: World | None = None,
         scaled: Callable[[Tensor], Tensor] = lambda loss: loss,
-    ):  # fmt: skip
+    ):
         self.scaled = scaled  # what keeps small gradients of half precision
         self.world, self.count, self.seed = world or World(), count, seed
         device = next(network.parameters()).device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -18,10 +19,18 @@ if TYPE_CHECKING:
 
     from phiscale.train.state import State
 
+logger = logging.getLogger(__name__)
+
 RECENT = 50  # steps that the speed is taken over
 OF_THE_MACHINE = (
-    "images_per_s", "wait_share", "saving_share", "eta_s", "memory_bytes", "seconds", "time",
-)  # fmt: skip
+    "images_per_s",
+    "wait_share",
+    "saving_share",
+    "eta_s",
+    "memory_bytes",
+    "seconds",
+    "time",
+)
 """Fields of log.jsonl that differ from one start to the next; all others are the training's."""
 
 
@@ -66,23 +75,33 @@ class Log:
     """log.jsonl and the trackers: every step once, whatever was killed and resumed."""
 
     def __init__(
-        self, run: Path, state: State, trackers: Sequence[Tracker], device: torch.device,
-        total: int, tell: Callable[[str], None],
-    ):  # fmt: skip
+        self,
+        run: Path,
+        state: State,
+        trackers: Sequence[Tracker],
+        device: torch.device,
+        total: int,
+    ):
         self.total, self.first, self.began = total, state.images_seen, time.monotonic()
         self.file = (run / "log.jsonl").open("ab")
         self.file.truncate(state.log_bytes)
         self.file.seek(0, os.SEEK_END)
-        self.device, self.tell = device, tell
+        self.device = device
         self.trackers: list[Tracker] = list(trackers)
-        self._told(lambda tracker: tracker.start(run, state.images_seen))
+        self._to_trackers(lambda tracker: tracker.start(run, state.images_seen))
 
     def step(self, state: State, meter: Meter, **values: float) -> None:
-        self._write(state, values | {
-            "images_per_s": round(meter.images_per_s, 1), "wait_share": round(meter.wait_share, 4),
-            "eta_s": round(self.eta_s(state), 1),
-            "memory_bytes": memory_bytes(self.device),
-        }, "train")  # fmt: skip
+        self._write(
+            state,
+            values
+            | {
+                "images_per_s": round(meter.images_per_s, 1),
+                "wait_share": round(meter.wait_share, 4),
+                "eta_s": round(self.eta_s(state), 1),
+                "memory_bytes": memory_bytes(self.device),
+            },
+            "train",
+        )
 
     def eta_s(self, state: State) -> float:
         """Until the end, at the pace since this start: evaluations and saves are in it."""
@@ -94,33 +113,37 @@ class Log:
 
     def _write(self, state: State, values: dict[str, float], what: str) -> None:
         values = {name: value for name, value in values.items() if math.isfinite(value)}
-        record = {"images_seen": state.images_seen, **values,
-                  "seconds": round(state.seconds, 2), "time": round(time.time(), 3)}  # fmt: skip
+        record = {
+            "images_seen": state.images_seen,
+            **values,
+            "seconds": round(state.seconds, 2),
+            "time": round(time.time(), 3),
+        }
         self.file.write(json.dumps(record).encode() + b"\n")
         named = {f"{what}/{name.removeprefix('validation_')}": v for name, v in values.items()}
-        self._told(lambda tracker: tracker.log(named, state.images_seen))
+        self._to_trackers(lambda tracker: tracker.log(named, state.images_seen))
 
     def flush(self) -> int:
         """Makes all that was written durable; returns the file's length."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        self._told(lambda tracker: tracker.flush())
+        self._to_trackers(lambda tracker: tracker.flush())
         return self.file.tell()
 
-    def _told(self, tell: Callable[[Tracker], None]) -> None:
+    def _to_trackers(self, call: Callable[[Tracker], None]) -> None:
         """One that fails is left out from then on: log.jsonl has it all, and the training matters
         more."""
         for tracker in list(self.trackers):
             try:
-                tell(tracker)
+                call(tracker)
             except Exception as error:  # every service raises its own
                 self.trackers.remove(tracker)
-                self.tell(f"{type(tracker).__name__} hears no more of this training: {error}")
+                logger.warning(f"{type(tracker).__name__} failed, so it is left out: {error}")
 
     def close(self) -> None:
         self.flush()
         self.file.close()
-        self._told(lambda tracker: tracker.close())
+        self._to_trackers(lambda tracker: tracker.close())
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -69,13 +70,19 @@ class Setup:
     accept_changed_data: bool = False
     deterministic: bool = False  # on a GPU: the same bits every time, somewhat slower
     report: Callable[[Progress], None] = lambda progress: None
-    tell: Callable[[str], None] = print
+    log_level: int = logging.INFO  # of what a training says of itself
 
 
 def train(
-    run: Path, spec: Spec, images: ImageSet, recipe: Recipe, preprocessing: Preprocessing,
-    setup: Setup | None = None, *, start_from: Path | None = None,
-) -> Path:  # fmt: skip
+    run: Path,
+    spec: Spec,
+    images: ImageSet,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    setup: Setup | None = None,
+    *,
+    start_from: Path | None = None,
+) -> Path:
     """Trains `spec` on `images` into the folder `run`; returns its `best.safetensors`.
 
     Run again with the same arguments it resumes, bit for bit as if never stopped (same machine and
@@ -87,44 +94,68 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(_memory(recipe, preprocessing.size))
         stack.enter_context(same_bits(setup.deterministic))
-        world, device = (setup.world, setup.device) if setup.world else stack.enter_context(
-            joined(setup.device, setup.timeout_s)
-        )  # fmt: skip
+        world, device = (
+            (setup.world, setup.device)
+            if setup.world
+            else stack.enter_context(joined(setup.device, setup.timeout_s))
+        )
         signal = stack.enter_context(StopSignal())
-        tell = setup.tell if world.first else lambda line: None
+        level = setup.log_level if world.first else logging.DEBUG
         world.check(recipe.lanes, recipe.batch // recipe.pieces)
         transfer.check(recipe, start_from)
-        about = About(spec=spec, images=images, recipe=recipe, preprocessing=preprocessing,
-                      start_from=start_from, accept_changed_data=setup.accept_changed_data,
-                      tell=tell)  # fmt: skip
-        saved = open_run(run, about, world, stack, tell)
+        about = About(
+            spec=spec,
+            images=images,
+            recipe=recipe,
+            preprocessing=preprocessing,
+            start_from=start_from,
+            accept_changed_data=setup.accept_changed_data,
+            log_level=level,
+        )
+        saved = open_run(run, about, world, stack)
         total = recipe.images(len(images.train))
         state = signal.unless_caught(
-            lambda: first_state(about, device, total, run, world, tell, resumed=saved is not None)
+            lambda: first_state(about, device, total, run, world, resumed=saved is not None)
         )
         if state is None:
             signal.leave("stopped before the first step; run the same command to begin")
         if saved is not None:
             state.load_state_dict(saved)
         state.network.train()  # before it is copied: the lanes train alike
-        lanes = stack.enter_context(closing(
-            Lanes(state.network, recipe.lanes, recipe.seed, world, state.scaler.scale)
-        ))  # fmt: skip
+        lanes = stack.enter_context(
+            closing(Lanes(state.network, recipe.lanes, recipe.seed, world, state.scaler.scale))
+        )
         weights = class_weights(recipe, images)
         objective = make_objective(recipe, weights, preprocessing, device)
-        batches = stack.enter_context(closing(training_batches(
-            Pictures(images.train, _shortest(preprocessing, recipe), preprocessing.background,
-                     CACHE_BYTES // world.neighbours),
-            preprocessing, lambda at: recipe.augment_at(at / total), seed=recipe.seed,
-            batch=recipe.batch, micro=recipe.micro_batch, start=state.images_seen, stop=total,
-            workers=setup.workers, share=lambda images: world.span(images, recipe.lanes),
-            size_at=lambda at: recipe.pixels(preprocessing.size, at / total), weights=weights,
-        )))  # fmt: skip
+        batches = stack.enter_context(
+            closing(
+                training_batches(
+                    Pictures(
+                        images.train,
+                        _shortest(preprocessing, recipe),
+                        preprocessing.background,
+                        CACHE_BYTES // world.neighbours,
+                    ),
+                    preprocessing,
+                    lambda at: recipe.augment_at(at / total),
+                    seed=recipe.seed,
+                    batch=recipe.batch,
+                    micro=recipe.micro_batch,
+                    start=state.images_seen,
+                    stop=total,
+                    workers=setup.workers,
+                    share=lambda images: world.span(images, recipe.lanes),
+                    size_at=lambda at: recipe.pixels(preprocessing.size, at / total),
+                    weights=weights,
+                )
+            )
+        )
         trackers = (TensorBoard(), *setup.trackers)
         log = (
-            stack.enter_context(closing(Log(run, state, trackers, device, total, tell)))
-            if world.first else None
-        )  # fmt: skip
+            stack.enter_context(closing(Log(run, state, trackers, device, total)))
+            if world.first
+            else None
+        )
         saver = _Saver(run, state, log, setup, world)
         judge = Judge(about, run, log, device, world, setup.workers)
         meter, began = Meter(), time.monotonic() - state.seconds
@@ -133,11 +164,18 @@ def train(
 
         def report(**said: float) -> None:
             if world.first:
-                setup.report(Progress(
-                    images_seen=state.images_seen, total=total, loss=loss, learning_rate=rate,
-                    images_per_s=meter.images_per_s, wait_share=meter.wait_share,
-                    memory_bytes=memory_bytes(device), **said,
-                ))  # fmt: skip
+                setup.report(
+                    Progress(
+                        images_seen=state.images_seen,
+                        total=total,
+                        loss=loss,
+                        learning_rate=rate,
+                        images_per_s=meter.images_per_s,
+                        wait_share=meter.wait_share,
+                        memory_bytes=memory_bytes(device),
+                        **said,
+                    )
+                )
 
         def leave() -> NoReturn:
             saver.save()
@@ -155,9 +193,12 @@ def train(
             if state.images_seen >= total or 0 < recipe.patience <= state.stale:
                 break
             rate = learning_rate(
-                state.images_seen, total=total, peak=recipe.lr_peak,
-                train_images=len(images.train), schedule=recipe.schedule,
-            )  # fmt: skip
+                state.images_seen,
+                total=total,
+                peak=recipe.lr_peak,
+                train_images=len(images.train),
+                schedule=recipe.schedule,
+            )
             _set_dropout(lanes, recipe.dropout_at(state.images_seen / total))
             lanes.begin(keep=recipe.pieces > 1 or state.scaler.is_enabled())
             part, first = 0.0, ""
@@ -179,8 +220,9 @@ def train(
             meter.step(recipe.batch)
             state.seconds = time.monotonic() - began
             if log:
-                log.step(state, meter, loss=loss, lr=rate, gradient_norm=norm,
-                         saving_share=saver.share)  # fmt: skip
+                log.step(
+                    state, meter, loss=loss, lr=rate, gradient_norm=norm, saving_share=saver.share
+                )
             report()
             if saver.is_due():
                 saver.save()

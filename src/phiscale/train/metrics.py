@@ -60,12 +60,17 @@ def measure(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) ->
         calibration_error=_calibration_error(probabilities.max(axis=1), right),
         majority=float(truths.max() / images),
         per_class=tuple(
-            {"name": name, "images": int(truths[i]), "precision": float(precision[i]),
-             "recall": float(recall[i]), "f1": float(f1[i])}
+            {
+                "name": name,
+                "images": int(truths[i]),
+                "precision": float(precision[i]),
+                "recall": float(recall[i]),
+                "f1": float(f1[i]),
+            }
             for i, name in enumerate(classes)
         ),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
-    )  # fmt: skip
+    )
 
 
 def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

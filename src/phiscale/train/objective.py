@@ -35,8 +35,11 @@ def class_weights(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
 
 
 def make_objective(
-    recipe: Recipe, weights: np.ndarray | None, take: Preprocessing, device: torch.device,
-) -> Callable[[Batch], LossOf]:  # fmt: skip
+    recipe: Recipe,
+    weights: np.ndarray | None,
+    take: Preprocessing,
+    device: torch.device,
+) -> Callable[[Batch], LossOf]:
     """For a batch: what rows of it add to the mean loss of the whole step."""
     kind = KINDS[recipe.precision]
     given = torch.float64 if kind == torch.float64 else torch.float32
@@ -53,8 +56,9 @@ def make_objective(
         logits = logits.to(given)
 
         def against(labels: torch.Tensor) -> torch.Tensor:
-            return F.cross_entropy(logits, labels, weight, reduction="none",
-                                   label_smoothing=recipe.label_smoothing)  # fmt: skip
+            return F.cross_entropy(
+                logits, labels, weight, reduction="none", label_smoothing=recipe.label_smoothing
+            )
 
         loss = against(labels)
         if mix is not None:

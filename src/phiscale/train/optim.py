@@ -32,16 +32,22 @@ def make_optimizer(
     every = list(groups.values())
     match optim.name:
         case "sgd":
-            return torch.optim.SGD(every, lr=optim.lr_peak, momentum=optim.momentum,
-                                   nesterov=optim.momentum > 0)  # fmt: skip
+            return torch.optim.SGD(
+                every, lr=optim.lr_peak, momentum=optim.momentum, nesterov=optim.momentum > 0
+            )
         case "muon":
             return Muon(every, lr=optim.lr_peak, momentum=optim.momentum)
         case "adamw":
             betas = (optim.momentum, optim.decay or 0.999)
             return torch.optim.AdamW(every, lr=optim.lr_peak, betas=betas)
         case "rmsprop_tf":
-            return RMSpropTF(every, lr=optim.lr_peak, decay=optim.decay or 0.9,
-                             momentum=optim.momentum, eps=optim.eps)  # fmt: skip
+            return RMSpropTF(
+                every,
+                lr=optim.lr_peak,
+                decay=optim.decay or 0.9,
+                momentum=optim.momentum,
+                eps=optim.eps,
+            )
 
 
 def rate_shares(network: nn.Module, layer_decay: float) -> dict[str, float]:
@@ -65,8 +71,10 @@ class RMSpropTF(torch.optim.Optimizer):
     rate inside the momentum buffer, weight decay is coupled (part of the gradient)."""
 
     def __init__(self, params: Any, *, lr: float, decay: float, momentum: float, eps: float):
-        super().__init__(params, {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps,
-                                  "weight_decay": 0.0})  # fmt: skip
+        super().__init__(
+            params,
+            {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": 0.0},
+        )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -12,24 +12,35 @@ _RANDAUGMENT = {"efficientnet_b5": 17.0, "efficientnet_b7": 28.0, "efficientnet_
 # tensorflow/tpu, models/official/efficientnet: AutoAugment; the magnitude is RandAugment's, where
 # that is asked for.
 V1: Mapping[str, Printed] = {
-    name: Printed(dropout=member.dropout, train_pixels=member.train_resolution,
-                  magnitude=_RANDAUGMENT.get(name, 10.0))
-    for name, member in MEMBERS.items() if name.startswith("efficientnet_b")
-}  # fmt: skip
+    name: Printed(
+        dropout=member.dropout,
+        train_pixels=member.train_resolution,
+        magnitude=_RANDAUGMENT.get(name, 10.0),
+    )
+    for name, member in MEMBERS.items()
+    if name.startswith("efficientnet_b")
+}
 
 # B0 to B3 are trained as the first EfficientNets are (google/automl, efficientnetv2).
 _SMALL = {
-    name: Printed(dropout=member.dropout, train_pixels=member.train_resolution, policy="v0",
-                  mixup=0.0)
-    for name, member in MEMBERS.items() if name.startswith("efficientnetv2_b")
-}  # fmt: skip
+    name: Printed(
+        dropout=member.dropout, train_pixels=member.train_resolution, policy="v0", mixup=0.0
+    )
+    for name, member in MEMBERS.items()
+    if name.startswith("efficientnetv2_b")
+}
 
 # google/automl, efficientnetv2, hparams.py and main.py: four stages from 128 px, that itself left
 # out: 128 + (full - 128) / 4 at first. Dropout is constant there; CutMix grows like mixup.
 V2_CODE: Mapping[str, Printed] = _SMALL | {
     f"efficientnetv2_{size}": Printed(
-        dropout=dropout, train_pixels=pixels, first_pixels=first, policy="randaugment",
-        magnitude=magnitude, mixup=mixup, cutmix=mixup,
+        dropout=dropout,
+        train_pixels=pixels,
+        first_pixels=first,
+        policy="randaugment",
+        magnitude=magnitude,
+        mixup=mixup,
+        cutmix=mixup,
     )
     for size, dropout, pixels, first, magnitude, mixup in (
         ("s", 0.2, 300, 171, 10.0, 0.0),
@@ -37,17 +48,21 @@ V2_CODE: Mapping[str, Printed] = _SMALL | {
         ("l", 0.4, 384, 192, 20.0, 0.5),
         ("xl", 0.4, 384, 192, 20.0, 0.5),
     )
-}  # fmt: skip
+}
 
 # arXiv:2104.00298, table 6: sizes 128 to 300 and 380; dropout grows from the recipe's 0.1.
 V2_TABLE: Mapping[str, Printed] = {
     f"efficientnetv2_{size}": Printed(
-        dropout=dropout, train_pixels=pixels, first_pixels=128, policy="randaugment",
-        magnitude=magnitude, mixup=mixup,
+        dropout=dropout,
+        train_pixels=pixels,
+        first_pixels=128,
+        policy="randaugment",
+        magnitude=magnitude,
+        mixup=mixup,
     )
     for size, dropout, pixels, magnitude, mixup in (
         ("s", 0.3, 300, 15.0, 0.0),
         ("m", 0.4, 380, 20.0, 0.2),
         ("l", 0.5, 380, 25.0, 0.5),
     )
-}  # fmt: skip
+}

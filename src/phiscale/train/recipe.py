@@ -76,8 +76,12 @@ class Growth:
 
     def __post_init__(self) -> None:
         _as_floats(self)
-        _must(0 < self.first_size <= 1, "growth.first-size", self.first_size,
-              "0.5 to 1: of the full side")  # fmt: skip
+        _must(
+            0 < self.first_size <= 1,
+            "growth.first-size",
+            self.first_size,
+            "0.5 to 1: of the full side",
+        )
         _must(0 < self.until <= 1, "growth.until", self.until, "above 0, at most 1")
         _must(self.stages == 0 or self.stages >= 2, "growth.stages", self.stages, "0, or 2 to 8")
 
@@ -140,10 +144,20 @@ class Recipe:
         _must(0 < self.train_size <= 1, "train-size", self.train_size, "0.5 to 1")
         for name in ("batch", "evaluations", "lanes"):
             _must(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        _must(self.micro_batch >= 0 and self.batch % (self.micro_batch or self.batch) == 0,
-              "micro-batch", self.micro_batch, f"0, or a part of --batch {self.batch}")  # fmt: skip
-        for name in ("label_smoothing", "dropout", "drop_path", "ema_half_life_fraction",
-                     "ema_decay", "least_share"):  # fmt: skip
+        _must(
+            self.micro_batch >= 0 and self.batch % (self.micro_batch or self.batch) == 0,
+            "micro-batch",
+            self.micro_batch,
+            f"0, or a part of --batch {self.batch}",
+        )
+        for name in (
+            "label_smoothing",
+            "dropout",
+            "drop_path",
+            "ema_half_life_fraction",
+            "ema_decay",
+            "least_share",
+        ):
             value = getattr(self, name)
             _must(0 <= value < 1, name.replace("_", "-"), value, FRACTION)
 
@@ -192,9 +206,12 @@ class Recipe:
 
 
 FORMAT = Format(
-    Recipe, "phiscale_recipe", PhiscaleError,
-    "Start the training again, into another --out.", by_hand=True,
-)  # fmt: skip
+    Recipe,
+    "phiscale_recipe",
+    PhiscaleError,
+    "Start the training again, into another --out.",
+    by_hand=True,
+)
 
 
 def _as_floats(value: Any) -> None:

@@ -41,8 +41,9 @@ _FINETUNE: dict[str, Any] = {
     "least_share": 0.05,
 }
 
-_RMSPROP = Optim(name="rmsprop_tf", lr_peak=0.016, lr_images=256, weight_decay=1e-5,
-                 decayed="all-but-norms")  # fmt: skip
+_RMSPROP = Optim(
+    name="rmsprop_tf", lr_peak=0.016, lr_images=256, weight_decay=1e-5, decayed="all-but-norms"
+)
 
 # Batch 4096: the peak of 0.256 that the paper prints. 0.97^(350 / 2.4) = 1.2 % of it are left.
 _IMAGENET = Recipe(
@@ -69,9 +70,10 @@ _V2_PAPER = replace(
     _V2,
     dropout=0.3,
     augment=replace(_V2.augment, magnitude=15),
-    growth=Growth(first_size=128 / 300, stages=4, first_magnitude=5, first_mixup=0,
-                  first_dropout=0.1),
-)  # fmt: skip
+    growth=Growth(
+        first_size=128 / 300, stages=4, first_magnitude=5, first_mixup=0, first_dropout=0.1
+    ),
+)
 
 _V2_TUNED = replace(
     _V2,
@@ -156,8 +158,13 @@ NAMED: Mapping[str, Named] = {
             optim=Optim(name="sgd", lr_peak=0.05, weight_decay=1e-3),
             schedule=Schedule(warmup_fraction=0.1),
             augment=Augment(
-                frame="area", least_area=0.25, policy="randaugment", magnitude=9, erase=0.25,
-                mixup=0.2, cutmix=1.0,
+                frame="area",
+                least_area=0.25,
+                policy="randaugment",
+                magnitude=9,
+                erase=0.25,
+                mixup=0.2,
+                cutmix=1.0,
             ),
             class_weights="balanced",
             dropout=0.3,
@@ -182,8 +189,13 @@ NAMED: Mapping[str, Named] = {
         source="google/automl, efficientnetv2 (arXiv:2104.00298): the numbers of its code",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_V2,
-        sizes=Sizes(base=get_spec("efficientnetv2_s"), dropout=0.07, magnitude=3.4, mixup=0.17,
-                    printed=V2_CODE),
+        sizes=Sizes(
+            base=get_spec("efficientnetv2_s"),
+            dropout=0.07,
+            magnitude=3.4,
+            mixup=0.17,
+            printed=V2_CODE,
+        ),
     ),
     "efficientnetv2-paper": Named(
         recipe=_V2_PAPER,
@@ -191,12 +203,18 @@ NAMED: Mapping[str, Named] = {
         "grows, stronger RandAugment",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published, by the code); {NOT_RUN}",
         published=_V2_PAPER,
-        sizes=Sizes(base=get_spec("efficientnetv2_s"), dropout=0.07, magnitude=3.6, mixup=0.17,
-                    printed=V2_TABLE),
+        sizes=Sizes(
+            base=get_spec("efficientnetv2_s"),
+            dropout=0.07,
+            magnitude=3.6,
+            mixup=0.17,
+            printed=V2_TABLE,
+        ),
     ),
     "efficientnetv2-finetune": Named(
         recipe=replace(
-            _V2_TUNED, schedule=Schedule(warmup_fraction=1 / 15),
+            _V2_TUNED,
+            schedule=Schedule(warmup_fraction=1 / 15),
             augment=Augment(frame="area", least_area=0.35, erase=0.25),
         ),
         source="google/automl, efficientnetv2; there at a constant rate and for 10,000 updates at "
@@ -214,7 +232,9 @@ NAMED: Mapping[str, Named] = {
     ),
     "cifar10-350": Named(
         recipe=replace(
-            _CIFAR_35, epochs=350, schedule=Schedule(shape="step", warmup_fraction=5 / 350),
+            _CIFAR_35,
+            epochs=350,
+            schedule=Schedule(shape="step", warmup_fraction=5 / 350),
             evaluations=70,
         ),
         source="the same at the length of EfficientNet's paper",
@@ -222,21 +242,36 @@ NAMED: Mapping[str, Named] = {
     ),
     "finetune-few": Named(
         recipe=Recipe(
-            epochs=30, layer_decay=0.7, dropout=0.3, patience=8, evaluations=30, **_FINETUNE,
+            epochs=30,
+            layer_decay=0.7,
+            dropout=0.3,
+            patience=8,
+            evaluations=30,
+            **_FINETUNE,
         ),
         source="ours, from pretrained weights, on a few dozen pictures a class: the best linear "
         "classifier first, then the blocks near it more than the first ones",
     ),
     "finetune": Named(
         recipe=Recipe(
-            epochs=15, layer_decay=0.8, dropout=0.2, patience=6, evaluations=15, **_FINETUNE,
+            epochs=15,
+            layer_decay=0.8,
+            dropout=0.2,
+            patience=6,
+            evaluations=15,
+            **_FINETUNE,
         ),
         source="the same on hundreds of pictures a class",
         expected="10 classes of 3,000 clothing photos, Lite0, 15 minutes on two CPU cores: 0.93",
     ),
     "finetune-many": Named(
         recipe=Recipe(
-            epochs=8, layer_decay=1.0, dropout=0.2, patience=6, evaluations=16, **_FINETUNE,
+            epochs=8,
+            layer_decay=1.0,
+            dropout=0.2,
+            patience=6,
+            evaluations=16,
+            **_FINETUNE,
         ),
         source="the same on thousands of pictures a class: the whole network alike",
     ),
@@ -245,7 +280,7 @@ NAMED: Mapping[str, Named] = {
         source="only the classifier: the best linear one on the frozen features",
         expected="10 classes of 3,000 clothing photos, Lite0, 2 minutes on two CPU cores: 0.90",
     ),
-}  # fmt: skip
+}
 
 RECIPES: Mapping[str, Recipe] = {name: named.recipe for name, named in NAMED.items()}
 

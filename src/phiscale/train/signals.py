@@ -89,6 +89,9 @@ class StopSignal:
 
 def _leave_at_once() -> None:
     """What is on the disk is whole at any time; only the work since the last save is lost."""
-    os.write(2, b"phiscale: stopped in the midst of something slow; "
-                b"run the same command to go on from the last save\n")  # fmt: skip
+    os.write(
+        2,
+        b"phiscale: stopped in the midst of something slow; "
+        b"run the same command to go on from the last save\n",
+    )
     os._exit(128 + signal.SIGTERM)

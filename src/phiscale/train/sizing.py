@@ -10,7 +10,8 @@ answers what a network could memorise of each picture. The slopes are fitted to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import log2
 from typing import Literal
@@ -19,6 +20,8 @@ from phiscale.costs import cost
 from phiscale.families import MEMBERS, name_of
 from phiscale.spec import Spec
 from phiscale.train.recipe import Growth, Recipe, differences
+
+logger = logging.getLogger(__name__)
 
 IMAGENET_IMAGES = 1_281_167
 LEAST_WARMUP_UPDATES = 300  # so many updates the running mean squares need to settle
@@ -63,11 +66,16 @@ def doublings(spec: Spec, sizes: Sizes, train_images: int) -> float:
 
 
 def sized(
-    recipe: Recipe, named: Recipe, spec: Spec, sizes: Sizes, train_images: int,
-    tell: Callable[[str], None] = lambda line: None, *, printed_only: bool = False,
-) -> Recipe:  # fmt: skip
+    recipe: Recipe,
+    named: Recipe,
+    spec: Spec,
+    sizes: Sizes,
+    train_images: int,
+    *,
+    printed_only: bool = False,
+) -> Recipe:
     """`recipe` for this network and so many pictures. What differs from the `named` recipe was
-    asked for and stays; `tell` hears what changed. `printed_only`: nothing but what the source
+    asked for and stays; what changed is logged. `printed_only`: nothing but what the source
     prints for this very network."""
     x = doublings(spec, sizes, train_images)
     found = recipe if printed_only else _grown(recipe, named, x, sizes, train_images)
@@ -75,7 +83,7 @@ def sized(
     if member in sizes.printed and MEMBERS[member].spec.resolution == spec.resolution:
         found = _of_member(found, recipe, named, sizes.printed[member], spec.resolution)
     if changed := differences(recipe.to_dict(), found.to_dict()):
-        tell(f"for this network and {train_images} pictures: {', '.join(changed)}")
+        logger.info(f"for this network and {train_images} pictures: {', '.join(changed)}")
     return found
 
 
@@ -90,12 +98,16 @@ def _grown(recipe: Recipe, named: Recipe, x: float, sizes: Sizes, train_images: 
             recipe.dropout, named.dropout, _within(named.dropout + sizes.dropout * x, 0.6)
         ),
         drop_path=_kept(
-            recipe.drop_path, named.drop_path,
+            recipe.drop_path,
+            named.drop_path,
             _within(named.drop_path + sizes.drop_path * min(0.0, x), 0.5),
         ),
-        schedule=replace(recipe.schedule, warmup_fraction=_kept(
-            recipe.schedule.warmup_fraction, named.schedule.warmup_fraction, warmup
-        )),
+        schedule=replace(
+            recipe.schedule,
+            warmup_fraction=_kept(
+                recipe.schedule.warmup_fraction, named.schedule.warmup_fraction, warmup
+            ),
+        ),
         ema_decay=_ema_decay(recipe, named, sizes, updates),
         augment=replace(
             recipe.augment,
@@ -104,12 +116,16 @@ def _grown(recipe: Recipe, named: Recipe, x: float, sizes: Sizes, train_images: 
         ),
         optim=replace(
             recipe.optim,
-            lr_peak=_kept(recipe.optim.lr_peak, optim.lr_peak,
-                          optim.lr_peak * 2 ** (sizes.log2_rate * x)),
-            weight_decay=_kept(recipe.optim.weight_decay, optim.weight_decay,
-                               optim.weight_decay * 2 ** (sizes.log2_decay * x)),
+            lr_peak=_kept(
+                recipe.optim.lr_peak, optim.lr_peak, optim.lr_peak * 2 ** (sizes.log2_rate * x)
+            ),
+            weight_decay=_kept(
+                recipe.optim.weight_decay,
+                optim.weight_decay,
+                optim.weight_decay * 2 ** (sizes.log2_decay * x),
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _magnitude(recipe: Recipe, named: Recipe, sizes: Sizes, x: float) -> float:
@@ -159,7 +175,7 @@ def _of_member(
         dropout=printed.dropout if asked.dropout == named.dropout else asked.dropout,
         train_size=full / pixels if asked.train_size == named.train_size else asked.train_size,
         growth=growth if asked.growth == named.growth else asked.growth,
-    )  # fmt: skip
+    )
 
 
 def _kept(given: float, named: float, found: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,7 @@ from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import fill, read, read_metadata
 
 
-def open_run(
-    run: Path, about: About, world: World, stack: ExitStack, tell: Callable[[str], None]
-) -> dict[str, Any] | None:
+def open_run(run: Path, about: About, world: World, stack: ExitStack) -> dict[str, Any] | None:
     """The first process takes the folder, until `stack` ends, and reads its newest checkpoint; all
     get that, or what spoke against it."""
     world.meet()  # listing pictures takes some longer than others
@@ -39,36 +36,48 @@ def open_run(
     def taken() -> dict[str, Any] | None:
         stack.enter_context(locked(run))
         about.claim(run)
-        return load_newest(run / "checkpoints", tell)
+        return load_newest(run / "checkpoints", about.log)
 
     return world.of_first(taken)
 
 
 def first_state(
-    about: About, device: torch.device, total: int, run: Path, world: World,
-    tell: Callable[[str], None], *, resumed: bool,
-) -> State:  # fmt: skip
+    about: About,
+    device: torch.device,
+    total: int,
+    run: Path,
+    world: World,
+    *,
+    resumed: bool,
+) -> State:
     """The state before the first step; what a checkpoint holds is loaded over it."""
     recipe, spec, images = about.recipe, about.spec, about.images
     torch.manual_seed(recipe.seed)
     network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if about.start_from is not None:
         metadata, tensors = read(about.start_from)
-        tensors = adapted(tensors, metadata.spec, spec, network.state_dict(),
-                          new_head=metadata.classes != images.classes)  # fmt: skip
+        tensors = adapted(
+            tensors,
+            metadata.spec,
+            spec,
+            network.state_dict(),
+            new_head=metadata.classes != images.classes,
+        )
         fill(network, tensors, about.start_from)
     network = network.to(device).to(memory_format=torch.channels_last)
     if about.start_from is not None:
-        begun = world.of_first(lambda: transfer.begin(
-            network, recipe, images, about.preprocessing, device, run, resumed=resumed
-        ))  # fmt: skip
-        tell(begun.words())
+        begun = world.of_first(
+            lambda: transfer.begin(
+                network, recipe, images, about.preprocessing, device, run, resumed=resumed
+            )
+        )
+        about.log(begun.words())
         transfer.apply(network, begun.norms)
         if not resumed and world.size > 1:
             here = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
             network.load_state_dict(world.same(here))
     if still := transfer.freeze(network, recipe):
-        tell(
+        about.log(
             f"the first {still} blocks learn nothing: less than {recipe.least_share:g} of the rate"
         )
     if recipe.precision == "fp64":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,8 @@ from phiscale.nn.network import Network
 from phiscale.spec import Spec
 from phiscale.train.ema import Ema
 from phiscale.train.recipe import Recipe, differences
+
+logger = logging.getLogger(__name__)
 
 RUN_FIX = "Restore it, or use another --out."
 OF_THE_PICTURES = {"train_images", "fingerprint", "notes", "skipped"}
@@ -40,8 +43,15 @@ class State:
     log_bytes: int = 0  # log.jsonl up to here belongs to this state
 
     _PARTS = ("network", "ema", "optimizer", "scaler")
-    _NUMBERS = ("images_seen", "evaluated", "best_top1", "stale", "overflows", "seconds",
-                "log_bytes")  # fmt: skip
+    _NUMBERS = (
+        "images_seen",
+        "evaluated",
+        "best_top1",
+        "stale",
+        "overflows",
+        "seconds",
+        "log_bytes",
+    )
     _ADDED: ClassVar[frozenset[str]] = frozenset()
     """Those of them that came after version 1: an older checkpoint lacks them."""
 
@@ -72,7 +82,11 @@ class About:
     preprocessing: Preprocessing
     start_from: Path | None = None
     accept_changed_data: bool = False
-    tell: Callable[[str], None] = field(default=print, compare=False)
+    log_level: int = field(default=logging.INFO, compare=False)
+
+    def log(self, message: str) -> None:
+        """Says something of this run: quietly where it is part of a search."""
+        logger.log(self.log_level, message)
 
     def digest(self) -> str:
         """Of what all processes of a training must have alike."""
@@ -114,7 +128,7 @@ class About:
             return
         if name == "data.json" and {line.partition(":")[0] for line in changed} <= OF_THE_PICTURES:
             if self.accept_changed_data:
-                self.tell(f"the data are not those of the last start ({'; '.join(changed[:3])})")
+                self.log(f"the data are not those of the last start ({'; '.join(changed[:3])})")
                 return
             raise CheckpointError(
                 f"{run} was trained on other data: {'; '.join(changed[:5])}. Put the old ones "

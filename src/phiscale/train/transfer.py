@@ -45,14 +45,19 @@ class Begun:
     validation_top1: float | None = None  # of the probe
 
     def words(self) -> str:
-        shift = "" if self.shift is None else (
-            f" (those of these pictures are {self.shift:.2f} standard deviations off; "
-            f"a norm sees {self.share} pictures at once)"
-        )  # fmt: skip
-        said = {"train": "batch norms learn from the new pictures",
-                "frozen": "batch norms keep their old statistics",
-                "reestimated": "batch norms take the new pictures' statistics and keep them",
-                }[self.norms]  # fmt: skip
+        shift = (
+            ""
+            if self.shift is None
+            else (
+                f" (those of these pictures are {self.shift:.2f} standard deviations off; "
+                f"a norm sees {self.share} pictures at once)"
+            )
+        )
+        said = {
+            "train": "batch norms learn from the new pictures",
+            "frozen": "batch norms keep their old statistics",
+            "reestimated": "batch norms take the new pictures' statistics and keep them",
+        }[self.norms]
         probe = ""
         if self.validation_top1 is not None:
             probe = f"; a linear probe has {100 * self.validation_top1:.1f} % on validation"
@@ -60,9 +65,15 @@ class Begun:
 
 
 def begin(
-    network: Network, recipe: Recipe, images: ImageSet, take: Preprocessing, device: torch.device,
-    run: Path, *, resumed: bool,
-) -> Begun:  # fmt: skip
+    network: Network,
+    recipe: Recipe,
+    images: ImageSet,
+    take: Preprocessing,
+    device: torch.device,
+    run: Path,
+    *,
+    resumed: bool,
+) -> Begun:
     """Prepares a network on `device` that holds pretrained weights, once: a resumed run has it all
     in its checkpoint but the batch norms' policy, which `transfer.json` keeps and `apply` sets."""
     path = run / "transfer.json"
@@ -97,8 +108,11 @@ def _norms(
 def freeze(network: nn.Module, recipe: Recipe) -> int:
     """Blocks with less than `least_share` of the rate do not learn; returns how many. They are the
     first ones, with the largest maps, so nothing before them needs a gradient either."""
-    still = [block for block, share in rate_shares(network, recipe.layer_decay).items()
-             if share < recipe.least_share]  # fmt: skip
+    still = [
+        block
+        for block, share in rate_shares(network, recipe.layer_decay).items()
+        if share < recipe.least_share
+    ]
     for block in map(network.get_submodule, still):
         block.requires_grad_(False)
         for module in block.modules():
@@ -138,9 +152,7 @@ def _shift(network: Network, split: Split, take: Preprocessing, device: torch.de
     return float(torch.stack(away).mean())
 
 
-def _reestimate(
-    network: Network, split: Split, take: Preprocessing, device: torch.device
-) -> None:  # fmt: skip
+def _reestimate(network: Network, split: Split, take: Preprocessing, device: torch.device) -> None:
     """Means and variances anew: the means over batches of equal size."""
     norms = [module for module in network.eval().modules() if isinstance(module, BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -160,9 +172,13 @@ def _pass(network: Network, split: Split, take: Preprocessing, device: torch.dev
 
 
 def _probed(
-    network: Network, begun: Begun, recipe: Recipe, images: ImageSet, take: Preprocessing,
+    network: Network,
+    begun: Begun,
+    recipe: Recipe,
+    images: ImageSet,
+    take: Preprocessing,
     device: torch.device,
-) -> Begun:  # fmt: skip
+) -> Begun:
     """Sets the classifier to the logistic regression on pooled features whose penalty serves the
     validation split best."""
     from sklearn.linear_model import LogisticRegression

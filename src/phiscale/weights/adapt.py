@@ -16,9 +16,13 @@ HEAD = ("classifier.weight", "classifier.bias")
 
 
 def adapted(
-    tensors: Mapping[str, Tensor], have: Spec, want: Spec, fresh: Mapping[str, Tensor], *,
+    tensors: Mapping[str, Tensor],
+    have: Spec,
+    want: Spec,
+    fresh: Mapping[str, Tensor],
+    *,
     new_head: bool = False,
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """`tensors` of `have` for `want`: the classifier from `fresh` where the number of classes
     differs (or `new_head` asks for it), the stem's input channels by `over_channels`. Everything
     else has to be equal; resolution may differ, as no tensor depends on it. Raises WeightsError."""
@@ -38,8 +42,9 @@ def adapted(
 
 def differing(have: Spec, want: Spec) -> list[str]:
     """What of two networks is not the same, classes, input channels and resolution apart."""
-    body = replace(have, classes=want.classes, in_channels=want.in_channels,
-                   resolution=want.resolution)  # fmt: skip
+    body = replace(
+        have, classes=want.classes, in_channels=want.in_channels, resolution=want.resolution
+    )
     return [name for name in vars(want) if getattr(body, name) != getattr(want, name)]
 
 

@@ -28,16 +28,22 @@ def names_of(library: Library) -> dict[str, str]:
         found |= {f"EfficientNetV2B{size}": f"tf_efficientnetv2_b{size}" for size in range(4)}
         found |= {f"EfficientNetV2{size.upper()}": f"tf_efficientnetv2_{size}" for size in "sml"}
     elif library in ("lukemelas", "tf"):
-        found |= {f"efficientnet-{size}": f"tf_efficientnet_{size}"
-                  for size in (*(f"b{i}" for i in range(9)), "l2")}  # fmt: skip
+        found |= {
+            f"efficientnet-{size}": f"tf_efficientnet_{size}"
+            for size in (*(f"b{i}" for i in range(9)), "l2")
+        }
         if library == "tf":
             found |= {
                 f"efficientnet-lite{size}": f"tf_efficientnet_lite{size}" for size in range(5)
             }
-            found |= {f"efficientnet-edgetpu-{size}": f"tf_efficientnet_e{letter}"
-                      for size, letter in zip("SML", "sml", strict=True)}  # fmt: skip
-            found |= {f"efficientnetv2-{size}": f"tf_efficientnetv2_{size}"
-                      for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")}  # fmt: skip
+            found |= {
+                f"efficientnet-edgetpu-{size}": f"tf_efficientnet_e{letter}"
+                for size, letter in zip("SML", "sml", strict=True)
+            }
+            found |= {
+                f"efficientnetv2-{size}": f"tf_efficientnetv2_{size}"
+                for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")
+            }
     else:
         found |= {name: name for name in MEMBERS}
         found |= {"mnasnet_a1": "semnasnet_100", "mnasnet_b1": "mnasnet_100"}
@@ -60,9 +66,11 @@ def differs(library: Library, spec: Spec) -> str:
             runs = spec_of(library, name)
             if (runs.padding, runs.norm_eps) == (spec.padding, spec.norm_eps):
                 return ""
-            return (f"{library} runs {name} with padding {runs.padding} and norm epsilon "
-                    f"{runs.norm_eps:g}, these weights have {spec.padding} and "
-                    f"{spec.norm_eps:g}: its answers will differ")  # fmt: skip
+            return (
+                f"{library} runs {name} with padding {runs.padding} and norm epsilon "
+                f"{runs.norm_eps:g}, these weights have {spec.padding} and "
+                f"{spec.norm_eps:g}: its answers will differ"
+            )
     return f"{library} has no such network: these are the names that it would use"
 
 

@@ -56,8 +56,10 @@ def _by_content(path: Path) -> Found:
     with path.open("rb") as file:
         start = file.read(9)
     if path.stat().st_size > LARGEST_BYTES:
-        raise WeightsError(f"{path} has over {LARGEST_BYTES >> 30} GiB: no member is so large. "
-                           "Give one network's weights.")  # fmt: skip
+        raise WeightsError(
+            f"{path} has over {LARGEST_BYTES >> 30} GiB: no member is so large. "
+            "Give one network's weights."
+        )
     if start.startswith(_HDF5):
         return _hdf5(path)
     if start.startswith(_ZIP):
@@ -94,8 +96,10 @@ def _stored_zip(path: Path) -> Path:
             f"{path} is a damaged archive ({_line(error)}). Fetch it again."
         ) from None
     if any("/code/" in e.filename or e.filename.endswith("/constants.pkl") for e in entries):
-        raise WeightsError(f"{path} is a TorchScript program, which would have to be run. "
-                           "Save the network's state_dict().")  # fmt: skip
+        raise WeightsError(
+            f"{path} is a TorchScript program, which would have to be run. "
+            "Save the network's state_dict()."
+        )
     swells = any(e.compress_type != zipfile.ZIP_STORED for e in entries)
     if swells or sum(e.file_size for e in entries) > path.stat().st_size:
         raise WeightsError(f"{path} is a compressed archive, not torch's. Give a .pth of torch.")
@@ -170,9 +174,12 @@ def _layers(
     for path, group in groups:
         if not isinstance(group, h5py.Group) or path.startswith("optimizer"):
             continue
-        own = {key: group[key] for key in group
-               if isinstance(group.get(key, getlink=True), h5py.HardLink)
-               and isinstance(group[key], h5py.Dataset)}  # fmt: skip
+        own = {
+            key: group[key]
+            for key in group
+            if isinstance(group.get(key, getlink=True), h5py.HardLink)
+            and isinstance(group[key], h5py.Dataset)
+        }
         if not own:
             continue
         for data in own.values():
@@ -233,8 +240,10 @@ def _trusted(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """No tensor is larger than its memory (strides can lie), and every value is finite."""
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in _TYPES:
-            raise WeightsError(f"{path}: {name} is {tensor.dtype}, {tensor.layout}. Save plain "
-                               "tensors of 16, 32 or 64 bits.")  # fmt: skip
+            raise WeightsError(
+                f"{path}: {name} is {tensor.dtype}, {tensor.layout}. Save plain "
+                "tensors of 16, 32 or 64 bits."
+            )
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise WeightsError(f"{path}: {name} claims more values than it has. Fetch it again.")
     check_values(path, tensors)
@@ -242,8 +251,9 @@ def _trusted(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Raises WeightsError where a value is not finite."""
-    bad = sorted(name for name, t in tensors.items()
-                 if t.is_floating_point() and not torch.isfinite(t).all())  # fmt: skip
+    bad = sorted(
+        name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()
+    )
     if bad:
         raise WeightsError(
             f"{path}: {len(bad)} tensors hold NaN or infinity ({', '.join(bad[:3])}). "

@@ -110,8 +110,10 @@ def fetch(name: str) -> Repo:
             if (weights := have(file)) is not None:
                 return _repo(weights, config) if config else Repo(weights=weights, config={})
     except errors.RepositoryNotFoundError:
-        raise WeightsError(f"there is no {repo} on {constants.ENDPOINT}, or it is private. "
-                           "Check the name, or log in with hf auth login.") from None  # fmt: skip
+        raise WeightsError(
+            f"there is no {repo} on {constants.ENDPOINT}, or it is private. "
+            "Check the name, or log in with hf auth login."
+        ) from None
     except errors.HFValidationError:
         raise UsageError(f"hf-hub:{name} is no name on the hub. Write hf-hub:ORG/NAME.") from None
     except OSError as error:
@@ -119,8 +121,9 @@ def fetch(name: str) -> Repo:
             line = str(error).strip().splitlines()[0][:100]
             raise WeightsError(f"hf-hub:{name}: {line}. Try again.") from None
     if online:
-        raise WeightsError(f"hf-hub:{name}: the repository has none of {', '.join(FILES)}. "
-                           "Name another one.")  # fmt: skip
+        raise WeightsError(
+            f"hf-hub:{name}: the repository has none of {', '.join(FILES)}. Name another one."
+        )
     raise WeightsError(
         f"hf-hub:{name}: no weights in the cache, and the hub cannot be reached. Connect once, or "
         "fetch the repository elsewhere and give its folder."
@@ -157,8 +160,9 @@ def push(weights: Path, repo: str, *, private: bool = False, client: Any = None)
         write_repo(weights, Path(folder), repo)
         try:
             address = client.create_repo(repo, private=private, exist_ok=True)
-            client.upload_folder(repo_id=repo, folder_path=folder,
-                                 commit_message="Weights from phiscale")  # fmt: skip
+            client.upload_folder(
+                repo_id=repo, folder_path=folder, commit_message="Weights from phiscale"
+            )
         except OSError as error:
             line = str(error).strip().splitlines()[0][:100]
             raise WeightsError(f"{repo}: {line}. Log in with hf auth login.") from None
@@ -174,13 +178,17 @@ def write_repo(weights: Path, folder: Path, repo: str) -> None:
         "num_classes": metadata.spec.classes,
         "label_names": list(metadata.classes),
         "pretrained_cfg": {
-            "input_size": [metadata.spec.in_channels, take.size, take.size], "crop_pct": take.crop,
+            "input_size": [metadata.spec.in_channels, take.size, take.size],
+            "crop_pct": take.crop,
             "crop_mode": "squash" if take.squash else "center",
-            "interpolation": take.interpolation, "mean": list(take.mean), "std": list(take.std),
-            "num_classes": metadata.spec.classes, "license": metadata.licence,
+            "interpolation": take.interpolation,
+            "mean": list(take.mean),
+            "std": list(take.std),
+            "num_classes": metadata.spec.classes,
+            "license": metadata.licence,
         },
         "phiscale": metadata.to_dict(),
-    }  # fmt: skip
+    }
     member = metadata.member
     if not differs("timm", metadata.spec) and not member.endswith("_tv"):
         config = {"architecture": member, **config}

@@ -28,8 +28,10 @@ class ModelMetadata:
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.spec.classes:
-            raise WeightsError(f"{len(self.classes)} class names, but {self.spec.classes} classes "
-                               "in the spec. Name each class once.")  # fmt: skip
+            raise WeightsError(
+                f"{len(self.classes)} class names, but {self.spec.classes} classes "
+                "in the spec. Name each class once."
+            )
 
     @property
     def member(self) -> str:
@@ -53,5 +55,8 @@ class ModelMetadata:
 
 
 FORMAT = Format(
-    ModelMetadata, "phiscale_metadata", WeightsError, "Copy the file or train it again.",
-)  # fmt: skip
+    ModelMetadata,
+    "phiscale_metadata",
+    WeightsError,
+    "Copy the file or train it again.",
+)

@@ -22,12 +22,16 @@ LIBRARIES: tuple[Library, ...] = get_args(Library)
 
 _NAMINGS: dict[Library, tuple[Naming, ...]] = {
     "timm": (keymaps.TIMM_MOBILE, keymaps.RESNET, keymaps.TIMM_REGNET),
-    "torchvision": (keymaps.TORCHVISION_EFFICIENTNET, keymaps.TORCHVISION_MOBILENETV2,
-                    keymaps.RESNET, keymaps.TORCHVISION_REGNET),
+    "torchvision": (
+        keymaps.TORCHVISION_EFFICIENTNET,
+        keymaps.TORCHVISION_MOBILENETV2,
+        keymaps.RESNET,
+        keymaps.TORCHVISION_REGNET,
+    ),
     "lukemelas": (keymaps.LUKEMELAS,),
     "keras": (keymaps.KERAS, keymaps.KERAS_V2),
     "tf": (keymaps.TENSORFLOW,),
-}  # fmt: skip
+}
 _SAME_PADDING = ("lukemelas", "keras", "tf")  # TensorFlow's networks and ports with its weights
 _COUNTER = "num_batches_tracked"  # of a batch norm, torch's only
 _TORCHVISION_NORM = {  # symmetric padding with TensorFlow's epsilon: (epsilon, momentum)
@@ -115,20 +119,27 @@ def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "")
     in padding alone. `model`: the member, where the user says it.
     """
     library = library_of(tensors)
-    own = {"classes": _length(library, tensors, "classifier", 0) or 0,
-           "in_channels": _length(library, tensors, "stem.conv", 1) or 3}  # fmt: skip
+    own = {
+        "classes": _length(library, tensors, "classifier", 0) or 0,
+        "in_channels": _length(library, tensors, "stem.conv", 1) or 3,
+    }
     given = {name: tuple(t.shape) for name, t in tensors.items() if not name.endswith(_COUNTER)}
     if whole := sorted(name for name in given if not tensors[name].is_floating_point()):
-        raise WeightsError(f"{len(whole)} tensors hold whole numbers ({', '.join(whole[:3])}). "
-                           "Give weights that are not quantised.")  # fmt: skip
+        raise WeightsError(
+            f"{len(whole)} tensors hold whole numbers ({', '.join(whole[:3])}). "
+            "Give weights that are not quantised."
+        )
     members = [model] if model else list(MEMBERS)
-    fitting = [name for name in members
-               if _fits(library, replace(MEMBERS[name].spec, **own), given)]  # fmt: skip
+    fitting = [
+        name for name in members if _fits(library, replace(MEMBERS[name].spec, **own), given)
+    ]
     if not fitting:
         what = f"do not fit {model}" if model else "fit no member"
         mend = "Give weights of that network" if model else "Name the network with --model"
-        raise WeightsError(f"{len(given)} tensors under {library}'s names {what}"
-                           f"{_nearest(library, members, own, given)}. {mend}.")  # fmt: skip
+        raise WeightsError(
+            f"{len(given)} tensors under {library}'s names {what}"
+            f"{_nearest(library, members, own, given)}. {mend}."
+        )
     return _chosen(library, fitting, hint, own, named=bool(model))
 
 
@@ -176,9 +187,7 @@ def _named(library: Library, tensors: Mapping[str, Tensor], ours: str) -> str | 
     return next((name for name in names if name in tensors), None)
 
 
-def _length(
-    library: Library, tensors: Mapping[str, Tensor], ours: str, axis: int
-) -> int | None:  # fmt: skip
+def _length(library: Library, tensors: Mapping[str, Tensor], ours: str, axis: int) -> int | None:
     """Of that tensor along an axis; None where there is none such."""
     name = _named(library, tensors, ours)
     shape = tensors[name].shape if name else ()
@@ -211,9 +220,11 @@ def _likely(library: Library, spec: Spec, given: Mapping[str, tuple[int, ...]]) 
 
 
 def _nearest(
-    library: Library, members: list[str], own: Mapping[str, int],
+    library: Library,
+    members: list[str],
+    own: Mapping[str, int],
     given: Mapping[str, tuple[int, ...]],
-) -> str:  # fmt: skip
+) -> str:
     """What is missing, unknown or of another shape, against the member that lacks least."""
     found: list[tuple[int, str]] = []
     for name in members:
@@ -235,8 +246,11 @@ def _nearest(
 
 def _wanted(library: Library, spec: Spec) -> dict[str, tuple[int, ...]]:
     shapes = _shapes(spec)
-    return {theirs: shapes[ours] for ours, theirs in names(library, spec).items()
-            if not ours.endswith(_COUNTER)}  # fmt: skip
+    return {
+        theirs: shapes[ours]
+        for ours, theirs in names(library, spec).items()
+        if not ours.endswith(_COUNTER)
+    }
 
 
 @cache

@@ -44,8 +44,14 @@ class Pretrained:
     def preprocessing(self) -> Preprocessing:
         from phiscale.data.preprocessing import Preprocessing
 
-        return Preprocessing(size=self.pixels, crop=self.crop, interpolation=self.interpolation,
-                             mean=self.mean, std=self.std, squash=self.squash)  # fmt: skip
+        return Preprocessing(
+            size=self.pixels,
+            crop=self.crop,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.std,
+            squash=self.squash,
+        )
 
 
 @cache

@@ -6,6 +6,7 @@ Foreign weights are imported once, into a file of ours; everything else sees onl
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -34,10 +35,11 @@ from phiscale.weights.peers import Recognised, library_of, recognise, to_ours
 from phiscale.weights.pretrained import known, of_member, original
 from phiscale.weights.store import fill, is_ours, read, read_metadata, save
 
+logger = logging.getLogger(__name__)
+
 IMPORT_VERSION = 1  # of what an import makes of a file: the cache keeps to it
 HUB, TORCHVISION, AUTO = "hf-hub:", "torchvision:", "auto"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".h5", ".index")
-Tell = Callable[[str], None]
 
 
 def load(
@@ -68,7 +70,7 @@ def load(
     return network.eval()
 
 
-def weights_file(source: str | Path, tell: Tell = lambda line: None, *, model: str = "") -> Path:
+def weights_file(source: str | Path, *, model: str = "") -> Path:
     """The file of ours that a SOURCE means; foreign ones are imported into the cache first, as the
     member `model` where names and shapes fit several."""
     path = _file_of(source)
@@ -79,22 +81,22 @@ def weights_file(source: str | Path, tell: Tell = lambda line: None, *, model: s
         return wanted.path
     kept = cache_folder() / f"{_kept_as(f'{model} {source}'.strip(), wanted.path)}.safetensors"
     if not (kept.is_file() and is_ours(kept)):
-        import_weights(str(source), kept, model=model, tell=tell, wanted=wanted)
+        import_weights(str(source), kept, model=model, wanted=wanted)
     else:
-        tell(read_metadata(kept).origin)
+        logger.info(read_metadata(kept).origin)
     return kept
 
 
-def weights_files(source: str, tell: Tell = lambda line: None) -> dict[str, Path]:
+def weights_files(source: str) -> dict[str, Path]:
     """What a SOURCE offers, by names for a table: one file, or everything in a folder that is a
     SOURCE itself (weights files, checkpoints of TensorFlow, runs, repositories)."""
     path = Path(source)
     inside = [] if not path.is_dir() or _is_one(path) else sorted(filter(_is_one, path.iterdir()))
     if not inside:
-        return {_short(path) if path.exists() else source: weights_file(source, tell)}
+        return {_short(path) if path.exists() else source: weights_file(source)}
     shorts = [_short(each) for each in inside]
     return {
-        short if shorts.count(short) == 1 else each.name: weights_file(_whole(each), tell)
+        short if shorts.count(short) == 1 else each.name: weights_file(_whole(each))
         for each, short in zip(inside, shorts, strict=True)
     }
 
@@ -135,13 +137,17 @@ class Wanted:
 
 
 def import_weights(
-    source: str, out: Path, *, model: str = "", classes: tuple[str, ...] | None = None,
-    tell: Tell = lambda line: None, wanted: Wanted | None = None,
-) -> ModelMetadata:  # fmt: skip
+    source: str,
+    out: Path,
+    *,
+    model: str = "",
+    classes: tuple[str, ...] | None = None,
+    wanted: Wanted | None = None,
+) -> ModelMetadata:
     """Writes another library's weights as a file of ours and returns its metadata.
 
     `model`: the member, where names and shapes fit several. `classes`: their names, where the
-    source has none. `tell` hears what was assumed. Raises WeightsError, UsageError.
+    source has none. What was assumed is logged. Raises WeightsError, UsageError.
     """
     _check_model(model)
     check_out(out, source)
@@ -165,10 +171,14 @@ def import_weights(
     guess = seen.spec.classes == 1000 and not (classes or wanted.classes or tagged)
     classes = classes or wanted.classes or class_names(seen.spec.classes)
     if len(classes) != seen.spec.classes or len(set(classes)) != len(classes):
-        raise WeightsError(f"{name} has {seen.spec.classes} classes, but {len(set(classes))} "
-                           "names are given. Give each its own: --classes FILE.")  # fmt: skip
-    tell(f"{name}: {seen.said} Pictures: {take.words()}."
-         + (" Its 1000 classes are taken for ImageNet's." if guess else ""))  # fmt: skip
+        raise WeightsError(
+            f"{name} has {seen.spec.classes} classes, but {len(set(classes))} "
+            "names are given. Give each its own: --classes FILE."
+        )
+    logger.info(
+        f"{name}: {seen.said} Pictures: {take.words()}."
+        + (" Its 1000 classes are taken for ImageNet's." if guess else "")
+    )
     spec = replace(seen.spec, resolution=take.size)
     metadata = ModelMetadata(
         spec=spec,
@@ -177,8 +187,10 @@ def import_weights(
         origin=f"imported from {name}: {seen.said}",
         licence=wanted.licence,
     )
-    tensors = {k: t.float() if t.is_floating_point() else t
-               for k, t in to_ours(seen.library, seen.spec, found.tensors).items()}  # fmt: skip
+    tensors = {
+        k: t.float() if t.is_floating_point() else t
+        for k, t in to_ours(seen.library, seen.spec, found.tensors).items()
+    }
     check_values(Path(name), tensors)  # float64 holds numbers that float32 does not
     save(out, tensors, metadata)
     return metadata
@@ -240,13 +252,22 @@ def _of_hub(source: str) -> Wanted:
     row = next((row for row in known() if row.source == f"{HUB}{name.partition('@')[0]}"), None)
     if row is None:
         return wanted
-    return replace(wanted, hint=wanted.hint or row.member, licence=wanted.licence or row.licence,
-                   preprocessing=wanted.preprocessing or row.preprocessing)  # fmt: skip
+    return replace(
+        wanted,
+        hint=wanted.hint or row.member,
+        licence=wanted.licence or row.licence,
+        preprocessing=wanted.preprocessing or row.preprocessing,
+    )
 
 
 def _of_repo(repo: Repo) -> Wanted:
-    return Wanted(path=repo.weights, hint=repo.architecture, preprocessing=repo.preprocessing,
-                  classes=repo.classes, licence=repo.licence)  # fmt: skip
+    return Wanted(
+        path=repo.weights,
+        hint=repo.architecture,
+        preprocessing=repo.preprocessing,
+        classes=repo.classes,
+        licence=repo.licence,
+    )
 
 
 def _of_torchvision(name: str) -> Wanted:
@@ -273,9 +294,14 @@ def _of_torchvision(name: str) -> Wanted:
                 f"{TORCHVISION}{name} cannot be fetched, or {kept} is damaged. {mend}"
             ) from None
 
-    return Wanted(path=Path(weights.url), hint=member, preprocessing=rows[0].preprocessing,
-                  classes=class_names(rows[0].classes), licence=rows[0].licence,
-                  fetch=fetch)  # fmt: skip
+    return Wanted(
+        path=Path(weights.url),
+        hint=member,
+        preprocessing=rows[0].preprocessing,
+        classes=class_names(rows[0].classes),
+        licence=rows[0].licence,
+        fetch=fetch,
+    )
 
 
 def _our_name(tensors: Mapping[str, Tensor], hint: str) -> str:

@@ -49,8 +49,9 @@ def read(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
     header, tensors = _opened(path, whole=True)
     metadata = ModelMetadata.from_dict(header, str(path))
     if header.get(CHECKSUM) != _digest(header, tensors):
-        raise WeightsError(f"{path} is damaged: it does not match the hash in its header. "
-                           "Copy or train it again.")  # fmt: skip
+        raise WeightsError(
+            f"{path} is damaged: it does not match the hash in its header. Copy or train it again."
+        )
     return metadata, tensors
 
 
@@ -65,11 +66,14 @@ def _opened(path: Path, *, whole: bool = False) -> tuple[dict[str, Any], dict[st
             if whole:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file ({error}). "
-                           "Copy or train it again.") from None  # fmt: skip
+        raise WeightsError(
+            f"{path} is no readable safetensors file ({error}). Copy or train it again."
+        ) from None
     if header is None:
-        raise WeightsError(f"{path} has no phiscale header, so its network is unknown. "
-                           "Use a file that phiscale wrote.")  # fmt: skip
+        raise WeightsError(
+            f"{path} has no phiscale header, so its network is unknown. "
+            "Use a file that phiscale wrote."
+        )
     try:
         stored = json.loads(header)
     except (ValueError, RecursionError):
@@ -99,8 +103,10 @@ def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
             )
     bad = [k for k, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if bad:
-        raise WeightsError(f"{origin}: {len(bad)} tensors hold NaN or infinity ({bad[0]}, ...). "
-                           "Use an earlier file.")  # fmt: skip
+        raise WeightsError(
+            f"{origin}: {len(bad)} tensors hold NaN or infinity ({bad[0]}, ...). "
+            "Use an earlier file."
+        )
     network.load_state_dict(dict(tensors), assign=True)
 
 

@@ -42,8 +42,9 @@ def write_foreign(
             f"--out {path}: {library} reads {' or '.join(SUFFIXES[library])}. "
             f"Name it {path.stem.split('.')[0]}{SUFFIXES[library][0]}."
         )
-    named = {name: t.detach().cpu().contiguous() for name, t in
-             to_theirs(library, spec, tensors).items()}  # fmt: skip
+    named = {
+        name: t.detach().cpu().contiguous() for name, t in to_theirs(library, spec, tensors).items()
+    }
     back = {member: theirs for theirs, member in names_of(library).items()}
     name = back.get(name_of(spec), "")
     if suffix == ".safetensors":  # the name tells the flavour, which no tensor does
@@ -116,8 +117,11 @@ def _checkpoint(path: Path, variables: Mapping[str, np.ndarray]) -> None:
         raise MissingExtra("writing TensorFlow's checkpoints", "tensorflow", "tf") from None
     names = sorted(variables)
     with TemporaryDirectory(dir=path.parent) as folder:  # whole or not at all: the index comes last
-        tf.raw_ops.SaveV2(prefix=f"{folder}/{path.name}", tensor_names=names,
-                          shape_and_slices=[""] * len(names),
-                          tensors=[variables[name] for name in names])  # fmt: skip
+        tf.raw_ops.SaveV2(
+            prefix=f"{folder}/{path.name}",
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[variables[name] for name in names],
+        )
         for part in sorted(Path(folder).iterdir()):
             part.replace(path.with_name(part.name))
