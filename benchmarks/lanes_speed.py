@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from phiscale.families import get_spec
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
 from phiscale.nn.network import build
-from phiscale.scaling import Scaling, scale
-from phiscale.spec import Spec
 from phiscale.train.lanes import Lanes, lanes_for
 
 BATCH = 64

@@ -1,5 +1,5 @@
 """Trains `small` for three lengths and scalings of it for one of them, on CIFAR-10, and writes the
-errors that the law of small pictures is fitted to (src/phiscale/tables/small_runs.json).
+errors that the law of small pictures is fitted to (src/phiscale/planning/tables/small_runs.json).
 
     python benchmarks/law_small.py CIFAR_FOLDER --runs RUNS_FOLDER
 
@@ -13,11 +13,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from phiscale.budget import effective
-from phiscale.families import get_spec
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.files import write_json
-from phiscale.priors import SMALL_RUNS
-from phiscale.scaling import Scaling, scale
+from phiscale.planning.budget import effective
+from phiscale.planning.priors import SMALL_RUNS
 from phiscale.show import training_progress
 from phiscale.train.log import read_log
 from phiscale.train.loop import Setup

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 
 from lawscale_truths import KINDS, Truth, truth
-from phiscale.budget import lattice_depths
-from phiscale.costs import cost, cost_grid
-from phiscale.families import get_spec
+from phiscale.arch.costs import cost, cost_grid
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import STRATEGIES, Strategy, compound
 from phiscale.files import write_json
-from phiscale.laws import Row
-from phiscale.laws.points import points_of
-from phiscale.laws.posterior import Posterior, posterior
-from phiscale.scaling import STRATEGIES, Strategy, compound
+from phiscale.planning.budget import lattice_depths
+from phiscale.planning.laws import Row
+from phiscale.planning.laws.points import points_of
+from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.baselines import lattice_logs, paper_grid, symmetric
 from phiscale.search.design import Point, candidates, d_optimal, points_at
 from phiscale.search.discover import Discovery

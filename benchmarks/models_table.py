@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phiscale.analysis.models import markdown_table
-from phiscale.families import MEMBERS
+from phiscale.arch.families import MEMBERS
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- models-table: begin (make models-table) -->", "<!-- models-table: end -->"

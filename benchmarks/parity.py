@@ -29,10 +29,10 @@ from torch import Tensor
 
 import phiscale
 from parity_peers import TRAIN_BATCH, TRAIN_PIXELS, Pair, Step, pairs, sides
-from phiscale.costs import cost
-from phiscale.families import MEMBERS
+from phiscale.arch.costs import cost
+from phiscale.arch.families import MEMBERS
+from phiscale.arch.spec import Spec
 from phiscale.files import sha256, write_atomic, write_json
-from phiscale.spec import Spec
 
 DOCS = Path(__file__).parents[1] / "docs"
 BOUND: Mapping[str, float] = {"keras": 1e-5}  # its layers hold float32 constants

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from phiscale.arch.spec import Spec
 from phiscale.nn.network import Network, build
-from phiscale.spec import Spec
 from phiscale.weights.aliases import names_of
 from phiscale.weights.formats import read_foreign
 from phiscale.weights.layouts import our_word

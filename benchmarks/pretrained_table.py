@@ -16,11 +16,11 @@ import torchvision
 from timm.data.imagenet_info import ImageNetInfo
 from torchvision import models
 
-from phiscale.families import MEMBERS
+from phiscale.arch.families import MEMBERS
 from phiscale.files import write_json
 from phiscale.weights.aliases import member_of
 
-TABLES = Path(__file__).parents[1] / "src" / "phiscale" / "tables"
+TABLES = Path(__file__).parents[1] / "src" / "phiscale" / "planning" / "tables"
 
 
 def of_timm() -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
-from phiscale.families import get_spec
+from phiscale.arch.families import get_spec
 from phiscale.files import read_json, write_json
 from phiscale.jobs import evaluate_model
 from phiscale.train.log import read_log

@@ -10,11 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from phiscale.budget import Budget, lattice_depths, lattice_resolutions, lattice_widths, solve
-from phiscale.costs import cost, cost_grid
-from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
-from phiscale.families import get_spec
-from phiscale.priors import published_law
+from phiscale.arch.costs import cost, cost_grid
+from phiscale.arch.families import get_spec
+from phiscale.planning.budget import (
+    Budget,
+    lattice_depths,
+    lattice_resolutions,
+    lattice_widths,
+    solve,
+)
+from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.priors import published_law
 
 # of the size of a desktop processor's; the time to solve does not depend on them
 RATES = Rates(

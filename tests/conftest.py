@@ -12,8 +12,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from phiscale.scaling import Scaling
-from phiscale.spec import Spec, Stage
+from phiscale.arch.scaling import Scaling
+from phiscale.arch.spec import Spec, Stage
 
 settings.register_profile("steady", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("explore", max_examples=500, deadline=None)

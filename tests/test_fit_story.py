@@ -25,18 +25,18 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import phiscale
-from phiscale.budget import Budget, ray, weigh
+from phiscale.arch.families import get_spec
+from phiscale.arch.spec import Spec
 from phiscale.choice import _regret
 from phiscale.cli import main
-from phiscale.coefficients import Coefficients
 from phiscale.data.sources import open_images
-from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.errors import PhiscaleError, WeightsError
-from phiscale.families import get_spec
 from phiscale.files import locked
-from phiscale.laws import Law, Term
 from phiscale.pipeline import fit
-from phiscale.spec import Spec
+from phiscale.planning.budget import Budget, ray, weigh
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.laws import Law, Term
 from phiscale.weights.pretrained import known
 
 EVERYTHING = {

@@ -12,15 +12,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from phiscale.budget import Budget, solve
+    from phiscale.arch.costs import Cost, cost
+    from phiscale.arch.families import MEMBERS, get_spec
+    from phiscale.arch.scaling import Scaling, compound, scale
+    from phiscale.arch.spec import Spec, Stage
     from phiscale.compat import create_model, list_models
-    from phiscale.costs import Cost, cost
     from phiscale.deploy.predict import Predictor
-    from phiscale.families import MEMBERS, get_spec
     from phiscale.nn.network import build
     from phiscale.pipeline import fit
-    from phiscale.scaling import Scaling, compound, scale
-    from phiscale.spec import Spec, Stage
+    from phiscale.planning.budget import Budget, solve
     from phiscale.weights.sources import load
     from phiscale.weights.store import save
 
@@ -30,24 +30,24 @@ __version__ = "0.1.0"
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
-    "MEMBERS": "families",
-    "Budget": "budget",
-    "Cost": "costs",
+    "MEMBERS": "arch.families",
+    "Budget": "planning.budget",
+    "Cost": "arch.costs",
     "Predictor": "deploy.predict",
-    "Scaling": "scaling",
-    "Spec": "spec",
-    "Stage": "spec",
+    "Scaling": "arch.scaling",
+    "Spec": "arch.spec",
+    "Stage": "arch.spec",
     "build": "nn.network",
-    "compound": "scaling",
-    "cost": "costs",
+    "compound": "arch.scaling",
+    "cost": "arch.costs",
     "create_model": "compat",
     "fit": "pipeline",
-    "get_spec": "families",
+    "get_spec": "arch.families",
     "list_models": "compat",
     "load": "weights.sources",
     "save": "weights.store",
-    "scale": "scaling",
-    "solve": "budget",
+    "scale": "arch.scaling",
+    "solve": "planning.budget",
 }
 
 __all__ = [

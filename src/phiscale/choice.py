@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from phiscale.budget import Budget, Candidate, explain, rank
+from phiscale.arch.spec import Spec
 from phiscale.chooser import HANDICAPS, Chooser
-from phiscale.coefficients import Coefficients
 from phiscale.data.audit import Audit
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
-from phiscale.device import DeviceModel
 from phiscale.errors import CheckpointError, WeightsError
 from phiscale.files import Format
-from phiscale.laws import ErrorLaw
-from phiscale.spec import Spec
+from phiscale.planning.budget import Budget, Candidate, explain, rank
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws import ErrorLaw
 from phiscale.train.log import read_log
 from phiscale.train.recipe import Recipe
 from phiscale.trials import Trials, has_small_pictures

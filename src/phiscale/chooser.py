@@ -10,7 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phiscale.budget import (
+from phiscale.arch.families import get_spec
+from phiscale.arch.spec import Spec
+from phiscale.data.audit import Audit
+from phiscale.data.splits import ImageSet
+from phiscale.deploy.calibrate import measured_latency_ms
+from phiscale.errors import BudgetError, WeightsError
+from phiscale.planning.budget import (
     MAX_EPOCHS,
     Budget,
     Candidate,
@@ -21,16 +27,10 @@ from phiscale.budget import (
     solve,
     weigh,
 )
-from phiscale.coefficients import Coefficients
-from phiscale.data.audit import Audit
-from phiscale.data.splits import ImageSet
-from phiscale.deploy.calibrate import measured_latency_ms
-from phiscale.device import DeviceModel
-from phiscale.errors import BudgetError, WeightsError
-from phiscale.families import get_spec
-from phiscale.laws import ErrorLaw
-from phiscale.priors import law_for
-from phiscale.spec import Spec
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws import ErrorLaw
+from phiscale.planning.priors import law_for
 from phiscale.train.recipe import Recipe
 from phiscale.trials import Trials, native_pixels, recipe_for
 from phiscale.weights.pretrained import best_known

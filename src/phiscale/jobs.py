@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from phiscale.analysis.deviation import Scaled
     from phiscale.analysis.latencies import Timings
+    from phiscale.arch.spec import Spec
     from phiscale.deploy.predict import Predictor
-    from phiscale.spec import Spec
 
 logger = logging.getLogger(__name__)
 
@@ -257,7 +257,7 @@ def timings_of(
 ) -> Timings:
     """Milliseconds of these networks and their bases on this machine, measured in turns."""
     from phiscale.analysis.latencies import Timed, Timings
-    from phiscale.costs import cost
+    from phiscale.arch.costs import cost
     from phiscale.deploy.calibrate import fingerprint
     from phiscale.deploy.timing import interleaved_ms
 

@@ -17,31 +17,23 @@ from typing import Any
 import torch
 
 from phiscale.analysis.report import write_report
-from phiscale.budget import Budget
+from phiscale.arch.families import get_spec
 from phiscale.choice import FORMAT as CHOICE_FORMAT
 from phiscale.choice import Choice, choose
-from phiscale.coefficients import Coefficients
 from phiscale.data.audit import FORMAT as AUDIT_FORMAT
 from phiscale.data.audit import Audit, audit, bad_files_error
 from phiscale.data.sources import open_images
 from phiscale.data.splits import ImageSet
 from phiscale.deploy.calibrate import calibrate
 from phiscale.deploy.export import export_onnx
-from phiscale.device import FORMAT as DEVICE_FORMAT
-from phiscale.device import DeviceModel
 from phiscale.errors import CheckpointError, PhiscaleError
-from phiscale.families import get_spec
-from phiscale.files import (
-    Format,
-    locked,
-    read_checked,
-    sha256,
-    sweep,
-    write_atomic,
-    write_checked,
-)
+from phiscale.files import Format, locked, read_checked, sha256, sweep, write_atomic, write_checked
 from phiscale.jobs import compute_device, per_image_csv
-from phiscale.laws import Law
+from phiscale.planning.budget import Budget
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import FORMAT as DEVICE_FORMAT
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws import Law
 from phiscale.show import table_lines
 from phiscale.story import ANSWERS, tell_story
 from phiscale.train.evaluate import logits_of

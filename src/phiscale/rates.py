@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import TrainingError, UsageError
 from phiscale.files import read_checked, write_atomic, write_json
-from phiscale.scaling import Scaling, scale
-from phiscale.spec import Spec
 from phiscale.train.log import read_log
 from phiscale.train.loop import Setup
 from phiscale.train.recipe import Recipe

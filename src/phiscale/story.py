@@ -24,15 +24,15 @@ from phiscale.analysis.report import (
     Story,
     layer_rows,
 )
-from phiscale.budget import Budget
+from phiscale.arch.costs import cost
 from phiscale.choice import Choice, seconds_trained
-from phiscale.coefficients import Coefficients
-from phiscale.costs import cost
 from phiscale.data.audit import Audit
 from phiscale.data.splits import ImageSet, Split
 from phiscale.data.transfer_sets import TRANSFERRED
-from phiscale.device import DeviceModel
 from phiscale.nn.network import Network
+from phiscale.planning.budget import Budget
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
 from phiscale.train.log import read_log
 from phiscale.weights.sources import load
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from phiscale.arch.families import MEMBERS, name_of
+from phiscale.arch.spec import Spec
 from phiscale.data.audit import audit, bad_files_error
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.data.splits import BadFile, ImageSet
 from phiscale.errors import UsageError
-from phiscale.families import MEMBERS, name_of
 from phiscale.files import read_checked
 from phiscale.jobs import compute_device, sees_colours
-from phiscale.spec import Spec
 from phiscale.train import transfer
 from phiscale.train.loop import Setup, train
 from phiscale.train.recipe import Recipe, differences

@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from phiscale.budget import Candidate
+from phiscale.arch.families.small import SMALL_PIXELS
+from phiscale.arch.spec import Spec
 from phiscale.data.audit import Audit
 from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet, Split
-from phiscale.families.small import SMALL_PIXELS
-from phiscale.spec import Spec
+from phiscale.planning.budget import Candidate
 from phiscale.train.lanes import lanes_for
 from phiscale.train.log import read_log
 from phiscale.train.loop import Setup, train

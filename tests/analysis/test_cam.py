@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from phiscale.analysis.cam import class_activation_maps, class_evidence, enlarged, overlay
-from phiscale.families import get_spec
+from phiscale.arch.families import get_spec
+from phiscale.arch.spec import lite
 from phiscale.nn.network import Network, build
-from phiscale.spec import lite
 
 LABELS = torch.tensor([0, 3, 2, 3])
 

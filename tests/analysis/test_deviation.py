@@ -16,13 +16,13 @@ from phiscale.analysis.deviation import Row, families, rows, scaled_networks, sl
 from phiscale.analysis.deviation_page import TITLE, conclusions, sections
 from phiscale.analysis.latencies import Timed, Timings, explained
 from phiscale.analysis.page import Section, as_html, as_markdown
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import compound, scale
 from phiscale.cli import main
-from phiscale.coefficients import Coefficients
-from phiscale.costs import cost
-from phiscale.device import Fingerprint
 from phiscale.errors import UsageError
-from phiscale.families import get_spec
-from phiscale.scaling import compound, scale
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import Fingerprint
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = Fingerprint(

@@ -28,8 +28,8 @@ from phiscale.analysis.report import (
     size,
     write_report,
 )
-from phiscale.costs import cost
-from phiscale.families import get_spec
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
 from phiscale.train.metrics import measure
 
 EVIL = "<script>alert('x')</script>"

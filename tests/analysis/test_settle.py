@@ -38,7 +38,7 @@ from phiscale.analysis.settle import (
     verdict,
 )
 from phiscale.errors import DataError
-from phiscale.laws import Term
+from phiscale.planning.laws import Term
 
 IMAGES = 10_000
 

@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phiscale.arch.families import get_spec
 from phiscale.cli import VERBS, main
-from phiscale.coefficients import Coefficients
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
-from phiscale.families import get_spec
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.train.recipe import Recipe
 from phiscale.train.recipes import RECIPES
 

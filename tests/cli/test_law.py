@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.cli import main
-from phiscale.coefficients import Coefficients
-from phiscale.costs import cost
 from phiscale.errors import UsageError
-from phiscale.families import get_spec
 from phiscale.files import write_checked
-from phiscale.laws import Law
-from phiscale.laws.file import FittedLaw
-from phiscale.scaling import Scaling, scale
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.laws import Law
+from phiscale.planning.laws.file import FittedLaw
 
 HELD = "law fit efficientnet --hold-out efficientnet_b6,efficientnet_b7"
 
@@ -306,7 +306,7 @@ def test_a_law_alone_lists_its_verbs(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_help_lists_the_published_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    from phiscale.laws.tables import PUBLISHED
+    from phiscale.planning.laws.tables import PUBLISHED
 
     with pytest.raises(SystemExit):
         main(["law", "fit", "--help"])

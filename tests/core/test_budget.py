@@ -13,7 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phiscale.budget import (
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.errors import BudgetError, SpecError, UsageError
+from phiscale.planning.budget import (
     Budget,
     Candidate,
     Limit,
@@ -31,13 +35,9 @@ from phiscale.budget import (
     undominated,
     weigh,
 )
-from phiscale.costs import cost
-from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
-from phiscale.errors import BudgetError, SpecError, UsageError
-from phiscale.families import get_spec
-from phiscale.laws import Term
-from phiscale.priors import published_law
-from phiscale.scaling import Scaling, scale
+from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.laws import Term
+from phiscale.planning.priors import published_law
 
 B0, B3, SMALL = get_spec("efficientnet_b0"), get_spec("efficientnet_b3"), get_spec("small")
 LAW = replace(published_law(), images=Term(0.05, 0.5))
@@ -690,6 +690,9 @@ def test_what_is_no_size_is_refused_and_shown_both_kinds(text: str) -> None:
 
 
 def test_planning_imports_neither_torch_nor_numpy() -> None:
-    code = "import phiscale.budget, sys; print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
+    code = (
+        "import phiscale.planning.budget, sys\n"
+        "print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phiscale.budget import Budget, explain, ray, solve
-from phiscale.coefficients import Coefficients
-from phiscale.costs import cost, costs_of
+from phiscale.arch.costs import cost, costs_of
+from phiscale.arch.families import MEMBERS, get_spec
+from phiscale.arch.scaling import compound, scale
 from phiscale.errors import BudgetError, PhiscaleError, UsageError
-from phiscale.families import MEMBERS, get_spec
-from phiscale.laws import Law, Term
-from phiscale.priors import published_law
-from phiscale.scaling import compound, scale
+from phiscale.planning.budget import Budget, explain, ray, solve
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.laws import Law, Term
+from phiscale.planning.priors import published_law
 
 B0, SMALL = get_spec("efficientnet_b0"), get_spec("small")
 PAPER = Coefficients(

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phiscale.costs import Cost, cost, cost_grid, costs_of, deviation, doubled, slopes
+from phiscale.arch.costs import Cost, cost, cost_grid, costs_of, deviation, doubled, slopes
+from phiscale.arch.families import MEMBERS, get_spec
+from phiscale.arch.families.efficientnet import B0
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import SpecError
-from phiscale.families import MEMBERS, get_spec
-from phiscale.families.efficientnet import B0
-from phiscale.scaling import Scaling, scale
-from phiscale.spec import Spec
 
 MIB = 2**20
 

@@ -13,8 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phiscale.costs import Cost, cost, cost_grid
-from phiscale.device import (
+from phiscale.arch.costs import Cost, cost, cost_grid
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
+from phiscale.errors import PhiscaleError, UsageError
+from phiscale.planning.device import (
     FEATURES,
     DeviceModel,
     Fingerprint,
@@ -23,10 +27,6 @@ from phiscale.device import (
     features,
     fit_linear,
 )
-from phiscale.errors import PhiscaleError, UsageError
-from phiscale.families import get_spec
-from phiscale.scaling import Scaling, scale
-from phiscale.spec import Spec
 
 FINGERPRINT = Fingerprint(
     device="a test",

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from phiscale.costs import cost
-from phiscale.errors import SpecError
-from phiscale.families import MEMBERS, Member, get_spec, resolve_spec
-from phiscale.families.published import (
+from phiscale.arch.costs import cost
+from phiscale.arch.families import MEMBERS, Member, get_spec, resolve_spec
+from phiscale.arch.families.published import (
     HEADLINES,
     LAW_ROWS,
     RIVALS,
@@ -23,8 +22,9 @@ from phiscale.families.published import (
     TABLE_7,
     TABLE_7_V1,
 )
-from phiscale.scaling import Scaling, compound, scale
-from phiscale.spec import Spec
+from phiscale.arch.scaling import Scaling, compound, scale
+from phiscale.arch.spec import Spec
+from phiscale.errors import SpecError
 
 # Parameters with batch norm's two a channel and without running statistics; multiply-adds of
 # convolutions and linear layers of one image of `pixels` a side; million outputs of those layers.
@@ -412,7 +412,7 @@ def test_a_spec_is_named_by_member_json_file_or_python_name(tmp_path: Path):
 
 
 NET = """
-from phiscale.spec import Spec, Stage
+from phiscale.arch.spec import Spec, Stage
 STAGE = Stage("mbconv", 1, 3, 2, 4, 16)
 SPEC = Spec(stem_channels=8, stages=(STAGE,), head_channels=0, resolution=32)
 NUMBER = 3
@@ -456,7 +456,7 @@ def test_each_way_to_name_a_spec_wrongly_is_a_spec_error_of_one_line(
     text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    even = "from phiscale.spec import Stage\nSPEC = Stage('mbconv', 1, 4, 1, 1, 8)\n"
+    even = "from phiscale.arch.spec import Stage\nSPEC = Stage('mbconv', 1, 4, 1, 1, 8)\n"
     files = {
         "net.py": NET,
         "bad.py": "x = 1\nSPEC = Spce()\n",

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from phiscale.costs import cost
-from phiscale.families import MEMBERS
-from phiscale.spec import Spec
+from phiscale.arch.costs import cost
+from phiscale.arch.families import MEMBERS
+from phiscale.arch.spec import Spec
 
 timm = pytest.importorskip("timm", reason="pip install 'phiscale[dev]'")
 import torchvision.models as tv  # noqa: E402

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families import MEMBERS, get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.errors import DataError, UsageError
-from phiscale.families import MEMBERS, get_spec
-from phiscale.laws.checks import Checks, check, gross_rows
-from phiscale.laws.points import Points
-from phiscale.laws.posterior import posterior
-from phiscale.laws.sheet import Axes, Sheet, read_sheet, sheet_of
-from phiscale.laws.tables import FILES, PUBLISHED, published_sheet
-from phiscale.priors import PUBLISHED_ROWS
-from phiscale.scaling import Scaling, scale
+from phiscale.planning.laws.checks import Checks, check, gross_rows
+from phiscale.planning.laws.points import Points
+from phiscale.planning.laws.posterior import posterior
+from phiscale.planning.laws.sheet import Axes, Sheet, read_sheet, sheet_of
+from phiscale.planning.laws.tables import FILES, PUBLISHED, published_sheet
+from phiscale.planning.priors import PUBLISHED_ROWS
 
 
 def read(text: str) -> Sheet:

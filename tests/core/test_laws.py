@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.families.published import LAW_ROWS
+from phiscale.arch.scaling import scale
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.families import get_spec
-from phiscale.families.published import LAW_ROWS
-from phiscale.laws import Law, Row, Term, fit_law, fit_lengths
-from phiscale.priors import PUBLISHED_ROWS, published_law
-from phiscale.scaling import scale
+from phiscale.planning.laws import Law, Row, Term, fit_law, fit_lengths
+from phiscale.planning.priors import PUBLISHED_ROWS, published_law
 
 LAW = Law(
     e0=0.15,

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from phiscale.errors import UsageError
-from phiscale.laws import COARSE, EXPONENTS
-from phiscale.laws.optimum import Optimum, bootstrapped, optima, optimum
-from phiscale.laws.points import Points, checked, points_of
-from phiscale.laws.posterior import posterior
-from phiscale.laws.prediction import quantile_95
-from phiscale.laws.projection import features, project
-from phiscale.laws.tables import published_sheet
-from phiscale.priors import PUBLISHED_ROWS, published_law
+from phiscale.planning.laws import COARSE, EXPONENTS
+from phiscale.planning.laws.optimum import Optimum, bootstrapped, optima, optimum
+from phiscale.planning.laws.points import Points, checked, points_of
+from phiscale.planning.laws.posterior import posterior
+from phiscale.planning.laws.prediction import quantile_95
+from phiscale.planning.laws.projection import features, project
+from phiscale.planning.laws.tables import published_sheet
+from phiscale.planning.priors import PUBLISHED_ROWS, published_law
 
 JOINT = points_of(PUBLISHED_ROWS)
 B0_TO_B3_AND_ARMS = (0, 1, 2, 3, 8, 9, 10)

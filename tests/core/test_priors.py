@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from phiscale import priors
-from phiscale.budget import Budget, solve
+from phiscale.arch.families import get_spec
 from phiscale.errors import DataError
-from phiscale.families import get_spec
-from phiscale.priors import law_for, photos_law, published_law, read_runs, small_law
+from phiscale.planning import priors
+from phiscale.planning.budget import Budget, solve
+from phiscale.planning.priors import law_for, photos_law, published_law, read_runs, small_law
 
 SMALL, B0 = get_spec("small"), get_spec("efficientnet_b0")
 

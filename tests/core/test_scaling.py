@@ -8,10 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from phiscale.costs import cost
-from phiscale.errors import SpecError
-from phiscale.families.efficientnet import B0
-from phiscale.scaling import (
+from phiscale.arch.costs import cost
+from phiscale.arch.families.efficientnet import B0
+from phiscale.arch.scaling import (
     STRATEGIES,
     Scaling,
     Strategy,
@@ -20,7 +19,8 @@ from phiscale.scaling import (
     scale,
     scaled_repeats,
 )
-from phiscale.spec import Spec, lite
+from phiscale.arch.spec import Spec, lite
+from phiscale.errors import SpecError
 
 FACTORS = st.floats(0.3, 3.0).filter(lambda value: value != 1)
 

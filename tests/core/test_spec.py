@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phiscale.arch.families.efficientnet import B0
+from phiscale.arch.families.resnet import RESNET
+from phiscale.arch.spec import Spec, Stage, lite
 from phiscale.errors import SpecError
-from phiscale.families.efficientnet import B0
-from phiscale.families.resnet import RESNET
-from phiscale.spec import Spec, Stage, lite
 
 STAGE = Stage("mbconv", 2, 3, 2, 6, 24, 0.25)
 WRITE = "Write one with phiscale describe MODEL --save spec.json."

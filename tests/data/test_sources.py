@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phiscale.arch.families.paper import TABLE_5
 from phiscale.data import named
 from phiscale.data.decode import read_image
 from phiscale.data.named import NAMED
@@ -25,7 +26,6 @@ from phiscale.data.sources import BadFile, ImageSet, open_images
 from phiscale.data.splits import hold_out
 from phiscale.data.transfer_sets import TRANSFERRED
 from phiscale.errors import DataError
-from phiscale.families.paper import TABLE_5
 
 from .trees import picture, tree
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from phiscale.arch.families import get_spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.deploy.export import export_onnx
@@ -23,7 +24,6 @@ from phiscale.deploy.predict import Predictor
 from phiscale.deploy.runtime import latency_ms, open_session
 from phiscale.deploy.twin import onnx_twin
 from phiscale.errors import ExportError, WeightsError
-from phiscale.families import get_spec
 from phiscale.files import read_checked, sha256
 from phiscale.nn.network import Network, build
 from phiscale.weights.metadata import ModelMetadata

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from phiscale.analysis.latencies import Timings
-from phiscale.coefficients import Coefficients
+from phiscale.arch.families import resolve_spec
 from phiscale.data.preprocessing import FORMAT as PREPROCESSING
-from phiscale.device import DeviceModel
 from phiscale.errors import PhiscaleError
-from phiscale.families import resolve_spec
 from phiscale.files import read_json
-from phiscale.laws.file import FittedLaw
-from phiscale.laws.law import Law
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws.file import FittedLaw
+from phiscale.planning.laws.law import Law
 from phiscale.search.trial import Result
 from phiscale.train.recipe import FORMAT as RECIPE
 from phiscale.weights.metadata import FORMAT as METADATA
@@ -75,7 +75,7 @@ sys.path.insert(0, str(golden))
 sys.path.insert(0, str(golden.parent / "files"))
 import make, test_golden
 from phiscale.data.sources import open_images
-from phiscale.spec import Spec, Stage
+from phiscale.arch.spec import Spec, Stage
 from phiscale.train.loop import Setup, train
 from phiscale.train.recipe import Recipe
 assert Stage.__dataclass_fields__["later"] and Spec.__dataclass_fields__["later"]

@@ -18,24 +18,24 @@ import torch
 
 from phiscale.analysis.latencies import FORMAT as TIMINGS
 from phiscale.analysis.latencies import Timed, Timings
-from phiscale.coefficients import Coefficients
+from phiscale.arch.spec import FORMAT as SPEC
+from phiscale.arch.spec import Spec, Stage
 from phiscale.data.augment import Augment
 from phiscale.data.preprocessing import FORMAT as PREPROCESSING
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
-from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.files import write_checked, write_json
-from phiscale.laws.checks import check
-from phiscale.laws.file import FittedLaw
-from phiscale.laws.fit import fit_law
-from phiscale.laws.law import Row
-from phiscale.laws.points import points_of
-from phiscale.laws.posterior import posterior
-from phiscale.laws.sheet import Axes
 from phiscale.nn.network import build
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.laws.checks import check
+from phiscale.planning.laws.file import FittedLaw
+from phiscale.planning.laws.fit import fit_law
+from phiscale.planning.laws.law import Row
+from phiscale.planning.laws.points import points_of
+from phiscale.planning.laws.posterior import posterior
+from phiscale.planning.laws.sheet import Axes
 from phiscale.search.trial import Result, Trial
-from phiscale.spec import FORMAT as SPEC
-from phiscale.spec import Spec, Stage
 from phiscale.train.loop import Progress, Setup, train
 from phiscale.train.recipe import FORMAT as RECIPE
 from phiscale.train.recipe import Optim, Recipe

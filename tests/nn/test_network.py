@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from phiscale.costs import cost
-from phiscale.families import MEMBERS, get_spec
+from phiscale.arch.costs import cost
+from phiscale.arch.families import MEMBERS, get_spec
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
 from phiscale.nn.network import build
-from phiscale.scaling import Scaling, scale
-from phiscale.spec import Spec
 
 LIGHT = [name for name, member in MEMBERS.items() if cost(member.spec).macs < 1.2e9]
 HEAVY = [name for name in MEMBERS if name not in LIGHT]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from phiscale.costs import AXES, doubled
-from phiscale.families import get_spec
+from phiscale.arch.costs import AXES, doubled
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
 from phiscale.nn.network import build
-from phiscale.scaling import Scaling, scale
-from phiscale.spec import Spec
 
 ONE_OF_EACH = (
     "efficientnet_b0",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
 from phiscale.search.trial import Result, Results, Trial
 from phiscale.search.workers import Course, Plan
 

@@ -16,17 +16,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from phiscale.arch.scaling import Scaling
+from phiscale.arch.spec import Spec, Stage
 from phiscale.data.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
-from phiscale.scaling import Scaling
 from phiscale.search.discover import Discovered, Discovery
 from phiscale.search.settle import Arm, Settle
 from phiscale.search.store import Store
 from phiscale.search.trial import Result, Trial
 from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Course, Crew, Stages, carry_out, for_real
-from phiscale.spec import Spec, Stage
 from phiscale.train.recipe import Optim, Recipe
 from phiscale.train.signals import Interrupted
 

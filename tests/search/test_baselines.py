@@ -9,19 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phiscale.budget import effective
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import STRATEGIES, Scaling, Strategy
 from phiscale.errors import UsageError
-from phiscale.families import get_spec
-from phiscale.laws import Law, Term
-from phiscale.scaling import STRATEGIES, Scaling, Strategy
-from phiscale.search.baselines import (
-    INVERSE,
-    Matched,
-    matched,
-    paper_grid,
-    symmetric,
-)
+from phiscale.planning.budget import effective
+from phiscale.planning.laws import Law, Term
+from phiscale.search.baselines import INVERSE, Matched, matched, paper_grid, symmetric
 from phiscale.search.lattice import lattice, price
 from phiscale.search.searched import law_error
 

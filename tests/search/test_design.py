@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phiscale.budget import effective
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
 from phiscale.errors import UsageError
-from phiscale.families import get_spec
+from phiscale.planning.budget import effective
 from phiscale.search.design import Point, _information, candidates, d_optimal, points_at
 
 B0, SMALL = get_spec("efficientnet_b0"), get_spec("small")

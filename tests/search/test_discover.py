@@ -18,18 +18,19 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 from answered import answer as answered
 
-from phiscale.budget import Budget, solve
-from phiscale.coefficients import Coefficients
-from phiscale.costs import cost
-from phiscale.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import STRATEGIES, Scaling, compound, scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.families import get_spec
 from phiscale.files import write_json
-from phiscale.laws import Law, Term
-from phiscale.laws.checks import Checks
-from phiscale.laws.optimum import optima
-from phiscale.laws.sheet import read_sheet
-from phiscale.scaling import STRATEGIES, Scaling, compound, scale
+from phiscale.planning.budget import Budget, solve
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.laws import Law, Term
+from phiscale.planning.laws.checks import Checks
+from phiscale.planning.laws.optimum import optima
+from phiscale.planning.laws.sheet import read_sheet
 from phiscale.search import coefficients
 from phiscale.search import searched as searching
 from phiscale.search.coefficients import (
@@ -47,7 +48,6 @@ from phiscale.search.lattice import COSTS, lattice, price
 from phiscale.search.searched import noise
 from phiscale.search.trial import Results, Trial
 from phiscale.search.workers import Crew
-from phiscale.spec import Spec
 
 SMALL = get_spec("small")
 AT_16 = replace(SMALL, resolution=16)

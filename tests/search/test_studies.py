@@ -18,9 +18,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 from answered import answer, result_of
 
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.families import get_spec
 from phiscale.search import replication, settle_report, studies
 from phiscale.search.critique import critique
 from phiscale.search.edf import sample
@@ -32,7 +33,6 @@ from phiscale.search.trial import Trial
 from phiscale.search.tuning import Tuning, at_ends, halved
 from phiscale.search.workers import Course, Crew
 from phiscale.show import log_to
-from phiscale.spec import Spec
 
 CIFAR = Pictures(
     source="cifar10",

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.errors import PhiscaleError
-from phiscale.families import get_spec
-from phiscale.scaling import Scaling, scale
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Setup, train
 from phiscale.train.recipe import Optim, Recipe

@@ -13,15 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.data.splits import ImageSet
 from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
-from phiscale.families import get_spec
 from phiscale.files import locked
-from phiscale.scaling import Scaling, scale
 from phiscale.show import log_to
-from phiscale.spec import Spec
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Setup, train
 from phiscale.train.recipe import Optim, Recipe

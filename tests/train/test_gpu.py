@@ -17,14 +17,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
-from phiscale.families import get_spec
 from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import build
 from phiscale.nn.sync import synchronise
-from phiscale.scaling import Scaling, scale
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Progress, Setup, train
 from phiscale.train.recipe import Optim, Recipe

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from phiscale.families import get_spec
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network, build
-from phiscale.scaling import Scaling, scale
 from phiscale.train.lanes import LEAST_SHARE, Lanes, lanes_for
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16, classes=5)

@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.errors import CheckpointError, TrainingError
-from phiscale.families import get_spec
-from phiscale.scaling import Scaling, scale
 from phiscale.show import log_to
 from phiscale.train import loop
 from phiscale.train.checkpoint import load_newest, save_checkpoint

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from phiscale.arch.families import get_spec
 from phiscale.data.augment import RANDOM_NUMBERS, Augment, augmented
 from phiscale.data.loader import Pictures, training_batches
 from phiscale.data.order import Order, mix, uniforms
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.families import get_spec
 from phiscale.nn.network import build
 from phiscale.train.ema import Ema
 from phiscale.train.metrics import measure, wilson

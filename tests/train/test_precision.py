@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
-from phiscale.families import get_spec
 from phiscale.nn.network import build
-from phiscale.scaling import Scaling, scale
 from phiscale.train.ema import Ema
 from phiscale.train.log import read_log
 from phiscale.train.loop import MOST_OVERFLOWS, Progress, Setup, _update, train

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phiscale.arch.families import get_spec
 from phiscale.cli import main
-from phiscale.families import get_spec
 from phiscale.files import read_json
 from phiscale.rates import Net, compare_rates, report
 from phiscale.train.loop import Setup

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phiscale.families import MEMBERS, get_spec
-from phiscale.scaling import compound, scale
+from phiscale.arch.families import MEMBERS, get_spec
+from phiscale.arch.scaling import compound, scale
 from phiscale.train.recipe import Growth, Recipe, Schedule
 from phiscale.train.recipes import NAMED, RECIPES, long_enough
 from phiscale.train.schedule import initial_share, learning_rate, objections, rate_left

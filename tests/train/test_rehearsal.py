@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
+from phiscale.arch.families import get_spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
-from phiscale.families import get_spec
 from phiscale.train import loop
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Setup, train

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch._C._distributed_c10d import HashStore
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.loader import Pictures
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.errors import TrainingError
-from phiscale.families import get_spec
-from phiscale.scaling import Scaling, scale
 from phiscale.train import judge
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Setup, train

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.errors import MissingExtra
-from phiscale.families import get_spec
 from phiscale.files import read_json
-from phiscale.scaling import Scaling, scale
 from phiscale.train import trackers
 from phiscale.train.log import read_log
 from phiscale.train.loop import Setup, train

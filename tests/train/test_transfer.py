@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
 from phiscale.data.splits import ArraySplit, ImageSet
 from phiscale.errors import UsageError
-from phiscale.families import get_spec
 from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import build
-from phiscale.scaling import Scaling, scale
 from phiscale.show import log_to
 from phiscale.train.log import read_log
 from phiscale.train.loop import Progress, Setup, train

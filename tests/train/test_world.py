@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.sources import open_images
-from phiscale.families import get_spec
-from phiscale.scaling import Scaling, scale
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Setup, train
 from phiscale.train.recipe import Growth, Optim, Recipe, Schedule

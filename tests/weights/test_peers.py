@@ -15,9 +15,9 @@ import torchvision.models as tv
 from efficientnet_pytorch import EfficientNet
 from torch import Tensor, nn
 
+from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError, WeightsError
-from phiscale.families import MEMBERS, get_spec
 from phiscale.nn.network import Network, build
 from phiscale.weights.aliases import member_of, names_of
 from phiscale.weights.formats import from_variables, read_foreign

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from phiscale.arch.families import get_spec
 from phiscale.cli import main
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, UsageError, WeightsError
-from phiscale.families import get_spec
 from phiscale.jobs import evaluate_model
 from phiscale.nn.network import build
 from phiscale.show import log_to

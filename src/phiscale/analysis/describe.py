@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from phiscale.costs import cost, deviation
-from phiscale.scaling import Scaling, scale
-from phiscale.spec import Spec
+from phiscale.arch.costs import cost, deviation
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
 
 
 def described(base: Spec, by: Scaling) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from phiscale.analysis.latencies import Timings, explained
-from phiscale.budget import effective
-from phiscale.coefficients import Coefficients
-from phiscale.costs import Deviation, cost, deviation, doubled, slopes
-from phiscale.device import DeviceModel
+from phiscale.arch.costs import Deviation, cost, deviation, doubled, slopes
+from phiscale.arch.families import MEMBERS, Member, get_spec, resolve_spec
+from phiscale.arch.scaling import Scaling, compound, scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.families import MEMBERS, Member, get_spec, resolve_spec
-from phiscale.scaling import Scaling, compound, scale
-from phiscale.spec import Spec
+from phiscale.planning.budget import effective
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
 
 Row = dict[str, Any]  # of `rows`
 DEFAULT = "efficientnet_b[0-7]"

@@ -24,7 +24,7 @@ from phiscale.analysis.latencies import Explained, Timings, explained
 from phiscale.analysis.models import short
 from phiscale.analysis.page import Drawing, Section
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
 
 TITLE = "How wrong is FLOPS ~ d w² r²?"
 CAUSES = ("structure", "depth_rounding", "channel_rounding", "map_rounding")

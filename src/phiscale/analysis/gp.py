@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from phiscale.laws.posterior import Posterior, posterior
+from phiscale.planning.laws.posterior import Posterior, posterior
 
 FEWEST = 6  # rows, below which two hyperparameters are no better than a guess
 FEW = 7  # exponents on each of several axes: a fit for every row

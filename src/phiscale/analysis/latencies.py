@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phiscale.costs import Cost
-from phiscale.device import Fingerprint
+from phiscale.arch.costs import Cost
 from phiscale.errors import UsageError
 from phiscale.files import Format
+from phiscale.planning.device import Fingerprint
 
 Explained = dict[str, Any]  # a row of `explained`
 TOO_ALIKE = 0.95  # correlation of two counts whose powers can no longer be told apart

@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE
 from phiscale.data.wording import shown
 from phiscale.errors import UsageError
-from phiscale.laws.points import Points
-from phiscale.laws.posterior import Posterior
+from phiscale.planning.laws.points import Points
+from phiscale.planning.laws.posterior import Posterior
 
 PLACES = 200  # of the band
 

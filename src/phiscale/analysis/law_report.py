@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from phiscale.analysis.gp import gp_left_out
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families import name_of
+from phiscale.arch.scaling import Scaling, compound, scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.families import name_of
-from phiscale.laws.checks import check
-from phiscale.laws.file import FittedLaw, fewest
-from phiscale.laws.optimum import Optimum, Three, bootstrapped, optimum
-from phiscale.laws.points import Points, checked
-from phiscale.laws.posterior import posterior
-from phiscale.laws.sheet import COUNTED, DIMENSIONS, Sheet
-from phiscale.scaling import Scaling, compound, scale
-from phiscale.spec import Spec
+from phiscale.planning.laws.checks import check
+from phiscale.planning.laws.file import FittedLaw, fewest
+from phiscale.planning.laws.optimum import Optimum, Three, bootstrapped, optimum
+from phiscale.planning.laws.points import Points, checked
+from phiscale.planning.laws.posterior import posterior
+from phiscale.planning.laws.sheet import COUNTED, DIMENSIONS, Sheet
 
 RUN_SD_SAYS = {
     "given": "given",

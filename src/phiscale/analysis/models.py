@@ -10,10 +10,10 @@ from math import cos, pi, sin
 from pathlib import Path
 from typing import Any
 
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families import MEMBERS, Member, get_spec
+from phiscale.arch.families.published import HEADLINES, RIVALS, TABLE_2, TABLE_4, TABLE_5, Headline
 from phiscale.errors import UsageError
-from phiscale.families import MEMBERS, Member, get_spec
-from phiscale.families.published import HEADLINES, RIVALS, TABLE_2, TABLE_4, TABLE_5, Headline
 from phiscale.weights.pretrained import of_member
 
 _MIB = 2**20

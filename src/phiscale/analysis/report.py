@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from phiscale.analysis.plots import confusion, curves, pareto, worst_pairs
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.ops import Layer
+from phiscale.arch.spec import Spec, Stage
 from phiscale.data.wording import counted, shown
 from phiscale.files import write_atomic
-from phiscale.layers import Layer
-from phiscale.spec import Spec, Stage
 from phiscale.train.metrics import wilson
 
 _MOST_PIXELS = 256  # of a sample's side

@@ -29,7 +29,7 @@ from phiscale.analysis.resampling import (
     spread,
 )
 from phiscale.errors import DataError
-from phiscale.laws import Term
+from phiscale.planning.laws import Term
 
 FEWEST_SEEDS = 7
 MARGIN = 0.003  # 0.3 point either way is no difference to anyone

@@ -8,7 +8,7 @@ from pathlib import Path
 from phiscale.analysis.runs import Run, read_runs
 from phiscale.errors import DataError
 from phiscale.files import read_checked
-from phiscale.laws.sheet import Sheet, Trained
+from phiscale.planning.laws.sheet import Sheet, Trained
 
 
 def sheet_of_runs(folders: Sequence[Path]) -> Sheet:

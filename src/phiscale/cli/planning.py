@@ -27,9 +27,9 @@ from phiscale.errors import SpecError, UsageError
 from phiscale.show import show_json, table, to_stderr
 
 if TYPE_CHECKING:
-    from phiscale.coefficients import Coefficients
-    from phiscale.scaling import Scaling
-    from phiscale.spec import Spec
+    from phiscale.arch.scaling import Scaling
+    from phiscale.arch.spec import Spec
+    from phiscale.planning.coefficients import Coefficients
 
 MOST_BLOCKS, MOST_TIMES = 5_000, 1_000  # what `describe` still scales to
 
@@ -102,9 +102,9 @@ def describe(
         save: write the spec.json of what is shown.
     """
     from phiscale.analysis.describe import described, lines
-    from phiscale.coefficients import Coefficients
+    from phiscale.arch.scaling import scale
     from phiscale.files import write_atomic
-    from phiscale.scaling import scale
+    from phiscale.planning.coefficients import Coefficients
 
     base = spec_of(spec)
     if coefficients and phi is None:
@@ -153,13 +153,13 @@ def solve(
         json: print JSON.
         save: write the best network's spec.json.
     """
-    from phiscale.budget import explain
-    from phiscale.budget import solve as search
-    from phiscale.coefficients import Coefficients
-    from phiscale.device import DeviceModel
-    from phiscale.families.small import SMALL_PIXELS
+    from phiscale.arch.families.small import SMALL_PIXELS
     from phiscale.files import write_atomic
-    from phiscale.laws import Law
+    from phiscale.planning.budget import explain
+    from phiscale.planning.budget import solve as search
+    from phiscale.planning.coefficients import Coefficients
+    from phiscale.planning.device import DeviceModel
+    from phiscale.planning.laws import Law
 
     if limits.train_minutes is not None and device_model and train_images is None:
         raise UsageError("--train-minutes needs the number of pictures. Give --train-images N.")
@@ -241,9 +241,9 @@ def deviation(
     """
     from phiscale.analysis import deviation as counted
     from phiscale.analysis.latencies import Timings
-    from phiscale.coefficients import Coefficients
-    from phiscale.device import DeviceModel
     from phiscale.jobs import timings_of
+    from phiscale.planning.coefficients import Coefficients
+    from phiscale.planning.device import DeviceModel
 
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other. Give one of them.")
@@ -338,7 +338,7 @@ def _scaling(
     width: float,
     resolution: float,
 ) -> "Scaling":
-    from phiscale.scaling import Scaling, compound
+    from phiscale.arch.scaling import Scaling, compound
 
     single = {"depth": depth, "width": width, "resolution": resolution}
     if phi is not None and set(single.values()) != {1.0}:

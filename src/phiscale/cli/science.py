@@ -8,11 +8,11 @@ from tyro.conf import Positional, arg
 
 from phiscale.cli.values import Count, File, Switch, Times, a_file, parsed, spec_of
 from phiscale.errors import UsageError
-from phiscale.laws.tables import PUBLISHED
+from phiscale.planning.laws.tables import PUBLISHED
 from phiscale.show import show_json, table, to_stderr
 
 if TYPE_CHECKING:
-    from phiscale.laws.sheet import Sheet
+    from phiscale.planning.laws.sheet import Sheet
 
 Table = Annotated[tuple[str, ...], arg(metavar="TABLE", help_behavior_hint="")]
 Specs = Annotated[tuple[str, ...], arg(metavar="SPEC", help_behavior_hint="")]
@@ -111,10 +111,10 @@ def law_predict(
         json: print JSON.
     """
     from phiscale.analysis.law_report import akin, predicted, predicted_table, scaled_networks
-    from phiscale.budget import parse_count
-    from phiscale.coefficients import Coefficients
-    from phiscale.laws.file import FittedLaw
-    from phiscale.scaling import compound
+    from phiscale.arch.scaling import compound
+    from phiscale.planning.budget import parse_count
+    from phiscale.planning.coefficients import Coefficients
+    from phiscale.planning.laws.file import FittedLaw
 
     if not specs and not phi:
         raise UsageError("law predict needs a network: law predict LAW.json SPEC..., or --phi F.")
@@ -137,8 +137,8 @@ def law_predict(
 
 def _sheet(tables: tuple[str, ...]) -> "Sheet":
     """A file, a published table, or runs."""
-    from phiscale.laws.sheet import read_sheet
-    from phiscale.laws.tables import published_sheet
+    from phiscale.planning.laws.sheet import read_sheet
+    from phiscale.planning.laws.tables import published_sheet
 
     if not tables:
         raise UsageError("law fit needs TABLE: a CSV file, folders of runs, or a published table.")

@@ -128,7 +128,7 @@ def search_coefficients(
         seed: the first of the confirmation; of the trainings before it so many further.
         json: print JSON.
     """
-    from phiscale.device import DeviceModel
+    from phiscale.planning.device import DeviceModel
     from phiscale.search.coefficients import (
         FOUND,
         Asked,

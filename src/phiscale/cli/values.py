@@ -17,8 +17,8 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 from phiscale.errors import SpecError, UsageError
 
 if TYPE_CHECKING:
-    from phiscale.budget import Budget
-    from phiscale.spec import Spec
+    from phiscale.arch.spec import Spec
+    from phiscale.planning.budget import Budget
 
 # What a value is called in the help; `None` is nothing to tell there.
 Count = Annotated[str | None, arg(metavar="COUNT", help_behavior_hint="")]
@@ -61,7 +61,7 @@ class Limits:
     """Minutes of training, at most."""
 
     def budget(self) -> "Budget":
-        from phiscale.budget import Budget, parse_bytes, parse_count
+        from phiscale.planning.budget import Budget, parse_bytes, parse_count
 
         return Budget(
             macs=parsed("--macs", parse_count, self.macs),
@@ -78,7 +78,7 @@ UNLIMITED = Limits()
 
 
 def spec_of(text: str) -> "Spec":
-    from phiscale.families import resolve_spec
+    from phiscale.arch.families import resolve_spec
 
     try:
         return resolve_spec(text)

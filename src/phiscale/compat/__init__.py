@@ -16,13 +16,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from phiscale.arch.families import MEMBERS, get_spec
+from phiscale.arch.spec import Spec
 from phiscale.compat import data
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError, WeightsError
-from phiscale.families import MEMBERS, get_spec
 from phiscale.nn.init import Linear, initialise
 from phiscale.nn.network import Network
-from phiscale.spec import Spec
 from phiscale.weights.adapt import adapted
 from phiscale.weights.aliases import member_of
 from phiscale.weights.peers import LIBRARIES, Library, library_of, spec_of, to_ours

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from phiscale.families.paper import TABLE_5
+from phiscale.arch.families.paper import TABLE_5
 
 
 @dataclass(frozen=True)

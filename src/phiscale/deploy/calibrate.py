@@ -19,13 +19,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phiscale.costs import Cost, cost
+from phiscale.arch.costs import Cost, cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
 from phiscale.deploy.runtime import latency_ms, open_session
 from phiscale.deploy.twin import onnx_twin
-from phiscale.device import DeviceModel, Fingerprint, Timing
-from phiscale.families import get_spec
-from phiscale.scaling import Scaling, scale
-from phiscale.spec import Spec
+from phiscale.planning.device import DeviceModel, Fingerprint, Timing
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from phiscale.arch.spec import Spec
 from phiscale.deploy.runtime import open_session, run
 from phiscale.deploy.twin import onnx_twin
-from phiscale.spec import Spec
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.spec import Spec, Stage, hidden_channels
+from phiscale.arch.spec import Spec, Stage, hidden_channels
 
 
 def onnx_twin(spec: Spec) -> bytes:

@@ -1,4 +1,4 @@
-"""The blocks of a staged ConvNet. Each child bears the name that `layers.walk` gives its layer."""
+"""The blocks of a staged ConvNet. Each child bears the name that `ops.walk` gives its layer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from phiscale.arch.spec import Activation, Padding, Spec, Stage, hidden_channels
 from phiscale.nn.init import BatchNorm2d, Conv2d
-from phiscale.spec import Activation, Padding, Spec, Stage, hidden_channels
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from phiscale.arch.spec import Spec
 from phiscale.nn.blocks import ConvNorm, Dropout, block, pad_same
 from phiscale.nn.init import Linear, initialise
-from phiscale.spec import Spec
 
 
 class Network(nn.Module):

@@ -16,12 +16,12 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from phiscale.budget.lattice import lattice_depths
-from phiscale.costs import CostGrid, cost, cost_grid
+from phiscale.arch.costs import CostGrid, cost, cost_grid
+from phiscale.arch.families.small import SMALL_PIXELS
+from phiscale.arch.scaling import STRATEGIES, Scaling, Strategy, effective, scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.families.small import SMALL_PIXELS
-from phiscale.scaling import STRATEGIES, Scaling, Strategy, effective, scale
-from phiscale.spec import Spec
+from phiscale.planning.budget.lattice import lattice_depths
 
 TOLERANCE = 0.03  # of MACs: worth a few hundredths of a point, the paper's own arms differ by 24 %
 REACH = 1.6  # how far from the asked multipliers rounding can push a network of these MACs

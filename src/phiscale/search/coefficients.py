@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from phiscale.analysis.page import Section, page_files
-from phiscale.coefficients import NAMES, Coefficients, Interval
-from phiscale.costs import cost
-from phiscale.device import DeviceModel
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec, name_of
+from phiscale.arch.scaling import scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.families import get_spec, name_of
 from phiscale.files import write_atomic
-from phiscale.laws.optimum import bootstrapped, optimum
-from phiscale.scaling import scale
+from phiscale.planning.coefficients import NAMES, Coefficients, Interval
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws.optimum import bootstrapped, optimum
 from phiscale.search.critique import few_pictures
 from phiscale.search.discover import Discovery
 from phiscale.search.discover_report import report
@@ -31,7 +32,6 @@ from phiscale.search.settle import RECIPE
 from phiscale.search.studies import base_pixels, crop_for
 from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Crew, carry_out
-from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
 logger = logging.getLogger(__name__)

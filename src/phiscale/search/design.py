@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families.small import SMALL_PIXELS
+from phiscale.arch.scaling import Scaling, effective, scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.families.small import SMALL_PIXELS
-from phiscale.laws.fit import RUN_SD
-from phiscale.scaling import Scaling, effective, scale
-from phiscale.spec import Spec
+from phiscale.planning.laws.law import RUN_SD
 
 DEPTHS = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
 SIDES = (0.5, 0.71, 1.0, 1.19, 1.41, 1.68, 2.0)  # of width and of resolution
@@ -155,7 +155,7 @@ def _information(among: Sequence[Point], run_sd: float, seed: int) -> tuple[Any,
     """
     import numpy as np
 
-    from phiscale.laws.posterior import PRIOR_MEDIAN, PRIOR_SPREAD
+    from phiscale.planning.laws.posterior import PRIOR_MEDIAN, PRIOR_SPREAD
 
     random = np.random.default_rng(seed)
     p = np.exp(np.log(PRIOR_MEDIAN) + PRIOR_SPREAD * random.standard_normal((PRIOR_DRAWS, 3)))

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.costs import cost
-from phiscale.device import DeviceModel
+from phiscale.arch.costs import cost
+from phiscale.arch.scaling import STRATEGIES, Scaling, effective, scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import TrainingError, UsageError
-from phiscale.scaling import STRATEGIES, Scaling, effective, scale
+from phiscale.planning.device import DeviceModel
 from phiscale.search.baselines import paper_grid, symmetric
 from phiscale.search.design import Point, candidates, d_optimal
 from phiscale.search.lattice import Lattice, Place, lattice, price
@@ -36,7 +37,6 @@ from phiscale.search.settle import FURTHEST
 from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.tuning import RateSurface, Tuning, halved, rate_surface
 from phiscale.search.workers import Stages
-from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
 TUNED = ((1.0, 1.0), (0.5, 0.71), (0.5, 1.41), (2.0, 0.71), (2.0, 1.41))  # depth, width

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from phiscale.analysis.page import Drawing, Section
 from phiscale.analysis.svg import BLUE, GREEN, INK, PURPLE, STYLE, drawing
-from phiscale.budget.solver import INDIFFERENT
-from phiscale.coefficients import Coefficients
-from phiscale.costs import cost
-from phiscale.laws.posterior import Posterior
+from phiscale.arch.costs import cost
+from phiscale.planning.budget.solver import INDIFFERENT
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.laws.posterior import Posterior
 from phiscale.search.discover import Discovery
 from phiscale.search.lattice import Lattice, price
 from phiscale.search.searched import Searched, law_error

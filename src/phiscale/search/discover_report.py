@@ -14,10 +14,10 @@ import numpy as np
 from phiscale.analysis.law_report import bootstrap_words
 from phiscale.analysis.page import Section, page_files
 from phiscale.analysis.resampling import bootstrap_interval, sign_flip, spread
-from phiscale.budget.solver import INDIFFERENT
-from phiscale.coefficients import Coefficients
-from phiscale.laws.posterior import Posterior
-from phiscale.scaling import Scaling, Strategy
+from phiscale.arch.scaling import Scaling, Strategy
+from phiscale.planning.budget.solver import INDIFFERENT
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.laws.posterior import Posterior
 from phiscale.search.baselines import off_ray
 from phiscale.search.discover import Discovered, Discovery
 from phiscale.search.discover_law import DIMENSIONS, law_sections, useless

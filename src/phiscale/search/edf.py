@@ -17,13 +17,13 @@ from scipy.stats import mannwhitneyu
 
 from phiscale.analysis.page import Drawing, Section, page_files
 from phiscale.analysis.svg import BLUE, ORANGE, STYLE, drawing
+from phiscale.arch.scaling import STRATEGIES, Strategy
+from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.scaling import STRATEGIES, Strategy
 from phiscale.search.baselines import off_ray
 from phiscale.search.lattice import Lattice, Place, lattice, price
 from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.workers import Stages
-from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
 FREE = "free"

@@ -13,16 +13,16 @@ from matplotlib.figure import Figure
 
 from phiscale.analysis.page import Drawing, Section, page_files
 from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE, drawing
-from phiscale.costs import cost
-from phiscale.laws import ErrorLaw, Row
-from phiscale.laws.checks import FARTHEST
-from phiscale.laws.points import points_of
-from phiscale.laws.posterior import Posterior, posterior
-from phiscale.scaling import compound, effective, scale
+from phiscale.arch.costs import cost
+from phiscale.arch.scaling import compound, effective, scale
+from phiscale.arch.spec import Spec
+from phiscale.planning.laws import ErrorLaw, Row
+from phiscale.planning.laws.checks import FARTHEST
+from phiscale.planning.laws.points import points_of
+from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.tuning import Tuning, halved
 from phiscale.search.workers import Stages
-from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
 PHIS = tuple(range(-3, 8))

@@ -16,9 +16,9 @@ from scipy.special import stdtrit
 from phiscale.analysis.page import Drawing, Section
 from phiscale.analysis.settle import ArmSummary, Contrast, Settled
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
-from phiscale.laws import Row
-from phiscale.laws.points import points_of
-from phiscale.laws.posterior import Posterior, posterior
+from phiscale.planning.laws import Row
+from phiscale.planning.laws.points import points_of
+from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.settle import OTHER, SINGLE, Outcome, Settle
 
 COLOURS = {

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.budget.lattice import lattice_depths
-from phiscale.budget.pareto import undominated
-from phiscale.costs import Cost, CostGrid, cost, cost_grid
-from phiscale.device import DeviceModel
+from phiscale.arch.costs import Cost, CostGrid, cost, cost_grid
+from phiscale.arch.families.small import SMALL_PIXELS
+from phiscale.arch.scaling import Scaling, Strategy, effective
+from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.families.small import SMALL_PIXELS
-from phiscale.laws import ErrorLaw
-from phiscale.scaling import Scaling, Strategy, effective
+from phiscale.planning.budget.lattice import lattice_depths
+from phiscale.planning.budget.pareto import undominated
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws import ErrorLaw
 from phiscale.search.baselines import between, lattice_logs, off_ray
-from phiscale.spec import Spec
 
 WITHIN = 0.03  # of a target cost: networks count as equally dear
 ROUNDED = 0.01  # in logs: what rounding may take of a dimension that is to stay

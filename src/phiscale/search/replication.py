@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from phiscale.costs import cost
-from phiscale.families import get_spec
-from phiscale.scaling import Scaling, scale
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
 from phiscale.search.critique import critique
 from phiscale.search.folder import Pictures
 from phiscale.search.settle import Arm, Settle

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 
 from phiscale.analysis.resampling import expected_seed_sd
-from phiscale.laws import Row
-from phiscale.laws.checks import FARTHEST, Checks, check
-from phiscale.laws.points import Points, points_of
-from phiscale.laws.posterior import Posterior, posterior
-from phiscale.scaling import Scaling
+from phiscale.arch.scaling import Scaling
+from phiscale.planning.laws import Row
+from phiscale.planning.laws.checks import FARTHEST, Checks, check
+from phiscale.planning.laws.points import Points, points_of
+from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.design import Point
 from phiscale.search.lattice import Place
 

@@ -17,16 +17,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families.small import SMALL_PIXELS
+from phiscale.arch.scaling import STRATEGIES, Scaling, Strategy, scale
+from phiscale.arch.spec import Spec
 from phiscale.data.augment import Augment
 from phiscale.errors import UsageError
-from phiscale.families.small import SMALL_PIXELS
-from phiscale.scaling import STRATEGIES, Scaling, Strategy, scale
 from phiscale.search.baselines import INVERSE, TOLERANCE, matched, symmetric
 from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.tuning import Tuning, halved
 from phiscale.search.workers import Stages
-from phiscale.spec import Spec
 from phiscale.train.recipe import Optim, Recipe, Schedule
 
 SINGLE = ("depth", "width", "resolution")

@@ -14,11 +14,11 @@ from phiscale.analysis.page import Section, page_files
 from phiscale.analysis.resampling import bootstrap_interval, spread
 from phiscale.analysis.settle import FEWEST_SEEDS, MOST_SEEDS, Contrast, Settled, settle
 from phiscale.analysis.settle import Arm as Answers
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.families.published import TABLE_7
+from phiscale.arch.scaling import scale
 from phiscale.errors import PhiscaleError
-from phiscale.families import get_spec
-from phiscale.families.published import TABLE_7
-from phiscale.scaling import scale
 from phiscale.search.cams import cams
 from phiscale.search.critique import afterthoughts, critique
 from phiscale.search.figures import contrasts_figure, figure_sections

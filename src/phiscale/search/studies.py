@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 
 from phiscale.analysis.resampling import detectable, expected_error, seeds_to_detect
 from phiscale.analysis.settle import FEWEST_SEEDS
-from phiscale.coefficients import Coefficients
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.arch.families.small import SMALL_PIXELS
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
 from phiscale.deploy.timing import interleaved_ms
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.families import get_spec
-from phiscale.families.small import SMALL_PIXELS
 from phiscale.files import read_checked, write_atomic, write_checked, write_json
-from phiscale.priors import law_for
-from phiscale.scaling import Scaling, scale
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.priors import law_for
 from phiscale.search import edf, replication
 from phiscale.search import family as families
 from phiscale.search.critique import critique
@@ -30,7 +31,6 @@ from phiscale.search.settle_report import report, seeds_words
 from phiscale.search.trial import Results
 from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Crew, carry_out
-from phiscale.spec import Spec
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
 from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.splits import ArraySplit, ImageSet, Split
 from phiscale.deploy.calibrate import cpu_name

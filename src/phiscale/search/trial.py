@@ -19,7 +19,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from phiscale.costs import cost
+from phiscale.arch.costs import cost
+from phiscale.arch.scaling import Scaling
+from phiscale.arch.spec import Spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.files import (
@@ -34,8 +36,6 @@ from phiscale.files import (
     write_atomic,
     write_json,
 )
-from phiscale.scaling import Scaling
-from phiscale.spec import Spec
 from phiscale.train.recipe import Recipe
 
 WRITING_S = 600.0  # longer than any write of a result takes

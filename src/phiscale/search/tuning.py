@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from phiscale.arch.scaling import Scaling
 from phiscale.errors import TrainingError, UsageError
-from phiscale.scaling import Scaling
 from phiscale.search.trial import Trial
 from phiscale.search.workers import Stages
 from phiscale.train.recipe import Recipe

@@ -14,13 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from phiscale.errors import (
-    CheckpointError,
-    DataError,
-    PhiscaleError,
-    TrainingError,
-    UsageError,
-)
+from phiscale.errors import CheckpointError, DataError, PhiscaleError, TrainingError, UsageError
 from phiscale.files import locked
 from phiscale.search.database import (
     DamagedStore,

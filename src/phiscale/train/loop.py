@@ -14,12 +14,12 @@ from typing import NoReturn
 import torch
 from torch import nn
 
+from phiscale.arch.spec import Spec
 from phiscale.data.loader import CACHE_BYTES, Pictures, training_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.data.splits import ImageSet
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.nn.blocks import Dropout
-from phiscale.spec import Spec
 from phiscale.train import transfer
 from phiscale.train.checkpoint import save_checkpoint
 from phiscale.train.judge import Judge

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from math import log2
 from typing import Literal
 
-from phiscale.costs import cost
-from phiscale.families import MEMBERS, name_of
-from phiscale.spec import Spec
+from phiscale.arch.costs import cost
+from phiscale.arch.families import MEMBERS, name_of
+from phiscale.arch.spec import Spec
 from phiscale.train.recipe import Growth, Recipe, differences
 
 logger = logging.getLogger(__name__)

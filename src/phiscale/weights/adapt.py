@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from phiscale.arch.spec import Spec
 from phiscale.errors import WeightsError
-from phiscale.spec import Spec
 
 STEM = "stem.conv.weight"
 HEAD = ("classifier.weight", "classifier.bias")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from phiscale.families import MEMBERS, name_of
-from phiscale.spec import Spec
+from phiscale.arch.families import MEMBERS, name_of
+from phiscale.arch.spec import Spec
 from phiscale.weights.peers import Library, spec_of
 
 _REGNETS = r"regnet[xy]_(004|008|016|032|080|160|320|1280)(_tv)?"  # the sizes of torchvision

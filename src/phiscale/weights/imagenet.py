@@ -8,7 +8,7 @@ from pathlib import Path
 
 from phiscale.files import read_json
 
-TABLE = Path(__file__).parents[1] / "tables" / "imagenet.json"
+TABLE = Path(__file__).parents[1] / "planning" / "tables" / "imagenet.json"
 
 
 @cache

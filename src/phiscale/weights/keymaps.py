@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from phiscale.spec import Spec, Stage
+from phiscale.arch.spec import Spec, Stage
 
 Parts = Mapping[str, str]
 

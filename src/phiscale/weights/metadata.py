@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from phiscale.arch.families import name_of
+from phiscale.arch.spec import Spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import WeightsError
-from phiscale.families import name_of
 from phiscale.files import Format
-from phiscale.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)

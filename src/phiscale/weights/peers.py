@@ -10,10 +10,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from phiscale.arch.families import MEMBERS
+from phiscale.arch.spec import Spec
 from phiscale.errors import WeightsError
-from phiscale.families import MEMBERS
 from phiscale.nn.network import build
-from phiscale.spec import Spec
 from phiscale.weights import keymaps
 from phiscale.weights.keymaps import Naming, paths
 

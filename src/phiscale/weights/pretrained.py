@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phiscale.families import MEMBERS
+from phiscale.arch.families import MEMBERS
 from phiscale.files import read_json
 
 if TYPE_CHECKING:  # numpy is not needed to list what there is
     from phiscale.data.preprocessing import Interpolation, Preprocessing
 
-TABLE = Path(__file__).parents[1] / "tables" / "pretrained.json"
+TABLE = Path(__file__).parents[1] / "planning" / "tables" / "pretrained.json"
 
 
 @dataclass(frozen=True, kw_only=True)

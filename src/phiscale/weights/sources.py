@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.data.preprocessing import Preprocessing, triple
 from phiscale.errors import SpecError, UsageError, WeightsError
-from phiscale.families import MEMBERS, get_spec
 from phiscale.files import cache_folder
 from phiscale.nn.network import Network, build
 from phiscale.weights import hub

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from phiscale.arch.families import name_of
+from phiscale.arch.spec import Spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import MissingExtra, UsageError
-from phiscale.families import name_of
 from phiscale.files import write_atomic
-from phiscale.spec import Spec
 from phiscale.weights.aliases import names_of
 from phiscale.weights.layouts import CONV, NORM, their_word, to_last
 from phiscale.weights.peers import Library, to_theirs

@@ -1,0 +1,263 @@
+"""What a network costs, counted exactly from its spec: no torch, no network built.
+
+MACs = multiply-adds of convolutions and linear layers. Activations = their output elements (as
+pycls counts; Dollár et al., arXiv:2103.06877). Saved = what torch keeps for the backward pass of
+training. Peak = the most elements alive at once in inference, batch norm folded, activations fused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from phiscale.arch.ops import Layer, Number, Shape, unroll, walk
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
+from phiscale.errors import SpecError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """For one image; exact for the integer network. Numpy arrays in a `cost_grid`."""
+
+    params: Number
+    macs: Number
+    activations: Number
+    saved_bytes: Number  # fp32, in training
+    peak_bytes: Number  # fp32, in inference, activations alone
+    weight_bytes: Number  # fp32: 4 a parameter
+    weight_bytes_bf16: Number
+    weight_bytes_int8: Number  # 1 a weight; a scale and a bias of 4 bytes a channel, norm folded
+    depthwise_macs: Number
+    convs: Number  # convolutions and linear layers: a device pays a little for each
+    layers: tuple[Layer, ...] = ()
+
+    def train_bytes(self, batch: int, *, optimizer_slots: int = 2) -> Number:
+        """fp32 training: a batch's activations; weight, gradient, average, slots per parameter."""
+        return self.saved_bytes * batch + 4 * self.params * (3 + optimizer_slots)
+
+
+def cost(spec: Spec) -> Cost:
+    """The exact cost of one network, in total and layer by layer (`.layers`)."""
+    counted = list(walk(spec, Shape.of(spec)))
+    layers = sorted(
+        (each for layer, times in counted for each in unroll(layer, times)), key=_forward_order
+    )
+    return _total(counted, tuple(layers))
+
+
+def _forward_order(layer: Layer) -> tuple[float, int]:
+    """A stage's blocks follow each other; the walk gives all first layers, then all second ones."""
+    parts = layer.path.split(".")
+    if parts[0] != "stages":
+        return (-1 if parts[0] == "stem" else float("inf"), 0)
+    return (int(parts[1]), int(parts[2]))
+
+
+@dataclass(frozen=True)
+class CostGrid:
+    """Costs of every (depth, width, resolution) of a lattice; the arrays broadcast to `shape`."""
+
+    depths: tuple[Spec, ...]  # the base at each depth
+    widths: tuple[Spec, ...]  # the base at each width
+    resolutions: tuple[int, ...]  # pixels
+    cost: Cost
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.depths), len(self.widths), len(self.resolutions)
+
+    def spec(self, index: Sequence[int]) -> Spec:
+        """The network at this (depth, width, resolution) index."""
+        deep, wide = self.depths[index[0]], self.widths[index[1]]
+        stages = tuple(
+            replace(stage, repeats=other.repeats)
+            for stage, other in zip(wide.stages, deep.stages, strict=True)
+        )
+        return replace(wide, stages=stages, resolution=self.resolutions[index[2]])
+
+
+def cost_grid(
+    spec: Spec,
+    depths: Sequence[float | Spec],
+    widths: Sequence[float],
+    resolutions: Sequence[int],
+) -> CostGrid:
+    """Costs of all scalings of `spec` by these multipliers, at these pixels.
+
+    Multipliers that round to the same network appear once. A depth may be given as `spec` with
+    other repeats.
+    """
+    import numpy as np
+
+    if not (len(depths) and len(widths) and len(resolutions)):
+        raise SpecError("an empty lattice has no networks; give at least one of each multiplier.")
+    if min(resolutions) < 1:
+        raise SpecError(f"resolution {min(resolutions)} is no picture; use pixels of 1 or more.")
+    deep = tuple(
+        dict.fromkeys(
+            depth if isinstance(depth, Spec) else scale(spec, Scaling(depth=depth))
+            for depth in depths
+        )
+    )
+    wide = tuple(dict.fromkeys(scale(spec, Scaling(width=w)) for w in widths))
+    pixels = tuple(sorted(set(resolutions)))
+
+    def by_width(values: Iterable[int]) -> Any:
+        return np.asarray(list(values), dtype=np.int64)[None, :, None]
+
+    def by_depth(values: Iterable[int]) -> Any:
+        return np.asarray(list(values), dtype=np.int64)[:, None, None]
+
+    side = np.asarray(pixels, dtype=np.int64)[None, None, :]
+    shape = replace(
+        _shape_of(wide, by_width),
+        repeats=_shape_of(deep, by_depth).repeats,
+        side=side,
+    )
+    return CostGrid(deep, wide, pixels, _total(list(walk(spec, shape)), ()))
+
+
+def costs_of(networks: Sequence[Spec]) -> Cost:
+    """Costs of scalings of one network as numpy arrays, an element each: `cost`, without layers."""
+    import numpy as np
+
+    shape = _shape_of(networks, lambda values: np.asarray(list(values), dtype=np.int64))
+    return _total(list(walk(networks[0], shape)), ())
+
+
+def _shape_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -> Shape:
+    """What differs between scalings of one network, as arrays."""
+    shapes = [Shape.of(each) for each in networks]
+
+    def one(name: str) -> Any:
+        return array(getattr(shape, name) for shape in shapes)
+
+    def each_stage(name: str) -> tuple[Any, ...]:
+        return tuple(
+            array(values) for values in zip(*(getattr(s, name) for s in shapes), strict=True)
+        )
+
+    return Shape(
+        stem=one("stem"),
+        head=one("head"),
+        side=one("side"),
+        repeats=each_stage("repeats"),
+        channels=each_stage("channels"),
+        groups=each_stage("groups"),
+        expand_from=each_stage("expand_from"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """MACs of a scaled network over its base's, against d w^2 r^2: four factors that multiply."""
+
+    monomial: float  # d * w^2 * r^2
+    exact: float  # the real ratio
+    structure: float  # stem, head, first blocks, depthwise and SE follow other powers
+    depth_rounding: float
+    channel_rounding: float
+    spatial_rounding: float
+    real_depth: float  # blocks over the base's blocks
+
+    @property
+    def total(self) -> float:
+        """exact / monomial."""
+        return self.exact / self.monomial
+
+
+def deviation(base: Spec, by: Scaling) -> Deviation:
+    """How far the integer network is from the paper's FLOPS ~ d w^2 r^2, and for which reason."""
+    net = scale(base, by)
+    by = replace(by, resolution=net.resolution / base.resolution)
+    real, ideal = Shape.of(net), Shape.ideal(base, by)
+    deep = replace(ideal, repeats=real.repeats)
+    wide = replace(
+        deep,
+        stem=real.stem,
+        head=real.head,
+        channels=real.channels,
+        groups=real.groups,
+        expand_from=real.expand_from,
+    )
+    at_base, at_ideal, at_deep, at_wide, at_real = (
+        float(sum(layer.macs * times for layer, times in walk(base, shape)))
+        for shape in (Shape.of(base), ideal, deep, wide, real)
+    )
+    return Deviation(
+        monomial=by.macs,
+        exact=at_real / at_base,
+        structure=at_ideal / at_base / by.macs,
+        depth_rounding=at_deep / at_ideal,
+        channel_rounding=at_wide / at_deep,
+        spatial_rounding=at_real / at_wide,
+        real_depth=net.blocks / base.blocks,
+    )
+
+
+AXES = ("depth", "width", "resolution")
+GROWING = ("macs", "params", "activations", "saved_bytes", "peak_bytes")
+Powers = dict[str, tuple[float, float, float]]  # of depth, width and resolution, by cost
+
+
+def doubled(spec: Spec) -> Powers:
+    """With which power each cost grows where one dimension of the real network is doubled:
+    log2 of cost(2x) / cost(1x). MACs would have 1, 2, 2 if they were d w^2 r^2."""
+    return _powers(lambda by: cost(scale(spec, by)), Scaling(), 2.0)
+
+
+def slopes(base: Spec, at: Scaling | None = None, *, step: float = 1.25) -> Powers:
+    """The same of the network before any rounding, at `at` times the base and for a smaller
+    `step`: what the structure alone does."""
+
+    def unrounded(by: Scaling) -> Cost:
+        return _total(list(walk(base, Shape.ideal(base, by))), ())
+
+    return _powers(unrounded, at or Scaling(), step)
+
+
+def _powers(costs: Callable[[Scaling], Cost], at: Scaling, step: float) -> Powers:
+    start = costs(at)
+    ends = [costs(replace(at, **{axis: getattr(at, axis) * step})) for axis in AXES]
+
+    def power(name: str, end: Cost) -> float:
+        return math.log(getattr(end, name) / getattr(start, name)) / math.log(step)
+
+    return {
+        name: (power(name, ends[0]), power(name, ends[1]), power(name, ends[2])) for name in GROWING
+    }
+
+
+def _total(counted: Sequence[tuple[Layer, Number]], layers: tuple[Layer, ...]) -> Cost:
+    params = sum(layer.params * times for layer, times in counted)
+    weights = sum(layer.weights * times for layer, times in counted)
+    channels = sum(layer.channels * times for layer, times in counted)
+    return Cost(
+        params=params,
+        macs=sum(layer.macs * times for layer, times in counted),
+        activations=sum(layer.activations * times for layer, times in counted),
+        saved_bytes=4 * sum(layer.saved * times for layer, times in counted),
+        peak_bytes=4 * _largest(counted),
+        weight_bytes=4 * params,
+        weight_bytes_bf16=2 * params,
+        weight_bytes_int8=weights + 8 * channels,
+        depthwise_macs=sum(
+            layer.macs * times for layer, times in counted if layer.kind == "depthwise"
+        ),
+        convs=sum(times for _, times in counted),
+        layers=layers,
+    )
+
+
+def _largest(counted: Sequence[tuple[Layer, Number]]) -> Number:
+    if all(isinstance(layer.live, int) for layer, _ in counted):
+        return max(layer.live for layer, times in counted if times)
+    import numpy as np
+
+    largest: Any = 0
+    for layer, times in counted:
+        largest = np.maximum(largest, np.where(times > 0, layer.live, 0))  # type: ignore[operator]
+    return largest

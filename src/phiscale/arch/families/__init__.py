@@ -1,0 +1,66 @@
+"""The one table of named networks, and the ways to name a spec."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from phiscale.arch.families.efficientnet import EFFICIENTNET
+from phiscale.arch.families.efficientnetv2 import EFFICIENTNET_V2
+from phiscale.arch.families.member import Figure, Home, Member
+from phiscale.arch.families.mobile import MOBILE
+from phiscale.arch.families.regnet import REGNET
+from phiscale.arch.families.resnet import RESNET
+from phiscale.arch.families.small import SMALL
+from phiscale.arch.families.sources import spec_from_json_file, spec_from_python_file
+from phiscale.arch.spec import Spec
+from phiscale.errors import SpecError
+
+__all__ = ["MEMBERS", "Figure", "Home", "Member", "get_spec", "name_of", "resolve_spec"]
+
+MEMBERS: dict[str, Member] = {
+    member.name: member
+    for family in (EFFICIENTNET, EFFICIENTNET_V2, MOBILE, RESNET, REGNET, SMALL)
+    for member in family
+}
+
+
+def get_spec(name: str) -> Spec:
+    """The spec of a member."""
+    if name not in MEMBERS:
+        from difflib import get_close_matches  # only errors need it
+
+        near = get_close_matches(name.lower(), MEMBERS, n=3, cutoff=0.5)
+        mend = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise SpecError(f"{name!r} is not a member. {mend}`phiscale models` lists all of them.")
+    return MEMBERS[name].spec
+
+
+def name_of(spec: Spec) -> str:
+    """The member with this network, whatever its classes, input channels and pixels, and the
+    constants of its norms, in which libraries differ; or ''."""
+
+    wanted = replace(bare(spec), resolution=1)
+    return next(
+        (m.name for m in MEMBERS.values() if replace(bare(m.spec), resolution=1) == wanted), ""
+    )
+
+
+def bare(spec: Spec) -> Spec:
+    """Without what is a task's or a library's: classes, input channels, constants of norms."""
+    return replace(spec, classes=1, in_channels=3, norm_momentum=1, norm_eps=0.1)
+
+
+def resolve_spec(text: str) -> Spec:
+    """The spec that a user names: a member, a `spec.json`, or `path/to/file.py:NAME`."""
+    if text in MEMBERS:
+        return MEMBERS[text].spec
+    file, _, name = text.rpartition(":")
+    if file.endswith(".py"):
+        return spec_from_python_file(Path(file), name)
+    path = Path(text)
+    if path.suffix == ".py":
+        return spec_from_python_file(path, "")
+    if path.suffix == ".json" or path.exists() or len(path.parts) > 1:
+        return spec_from_json_file(path)
+    return get_spec(text)

@@ -1,0 +1,74 @@
+"""What the table of members says of each network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.spec import Spec
+
+AS_IS = Scaling()
+Home = Literal["mobile/edge", "server", "high accuracy"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An ImageNet accuracy that somebody printed. Fractions."""
+
+    top1: float
+    top5: float | None
+    source: str
+    condition: str  # recipe, extra data, pixels where they are not the spec's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A named network: its spec, how it came about, and what was published about it."""
+
+    name: str
+    spec: Spec
+    family: str
+    lives: Home
+    base: str  # of the same flavour; its own name where the spec is literal
+    scaling: Scaling = AS_IS  # `spec` is `base` scaled by this
+    train_resolution: int  # pixels; `spec.resolution` evaluates
+    dropout: float  # before the classifier
+    drop_path: float  # stochastic depth of the last block
+    published: tuple[Figure, ...] = ()  # the first one is the one to quote
+
+
+def scaled(
+    base: Member,
+    name: str,
+    *,
+    depth: float,
+    width: float,
+    pixels: int,
+    lives: Home,
+    train_pixels: int = 0,
+    dropout: float,
+    published: tuple[Figure, ...],
+) -> Member:
+    """The member that is `base` scaled, to exactly `pixels` a side."""
+    by = Scaling(depth=depth, width=width, resolution=pixels / base.spec.resolution)
+    return replace(
+        base,
+        name=name,
+        spec=scale(base.spec, by),
+        base=base.name,
+        scaling=by,
+        lives=lives,
+        train_resolution=train_pixels or pixels,
+        dropout=dropout,
+        published=published,
+    )
+
+
+def as_tensorflow(member: Member, norm_momentum: float) -> Member:
+    """The same network as TensorFlow runs it: SAME padding, epsilon 1e-3, its batch-norm momentum.
+
+    Its weights do not carry over to the symmetric one without loss: strided maps are a pixel apart.
+    """
+    spec = replace(member.spec, padding="same", norm_eps=1e-3, norm_momentum=norm_momentum)
+    return replace(member, name=f"tf_{member.name}", base=f"tf_{member.base}", spec=spec)

@@ -1,0 +1,186 @@
+"""Scaling is a pure function Spec -> Spec; the laws of scaling say which multipliers to use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from phiscale.arch.spec import Spec, Stage, hidden_channels
+from phiscale.errors import SpecError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """Multipliers over the base network: blocks, channels, pixels a side."""
+
+    depth: float = 1.0
+    width: float = 1.0
+    resolution: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("depth", "width", "resolution"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+                raise SpecError(
+                    f"{name}={value!r} scales to nothing; use a number above 0, 1 = as is."
+                )
+
+    @property
+    def macs(self) -> float:
+        """The paper's approximation d * w^2 * r^2; `costs.deviation` says how wrong it is."""
+        return self.depth * self.width**2 * self.resolution**2
+
+
+def compound(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15) -> Scaling:
+    """depth = alpha^phi, width = beta^phi, resolution = gamma^phi (arXiv:1905.11946, eq. 3).
+
+    Any real phi: 0 is the base, negative ones shrink it.
+    """
+    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+        if not (math.isfinite(value) and value > 0):
+            raise SpecError(
+                f"{name}={value} is no base of a power; use a number above 0, e.g. 1.2."
+            )
+    if not math.isfinite(phi) or abs(phi) > 100:
+        raise SpecError(f"phi={phi} is out of range; use a number between -100 and 100.")
+    return Scaling(depth=alpha**phi, width=beta**phi, resolution=gamma**phi)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """A law of scaling as shares of log-compute: d = T^depth, w^2 = T^width, r^2 = T^resolution.
+
+    T is the target compute over the base's. The shares sum to 1, so d * w^2 * r^2 = T: the one
+    family to which compound, single-dimension, uniform and dWr scaling all belong
+    (Dollar et al., arXiv:2103.06877; science of shares: ln d / ln(d w^2 r^2), ...).
+    """
+
+    depth: float
+    width: float
+    resolution: float
+
+    def __post_init__(self) -> None:
+        total = self.depth + self.width + self.resolution
+        if not abs(total - 1) <= 1e-6:
+            raise SpecError(f"shares sum to {total:g}, not 1; divide each by {total:g}.")
+
+    def __call__(self, compute: float) -> Scaling:
+        """The multipliers that spend `compute` times the base's MACs."""
+        if not (math.isfinite(compute) and compute > 0):
+            raise SpecError(f"compute={compute} is no multiple; use 2 for twice the base's MACs.")
+        return Scaling(
+            depth=compute**self.depth,
+            width=compute ** (self.width / 2),
+            resolution=compute ** (self.resolution / 2),
+        )
+
+    @staticmethod
+    def of(scaling: Scaling) -> Strategy:
+        """The strategy on whose ray `scaling` lies."""
+        total = math.log(scaling.macs)
+        if abs(total) < 1e-12:
+            raise SpecError(
+                "a scaling that keeps the compute lies on no ray; use phi other than 0."
+            )
+        return Strategy(
+            depth=math.log(scaling.depth) / total,
+            width=2 * math.log(scaling.width) / total,
+            resolution=2 * math.log(scaling.resolution) / total,
+        )
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "compound": Strategy.of(compound(1.0)),
+    "depth": Strategy(depth=1, width=0, resolution=0),
+    "width": Strategy(depth=0, width=1, resolution=0),
+    "resolution": Strategy(depth=0, width=0, resolution=1),
+    "uniform": Strategy(depth=1 / 3, width=1 / 3, resolution=1 / 3),
+    "dWr": Strategy(depth=0.1, width=0.8, resolution=0.1),  # "fast": activations grow as T^0.6
+}
+
+
+def scale(spec: Spec, by: Scaling) -> Spec:
+    """The network `by` times as deep, wide and finely sampled, rounded as the spec's fields say."""
+    last = len(spec.stages) - 1
+
+    def channels(count: int) -> int:
+        return round_channels(count * by.width, spec.channel_divisor, spec.channel_rounding)
+
+    def stage(number: int, old: Stage) -> Stage:
+        keep_repeats = spec.fixed_ends and number in (0, last)
+        new = replace(
+            old,
+            repeats=old.repeats if keep_repeats else scaled_repeats(spec, old.repeats, by.depth),
+            channels=channels(old.channels) if by.width != 1 else old.channels,
+            expand_from=channels(old.expand_from)
+            if old.expand_from and by.width != 1
+            else old.expand_from,
+            group_width=0,
+        )
+        return _regroup(new, old, by.width) if old.group_width else new
+
+    keep_ends = spec.fixed_ends or by.width == 1
+    return replace(
+        spec,
+        resolution=max(1, round(spec.resolution * by.resolution)),
+        stem_channels=spec.stem_channels if keep_ends else channels(spec.stem_channels),
+        head_channels=spec.head_channels
+        if keep_ends or not spec.head_channels
+        else channels(spec.head_channels),
+        stages=tuple(stage(number, old) for number, old in enumerate(spec.stages)),
+    )
+
+
+def scaled_repeats(spec: Spec, repeats: int, depth: float) -> int:
+    """Blocks of a stage at depth multiplier `depth`: rounded up as in the paper, or to nearest."""
+    exact = repeats * depth
+    # 1e-9: 1.2 * 5 is 6, not the 7 that binary fractions would make of it
+    rounded = math.ceil(exact - 1e-9) if spec.depth_rounding == "ceil" else math.floor(exact + 0.5)
+    return max(1, rounded)
+
+
+def round_channels(channels: float, divisor: int = 8, rule: str = "at_least_90") -> int:
+    """Nearest multiple of `divisor`; "at_least_90" then never loses more than 10 % of `channels`.
+
+    The first rule is V1's, Lite's, Keras V1's, timm's; "nearest" is EfficientNetV2's.
+    """
+    nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    if rule == "at_least_90" and nearest < 0.9 * channels:
+        nearest += divisor
+    return nearest
+
+
+def _regroup(stage: Stage, old: Stage, width: float) -> Stage:
+    """Groups widen with the network, else a grouped convolution would cost w, not w^2."""
+    if width == 1:
+        return replace(stage, group_width=old.group_width)
+    group = max(1, round(old.group_width * width / 8) * 8)
+    hidden = hidden_channels(stage.channels, stage.expand)
+    hidden = max(group, round(hidden / group) * group)
+    return replace(stage, channels=round(hidden / stage.expand), group_width=group)
+
+
+def effective(spec: Spec, over: Spec, native_pixels: int | None = None) -> Scaling:
+    """The multipliers of `spec` over another network, as an error law counts them.
+
+    Blocks; channels as the root of the ratio of their summed squares over the blocks of `over` (or
+    over stages, where the two have a different number of them); pixels that the images have.
+    """
+    most = native_pixels or max(spec.resolution, over.resolution)
+    return Scaling(
+        depth=spec.blocks / over.blocks,
+        width=_width(spec, over),
+        resolution=min(spec.resolution, most) / min(over.resolution, most),
+    )
+
+
+def _width(spec: Spec, over: Spec) -> float:
+    if len(spec.stages) == len(over.stages):
+        pairs = zip(spec.stages, over.stages, strict=True)
+        squares = sum(base.repeats * stage.channels**2 for stage, base in pairs)
+        return math.sqrt(squares / sum(s.repeats * s.channels**2 for s in over.stages))
+
+    def mean_square(of: Spec) -> float:
+        return sum(stage.channels**2 for stage in of.stages) / len(of.stages)
+
+    return math.sqrt(mean_square(spec) / mean_square(over))

@@ -1,0 +1,133 @@
+"""Trained networks as points: where each stands on the axes of a law, and what error it had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from phiscale.errors import UsageError
+from phiscale.planning.laws.law import IMAGES_UNIT, Row
+
+# What a unit of ln x costs in ln MACs: d w^2 r^2 (arXiv:1905.11946, eq. 3).
+COST_EXPONENTS = {"depth": 1.0, "width": 2.0, "resolution": 2.0}
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """`x` is (rows, axes), above 0, in any unit; `error` a fraction and `runs` are (rows,)."""
+
+    axes: tuple[str, ...]
+    x: np.ndarray
+    error: np.ndarray
+    runs: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.error)
+
+    @property
+    def freedom(self) -> int:
+        """How many rows there are beyond the numbers of a law: e0, and A and p of each axis."""
+        return len(self) - 2 * len(self.axes) - 1
+
+    def take(self, rows: Sequence[int]) -> Points:
+        """Some of the rows, or all of them in another order."""
+        chosen = list(rows)
+        names = tuple(self.names[row] for row in chosen)
+        return Points(self.axes, self.x[chosen], self.error[chosen], self.runs[chosen], names)
+
+    def without(self, rows: Sequence[int] | np.ndarray) -> Points:
+        """All rows but these."""
+        return self.take([row for row in range(len(self)) if row not in set(map(int, rows))])
+
+    @property
+    def places(self) -> np.ndarray:
+        """Numbers, from 0, of the places where rows stand: equal for equal trainings. (rows,)"""
+        _, place = np.unique(np.round(np.log(self.x), 9), axis=0, return_inverse=True)
+        return place.reshape(-1)
+
+    def parts(self, most: int = 24) -> list[np.ndarray]:
+        """Rows to leave out together: each place by itself, or so many parts if there are more."""
+        part = self.places % most
+        return [np.flatnonzero(part == number) for number in np.unique(part)]
+
+    def surrounded(self) -> np.ndarray:
+        """Which rows have others, at other places, on both sides on every axis? (rows,)"""
+        found = np.zeros(len(self), dtype=bool)
+        for row, place in enumerate(self.places):
+            others = self.x[self.places != place]
+            if len(others):
+                at = self.x[row]
+                found[row] = bool((others.min(0) <= at).all() and (at <= others.max(0)).all())
+        return found
+
+    def constant(self) -> tuple[str, ...]:
+        """Axes on which all rows stand at the same place: their terms cannot be told."""
+        spread = np.ptp(np.log(self.x), axis=0)
+        return tuple(axis for axis, s in zip(self.axes, spread, strict=True) if s < 1e-9)
+
+    def compute(self, x: np.ndarray) -> np.ndarray:
+        """What networks at `x` (..., axes) cost, up to a factor: MACs where they are an axis, else
+        d w^2 r^2 of the axes there are, else the first axis."""
+        if "macs" in self.axes:
+            return x[..., self.axes.index("macs")]
+        powers = [COST_EXPONENTS.get(axis, 0.0) for axis in self.axes]
+        return np.prod(x**powers, axis=-1) if any(powers) else x[..., 0]
+
+    def beyond(self, x: np.ndarray) -> np.ndarray:
+        """Compute at `x` (..., axes) over that of the largest row, or images seen over those of the
+        longest training: whichever is more."""
+        over = self.compute(x) / self.compute(self.x).max()
+        if "images" not in self.axes:
+            return over
+        seen = self.axes.index("images")
+        return np.maximum(over, x[..., seen] / self.x[:, seen].max())
+
+
+def points_of(rows: Iterable[Row]) -> Points:
+    """Rows of depth, width and resolution; of images seen too if every row says how many.
+
+    Errors: UsageError where `checked` refuses them.
+    """
+    rows = tuple(rows)
+    lengths = bool(rows) and all(row.images_seen is not None for row in rows)
+    x = [[row.depth, row.width, row.resolution] for row in rows]
+    if lengths:
+        x = [[*at, (row.images_seen or 0) / IMAGES_UNIT] for at, row in zip(x, rows, strict=True)]
+    axes = ("depth", "width", "resolution", *(("images",) if lengths else ()))
+    return Points(
+        axes,
+        np.array(x, dtype=float).reshape(len(rows), len(axes)),
+        np.array([row.error for row in rows], dtype=float),
+        np.array([row.runs for row in rows], dtype=float),
+        tuple(row.name or f"row {number}" for number, row in enumerate(rows, 1)),
+    )
+
+
+def checked(points: Points, least: int) -> Points:
+    """The points, if a law can be fitted to them; else UsageError says which row or axis is at
+    fault. `least` rows are needed."""
+    *first, last = points.axes
+    if len(points) < least:
+        others = "one enlarged network in each dimension" if first else "larger ones"
+        raise UsageError(
+            f"{len(points)} rows cannot fit a law of "
+            f"{', '.join(first)}{' and ' if first else ''}{last}. "
+            f"Give at least {least}: the base and {others}."
+        )
+    fine = (np.isfinite(points.x) & (points.x > 0)).all(1) & np.isfinite(points.error)
+    if not (fine & (points.runs > 0)).all():
+        name = points.names[int(np.argmin(fine & (points.runs > 0)))]
+        raise UsageError(
+            f"{name} holds a multiplier or a number of runs that is not above 0, or an "
+            "error that is no number. Mend or drop that row."
+        )
+    for axis in points.constant():
+        value = points.x[0, points.axes.index(axis)]
+        raise UsageError(
+            f"all rows have {axis} {value:g}, so its term cannot be told. "
+            f"Add a network of another {axis}."
+        )
+    return points

@@ -1,0 +1,293 @@
+"""Tables of trained networks: who they are and what error they had, before a law chooses its axes.
+
+A CSV file has a header, a row for each network, and comments that begin with #:
+
+    # source: my runs on photos
+    model, top1, runs
+    small, 81.2%, 3
+
+error or top1   a fraction or per cent: all at most 1 are fractions, all above 1 are per cent, a %
+                after each number says so; a mixture is refused
+model           a member's name, a spec.json or file.py:NAME: its axes are counted exactly
+name, runs      what to call the row; how many equal trainings it is the mean of
+images_seen     in training
+anything else   a number above 0 that may be an axis: depth, width and resolution are multipliers
+                over the base's, all others amounts such as macs, params, latency_ms
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phiscale.arch.costs import cost
+from phiscale.arch.families import resolve_spec
+from phiscale.arch.scaling import effective
+from phiscale.arch.spec import Spec
+from phiscale.errors import DataError, SpecError, UsageError
+from phiscale.planning.laws.law import IMAGES_UNIT
+
+if TYPE_CHECKING:
+    from phiscale.planning.laws.points import Points
+
+DIMENSIONS = ("depth", "width", "resolution")
+COUNTED = ("macs", "params", "activations")  # exactly, from a spec
+WORDS = ("name", "model", "error", "top1", "runs")  # columns that are no axes
+# nor are these of our own runs.csv
+NOTES = (
+    "validation_error",
+    "test_error",
+    "method",
+    "arm",
+    "seed",
+    "rate",
+    "drop_path",
+    "units",
+    "cpu_seconds",
+    "failed",
+    "key",
+)
+ALIKE = 0.98  # of one dimension's variance that the others explain: they are one ray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """One network, trained; or the mean of `runs` equal trainings."""
+
+    name: str
+    error: float  # fraction
+    runs: float = 1.0
+    spec: Spec | None = None
+    values: Mapping[str, float] = field(default_factory=dict)  # columns that may be axes
+
+    @property
+    def macs(self) -> float:
+        """What it costs; where neither counts nor a spec say so, d w^2 r^2."""
+        if self.spec is not None or "macs" in self.values:
+            return self.values.get("macs") or cost(self.spec).macs  # type: ignore[arg-type]
+        d, w, r = (self.values.get(axis, 1.0) for axis in DIMENSIONS)
+        return d * w**2 * r**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """How a network's place is counted: multipliers over the base, and amounts over its amounts."""
+
+    names: tuple[str, ...]
+    base: Spec | None = None
+    units: Mapping[str, float] = field(default_factory=dict)  # of amounts: 1 on that axis
+
+    def place(self, name: str, spec: Spec | None, values: Mapping[str, float]) -> list[float]:
+        """Where a network stands on each axis. Raises UsageError for one that cannot be told."""
+        place: list[float] = []
+        for axis in self.names:
+            column = "images_seen" if axis == "images" else axis
+            if column in values:
+                amount = values[column]
+            elif axis in COUNTED and spec is not None:
+                amount = float(getattr(cost(spec), axis))
+            elif axis in DIMENSIONS and spec is not None and self.base is not None:
+                amount = getattr(effective(spec, self.base), axis)
+            else:
+                raise UsageError(f"{name} has no {column}. {self._mend(axis, column)}")
+            place.append(amount / self.units.get(axis, 1.0))
+        return place
+
+    @staticmethod
+    def _mend(axis: str, column: str) -> str:
+        if axis in DIMENSIONS:
+            return f"Add a column {column}, or a column model and --base SPEC."
+        return f"Add a column {column}{' or model' if axis in COUNTED else ''}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """Rows, and what is known of the whole of them."""
+
+    source: str
+    rows: tuple[Trained, ...]
+    axes: tuple[str, ...] = ()  # that suit them, if the table says so
+    run_sd: float | None = None  # of an error, if the table says so
+
+    def base(self) -> Trained:
+        """The network that costs least: what multipliers are over, unless somebody says else."""
+        return min(self.rows, key=lambda row: row.macs)
+
+    def best_axes(self, base: Spec | None = None) -> tuple[str, ...]:
+        """The table's own; else depth, width and resolution if the rows tell them apart, else MACs;
+        and images seen if they differ."""
+        if self.axes:
+            return self.axes
+        seen = {row.values.get("images_seen") for row in self.rows}
+        images = ("images",) if len(seen) > 1 and None not in seen else ()
+        try:
+            points = self.points(self.scale(DIMENSIONS, base))
+        except UsageError:
+            return ("macs", *images)
+        return (*DIMENSIONS, *images) if _told_apart(points) else ("macs", *images)
+
+    def scale(self, names: Sequence[str], base: Spec | None = None) -> Axes:
+        """These axes, over a base or over the row that costs least."""
+        first = self.base()
+        own = Axes(names=tuple(names), base=base or first.spec)
+        amounts = [axis for axis in names if axis not in DIMENSIONS]
+        values = {} if base is not None else first.values
+        units = {
+            axis: IMAGES_UNIT
+            if axis == "images"
+            else Axes(names=(axis,)).place(first.name, own.base, values)[0]
+            for axis in amounts
+            if base is None or axis in COUNTED or axis == "images"
+        }
+        return Axes(names=own.names, base=own.base, units=units)
+
+    def points(self, axes: Axes) -> Points:
+        """The rows on these axes. Raises UsageError for an axis that a row does not tell."""
+        import numpy as np
+
+        from phiscale.planning.laws.points import Points
+
+        x = [axes.place(row.name, row.spec, row.values) for row in self.rows]
+        return Points(
+            axes.names,
+            np.array(x, dtype=float),
+            np.array([row.error for row in self.rows]),
+            np.array([row.runs for row in self.rows]),
+            tuple(row.name for row in self.rows),
+        )
+
+
+def _told_apart(points: Points) -> bool:
+    """Do the rows vary each axis apart from the others, or walk along one ray?"""
+    import numpy as np
+
+    logs = np.log(points.x)
+    logs = logs - logs.mean(0)
+    if len(points) < 4 or points.constant():
+        return False
+    for number in range(logs.shape[1]):
+        others = np.delete(logs, number, axis=1)
+        left = logs[:, number] - others @ np.linalg.lstsq(others, logs[:, number], rcond=None)[0]
+        if left @ left < (1 - ALIKE) * logs[:, number] @ logs[:, number]:
+            return False
+    return True
+
+
+def read_sheet(path: Path) -> Sheet:
+    """A table of one's own. Errors: DataError that names the file, the row and the mend."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text ({error}). Name a CSV file.") from None
+    return sheet_of(text, str(path))
+
+
+def sheet_of(text: str, where: str) -> Sheet:
+    """The same from the file's text; `where` names it in errors."""
+    lines = text.splitlines()
+    said = dict(
+        (match[1], match[2].strip())
+        for line in lines
+        if (match := re.match(r"#\s*(source|axes|run_sd):(.*)", line))
+    )
+    table = csv.reader(
+        (line for line in lines if line.strip() and line.lstrip()[:1] != "#"), skipinitialspace=True
+    )
+    header, *rows = [[cell.strip() for cell in row] for row in table] or [[]]
+    if len(header) < 2 or len(set(header)) < len(header) or not all(header):
+        raise DataError(
+            f"{where} has no header of different names. "
+            "Let its first line be such as: model,top1 or macs,error."
+        )
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise DataError(
+                f"row {number} of {where} has {len(row)} cells, the header {len(header)}. "
+                "Give every row as many as the header."
+            )
+    if not rows:
+        raise DataError(f"{where} has a header and no rows. Add one for each trained network.")
+    columns = {head: [row[place] for row in rows] for place, head in enumerate(header)}
+    trained = tuple(_trained(columns, len(rows), where))
+    run_sd = _number("run_sd", where, said["run_sd"]) if "run_sd" in said else None
+    axes = tuple(re.findall(r"\w+", said.get("axes", "")))
+    return Sheet(source=said.get("source") or where, rows=trained, axes=axes, run_sd=run_sd)
+
+
+def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterable[Trained]:
+    given = [kind for kind in ("error", "top1") if kind in columns]
+    given = given or [kind for kind in ("validation_error",) if kind in columns]  # our own runs.csv
+    if len(given) != 1:
+        both = "both error and top1" if given else "no column error or top1"
+        raise DataError(f"{where} has {both}. Give one of them.")
+    [kind] = given
+    models = columns.get("model", [""] * count)
+    names = columns.get("name", models)
+    names = [name or f"row {number}" for number, name in enumerate(names, 1)]
+    shares = _fractions(kind, columns[kind], names, where)
+    numbers = {
+        head: [
+            _number(f"{head} of {name}", where, cell)
+            for name, cell in zip(names, cells, strict=True)
+        ]
+        for head, cells in columns.items()
+        if head == "runs" or (head not in (*WORDS, *NOTES) and any(map(_is_number, cells)))
+    }
+    runs = numbers.pop("runs", [1.0] * count)
+    for number, name in enumerate(names):
+        yield Trained(
+            name=name,
+            error=1 - shares[number] if kind == "top1" else shares[number],
+            runs=runs[number],
+            spec=_spec(models[number], where) if models[number] else None,
+            values={head: cells[number] for head, cells in numbers.items()},
+        )
+
+
+def _fractions(kind: str, cells: Sequence[str], names: Sequence[str], where: str) -> list[float]:
+    marked = [cell.endswith("%") for cell in cells]
+    values = [
+        _number(f"{kind} of {name}", where, cell.removesuffix("%"), above=lambda v: v >= 0)
+        for name, cell in zip(names, cells, strict=True)
+    ]
+    per_cent = [mark or value > 1 for mark, value in zip(marked, values, strict=True)]
+    if any(per_cent) and not all(per_cent):
+        one, other = cells[per_cent.index(True)], cells[per_cent.index(False)]
+        raise DataError(
+            f"{where} has {kind} {one} and {other}: per cent or fractions? "
+            "Write a % after each, or fractions of 1 throughout."
+        )
+    shares = [value / 100 if per_cent[0] else value for value in values] if values else []
+    for name, share in zip(names, shares, strict=True):
+        if share > 1:
+            raise DataError(f"{kind} of {name} in {where} is above 100 %. Mend or drop that row.")
+    return shares
+
+
+def _spec(text: str, where: str) -> Spec:
+    try:
+        return resolve_spec(text)
+    except SpecError as error:
+        raise DataError(f"model {text} in {where}: {error}") from None
+
+
+def _number(
+    what: str, where: str, cell: str, above: Callable[[float], bool] = lambda value: value > 0
+) -> float:
+    value = float(cell) if _is_number(cell) else math.nan
+    if not (math.isfinite(value) and above(value)):
+        raise DataError(f"{what} in {where} is {cell or 'empty'!r}. Give a number above 0.")
+    return value
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
