@@ -29,7 +29,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.choice import _regret
 from phiscale.cli import main
-from phiscale.data.sources import open_images
+from phiscale.data.datasets.open import open_images
 from phiscale.errors import PhiscaleError, WeightsError
 from phiscale.files import locked
 from phiscale.pipeline import fit

@@ -14,8 +14,8 @@ import torch
 from phiscale.arch.spec import Spec
 from phiscale.chooser import HANDICAPS, Chooser
 from phiscale.data.audit import Audit
+from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import ImageSet
 from phiscale.errors import CheckpointError, WeightsError
 from phiscale.files import Format
 from phiscale.planning.budget import Budget, Candidate, explain, rank

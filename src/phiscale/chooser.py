@@ -13,7 +13,7 @@ from typing import Any
 from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.data.audit import Audit
-from phiscale.data.splits import ImageSet
+from phiscale.data.datasets.dataset import ImageSet
 from phiscale.deploy.calibrate import measured_latency_ms
 from phiscale.errors import BudgetError, WeightsError
 from phiscale.planning.budget import (

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phiscale.data.splits import ImageSet, Split
-from phiscale.data.transfer_sets import TRANSFERRED
-from phiscale.data.wording import counted, listed, shown
+from phiscale.data.datasets.dataset import ImageSet, Split
+from phiscale.data.datasets.published import TRANSFERRED
 from phiscale.errors import BadImage, DataError, UsageError
+from phiscale.text import counted, listed, shown
 from phiscale.train.metrics import Metrics, measure, softmax
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def evaluate_model(
 ) -> tuple[Metrics, np.ndarray, Split, tuple[str, ...]]:
     """Metrics and logits of a model.onnx or any SOURCE of weights on a split of `data`: of the
     data's classes alone where the model knows others besides, which is logged."""
-    from phiscale.data.sources import open_images
+    from phiscale.data.datasets.open import open_images
 
     images = open_images(data)
     part = dict(images.splits())[split]
@@ -137,7 +137,7 @@ def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dic
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file. Give a folder.")
 
-    from phiscale.data.sources import open_images
+    from phiscale.data.datasets.open import open_images
     from phiscale.deploy.export import export_onnx
     from phiscale.weights.sources import load
 
@@ -233,7 +233,7 @@ def _predictor(model: str, device: str) -> Callable[[Path], list[tuple[str, floa
         return lambda file: predictor([file])[0].top(len(predictor.classes))
     import torch
 
-    from phiscale.data.decode import read_image
+    from phiscale.data.reading.decode import read_image
     from phiscale.weights.sources import load, weights_file
 
     compute = compute_device(device)

@@ -22,8 +22,8 @@ from phiscale.choice import FORMAT as CHOICE_FORMAT
 from phiscale.choice import Choice, choose
 from phiscale.data.audit import FORMAT as AUDIT_FORMAT
 from phiscale.data.audit import Audit, audit, bad_files_error
-from phiscale.data.sources import open_images
-from phiscale.data.splits import ImageSet
+from phiscale.data.datasets.dataset import ImageSet
+from phiscale.data.datasets.open import open_images
 from phiscale.deploy.calibrate import calibrate
 from phiscale.deploy.export import export_onnx
 from phiscale.errors import CheckpointError, PhiscaleError
@@ -34,8 +34,8 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import FORMAT as DEVICE_FORMAT
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import Law
-from phiscale.show import table_lines
 from phiscale.story import ANSWERS, tell_story
+from phiscale.text import table_lines
 from phiscale.train.evaluate import logits_of
 from phiscale.train.loop import Progress, Setup, train
 from phiscale.train.metrics import measure

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from phiscale.data.wording import shown
+from phiscale.text import shown, table_lines
 
 if TYPE_CHECKING:
     from phiscale.jobs import Answer
@@ -33,36 +33,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints `table_lines`."""
     for line in table_lines(rows):
         print(line)
-
-
-def table_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Rows of equal keys; columns that are empty throughout are left out."""
-    columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
-    cells = [[_cell(row[key]) for key in columns] for row in rows]
-    widths = [max(len(c), *(len(r[i]) for r in cells)) for i, c in enumerate(columns)]
-    numeric = [all(not isinstance(r[c], str) for r in rows) for c in columns]
-    for line in [columns, *cells]:
-        yield "  ".join(
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-
-
-def _cell(value: Any) -> str:
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case int() if abs(value) >= 100_000:
-            for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
-                if abs(value) >= size:
-                    return f"{value / size:.4g}{unit}"
-            return str(value)
-        case float():
-            return f"{value:.4g}"
-        case _:
-            return str(value)
 
 
 def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[int, int]:

@@ -27,8 +27,8 @@ from phiscale.analysis.report import (
 from phiscale.arch.costs import cost
 from phiscale.choice import Choice, seconds_trained
 from phiscale.data.audit import Audit
-from phiscale.data.splits import ImageSet, Split
-from phiscale.data.transfer_sets import TRANSFERRED
+from phiscale.data.datasets.dataset import ImageSet, Split
+from phiscale.data.datasets.published import TRANSFERRED
 from phiscale.nn.network import Network
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients

@@ -10,9 +10,9 @@ from typing import Literal
 from phiscale.arch.families import MEMBERS, name_of
 from phiscale.arch.spec import Spec
 from phiscale.data.audit import audit, bad_files_error
+from phiscale.data.datasets.dataset import BadFile, ImageSet
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
-from phiscale.data.splits import BadFile, ImageSet
 from phiscale.errors import UsageError
 from phiscale.files import read_checked
 from phiscale.jobs import compute_device, sees_colours

@@ -15,9 +15,9 @@ import torch
 from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.spec import Spec
 from phiscale.data.audit import Audit
+from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import ImageSet, Split
 from phiscale.planning.budget import Candidate
 from phiscale.train.lanes import lanes_for
 from phiscale.train.log import read_log

@@ -11,8 +11,8 @@ from phiscale.analysis.runs import read_runs, rows_of, write_page
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.cli import main
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.errors import PhiscaleError
 from phiscale.train.loop import Setup, train
 from phiscale.train.recipes import RECIPES

@@ -153,8 +153,8 @@ def test_a_table_of_ones_own_with_lengths_of_training(
 
 
 def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from phiscale.data.datasets.open import open_images
     from phiscale.data.preprocessing import Preprocessing
-    from phiscale.data.sources import open_images
     from phiscale.train.loop import Setup, train
     from phiscale.train.recipes import RECIPES
 

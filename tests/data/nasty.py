@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, features
 
-from phiscale.data.decode import FORMATS
+from phiscale.data.reading.decode import FORMATS
 
 SIDE = 64
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 40), (30, 40, 210), (230, 220, 40)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from phiscale.data.advice import Facts, advise
 from phiscale.data.audit import Audit, audit, bad_files_error
-from phiscale.data.decode import Limits
-from phiscale.data.sources import BadFile, open_images
+from phiscale.data.audit_advice import Facts, advise
+from phiscale.data.datasets.open import BadFile, open_images
+from phiscale.data.reading.decode import Limits
 
 from .nasty import bad, good, saved
 from .trees import picture, tree

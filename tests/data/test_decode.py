@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from phiscale.data.decode import Limits, read_image, read_picture
+from phiscale.data.reading.decode import Limits, read_image, read_picture
 from phiscale.errors import BadImage
 
 from .nasty import COLOURS, RED, Nasty, bad, bombs, colours_of, good, jpeg, quadrants, saved
@@ -137,7 +137,7 @@ def test_a_file_without_permission_is_reported(tmp_path: Path):
         return
     tmp_path.chmod(0o755)
     code = (  # root reads everything: ask as nobody
-        "import os, pathlib, sys; import phiscale.data.decode as d, PIL.JpegImagePlugin\n"
+        "import os, pathlib, sys; import phiscale.data.reading.decode as d, PIL.JpegImagePlugin\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try: d.read_image(pathlib.Path(sys.argv[1]))\n"
         "except d.BadImage as error: print(error.reason)"
@@ -155,7 +155,7 @@ def test_a_file_without_permission_is_reported(tmp_path: Path):
 MEMORY = """
 import pathlib, resource, sys
 from PIL import Image
-from phiscale.data.decode import BadImage, read_image
+from phiscale.data.reading.decode import BadImage, read_image
 Image.init()
 def bytes_held():
     return int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

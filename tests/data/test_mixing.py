@@ -11,11 +11,11 @@ from scipy.stats import beta as beta_law
 from scipy.stats import kstest
 from torchvision.transforms import v2
 
-from phiscale.data.augment import Augment
+from phiscale.data.augment.augment import Augment
+from phiscale.data.augment.mixing import Mix, mixed, mixes, partner_of
+from phiscale.data.datasets.open import open_images
 from phiscale.data.loader import Pictures, training_batches
-from phiscale.data.mixing import Mix, mixed, mixes, partner_of
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 
 PLACES = np.arange(4000)
 U = np.random.default_rng(0).random((4000, 3))

@@ -7,8 +7,8 @@ from PIL import Image
 from torchvision.transforms import autoaugment as theirs
 from torchvision.transforms.v2 import functional as F
 
-from phiscale.data import policies
-from phiscale.data.policies import (
+from phiscale.data.augment import policies
+from phiscale.data.augment.policies import (
     AUTOAUGMENT_LENGTHS,
     PAPER,
     RANDAUGMENT,

@@ -24,8 +24,8 @@ PLAIN = Preprocessing(size=32)
 
 def test_neither_torch_nor_torchvision_is_imported():
     code = (
-        "import sys, phiscale.data.preprocessing, phiscale.data.decode, phiscale.data.sources\n"
-        "import phiscale.data.audit\n"
+        "import sys, phiscale.data.preprocessing, phiscale.data.reading.decode\n"
+        "import phiscale.data.datasets.open, phiscale.data.audit\n"
         "assert not {'torch', 'torchvision', 'sklearn', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phiscale.data import shards as module
+from phiscale.data.datasets import shards as module
+from phiscale.data.datasets.open import ImageSet, open_images
+from phiscale.data.datasets.shard_patterns import expand
 from phiscale.data.order import WINDOW, Order
-from phiscale.data.shard_names import expand
-from phiscale.data.sources import ImageSet, open_images
 from phiscale.errors import DataError
 
 from .trees import picture, samples, shard, tree

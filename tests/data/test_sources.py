@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phiscale.arch.families.paper import TABLE_5
-from phiscale.data import named
-from phiscale.data.decode import read_image
-from phiscale.data.named import NAMED
-from phiscale.data.names import ROLES
-from phiscale.data.sources import BadFile, ImageSet, open_images
-from phiscale.data.splits import hold_out
-from phiscale.data.transfer_sets import TRANSFERRED
+from phiscale.data.datasets import named
+from phiscale.data.datasets.dataset import hold_out
+from phiscale.data.datasets.named import NAMED
+from phiscale.data.datasets.open import BadFile, ImageSet, open_images
+from phiscale.data.datasets.published import TRANSFERRED
+from phiscale.data.datasets.split_names import ROLES
+from phiscale.data.reading.decode import read_image
 from phiscale.errors import DataError
 
 from .trees import picture, tree
@@ -478,7 +478,7 @@ def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch):
 
 TORCHVISION = """
 import sys
-from phiscale.data.sources import open_images
+from phiscale.data.datasets.open import open_images
 mnist, food = open_images("mnist"), open_images("Food101")
 assert [len(s) for _, s in mnist.splits()] == [30, 10, 10], mnist
 assert mnist.classes[0] == "0 - zero" and mnist.train.image(0).size == (28, 28)

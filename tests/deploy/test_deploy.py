@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from phiscale.arch.families import get_spec
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.deploy.export import export_onnx
 from phiscale.deploy.predict import Predictor
 from phiscale.deploy.runtime import latency_ms, open_session

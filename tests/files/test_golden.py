@@ -74,7 +74,7 @@ golden, out = Path(sys.argv[1]), Path(sys.argv[2])
 sys.path.insert(0, str(golden))
 sys.path.insert(0, str(golden.parent / "files"))
 import make, test_golden
-from phiscale.data.sources import open_images
+from phiscale.data.datasets.open import open_images
 from phiscale.arch.spec import Spec, Stage
 from phiscale.train.loop import Setup, train
 from phiscale.train.recipe import Recipe

@@ -20,10 +20,10 @@ from phiscale.analysis.latencies import FORMAT as TIMINGS
 from phiscale.analysis.latencies import Timed, Timings
 from phiscale.arch.spec import FORMAT as SPEC
 from phiscale.arch.spec import Spec, Stage
-from phiscale.data.augment import Augment
+from phiscale.data.augment.augment import Augment
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import FORMAT as PREPROCESSING
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.files import write_checked, write_json
 from phiscale.nn.network import build
 from phiscale.planning.coefficients import Coefficients

@@ -18,7 +18,7 @@ from typing import Any
 
 from phiscale.arch.scaling import Scaling
 from phiscale.arch.spec import Spec, Stage
-from phiscale.data.augment import Augment
+from phiscale.data.augment.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.search.discover import Discovered, Discovery
@@ -73,7 +73,7 @@ def net(channels: int = 8, resolution: int = 8) -> Spec:
 
 def digits() -> str:
     """Of scikit-learn's digits."""
-    from phiscale.data.sources import open_images
+    from phiscale.data.datasets.open import open_images
 
     return open_images("digits").fingerprint()
 

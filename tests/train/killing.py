@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
-from phiscale.data.augment import Augment
+from phiscale.data.augment.augment import Augment
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.errors import PhiscaleError
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Setup, train

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
+from phiscale.data.datasets.dataset import ImageSet
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
-from phiscale.data.splits import ImageSet
 from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
 from phiscale.files import locked
 from phiscale.show import log_to

@@ -19,9 +19,9 @@ from torch._C._distributed_c10d import HashStore
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
-from phiscale.data.augment import Augment
+from phiscale.data.augment.augment import Augment
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import build
 from phiscale.nn.sync import synchronise

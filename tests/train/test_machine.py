@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.errors import CheckpointError, TrainingError
 from phiscale.show import log_to
 from phiscale.train import loop

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from phiscale.arch.families import get_spec
-from phiscale.data.augment import RANDOM_NUMBERS, Augment, augmented
+from phiscale.data.augment.augment import RANDOM_NUMBERS, Augment, augmented
+from phiscale.data.datasets.open import open_images
 from phiscale.data.loader import Pictures, training_batches
 from phiscale.data.order import Order, mix, uniforms
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.nn.network import build
 from phiscale.train.ema import Ema
@@ -108,7 +108,7 @@ def test_pictures_in_memory_keep_to_their_room_and_are_the_same_as_others():
 
 @given(st.integers(0, 10_000))
 def test_a_random_area_lies_inside_the_picture(place: int):
-    from phiscale.data.augment import _random_area
+    from phiscale.data.augment.augment import _random_area
 
     left, top, right, bottom = _random_area(50, 40, 0.08, *uniforms(0, np.array([place]), 4)[0])
     assert 0 <= left < right <= 50 and 0 <= top < bottom <= 40.0001

@@ -8,8 +8,8 @@ import torch
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.nn.network import build
 from phiscale.train.ema import Ema
 from phiscale.train.log import read_log

@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 
 from phiscale.arch.families import get_spec
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.train import loop
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Setup, train

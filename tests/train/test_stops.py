@@ -15,9 +15,9 @@ from torch._C._distributed_c10d import HashStore
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
+from phiscale.data.datasets.open import open_images
 from phiscale.data.loader import Pictures
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.errors import TrainingError
 from phiscale.train import judge
 from phiscale.train.log import OF_THE_MACHINE, read_log

@@ -8,8 +8,8 @@ import pytest
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
 from phiscale.errors import MissingExtra
 from phiscale.files import read_json
 from phiscale.train import trackers

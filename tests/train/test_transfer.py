@@ -12,9 +12,9 @@ import torch
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
+from phiscale.data.datasets.dataset import ArraySplit, ImageSet
+from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.sources import open_images
-from phiscale.data.splits import ArraySplit, ImageSet
 from phiscale.errors import UsageError
 from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import build

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from phiscale.cli import main
-from phiscale.data.decode import read_image
+from phiscale.data.reading.decode import read_image
 from phiscale.show import log_to
 from phiscale.weights.sources import import_weights, load
 

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE
-from phiscale.data.wording import shown
 from phiscale.errors import UsageError
 from phiscale.planning.laws.points import Points
 from phiscale.planning.laws.posterior import Posterior
+from phiscale.text import shown
 
 PLACES = 200  # of the band
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phiscale.data.wording import shown
+from phiscale.text import shown
 
 
 @dataclass(frozen=True)

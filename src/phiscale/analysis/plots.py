@@ -16,7 +16,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from phiscale.analysis.svg import BLUE, GREY, INK, ORANGE, STYLE, svg
-from phiscale.data.wording import shown
+from phiscale.text import shown
 
 MOST_CLASSES = 40  # of a confusion matrix that can still be read
 Series = list[tuple[float, float]]  # images seen, value

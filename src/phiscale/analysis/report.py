@@ -21,8 +21,8 @@ from phiscale.analysis.plots import confusion, curves, pareto, worst_pairs
 from phiscale.arch.costs import cost
 from phiscale.arch.ops import Layer
 from phiscale.arch.spec import Spec, Stage
-from phiscale.data.wording import counted, shown
 from phiscale.files import write_atomic
+from phiscale.text import counted, shown
 from phiscale.train.metrics import wilson
 
 _MOST_PIXELS = 256  # of a sample's side

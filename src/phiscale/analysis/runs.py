@@ -16,9 +16,9 @@ from matplotlib.ticker import FuncFormatter
 from phiscale.analysis.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, STYLE, svg
 from phiscale.arch.families import name_of
 from phiscale.arch.spec import Spec
-from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError
 from phiscale.files import read_checked, write_atomic
+from phiscale.text import shown
 from phiscale.train.log import read_log
 from phiscale.train.recipe import Recipe
 

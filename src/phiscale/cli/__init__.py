@@ -14,9 +14,9 @@ from phiscale.cli.running import evaluate, export, fit, predict, rates, runs, tr
 from phiscale.cli.science import law_fit, law_predict
 from phiscale.cli.searching import search_coefficients, study
 from phiscale.cli.values import first_process
-from phiscale.data.wording import shown
 from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
 from phiscale.show import log_to, to_stderr
+from phiscale.text import shown
 from phiscale.train.signals import Interrupted
 
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."

@@ -22,9 +22,9 @@ from phiscale.cli.values import (
     in_range,
     spec_of,
 )
-from phiscale.data.wording import shown
 from phiscale.errors import SpecError, UsageError
 from phiscale.show import show_json, table, to_stderr
+from phiscale.text import shown
 
 if TYPE_CHECKING:
     from phiscale.arch.scaling import Scaling
@@ -314,9 +314,9 @@ def check(data: Positional[Data], /, *, json: Switch = False) -> None:
         json: print JSON.
     """
     from phiscale.data.audit import audit
-    from phiscale.data.sources import open_images
-    from phiscale.data.wording import counted
+    from phiscale.data.datasets.open import open_images
     from phiscale.errors import DataError
+    from phiscale.text import counted
 
     found = audit(open_images(data))
     if json:

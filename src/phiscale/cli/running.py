@@ -290,10 +290,10 @@ def predict(
         top: how many classes for each picture.
         device: where to compute; auto takes a GPU where there is one. A model.onnx runs on the CPU.
     """
-    from phiscale.data.wording import counted
     from phiscale.errors import DataError
     from phiscale.jobs import predict_files
     from phiscale.show import print_predictions
+    from phiscale.text import counted
 
     in_range("--top", top)
     if not images:

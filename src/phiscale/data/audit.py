@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from phiscale.data.advice import Facts, advise
-from phiscale.data.decode import DEFAULT_LIMITS, Limits
-from phiscale.data.splits import BadFile, ImageSet, Split
-from phiscale.data.wording import counted, shown
+from phiscale.data.audit_advice import Facts, advise
+from phiscale.data.datasets.dataset import BadFile, ImageSet, Split
+from phiscale.data.reading.decode import DEFAULT_LIMITS, Limits
 from phiscale.errors import BadImage, DataError
 from phiscale.files import Format
+from phiscale.text import counted, shown
 
 _CHUNK = 64  # pictures handed to a thread at once
 _AHEAD = 8  # chunks per thread in flight

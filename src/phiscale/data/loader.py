@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from phiscale.data.augment import MIX, RANDOM_NUMBERS, Augment, augmented
-from phiscale.data.mixing import Mix, mixes, partner_of
+from phiscale.data.augment.augment import MIX, RANDOM_NUMBERS, Augment, augmented
+from phiscale.data.augment.mixing import Mix, mixes, partner_of
+from phiscale.data.datasets.dataset import Split
 from phiscale.data.order import Order, uniforms
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import Split
 
 T = TypeVar("T")
 R = TypeVar("R")

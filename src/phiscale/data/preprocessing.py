@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from phiscale.data.pixels import WHITE, to_rgb
+from phiscale.data.reading.pixels import WHITE, to_rgb
 from phiscale.errors import DataError
 from phiscale.files import Format
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from phiscale.data.datasets.dataset import Split
 from phiscale.data.loader import evaluation_batches, normalised
-from phiscale.data.splits import Split
 from phiscale.deploy.predict import ARTEFACT_VERSION, METADATA_KEY
 from phiscale.deploy.runtime import latency_ms, open_session, run
 from phiscale.errors import ExportError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phiscale.data.decode import read_image
+from phiscale.data.reading.decode import read_image
 from phiscale.errors import ExportError, PhiscaleError
 from phiscale.files import verified
 from phiscale.weights.metadata import ModelMetadata

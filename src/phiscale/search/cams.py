@@ -21,12 +21,12 @@ from PIL import Image
 from phiscale.analysis.cam import class_activation_maps, enlarged, overlay
 from phiscale.analysis.page import Drawing, Section
 from phiscale.analysis.svg import STYLE, any_letters
-from phiscale.data.sources import open_images
-from phiscale.data.splits import Split
-from phiscale.data.wording import shown
+from phiscale.data.datasets.dataset import Split
+from phiscale.data.datasets.open import open_images
 from phiscale.errors import PhiscaleError
 from phiscale.search.settle import Outcome, Settle
 from phiscale.search.workers import Crew
+from phiscale.text import shown
 from phiscale.weights.sources import load
 
 MOST_PICTURES = 6

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from phiscale.data.audit import audit, bad_files_error
-from phiscale.data.sources import open_images
-from phiscale.data.wording import shown
+from phiscale.data.datasets.open import open_images
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import canonical, read_checked, sha256, write_checked
 from phiscale.search.trial import Result, Results, once, packed, unpacked
+from phiscale.text import shown
 from phiscale.train.recipe import differences
 
 PLAN = "plan.json"

@@ -21,7 +21,7 @@ from phiscale.arch.costs import cost
 from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import STRATEGIES, Scaling, Strategy, scale
 from phiscale.arch.spec import Spec
-from phiscale.data.augment import Augment
+from phiscale.data.augment.augment import Augment
 from phiscale.errors import UsageError
 from phiscale.search.baselines import INVERSE, TOLERANCE, matched, symmetric
 from phiscale.search.trial import Result, Trial, described, trial_of

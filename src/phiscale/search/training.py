@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from phiscale.arch.costs import cost
+from phiscale.data.datasets.dataset import ArraySplit, ImageSet, Split
 from phiscale.data.loader import CACHE_BYTES
-from phiscale.data.splits import ArraySplit, ImageSet, Split
 from phiscale.deploy.calibrate import cpu_name
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.search.trial import Result, Trial

@@ -32,7 +32,7 @@ from phiscale.search.trial import Result, Results, Trial
 from phiscale.train.signals import Interrupted, StopSignal
 
 if TYPE_CHECKING:
-    from phiscale.data.splits import ImageSet
+    from phiscale.data.datasets.dataset import ImageSet
     from phiscale.train.loop import Setup
 
 logger = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ def work(plan: Plan[Any], crew: Crew) -> None:
 
 
 def _pictures(plan: Plan[Any]) -> ImageSet:
-    from phiscale.data.sources import open_images
+    from phiscale.data.datasets.open import open_images
     from phiscale.search.training import in_memory
 
     images = open_images(plan.data)

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from phiscale.data.datasets.dataset import Split
 from phiscale.data.loader import Batch, ahead, evaluation_batches, normalised
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import Split
 from phiscale.train.allocator import keep_freed_memory
 from phiscale.train.metrics import Metrics, measure, wilson
 from phiscale.train.world import World

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from phiscale.arch.spec import Spec
+from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.loader import CACHE_BYTES, Pictures, training_batches
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import ImageSet
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.nn.blocks import Dropout
 from phiscale.train import transfer

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from phiscale.data.augment.mixing import mixed
+from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.loader import Batch, normalised
-from phiscale.data.mixing import mixed
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import ImageSet
 from phiscale.train.lanes import LossOf
 from phiscale.train.recipe import Recipe
 

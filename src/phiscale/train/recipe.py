@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import Any, Literal
 
-from phiscale.data.augment import Augment
+from phiscale.data.augment.augment import Augment
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import Format
 

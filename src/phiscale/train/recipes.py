@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from phiscale.arch.families import get_spec
-from phiscale.data.augment import Augment
+from phiscale.data.augment.augment import Augment
 from phiscale.train.printed import V1, V2_CODE, V2_TABLE
 from phiscale.train.recipe import Growth, Optim, Recipe, Schedule
 from phiscale.train.sizing import Sizes

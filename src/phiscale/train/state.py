@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 
 from phiscale.arch.spec import Spec
+from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import ImageSet
 from phiscale.errors import CheckpointError
 from phiscale.files import canonical, read_checked, sha256, sweep, write_checked
 from phiscale.nn.network import Network

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.loader import evaluation_batches, normalised
 from phiscale.data.order import Order
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.data.splits import ImageSet, Split
 from phiscale.errors import UsageError
 from phiscale.files import read_checked, write_checked
 from phiscale.nn.init import BatchNorm2d

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from phiscale import files
-from phiscale.data.folders import open_folder
-from phiscale.data.splits import ArraySplit, FileSplit, ImageSet, Split, assemble
-from phiscale.data.transfer_sets import TRANSFERRED
-from phiscale.data.wording import shown
+from phiscale.data.datasets.dataset import ArraySplit, FileSplit, ImageSet, Split, assemble
+from phiscale.data.datasets.folders import open_folder
+from phiscale.data.datasets.published import TRANSFERRED
 from phiscale.errors import DataError
+from phiscale.text import shown
 
 TIMEOUT_S = 30.0
 """How long a server may stay silent during a download."""

@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 from PIL import Image
 
-from phiscale.data.decode import (
+from phiscale.data.reading.decode import (
     DEFAULT_LIMITS,
     Limits,
     Picture,
@@ -24,9 +24,9 @@ from phiscale.data.decode import (
     read_picture,
     regular_size,
 )
-from phiscale.data.pixels import WHITE
-from phiscale.data.wording import counted, listed, shown
+from phiscale.data.reading.pixels import WHITE
 from phiscale.errors import BadImage, DataError
+from phiscale.text import counted, listed, shown
 
 HELD_OUT = 0.1
 """The part of each class that the test, and the part that validation, take where none is given."""

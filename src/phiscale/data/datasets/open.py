@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from phiscale.data.folders import open_folder
-from phiscale.data.named import NAMED, open_named
-from phiscale.data.names import role_of
-from phiscale.data.shard_names import braced, expand, shards_in
-from phiscale.data.shard_store import expand_url
-from phiscale.data.shards import open_shards
-from phiscale.data.splits import BadFile, ImageSet, Split
-from phiscale.data.wording import shown
+from phiscale.data.datasets.dataset import BadFile, ImageSet, Split
+from phiscale.data.datasets.folders import open_folder
+from phiscale.data.datasets.named import NAMED, open_named
+from phiscale.data.datasets.shard_cache import expand_url
+from phiscale.data.datasets.shard_patterns import braced, expand, shards_in
+from phiscale.data.datasets.shards import open_shards
+from phiscale.data.datasets.split_names import role_of
 from phiscale.errors import DataError
+from phiscale.text import shown
 
 __all__ = ["BadFile", "ImageSet", "Split", "open_images"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from phiscale.data.wording import counted, listed, shown
+from phiscale.text import counted, listed, shown
 
 FEW_PER_CLASS = 20
 FEW_IN_ALL = 5_000

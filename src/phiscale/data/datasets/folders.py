@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from phiscale.data.decode import open_at_once, regular_size
-from phiscale.data.names import check_classes, check_known, is_junk, role_of
-from phiscale.data.splits import FileSplit, ImageSet, assemble
-from phiscale.data.strangers import HEAD_BYTES, IMAGE_SUFFIXES, known_format
-from phiscale.data.wording import counted, listed, shown
+from phiscale.data.datasets.dataset import FileSplit, ImageSet, assemble
+from phiscale.data.datasets.split_names import check_classes, check_known, is_junk, role_of
+from phiscale.data.reading.decode import open_at_once, regular_size
+from phiscale.data.reading.formats import HEAD_BYTES, IMAGE_SUFFIXES, known_format
 from phiscale.errors import BadImage, DataError
+from phiscale.text import counted, listed, shown
 
 
 def open_folder(root: Path, source: str) -> ImageSet:

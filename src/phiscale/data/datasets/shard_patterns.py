@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from phiscale.data.names import ROLES, is_junk
-from phiscale.data.shard_store import Shard
-from phiscale.data.wording import counted, listed, shown
+from phiscale.data.datasets.shard_cache import Shard
+from phiscale.data.datasets.split_names import ROLES, is_junk
 from phiscale.errors import DataError
+from phiscale.text import counted, listed, shown
 
 MAX_SHARDS = 100_000
 

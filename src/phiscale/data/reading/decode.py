@@ -22,9 +22,9 @@ from pathlib import Path
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from phiscale.data.integrity import check_checksums, check_complete, check_parts
-from phiscale.data.pixels import WHITE, to_rgb
-from phiscale.data.strangers import known_format, stranger
+from phiscale.data.reading.formats import known_format, stranger
+from phiscale.data.reading.integrity import check_checksums, check_complete, check_parts
+from phiscale.data.reading.pixels import WHITE, to_rgb
 from phiscale.errors import BadImage
 
 # Pillow's other formats are left out on purpose: some start other programs (EPS), some hold

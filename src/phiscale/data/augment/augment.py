@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from phiscale.data import policies
+from phiscale.data.augment import policies
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 
@@ -33,7 +33,7 @@ class Augment:
     least_area: float = 0.35  # of the picture, for frame=area
     flip: bool = True
     policy: Literal["none", "randaugment", "v0", "paper"] = "none"
-    """v0: AutoAugment as tensorflow/tpu has it. paper: AutoAugment's own. See `data.policies`."""
+    """v0: AutoAugment as tensorflow/tpu has it. paper: AutoAugment's own. See `policies`."""
     layers: int = 2  # operations on a picture, for policy=randaugment
     magnitude: float = 10.0  # their strength; 10 is the usual end of the scale
     erase: float = 0.0  # probability that a rectangle is filled with the mean colour

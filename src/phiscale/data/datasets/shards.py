@@ -17,14 +17,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from phiscale.data.decode import DEFAULT_LIMITS, Limits, open_at_once
-from phiscale.data.names import check_classes, check_known, is_junk
-from phiscale.data.shard_names import by_split_name
-from phiscale.data.shard_store import Shard, index_of, shard_at
-from phiscale.data.splits import ImageSet, Split, assemble
-from phiscale.data.strangers import IMAGE_SUFFIXES
-from phiscale.data.wording import counted, listed, shown
+from phiscale.data.datasets.dataset import ImageSet, Split, assemble
+from phiscale.data.datasets.shard_cache import Shard, index_of, shard_at
+from phiscale.data.datasets.shard_patterns import by_split_name
+from phiscale.data.datasets.split_names import check_classes, check_known, is_junk
+from phiscale.data.reading.decode import DEFAULT_LIMITS, Limits, open_at_once
+from phiscale.data.reading.formats import IMAGE_SUFFIXES
 from phiscale.errors import BadImage, DataError
+from phiscale.text import counted, listed, shown
 
 MAX_LABEL_BYTES = 1 << 20
 LABELS = (".cls", ".json")

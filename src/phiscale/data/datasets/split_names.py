@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from phiscale.data.wording import listed
 from phiscale.errors import DataError
+from phiscale.text import listed
 
 ROLES = {
     "train": "train",

@@ -1,0 +1,60 @@
+"""Words for people: names in sentences, where nothing in a name can forge a line of a report,
+and plain tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+
+def shown(name: str) -> str:
+    """The name with control characters, line breaks and undecodable bytes as escapes."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """'a', 'b', 'c' and 4 more."""
+    quoted = [f"'{shown(name)}'" for name in names]
+    left = len(quoted) - most
+    if left > 0:
+        return f"{', '.join(quoted[:most])} and {left:,} more"
+    if len(quoted) > 1:
+        return f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+    return "".join(quoted)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """1 picture, 2 pictures, 3 classes."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def table_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Rows of equal keys; columns that are empty throughout are left out."""
+    columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
+    cells = [[_cell(row[key]) for key in columns] for row in rows]
+    widths = [max(len(c), *(len(r[i]) for r in cells)) for i, c in enumerate(columns)]
+    numeric = [all(not isinstance(r[c], str) for r in rows) for c in columns]
+    for line in [columns, *cells]:
+        yield "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int() if abs(value) >= 100_000:
+            for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
+                if abs(value) >= size:
+                    return f"{value / size:.4g}{unit}"
+            return str(value)
+        case float():
+            return f"{value:.4g}"
+        case _:
+            return str(value)
