@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from phiscale.analysis.cam import class_activation_maps, overlay
 from phiscale.analysis.report import (
     BudgetRow,
     CandidateRow,
@@ -29,6 +28,7 @@ from phiscale.choice import Choice, seconds_trained
 from phiscale.data.audit import Audit
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.published import TRANSFERRED
+from phiscale.nn.cam import class_activation_maps, overlay
 from phiscale.nn.network import Network
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients

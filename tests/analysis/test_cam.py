@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from phiscale.analysis.cam import class_activation_maps, class_evidence, enlarged, overlay
 from phiscale.arch.families import get_spec
 from phiscale.arch.spec import lite
+from phiscale.nn.cam import class_activation_maps, class_evidence, enlarged, overlay
 from phiscale.nn.network import Network, build
 
 LABELS = torch.tensor([0, 3, 2, 3])

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phiscale.analysis.cam import overlay
 from phiscale.analysis.report import (
     BudgetRow,
     CandidateRow,
@@ -30,6 +29,7 @@ from phiscale.analysis.report import (
 )
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
+from phiscale.nn.cam import overlay
 from phiscale.train.metrics import measure
 
 EVIL = "<script>alert('x')</script>"

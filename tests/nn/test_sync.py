@@ -8,8 +8,7 @@ import torch.distributed as dist
 from torch import nn
 from torch._C._distributed_c10d import HashStore
 
-from phiscale.nn.init import BatchNorm2d
-from phiscale.nn.sync import synchronise
+from phiscale.nn.norm import BatchNorm2d, synchronise
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.augment.augment import Augment
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import build
-from phiscale.nn.sync import synchronise
+from phiscale.nn.norm import BatchNorm2d, synchronise
 from phiscale.train.log import OF_THE_MACHINE, read_log
 from phiscale.train.loop import Progress, Setup, train
 from phiscale.train.recipe import Optim, Recipe

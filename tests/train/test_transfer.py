@@ -16,8 +16,8 @@ from phiscale.data.datasets.dataset import ArraySplit, ImageSet
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
-from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import build
+from phiscale.nn.norm import BatchNorm2d
 from phiscale.show import log_to
 from phiscale.train.log import read_log
 from phiscale.train.loop import Progress, Setup, train

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from phiscale.arch.spec import Activation, Padding, Spec, Stage, hidden_channels
-from phiscale.nn.init import BatchNorm2d, Conv2d
+from phiscale.nn.init import Conv2d
+from phiscale.nn.norm import BatchNorm2d
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Conv2d(nn.Conv2d):
@@ -14,28 +13,6 @@ class Conv2d(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         pass
-
-
-class BatchNorm2d(nn.BatchNorm2d):
-    """torch's, but its memory is left as it is; where `frozen`, training uses and keeps the running
-    statistics; where it has a `group`, it learns from all of its processes (`nn.sync`)."""
-
-    frozen = False
-    group: Any = None
-
-    def reset_parameters(self) -> None:
-        pass
-
-    def train(self, mode: bool = True) -> BatchNorm2d:
-        super().train(mode and not self.frozen)
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        if self.group is None or not self.training:
-            return super().forward(x)
-        from phiscale.nn.sync import SyncedNorm
-
-        return SyncedNorm.apply(x, self.weight, self.bias, self, self.group)  # type: ignore
 
 
 class Linear(nn.Linear):

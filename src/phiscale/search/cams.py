@@ -18,12 +18,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
-from phiscale.analysis.cam import class_activation_maps, enlarged, overlay
 from phiscale.analysis.page import Drawing, Section
 from phiscale.analysis.svg import STYLE, any_letters
 from phiscale.data.datasets.dataset import Split
 from phiscale.data.datasets.open import open_images
 from phiscale.errors import PhiscaleError
+from phiscale.nn.cam import class_activation_maps, enlarged, overlay
 from phiscale.search.settle import Outcome, Settle
 from phiscale.search.workers import Crew
 from phiscale.text import shown

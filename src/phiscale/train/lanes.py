@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from phiscale.data.order import uniforms
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network
-from phiscale.nn.sync import synchronise
+from phiscale.nn.norm import synchronise
 from phiscale.train.allocator import keep_freed_memory
 from phiscale.train.world import World, lost
 

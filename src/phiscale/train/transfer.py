@@ -18,8 +18,8 @@ from phiscale.data.order import Order
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import read_checked, write_checked
-from phiscale.nn.init import BatchNorm2d
 from phiscale.nn.network import Network
+from phiscale.nn.norm import BatchNorm2d
 from phiscale.train.evaluate import logits_of
 from phiscale.train.lanes import LEAST_SHARE
 from phiscale.train.optim import rate_shares

@@ -1,4 +1,5 @@
-"""Batch norms whose statistics are those of the pictures on several processes together."""
+"""Batch norms: frozen ones, and those whose statistics are of the pictures on several processes
+together."""
 
 from __future__ import annotations
 
@@ -8,7 +9,26 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from phiscale.nn.init import BatchNorm2d
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """torch's, but its memory is left as it is; where `frozen`, training uses and keeps the running
+    statistics; where it has a `group`, it learns from all of its processes."""
+
+    frozen = False
+    group: Any = None
+
+    def reset_parameters(self) -> None:
+        pass
+
+    def train(self, mode: bool = True) -> BatchNorm2d:
+        super().train(mode and not self.frozen)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        if self.group is None or not self.training:
+            return super().forward(x)
+        return SyncedNorm.apply(x, self.weight, self.bias, self, self.group)  # type: ignore
+
 
 Group = dist.ProcessGroup
 
