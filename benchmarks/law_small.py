@@ -19,10 +19,10 @@ from phiscale.files import write_json
 from phiscale.planning.budget import effective
 from phiscale.planning.priors import SMALL_RUNS
 from phiscale.show import training_progress
-from phiscale.train.log import read_log
-from phiscale.train.loop import Setup
-from phiscale.train.recipes import NAMED, RECIPES
-from phiscale.training import train_run
+from phiscale.training.log import read_log
+from phiscale.training.loop import Setup
+from phiscale.training.recipes.table import NAMED, RECIPES
+from phiscale.training.run import train_run
 
 LANES = 2  # an answer depends on them, so they are not this machine's
 EQUAL = 4.0

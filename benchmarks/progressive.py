@@ -23,11 +23,11 @@ from statistics import median
 from phiscale.arch.families import get_spec
 from phiscale.files import read_json, write_json
 from phiscale.jobs import evaluate_model
-from phiscale.train.log import read_log
-from phiscale.train.loop import Setup
-from phiscale.train.recipe import Growth, Recipe
-from phiscale.train.recipes import NAMED
-from phiscale.training import train_run
+from phiscale.training.log import read_log
+from phiscale.training.loop import Setup
+from phiscale.training.recipes.recipe import Growth, Recipe
+from phiscale.training.recipes.table import NAMED
+from phiscale.training.run import train_run
 
 NAME = "small-images"
 REPEATS, PILOT_EPOCHS = 3, 0.5

@@ -22,8 +22,8 @@ from phiscale.planning.budget import Budget, Candidate, explain, rank
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import ErrorLaw
-from phiscale.train.log import read_log
-from phiscale.train.recipe import Recipe
+from phiscale.training.log import read_log
+from phiscale.training.recipes.recipe import Recipe
 from phiscale.trials import Trials, has_small_pictures
 
 NOTHING: Mapping[str, Path] = {}

@@ -31,7 +31,7 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import ErrorLaw
 from phiscale.planning.priors import law_for
-from phiscale.train.recipe import Recipe
+from phiscale.training.recipes.recipe import Recipe
 from phiscale.trials import Trials, native_pixels, recipe_for
 from phiscale.weights.pretrained import best_known
 from phiscale.weights.sources import weights_file

@@ -17,41 +17,17 @@ from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.published import TRANSFERRED
 from phiscale.errors import BadImage, DataError, UsageError
 from phiscale.text import counted, listed, shown
-from phiscale.train.metrics import Metrics, measure, softmax
+from phiscale.training.devices import compute_device, sees_colours
+from phiscale.training.metrics import Metrics, measure, softmax
 
 if TYPE_CHECKING:
-    import torch
-
     from phiscale.analysis.deviation import Scaled
     from phiscale.analysis.latencies import Timings
-    from phiscale.arch.spec import Spec
     from phiscale.deploy.predict import Predictor
 
 logger = logging.getLogger(__name__)
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-
-
-def sees_colours(spec: Spec, what: str) -> None:
-    """Pictures are read as RGB."""
-    if spec.in_channels != 3:
-        raise UsageError(
-            f"{what} takes {spec.in_channels} channels; pictures are read in 3. "
-            "Use a network of 3, or call yours from Python."
-        )
-
-
-def compute_device(name: str) -> torch.device:
-    """cpu, cuda or mps; auto takes an accelerator where there is one."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device here. Use --device cpu.")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: torch finds no Apple GPU here. Use --device cpu.")
-    return torch.device(name)
 
 
 def evaluate_model(
@@ -82,7 +58,7 @@ def _logits(model: str, images: ImageSet, part: Split, device: str) -> np.ndarra
         predictor = Predictor(onnx)
         places = _places(model, predictor.classes, images)
         return _onnx_logits(predictor, part)[:, places]
-    from phiscale.train.evaluate import logits_of
+    from phiscale.training.evaluate import logits_of
     from phiscale.weights.sources import load, weights_file
 
     network = load(weights_file(model))

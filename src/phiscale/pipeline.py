@@ -28,7 +28,7 @@ from phiscale.deploy.calibrate import calibrate
 from phiscale.deploy.export import export_onnx
 from phiscale.errors import CheckpointError, PhiscaleError
 from phiscale.files import Format, locked, read_checked, sha256, sweep, write_atomic, write_checked
-from phiscale.jobs import compute_device, per_image_csv
+from phiscale.jobs import per_image_csv
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import FORMAT as DEVICE_FORMAT
@@ -36,11 +36,12 @@ from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import Law
 from phiscale.story import ANSWERS, tell_story
 from phiscale.text import table_lines
-from phiscale.train.evaluate import logits_of
-from phiscale.train.loop import Progress, Setup, train
-from phiscale.train.metrics import measure
-from phiscale.train.recipe import differences
-from phiscale.training import own_folder
+from phiscale.training.devices import compute_device
+from phiscale.training.evaluate import logits_of
+from phiscale.training.loop import Progress, Setup, train
+from phiscale.training.metrics import measure
+from phiscale.training.recipes.recipe import differences
+from phiscale.training.run import own_folder
 from phiscale.weights.sources import AUTO, load, weights_files
 from phiscale.weights.store import read as read_weights
 

@@ -1,7 +1,7 @@
 """Does a recipe's learning rate serve the scalings of a network? Each is trained at rates a factor
 2 apart around the one that the recipe takes for it; the report says where the best one lies.
 
-This checks the rule of `train.sizing`: a rate that was tuned on one network, scaled by the rule, is
+This checks the rule of `recipes.sizing`: a rate that was tuned on one network, scaled by the rule, is
 within one step of the best of networks that are deeper and wider (the optimum's drift with depth
 and width: Yang et al., arXiv:2203.03466).
 """
@@ -20,13 +20,13 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import TrainingError, UsageError
 from phiscale.files import read_checked, write_atomic, write_json
-from phiscale.train.log import read_log
-from phiscale.train.loop import Setup
-from phiscale.train.recipe import Recipe
-from phiscale.train.recipes import Named
-from phiscale.train.state import RUN_FIX
-from phiscale.train.world import World
-from phiscale.training import checked_images, own_folder, train_run
+from phiscale.training.log import read_log
+from phiscale.training.loop import Setup
+from phiscale.training.parallel.processes import World
+from phiscale.training.recipes.recipe import Recipe
+from phiscale.training.recipes.table import Named
+from phiscale.training.run import checked_images, own_folder, train_run
+from phiscale.training.state import RUN_FIX
 
 logger = logging.getLogger(__name__)
 

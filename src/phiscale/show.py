@@ -15,7 +15,7 @@ from phiscale.text import shown, table_lines
 
 if TYPE_CHECKING:
     from phiscale.jobs import Answer
-    from phiscale.train.loop import Progress
+    from phiscale.training.loop import Progress
 
 
 def show_json(value: Any) -> None:

@@ -33,7 +33,7 @@ from phiscale.nn.network import Network
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
-from phiscale.train.log import read_log
+from phiscale.training.log import read_log
 from phiscale.weights.sources import load
 
 ANSWERS = "test-predictions.csv"

@@ -19,12 +19,12 @@ from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.planning.budget import Candidate
-from phiscale.train.lanes import lanes_for
-from phiscale.train.log import read_log
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipe import Recipe
-from phiscale.train.recipes import RECIPES, finetune_for
-from phiscale.train.signals import Interrupted
+from phiscale.training.log import read_log
+from phiscale.training.loop import Setup, train
+from phiscale.training.parallel.lanes import lanes_for
+from phiscale.training.recipes.recipe import Recipe
+from phiscale.training.recipes.table import RECIPES, finetune_for
+from phiscale.training.signals import Interrupted
 from phiscale.weights.store import read_metadata
 
 WARM_STEPS = 4

@@ -30,7 +30,7 @@ from phiscale.analysis.report import (
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.nn.cam import overlay
-from phiscale.train.metrics import measure
+from phiscale.training.metrics import measure
 
 EVIL = "<script>alert('x')</script>"
 ODD = (

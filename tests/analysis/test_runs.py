@@ -14,8 +14,8 @@ from phiscale.cli import main
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipes import RECIPES
+from phiscale.training.loop import Setup, train
+from phiscale.training.recipes.table import RECIPES
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
 

@@ -25,8 +25,8 @@ from phiscale.cli import VERBS, main
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
-from phiscale.train.recipe import Recipe
-from phiscale.train.recipes import RECIPES
+from phiscale.training.recipes.recipe import Recipe
+from phiscale.training.recipes.table import RECIPES
 
 CLASSES = ("a", "b", "café 日本")
 
@@ -468,7 +468,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recipe]]:
         recipes.append(recipe)
         return out
 
-    monkeypatch.setattr("phiscale.training.train_run", instead)
+    monkeypatch.setattr("phiscale.training.run.train_run", instead)
     yield recipes
 
 

@@ -155,8 +155,8 @@ def test_a_table_of_ones_own_with_lengths_of_training(
 def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from phiscale.data.datasets.open import open_images
     from phiscale.data.preprocessing import Preprocessing
-    from phiscale.train.loop import Setup, train
-    from phiscale.train.recipes import RECIPES
+    from phiscale.training.loop import Setup, train
+    from phiscale.training.recipes.table import RECIPES
 
     base = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
     recipe = replace(RECIPES["characters"], epochs=0.3, evaluations=2)

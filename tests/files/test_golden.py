@@ -23,7 +23,7 @@ from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.law import Law
 from phiscale.search.trial import Result
-from phiscale.train.recipe import FORMAT as RECIPE
+from phiscale.training.recipes.recipe import FORMAT as RECIPE
 from phiscale.weights.metadata import FORMAT as METADATA
 from phiscale.weights.store import read as read_weights
 
@@ -76,8 +76,8 @@ sys.path.insert(0, str(golden.parent / "files"))
 import make, test_golden
 from phiscale.data.datasets.open import open_images
 from phiscale.arch.spec import Spec, Stage
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipe import Recipe
+from phiscale.training.loop import Setup, train
+from phiscale.training.recipes.recipe import Recipe
 assert Stage.__dataclass_fields__["later"] and Spec.__dataclass_fields__["later"]
 assert Recipe.__dataclass_fields__["later"]
 for name, read in test_golden.READERS.items():

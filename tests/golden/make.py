@@ -36,9 +36,9 @@ from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import Axes
 from phiscale.search.trial import Result, Trial
-from phiscale.train.loop import Progress, Setup, train
-from phiscale.train.recipe import FORMAT as RECIPE
-from phiscale.train.recipe import Optim, Recipe
+from phiscale.training.loop import Progress, Setup, train
+from phiscale.training.recipes.recipe import FORMAT as RECIPE
+from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import save
 

@@ -27,8 +27,8 @@ from phiscale.search.store import Store
 from phiscale.search.trial import Result, Trial
 from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Course, Crew, Stages, carry_out, for_real
-from phiscale.train.recipe import Optim, Recipe
-from phiscale.train.signals import Interrupted
+from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.signals import Interrupted
 
 STEPS = 12
 RECIPE = Recipe(

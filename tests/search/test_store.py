@@ -22,7 +22,6 @@ from optuna.trial import TrialState
 sys.path.insert(0, str(Path(__file__).parent))
 from crews import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
 
-from phiscale import jobs
 from phiscale.cli.searching import Workers
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search import database

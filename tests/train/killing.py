@@ -21,10 +21,10 @@ from phiscale.data.augment.augment import Augment
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
-from phiscale.train.log import OF_THE_MACHINE, read_log
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipe import Optim, Recipe
-from phiscale.train.signals import Interrupted
+from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.loop import Setup, train
+from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.signals import Interrupted
 
 STEPS = 8
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
@@ -47,7 +47,7 @@ CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "killing",
-        "phiscale.train.loop",
+        "phiscale.training.loop",
         "sklearn.datasets",
         "torch.utils.tensorboard.writer",
         "torch._dynamo",

@@ -22,10 +22,10 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
 from phiscale.files import locked
 from phiscale.show import log_to
-from phiscale.train.log import OF_THE_MACHINE, read_log
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipe import Optim, Recipe
-from phiscale.train.recipes import RECIPES
+from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.loop import Setup, train
+from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.recipes.table import RECIPES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

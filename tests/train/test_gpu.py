@@ -24,10 +24,10 @@ from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
 from phiscale.nn.norm import BatchNorm2d, synchronise
-from phiscale.train.log import OF_THE_MACHINE, read_log
-from phiscale.train.loop import Progress, Setup, train
-from phiscale.train.recipe import Optim, Recipe
-from phiscale.train.world import World
+from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.loop import Progress, Setup, train
+from phiscale.training.parallel.processes import World
+from phiscale.training.recipes.recipe import Optim, Recipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)

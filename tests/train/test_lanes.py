@@ -14,7 +14,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network, build
-from phiscale.train.lanes import LEAST_SHARE, Lanes, lanes_for
+from phiscale.training.parallel.lanes import LEAST_SHARE, Lanes, lanes_for
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16, classes=5)
 IMAGES = 3 * LEAST_SHARE + 1  # no even share

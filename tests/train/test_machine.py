@@ -24,12 +24,12 @@ from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, TrainingError
 from phiscale.show import log_to
-from phiscale.train import loop
-from phiscale.train.checkpoint import load_newest, save_checkpoint
-from phiscale.train.lanes import Lanes
-from phiscale.train.log import OF_THE_MACHINE, read_log
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipe import Optim, Recipe
+from phiscale.training import loop
+from phiscale.training.checkpoint import load_newest, save_checkpoint
+from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.loop import Setup, train
+from phiscale.training.parallel.lanes import Lanes
+from phiscale.training.recipes.recipe import Optim, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
@@ -262,7 +262,7 @@ MEETING = """
 import os, signal
 import torch
 from phiscale.errors import TrainingError
-from phiscale.train.world import joined
+from phiscale.training.parallel.processes import joined
 
 with joined(torch.device("cpu"), timeout_s=2.0) as (world, _):
     try:

@@ -20,12 +20,12 @@ from phiscale.data.order import Order, mix, uniforms
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.nn.network import build
-from phiscale.train.ema import Ema
-from phiscale.train.metrics import measure, wilson
-from phiscale.train.optim import Muon, RMSpropTF, make_optimizer, orthogonalized
-from phiscale.train.recipe import Growth, Optim, Recipe, Schedule, differences
-from phiscale.train.recipes import RECIPES
-from phiscale.train.schedule import learning_rate
+from phiscale.training.ema import Ema
+from phiscale.training.metrics import measure, wilson
+from phiscale.training.optim import Muon, RMSpropTF, make_optimizer, orthogonalized
+from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule, differences
+from phiscale.training.recipes.table import RECIPES
+from phiscale.training.schedule import learning_rate
 
 
 @given(st.integers(1, 50), st.integers(0, 3), st.lists(st.integers(0, 200), min_size=2, max_size=6))

@@ -11,12 +11,12 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
-from phiscale.train.ema import Ema
-from phiscale.train.log import read_log
-from phiscale.train.loop import MOST_OVERFLOWS, Progress, Setup, _update, train
-from phiscale.train.optim import make_optimizer
-from phiscale.train.recipe import Optim, Recipe
-from phiscale.train.state import State
+from phiscale.training.ema import Ema
+from phiscale.training.log import read_log
+from phiscale.training.loop import MOST_OVERFLOWS, Progress, Setup, _update, train
+from phiscale.training.optim import make_optimizer
+from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.state import State
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)

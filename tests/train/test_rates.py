@@ -11,9 +11,9 @@ from phiscale.arch.families import get_spec
 from phiscale.cli import main
 from phiscale.files import read_json
 from phiscale.rates import Net, compare_rates, report
-from phiscale.train.loop import Setup
-from phiscale.train.recipes import NAMED, Named
-from phiscale.train.sizing import Sizes
+from phiscale.training.loop import Setup
+from phiscale.training.recipes.sizing import Sizes
+from phiscale.training.recipes.table import NAMED, Named
 
 
 def net(best: float, width: float = 1.0, rule: float = 0.1, steps: int = 2) -> Net:

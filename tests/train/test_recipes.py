@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.arch.scaling import compound, scale
-from phiscale.train.recipe import Growth, Recipe, Schedule
-from phiscale.train.recipes import NAMED, RECIPES, long_enough
-from phiscale.train.schedule import initial_share, learning_rate, objections, rate_left
-from phiscale.train.sizing import IMAGENET_IMAGES, sized
+from phiscale.training.recipes.recipe import Growth, Recipe, Schedule
+from phiscale.training.recipes.sizing import IMAGENET_IMAGES, sized
+from phiscale.training.recipes.table import NAMED, RECIPES, long_enough
+from phiscale.training.schedule import initial_share, learning_rate, objections, rate_left
 
 IMAGENET = RECIPES["efficientnet-imagenet"]
 V2 = RECIPES["efficientnetv2-imagenet"]

@@ -20,10 +20,10 @@ from PIL import Image
 from phiscale.arch.families import get_spec
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.train import loop
-from phiscale.train.log import OF_THE_MACHINE, read_log
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipes import RECIPES
+from phiscale.training import loop
+from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.loop import Setup, train
+from phiscale.training.recipes.table import RECIPES
 
 SHARDS, A_SHARD, CLASSES, STEPS, BATCH, SIDE = 20, 1000, 1000, 30, 48, 64
 pytestmark = pytest.mark.slow

@@ -19,13 +19,13 @@ from phiscale.data.datasets.open import open_images
 from phiscale.data.loader import Pictures
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError
-from phiscale.train import judge
-from phiscale.train.log import OF_THE_MACHINE, read_log
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipe import Optim, Recipe
-from phiscale.train.repeatable import same_bits
-from phiscale.train.signals import Interrupted, StopSignal
-from phiscale.train.world import World, gpu_of
+from phiscale.training import validation
+from phiscale.training.determinism import same_bits
+from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.loop import Setup, train
+from phiscale.training.parallel.processes import World, gpu_of
+from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.signals import Interrupted, StopSignal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
@@ -62,7 +62,7 @@ def test_an_evaluation_is_given_up_and_made_up_for(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The second of three; without its SIGTERM it would take a minute."""
-    looks, quick = [0], judge.quick
+    looks, quick = [0], validation.quick
 
     def slow(*arguments: object) -> object:
         looks[0] += 1
@@ -72,7 +72,7 @@ def test_an_evaluation_is_given_up_and_made_up_for(
         return quick(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(judge, "quick", slow)
+        patch.setattr(validation, "quick", slow)
         stop_and_go_on(tmp_path / "run", undisturbed, seconds=30)
     trained(tmp_path / "run")
     assert timeless(tmp_path / "run") == timeless(undisturbed)
@@ -104,7 +104,7 @@ def test_what_does_not_listen_is_left_all_the_same():
     """A step that hangs, a disk that does not answer: out after the time given, with 143."""
     program = (
         "import os, signal, threading\n"
-        "from phiscale.train.signals import StopSignal\n"
+        "from phiscale.training.signals import StopSignal\n"
         "with StopSignal(leave_s=0.5):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    threading.Event().wait(60)\n"

@@ -12,11 +12,11 @@ from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import MissingExtra
 from phiscale.files import read_json
-from phiscale.train import trackers
-from phiscale.train.log import read_log
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipe import Optim, Recipe
-from phiscale.train.trackers import TRACKERS, MLflow
+from phiscale.training import trackers
+from phiscale.training.log import read_log
+from phiscale.training.loop import Setup, train
+from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.trackers import TRACKERS, MLflow
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
 RECIPE = Recipe(epochs=0.3, batch=64, evaluations=2, optim=Optim(lr_peak=0.05))

@@ -19,11 +19,11 @@ from phiscale.errors import UsageError
 from phiscale.nn.network import build
 from phiscale.nn.norm import BatchNorm2d
 from phiscale.show import log_to
-from phiscale.train.log import read_log
-from phiscale.train.loop import Progress, Setup, train
-from phiscale.train.optim import make_optimizer
-from phiscale.train.recipe import Growth, Optim, Recipe
-from phiscale.train.recipes import RECIPES, finetune_for
+from phiscale.training.log import read_log
+from phiscale.training.loop import Progress, Setup, train
+from phiscale.training.optim import make_optimizer
+from phiscale.training.recipes.recipe import Growth, Optim, Recipe
+from phiscale.training.recipes.table import RECIPES, finetune_for
 from phiscale.weights.sources import load
 from phiscale.weights.store import read, save
 

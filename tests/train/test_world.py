@@ -18,10 +18,10 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.augment.augment import Augment
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.train.log import OF_THE_MACHINE, read_log
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipe import Growth, Optim, Recipe, Schedule
-from phiscale.train.world import World
+from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.loop import Setup, train
+from phiscale.training.parallel.processes import World
+from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
 TAKE = Preprocessing(size=16, crop=1.0)

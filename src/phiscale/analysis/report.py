@@ -23,7 +23,7 @@ from phiscale.arch.ops import Layer
 from phiscale.arch.spec import Spec, Stage
 from phiscale.files import write_atomic
 from phiscale.text import counted, shown
-from phiscale.train.metrics import wilson
+from phiscale.training.metrics import wilson
 
 _MOST_PIXELS = 256  # of a sample's side
 _SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit

@@ -19,8 +19,8 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import PhiscaleError
 from phiscale.files import read_checked, write_atomic
 from phiscale.text import shown
-from phiscale.train.log import read_log
-from phiscale.train.recipe import Recipe
+from phiscale.training.log import read_log
+from phiscale.training.recipes.recipe import Recipe
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GOLD, SKY, INK)
 DASHES = ("-", "--", ":", "-.")

@@ -17,7 +17,7 @@ from phiscale.cli.values import first_process
 from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
 from phiscale.show import log_to, to_stderr
 from phiscale.text import shown
-from phiscale.train.signals import Interrupted
+from phiscale.training.signals import Interrupted
 
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
 

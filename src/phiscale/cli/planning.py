@@ -296,7 +296,7 @@ def calibrate(*, out: Annotated[Path, arg(metavar="FILE")], device: Device = "au
         device: where torch trains; auto takes a GPU where there is one.
     """
     from phiscale.deploy.calibrate import calibrate as measure
-    from phiscale.jobs import compute_device
+    from phiscale.training.devices import compute_device
 
     a_file("--out", out)
     found = measure(compute_device(device))

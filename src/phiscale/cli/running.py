@@ -40,8 +40,8 @@ from phiscale.show import show_json, table
 
 def train(arguments: Sequence[str]) -> None:
     """Train one network by a named recipe; run again, it resumes."""
-    from phiscale.train.recipe import Recipe
-    from phiscale.train.recipes import FEW, MANY, NAMED
+    from phiscale.training.recipes.recipe import Recipe
+    from phiscale.training.recipes.table import FEW, MANY, NAMED
 
     word = arguments[0] if arguments and not arguments[0].startswith("-") else None
     if word not in NAMED and not asks_help(arguments):
@@ -73,9 +73,9 @@ def train(arguments: Sequence[str]) -> None:
         track: UseAppendAction[tuple[Literal["mlflow", "wandb"], ...]] = (),
     ) -> None:
         from phiscale.show import training_progress
-        from phiscale.train.loop import Setup
-        from phiscale.train.trackers import TRACKERS
-        from phiscale.training import train_run
+        from phiscale.training.loop import Setup
+        from phiscale.training.run import train_run
+        from phiscale.training.trackers import TRACKERS
 
         for flag, value in (
             ("--resolution", resolution),
@@ -201,12 +201,12 @@ def rates(
         seed: of all trainings.
         device: where to compute; auto takes a GPU where there is one.
     """
-    from phiscale.jobs import compute_device
     from phiscale.rates import compare_rates, report
     from phiscale.show import training_progress
-    from phiscale.train.lanes import lanes_for
-    from phiscale.train.loop import Setup
-    from phiscale.train.recipes import NAMED
+    from phiscale.training.devices import compute_device
+    from phiscale.training.loop import Setup
+    from phiscale.training.parallel.lanes import lanes_for
+    from phiscale.training.recipes.table import NAMED
 
     if recipe not in NAMED:
         raise UsageError(f"{recipe!r} is no recipe. Use one of {', '.join(NAMED)}.")

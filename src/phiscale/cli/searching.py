@@ -55,10 +55,10 @@ class Workers:
     """Where to train; auto goes on where it was begun, else takes a GPU where there is one."""
 
     def crew(self, out: Path) -> "Crew":
-        from phiscale.jobs import compute_device
         from phiscale.search.database import with_driver
         from phiscale.search.folder import device_of
         from phiscale.search.workers import Crew
+        from phiscale.training.devices import compute_device
 
         in_range("--workers", self.workers)
         in_range("--threads", self.threads)

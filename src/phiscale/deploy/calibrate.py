@@ -100,10 +100,10 @@ def measured_seconds_per_image(
     from torch.nn import functional as F
 
     from phiscale.nn.network import build
-    from phiscale.train.ema import Ema
-    from phiscale.train.lanes import Lanes, lanes_for
-    from phiscale.train.optim import make_optimizer
-    from phiscale.train.recipe import Optim
+    from phiscale.training.ema import Ema
+    from phiscale.training.optim import make_optimizer
+    from phiscale.training.parallel.lanes import Lanes, lanes_for
+    from phiscale.training.recipes.recipe import Optim
 
     compute = compute or torch.device("cpu")
     network = build(spec).to(compute).to(memory_format=torch.channels_last).train()

@@ -32,7 +32,7 @@ from phiscale.search.settle import RECIPE
 from phiscale.search.studies import base_pixels, crop_for
 from phiscale.search.tuning import Tuning
 from phiscale.search.workers import Crew, carry_out
-from phiscale.train.recipe import Recipe
+from phiscale.training.recipes.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from phiscale.analysis.settle import FEWEST_SEEDS, Settled
 from phiscale.search.baselines import TOLERANCE
 from phiscale.search.folder import Pictures
 from phiscale.search.settle import SINGLE, Settle
-from phiscale.train.schedule import objections
+from phiscale.training.schedule import objections
 
 FEW_PICTURES = 10  # of a class
 

@@ -37,7 +37,7 @@ from phiscale.search.settle import FURTHEST
 from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.tuning import RateSurface, Tuning, halved, rate_surface
 from phiscale.search.workers import Stages
-from phiscale.train.recipe import Recipe
+from phiscale.training.recipes.recipe import Recipe
 
 TUNED = ((1.0, 1.0), (0.5, 0.71), (0.5, 1.41), (2.0, 0.71), (2.0, 1.41))  # depth, width
 SECOND = 0.3  # of the units, spent where the law of the first runs points

@@ -24,7 +24,7 @@ from phiscale.search.baselines import off_ray
 from phiscale.search.lattice import Lattice, Place, lattice, price
 from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.workers import Stages
-from phiscale.train.recipe import Recipe
+from phiscale.training.recipes.recipe import Recipe
 
 FREE = "free"
 SPACES = (FREE, *STRATEGIES)

@@ -23,7 +23,7 @@ from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.tuning import Tuning, halved
 from phiscale.search.workers import Stages
-from phiscale.train.recipe import Recipe
+from phiscale.training.recipes.recipe import Recipe
 
 PHIS = tuple(range(-3, 8))
 FEWEST = 3  # members that a law of their own is fitted to

@@ -19,7 +19,7 @@ from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import canonical, read_checked, sha256, write_checked
 from phiscale.search.trial import Result, Results, once, packed, unpacked
 from phiscale.text import shown
-from phiscale.train.recipe import differences
+from phiscale.training.recipes.recipe import differences
 
 PLAN = "plan.json"
 PLAN_FIX = "Delete it: results are kept, and the same command makes it anew."

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from phiscale.search.settle import RECIPE
 from phiscale.search.tuning import Tuning
-from phiscale.train.recipe import Recipe
-from phiscale.train.recipes import NAMED
+from phiscale.training.recipes.recipe import Recipe
+from phiscale.training.recipes.table import NAMED
 
 ARMS = ("base", "depth", "width", "resolution", "compound", "symmetric", "inverse", "longer")
 

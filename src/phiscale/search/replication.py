@@ -13,7 +13,7 @@ from phiscale.search.critique import critique
 from phiscale.search.folder import Pictures
 from phiscale.search.settle import Arm, Settle
 from phiscale.search.tuning import Tuning
-from phiscale.train.recipes import NAMED
+from phiscale.training.recipes.table import NAMED
 
 # Its compound arm is B2 at 256 pixels, where the paper's has (1.4, 1.2, 1.3).
 SCALINGS = {

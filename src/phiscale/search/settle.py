@@ -27,7 +27,7 @@ from phiscale.search.baselines import INVERSE, TOLERANCE, matched, symmetric
 from phiscale.search.trial import Result, Trial, described, trial_of
 from phiscale.search.tuning import Tuning, halved
 from phiscale.search.workers import Stages
-from phiscale.train.recipe import Optim, Recipe, Schedule
+from phiscale.training.recipes.recipe import Optim, Recipe, Schedule
 
 SINGLE = ("depth", "width", "resolution")
 OTHER = ("longer", "beyond")  # arms of another compute than the rest

@@ -19,7 +19,7 @@ from phiscale.search.plan import Course, Plan
 from phiscale.search.store import MOST_DEATHS, Store
 from phiscale.search.trial import Result
 from phiscale.search.workers import POLL_S, Crew, work
-from phiscale.train.signals import Interrupted, StopSignal
+from phiscale.training.signals import Interrupted, StopSignal
 
 logger = logging.getLogger(__name__)
 

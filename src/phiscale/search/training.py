@@ -16,9 +16,9 @@ from phiscale.data.loader import CACHE_BYTES
 from phiscale.deploy.calibrate import cpu_name
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.search.trial import Result, Trial
-from phiscale.train.evaluate import logits_of
-from phiscale.train.log import read_log
-from phiscale.train.loop import Setup, train
+from phiscale.training.evaluate import logits_of
+from phiscale.training.log import read_log
+from phiscale.training.loop import Setup, train
 from phiscale.weights.sources import load
 
 

@@ -36,7 +36,7 @@ from phiscale.files import (
     write_atomic,
     write_json,
 )
-from phiscale.train.recipe import Recipe
+from phiscale.training.recipes.recipe import Recipe
 
 WRITING_S = 600.0  # longer than any write of a result takes
 

@@ -11,7 +11,7 @@ from phiscale.arch.scaling import Scaling
 from phiscale.errors import TrainingError, UsageError
 from phiscale.search.trial import Trial
 from phiscale.search.workers import Stages
-from phiscale.train.recipe import Recipe
+from phiscale.training.recipes.recipe import Recipe
 
 SEED = 1000  # of no run that counts
 

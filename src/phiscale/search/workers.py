@@ -29,11 +29,11 @@ from phiscale.search.folder import Pictures, pin
 from phiscale.search.plan import Course, Outcome, Plan, Stages
 from phiscale.search.store import LEASE_S, Lease, Store
 from phiscale.search.trial import Result, Results, Trial
-from phiscale.train.signals import Interrupted, StopSignal
+from phiscale.training.signals import Interrupted, StopSignal
 
 if TYPE_CHECKING:
     from phiscale.data.datasets.dataset import ImageSet
-    from phiscale.train.loop import Setup
+    from phiscale.training.loop import Setup
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ def work(plan: Plan[Any], crew: Crew) -> None:
     """Takes one training after another until the plan is at its end."""
     import torch
 
-    from phiscale.train.loop import Setup
+    from phiscale.training.loop import Setup
 
     setup = Setup(
         device=torch.device(crew.device),

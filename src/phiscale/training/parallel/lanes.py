@@ -19,8 +19,8 @@ from phiscale.data.order import uniforms
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network
 from phiscale.nn.norm import synchronise
-from phiscale.train.allocator import keep_freed_memory
-from phiscale.train.world import World, lost
+from phiscale.training.parallel.allocator import keep_freed_memory
+from phiscale.training.parallel.processes import World, lost
 
 LEAST_SHARE = 16  # images a lane: batch statistics of fewer are noise
 _MASKS = 1 << 20  # where the random numbers of dropout begin: far from those of augmentation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from phiscale.arch.families import MEMBERS
-from phiscale.train.sizing import Printed
+from phiscale.training.recipes.sizing import Printed
 
 _RANDAUGMENT = {"efficientnet_b5": 17.0, "efficientnet_b7": 28.0, "efficientnet_b8": 28.0}
 

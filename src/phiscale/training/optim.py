@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from phiscale.train.recipe import Optim
+from phiscale.training.recipes.recipe import Optim
 
 
 def make_optimizer(

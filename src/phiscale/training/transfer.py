@@ -20,10 +20,10 @@ from phiscale.errors import UsageError
 from phiscale.files import read_checked, write_checked
 from phiscale.nn.network import Network
 from phiscale.nn.norm import BatchNorm2d
-from phiscale.train.evaluate import logits_of
-from phiscale.train.lanes import LEAST_SHARE
-from phiscale.train.optim import rate_shares
-from phiscale.train.recipe import Recipe
+from phiscale.training.evaluate import logits_of
+from phiscale.training.optim import rate_shares
+from phiscale.training.parallel.lanes import LEAST_SHARE
+from phiscale.training.recipes.recipe import Recipe
 
 Norms = Literal["train", "frozen", "reestimated"]
 

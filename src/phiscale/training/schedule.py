@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil, cos, exp, lgamma, log, pi
 
-from phiscale.train.recipe import Recipe, Schedule
+from phiscale.training.recipes.recipe import Recipe, Schedule
 
 MOST_LEFT = 0.05  # of the peak rate at the end: more leaves the last gain on the table
 MOST_INITIAL = 0.01  # of the moving average's weight on the random start

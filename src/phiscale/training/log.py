@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phiscale.train.trackers import Tracker
+from phiscale.training.trackers import Tracker
 
 if TYPE_CHECKING:
     import torch
 
-    from phiscale.train.state import State
+    from phiscale.training.state import State
 
 logger = logging.getLogger(__name__)
 

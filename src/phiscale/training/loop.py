@@ -20,20 +20,20 @@ from phiscale.data.loader import CACHE_BYTES, Pictures, training_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.nn.blocks import Dropout
-from phiscale.train import transfer
-from phiscale.train.checkpoint import save_checkpoint
-from phiscale.train.judge import Judge
-from phiscale.train.lanes import Lanes
-from phiscale.train.log import Log, Meter, memory_bytes
-from phiscale.train.objective import class_weights, make_objective
-from phiscale.train.recipe import Recipe
-from phiscale.train.repeatable import same_bits
-from phiscale.train.schedule import learning_rate
-from phiscale.train.signals import StopSignal
-from phiscale.train.start import first_state, open_run
-from phiscale.train.state import About, State
-from phiscale.train.trackers import TensorBoard, Tracker
-from phiscale.train.world import TIMEOUT_S, World, joined
+from phiscale.training import transfer
+from phiscale.training.checkpoint import save_checkpoint
+from phiscale.training.determinism import same_bits
+from phiscale.training.log import Log, Meter, memory_bytes
+from phiscale.training.objective import class_weights, make_objective
+from phiscale.training.parallel.lanes import Lanes
+from phiscale.training.parallel.processes import TIMEOUT_S, World, joined
+from phiscale.training.recipes.recipe import Recipe
+from phiscale.training.resume import first_state, open_run
+from phiscale.training.schedule import learning_rate
+from phiscale.training.signals import StopSignal
+from phiscale.training.state import About, State
+from phiscale.training.trackers import TensorBoard, Tracker
+from phiscale.training.validation import Judge
 
 CPU = torch.device("cpu")
 SAVE_EVERY_S = 60.0  # and at every evaluation: what a kill can cost

@@ -11,13 +11,13 @@ import torch
 from phiscale.errors import TrainingError
 from phiscale.files import locked
 from phiscale.nn.network import build
-from phiscale.train import transfer
-from phiscale.train.checkpoint import load_newest
-from phiscale.train.ema import Ema
-from phiscale.train.optim import make_optimizer
-from phiscale.train.schedule import ema_cap
-from phiscale.train.state import About, State
-from phiscale.train.world import World
+from phiscale.training import transfer
+from phiscale.training.checkpoint import load_newest
+from phiscale.training.ema import Ema
+from phiscale.training.optim import make_optimizer
+from phiscale.training.parallel.processes import World
+from phiscale.training.schedule import ema_cap
+from phiscale.training.state import About, State
 from phiscale.weights.adapt import adapted
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import fill, read, read_metadata

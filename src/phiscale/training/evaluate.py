@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from phiscale.data.datasets.dataset import Split
 from phiscale.data.loader import Batch, ahead, evaluation_batches, normalised
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.train.allocator import keep_freed_memory
-from phiscale.train.metrics import Metrics, measure, wilson
-from phiscale.train.world import World
+from phiscale.training.metrics import Metrics, measure, wilson
+from phiscale.training.parallel.allocator import keep_freed_memory
+from phiscale.training.parallel.processes import World
 
 MOST, MOST_PIXELS = 64, 8 * 224**2  # of a batch: maps of more pixels leave the caches and the heap
 
@@ -55,7 +55,7 @@ def answers(
             for network, kind in zip(networks, kinds, strict=True)
         ]
 
-    # a batch to each core rather than all cores to a batch, as in `train.lanes`
+    # a batch to each core rather than all cores to a batch, as in `parallel.lanes`
     cores = torch.get_num_threads() if device.type == "cpu" else 1
     batch = (
         MOST if device.type != "cpu" else min(MOST, max(1, MOST_PIXELS // preprocessing.size**2))

@@ -9,9 +9,9 @@ from typing import Any
 
 from phiscale.arch.families import get_spec
 from phiscale.data.augment.augment import Augment
-from phiscale.train.printed import V1, V2_CODE, V2_TABLE
-from phiscale.train.recipe import Growth, Optim, Recipe, Schedule
-from phiscale.train.sizing import Sizes
+from phiscale.training.recipes.published import V1, V2_CODE, V2_TABLE
+from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
+from phiscale.training.recipes.sizing import Sizes
 
 FEW, MANY = 50, 1000  # pictures of a class
 NOT_RUN = "not run here"

@@ -15,15 +15,15 @@ from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import read_checked
-from phiscale.jobs import compute_device, sees_colours
-from phiscale.train import transfer
-from phiscale.train.loop import Setup, train
-from phiscale.train.recipe import Recipe, differences
-from phiscale.train.recipes import Named, long_enough
-from phiscale.train.schedule import objections
-from phiscale.train.sizing import sized
-from phiscale.train.state import RUN_FIX
-from phiscale.train.world import World, joined
+from phiscale.training import transfer
+from phiscale.training.devices import compute_device, sees_colours
+from phiscale.training.loop import Setup, train
+from phiscale.training.parallel.processes import World, joined
+from phiscale.training.recipes.recipe import Recipe, differences
+from phiscale.training.recipes.sizing import sized
+from phiscale.training.recipes.table import Named, long_enough
+from phiscale.training.schedule import objections
+from phiscale.training.state import RUN_FIX
 from phiscale.weights.adapt import differing
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.pretrained import original

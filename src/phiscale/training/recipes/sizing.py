@@ -19,7 +19,7 @@ from typing import Literal
 from phiscale.arch.costs import cost
 from phiscale.arch.families import MEMBERS, name_of
 from phiscale.arch.spec import Spec
-from phiscale.train.recipe import Growth, Recipe, differences
+from phiscale.training.recipes.recipe import Growth, Recipe, differences
 
 logger = logging.getLogger(__name__)
 

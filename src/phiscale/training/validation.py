@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from phiscale.nn.network import build
-from phiscale.train.evaluate import Quick, Seen, quick, together
-from phiscale.train.log import Log
-from phiscale.train.start import metadata_for
-from phiscale.train.state import About, State
-from phiscale.train.world import World
+from phiscale.training.evaluate import Quick, Seen, quick, together
+from phiscale.training.log import Log
+from phiscale.training.parallel.processes import World
+from phiscale.training.resume import metadata_for
+from phiscale.training.state import About, State
 from phiscale.weights.store import save
 
 

@@ -16,8 +16,8 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError
 from phiscale.files import canonical, read_checked, sha256, sweep, write_checked
 from phiscale.nn.network import Network
-from phiscale.train.ema import Ema
-from phiscale.train.recipe import Recipe, differences
+from phiscale.training.ema import Ema
+from phiscale.training.recipes.recipe import Recipe, differences
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from phiscale.data.augment.mixing import mixed
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.loader import Batch, normalised
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.train.lanes import LossOf
-from phiscale.train.recipe import Recipe
+from phiscale.training.parallel.lanes import LossOf
+from phiscale.training.recipes.recipe import Recipe
 
 KINDS = {
     "fp32": torch.float32,

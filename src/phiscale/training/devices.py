@@ -1,0 +1,34 @@
+"""What a training computes on: a device by its name, and networks that pictures can reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phiscale.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from phiscale.arch.spec import Spec
+
+
+def sees_colours(spec: Spec, what: str) -> None:
+    """Pictures are read as RGB."""
+    if spec.in_channels != 3:
+        raise UsageError(
+            f"{what} takes {spec.in_channels} channels; pictures are read in 3. "
+            "Use a network of 3, or call yours from Python."
+        )
+
+
+def compute_device(name: str) -> torch.device:
+    """cpu, cuda or mps; auto takes an accelerator where there is one."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device here. Use --device cpu.")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: torch finds no Apple GPU here. Use --device cpu.")
+    return torch.device(name)
