@@ -30,12 +30,12 @@ from phiscale.planning.budget import lattice_depths
 from phiscale.planning.laws import Row
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
-from phiscale.search.baselines import lattice_logs, paper_grid, symmetric
-from phiscale.search.design import Point, candidates, d_optimal, points_at
-from phiscale.search.discover import Discovery
-from phiscale.search.settle import RECIPE
-from phiscale.search.trial import Result, Trial
-from phiscale.search.tuning import Tuning
+from phiscale.search.coefficients.design import Point, candidates, d_optimal, points_at
+from phiscale.search.coefficients.plan import Discovery
+from phiscale.search.engine.trial import Result, Trial
+from phiscale.search.engine.tuning import Tuning
+from phiscale.search.spaces.rays import lattice_logs, paper_grid, symmetric
+from phiscale.search.study.plan import RECIPE
 
 BASE = get_spec("efficientnet_b0")
 COMPUTES = (2.0, 4.0, 16.0)

@@ -62,9 +62,9 @@ TORCH_FREE = (
     "phiscale.deploy.runtime",
     "phiscale.deploy.twin",
     "phiscale.jobs",
-    "phiscale.search.baselines",
-    "phiscale.search.design",
-    "phiscale.analysis.settle",
+    "phiscale.search.spaces.rays",
+    "phiscale.search.coefficients.design",
+    "phiscale.search.study.verdict",
 )
 
 NUMPY_FREE = (

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import stdtrit
 
-from phiscale.analysis.resampling import (
+from phiscale.errors import DataError
+from phiscale.planning.laws import Term
+from phiscale.search.study.resampling import (
     Spread,
     bootstrap_interval,
     detectable,
@@ -26,7 +28,7 @@ from phiscale.analysis.resampling import (
     sign_flip,
     spread,
 )
-from phiscale.analysis.settle import (
+from phiscale.search.study.verdict import (
     SINGLES,
     Arm,
     Settled,
@@ -37,8 +39,6 @@ from phiscale.analysis.settle import (
     settle,
     verdict,
 )
-from phiscale.errors import DataError
-from phiscale.planning.laws import Term
 
 IMAGES = 10_000
 

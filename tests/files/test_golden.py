@@ -22,7 +22,7 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.law import Law
-from phiscale.search.trial import Result
+from phiscale.search.engine.trial import Result
 from phiscale.training.recipes.recipe import FORMAT as RECIPE
 from phiscale.weights.metadata import FORMAT as METADATA
 from phiscale.weights.store import read as read_weights

@@ -35,7 +35,7 @@ from phiscale.planning.laws.law import Row
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import Axes
-from phiscale.search.trial import Result, Trial
+from phiscale.search.engine.trial import Result, Trial
 from phiscale.training.loop import Progress, Setup, train
 from phiscale.training.recipes.recipe import FORMAT as RECIPE
 from phiscale.training.recipes.recipe import Optim, Recipe

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from phiscale.arch.costs import cost
-from phiscale.search.trial import Result, Results, Trial
-from phiscale.search.workers import Course, Plan
+from phiscale.search.engine.plan import Course, Plan
+from phiscale.search.engine.trial import Result, Results, Trial
 
 Truth = Callable[[Trial], float]  # of the test error
 

@@ -21,12 +21,14 @@ from phiscale.arch.spec import Spec, Stage
 from phiscale.data.augment.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
-from phiscale.search.discover import Discovered, Discovery
-from phiscale.search.settle import Arm, Settle
-from phiscale.search.store import Store
-from phiscale.search.trial import Result, Trial
-from phiscale.search.tuning import Tuning
-from phiscale.search.workers import Course, Crew, Stages, carry_out, for_real
+from phiscale.search.coefficients.plan import Discovered, Discovery
+from phiscale.search.engine.carry_out import carry_out
+from phiscale.search.engine.plan import Course, Stages
+from phiscale.search.engine.runner import Crew, for_real
+from phiscale.search.engine.store import Store
+from phiscale.search.engine.trial import Result, Trial
+from phiscale.search.engine.tuning import Tuning
+from phiscale.search.study.plan import Arm, Settle
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.signals import Interrupted
 
@@ -45,8 +47,8 @@ OF_A_TRIAL = 10  # updates of who writes
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
-        "phiscale.search.training",
-        "phiscale.search.team",
+        "phiscale.search.engine.train_trial",
+        "phiscale.search.engine.processes",
         "sklearn.datasets",
         "torch._dynamo",
         "torch.utils.tensorboard.writer",

@@ -15,9 +15,9 @@ from phiscale.arch.scaling import STRATEGIES, Scaling, Strategy
 from phiscale.errors import UsageError
 from phiscale.planning.budget import effective
 from phiscale.planning.laws import Law, Term
-from phiscale.search.baselines import INVERSE, Matched, matched, paper_grid, symmetric
-from phiscale.search.lattice import lattice, price
-from phiscale.search.searched import law_error
+from phiscale.search.coefficients.law import law_error
+from phiscale.search.spaces.lattice import lattice, price
+from phiscale.search.spaces.rays import INVERSE, Matched, matched, paper_grid, symmetric
 
 SMALL_16 = replace(get_spec("small"), resolution=16)
 BASE_MACS = cost(SMALL_16).macs

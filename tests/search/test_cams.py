@@ -17,12 +17,12 @@ from answered import answer
 from phiscale.analysis.page import page_files
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
-from phiscale.search import studies
-from phiscale.search.cams import cams
-from phiscale.search.folder import pictures_of
-from phiscale.search.presets import PRESETS
-from phiscale.search.settle import Outcome, Settle
-from phiscale.search.workers import Crew
+from phiscale.search.engine.folder import pictures_of
+from phiscale.search.engine.runner import Crew
+from phiscale.search.study import run as studies
+from phiscale.search.study.cams import cams
+from phiscale.search.study.plan import Outcome, Settle
+from phiscale.search.study.presets import PRESETS
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import save
 

@@ -13,7 +13,13 @@ from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.errors import UsageError
 from phiscale.planning.budget import effective
-from phiscale.search.design import Point, _information, candidates, d_optimal, points_at
+from phiscale.search.coefficients.design import (
+    Point,
+    _information,
+    candidates,
+    d_optimal,
+    points_at,
+)
 
 B0, SMALL = get_spec("efficientnet_b0"), get_spec("small")
 AMONG = {"efficientnet_b0": candidates(B0), "small": candidates(SMALL)}

@@ -31,9 +31,12 @@ from phiscale.planning.laws import Law, Term
 from phiscale.planning.laws.checks import Checks
 from phiscale.planning.laws.optimum import optima
 from phiscale.planning.laws.sheet import read_sheet
-from phiscale.search import coefficients
-from phiscale.search import searched as searching
-from phiscale.search.coefficients import (
+from phiscale.search.coefficients import law as searching
+from phiscale.search.coefficients import search as coefficients
+from phiscale.search.coefficients.law import noise
+from phiscale.search.coefficients.law_report import law_sections
+from phiscale.search.coefficients.plan import Discovered
+from phiscale.search.coefficients.search import (
     Asked,
     answer,
     compare,
@@ -41,13 +44,10 @@ from phiscale.search.coefficients import (
     search_coefficients,
     search_several,
 )
-from phiscale.search.discover import Discovered
-from phiscale.search.discover_law import law_sections
-from phiscale.search.folder import Pictures, pictures_of
-from phiscale.search.lattice import COSTS, lattice, price
-from phiscale.search.searched import noise
-from phiscale.search.trial import Results, Trial
-from phiscale.search.workers import Crew
+from phiscale.search.engine.folder import Pictures, pictures_of
+from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.trial import Results, Trial
+from phiscale.search.spaces.lattice import COSTS, lattice, price
 
 SMALL = get_spec("small")
 AT_16 = replace(SMALL, resolution=16)
@@ -227,7 +227,7 @@ def test_a_set_without_an_answer_does_not_keep_the_others_from_theirs(tmp_path, 
     def refused_first(found, compute):
         return "far out." if found.runs[0].key in of_one else ""
 
-    monkeypatch.setattr("phiscale.search.discover.refusal", refused_first)
+    monkeypatch.setattr("phiscale.search.coefficients.plan.refusal", refused_first)
     out, of_one = tmp_path / "out", set()
     for data in sets:
         pictures, asked = pictures_of(data, out / Path(data).name), Asked(seeds=0)

@@ -38,11 +38,12 @@ from crews import (
 )
 
 from phiscale.errors import PhiscaleError
-from phiscale.search import database
-from phiscale.search.database import StoreError
-from phiscale.search.store import Store
-from phiscale.search.trial import Results
-from phiscale.search.workers import Crew, carry_out
+from phiscale.search.engine import database
+from phiscale.search.engine.carry_out import carry_out
+from phiscale.search.engine.database import StoreError
+from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.store import Store
+from phiscale.search.engine.trial import Results
 
 SEED = int(os.environ.get("PHISCALE_FAULT_SEED", "0"))
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))

@@ -24,11 +24,12 @@ from crews import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, w
 
 from phiscale.cli.searching import Workers
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
-from phiscale.search import database
-from phiscale.search.store import MOST_DEATHS, Store
-from phiscale.search.store import _here as here
-from phiscale.search.trial import Result, Results, Trial
-from phiscale.search.workers import Crew, carry_out
+from phiscale.search.engine import database
+from phiscale.search.engine.carry_out import carry_out
+from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.store import MOST_DEATHS, Store
+from phiscale.search.engine.store import _here as here
+from phiscale.search.engine.trial import Result, Results, Trial
 
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
 WRITERS, UPDATES = 8, 200 if EVERY else 10

@@ -22,16 +22,19 @@ from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.search import replication, settle_report, studies
-from phiscale.search.critique import critique
-from phiscale.search.edf import sample
-from phiscale.search.folder import Pictures, machines, pictures_of
-from phiscale.search.lattice import lattice, price
-from phiscale.search.presets import PRESETS
-from phiscale.search.settle import Settle, arms_for
-from phiscale.search.trial import Trial
-from phiscale.search.tuning import Tuning, at_ends, halved
-from phiscale.search.workers import Course, Crew
+from phiscale.search.engine.folder import Pictures, machines, pictures_of
+from phiscale.search.engine.plan import Course
+from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.trial import Trial
+from phiscale.search.engine.tuning import Tuning, at_ends, halved
+from phiscale.search.spaces.compare import sample
+from phiscale.search.spaces.lattice import lattice, price
+from phiscale.search.study import replication
+from phiscale.search.study import report as settle_report
+from phiscale.search.study import run as studies
+from phiscale.search.study.critique import critique
+from phiscale.search.study.plan import Settle, arms_for
+from phiscale.search.study.presets import PRESETS
 from phiscale.show import log_to
 
 CIFAR = Pictures(
@@ -284,7 +287,7 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
 
     with log_to(told.append):
         studies.family(data, (0.0, 1.0, 2.0), None, small, Crew(out=out), command="", train=False)
-    from phiscale.search import family as families
+    from phiscale.search.spaces import family as families
 
     preset = PRESETS["smoke"]
     plan = families.Family(
@@ -324,10 +327,10 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
 def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_path):
     out = tmp_path / "e"
     pictures = pictures_of(data, out)
-    from phiscale.search import edf
+    from phiscale.search.spaces import compare
 
     preset = PRESETS["smoke"]
-    plan = edf.Compare(
+    plan = compare.Compare(
         data=data,
         fingerprint=pictures.fingerprint,
         base=ASKED.sized(pictures, preset),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from phiscale.arch.families import get_spec
 from phiscale.cli import main
 from phiscale.files import read_json
-from phiscale.rates import Net, compare_rates, report
+from phiscale.search.rates import Net, compare_rates, report
 from phiscale.training.loop import Setup
 from phiscale.training.recipes.sizing import Sizes
 from phiscale.training.recipes.table import NAMED, Named

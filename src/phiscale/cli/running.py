@@ -201,7 +201,7 @@ def rates(
         seed: of all trainings.
         device: where to compute; auto takes a GPU where there is one.
     """
-    from phiscale.rates import compare_rates, report
+    from phiscale.search.rates import compare_rates, report
     from phiscale.show import training_progress
     from phiscale.training.devices import compute_device
     from phiscale.training.loop import Setup

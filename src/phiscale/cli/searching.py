@@ -29,7 +29,7 @@ from phiscale.errors import UsageError
 from phiscale.show import show_json
 
 if TYPE_CHECKING:
-    from phiscale.search.workers import Crew
+    from phiscale.search.engine.runner import Crew
 
 MOST_PHI = 10  # of a family: the paper's goes to 7
 
@@ -55,9 +55,9 @@ class Workers:
     """Where to train; auto goes on where it was begun, else takes a GPU where there is one."""
 
     def crew(self, out: Path) -> "Crew":
-        from phiscale.search.database import with_driver
-        from phiscale.search.folder import device_of
-        from phiscale.search.workers import Crew
+        from phiscale.search.engine.database import with_driver
+        from phiscale.search.engine.folder import device_of
+        from phiscale.search.engine.runner import Crew
         from phiscale.training.devices import compute_device
 
         in_range("--workers", self.workers)
@@ -129,7 +129,7 @@ def search_coefficients(
         json: print JSON.
     """
     from phiscale.planning.device import DeviceModel
-    from phiscale.search.coefficients import (
+    from phiscale.search.coefficients.search import (
         FOUND,
         Asked,
         compare,
@@ -138,7 +138,7 @@ def search_coefficients(
         search_several,
         summary,
     )
-    from phiscale.search.tuning import Tuning
+    from phiscale.search.engine.tuning import Tuning
 
     in_range("--seed", seed, 0)
     in_range("--resolution", resolution)
@@ -245,7 +245,7 @@ def study(
         raise UsageError("--design-space takes no --rates: all its networks have one.")
     if networks is not None and not design_space:
         raise UsageError("--networks is for --design-space. Add it, or leave it out.")
-    from phiscale.search import studies
+    from phiscale.search.study import run as studies
 
     asked = studies.Asked(
         base=spec_of(model) if model else None,

@@ -3,7 +3,7 @@
 law        the additive law itself
 macs       the saturating power law of compute alone
 quadratic  ln error as a quadratic in ln x: it bends anywhere, and explains nothing
-gp         the law and a Gaussian process on its residuals (`analysis.gp`)
+gp         the law and a Gaussian process on its residuals (`report.gp`)
 
 Where quadratic or gp predicts left-out rows clearly better, the law's form is wrong for these rows,
 so `allow` refuses to go far beyond them.

@@ -1,0 +1,178 @@
+"""What a search for coefficients says of its law: the law itself, which networks it cannot tell
+apart, and which nothing betters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from phiscale.analysis.page import Drawing, Section
+from phiscale.analysis.svg import BLUE, GREEN, INK, PURPLE, STYLE, drawing
+from phiscale.arch.costs import cost
+from phiscale.planning.budget.solver import INDIFFERENT
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.laws.posterior import Posterior
+from phiscale.search.coefficients.law import Searched, law_error
+from phiscale.search.coefficients.plan import Discovery
+from phiscale.search.spaces.lattice import Lattice, price
+
+DIMENSIONS = ("depth", "width", "resolution")
+MOST_LISTED = 12
+DRAWS = 500
+LEAST_TERM = 0.001  # of error, 0.1 point: less is no term
+
+
+def law_sections(
+    plan: Discovery, found: Searched, answers: Sequence[Coefficients]
+) -> list[Section]:
+    """Of what a method with a law has found."""
+    law = found.fit
+    assert law is not None
+    return [_law(found, law, answers), _indifferent(plan, law), _pareto(plan, law)]
+
+
+def _law(found: Searched, law: Posterior, answers: Sequence[Coefficients]) -> Section:
+    e0, terms = law.terms()
+    words = " + ".join(f"{100 * term.A:.1f} {name}^-{term.p:.2f}" for name, term in terms.items())
+    return Section(
+        title="The law",
+        text=[
+            f"Validation error, % = {100 * e0:.1f} + {words} at the mean of the exponents.",
+            *_noise(found),
+            *(each.extra["checks"] for each in answers if "checks" in each.extra),
+            *_useless(law),
+        ],
+        figures=[_law_figure(law)],
+    )
+
+
+def _noise(found: Searched) -> Iterator[str]:
+    """A run's own chance, and what the law is off by beyond it; where the second round went."""
+    of = found.noise
+    assert of is not None
+    told = {
+        "replicates": "by networks that were trained twice",
+        "jackknife": "by runs left out",
+        "pictures": "so much so few validation pictures leave open",
+    }[of.told]
+    yield (
+        f"A run varies by {100 * of.of_runs:.2f} points ({told}), trainings that were left out are "
+        f"off by {100 * of.beyond:.2f} more; both count as noise here, {100 * of.sd:.2f} points "
+        "together."
+    )
+    if found.everywhere:
+        yield (
+            "After the design the law was off by more than twice chance, so that the second round "
+            "went wherever it was least sure, not to networks of the cost asked for alone."
+        )
+
+
+def useless(law: Posterior) -> dict[str, float]:
+    """Dimensions that do not pay, for which a law can only have no term at all: the share of laws
+    that have none."""
+    _, c = law.draws()
+    none = np.mean(c[:, 1:4] < LEAST_TERM, axis=0)
+    return {axis: float(share) for axis, share in zip(DIMENSIONS, none, strict=True) if share > 0.5}
+
+
+def _useless(law: Posterior) -> Iterator[str]:
+    for axis, none in useless(law).items():
+        yield (
+            f"More {axis} does not lower the error of these trainings: {100 * none:.0f} % of the "
+            "laws that explain them have no term for it. They may be too short for what it adds; "
+            f"--epochs says whether the answer for {axis} holds for longer ones."
+        )
+
+
+def _law_figure(law: Posterior) -> Drawing:
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+        for axes, axis, colour in zip(
+            figure.subplots(1, 3, sharey=True), range(3), (BLUE, GREEN, PURPLE), strict=True
+        ):
+            known = law.points.x[:, axis]
+            at = np.ones((50, 3))
+            at[:, axis] = x = np.geomspace(known.min(), known.max(), 50)
+            found = law.predict(at)
+            low, high = found.expected_interval
+            axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(x, 100 * found.error, color=colour)
+            # a run brought to the base's other two dimensions by the law
+            base = law.points.x.copy()
+            base[:, [i for i in range(3) if i != axis]] = 1.0
+            moved = law.points.error - law.predict(law.points.x).error + law.predict(base).error
+            axes.plot(known, 100 * moved, "o", color=INK, markersize=3.5, alpha=0.7)
+            axes.set_xscale("log")
+            axes.set(xlabel=f"{DIMENSIONS[axis]} over the base's")
+        figure.axes[0].set_ylabel("validation error, %")
+        return drawing(figure, "law", "Error against depth, width and resolution by the law")
+
+
+def _indifferent(plan: Discovery, law: Posterior) -> Section:
+    space = plan.lattice()
+    near, which = space.indifferent(law, plan.compute), space.at(plan.compute)
+    rows = [
+        {
+            "depth": f"x{p.by.depth:.2f}",
+            "width": f"x{p.by.width:.2f}",
+            "pixels": p.spec.resolution,
+            plan.cost: f"x{p.cost:.2f}",
+        }
+        for p in near[:MOST_LISTED]
+    ]
+    return Section(
+        title="Not told apart",
+        rows=rows,
+        text=[
+            f"{len(near)} of the {len(which)} networks of this cost are within 0.1 point of the "
+            "best by the law itself. Counting what the trainings leave open of it, "
+            f"{_open(space, law, which)} may be (95 %)."
+        ],
+        note=f"The best {len(rows)}." if len(near) > len(rows) else "",
+    )
+
+
+def _open(space: Lattice, law: Posterior, which: np.ndarray) -> int:
+    """How many of these networks at least one in forty of the laws that explain the runs has within
+    0.1 point of what the law as a whole likes best."""
+    x = np.exp(space.logs[which])
+    p, c = law.draws(DRAWS)
+    errors = np.einsum("lnd,ld->ln", x[None] ** -p[:, None], c[:, 1:])
+    more = errors - errors[:, [int(space.errors(law, which).argmin())]]
+    return int(np.sum(np.quantile(more, 0.025, axis=0) <= INDIFFERENT))
+
+
+def _pareto(plan: Discovery, law: Posterior) -> Section:
+    names = ("macs", "params", "train-memory")
+    if plan.device is not None:
+        names = (*names, "latency-ms")
+    coins = {name: price(name, plan.device) for name in names}
+    front = plan.lattice().pareto(law, coins, most=2 * max(1.0, plan.compute))
+    errors = [law_error(law, place.by) for place in front]
+    step = max(1, len(front) // MOST_LISTED)
+    own = cost(plan.base)
+    rows = [
+        {
+            "predicted error, %": f"{100 * errors[i]:.1f}",
+            "depth": f"x{front[i].by.depth:.2f}",
+            "width": f"x{front[i].by.width:.2f}",
+            "pixels": front[i].spec.resolution,
+            **{
+                name: f"x{float(coin(cost(front[i].spec)) / coin(own)):.2f}"
+                for name, coin in coins.items()
+            },
+        }
+        for i in sorted(range(len(front)), key=lambda i: errors[i])[::step]
+    ]
+    return Section(
+        title="Better in nothing else",
+        text=[
+            f"{len(front)} networks of at most {2 * max(1.0, plan.compute):g} times the base's "
+            f"{plan.cost} that no other betters in error and {', '.join(names)} at once."
+        ],
+        rows=rows,
+        note=f"Every {step}th." if step > 1 else "",
+    )

@@ -1,0 +1,166 @@
+"""All networks that a base can be scaled to, what each costs in one coin or another, and which of
+them a law prefers: no relaxation, no rounding of an optimum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from phiscale.arch.costs import Cost, CostGrid, cost, cost_grid
+from phiscale.arch.families.small import SMALL_PIXELS
+from phiscale.arch.scaling import Scaling, Strategy, effective
+from phiscale.arch.spec import Spec
+from phiscale.errors import UsageError
+from phiscale.planning.budget.lattice import lattice_depths
+from phiscale.planning.budget.pareto import undominated
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws import ErrorLaw
+from phiscale.search.spaces.rays import between, lattice_logs, off_ray
+
+WITHIN = 0.03  # of a target cost: networks count as equally dear
+ROUNDED = 0.01  # in logs: what rounding may take of a dimension that is to stay
+Price = Callable[[Cost], Any]
+
+_COUNTED: Mapping[str, Price] = {
+    "macs": lambda c: c.macs,
+    "params": lambda c: c.params,
+    "activations": lambda c: c.activations,
+    "weight-bytes": lambda c: c.weight_bytes,
+    "peak-memory": lambda c: c.peak_bytes,
+    "train-memory": lambda c: c.saved_bytes,
+}
+COSTS = (*_COUNTED, "latency-ms")
+
+
+def price(name: str, device: DeviceModel | None) -> Price:
+    """What a network costs, by name. UsageError: latency without a model of the device."""
+    if name != "latency-ms":
+        return _COUNTED[name]
+    if device is None:
+        raise UsageError(
+            "--cost latency-ms needs a model of the device. Make one with phiscale calibrate "
+            "--out device.json, then give it: --device-model device.json."
+        )
+    return device.latency_ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A network of the lattice."""
+
+    spec: Spec
+    by: Scaling  # over the base, as built
+    cost: float  # over the base's, in the lattice's coin
+    macs: float  # over the base's
+    off_ray: float = 0.0  # distance from the ray it was asked for, in logs of the multipliers
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Every scaling of `base` from a third of its width to three times, from a quarter of its depth
+    to six times, to the images' own pixels."""
+
+    base: Spec
+    grid: CostGrid
+    cost: np.ndarray  # (networks,), over the base's
+    macs: np.ndarray
+
+    @cached_property
+    def logs(self) -> np.ndarray:
+        """ln of real depth, width, resolution over the base: (networks, 3)."""
+        return lattice_logs(self.grid, self.base)
+
+    def errors(self, law: ErrorLaw, which: np.ndarray | None = None) -> np.ndarray:
+        """What `law` predicts of all networks, or of `which`."""
+        x = np.exp(self.logs if which is None else self.logs[which])
+        return np.asarray(law.error(depth=x[:, 0], width=x[:, 1], resolution=x[:, 2]))
+
+    def at(self, target: float, within: float = WITHIN, *, any_way: bool = False) -> np.ndarray:
+        """Which networks cost `target` times the base; the nearest ones where steps are coarse. As
+        in the paper (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor the
+        other way round, but for `any_way`. UsageError: none is even within a quarter."""
+        off = np.abs(np.log(self.cost / target))
+        astray = (self.logs < -ROUNDED if target > 1 else self.logs > ROUNDED).any(axis=1)
+        off = np.where(astray & (not any_way), np.inf, off)
+        nearest = float(off.min())
+        if nearest > math.log(1.25):
+            raise UsageError(
+                f"no network costs {target:g} times the base; the nearest is "
+                f"{self.cost[off.argmin()]:.3g}. Use another --compute."
+            )
+        return (off <= max(math.log1p(within), nearest + 1e-9)).nonzero()[0]
+
+    def best(self, law: ErrorLaw, target: float, *, any_way: bool = False) -> Place:
+        """The least error that `target` times the base's cost buys; of equals the cheapest."""
+        which = self.at(target, any_way=any_way)
+        errors = self.errors(law, which)
+        return self.place(int(which[np.lexsort((self.cost[which], errors))[0]]))
+
+    def on_ray(self, ray: Strategy | Scaling, target: float) -> Place:
+        """The network of that cost nearest to a ray; of equals the one nearest in cost."""
+        strategy = ray if isinstance(ray, Strategy) else Strategy.of(ray)
+        which = self.at(target)
+        off = off_ray(self.logs[which], strategy).round(2)
+        miss = np.abs(np.log(self.cost[which] / target))
+        nearest = int(np.lexsort((miss, off))[0])
+        return replace(self.place(int(which[nearest])), off_ray=float(off[nearest]))
+
+    def indifferent(self, law: ErrorLaw, target: float, within: float = 0.001) -> list[Place]:
+        """Networks of that cost whose predicted error is within 0.1 point of the least."""
+        which = self.at(target)
+        errors = self.errors(law, which)
+        near = errors <= errors.min() + within
+        return [self.place(int(i)) for i in which[near][np.argsort(errors[near], kind="stable")]]
+
+    def pareto(self, law: ErrorLaw, coins: Mapping[str, Price], most: float) -> list[Place]:
+        """No other network of at most `most` times the cost is better in error and every coin."""
+        which = (self.cost <= most).nonzero()[0]
+        columns = [self.errors(law, which)]
+        for coin in coins.values():
+            columns.append(np.broadcast_to(coin(self.grid.cost), self.grid.shape).ravel()[which])
+        return [self.place(int(i)) for i in which[undominated(np.stack(columns, axis=1))]]
+
+    def path(
+        self, terms: np.ndarray, exponents: np.ndarray, targets: Sequence[float]
+    ) -> np.ndarray:
+        """For laws e0 + sum A x^-p, `terms` A and `exponents` p of (laws, 3): ln of the best
+        network's multipliers at each target: (laws, targets, 3)."""
+        found = np.empty((len(terms), len(targets), 3))
+        for number, target in enumerate(targets):
+            logs = self.logs[self.at(target)]
+            errors = np.einsum("ld,lnd->ln", terms, np.exp(-exponents[:, None] * logs[None]))
+            found[:, number] = logs[errors.argmin(axis=1)]
+        return found
+
+    def place(self, number: int) -> Place:
+        index = [int(i) for i in np.unravel_index(number, self.grid.shape)]
+        spec = self.grid.spec(index)
+        return Place(
+            spec=spec,
+            by=effective(spec, self.base),
+            cost=float(self.cost[number]),
+            macs=float(self.macs[number]),
+        )
+
+
+@lru_cache(maxsize=4)  # a plan is followed and told many times; this takes a second each
+def lattice(base: Spec, coin: Price, *, native_pixels: int | None = None) -> Lattice:
+    """The lattice of `base`, priced by `coin`. `native_pixels`: no more than the images have."""
+    step = 8 if base.resolution > SMALL_PIXELS else 2
+    most = min(int(2.7 * base.resolution), native_pixels or 10**6)
+    least = -(-max(2 * base.reduction, base.resolution // 3) // step) * step
+    pixels = sorted({base.resolution, *range(least, most + 1, step)})
+    widths = np.geomspace(1 / 3, 3, 160).tolist()
+    depths = lattice_depths(base, 0.25, 6.0)
+    grid = cost_grid(base, [*depths, *between(base, depths)], [1.0, *widths], pixels)
+    own = cost(base)
+
+    def over_base(coin: Price) -> np.ndarray:
+        return np.broadcast_to(coin(grid.cost), grid.shape).ravel() / float(coin(own))
+
+    return Lattice(base, grid, over_base(coin), over_base(_COUNTED["macs"]))
