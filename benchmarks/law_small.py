@@ -15,10 +15,10 @@ from pathlib import Path
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
+from phiscale.cli.output import training_progress
 from phiscale.files import write_json
 from phiscale.planning.budget import effective
 from phiscale.planning.priors import SMALL_RUNS
-from phiscale.show import training_progress
 from phiscale.training.log import read_log
 from phiscale.training.loop import Setup
 from phiscale.training.recipes.table import NAMED, RECIPES

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phiscale.analysis.models import markdown_table
 from phiscale.arch.families import MEMBERS
+from phiscale.report.models import markdown_table
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- models-table: begin (make models-table) -->", "<!-- models-table: end -->"

@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import median
 
 from phiscale.arch.families import get_spec
+from phiscale.deploy.inference import evaluate_model
 from phiscale.files import read_json, write_json
-from phiscale.jobs import evaluate_model
 from phiscale.training.log import read_log
 from phiscale.training.loop import Setup
 from phiscale.training.recipes.recipe import Growth, Recipe

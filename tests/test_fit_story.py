@@ -27,12 +27,12 @@ from safetensors.torch import load_file
 import phiscale
 from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
-from phiscale.choice import _regret
 from phiscale.cli import main
 from phiscale.data.datasets.open import open_images
 from phiscale.errors import PhiscaleError, WeightsError
 from phiscale.files import locked
-from phiscale.pipeline import fit
+from phiscale.pipeline.choice import _regret
+from phiscale.pipeline.run import fit
 from phiscale.planning.budget import Budget, ray, weigh
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
@@ -101,8 +101,8 @@ def made_up_law() -> Law:
 
 def same_speed_every_time(replace: Callable[[str, Any], None]) -> None:
     """Measured times differ from run to run, and choices with them; here they do not."""
-    replace("phiscale.trials.Trials.images_per_s", lambda *_: 400.0)
-    replace("phiscale.chooser.measured_latency_ms", lambda *_, **__: 0.1)
+    replace("phiscale.pipeline.short_runs.Trials.images_per_s", lambda *_: 400.0)
+    replace("phiscale.pipeline.selection.measured_latency_ms", lambda *_, **__: 0.1)
     replace("phiscale.deploy.export.latency_ms", lambda *_, **__: 0.1)
 
 
@@ -253,7 +253,7 @@ def test_a_finished_fit_run_again_does_nothing_twice(
         raise AssertionError("done already")
 
     for stage in ("audit", "calibrate", "choose", "logits_of", "export_onnx"):
-        monkeypatch.setattr(f"phiscale.pipeline.{stage}", again)
+        monkeypatch.setattr(f"phiscale.pipeline.run.{stage}", again)
     kept = [path for path in story.rglob("*.*") if path.name in EVERYTHING - {"report.html"}]
     before = {path: path.read_bytes() for path in kept}
     assert run(f"fit {planned(shelf)} --out {story}") == 0
@@ -318,8 +318,8 @@ def test_auto_lets_the_best_known_weights_compete(
 
     one = replace(known()[0], member="small", tag="ours", pixels=32)
     both = (replace(one, tag="huge"), one, replace(one, member="efficientnet_b7", pixels=600))
-    monkeypatch.setattr("phiscale.chooser.best_known", lambda: both)
-    monkeypatch.setattr("phiscale.chooser.weights_file", fetched)
+    monkeypatch.setattr("phiscale.pipeline.selection.best_known", lambda: both)
+    monkeypatch.setattr("phiscale.pipeline.selection.weights_file", fetched)
     flags = re.sub("--macs 330K", "--no-from-scratch --pretrained auto --macs 1G", planned(shelf))
     capsys.readouterr()
     assert run(f"fit {flags} --out {tmp_path / 'auto'}") == 0
@@ -336,8 +336,8 @@ def test_a_latency_that_no_measured_network_keeps_is_told_with_the_users_own_lim
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    monkeypatch.setattr("phiscale.chooser.measured_latency_ms", lambda *_, **__: 50.0)
-    monkeypatch.setattr("phiscale.pipeline.calibrate", lambda *_: made_up_device())
+    monkeypatch.setattr("phiscale.pipeline.selection.measured_latency_ms", lambda *_, **__: 50.0)
+    monkeypatch.setattr("phiscale.pipeline.run.calibrate", lambda *_: made_up_device())
     flags = f"{FLAGS} --law {shelf}/law.json"
     assert run(f"fit {flags} --out {tmp_path / 'slow'}") == 1
     error = capsys.readouterr().err
@@ -349,7 +349,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
     def stop(*_: object, **__: object) -> None:
         raise Stopped("training would begin")
 
-    monkeypatch.setattr("phiscale.pipeline.train", stop)
+    monkeypatch.setattr("phiscale.pipeline.run.train", stop)
 
 
 def test_a_budget_that_no_network_meets_can_be_mended_in_the_same_folder(
@@ -479,16 +479,16 @@ def stand_ins(events: Path) -> None:
 
         return call
 
-    from phiscale import pipeline
+    from phiscale.pipeline import run as pipeline
 
     put = pytest.MonkeyPatch().setattr
     same_speed_every_time(put)
     for least in ("LEAST_RACE_S", "LEAST_RACE_EPOCHS"):
-        put(f"phiscale.chooser.{least}", 0.0)  # so that there is a race
-    put("phiscale.pipeline.calibrate", counted("calibrated", lambda *_: made_up_device()))
-    put("phiscale.pipeline.audit", counted("audited", pipeline.audit))
-    put("phiscale.pipeline.choose", counted("chosen", pipeline.choose))
-    put("phiscale.pipeline.logits_of", counted("tested", pipeline.logits_of))
+        put(f"phiscale.pipeline.selection.{least}", 0.0)  # so that there is a race
+    put("phiscale.pipeline.run.calibrate", counted("calibrated", lambda *_: made_up_device()))
+    put("phiscale.pipeline.run.audit", counted("audited", pipeline.audit))
+    put("phiscale.pipeline.run.choose", counted("chosen", pipeline.choose))
+    put("phiscale.pipeline.run.logits_of", counted("tested", pipeline.logits_of))
 
 
 def die_before_writing(pattern: str, nth: int) -> None:

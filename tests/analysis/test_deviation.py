@@ -12,10 +12,6 @@ from typing import Any
 
 import pytest
 
-from phiscale.analysis.deviation import Row, families, rows, scaled_networks, slopes_of, table
-from phiscale.analysis.deviation_page import TITLE, conclusions, sections
-from phiscale.analysis.latencies import Timed, Timings, explained
-from phiscale.analysis.page import Section, as_html, as_markdown
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import compound, scale
@@ -23,6 +19,10 @@ from phiscale.cli import main
 from phiscale.errors import UsageError
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import Fingerprint
+from phiscale.report.deviation import Row, families, rows, scaled_networks, slopes_of, table
+from phiscale.report.deviation_page import TITLE, conclusions, sections
+from phiscale.report.latencies import Timed, Timings, explained
+from phiscale.report.page import Section, as_html, as_markdown
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = Fingerprint(

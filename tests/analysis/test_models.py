@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from phiscale.analysis import models
 from phiscale.arch.families import MEMBERS
 from phiscale.errors import UsageError
+from phiscale.report import models
 
 
 def test_a_row_has_exact_costs_and_the_figure_with_its_source():

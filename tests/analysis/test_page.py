@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
-from phiscale.analysis.page import Drawing, Section, page_files
-from phiscale.analysis.svg import drawing
+from phiscale.report.page import Drawing, Section, page_files
+from phiscale.report.svg import drawing
 
 
 def line() -> Drawing:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from phiscale.analysis.plots import confusion, curves, pareto, shortened, worst_pairs
+from phiscale.report.plots import confusion, curves, pareto, shortened, worst_pairs
 
 MOST_BYTES = 150_000
 TEN = [f"class {i}" for i in range(10)]

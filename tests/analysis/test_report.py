@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phiscale.analysis.report import (
+from phiscale.arch.costs import cost
+from phiscale.arch.families import get_spec
+from phiscale.nn.cam import overlay
+from phiscale.report.report import (
     BudgetRow,
     CandidateRow,
     FileRow,
@@ -27,9 +30,6 @@ from phiscale.analysis.report import (
     size,
     write_report,
 )
-from phiscale.arch.costs import cost
-from phiscale.arch.families import get_spec
-from phiscale.nn.cam import overlay
 from phiscale.training.metrics import measure
 
 EVIL = "<script>alert('x')</script>"

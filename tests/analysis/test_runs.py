@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from phiscale.analysis.runs import read_runs, rows_of, write_page
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.cli import main
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
+from phiscale.report.runs import read_runs, rows_of, write_page
 from phiscale.training.loop import Setup, train
 from phiscale.training.recipes.table import RECIPES
 

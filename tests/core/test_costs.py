@@ -23,7 +23,7 @@ MIB = 2**20
 
 def test_the_core_counts_without_torch_numpy_or_matplotlib():
     code = (
-        "import sys; from phiscale.analysis.models import markdown_table, ratios;"
+        "import sys; from phiscale.report.models import markdown_table, ratios;"
         "ratios(); markdown_table('efficientnet_b?');"
         "print({'torch', 'numpy', 'matplotlib'} & set(sys.modules))"
     )

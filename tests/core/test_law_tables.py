@@ -265,7 +265,7 @@ def test_a_law_of_the_wrong_form_goes_no_farther_than_eight_times_its_rows() -> 
 
 
 def test_a_gaussian_process_finds_what_the_law_leaves_over() -> None:
-    from phiscale.analysis.gp import gp_left_out
+    from phiscale.report.gp import gp_left_out
 
     fit = posterior(bent(), run_sd=0.0005)
     further = gp_left_out(fit)

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from phiscale.analysis.latencies import Timings
 from phiscale.arch.families import resolve_spec
 from phiscale.data.preprocessing import FORMAT as PREPROCESSING
 from phiscale.errors import PhiscaleError
@@ -22,6 +21,7 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.law import Law
+from phiscale.report.latencies import Timings
 from phiscale.search.engine.trial import Result
 from phiscale.training.recipes.recipe import FORMAT as RECIPE
 from phiscale.weights.metadata import FORMAT as METADATA

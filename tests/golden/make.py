@@ -16,8 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from phiscale.analysis.latencies import FORMAT as TIMINGS
-from phiscale.analysis.latencies import Timed, Timings
 from phiscale.arch.spec import FORMAT as SPEC
 from phiscale.arch.spec import Spec, Stage
 from phiscale.data.augment.augment import Augment
@@ -35,6 +33,8 @@ from phiscale.planning.laws.law import Row
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import Axes
+from phiscale.report.latencies import FORMAT as TIMINGS
+from phiscale.report.latencies import Timed, Timings
 from phiscale.search.engine.trial import Result, Trial
 from phiscale.training.loop import Progress, Setup, train
 from phiscale.training.recipes.recipe import FORMAT as RECIPE

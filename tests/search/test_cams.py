@@ -14,9 +14,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 from answered import answer
 
-from phiscale.analysis.page import page_files
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
+from phiscale.report.page import page_files
 from phiscale.search.engine.folder import pictures_of
 from phiscale.search.engine.runner import Crew
 from phiscale.search.study import run as studies

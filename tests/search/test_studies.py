@@ -21,6 +21,7 @@ from answered import answer, result_of
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
+from phiscale.cli.output import log_to
 from phiscale.errors import UsageError
 from phiscale.search.engine.folder import Pictures, machines, pictures_of
 from phiscale.search.engine.plan import Course
@@ -35,7 +36,6 @@ from phiscale.search.study import run as studies
 from phiscale.search.study.critique import critique
 from phiscale.search.study.plan import Settle, arms_for
 from phiscale.search.study.presets import PRESETS
-from phiscale.show import log_to
 
 CIFAR = Pictures(
     source="cifar10",

@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
+from phiscale.cli.output import log_to
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
 from phiscale.files import locked
-from phiscale.show import log_to
 from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import Setup, train
 from phiscale.training.recipes.recipe import Optim, Recipe

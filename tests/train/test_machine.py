@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
+from phiscale.cli.output import log_to
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, TrainingError
-from phiscale.show import log_to
 from phiscale.training import loop
 from phiscale.training.checkpoint import load_newest, save_checkpoint
 from phiscale.training.log import OF_THE_MACHINE, read_log

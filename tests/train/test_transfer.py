@@ -12,13 +12,13 @@ import torch
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
+from phiscale.cli.output import log_to
 from phiscale.data.datasets.dataset import ArraySplit, ImageSet
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.nn.network import build
 from phiscale.nn.norm import BatchNorm2d
-from phiscale.show import log_to
 from phiscale.training.log import read_log
 from phiscale.training.loop import Progress, Setup, train
 from phiscale.training.optim import make_optimizer

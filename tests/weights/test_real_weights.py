@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from phiscale.cli import main
+from phiscale.cli.output import log_to
 from phiscale.data.reading.decode import read_image
-from phiscale.show import log_to
 from phiscale.weights.sources import import_weights, load
 
 SHARED = Path(os.environ.get("PHISCALE_SHARED", Path(__file__).parents[3] / "shared"))

@@ -23,11 +23,11 @@ from safetensors.torch import load_file, save_file
 
 from phiscale.arch.families import get_spec
 from phiscale.cli import main
+from phiscale.cli.output import log_to
 from phiscale.data.preprocessing import Preprocessing
+from phiscale.deploy.inference import evaluate_model
 from phiscale.errors import PhiscaleError, UsageError, WeightsError
-from phiscale.jobs import evaluate_model
 from phiscale.nn.network import build
-from phiscale.show import log_to
 from phiscale.weights import hub, imagenet
 from phiscale.weights.adapt import adapted, over_channels
 from phiscale.weights.formats import read_foreign

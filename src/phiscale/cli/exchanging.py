@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from phiscale.cli.output import to_stderr
 from phiscale.cli.values import File, Member, Switch, a_file, lines_of
 from phiscale.errors import UsageError
-from phiscale.show import to_stderr
 
 Weights = Annotated[str, arg(metavar="SOURCE")]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from phiscale.cli.output import show_json, table, to_stderr
 from phiscale.cli.values import (
     UNLIMITED,
     Data,
@@ -23,7 +24,6 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import SpecError, UsageError
-from phiscale.show import show_json, table, to_stderr
 from phiscale.text import shown
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def models(
         markdown: print the README's table.
         plot: draw accuracy against size beside the paper's rivals (.png, .svg).
     """
-    from phiscale.analysis.models import markdown_table, pretrained_rows, ratios, rows
-    from phiscale.analysis.models import plot as draw
+    from phiscale.report.models import markdown_table, pretrained_rows, ratios, rows
+    from phiscale.report.models import plot as draw
 
     if json + markdown + (plot is not None) > 1:
         raise UsageError("--json, --markdown and --plot exclude each other. Give one of them.")
@@ -101,10 +101,10 @@ def describe(
         json: print JSON.
         save: write the spec.json of what is shown.
     """
-    from phiscale.analysis.describe import described, lines
     from phiscale.arch.scaling import scale
     from phiscale.files import write_atomic
     from phiscale.planning.coefficients import Coefficients
+    from phiscale.report.describe import described, lines
 
     base = spec_of(spec)
     if coefficients and phi is None:
@@ -239,11 +239,11 @@ def deviation(
         markdown: print the page as Markdown.
         html: write the page, with figures, to this file.
     """
-    from phiscale.analysis import deviation as counted
-    from phiscale.analysis.latencies import Timings
-    from phiscale.jobs import timings_of
     from phiscale.planning.coefficients import Coefficients
     from phiscale.planning.device import DeviceModel
+    from phiscale.report import deviation as counted
+    from phiscale.report.deviation import timings_of
+    from phiscale.report.latencies import Timings
 
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other. Give one of them.")
@@ -275,9 +275,9 @@ def deviation(
     if json:
         show_json(counted.plain(rows, times))
         return
-    from phiscale.analysis.deviation_page import TITLE, conclusions, sections
-    from phiscale.analysis.page import as_html, as_markdown
     from phiscale.files import write_atomic
+    from phiscale.report.deviation_page import TITLE, conclusions, sections
+    from phiscale.report.page import as_html, as_markdown
 
     if html:
         write_atomic(html, as_html(TITLE, command_line(), sections(rows, times)))

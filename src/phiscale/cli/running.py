@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from phiscale.cli.flags import asks_help, call
+from phiscale.cli.output import show_json, table
 from phiscale.cli.values import (
     UNLIMITED,
     Data,
@@ -35,7 +36,6 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import UsageError
-from phiscale.show import show_json, table
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -72,7 +72,7 @@ def train(arguments: Sequence[str]) -> None:
         timeout: Annotated[float, arg(metavar="SECONDS")] = 60.0,
         track: UseAppendAction[tuple[Literal["mlflow", "wandb"], ...]] = (),
     ) -> None:
-        from phiscale.show import training_progress
+        from phiscale.cli.output import training_progress
         from phiscale.training.loop import Setup
         from phiscale.training.run import train_run
         from phiscale.training.trackers import TRACKERS
@@ -154,7 +154,7 @@ def runs(
         html: write a page with their curves to this file.
         json: print JSON.
     """
-    from phiscale.analysis.runs import read_runs, rows_of, write_page
+    from phiscale.report.runs import read_runs, rows_of, write_page
 
     if not folders:
         raise UsageError("runs needs a folder: runs DIR...")
@@ -201,8 +201,8 @@ def rates(
         seed: of all trainings.
         device: where to compute; auto takes a GPU where there is one.
     """
+    from phiscale.cli.output import training_progress
     from phiscale.search.rates import compare_rates, report
-    from phiscale.show import training_progress
     from phiscale.training.devices import compute_device
     from phiscale.training.loop import Setup
     from phiscale.training.parallel.lanes import lanes_for
@@ -258,8 +258,9 @@ def evaluate(
         json: print JSON.
         device: where to compute; auto takes a GPU where there is one. A model.onnx runs on the CPU.
     """
+    from phiscale.cli.output import metrics_lines
+    from phiscale.deploy.inference import evaluate_model, per_image_csv
     from phiscale.files import write_atomic
-    from phiscale.jobs import evaluate_model, metrics_lines, per_image_csv
 
     if per_image:
         a_file("--per-image", per_image)
@@ -290,9 +291,9 @@ def predict(
         top: how many classes for each picture.
         device: where to compute; auto takes a GPU where there is one. A model.onnx runs on the CPU.
     """
+    from phiscale.cli.output import print_predictions
+    from phiscale.deploy.inference import predict_files
     from phiscale.errors import DataError
-    from phiscale.jobs import predict_files
-    from phiscale.show import print_predictions
     from phiscale.text import counted
 
     in_range("--top", top)
@@ -314,7 +315,7 @@ def export(run: Positional[Run], /, *, out: Folder = None, data: Held = None) ->
         out: folder to write into; the run's own if left out.
         data: compare on this set's validation pictures instead of on random ones.
     """
-    from phiscale.jobs import export_run
+    from phiscale.deploy.export import export_run
 
     folder, said = export_run(run, out, data)
     away = said["parity"]["relative_difference"]
@@ -374,8 +375,8 @@ def fit(
         spec_of(base)
     budget = limits.budget()
 
-    from phiscale.pipeline import fit as run
-    from phiscale.show import training_progress
+    from phiscale.cli.output import training_progress
+    from phiscale.pipeline.run import fit as run
 
     with training_progress() as report:
         path = run(

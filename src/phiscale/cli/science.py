@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from phiscale.cli.output import show_json, table, to_stderr
 from phiscale.cli.values import Count, File, Switch, Times, a_file, parsed, spec_of
 from phiscale.errors import UsageError
 from phiscale.planning.laws.tables import PUBLISHED
-from phiscale.show import show_json, table, to_stderr
 
 if TYPE_CHECKING:
     from phiscale.planning.laws.sheet import Sheet
@@ -38,8 +38,8 @@ def law_fit(
     plot: File = None,
     json: Switch = False,
 ) -> None:
-    from phiscale.analysis.law_plot import law_plot
-    from phiscale.analysis.law_report import fit_sheet, unit_of
+    from phiscale.report.law_plot import law_plot
+    from phiscale.report.law_report import fit_sheet, unit_of
 
     for flag, path in (("--out", out), ("--plot", plot)):
         if path:
@@ -110,11 +110,11 @@ def law_predict(
         images_seen: in training, where the law counts them.
         json: print JSON.
     """
-    from phiscale.analysis.law_report import akin, predicted, predicted_table, scaled_networks
     from phiscale.arch.scaling import compound
     from phiscale.planning.budget import parse_count
     from phiscale.planning.coefficients import Coefficients
     from phiscale.planning.laws.file import FittedLaw
+    from phiscale.report.law_report import akin, predicted, predicted_table, scaled_networks
 
     if not specs and not phi:
         raise UsageError("law predict needs a network: law predict LAW.json SPEC..., or --phi F.")
@@ -144,7 +144,7 @@ def _sheet(tables: tuple[str, ...]) -> "Sheet":
         raise UsageError("law fit needs TABLE: a CSV file, folders of runs, or a published table.")
     paths = [Path(word) for word in tables]
     if all(path.is_dir() for path in paths):
-        from phiscale.analysis.trained import sheet_of_runs
+        from phiscale.report.trained import sheet_of_runs
 
         return sheet_of_runs(paths)
     if len(paths) > 1:

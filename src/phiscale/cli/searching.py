@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from phiscale.cli.output import show_json
 from phiscale.cli.values import (
     Data,
     Device,
@@ -26,7 +27,6 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import UsageError
-from phiscale.show import show_json
 
 if TYPE_CHECKING:
     from phiscale.search.engine.runner import Crew

@@ -13,13 +13,16 @@ import numpy as np
 import torch
 
 from phiscale.data.datasets.dataset import Split
+from phiscale.data.datasets.open import open_images
 from phiscale.data.loader import evaluation_batches, normalised
+from phiscale.deploy.inference import _places
 from phiscale.deploy.predict import ARTEFACT_VERSION, METADATA_KEY
 from phiscale.deploy.runtime import latency_ms, open_session, run
-from phiscale.errors import ExportError
+from phiscale.errors import ExportError, UsageError
 from phiscale.files import sha256, with_checksum, write_atomic, write_checked
 from phiscale.nn.network import Network
 from phiscale.weights.metadata import ModelMetadata
+from phiscale.weights.sources import load, weights_file
 
 PARITY_PICTURES = 256
 
@@ -131,3 +134,18 @@ def _parity(network: Network, metadata: ModelMetadata, split: Split | None, sess
         relative_difference=float(np.linalg.norm(difference) / max(1e-12, np.linalg.norm(ours))),
         same_top1=float((ours.argmax(1) == theirs.argmax(1)).mean()),
     )
+
+
+def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dict[str, Any]]:
+    """Writes model.onnx and model.json; returns their folder and what model.json says."""
+    weights = weights_file(run)
+    folder = weights.parent if out is None else out
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file. Give a folder.")
+    network = load(weights)
+    pictures = None
+    if data is not None:
+        images = open_images(data)
+        _places(run, network.metadata.classes, images)
+        pictures = images.validation
+    return folder, export_onnx(network, network.metadata, pictures, folder)

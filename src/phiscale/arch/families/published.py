@@ -35,7 +35,7 @@ Quantity = Literal["params", "macs", "cpu latency", "backbone params", "top1"]
 class Headline:
     """A comparison that the paper prints: how many times less of `quantity` than the rival.
 
-    Of top1, how much more. `analysis.models.ratios` computes it again from the counts.
+    Of top1, how much more. `report.models.ratios` computes it again from the counts.
     """
 
     member: str

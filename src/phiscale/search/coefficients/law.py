@@ -101,7 +101,7 @@ def fitted(runs: Sequence[Run], of: Noise, *, of_loss: bool = False) -> Posterio
 
 def law_checks(found: Searched) -> Checks:
     """How the law of a search stands against other models on trainings left out."""
-    from phiscale.analysis.gp import gp_left_out  # scikit-learn, for the report alone
+    from phiscale.report.gp import gp_left_out  # scikit-learn, for the report alone
 
     assert found.fit is not None
     whole = _points(found.runs)

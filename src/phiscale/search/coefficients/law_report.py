@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from phiscale.analysis.page import Drawing, Section
-from phiscale.analysis.svg import BLUE, GREEN, INK, PURPLE, STYLE, drawing
 from phiscale.arch.costs import cost
 from phiscale.planning.budget.solver import INDIFFERENT
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
+from phiscale.report.page import Drawing, Section
+from phiscale.report.svg import BLUE, GREEN, INK, PURPLE, STYLE, drawing
 from phiscale.search.coefficients.law import Searched, law_error
 from phiscale.search.coefficients.plan import Discovery
 from phiscale.search.spaces.lattice import Lattice, price

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.analysis.law_report import bootstrap_words
-from phiscale.analysis.page import Section, page_files
 from phiscale.arch.scaling import Scaling, Strategy
 from phiscale.planning.budget.solver import INDIFFERENT
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
+from phiscale.report.law_report import bootstrap_words
+from phiscale.report.page import Section, page_files
 from phiscale.search.coefficients.law import Searched, Triple, law_error
 from phiscale.search.coefficients.law_report import DIMENSIONS, law_sections, useless
 from phiscale.search.coefficients.plan import Discovered, Discovery

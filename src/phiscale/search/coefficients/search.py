@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.analysis.page import Section, page_files
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec, name_of
 from phiscale.arch.scaling import scale
@@ -22,6 +21,7 @@ from phiscale.files import write_atomic
 from phiscale.planning.coefficients import NAMES, Coefficients, Interval
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws.optimum import bootstrapped, optimum
+from phiscale.report.page import Section, page_files
 from phiscale.search.coefficients.law import Method, Searched, Triple, fitted, law_checks, noise
 from phiscale.search.coefficients.plan import Discovery
 from phiscale.search.coefficients.report import report

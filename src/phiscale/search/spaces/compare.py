@@ -15,11 +15,11 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu
 
-from phiscale.analysis.page import Drawing, Section, page_files
-from phiscale.analysis.svg import BLUE, ORANGE, STYLE, drawing
 from phiscale.arch.scaling import STRATEGIES, Strategy
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
+from phiscale.report.page import Drawing, Section, page_files
+from phiscale.report.svg import BLUE, ORANGE, STYLE, drawing
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Result, Trial, described, trial_of
 from phiscale.search.spaces.lattice import Lattice, Place, lattice, price

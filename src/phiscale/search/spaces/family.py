@@ -11,8 +11,6 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from phiscale.analysis.page import Drawing, Section, page_files
-from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE, drawing
 from phiscale.arch.costs import cost
 from phiscale.arch.scaling import compound, effective, scale
 from phiscale.arch.spec import Spec
@@ -20,6 +18,8 @@ from phiscale.planning.laws import ErrorLaw, Row
 from phiscale.planning.laws.checks import FARTHEST
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
+from phiscale.report.page import Drawing, Section, page_files
+from phiscale.report.svg import BLUE, INK, ORANGE, STYLE, drawing
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Result, Trial, described, trial_of
 from phiscale.search.engine.tuning import Tuning, halved

@@ -18,12 +18,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
-from phiscale.analysis.page import Drawing, Section
-from phiscale.analysis.svg import STYLE, any_letters
 from phiscale.data.datasets.dataset import Split
 from phiscale.data.datasets.open import open_images
 from phiscale.errors import PhiscaleError
 from phiscale.nn.cam import class_activation_maps, enlarged, overlay
+from phiscale.report.page import Drawing, Section
+from phiscale.report.svg import STYLE, any_letters
 from phiscale.search.engine.runner import Crew
 from phiscale.search.study.plan import Outcome, Settle
 from phiscale.text import shown

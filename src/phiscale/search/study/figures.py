@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.special import stdtrit
 
-from phiscale.analysis.page import Drawing, Section
-from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
 from phiscale.planning.laws import Row
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
+from phiscale.report.page import Drawing, Section
+from phiscale.report.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
 from phiscale.search.study.plan import OTHER, SINGLE, Outcome, Settle
 from phiscale.search.study.verdict import ArmSummary, Contrast, Settled
 

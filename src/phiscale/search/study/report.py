@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.analysis.page import Section, page_files
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.families.published import TABLE_7
 from phiscale.arch.scaling import scale
 from phiscale.errors import PhiscaleError
+from phiscale.report.page import Section, page_files
 from phiscale.search.engine.folder import Pictures, looked, machines
 from phiscale.search.engine.runner import Crew
 from phiscale.search.engine.trial import Result, once

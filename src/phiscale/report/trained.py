@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from phiscale.analysis.runs import Run, read_runs
 from phiscale.errors import DataError
 from phiscale.files import read_checked
 from phiscale.planning.laws.sheet import Sheet, Trained
+from phiscale.report.runs import Run, read_runs
 
 
 def sheet_of_runs(folders: Sequence[Path]) -> Sheet:

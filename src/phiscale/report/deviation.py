@@ -6,12 +6,12 @@ the integer network is counted exactly, and what it departs by is told apart by 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from phiscale.analysis.latencies import Timings, explained
 from phiscale.arch.costs import Deviation, cost, deviation, doubled, slopes
 from phiscale.arch.families import MEMBERS, Member, get_spec, resolve_spec
 from phiscale.arch.scaling import Scaling, compound, scale
@@ -20,6 +20,7 @@ from phiscale.errors import UsageError
 from phiscale.planning.budget import effective
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
+from phiscale.report.latencies import Timed, Timings, explained
 
 Row = dict[str, Any]  # of `rows`
 DEFAULT = "efficientnet_b[0-7]"
@@ -284,3 +285,28 @@ def _ms(value: float | None) -> str | None:
     if value is None:
         return None
     return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+
+
+def timings_of(
+    networks: Sequence[Scaled],
+    rounds: int,
+    command: str = "",
+) -> Timings:
+    """Milliseconds of these networks and their bases on this machine, measured in turns."""
+    from phiscale.deploy.calibrate import fingerprint
+    from phiscale.deploy.timing import interleaved_ms
+
+    load = os.getloadavg()[0]
+    specs = {each.over: (each.base, each.family) for each in networks}
+    specs |= {each.name: (each.spec, each.family) for each in networks}
+    times = interleaved_ms({name: s for name, (s, _) in specs.items()}, rounds=rounds)
+    timed = tuple(
+        Timed.of(name, family, cost(spec), times[name]) for name, (spec, family) in specs.items()
+    )
+    return Timings(
+        fingerprint=fingerprint(),
+        rounds=rounds,
+        networks=timed,
+        command=command,
+        load=round(load, 1),
+    )

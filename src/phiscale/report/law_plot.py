@@ -10,10 +10,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from phiscale.analysis.svg import BLUE, INK, ORANGE, STYLE
 from phiscale.errors import UsageError
 from phiscale.planning.laws.points import Points
 from phiscale.planning.laws.posterior import Posterior
+from phiscale.report.svg import BLUE, INK, ORANGE, STYLE
 from phiscale.text import shown
 
 PLACES = 200  # of the band

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.analysis.gp import gp_left_out
 from phiscale.arch.costs import cost
 from phiscale.arch.families import name_of
 from phiscale.arch.scaling import Scaling, compound, scale
@@ -21,6 +20,7 @@ from phiscale.planning.laws.optimum import Optimum, Three, bootstrapped, optimum
 from phiscale.planning.laws.points import Points, checked
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import COUNTED, DIMENSIONS, Sheet
+from phiscale.report.gp import gp_left_out
 
 RUN_SD_SAYS = {
     "given": "given",

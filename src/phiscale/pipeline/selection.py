@@ -16,6 +16,7 @@ from phiscale.data.audit import Audit
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.deploy.calibrate import measured_latency_ms
 from phiscale.errors import BudgetError, WeightsError
+from phiscale.pipeline.short_runs import Trials, native_pixels, recipe_for
 from phiscale.planning.budget import (
     MAX_EPOCHS,
     Budget,
@@ -32,7 +33,6 @@ from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import ErrorLaw
 from phiscale.planning.priors import law_for
 from phiscale.training.recipes.recipe import Recipe
-from phiscale.trials import Trials, native_pixels, recipe_for
 from phiscale.weights.pretrained import best_known
 from phiscale.weights.sources import weights_file
 from phiscale.weights.store import read_metadata

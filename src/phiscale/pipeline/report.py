@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from phiscale.analysis.report import (
+from phiscale.arch.costs import cost
+from phiscale.data.audit import Audit
+from phiscale.data.datasets.dataset import ImageSet, Split
+from phiscale.data.datasets.published import TRANSFERRED
+from phiscale.nn.cam import class_activation_maps, overlay
+from phiscale.nn.network import Network
+from phiscale.pipeline.choice import Choice, seconds_trained
+from phiscale.planning.budget import Budget
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
+from phiscale.report.report import (
     BudgetRow,
     CandidateRow,
     FileRow,
@@ -23,16 +33,6 @@ from phiscale.analysis.report import (
     Story,
     layer_rows,
 )
-from phiscale.arch.costs import cost
-from phiscale.choice import Choice, seconds_trained
-from phiscale.data.audit import Audit
-from phiscale.data.datasets.dataset import ImageSet, Split
-from phiscale.data.datasets.published import TRANSFERRED
-from phiscale.nn.cam import class_activation_maps, overlay
-from phiscale.nn.network import Network
-from phiscale.planning.budget import Budget
-from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceModel
 from phiscale.training.log import read_log
 from phiscale.weights.sources import load
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from phiscale.text import shown, table_lines
 
 if TYPE_CHECKING:
-    from phiscale.jobs import Answer
+    from phiscale.deploy.inference import Answer
     from phiscale.training.loop import Progress
+    from phiscale.training.metrics import Metrics
 
 
 def show_json(value: Any) -> None:
@@ -173,3 +174,23 @@ def _validation(progress: Progress) -> str:
         return ""
     top1, raw = 100 * progress.validation_top1, 100 * progress.raw_top1
     return f", validation {top1:.2f} % (without averaging {raw:.2f} %)"
+
+
+def metrics_lines(metrics: Metrics) -> list[str]:
+    """For a terminal."""
+    low, high = metrics.interval
+    width = max([5, *(len(shown(row["name"])) for row in metrics.per_class)])
+    return [
+        f"top-1 {100 * metrics.top1:.2f} % [{100 * low:.2f}, {100 * high:.2f}] at 95 % on "
+        f"{metrics.images} images (always the commonest class: {100 * metrics.majority:.1f} %)",
+        f"top-5 {100 * metrics.top5:.2f} %, macro-F1 {metrics.macro_f1:.4f}, "
+        f"cross-entropy {metrics.cross_entropy:.4f}, "
+        f"calibration error {metrics.calibration_error:.4f}",
+        "",
+        f"{'class':<{width}}  images  precision  recall     F1",
+        *(
+            f"{shown(row['name']):<{width}}  {row['images']:6d}  {row['precision']:9.3f}  "
+            f"{row['recall']:6.3f}  {row['f1']:5.3f}"
+            for row in metrics.per_class
+        ),
+    ]

@@ -13,11 +13,11 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from phiscale.analysis.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, STYLE, svg
 from phiscale.arch.families import name_of
 from phiscale.arch.spec import Spec
 from phiscale.errors import PhiscaleError
 from phiscale.files import read_checked, write_atomic
+from phiscale.report.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, STYLE, svg
 from phiscale.text import shown
 from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import Recipe

@@ -1,28 +1,25 @@
-"""The smaller jobs behind the verbs: evaluate a model, predict files, export, time networks."""
+"""A model on pictures, whatever it is kept as: evaluated on a split, or asked about files."""
 
 from __future__ import annotations
 
 import csv
 import io
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.published import TRANSFERRED
-from phiscale.errors import BadImage, DataError, UsageError
-from phiscale.text import counted, listed, shown
+from phiscale.errors import BadImage, DataError
+from phiscale.text import counted, listed
 from phiscale.training.devices import compute_device, sees_colours
 from phiscale.training.metrics import Metrics, measure, softmax
 
 if TYPE_CHECKING:
-    from phiscale.analysis.deviation import Scaled
-    from phiscale.analysis.latencies import Timings
     from phiscale.deploy.predict import Predictor
 
 logger = logging.getLogger(__name__)
@@ -104,28 +101,6 @@ def _onnx_logits(predictor: Predictor, part: Split) -> np.ndarray:
     return np.concatenate([predictor.logits(batch(at)) for at in range(0, len(part), 64)])
 
 
-def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dict[str, Any]]:
-    """Writes model.onnx and model.json; returns their folder and what model.json says."""
-    from phiscale.weights.sources import weights_file
-
-    weights = weights_file(run)
-    folder = weights.parent if out is None else out
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is a file. Give a folder.")
-
-    from phiscale.data.datasets.open import open_images
-    from phiscale.deploy.export import export_onnx
-    from phiscale.weights.sources import load
-
-    network = load(weights)
-    pictures = None
-    if data is not None:
-        images = open_images(data)
-        _places(run, network.metadata.classes, images)
-        pictures = images.validation
-    return folder, export_onnx(network, network.metadata, pictures, folder)
-
-
 def per_image_csv(split: Split, logits: np.ndarray, classes: Sequence[str]) -> bytes:
     """key, truth, predicted, probability of each picture, in UTF-8."""
     text = io.StringIO()
@@ -138,26 +113,6 @@ def per_image_csv(split: Split, logits: np.ndarray, classes: Sequence[str]) -> b
             [key, classes[int(split.labels[i])], classes[best], f"{probabilities[i, best]:.6f}"]
         )
     return text.getvalue().encode(errors="backslashreplace")  # undecodable bytes of a name
-
-
-def metrics_lines(metrics: Metrics) -> list[str]:
-    """For a terminal."""
-    low, high = metrics.interval
-    width = max([5, *(len(shown(row["name"])) for row in metrics.per_class)])
-    return [
-        f"top-1 {100 * metrics.top1:.2f} % [{100 * low:.2f}, {100 * high:.2f}] at 95 % on "
-        f"{metrics.images} images (always the commonest class: {100 * metrics.majority:.1f} %)",
-        f"top-5 {100 * metrics.top5:.2f} %, macro-F1 {metrics.macro_f1:.4f}, "
-        f"cross-entropy {metrics.cross_entropy:.4f}, "
-        f"calibration error {metrics.calibration_error:.4f}",
-        "",
-        f"{'class':<{width}}  images  precision  recall     F1",
-        *(
-            f"{shown(row['name']):<{width}}  {row['images']:6d}  {row['precision']:9.3f}  "
-            f"{row['recall']:6.3f}  {row['f1']:5.3f}"
-            for row in metrics.per_class
-        ),
-    ]
 
 
 @dataclass(frozen=True)
@@ -224,30 +179,3 @@ def _predictor(model: str, device: str) -> Callable[[Path], list[tuple[str, floa
         return [(classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")]
 
     return answer
-
-
-def timings_of(
-    networks: Sequence[Scaled],
-    rounds: int,
-    command: str = "",
-) -> Timings:
-    """Milliseconds of these networks and their bases on this machine, measured in turns."""
-    from phiscale.analysis.latencies import Timed, Timings
-    from phiscale.arch.costs import cost
-    from phiscale.deploy.calibrate import fingerprint
-    from phiscale.deploy.timing import interleaved_ms
-
-    load = os.getloadavg()[0]
-    specs = {each.over: (each.base, each.family) for each in networks}
-    specs |= {each.name: (each.spec, each.family) for each in networks}
-    times = interleaved_ms({name: s for name, (s, _) in specs.items()}, rounds=rounds)
-    timed = tuple(
-        Timed.of(name, family, cost(spec), times[name]) for name, (spec, family) in specs.items()
-    )
-    return Timings(
-        fingerprint=fingerprint(),
-        rounds=rounds,
-        networks=timed,
-        command=command,
-        load=round(load, 1),
-    )

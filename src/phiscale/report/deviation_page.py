@@ -10,7 +10,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from phiscale.analysis.deviation import (
+from phiscale.arch.costs import cost
+from phiscale.report.deviation import (
     Row,
     families,
     percent,
@@ -20,11 +21,10 @@ from phiscale.analysis.deviation import (
     slopes_of,
     table,
 )
-from phiscale.analysis.latencies import Explained, Timings, explained
-from phiscale.analysis.models import short
-from phiscale.analysis.page import Drawing, Section
-from phiscale.analysis.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
-from phiscale.arch.costs import cost
+from phiscale.report.latencies import Explained, Timings, explained
+from phiscale.report.models import short
+from phiscale.report.page import Drawing, Section
+from phiscale.report.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
 
 TITLE = "How wrong is FLOPS ~ d w² r²?"
 CAUSES = ("structure", "depth_rounding", "channel_rounding", "map_rounding")

@@ -12,19 +12,19 @@ from typing import Any
 import torch
 
 from phiscale.arch.spec import Spec
-from phiscale.chooser import HANDICAPS, Chooser
 from phiscale.data.audit import Audit
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, WeightsError
 from phiscale.files import Format
+from phiscale.pipeline.selection import HANDICAPS, Chooser
+from phiscale.pipeline.short_runs import Trials, has_small_pictures
 from phiscale.planning.budget import Budget, Candidate, explain, rank
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import ErrorLaw
 from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import Recipe
-from phiscale.trials import Trials, has_small_pictures
 
 NOTHING: Mapping[str, Path] = {}
 

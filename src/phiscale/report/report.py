@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from phiscale.analysis.plots import confusion, curves, pareto, worst_pairs
 from phiscale.arch.costs import cost
 from phiscale.arch.ops import Layer
 from phiscale.arch.spec import Spec, Stage
 from phiscale.files import write_atomic
+from phiscale.report.plots import confusion, curves, pareto, worst_pairs
 from phiscale.text import counted, shown
 from phiscale.training.metrics import wilson
 
@@ -201,7 +201,7 @@ def render(story: Story) -> str:
         "counted": counted,
         "shown": lambda text: shown(str(text)),
     }
-    template = (files("phiscale.analysis") / "report.html.j2").read_text(encoding="utf-8")
+    template = (files("phiscale.report") / "report.html.j2").read_text(encoding="utf-8")
     page = environment.from_string(template).render(story=story, **_view(story))
     return page.encode(errors="backslashreplace").decode()  # undecodable bytes of a path
 

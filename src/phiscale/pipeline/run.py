@@ -16,25 +16,25 @@ from typing import Any
 
 import torch
 
-from phiscale.analysis.report import write_report
 from phiscale.arch.families import get_spec
-from phiscale.choice import FORMAT as CHOICE_FORMAT
-from phiscale.choice import Choice, choose
 from phiscale.data.audit import FORMAT as AUDIT_FORMAT
 from phiscale.data.audit import Audit, audit, bad_files_error
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_images
 from phiscale.deploy.calibrate import calibrate
 from phiscale.deploy.export import export_onnx
+from phiscale.deploy.inference import per_image_csv
 from phiscale.errors import CheckpointError, PhiscaleError
 from phiscale.files import Format, locked, read_checked, sha256, sweep, write_atomic, write_checked
-from phiscale.jobs import per_image_csv
+from phiscale.pipeline.choice import FORMAT as CHOICE_FORMAT
+from phiscale.pipeline.choice import Choice, choose
+from phiscale.pipeline.report import ANSWERS, tell_story
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import FORMAT as DEVICE_FORMAT
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import Law
-from phiscale.story import ANSWERS, tell_story
+from phiscale.report.report import write_report
 from phiscale.text import table_lines
 from phiscale.training.devices import compute_device
 from phiscale.training.evaluate import logits_of

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from phiscale.analysis.page import Drawing
+from phiscale.report.page import Drawing
 
 BLUE, ORANGE, GREY, INK = "#0072b2", "#d55e00", "#8a8f98", "#23272e"
 GREEN, SKY, PURPLE, GOLD = "#009e73", "#56b4e9", "#cc79a7", "#e69f00"

@@ -15,7 +15,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from phiscale.analysis.svg import BLUE, GREY, INK, ORANGE, STYLE, svg
+from phiscale.report.svg import BLUE, GREY, INK, ORANGE, STYLE, svg
 from phiscale.text import shown
 
 MOST_CLASSES = 40  # of a confusion matrix that can still be read
