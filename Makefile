@@ -19,9 +19,9 @@ test-all: $(VENV)/.dev  ## the slow ones too
 	$(PYTEST)
 
 faults: $(VENV)/.dev  ## hundreds of kills, damaged files and nasty pictures: half an hour
-	PHISCALE_EVERY_FAULT=1 $(PYTEST) tests/train/test_kills.py tests/train/test_world.py \
-		tests/train/test_machine.py tests/train/test_stops.py \
-		tests/train/test_faults.py tests/test_fit_story.py tests/data tests/search
+	PHISCALE_EVERY_FAULT=1 $(PYTEST) tests/training/test_kills.py tests/training/test_world.py \
+		tests/training/test_machine.py tests/training/test_stops.py \
+		tests/training/test_faults.py tests/pipeline/test_fit_story.py tests/data tests/search
 
 check: $(VENV)/.dev  ## formatting, lint, types, imports one way
 	$(BIN)/ruff format --check .

@@ -13,9 +13,8 @@ from phiscale.data.audit import Audit, audit, bad_files_error
 from phiscale.data.audit_advice import Facts, advise
 from phiscale.data.datasets.open import BadFile, open_images
 from phiscale.data.reading.decode import Limits
-
-from .nasty import bad, good, saved
-from .trees import picture, tree
+from support.nasty import bad, good, saved
+from support.trees import picture, tree
 
 
 @pytest.fixture

@@ -20,8 +20,7 @@ from PIL import Image
 
 from phiscale.data.reading.decode import Limits, read_image, read_picture
 from phiscale.errors import BadImage
-
-from .nasty import COLOURS, RED, Nasty, bad, bombs, colours_of, good, jpeg, quadrants, saved
+from support.nasty import COLOURS, RED, Nasty, bad, bombs, colours_of, good, jpeg, quadrants, saved
 
 GOOD, BAD = good(), bad()
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="pipes, links and devices of POSIX")

@@ -16,8 +16,7 @@ from PIL import Image
 
 from phiscale.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from phiscale.errors import DataError
-
-from .nasty import RED, quadrants
+from support.nasty import RED, quadrants
 
 PLAIN = Preprocessing(size=32)
 

@@ -16,8 +16,7 @@ from phiscale.data.datasets.open import ImageSet, open_images
 from phiscale.data.datasets.shard_patterns import expand
 from phiscale.data.order import WINDOW, Order
 from phiscale.errors import DataError
-
-from .trees import picture, samples, shard, tree
+from support.trees import picture, samples, shard, tree
 
 
 def sizes(images: ImageSet) -> list[int]:

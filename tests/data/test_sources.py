@@ -26,8 +26,7 @@ from phiscale.data.datasets.published import TRANSFERRED
 from phiscale.data.datasets.split_names import ROLES
 from phiscale.data.reading.decode import read_image
 from phiscale.errors import DataError
-
-from .trees import picture, tree
+from support.trees import picture, tree
 
 needs_links = pytest.mark.skipif(os.name != "posix", reason="symbolic links")
 

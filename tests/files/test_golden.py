@@ -45,7 +45,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 # Each class gets one more field with a default, as a later version may.
 LATER = {
-    "spec.py": [
+    "arch/spec.py": [
         ("    skip: bool = True", "    later: int = added(0)\n    skip: bool = True"),
         (
             "    fixed_ends: bool = False",
@@ -53,7 +53,7 @@ LATER = {
         ),
         ("import Format", "import Format, added"),
     ],
-    "train/recipe.py": [
+    "training/recipes/recipe.py": [
         ("    seed: int = 0", "    later: float = added(1.0)\n    seed: int = 0"),
         ("import Format", "import Format, added"),
     ],

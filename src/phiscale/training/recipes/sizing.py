@@ -5,7 +5,7 @@ The published recipes give numbers for their own members alone. Between and beyo
 counted in doublings of the exact multiply-adds over the recipe's base network, which grow with
 depth, width^2 and resolution^2, plus halvings of the number of training pictures: regularisation
 answers what a network could memorise of each picture. The slopes are fitted to the published tables
-(tests/train/test_recipes.py); smaller networks get less of everything, down to nothing.
+(tests/training/test_recipes.py); smaller networks get less of everything, down to nothing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-STUDIES = Path(__file__).parents[2] / "docs" / "studies"
+STUDIES = Path(__file__).parents[3] / "docs" / "studies"
 
 
 @pytest.fixture

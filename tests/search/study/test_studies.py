@@ -6,7 +6,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
-from answered import answer, result_of
 
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
@@ -36,6 +32,7 @@ from phiscale.search.study import run as studies
 from phiscale.search.study.critique import critique
 from phiscale.search.study.plan import Settle, arms_for
 from phiscale.search.study.presets import PRESETS
+from support.answered import answer, result_of
 
 CIFAR = Pictures(
     source="cifar10",

@@ -44,7 +44,6 @@ RECIPE = replace(
 CHILD = """
 import sys, torch
 torch.set_num_threads(1)
-sys.path.insert(0, {tests!r})
 import importlib.util
 spec = importlib.util.spec_from_file_location("faults", {file!r})
 faults = importlib.util.module_from_spec(spec)
@@ -90,7 +89,7 @@ def same(a: Path, b: Path) -> None:
 
 
 def start_child(out: Path) -> subprocess.Popen[bytes]:
-    code = CHILD.format(tests=str(Path(__file__).parent), file=__file__)
+    code = CHILD.format(file=__file__)
     return subprocess.Popen(
         [sys.executable, "-c", code, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
-from answered import answer as answered
 
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
@@ -48,6 +44,7 @@ from phiscale.search.engine.folder import Pictures, pictures_of
 from phiscale.search.engine.runner import Crew
 from phiscale.search.engine.trial import Results, Trial
 from phiscale.search.spaces.lattice import COSTS, lattice, price
+from support.answered import answer as answered
 
 SMALL = get_spec("small")
 AT_16 = replace(SMALL, resolution=16)

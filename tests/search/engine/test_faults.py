@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import sqlite3
-import sys
 import tempfile
 import threading
 import time
@@ -18,8 +17,14 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from crews import (
+from phiscale.errors import PhiscaleError
+from phiscale.search.engine import database
+from phiscale.search.engine.carry_out import carry_out
+from phiscale.search.engine.database import StoreError
+from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.store import Store
+from phiscale.search.engine.trial import Results
+from support.crews import (
     Several,
     crash,
     crew_in,
@@ -36,14 +41,6 @@ from crews import (
     until,
     watched,
 )
-
-from phiscale.errors import PhiscaleError
-from phiscale.search.engine import database
-from phiscale.search.engine.carry_out import carry_out
-from phiscale.search.engine.database import StoreError
-from phiscale.search.engine.runner import Crew
-from phiscale.search.engine.store import Store
-from phiscale.search.engine.trial import Results
 
 SEED = int(os.environ.get("PHISCALE_FAULT_SEED", "0"))
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -16,8 +15,7 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from crews import (
+from support.crews import (
     Search,
     children_of,
     crew_in,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,9 +18,6 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-sys.path.insert(0, str(Path(__file__).parent))
-from crews import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
-
 from phiscale.cli.searching import Workers
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search.engine import database
@@ -30,6 +26,7 @@ from phiscale.search.engine.runner import Crew
 from phiscale.search.engine.store import MOST_DEATHS, Store
 from phiscale.search.engine.store import _here as here
 from phiscale.search.engine.trial import Result, Results, Trial
+from support.crews import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
 
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
 WRITERS, UPDATES = 8, 200 if EVERY else 10

@@ -10,14 +10,12 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from killing import Blow, damage, differences, end_of, finish, free_port, start
+from support.killing import Blow, damage, differences, end_of, finish, free_port, start
 
 SEED = int(os.environ.get("PHISCALE_FAULT_SEED", "0"))
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .nasty import saved
+from support.nasty import saved
 
 
 def picture(number: int, kind: str = "PNG", side: int = 8) -> bytes:

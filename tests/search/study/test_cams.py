@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
-from answered import answer
 
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
@@ -25,6 +21,7 @@ from phiscale.search.study.plan import Outcome, Settle
 from phiscale.search.study.presets import PRESETS
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import save
+from support.answered import answer
 
 
 @pytest.fixture
