@@ -46,10 +46,10 @@ PACKAGES = {
 }
 CODE = (
     "nn/*.py",
-    "families/*.py",
-    "layers.py",
-    "scaling.py",
-    "spec.py",
+    "arch/families/*.py",
+    "arch/ops.py",
+    "arch/scaling.py",
+    "arch/spec.py",
     "weights/formats.py",
     "weights/keymaps.py",
     "weights/layouts.py",

@@ -167,7 +167,7 @@ def test_auto_goes_on_where_a_folder_was_begun_and_what_is_not_ours_is_passed_ov
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(
-        jobs, "compute_device", lambda name: torch.device("cuda" if name == "auto" else name)
+        devices, "compute_device", lambda name: torch.device("cuda" if name == "auto" else name)
     )
     [trial] = some(1)
     for name in ("one", "several/set"):  # a search on several sets has a folder of each
