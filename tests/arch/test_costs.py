@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phiscale.arch.costs import Cost, cost, cost_grid, costs_of, deviation, doubled, slopes
+from phiscale.arch.costs import (
+    Cost,
+    cost,
+    cost_grid,
+    costs_of,
+    deviation,
+    doubled,
+    measure_scaling,
+    slopes,
+)
 from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.arch.families.efficientnet import B0
 from phiscale.arch.scaling import Scaling, scale
@@ -227,3 +236,9 @@ def test_training_memory_is_activations_of_the_batch_and_five_numbers_a_paramete
     assert (
         counted.train_bytes(8, optimizer_slots=1) == 8 * counted.saved_bytes + 16 * counted.params
     )
+
+
+def test_a_network_is_measured_over_its_base():
+    b3 = measure_scaling(get_spec("efficientnet_b3"), B0, name="b3")
+    assert (b3.name, b3.by.depth, b3.by.resolution) == ("b3", 26 / 16, 300 / 224)
+    assert b3.compute_ratio == b3.cost_ratio == pytest.approx(4.74, abs=0.01)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from phiscale.arch.ops import Layer, Number, Shape, unroll, walk
-from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.scaling import ScaledNetwork, Scaling, effective, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import SpecError
 
@@ -149,6 +149,15 @@ def _shape_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -
         groups=each_stage("groups"),
         expand_from=each_stage("expand_from"),
     )
+
+
+def measure_scaling(spec: Spec, base: Spec, *, name: str = "") -> ScaledNetwork:
+    """`spec` as a scaling of `base`: its multipliers as built, and its exact MACs over the base's.
+
+    Multipliers count as in `scaling.effective`.
+    """
+    ratio = cost(spec).macs / cost(base).macs
+    return ScaledNetwork(name=name, spec=spec, by=effective(spec, base), compute_ratio=ratio)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -174,6 +174,26 @@ def effective(spec: Spec, over: Spec, native_pixels: int | None = None) -> Scali
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScaledNetwork:
+    """A network as rounding built it, with its multipliers and its cost over a base network.
+
+    `costs.measure_scaling` makes one from two specs.
+    """
+
+    name: str = ""
+    spec: Spec
+    by: Scaling  # multipliers over the base, as built: blocks, channels, pixels
+    compute_ratio: float  # exact MACs over the base's
+    cost_ratio: float = 0.0
+    """Over the base's, in the cost metric of a search. 0 = the metric is MACs: `compute_ratio`."""
+    off_ray: float = 0.0  # distance from the requested ray, in logs of the multipliers
+
+    def __post_init__(self) -> None:
+        if not self.cost_ratio:
+            object.__setattr__(self, "cost_ratio", self.compute_ratio)
+
+
 def _width(spec: Spec, over: Spec) -> float:
     if len(spec.stages) == len(over.stages):
         pairs = zip(spec.stages, over.stages, strict=True)
