@@ -14,6 +14,7 @@ from typing import Any
 
 import tyro
 
+from phiscale.cli.parameters import flags_of, in_flags
 from phiscale.errors import UsageError
 
 
@@ -35,7 +36,8 @@ def call(function: Callable[..., None], arguments: Sequence[str], prog: str) -> 
         if stop.code in (0, None):
             raise
         raise UsageError(f"{_complaint(said.getvalue(), prog)}. See {prog} --help.") from None
-    called[0]()
+    with in_flags(flags_of(function)):
+        called[0]()
 
 
 @contextlib.contextmanager

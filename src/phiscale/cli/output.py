@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from phiscale.cli.parameters import as_flags
 from phiscale.text import shown, table_lines
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class _LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        self.write(f"{prefix}{record.getMessage()}")
+        self.write(f"{prefix}{as_flags(record.getMessage())}")
 
 
 @contextmanager
