@@ -39,11 +39,11 @@ models-table: $(VENV)/.core  ## writes the README's family table anew
 clean:
 	rm -rf $(VENV) demo dist
 
-$(VENV)/.core: pyproject.toml lock.txt
+$(VENV)/.core: pyproject.toml packaging/phiscale/pyproject.toml lock.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint lock.txt --editable .
+	$(PIP) install --constraint lock.txt --editable . ./packaging/phiscale
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install --constraint lock.txt --editable '.[dev]'
+	$(PIP) install --constraint lock.txt --editable . './packaging/phiscale[dev]'
 	touch $@
