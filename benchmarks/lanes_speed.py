@@ -21,7 +21,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.nn.network import build
-from phiscale.training.parallel.lanes import Lanes, lanes_for
+from phiscale.training.parallel.lanes import Replicas, lanes_for
 
 BATCH = 64
 REPEATS, SECONDS = 5, 3.0
@@ -61,7 +61,7 @@ def images_per_s(spec: Spec, lanes: int) -> float:
     def loss_of(network: nn.Module, part: slice) -> Tensor:
         return F.cross_entropy(network(x[part]), labels[part], reduction="sum") / BATCH
 
-    with closing(Lanes(network, lanes, seed=0)) as running:
+    with closing(Replicas(network, lanes, seed=0)) as running:
 
         def step() -> None:
             running.gradients(loss_of, BATCH, at=0)

@@ -20,8 +20,8 @@ from phiscale.files import write_json
 from phiscale.planning.budget import effective
 from phiscale.planning.priors import SMALL_RUNS
 from phiscale.training.log import read_log
-from phiscale.training.loop import Setup
-from phiscale.training.recipes.table import NAMED, RECIPES
+from phiscale.training.loop import Runtime
+from phiscale.training.recipes.table import RECIPE_ENTRIES, RECIPES
 from phiscale.training.run import train_run
 
 LANES = 2  # an answer depends on them, so they are not this machine's
@@ -56,7 +56,12 @@ def main() -> None:
             )
             with training_progress() as report:
                 train_run(
-                    spec, asked.data, run, recipe, Setup(report=report), named=NAMED["small-images"]
+                    spec,
+                    asked.data,
+                    run,
+                    recipe,
+                    Runtime(report=report),
+                    named=RECIPE_ENTRIES["small-images"],
                 )
             last = list(read_log(run))[-1]
             built = effective(spec, base)

@@ -24,9 +24,9 @@ from phiscale.arch.families import get_spec
 from phiscale.deploy.inference import evaluate_model
 from phiscale.files import read_json, write_json
 from phiscale.training.log import read_log
-from phiscale.training.loop import Setup
+from phiscale.training.loop import Runtime
 from phiscale.training.recipes.recipe import Growth, Recipe
-from phiscale.training.recipes.table import NAMED
+from phiscale.training.recipes.table import RECIPE_ENTRIES
 from phiscale.training.run import train_run
 
 NAME = "small-images"
@@ -40,8 +40,8 @@ def trained(data: str, run: Path, recipe: Recipe) -> float:
     import torch
 
     torch.set_num_threads(1)
-    quiet = Setup(workers=1)
-    train_run(get_spec("small"), data, run, recipe, quiet, named=NAMED[NAME], device="cpu")
+    quiet = Runtime(workers=1)
+    train_run(get_spec("small"), data, run, recipe, quiet, named=RECIPE_ENTRIES[NAME], device="cpu")
     steps = [record["seconds"] for record in read_log(run) if "loss" in record]
     return steps[-1] - steps[0]
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--seeds", type=int, default=2)
     asked = parser.parse_args()
-    named = replace(NAMED[NAME].recipe, evaluations=1)
+    named = replace(RECIPE_ENTRIES[NAME].recipe, evaluations=1)
     arms = {"growing": named, "fixed": replace(named, growth=Growth())}
 
     speeds_file = asked.runs / "speeds.json"

@@ -155,7 +155,7 @@ def test_a_table_of_ones_own_with_lengths_of_training(
 def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from phiscale.data.datasets.open import open_images
     from phiscale.data.preprocessing import Preprocessing
-    from phiscale.training.loop import Setup, train
+    from phiscale.training.loop import Runtime, train
     from phiscale.training.recipes.table import RECIPES
 
     base = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
@@ -166,7 +166,7 @@ def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str])
         open_images("digits"),
         recipe,
         Preprocessing(size=8, crop=1.0),
-        Setup(),
+        Runtime(),
     )
     arms = {
         "depth": Scaling(depth=4),

@@ -36,7 +36,7 @@ from phiscale.planning.laws.sheet import Axes
 from phiscale.report.latencies import FORMAT as TIMINGS
 from phiscale.report.latencies import Timed, Timings
 from phiscale.search.engine.trial import Result, Trial
-from phiscale.training.loop import Progress, Setup, train
+from phiscale.training.loop import Progress, Runtime, train
 from phiscale.training.recipes.recipe import FORMAT as RECIPE
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.weights.metadata import ModelMetadata
@@ -149,9 +149,9 @@ def write_run() -> None:
 
     run = HERE / "run"
     shutil.rmtree(run, ignore_errors=True)
-    setup = Setup(report=stop_halfway, save_every_s=1e-9, keep=1)
+    runtime = Runtime(report=stop_halfway, save_every_s=1e-9, keep=1)
     with suppress(Stopped):
-        train(run, TINY, open_images("digits"), QUICK, TAKE, setup)
+        train(run, TINY, open_images("digits"), QUICK, TAKE, runtime)
     shutil.rmtree(run / "tensorboard", ignore_errors=True)
     (run / ".lock").unlink()
 

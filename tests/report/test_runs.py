@@ -14,7 +14,7 @@ from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.report.runs import read_runs, rows_of, write_page
-from phiscale.training.loop import Setup, train
+from phiscale.training.loop import Runtime, train
 from phiscale.training.recipes.table import RECIPES
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
@@ -32,7 +32,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
             open_images("digits"),
             recipe,
             Preprocessing(size=8, crop=1.0),
-            Setup(),
+            Runtime(),
         )
     return home
 

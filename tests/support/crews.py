@@ -181,7 +181,7 @@ def some(count: int, fingerprint: str = "x") -> tuple[Trial, ...]:
 
 
 def invented(
-    trial: Trial, images: Any = None, run: Path | None = None, setup: Any = None, **fields: Any
+    trial: Trial, images: Any = None, run: Path | None = None, runtime: Any = None, **fields: Any
 ) -> Result:
     """A result that takes no training, the same for the same trial."""
     values = {"validation_error": 1 / (3 + trial.recipe.seed), "validation_loss": 1.0} | fields
@@ -195,14 +195,14 @@ def invented(
     )
 
 
-def watched(trial: Trial, images: Any, run: Path, setup: Any) -> Result:
+def watched(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
     """Trains for real; writes down every start of what was done already."""
     out = run.parent.parent
     line = f"{trial.key} {os.getpid()} {run.name}\n"
     if (out / "results" / f"{trial.key}.json").exists():
         _append(out / "again", line)
     _append(out / "begun", line)
-    found = for_real(trial, images, run, setup)
+    found = for_real(trial, images, run, runtime)
     _append(out / "ended", line)
     return found
 
@@ -370,12 +370,12 @@ def until(true: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
-def mixed(trial: Trial, images: Any, run: Path, setup: Any) -> Result:
+def mixed(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
     """By its seed: what may come of a training."""
     match mixed.kinds[trial.recipe.seed]:
         case "diverges":
             absurd = replace(trial.recipe, optim=Optim(lr_peak=1e30))
-            found = watched(replace(trial, recipe=absurd), images, run, setup)
+            found = watched(replace(trial, recipe=absurd), images, run, runtime)
             return replace(found, key=trial.key, trial=trial.to_dict())
         case "raises":
             raise RuntimeError("it had to come")
@@ -392,7 +392,7 @@ def mixed(trial: Trial, images: Any, run: Path, setup: Any) -> Result:
             return invented(trial, validation_error=None)
         case "no result":
             return None  # type: ignore[return-value]
-    return watched(trial, images, run, setup)
+    return watched(trial, images, run, runtime)
 
 
 mixed.kinds = ("diverges", "raises", *["gives"] * 5, "loss", "nothing", "no result", "whole")
@@ -402,7 +402,7 @@ def none_ends(trial: Trial, *_: Any) -> Result:
     raise RuntimeError("it had to come")
 
 
-def crash(trial: Trial, images: Any, run: Path, setup: Any) -> Result:
+def crash(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
     """One of them takes its worker along."""
     if trial.recipe.seed == 3:
         _append(run.parent.parent / "crashed", "once\n")

@@ -22,7 +22,7 @@ from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Setup, train
+from phiscale.training.loop import Runtime, train
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.signals import Interrupted
 
@@ -99,10 +99,12 @@ def _live(
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     calls = _watch(Path(out), blow)
-    setup = Setup(save_every_s=0, timeout_s=TIMEOUT_S, report=lambda progress: time.sleep(pause_s))
+    runtime = Runtime(
+        save_every_s=0, timeout_s=TIMEOUT_S, report=lambda progress: time.sleep(pause_s)
+    )
     code = 0
     try:
-        train(Path(out), SPEC, open_images("digits"), RECIPE, TAKE, setup)
+        train(Path(out), SPEC, open_images("digits"), RECIPE, TAKE, runtime)
     except Interrupted as stop:
         code = stop.status
     except PhiscaleError as error:

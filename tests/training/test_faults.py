@@ -23,7 +23,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
 from phiscale.files import locked
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Setup, train
+from phiscale.training.loop import Runtime, train
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.recipes.table import RECIPES
 
@@ -59,7 +59,7 @@ def digits() -> ImageSet:
 def run(
     out: Path | str, recipe: Recipe = RECIPE, images: ImageSet | None = None, spec: Spec = SPEC
 ):
-    quiet = Setup()
+    quiet = Runtime()
     return train(Path(out), spec, images or digits(), recipe, TAKE, quiet)
 
 
@@ -124,7 +124,7 @@ def test_a_training_writes_what_a_run_holds(undisturbed: Path):
 def test_the_same_seed_trains_the_same_weights_with_any_number_of_loader_threads(
     undisturbed: Path, tmp_path: Path
 ):
-    train(tmp_path / "again", SPEC, digits(), RECIPE, TAKE, Setup(workers=3))
+    train(tmp_path / "again", SPEC, digits(), RECIPE, TAKE, Runtime(workers=3))
     same(undisturbed, tmp_path / "again")
 
 
@@ -168,7 +168,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     newest.write_bytes(newest.read_bytes()[:-100])
     said: list[str] = []
     with log_to(said.append):
-        train(out, SPEC, digits(), RECIPE, TAKE, Setup())
+        train(out, SPEC, digits(), RECIPE, TAKE, Runtime())
     assert "damaged" in said[0] and newest.name in said[0]
     same(undisturbed, out)
 

@@ -25,8 +25,8 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
 from phiscale.nn.norm import BatchNorm2d, synchronise
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Progress, Setup, train
-from phiscale.training.parallel.processes import World
+from phiscale.training.loop import Progress, Runtime, train
+from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Optim, Recipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
@@ -48,9 +48,9 @@ CUDA = torch.device("cuda")
 def main(task: str, out: str) -> None:
     """What each process of a torchrun does."""
     if task == "train":
-        setup = Setup(device=CUDA, save_every_s=0)
+        runtime = Runtime(device=CUDA, save_every_s=0)
         train(
-            Path(out), SPEC, open_images("digits"), replace(RECIPE, precision="fp64"), TAKE, setup
+            Path(out), SPEC, open_images("digits"), replace(RECIPE, precision="fp64"), TAKE, runtime
         )
         return
     dist.init_process_group("gloo")
@@ -114,12 +114,12 @@ def test_a_deterministic_training_resumes_to_the_bit(precision: str, tmp_path: P
             raise Stopped
 
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
-    setup = Setup(device=CUDA, deterministic=True, save_every_s=0)
+    runtime = Runtime(device=CUDA, deterministic=True, save_every_s=0)
     arguments = SPEC, open_images("digits"), recipe, TAKE
-    train(tmp_path / "whole", *arguments, setup)
+    train(tmp_path / "whole", *arguments, runtime)
     with pytest.raises(Stopped):
-        train(tmp_path / "stopped", *arguments, replace(setup, report=stop))
-    train(tmp_path / "stopped", *arguments, setup)
+        train(tmp_path / "stopped", *arguments, replace(runtime, report=stop))
+    train(tmp_path / "stopped", *arguments, runtime)
     for name, tensor in state(tmp_path / "whole").items():
         assert torch.equal(state(tmp_path / "stopped")[name], tensor), name
     one, two = (
@@ -155,11 +155,11 @@ def nccl() -> Iterator[object]:
 
 
 def test_nccl_carries_our_message_and_the_norms_of_a_group_of_one(nccl: object):
-    world = World(0, 2)  # who speaks; those who answer are the group's
-    world.everyone = nccl
+    group = ProcessGroup(0, 2)  # who speaks; those who answer are the group's
+    group.everyone = nccl
     gradients = [torch.randn(3, 4, device=CUDA), torch.randn(7, device=CUDA)]
     before = [g.clone() for g in gradients]
-    world.sum_(gradients)
+    group.all_reduce_(gradients)
     assert all(torch.equal(a, b) for a, b in zip(gradients, before, strict=True))
     network, alone = build(SPEC).to(CUDA), build(SPEC).to(CUDA)
     alone.load_state_dict(network.state_dict())

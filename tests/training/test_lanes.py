@@ -14,7 +14,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network, build
-from phiscale.training.parallel.lanes import LEAST_SHARE, Lanes, lanes_for
+from phiscale.training.parallel.lanes import LEAST_SHARE, Replicas, lanes_for
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16, classes=5)
 IMAGES = 3 * LEAST_SHARE + 1  # no even share
@@ -39,7 +39,7 @@ def loss_of(network: nn.Module, part: slice) -> Tensor:
 
 
 def step(network: Network, lanes: int, images: int = IMAGES, at: int = 0) -> float:
-    with closing(Lanes(network, lanes, seed=7)) as running:
+    with closing(Replicas(network, lanes, seed=7)) as running:
         return running.gradients(loss_of, images, at)
 
 
@@ -77,7 +77,7 @@ def test_dropout_and_stochastic_depth_follow_the_pictures_place_not_its_lane() -
                 module.train()  # batch statistics play no part
     step(whole, 1)
     step(shared, 3)
-    with closing(Lanes(pieces, 1, seed=7)) as lanes:
+    with closing(Replicas(pieces, 1, seed=7)) as lanes:
         lanes.begin()
         for at in range(0, IMAGES, 7):
             places = np.arange(at, min(at + 7, IMAGES))
@@ -111,7 +111,7 @@ def test_batch_statistics_are_the_mean_over_lanes() -> None:
 
 def test_lanes_share_weights_so_that_an_update_reaches_all_of_them() -> None:
     first = network()
-    with closing(Lanes(first, 2, seed=0)) as lanes:
+    with closing(Replicas(first, 2, seed=0)) as lanes:
         optimizer = torch.optim.SGD(first.parameters(), lr=0.1)
         lanes.gradients(loss_of, IMAGES, at=0)
         optimizer.step()
@@ -132,5 +132,8 @@ def test_a_failure_in_a_lane_is_the_steps() -> None:
             raise ValueError("in the second lane")
         return loss_of(network, part)
 
-    with closing(Lanes(network(), 2, seed=0)) as lanes, pytest.raises(ValueError, match="second"):
+    with (
+        closing(Replicas(network(), 2, seed=0)) as lanes,
+        pytest.raises(ValueError, match="second"),
+    ):
         lanes.gradients(failing, IMAGES, at=0)

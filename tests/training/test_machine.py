@@ -27,20 +27,22 @@ from phiscale.errors import CheckpointError, TrainingError
 from phiscale.training import loop
 from phiscale.training.checkpoint import load_newest, save_checkpoint
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Setup, train
-from phiscale.training.parallel.lanes import Lanes
+from phiscale.training.loop import Runtime, train
+from phiscale.training.parallel.lanes import Replicas
 from phiscale.training.recipes.recipe import Optim, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
 TAKE = Preprocessing(size=8, crop=1.0)
 RECIPE = Recipe(epochs=0.4, batch=64, evaluations=2, optim=Optim(lr_peak=0.1))
-QUIET = Setup(save_every_s=0)
+QUIET = Runtime(save_every_s=0)
 
 
-def trained(out: Path, data: str = "digits", setup: Setup = QUIET, recipe: Recipe = RECIPE) -> Path:
+def trained(
+    out: Path, data: str = "digits", runtime: Runtime = QUIET, recipe: Recipe = RECIPE
+) -> Path:
     images = open_images(data)
-    train(out, replace(SPEC, classes=len(images.classes)), images, recipe, TAKE, setup)
+    train(out, replace(SPEC, classes=len(images.classes)), images, recipe, TAKE, runtime)
     return out
 
 
@@ -124,7 +126,7 @@ def test_too_little_memory_says_how_much_was_asked_of_it(
     def fail(*_: object) -> float:
         raise error
 
-    monkeypatch.setattr(Lanes, "add", fail)
+    monkeypatch.setattr(Replicas, "add", fail)
     with pytest.raises(TrainingError, match=r"64 pictures of 8 px at once.*--micro-batch 32"):
         trained(tmp_path / "run")
 
@@ -154,7 +156,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_training_goes_on(
     said: list[str] = []
     tracker = Failing()
     with log_to(said.append):
-        trained(tmp_path / "run", setup=replace(QUIET, trackers=[tracker]))
+        trained(tmp_path / "run", runtime=replace(QUIET, trackers=[tracker]))
     assert tracker.heard == 3 and same(tmp_path / "run", undisturbed)
     assert [line for line in said if "the service is gone" in line] == [
         "warning: Failing failed, so it is left out: the service is gone"
@@ -221,7 +223,7 @@ def test_saving_takes_a_hundredth_of_the_time_however_slow_the_disk(
         def state_dict(self) -> dict[str, int]:
             return {}
 
-    saver = loop._Saver(tmp_path, Held(), Flushed(), Setup(), loop.World())  # type: ignore[arg-type]
+    saver = loop._Saver(tmp_path, Held(), Flushed(), Runtime(), loop.ProcessGroup())  # type: ignore[arg-type]
     saves = []
     for _ in range(2000):
         now[0] += 10.0
@@ -236,10 +238,12 @@ def test_an_update_that_half_precision_skips_leaves_the_statistics_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """One forward pass overflows; the average of weights and statistics must not hear of it."""
-    add, steps = Lanes.add, [0]
+    add, steps = Replicas.add, [0]
 
-    def overflowing(self: Lanes, loss_of: object, images: int, places: np.ndarray) -> float:
-        found = add(self, loss_of, images, places)  # type: ignore[arg-type]
+    def overflowing(
+        self: Replicas, loss_of: object, images: int, sample_indices: np.ndarray
+    ) -> float:
+        found = add(self, loss_of, images, sample_indices)  # type: ignore[arg-type]
         steps[0] += 1
         if steps[0] == 3:
             for buffer in self.networks[0].buffers():
@@ -249,7 +253,7 @@ def test_an_update_that_half_precision_skips_leaves_the_statistics_as_they_were(
                 parameter.grad = torch.full_like(parameter, float("inf"))
         return found
 
-    monkeypatch.setattr(Lanes, "add", overflowing)
+    monkeypatch.setattr(Replicas, "add", overflowing)
     trained(tmp_path / "run", recipe=replace(RECIPE, precision="fp16"))
     state = load_newest(tmp_path / "run" / "checkpoints", print)
     assert state is not None
@@ -262,14 +266,14 @@ MEETING = """
 import os, signal
 import torch
 from phiscale.errors import TrainingError
-from phiscale.training.parallel.processes import joined
+from phiscale.training.parallel.processes import init_distributed
 
-with joined(torch.device("cpu"), timeout_s=2.0) as (world, _):
+with init_distributed(torch.device("cpu"), timeout_s=2.0) as (group, _):
     try:
-        world.meet()
-        if world.first:
+        group.barrier()
+        if group.is_rank0:
             os.kill(os.getpid(), signal.SIGSTOP)
-        world.meet()
+        group.barrier()
     except TrainingError as error:
         print(error, flush=True)
         os._exit(7)

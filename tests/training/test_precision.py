@@ -13,7 +13,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
 from phiscale.training.ema import Ema
 from phiscale.training.log import read_log
-from phiscale.training.loop import MOST_OVERFLOWS, Progress, Setup, _update, train
+from phiscale.training.loop import MOST_OVERFLOWS, Progress, Runtime, _update, train
 from phiscale.training.optim import make_optimizer
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.state import State
@@ -32,14 +32,14 @@ def ended(out: Path, precision: str, stop_at: int = 0) -> dict[str, object]:
         if progress.images_seen == stop_at:
             raise Stopped
 
-    setup = Setup(save_every_s=0, report=report)
+    runtime = Runtime(save_every_s=0, report=report)
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
     arguments = (out, SPEC, open_images("digits"), recipe, TAKE)
     if stop_at:
         with pytest.raises(Stopped):
-            train(*arguments, setup)
+            train(*arguments, runtime)
         stop_at = 0
-    train(*arguments, setup)
+    train(*arguments, runtime)
     return torch.load(sorted((out / "checkpoints").glob("*.pt"))[-1], weights_only=True)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.arch.scaling import compound, scale
 from phiscale.training.recipes.recipe import Growth, Recipe, Schedule
-from phiscale.training.recipes.sizing import IMAGENET_IMAGES, sized
-from phiscale.training.recipes.table import NAMED, RECIPES, long_enough
+from phiscale.training.recipes.sizing import IMAGENET_IMAGES, scale_recipe
+from phiscale.training.recipes.table import RECIPE_ENTRIES, RECIPES, long_enough
 from phiscale.training.schedule import initial_share, learning_rate, objections, rate_left
 
 IMAGENET = RECIPES["efficientnet-imagenet"]
@@ -59,9 +59,9 @@ def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
     dropout: tuple[float, float],
     printed_only: bool,
 ):
-    named, spec = NAMED[name], get_spec(member)
+    named, spec = RECIPE_ENTRIES[name], get_spec(member)
     assert named.sizes is not None
-    recipe = sized(
+    recipe = scale_recipe(
         named.recipe, named.recipe, spec, named.sizes, IMAGENET_IMAGES, printed_only=printed_only
     )
     places = [0.0, 0.25, 0.5, 0.99]
@@ -75,9 +75,9 @@ def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
 
 @pytest.mark.parametrize("member", ["efficientnetv2_b0", "tf_efficientnetv2_b3"])
 def test_the_small_second_versions_are_trained_as_the_first_ones(member: str):
-    named = NAMED["efficientnetv2-imagenet"]
+    named = RECIPE_ENTRIES["efficientnetv2-imagenet"]
     assert named.sizes is not None
-    found = sized(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+    found = scale_recipe(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
     assert found.augment.policy == "v0" and found.augment.mixup == 0
     assert found.growth == Growth() and found.dropout == MEMBERS[member].dropout
     assert found.pixels(get_spec(member).resolution, 0) == MEMBERS[member].train_resolution
@@ -85,9 +85,9 @@ def test_the_small_second_versions_are_trained_as_the_first_ones(member: str):
 
 @pytest.mark.parametrize("member", ["efficientnet_b1", "efficientnet_b4", "tf_efficientnet_b7"])
 def test_published_members_take_the_numbers_printed_for_them(member: str):
-    named = NAMED["efficientnet-imagenet"]
+    named = RECIPE_ENTRIES["efficientnet-imagenet"]
     assert named.sizes is not None
-    found = sized(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+    found = scale_recipe(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
     assert found == replace(named.recipe, dropout=MEMBERS[member].dropout)
 
 
@@ -96,30 +96,30 @@ def test_published_members_take_the_numbers_printed_for_them(member: str):
     [("efficientnet_b0", 10), ("efficientnet_b5", 17), ("efficientnet_b7", 28)],
 )
 def test_randaugment_where_it_is_asked_for_has_the_magnitude_printed(member: str, magnitude: float):
-    named = NAMED["efficientnet-imagenet"]
+    named = RECIPE_ENTRIES["efficientnet-imagenet"]
     assert named.sizes is not None
     asked = replace(named.recipe, augment=replace(named.recipe.augment, policy="randaugment"))
-    found = sized(asked, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+    found = scale_recipe(asked, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
     assert found.augment.magnitude == magnitude
     own = replace(asked, augment=replace(asked.augment, magnitude=3.0))
     assert (
-        sized(own, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES).augment
+        scale_recipe(own, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES).augment
         == own.augment
     )
 
 
 def test_as_published_takes_what_is_printed_for_a_member_and_nothing_that_is_reckoned():
-    named = NAMED["efficientnet-imagenet"]
+    named = RECIPE_ENTRIES["efficientnet-imagenet"]
     assert named.sizes is not None
     b7, odd = get_spec("efficientnet_b7"), scale(get_spec("efficientnet_b0"), compound(2.5))
-    found = sized(named.recipe, named.recipe, b7, named.sizes, 50_000, printed_only=True)
+    found = scale_recipe(named.recipe, named.recipe, b7, named.sizes, 50_000, printed_only=True)
     assert found == replace(named.recipe, dropout=0.5)
-    same = sized(named.recipe, named.recipe, odd, named.sizes, 50_000, printed_only=True)
+    same = scale_recipe(named.recipe, named.recipe, odd, named.sizes, 50_000, printed_only=True)
     assert same == named.recipe
 
 
 def test_the_second_versions_tuning_takes_ten_thousand_updates_at_least():
-    named = NAMED["efficientnetv2-finetune"]
+    named = RECIPE_ENTRIES["efficientnetv2-finetune"]
     assert named.published is not None
     printed = replace(named, recipe=named.published)
     few = long_enough(named.published, printed, 50_000)
@@ -133,9 +133,9 @@ def test_the_second_versions_tuning_takes_ten_thousand_updates_at_least():
 @pytest.mark.parametrize("images", [30_000, 200_000, IMAGENET_IMAGES, 10**7])
 def test_the_average_forgets_its_start_in_a_training_of_any_length(images: int):
     """0.9999 was made for 350 epochs of ImageNet; fewer updates, a half-life of the same share."""
-    sizes = NAMED["efficientnet-imagenet"].sizes
+    sizes = RECIPE_ENTRIES["efficientnet-imagenet"].sizes
     assert sizes is not None
-    found = sized(IMAGENET, IMAGENET, sizes.base, sizes, images)
+    found = scale_recipe(IMAGENET, IMAGENET, sizes.base, sizes, images)
     updates = found.images(images) // found.batch
     assert initial_share(found.ema_decay, updates) < 0.01
     assert found.ema_decay <= 0.9999
@@ -170,13 +170,13 @@ def test_what_grows_with_the_network_grows_through_the_published_numbers(
     member: str, dropout: float, magnitude: float | None, mixup: float
 ):
     name = "efficientnetv2-imagenet" if "v2" in member else "efficientnet-imagenet"
-    named = NAMED[name]
+    named = RECIPE_ENTRIES[name]
     assert named.sizes is not None
     sizes = replace(named.sizes, printed={})  # by the functions alone
     asked = named.recipe
     if magnitude is not None:
         asked = replace(asked, augment=replace(asked.augment, policy="randaugment"))
-    found = sized(asked, named.recipe, get_spec(member), sizes, IMAGENET_IMAGES)
+    found = scale_recipe(asked, named.recipe, get_spec(member), sizes, IMAGENET_IMAGES)
     assert found.dropout == pytest.approx(dropout, abs=0.05)
     assert magnitude is None or found.augment.magnitude == pytest.approx(magnitude, abs=4)
     assert found.augment.mixup == pytest.approx(mixup, abs=0.07)
@@ -186,39 +186,41 @@ def test_what_grows_with_the_network_grows_through_the_published_numbers(
 
 @given(phi=st.floats(-4, 8), images=st.integers(1000, 10_000_000))
 def test_any_phi_has_a_recipe_that_can_be_trained(phi: float, images: int):
-    sizes = NAMED["efficientnet-imagenet"].sizes
+    sizes = RECIPE_ENTRIES["efficientnet-imagenet"].sizes
     assert sizes is not None
     spec = scale(get_spec("efficientnet_b0"), compound(phi))
-    found = sized(IMAGENET, IMAGENET, spec, sizes, images)
+    found = scale_recipe(IMAGENET, IMAGENET, spec, sizes, images)
     assert 0 <= found.dropout <= 0.6 and 0 <= found.drop_path <= 0.2
     assert 0 <= found.augment.magnitude <= 30 and found.schedule.warmup_fraction <= 0.1
 
 
 def test_what_was_asked_for_stays_and_the_rest_is_told():
     asked, said = replace(V2, dropout=0.35), []
-    sizes, spec = NAMED["efficientnetv2-imagenet"].sizes, get_spec("efficientnetv2_m")
+    sizes, spec = RECIPE_ENTRIES["efficientnetv2-imagenet"].sizes, get_spec("efficientnetv2_m")
     assert sizes is not None
-    found = sized(asked, V2, spec, sizes, IMAGENET_IMAGES, said.append)
+    found = scale_recipe(asked, V2, spec, sizes, IMAGENET_IMAGES, said.append)
     assert found.dropout == 0.35 and found.augment.mixup == 0.2
     assert len(said) == 1 and "augment.mixup: 0.0 -> 0.2" in said[0] and "dropout" not in said[0]
 
 
 def test_a_base_network_on_its_own_pictures_keeps_its_recipe():
-    for named in NAMED.values():
+    for named in RECIPE_ENTRIES.values():
         if named.sizes is not None and named.recipe.images(named.sizes.images) > 10**6:
             sizes = named.sizes
-            same = sized(named.recipe, named.recipe, sizes.base, sizes, sizes.images)
+            same = scale_recipe(named.recipe, named.recipe, sizes.base, sizes, sizes.images)
             assert same == named.recipe
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", RECIPE_ENTRIES)
 def test_every_recipe_says_where_it_comes_from_and_what_it_reaches(name: str):
-    named = NAMED[name]
+    named = RECIPE_ENTRIES[name]
     assert len(named.source) > 20
     assert any(word in named.expected for word in ("not run", "CPU", "published"))
 
 
-@pytest.mark.parametrize("name", [n for n, named in NAMED.items() if named.recipe.epochs >= 8])
+@pytest.mark.parametrize(
+    "name", [n for n, named in RECIPE_ENTRIES.items() if named.recipe.epochs >= 8]
+)
 @pytest.mark.parametrize("images", [3000, 45_000, IMAGENET_IMAGES])
 def test_named_recipes_end_near_nothing_on_sets_that_they_are_for(name: str, images: int):
     recipe = RECIPES[name]
@@ -229,7 +231,7 @@ def test_named_recipes_end_near_nothing_on_sets_that_they_are_for(name: str, ima
 
 
 def test_the_replication_as_published_is_told_that_its_rate_ends_at_64_percent():
-    published = NAMED["cifar10-35"].published
+    published = RECIPE_ENTRIES["cifar10-35"].published
     assert published is not None
     said = objections(published, 45_000)
     assert len(said) == 1 and "ends at 6" in said[0] and "--schedule.step-epochs" in said[0]

@@ -22,7 +22,7 @@ from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training import loop
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Setup, train
+from phiscale.training.loop import Runtime, train
 from phiscale.training.recipes.table import RECIPES
 
 SHARDS, A_SHARD, CLASSES, STEPS, BATCH, SIDE = 20, 1000, 1000, 30, 48, 64
@@ -39,8 +39,10 @@ def main(shards: str, out: str) -> None:
     recipe = replace(named, epochs=STEPS * BATCH / len(images.train), batch=BATCH, evaluations=1)
     spec = replace(get_spec("efficientnet_b0"), resolution=SIDE, classes=CLASSES)
     loop.CACHE_BYTES = 2**20  # a thousandth of the decoded pictures: no step needs them all
-    setup = Setup(save_every_s=0, timeout_s=20)
-    train(Path(out), spec, replace(images, validation=few), recipe, Preprocessing(size=SIDE), setup)
+    runtime = Runtime(save_every_s=0, timeout_s=20)
+    train(
+        Path(out), spec, replace(images, validation=few), recipe, Preprocessing(size=SIDE), runtime
+    )
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from phiscale.errors import TrainingError
 from phiscale.training import validation
 from phiscale.training.determinism import same_bits
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Setup, train
-from phiscale.training.parallel.processes import World, gpu_of
+from phiscale.training.loop import Runtime, train
+from phiscale.training.parallel.processes import ProcessGroup, gpu_of
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.signals import Interrupted, StopSignal
 
@@ -34,7 +34,7 @@ RECIPE = Recipe(epochs=0.4, batch=64, evaluations=3, optim=Optim(lr_peak=0.1))
 
 
 def trained(out: Path) -> Path:
-    return train(out, SPEC, open_images("digits"), RECIPE, TAKE, Setup())
+    return train(out, SPEC, open_images("digits"), RECIPE, TAKE, Runtime())
 
 
 def timeless(run: Path) -> list[dict[str, object]]:
@@ -124,24 +124,24 @@ def test_a_second_ctrl_c_does_not_wait():
 # Processes that wait for each other
 
 
-def worlds(timeout_s: float) -> tuple[World, World]:
+def worlds(timeout_s: float) -> tuple[ProcessGroup, ProcessGroup]:
     store = HashStore()
-    return World(0, 2, timeout_s, store), World(1, 2, timeout_s, store)
+    return ProcessGroup(0, 2, timeout_s, store), ProcessGroup(1, 2, timeout_s, store)
 
 
 def test_one_that_lives_is_waited_for_longer_than_the_timeout():
     first, second = worlds(timeout_s=0.4)
 
     def late() -> None:
-        with second.pulse():
+        with second.heartbeat():
             time.sleep(1.5)
-            second.meet()
+            second.barrier()
 
     other = threading.Thread(target=late)
     other.start()
     began = time.monotonic()
-    with first.pulse():
-        first.meet()
+    with first.heartbeat():
+        first.barrier()
     other.join()
     assert time.monotonic() - began > 1.4
 
@@ -150,8 +150,8 @@ def test_one_that_lives_is_waited_for_longer_than_the_timeout():
 def test_one_without_a_sign_of_life_is_given_up_after_the_timeout(rank: int):
     here = worlds(timeout_s=0.4)[rank]
     began = time.monotonic()
-    with here.pulse(), pytest.raises(TrainingError, match=f"no sign of life of {1 - rank}"):
-        here.meet()
+    with here.heartbeat(), pytest.raises(TrainingError, match=f"no sign of life of {1 - rank}"):
+        here.barrier()
     assert 0.3 < time.monotonic() - began < 5
 
 

@@ -14,7 +14,7 @@ from phiscale.errors import MissingExtra
 from phiscale.files import read_json
 from phiscale.training import trackers
 from phiscale.training.log import read_log
-from phiscale.training.loop import Setup, train
+from phiscale.training.loop import Runtime, train
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.trackers import TRACKERS, MLflow
 
@@ -49,7 +49,7 @@ def run(out: Path, tracker: trackers.Tracker) -> None:
         open_images("digits"),
         RECIPE,
         Preprocessing(size=8, crop=1.0),
-        Setup(trackers=[tracker]),
+        Runtime(trackers=[tracker]),
     )
 
 

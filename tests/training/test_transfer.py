@@ -20,7 +20,7 @@ from phiscale.errors import UsageError
 from phiscale.nn.network import build
 from phiscale.nn.norm import BatchNorm2d
 from phiscale.training.log import read_log
-from phiscale.training.loop import Progress, Setup, train
+from phiscale.training.loop import Progress, Runtime, train
 from phiscale.training.optim import make_optimizer
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe
 from phiscale.training.recipes.table import RECIPES, finetune_for
@@ -43,7 +43,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         low_and_high()[0],
         SCRATCH,
         TAKE,
-        Setup(),
+        Runtime(),
     )
 
 
@@ -76,7 +76,7 @@ SPEC = replace(SPEC, classes=5)
 def run(out: Path, recipe: Recipe, start: Path, images: ImageSet = HIGH) -> list[str]:
     said: list[str] = []
     with log_to(said.append):
-        train(out, SPEC, images, recipe, TAKE, Setup(), start_from=start)
+        train(out, SPEC, images, recipe, TAKE, Runtime(), start_from=start)
     return said
 
 
@@ -151,8 +151,8 @@ def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
             raise Killed
 
     with pytest.raises(Killed):
-        setup = Setup(save_every_s=0, report=kill)
-        train(tmp_path / "cut", SPEC, HIGH, recipe, TAKE, setup, start_from=pretrained)
+        runtime = Runtime(save_every_s=0, report=kill)
+        train(tmp_path / "cut", SPEC, HIGH, recipe, TAKE, runtime, start_from=pretrained)
     run(tmp_path / "cut", recipe, pretrained)
     whole, cut = (read(tmp_path / name / "best.safetensors")[1] for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)

@@ -19,8 +19,8 @@ from phiscale.data.augment.augment import Augment
 from phiscale.data.datasets.open import open_images
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Setup, train
-from phiscale.training.parallel.processes import World
+from phiscale.training.loop import Runtime, train
+from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
@@ -47,12 +47,12 @@ TIMEOUT_S = 5.0
 def main(out: str, lanes: str, pause_s: str) -> None:
     """What each process runs."""
     torch.set_num_threads(1)
-    setup = Setup(
+    runtime = Runtime(
         save_every_s=0,
         timeout_s=TIMEOUT_S,
         report=lambda progress: time.sleep(float(pause_s)),
     )
-    train(Path(out), SPEC, open_images("digits"), replace(RECIPE, lanes=int(lanes)), TAKE, setup)
+    train(Path(out), SPEC, open_images("digits"), replace(RECIPE, lanes=int(lanes)), TAKE, runtime)
 
 
 def torchrun(
@@ -262,13 +262,15 @@ def _rank(pid: int) -> int:
 def test_every_picture_of_a_batch_is_in_one_lane_of_one_process(lanes: int, size: int):
     if size % lanes and lanes % size:
         pytest.skip("they do not divide one another")
-    parts = [part for rank in range(size) for part in World(rank, size).parts(25, lanes)]
+    parts = [
+        part for rank in range(size) for part in ProcessGroup(rank, size).lane_ranges(25, lanes)
+    ]
     assert [a for a, _ in parts] == [0, *(b for _, b in parts[:-1])] and parts[-1][1] == 25
     for rank in range(size):
-        world = World(rank, size)
-        assert world.span(25, lanes) == (
-            world.parts(25, lanes)[0][0],
-            world.parts(25, lanes)[-1][1],
+        group = ProcessGroup(rank, size)
+        assert group.local_range(25, lanes) == (
+            group.lane_ranges(25, lanes)[0][0],
+            group.lane_ranges(25, lanes)[-1][1],
         )
 
 

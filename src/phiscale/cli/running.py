@@ -41,14 +41,14 @@ from phiscale.errors import UsageError
 def train(arguments: Sequence[str]) -> None:
     """Train one network by a named recipe; run again, it resumes."""
     from phiscale.training.recipes.recipe import Recipe
-    from phiscale.training.recipes.table import FEW, MANY, NAMED
+    from phiscale.training.recipes.table import FEW, MANY, RECIPE_ENTRIES
 
     word = arguments[0] if arguments and not arguments[0].startswith("-") else None
-    if word not in NAMED and not asks_help(arguments):
+    if word not in RECIPE_ENTRIES and not asks_help(arguments):
         what = f"{word!r} is no recipe." if word else "train needs a recipe: train RECIPE ..."
-        raise UsageError(f"{what} Use one of {', '.join(NAMED)}.")
-    name = word if word and word in NAMED else next(iter(NAMED))
-    named = NAMED[name]
+        raise UsageError(f"{what} Use one of {', '.join(RECIPE_ENTRIES)}.")
+    name = word if word and word in RECIPE_ENTRIES else next(iter(RECIPE_ENTRIES))
+    named = RECIPE_ENTRIES[name]
     if as_it_was := "--as-published" in [word.replace("_", "-") for word in arguments]:
         if named.published is None:
             raise UsageError(f"{name} is not a published recipe. Leave --as-published out.")
@@ -73,7 +73,7 @@ def train(arguments: Sequence[str]) -> None:
         track: UseAppendAction[tuple[Literal["mlflow", "wandb"], ...]] = (),
     ) -> None:
         from phiscale.cli.output import training_progress
-        from phiscale.training.loop import Setup
+        from phiscale.training.loop import Runtime
         from phiscale.training.run import train_run
         from phiscale.training.trackers import TRACKERS
 
@@ -87,7 +87,7 @@ def train(arguments: Sequence[str]) -> None:
         spec = spec_of(model)
         trackers = tuple(TRACKERS[name]() for name in track) if first_process() else ()
         with training_progress(quiet=not first_process()) as report:
-            setup = Setup(
+            runtime = Runtime(
                 workers=workers,
                 keep=keep,
                 timeout_s=timeout,
@@ -101,7 +101,7 @@ def train(arguments: Sequence[str]) -> None:
                 data,
                 out,
                 recipe,
-                setup,
+                runtime,
                 named=named,
                 resolution=resolution,
                 pretrained=pretrained,
@@ -114,7 +114,7 @@ def train(arguments: Sequence[str]) -> None:
 
     train.__doc__ = f"""Train one network by a named recipe; run again, it resumes.
 
-        Recipes: {", ".join(NAMED)}.
+        Recipes: {", ".join(RECIPE_ENTRIES)}.
         From pretrained weights: probe; finetune-few for under {FEW} pictures of a class, finetune,
         finetune-many from {MANY}. The defaults below are those of {name}: {named.source}.
         Result: {named.expected}.
@@ -136,7 +136,7 @@ def train(arguments: Sequence[str]) -> None:
             timeout: until a process that shows no sign of life is taken for dead.
             track: also log to mlflow or wandb; TensorBoard always.
         """
-    prog = f"phiscale train {word if word in NAMED else 'RECIPE'}"
+    prog = f"phiscale train {word if word in RECIPE_ENTRIES else 'RECIPE'}"
     call(train, arguments[1:] if word else arguments, prog)
 
 
@@ -204,18 +204,18 @@ def rates(
     from phiscale.cli.output import training_progress
     from phiscale.search.rates import compare_rates, report
     from phiscale.training.devices import compute_device
-    from phiscale.training.loop import Setup
+    from phiscale.training.loop import Runtime
     from phiscale.training.parallel.lanes import lanes_for
-    from phiscale.training.recipes.table import NAMED
+    from phiscale.training.recipes.table import RECIPE_ENTRIES
 
-    if recipe not in NAMED:
-        raise UsageError(f"{recipe!r} is no recipe. Use one of {', '.join(NAMED)}.")
+    if recipe not in RECIPE_ENTRIES:
+        raise UsageError(f"{recipe!r} is no recipe. Use one of {', '.join(RECIPE_ENTRIES)}.")
     in_range("--seed", seed, least=0)
     in_range("--resolution", resolution)
     for flag, factors in (("--depths", depths), ("--widths", widths)):
         if not factors or not all(0 < factor <= 100 for factor in factors):
             raise UsageError(f"{flag} needs factors above 0, such as {flag} 1 3.")
-    named, spec = NAMED[recipe], spec_of(model)
+    named, spec = RECIPE_ENTRIES[recipe], spec_of(model)
     how = replace(named.recipe, seed=seed, evaluations=1)
     if epochs is not None:
         how = replace(how, epochs=epochs)
@@ -226,7 +226,7 @@ def rates(
             data,
             out,
             how,
-            Setup(report=say),
+            Runtime(report=say),
             named=named,
             depths=depths,
             widths=widths,

@@ -102,7 +102,7 @@ def measured_seconds_per_image(
     from phiscale.nn.network import build
     from phiscale.training.ema import Ema
     from phiscale.training.optim import make_optimizer
-    from phiscale.training.parallel.lanes import Lanes, lanes_for
+    from phiscale.training.parallel.lanes import Replicas, lanes_for
     from phiscale.training.recipes.recipe import Optim
 
     compute = compute or torch.device("cpu")
@@ -117,7 +117,7 @@ def measured_seconds_per_image(
 
     times: list[float] = []
     end = time.perf_counter() + seconds
-    with closing(Lanes(network, lanes_for(batch, compute), seed=0)) as lanes:
+    with closing(Replicas(network, lanes_for(batch, compute), seed=0)) as lanes:
         while len(times) < 4 or time.perf_counter() < end:
             start = time.perf_counter()
             lanes.gradients(loss_of, batch, at=0)

@@ -38,7 +38,7 @@ from phiscale.report.report import write_report
 from phiscale.text import table_lines
 from phiscale.training.devices import compute_device
 from phiscale.training.evaluate import logits_of
-from phiscale.training.loop import Progress, Setup, train
+from phiscale.training.loop import Progress, Runtime, train
 from phiscale.training.metrics import measure
 from phiscale.training.recipes.recipe import differences
 from phiscale.training.run import own_folder
@@ -114,7 +114,7 @@ def fit(
         images,
         chosen.recipe,
         chosen.preprocessing,
-        Setup(device=compute, report=report),
+        Runtime(device=compute, report=report),
         start_from=Path(chosen.pretrained) if chosen.pretrained else None,
     )
     with locked(out):

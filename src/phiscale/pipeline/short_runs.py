@@ -20,7 +20,7 @@ from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.planning.budget import Candidate
 from phiscale.training.log import read_log
-from phiscale.training.loop import Setup, train
+from phiscale.training.loop import Runtime, train
 from phiscale.training.parallel.lanes import lanes_for
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RECIPES, finetune_for
@@ -115,7 +115,7 @@ class Trials:
                 replace(self.images, train=pictures, validation=few),
                 replace(recipe, epochs=epochs, evaluations=1, head="random", norms="train"),
                 self.preprocessing(candidate),
-                Setup(device=self.device, log_level=logging.DEBUG),
+                Runtime(device=self.device, log_level=logging.DEBUG),
             )
             times = [record["seconds"] for record in read_log(Path(folder)) if "loss" in record]
         warm = min(WARM_STEPS, len(times) // 2)  # they plan, and read the pictures first
@@ -146,7 +146,7 @@ class Trials:
             self.images,
             recipe,
             self.preprocessing(candidate),
-            Setup(device=self.device, log_level=logging.DEBUG),
+            Runtime(device=self.device, log_level=logging.DEBUG),
             start_from=start_from,
         )
         return 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))

@@ -21,10 +21,10 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import TrainingError, UsageError
 from phiscale.files import read_checked, write_atomic, write_json
 from phiscale.training.log import read_log
-from phiscale.training.loop import Setup
-from phiscale.training.parallel.processes import World
+from phiscale.training.loop import Runtime
+from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Recipe
-from phiscale.training.recipes.table import Named
+from phiscale.training.recipes.table import RecipeEntry
 from phiscale.training.run import checked_images, own_folder, train_run
 from phiscale.training.state import RUN_FIX
 
@@ -63,9 +63,9 @@ def compare_rates(
     data: str,
     out: Path,
     recipe: Recipe,
-    setup: Setup,
+    runtime: Runtime,
     *,
-    named: Named,
+    named: RecipeEntry,
     depths: Sequence[float],
     widths: Sequence[float],
     steps: int,
@@ -80,7 +80,7 @@ def compare_rates(
     own_folder(out, RESULT)
     about: dict[str, Any] = {"command": command, "networks": []}
     nets: list[Net] = []
-    images = checked_images(data, out, "stop", World(), setup.workers)
+    images = checked_images(data, out, "stop", ProcessGroup(), runtime.workers)
     if not (out / RESULT).exists():
         write_json(out / RESULT, about)  # whose folder this is
     for depth in depths:
@@ -98,7 +98,7 @@ def compare_rates(
                         data,
                         run,
                         replace(recipe, optim=optim) if step else recipe,
-                        setup,
+                        runtime,
                         named=named,
                         resolution=resolution,
                         device=device,

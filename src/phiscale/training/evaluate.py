@@ -15,7 +15,7 @@ from phiscale.data.loader import Batch, ahead, evaluation_batches, normalised
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training.metrics import Metrics, measure, wilson
 from phiscale.training.parallel.allocator import keep_freed_memory
-from phiscale.training.parallel.processes import World
+from phiscale.training.parallel.processes import ProcessGroup
 
 MOST, MOST_PIXELS = 64, 8 * 224**2  # of a batch: maps of more pixels leave the caches and the heap
 
@@ -81,16 +81,16 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class Seen:
+class EvalCounts:
     """Of a part of a split."""
 
     images: int
-    right: int
-    lost: float  # cross-entropy, summed
+    correct: int
+    cross_entropy_sum: float
 
 
 @dataclass(frozen=True)
-class Quick:
+class EvalResult:
     """What a training needs to know of itself."""
 
     images: int
@@ -99,31 +99,31 @@ class Quick:
     interval: tuple[float, float]
 
 
-def quick(
+def count_correct(
     networks: Sequence[nn.Module],
     split: Split,
     preprocessing: Preprocessing,
     device: torch.device,
-    world: World,
+    group: ProcessGroup,
     workers: int,
-) -> list[Seen]:
+) -> list[EvalCounts]:
     """What each network makes of this process's part of a split, which all share out."""
-    mine = np.arange(world.rank, len(split), world.size)
-    part = split if world.size == 1 else split.subset(mine)
+    mine = np.arange(group.rank, len(split), group.size)
+    part = split if group.size == 1 else split.subset(mine)
     if not len(part):
-        return [Seen(0, 0, 0.0)] * len(networks)
+        return [EvalCounts(0, 0, 0.0)] * len(networks)
     labels = torch.from_numpy(np.array(part.labels))
     found = []
     for rows in answers(networks, part, preprocessing, device=device, workers=workers):
         logits = torch.from_numpy(rows).double()
-        right = int((logits.argmax(1) == labels).sum())
+        correct = int((logits.argmax(1) == labels).sum())
         found.append(
-            Seen(len(part), right, F.cross_entropy(logits, labels, reduction="sum").item())
+            EvalCounts(len(part), correct, F.cross_entropy(logits, labels, reduction="sum").item())
         )
     return found
 
 
-def together(parts: Sequence[Seen]) -> Quick:
-    images, right = sum(part.images for part in parts), sum(part.right for part in parts)
-    lost = sum(part.lost for part in parts)
-    return Quick(images, right / images, lost / images, wilson(right, images))
+def reduce_counts(parts: Sequence[EvalCounts]) -> EvalResult:
+    images, correct = sum(part.images for part in parts), sum(part.correct for part in parts)
+    total = sum(part.cross_entropy_sum for part in parts)
+    return EvalResult(images, correct / images, total / images, wilson(correct, images))

@@ -25,15 +25,15 @@ from phiscale.training.checkpoint import save_checkpoint
 from phiscale.training.determinism import same_bits
 from phiscale.training.log import Log, Meter, memory_bytes
 from phiscale.training.objective import class_weights, make_objective
-from phiscale.training.parallel.lanes import Lanes
-from phiscale.training.parallel.processes import TIMEOUT_S, World, joined
+from phiscale.training.parallel.lanes import Replicas
+from phiscale.training.parallel.processes import TIMEOUT_S, ProcessGroup, init_distributed
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.resume import first_state, open_run
 from phiscale.training.schedule import learning_rate
 from phiscale.training.signals import StopSignal
-from phiscale.training.state import About, State
+from phiscale.training.state import RunConfig, State
 from phiscale.training.trackers import TensorBoard, Tracker
-from phiscale.training.validation import Judge
+from phiscale.training.validation import Validator
 
 CPU = torch.device("cpu")
 SAVE_EVERY_S = 60.0  # and at every evaluation: what a kill can cost
@@ -57,11 +57,11 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class Runtime:
     """What does not change a training's result."""
 
     device: torch.device = CPU
-    world: World | None = None  # the processes, where they are joined already
+    group: ProcessGroup | None = None  # the processes, where they are joined already
     workers: int = 2
     keep: int = 2  # checkpoints
     save_every_s: float = SAVE_EVERY_S  # and at every evaluation; 0: after every step
@@ -79,7 +79,7 @@ def train(
     images: ImageSet,
     recipe: Recipe,
     preprocessing: Preprocessing,
-    setup: Setup | None = None,
+    runtime: Runtime | None = None,
     *,
     start_from: Path | None = None,
 ) -> Path:
@@ -90,32 +90,32 @@ def train(
     made anew where the classes differ. Under torchrun every process calls it alike.
     Raises CheckpointError where the folder holds another run.
     """
-    setup = setup or Setup()
+    runtime = runtime or Runtime()
     with ExitStack() as stack:
         stack.enter_context(_memory(recipe, preprocessing.size))
-        stack.enter_context(same_bits(setup.deterministic))
-        world, device = (
-            (setup.world, setup.device)
-            if setup.world
-            else stack.enter_context(joined(setup.device, setup.timeout_s))
+        stack.enter_context(same_bits(runtime.deterministic))
+        group, device = (
+            (runtime.group, runtime.device)
+            if runtime.group
+            else stack.enter_context(init_distributed(runtime.device, runtime.timeout_s))
         )
         signal = stack.enter_context(StopSignal())
-        level = setup.log_level if world.first else logging.DEBUG
-        world.check(recipe.lanes, recipe.batch // recipe.pieces)
-        transfer.check(recipe, start_from)
-        about = About(
+        level = runtime.log_level if group.is_rank0 else logging.DEBUG
+        group.check(recipe.lanes, recipe.batch // recipe.micro_batches)
+        transfer.check_start(recipe, start_from)
+        config = RunConfig(
             spec=spec,
             images=images,
             recipe=recipe,
             preprocessing=preprocessing,
             start_from=start_from,
-            accept_changed_data=setup.accept_changed_data,
+            accept_changed_data=runtime.accept_changed_data,
             log_level=level,
         )
-        saved = open_run(run, about, world, stack)
+        saved = open_run(run, config, group, stack)
         total = recipe.images(len(images.train))
         state = signal.unless_caught(
-            lambda: first_state(about, device, total, run, world, resumed=saved is not None)
+            lambda: first_state(config, device, total, run, group, resumed=saved is not None)
         )
         if state is None:
             signal.leave("stopped before the first step; run the same command to begin")
@@ -123,7 +123,7 @@ def train(
             state.load_state_dict(saved)
         state.network.train()  # before it is copied: the lanes train alike
         lanes = stack.enter_context(
-            closing(Lanes(state.network, recipe.lanes, recipe.seed, world, state.scaler.scale))
+            closing(Replicas(state.network, recipe.lanes, recipe.seed, group, state.scaler.scale))
         )
         weights = class_weights(recipe, images)
         objective = make_objective(recipe, weights, preprocessing, device)
@@ -134,7 +134,7 @@ def train(
                         images.train,
                         _shortest(preprocessing, recipe),
                         preprocessing.background,
-                        CACHE_BYTES // world.neighbours,
+                        CACHE_BYTES // group.local_size,
                     ),
                     preprocessing,
                     lambda at: recipe.augment_at(at / total),
@@ -143,28 +143,28 @@ def train(
                     micro=recipe.micro_batch,
                     start=state.images_seen,
                     stop=total,
-                    workers=setup.workers,
-                    share=lambda images: world.span(images, recipe.lanes),
+                    workers=runtime.workers,
+                    share=lambda images: group.local_range(images, recipe.lanes),
                     size_at=lambda at: recipe.pixels(preprocessing.size, at / total),
                     weights=weights,
                 )
             )
         )
-        trackers = (TensorBoard(), *setup.trackers)
+        trackers = (TensorBoard(), *runtime.trackers)
         log = (
             stack.enter_context(closing(Log(run, state, trackers, device, total)))
-            if world.first
+            if group.is_rank0
             else None
         )
-        saver = _Saver(run, state, log, setup, world)
-        judge = Judge(about, run, log, device, world, setup.workers)
+        saver = _Saver(run, state, log, runtime, group)
+        validator = Validator(config, run, log, device, group, runtime.workers)
         meter, began = Meter(), time.monotonic() - state.seconds
-        pieces = meter.waiting(batches)
+        micro_batches = meter.waiting(batches)
         loss = rate = math.nan
 
         def report(**said: float) -> None:
-            if world.first:
-                setup.report(
+            if group.is_rank0:
+                runtime.report(
                     Progress(
                         images_seen=state.images_seen,
                         total=total,
@@ -182,11 +182,11 @@ def train(
             signal.leave(f"saved in {run}; run the same command to go on")
 
         while True:
-            if judge.is_due(state, total, recipe.evaluations):
-                said = signal.unless_caught(lambda: judge.look(state))
-                if (found := judge.agreed(said)) is None:
+            if validator.is_due(state, total, recipe.evaluations):
+                said = signal.unless_caught(lambda: validator.evaluate(state))
+                if (found := validator.reduce(said)) is None:
                     leave()
-                judge.record(state, *found)
+                validator.record(state, *found)
                 report(validation_top1=found[0].top1, raw_top1=found[1].top1)
                 saver.save()
                 meter.pause()
@@ -200,15 +200,17 @@ def train(
                 schedule=recipe.schedule,
             )
             _set_dropout(lanes, recipe.dropout_at(state.images_seen / total))
-            lanes.begin(keep=recipe.pieces > 1 or state.scaler.is_enabled())
+            lanes.begin(keep=recipe.micro_batches > 1 or state.scaler.is_enabled())
             part, first = 0.0, ""
-            for _ in range(recipe.pieces):
-                batch = signal.unless_caught(lambda: next(pieces))
-                if world.any(batch is None or signal.caught is not None):
+            for _ in range(recipe.micro_batches):
+                batch = signal.unless_caught(lambda: next(micro_batches))
+                if group.any(batch is None or signal.caught is not None):
                     lanes.drop()  # the unfinished step
                     leave()
                 assert batch is not None
-                part += lanes.add(objective(batch), recipe.batch // recipe.pieces, batch.places)
+                part += lanes.add(
+                    objective(batch), recipe.batch // recipe.micro_batches, batch.places
+                )
                 first = first or images.train.keys[int(batch.indices[0])]
             loss = lanes.finish(part)
             norm = _update(state, loss, rate, recipe)
@@ -233,8 +235,8 @@ def train(
 def _update(state: State, loss: float, rate: float, recipe: Recipe) -> float | None:
     """One update; returns the gradient's norm. None, and nothing changed, where the loss or the
     gradient is not finite: half precision may skip some such updates while its scale falls."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate * group["share"]
+    for param_group in state.optimizer.param_groups:
+        param_group["lr"] = rate * param_group["share"]
     state.scaler.unscale_(state.optimizer)
     gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
     total = nn.utils.get_total_norm(gradients)
@@ -259,9 +261,11 @@ def _update(state: State, loss: float, rate: float, recipe: Recipe) -> float | N
 class _Saver:
     """Saves on time, but never so often that it takes a share of the time worth naming."""
 
-    def __init__(self, run: Path, state: State, log: Log | None, setup: Setup, world: World):
-        self.run, self.state, self.log, self.world = run, state, log, world
-        self.every_s, self.keep = setup.save_every_s, setup.keep
+    def __init__(
+        self, run: Path, state: State, log: Log | None, runtime: Runtime, group: ProcessGroup
+    ):
+        self.run, self.state, self.log, self.group = run, state, log, group
+        self.every_s, self.keep = runtime.save_every_s, runtime.keep
         self.began = self.last = time.monotonic()
         self.took_s = self.spent_s = 0.0
 
@@ -272,7 +276,7 @@ class _Saver:
 
     def is_due(self) -> bool:
         seldom = max(self.every_s, self.took_s / SAVE_SHARE) if self.every_s else 0.0
-        return self.world.same(time.monotonic() - self.last > seldom)
+        return self.group.broadcast(time.monotonic() - self.last > seldom)
 
     def save(self) -> None:
         start = time.monotonic()
@@ -281,13 +285,13 @@ class _Saver:
             save_checkpoint(
                 self.run / "checkpoints", self.state.images_seen, self.state.state_dict(), self.keep
             )
-        self.world.meet()  # for a slow disk no one is taken for dead
+        self.group.barrier()  # for a slow disk no one is taken for dead
         self.last = time.monotonic()
         self.took_s = self.last - start
         self.spent_s += self.took_s
 
 
-def _set_dropout(lanes: Lanes, rate: float) -> None:
+def _set_dropout(lanes: Replicas, rate: float) -> None:
     """Sets the rate before the classifier, which may grow."""
     for network in lanes.networks:
         dropout = network.get_submodule("dropout")
@@ -310,7 +314,7 @@ def _memory(recipe: Recipe, pixels: int) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        once = recipe.batch // recipe.pieces
+        once = recipe.batch // recipe.micro_batches
         raise TrainingError(
             f"out of memory with {once} pictures of {pixels} px at once. Checkpoints are intact: "
             f"go on where there is more, or begin anew with --micro-batch {max(1, once // 2)} or a "

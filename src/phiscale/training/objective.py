@@ -37,7 +37,7 @@ def class_weights(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
 def make_objective(
     recipe: Recipe,
     weights: np.ndarray | None,
-    take: Preprocessing,
+    preprocessing: Preprocessing,
     device: torch.device,
 ) -> Callable[[Batch], LossOf]:
     """For a batch: what rows of it add to the mean loss of the whole step."""
@@ -46,11 +46,13 @@ def make_objective(
     weight = None if weights is None else torch.tensor(weights, dtype=given, device=device)
 
     def loss_of(batch: Batch, network: nn.Module, part: slice) -> torch.Tensor:
-        x = normalised(batch.pixels[part], take, device).to(given)
+        x = normalised(batch.pixels[part], preprocessing, device).to(given)
         labels = batch.labels[part].to(device)
         mix = batch.mix.of(part, device) if batch.mix else None
         if mix is not None:
-            x = mixed(x, normalised(batch.pixels[mix.partner], take, device).to(given), mix)
+            x = mixed(
+                x, normalised(batch.pixels[mix.partner], preprocessing, device).to(given), mix
+            )
         with _precision(device, kind):
             logits = network(x)
         logits = logits.to(given)

@@ -15,19 +15,21 @@ from phiscale.training import transfer
 from phiscale.training.checkpoint import load_newest
 from phiscale.training.ema import Ema
 from phiscale.training.optim import make_optimizer
-from phiscale.training.parallel.processes import World
+from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.schedule import ema_cap
-from phiscale.training.state import About, State
+from phiscale.training.state import RunConfig, State
 from phiscale.weights.adapt import adapted
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import fill, read, read_metadata
 
 
-def open_run(run: Path, about: About, world: World, stack: ExitStack) -> dict[str, Any] | None:
+def open_run(
+    run: Path, config: RunConfig, group: ProcessGroup, stack: ExitStack
+) -> dict[str, Any] | None:
     """The first process takes the folder, until `stack` ends, and reads its newest checkpoint; all
     get that, or what spoke against it."""
-    world.meet()  # listing pictures takes some longer than others
-    if len(set(world.all(about.digest()))) > 1:
+    group.barrier()  # listing pictures takes some longer than others
+    if len(set(group.all_gather(config.digest()))) > 1:
         raise TrainingError(
             "the processes of this training see other data or were given other flags. Start all "
             "with one command, on the same data."
@@ -35,27 +37,27 @@ def open_run(run: Path, about: About, world: World, stack: ExitStack) -> dict[st
 
     def taken() -> dict[str, Any] | None:
         stack.enter_context(locked(run))
-        about.claim(run)
-        return load_newest(run / "checkpoints", about.log)
+        config.claim(run)
+        return load_newest(run / "checkpoints", config.log)
 
-    return world.of_first(taken)
+    return group.run_on_rank0(taken)
 
 
 def first_state(
-    about: About,
+    config: RunConfig,
     device: torch.device,
     total: int,
     run: Path,
-    world: World,
+    group: ProcessGroup,
     *,
     resumed: bool,
 ) -> State:
     """The state before the first step; what a checkpoint holds is loaded over it."""
-    recipe, spec, images = about.recipe, about.spec, about.images
+    recipe, spec, images = config.recipe, config.spec, config.images
     torch.manual_seed(recipe.seed)
     network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
-    if about.start_from is not None:
-        metadata, tensors = read(about.start_from)
+    if config.start_from is not None:
+        metadata, tensors = read(config.start_from)
         tensors = adapted(
             tensors,
             metadata.spec,
@@ -63,22 +65,22 @@ def first_state(
             network.state_dict(),
             new_head=metadata.classes != images.classes,
         )
-        fill(network, tensors, about.start_from)
+        fill(network, tensors, config.start_from)
     network = network.to(device).to(memory_format=torch.channels_last)
-    if about.start_from is not None:
-        begun = world.of_first(
-            lambda: transfer.begin(
-                network, recipe, images, about.preprocessing, device, run, resumed=resumed
+    if config.start_from is not None:
+        plan = group.run_on_rank0(
+            lambda: transfer.prepare(
+                network, recipe, images, config.preprocessing, device, run, resumed=resumed
             )
         )
-        about.log(begun.words())
-        transfer.apply(network, begun.norms)
-        if not resumed and world.size > 1:
+        config.log(plan.summary())
+        transfer.set_norm_policy(network, plan.norms)
+        if not resumed and group.size > 1:
             here = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-            network.load_state_dict(world.same(here))
-    if still := transfer.freeze(network, recipe):
-        about.log(
-            f"the first {still} blocks learn nothing: less than {recipe.least_share:g} of the rate"
+            network.load_state_dict(group.broadcast(here))
+    if frozen_blocks := transfer.freeze(network, recipe):
+        config.log(
+            f"the first {frozen_blocks} blocks learn nothing: less than {recipe.least_share:g} of the rate"
         )
     if recipe.precision == "fp64":
         network = network.double()
@@ -87,15 +89,15 @@ def first_state(
     return State(network, ema, make_optimizer(network, recipe.optim, recipe.layer_decay), scaler)
 
 
-def metadata_for(about: About) -> ModelMetadata:
+def metadata_for(config: RunConfig) -> ModelMetadata:
     """Of the weights that this run will leave; where a licence or a doubt may come from."""
-    parent = read_metadata(about.start_from) if about.start_from else None
+    parent = read_metadata(config.start_from) if config.start_from else None
     before = f", starting from weights {parent.origin or 'of unknown origin'}" if parent else ""
     return ModelMetadata(
-        spec=about.spec,
-        preprocessing=about.preprocessing,
-        classes=about.images.classes,
-        recipe=about.recipe.to_dict(),
+        spec=config.spec,
+        preprocessing=config.preprocessing,
+        classes=config.images.classes,
+        recipe=config.recipe.to_dict(),
         licence=parent.licence if parent else "",
-        origin=f"trained on {about.images.source}{before}",
+        origin=f"trained on {config.images.source}{before}",
     )

@@ -17,11 +17,11 @@ from phiscale.errors import UsageError
 from phiscale.files import read_checked
 from phiscale.training import transfer
 from phiscale.training.devices import compute_device, sees_colours
-from phiscale.training.loop import Setup, train
-from phiscale.training.parallel.processes import World, joined
+from phiscale.training.loop import Runtime, train
+from phiscale.training.parallel.processes import ProcessGroup, init_distributed
 from phiscale.training.recipes.recipe import Recipe, differences
-from phiscale.training.recipes.sizing import sized
-from phiscale.training.recipes.table import Named, long_enough
+from phiscale.training.recipes.sizing import scale_recipe
+from phiscale.training.recipes.table import RecipeEntry, long_enough
 from phiscale.training.schedule import objections
 from phiscale.training.state import RUN_FIX
 from phiscale.weights.adapt import differing
@@ -51,9 +51,9 @@ def train_run(
     data: str,
     out: Path,
     recipe: Recipe,
-    setup: Setup,
+    runtime: Runtime,
     *,
-    named: Named,
+    named: RecipeEntry,
     resolution: int | None = None,
     pretrained: str | None = None,
     device: str = "auto",
@@ -64,9 +64,9 @@ def train_run(
     """Trains `spec` on `data` by `recipe`, a variant of the `named` one, which grows with the
     network unless it is to be as `published`; returns the best weights' path. `checked`: those
     data, where every picture has been read already."""
-    with joined(compute_device(device), setup.timeout_s) as (world, compute):
-        world.of_first(lambda: own_folder(out, "recipe.json"))
-        transfer.check(recipe, pretrained)
+    with init_distributed(compute_device(device), runtime.timeout_s) as (group, compute):
+        group.run_on_rank0(lambda: own_folder(out, "recipe.json"))
+        transfer.check_start(recipe, pretrained)
         sees_colours(spec, "--model")
         metadata = start_from = None
         if pretrained is not None:
@@ -74,14 +74,14 @@ def train_run(
             spec = replace(
                 spec, norm_eps=metadata.spec.norm_eps, norm_momentum=metadata.spec.norm_momentum
             )
-        images = checked or checked_images(data, out, on_bad, world, setup.workers)
+        images = checked or checked_images(data, out, on_bad, group, runtime.workers)
         pixels = spec.resolution if resolution is None else resolution
         spec = replace(spec, classes=len(images.classes), resolution=pixels)
         asked = recipe
         if published:
             recipe = long_enough(recipe, named, len(images.train))
         if named.sizes is not None:
-            recipe = sized(
+            recipe = scale_recipe(
                 recipe, named.recipe, spec, named.sizes, len(images.train), printed_only=published
             )
         changed = _changed(asked, named) if published else None
@@ -91,17 +91,19 @@ def train_run(
             logger.info(
                 f"as published but for the network's norms and padding: those are {flavour}'s"
             )
-        take = metadata.preprocessing if metadata is not None else _usual(spec, recipe)
-        take = replace(take, size=spec.resolution)  # weights expect their own otherwise
-        setup = replace(setup, device=compute, world=world)
-        return train(out, spec, images, recipe, take, setup, start_from=start_from)
+        preprocessing = metadata.preprocessing if metadata is not None else _usual(spec, recipe)
+        preprocessing = replace(
+            preprocessing, size=spec.resolution
+        )  # weights expect their own otherwise
+        runtime = replace(runtime, device=compute, group=group)
+        return train(out, spec, images, recipe, preprocessing, runtime, start_from=start_from)
 
 
 def checked_images(
     data: str,
     out: Path,
     on_bad: Literal["stop", "skip"],
-    world: World,
+    group: ProcessGroup,
     workers: int,
 ) -> ImageSet:
     """The set, every picture of it read once, by the first process: bad ones stop the run or are
@@ -116,7 +118,7 @@ def checked_images(
             raise bad_files_error(found)
         return found.bad
 
-    skipped = world.of_first(bad)
+    skipped = group.run_on_rank0(bad)
     if skipped:
         logger.info(f"{len(skipped)} unreadable pictures are skipped (data.json lists them)")
     return images.without(skipped)
@@ -139,7 +141,7 @@ def _usual(spec: Spec, recipe: Recipe) -> Preprocessing:
     return original(member) if member else Preprocessing(size=spec.resolution)
 
 
-def _changed(recipe: Recipe, named: Named) -> list[str]:
+def _changed(recipe: Recipe, named: RecipeEntry) -> list[str]:
     """What is no longer as the source prints it."""
     changed = differences(named.recipe.to_dict(), recipe.to_dict())
     return [line for line in changed if line.partition(":")[0] not in OF_THE_START]

@@ -73,7 +73,7 @@ class State:
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
+class RunConfig:
     """What a run is: resuming with another is refused."""
 
     spec: Spec

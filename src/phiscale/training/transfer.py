@@ -35,7 +35,7 @@ STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's penalty, chosen o
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class TransferPlan:
     """What was decided at the start; `transfer.json` of a run."""
 
     norms: Norms
@@ -44,7 +44,7 @@ class Begun:
     strength: float | None = None  # of the probe's penalty
     validation_top1: float | None = None  # of the probe
 
-    def words(self) -> str:
+    def summary(self) -> str:
         shift = (
             ""
             if self.shift is None
@@ -64,71 +64,77 @@ class Begun:
         return f"{said}{shift}{probe}"
 
 
-def begin(
+def prepare(
     network: Network,
     recipe: Recipe,
     images: ImageSet,
-    take: Preprocessing,
+    preprocessing: Preprocessing,
     device: torch.device,
     run: Path,
     *,
     resumed: bool,
-) -> Begun:
+) -> TransferPlan:
     """Prepares a network on `device` that holds pretrained weights, once: a resumed run has it all
     in its checkpoint but the batch norms' policy, which `transfer.json` keeps and `apply` sets."""
     path = run / "transfer.json"
     if resumed and path.exists():
-        return Begun(**read_checked(path, "Restore it, or use another --out."))
-    begun = _norms(network, recipe, images.train, take, device)
+        return TransferPlan(**read_checked(path, "Restore it, or use another --out."))
+    plan = _norms(network, recipe, images.train, preprocessing, device)
     if recipe.head == "probe":
-        begun = _probed(network, begun, recipe, images, take, device)
-    write_checked(path, asdict(begun))
-    return begun
+        plan = _probed(network, plan, recipe, images, preprocessing, device)
+    write_checked(path, asdict(plan))
+    return plan
 
 
 def _norms(
-    network: Network, recipe: Recipe, split: Split, take: Preprocessing, device: torch.device
-) -> Begun:
+    network: Network,
+    recipe: Recipe,
+    split: Split,
+    preprocessing: Preprocessing,
+    device: torch.device,
+) -> TransferPlan:
     """The policy that the recipe asks for; `auto` goes by batch size and shift: statistics of
     enough pictures a step serve anyway; of few they are noise, so the old ones stay where they
     still fit, else new ones are counted once."""
     if recipe.norms in ("train", "frozen"):
-        return Begun(norms=recipe.norms)
+        return TransferPlan(norms=recipe.norms)
     even = min(STATISTICS_FROM, max(1, len(split) // BATCH) * BATCH)
     few = split.subset(_spread(split, even))
-    shift = _shift(network, few, take, device)
+    shift = _shift(network, few, preprocessing, device)
     norms: Norms = "reestimated" if recipe.norms == "reestimated" or shift > FAR else "frozen"
     if recipe.norms == "auto" and recipe.batch // recipe.lanes >= ENOUGH_SHARE:
         norms = "train"
     if norms == "reestimated":
-        _reestimate(network, few, take, device)
-    return Begun(norms=norms, shift=round(shift, 4), share=recipe.batch // recipe.lanes)
+        _reestimate(network, few, preprocessing, device)
+    return TransferPlan(norms=norms, shift=round(shift, 4), share=recipe.batch // recipe.lanes)
 
 
 def freeze(network: nn.Module, recipe: Recipe) -> int:
     """Blocks with less than `least_share` of the rate do not learn; returns how many. They are the
     first ones, with the largest maps, so nothing before them needs a gradient either."""
-    still = [
+    frozen_blocks = [
         block
         for block, share in rate_shares(network, recipe.layer_decay).items()
         if share < recipe.least_share
     ]
-    for block in map(network.get_submodule, still):
+    for block in map(network.get_submodule, frozen_blocks):
         block.requires_grad_(False)
         for module in block.modules():
             if isinstance(module, BatchNorm2d):
                 module.frozen = True
-    return len(still)
+    return len(frozen_blocks)
 
 
-def apply(network: nn.Module, norms: Norms) -> None:
+def set_norm_policy(network: nn.Module, norms: Norms) -> None:
     """Which statistics the batch norms of a network use, and whether they learn."""
     for module in network.modules():
         if isinstance(module, BatchNorm2d):
             module.frozen = norms != "train"
 
 
-def _shift(network: Network, split: Split, take: Preprocessing, device: torch.device) -> float:
+def _shift(
+    network: Network, split: Split, preprocessing: Preprocessing, device: torch.device
+) -> float:
     """How far these pictures' means are from the running ones, in their standard deviations: the
     root mean square over channels, averaged over the batch norms of the network as it is."""
     sums: dict[BatchNorm2d, Tensor] = {}
@@ -140,7 +146,7 @@ def _shift(network: Network, split: Split, take: Preprocessing, device: torch.de
     norms = [module for module in network.modules() if isinstance(module, BatchNorm2d)]
     hooks = [norm.register_forward_pre_hook(see) for norm in norms]
     try:
-        _pass(network.eval(), split, take, device)
+        _pass(network.eval(), split, preprocessing, device)
     finally:
         for hook in hooks:
             hook.remove()
@@ -152,7 +158,9 @@ def _shift(network: Network, split: Split, take: Preprocessing, device: torch.de
     return float(torch.stack(away).mean())
 
 
-def _reestimate(network: Network, split: Split, take: Preprocessing, device: torch.device) -> None:
+def _reestimate(
+    network: Network, split: Split, preprocessing: Preprocessing, device: torch.device
+) -> None:
     """Means and variances anew: the means over batches of equal size."""
     norms = [module for module in network.eval().modules() if isinstance(module, BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -160,33 +168,35 @@ def _reestimate(network: Network, split: Split, take: Preprocessing, device: tor
         norm.reset_running_stats()
         norm.momentum = None  # the mean over batches
         norm.train()
-    _pass(network, split, take, device)
+    _pass(network, split, preprocessing, device)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 
 @torch.no_grad()
-def _pass(network: Network, split: Split, take: Preprocessing, device: torch.device) -> None:
-    for batch in evaluation_batches(split, take, batch=BATCH, workers=2):
-        network(normalised(batch.pixels, take, device))
+def _pass(
+    network: Network, split: Split, preprocessing: Preprocessing, device: torch.device
+) -> None:
+    for batch in evaluation_batches(split, preprocessing, batch=BATCH, workers=2):
+        network(normalised(batch.pixels, preprocessing, device))
 
 
 def _probed(
     network: Network,
-    begun: Begun,
+    plan: TransferPlan,
     recipe: Recipe,
     images: ImageSet,
-    take: Preprocessing,
+    preprocessing: Preprocessing,
     device: torch.device,
-) -> Begun:
+) -> TransferPlan:
     """Sets the classifier to the logistic regression on pooled features whose penalty serves the
     validation split best."""
     from sklearn.linear_model import LogisticRegression
 
     body = _Body(network)
     train = images.train.subset(_spread(images.train, PROBED_AT_MOST))
-    x = logits_of(body, train, take, device=device).astype(np.float64)
-    held = logits_of(body, images.validation, take, device=device).astype(np.float64)
+    x = logits_of(body, train, preprocessing, device=device).astype(np.float64)
+    held = logits_of(body, images.validation, preprocessing, device=device).astype(np.float64)
     mean, spread = x.mean(0), x.std()  # one scale for all: features that hardly vary stay small
     x, held = (x - mean) / spread, (held - mean) / spread
     found: tuple[float, float, LogisticRegression] | None = None
@@ -208,7 +218,7 @@ def _probed(
     with torch.no_grad():
         network.classifier.get_parameter("weight").copy_(torch.from_numpy(weight))
         network.classifier.get_parameter("bias").copy_(torch.from_numpy(bias))
-    return replace(begun, strength=strength, validation_top1=round(top1, 6))
+    return replace(plan, strength=strength, validation_top1=round(top1, 6))
 
 
 class _Body(nn.Module):
@@ -228,7 +238,7 @@ def _spread(split: Split, most: int) -> np.ndarray:
     return np.sort(order[:most])
 
 
-def check(recipe: Recipe, start_from: Path | str | None) -> None:
+def check_start(recipe: Recipe, start_from: Path | str | None) -> None:
     """A recipe that builds on weights needs some."""
     if start_from is None and (recipe.head == "probe" or recipe.norms != "train"):
         raise UsageError(

@@ -8,30 +8,30 @@ from pathlib import Path
 import torch
 
 from phiscale.nn.network import build
-from phiscale.training.evaluate import Quick, Seen, quick, together
+from phiscale.training.evaluate import EvalCounts, EvalResult, count_correct, reduce_counts
 from phiscale.training.log import Log
-from phiscale.training.parallel.processes import World
+from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.resume import metadata_for
-from phiscale.training.state import About, State
+from phiscale.training.state import RunConfig, State
 from phiscale.weights.store import save
 
 
-class Judge:
+class Validator:
     """Evaluates the moving average and the weights as they are; the average that is the best so far
     becomes best.safetensors."""
 
     def __init__(
         self,
-        about: About,
+        config: RunConfig,
         run: Path,
         log: Log | None,
         device: torch.device,
-        world: World,
+        group: ProcessGroup,
         workers: int,
     ):
-        self.about, self.run, self.log, self.device, self.world = about, run, log, device, world
+        self.config, self.run, self.log, self.device, self.group = config, run, log, device, group
         self.workers = workers
-        self.metadata = metadata_for(about)
+        self.metadata = metadata_for(config)
 
     def is_due(self, state: State, total: int, evaluations: int) -> bool:
         """Spread evenly; the end always is. What was given up by a signal still is."""
@@ -40,31 +40,31 @@ class Judge:
         before = max(0, state.evaluated)
         return state.images_seen * evaluations // total > before * evaluations // total
 
-    def look(self, state: State) -> list[Seen]:
+    def evaluate(self, state: State) -> list[EvalCounts]:
         """This process's part of the validation split, by the average and by the weights."""
-        averaged = build(self.about.spec, initialised=False).to(self.device)
+        averaged = build(self.config.spec, initialised=False).to(self.device)
         averaged.load_state_dict(state.ema.averages, assign=True)
         averaged = averaged.to(memory_format=torch.channels_last)
-        return quick(
+        return count_correct(
             (averaged, state.network),
-            self.about.images.validation,
-            self.about.preprocessing,
+            self.config.images.validation,
+            self.config.preprocessing,
             self.device,
-            self.world,
+            self.group,
             self.workers,
         )
 
-    def agreed(self, seen: list[Seen] | None) -> tuple[Quick, Quick] | None:
+    def reduce(self, seen: list[EvalCounts] | None) -> tuple[EvalResult, EvalResult] | None:
         """All processes' parts together; None if one has given up."""
-        self.world.meet()
-        all_seen = self.world.all(seen)
+        self.group.barrier()
+        all_seen = self.group.all_gather(seen)
         parts = [each for each in all_seen if each is not None]
         if len(parts) < len(all_seen):
             return None
         average, raw = zip(*parts, strict=True)
-        return together(average), together(raw)
+        return reduce_counts(average), reduce_counts(raw)
 
-    def record(self, state: State, average: Quick, raw: Quick) -> None:
+    def record(self, state: State, average: EvalResult, raw: EvalResult) -> None:
         if self.log:
             self.log.evaluation(
                 state,
@@ -86,6 +86,6 @@ class Judge:
                 "weights": "moving average",
             }
         }
-        if self.world.first:
+        if self.group.is_rank0:
             metadata = replace(self.metadata, metrics=said)
             save(self.run / "best.safetensors", state.ema.averages, metadata)

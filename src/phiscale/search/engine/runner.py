@@ -14,16 +14,16 @@ from phiscale.search.engine.trial import Result, Results, Trial
 
 if TYPE_CHECKING:
     from phiscale.data.datasets.dataset import ImageSet
-    from phiscale.training.loop import Setup
+    from phiscale.training.loop import Runtime
 
-Train = Callable[[Trial, "ImageSet", Path, "Setup"], Result]
+Train = Callable[[Trial, "ImageSet", Path, "Runtime"], Result]
 
 
-def for_real(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Result:
+def for_real(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
     """Trains it; torch is only imported where that happens."""
     from phiscale.search.engine.train_trial import train_trial
 
-    return train_trial(trial, images, run, setup)
+    return train_trial(trial, images, run, runtime)
 
 
 @dataclass(frozen=True, kw_only=True)

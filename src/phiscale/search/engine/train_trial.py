@@ -18,11 +18,11 @@ from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.search.engine.trial import Result, Trial
 from phiscale.training.evaluate import logits_of
 from phiscale.training.log import read_log
-from phiscale.training.loop import Setup, train
+from phiscale.training.loop import Runtime, train
 from phiscale.weights.sources import load
 
 
-def train_trial(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Result:
+def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
     """Trains in the folder `run`, going on where an earlier start of it was stopped. A training
     that fails by its own doing is a result, too. Raises Interrupted where a signal came."""
     torch.set_num_threads(trial.threads)
@@ -40,12 +40,12 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Resu
         "made_by": {
             "torch": torch.__version__,
             "processor": cpu_name(),
-            "device": setup.device.type,
+            "device": runtime.device.type,
         },
     }
     began = time.process_time()
     try:
-        best = train(run, trial.spec, some, trial.recipe, trial.preprocessing, setup)
+        best = train(run, trial.spec, some, trial.recipe, trial.preprocessing, runtime)
     except TrainingError as error:
         if error.__context__ is not None and is_out_of_memory(error.__context__):
             raise  # another machine may have more
@@ -69,8 +69,8 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, setup: Setup) -> Resu
     )
     if not trial.test:
         return replace(found, cpu_seconds=round(time.process_time() - began, 1))
-    network = load(best).to(setup.device)
-    logits = logits_of(network, images.test, trial.preprocessing, device=setup.device, workers=1)
+    network = load(best).to(runtime.device)
+    logits = logits_of(network, images.test, trial.preprocessing, device=runtime.device, workers=1)
     answers = logits.argmax(axis=1)
     wrong = float(np.mean(answers != images.test.labels))
     return replace(

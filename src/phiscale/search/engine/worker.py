@@ -23,7 +23,7 @@ from phiscale.training.signals import Interrupted, StopSignal
 
 if TYPE_CHECKING:
     from phiscale.data.datasets.dataset import ImageSet
-    from phiscale.training.loop import Setup
+    from phiscale.training.loop import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ def work(plan: Plan[Any], crew: Crew) -> None:
     """Takes one training after another until the plan is at its end."""
     import torch
 
-    from phiscale.training.loop import Setup
+    from phiscale.training.loop import Runtime
 
-    setup = Setup(
+    runtime = Runtime(
         device=torch.device(crew.device),
         workers=1,
         keep=2,
@@ -74,7 +74,7 @@ def work(plan: Plan[Any], crew: Crew) -> None:
             logger.info(f"{trial.name}: {len(found) + 1} of {len(course.wanted)} of this stage")
             try:
                 assert images is not None
-                _train(trial, images, lease, store, crew, setup)
+                _train(trial, images, lease, store, crew, runtime)
             except Interrupted:
                 store.release(lease, "stopped")
                 stop.leave(stopped)
@@ -97,7 +97,7 @@ def _pictures(plan: Plan[Any]) -> ImageSet:
 
 
 def _train(
-    trial: Trial, images: ImageSet, lease: Lease, store: Store, crew: Crew, setup: Setup
+    trial: Trial, images: ImageSet, lease: Lease, store: Store, crew: Crew, runtime: Runtime
 ) -> None:
     """Trains it and keeps its result. Where another worker has the trial by now, it does not matter
     what went wrong here."""
@@ -108,10 +108,10 @@ def _train(
         store.note(lease, "from", _images_seen(run))
         with store.alive(lease):
             try:
-                found = _result(trial, images, run, crew.train, setup)
+                found = _result(trial, images, run, crew.train, runtime)
             except CheckpointError:  # damaged, or another version's
                 shutil.rmtree(run)
-                found = _result(trial, images, run, crew.train, setup)
+                found = _result(trial, images, run, crew.train, runtime)
     except (PhiscaleError, RuntimeError):  # the lease may be lost, too
         if not store.holds(lease):
             return
@@ -133,13 +133,13 @@ def _keep(result: Result, lease: Lease, store: Store, crew: Crew) -> bool:
     return first
 
 
-def _result(trial: Trial, images: ImageSet, run: Path, train: Train, setup: Setup) -> Result:
+def _result(trial: Trial, images: ImageSet, run: Path, train: Train, runtime: Runtime) -> Result:
     """What a training gives, or the reason why it gives nothing. What the machine did to it is no
     result: that is raised."""
     import torch
 
     try:
-        found = train(trial, images, run, setup)
+        found = train(trial, images, run, runtime)
     except (PhiscaleError, MemoryError, torch.AcceleratorError):
         raise
     except OSError as error:

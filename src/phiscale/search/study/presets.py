@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.plan import RECIPE
 from phiscale.training.recipes.recipe import Recipe
-from phiscale.training.recipes.table import NAMED
+from phiscale.training.recipes.table import RECIPE_ENTRIES
 
 ARMS = ("base", "depth", "width", "resolution", "compound", "symmetric", "inverse", "longer")
 
@@ -72,7 +72,7 @@ PRESETS: Mapping[str, Preset] = {
         seeds=7,
         arms=("base", "depth", "width", "resolution", "compound"),
         real_pixels=False,
-        recipe=NAMED["cifar10-35"].recipe,
+        recipe=RECIPE_ENTRIES["cifar10-35"].recipe,
         tuning=Tuning(rates=(0.008, 0.016, 0.032), lengths=(1 / 6, 1 / 3)),
     ),
 }

@@ -13,7 +13,7 @@ from phiscale.search.engine.folder import Pictures
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.critique import critique
 from phiscale.search.study.plan import Arm, Settle
-from phiscale.training.recipes.table import NAMED
+from phiscale.training.recipes.table import RECIPE_ENTRIES
 
 # Its compound arm is B2 at 256 pixels, where the paper's has (1.4, 1.2, 1.3).
 SCALINGS = {
@@ -38,7 +38,7 @@ def as_published(data: str, pictures: Pictures) -> Settle:
     base = replace(get_spec("efficientnet_b0"), classes=len(pictures.classes))
     specs = {name: scale(base, by) for name, by in SCALINGS.items()}
     b2 = replace(get_spec("efficientnet_b2"), classes=len(pictures.classes), resolution=256)
-    recipe = NAMED["cifar10-35"].published
+    recipe = RECIPE_ENTRIES["cifar10-35"].published
     assert recipe is not None
     return Settle(
         data=data,

@@ -20,7 +20,7 @@ from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network
 from phiscale.nn.norm import synchronise
 from phiscale.training.parallel.allocator import keep_freed_memory
-from phiscale.training.parallel.processes import World, lost
+from phiscale.training.parallel.processes import ProcessGroup, translate_errors
 
 LEAST_SHARE = 16  # images a lane: batch statistics of fewer are noise
 _MASKS = 1 << 20  # where the random numbers of dropout begin: far from those of augmentation
@@ -28,7 +28,7 @@ _MASKS = 1 << 20  # where the random numbers of dropout begin: far from those of
 LossOf = Callable[[nn.Module, slice], Tensor]
 
 
-class Lanes:
+class Replicas:
     """`count` copies of a network, over all machines, that share its weights; each has its own
     gradients and, within a step, its own batch-norm statistics, whose mean is left behind.
 
@@ -41,18 +41,18 @@ class Lanes:
         network: Network,
         count: int,
         seed: int,
-        world: World | None = None,
+        group: ProcessGroup | None = None,
         scaled: Callable[[Tensor], Tensor] = lambda loss: loss,
     ):
         self.scaled = scaled  # what keeps small gradients of half precision
-        self.world, self.count, self.seed = world or World(), count, seed
+        self.group, self.count, self.seed = group or ProcessGroup(), count, seed
         device = next(network.parameters()).device
         if device.type == "cpu":
             keep_freed_memory()
-        here = len(self.world.parts(count, count))
-        self.networks = [network, *(_twin(network) for _ in range(here - 1))]
-        if (group := self.world.lane_group(count)) is not None:
-            synchronise(network, group)
+        here = len(self.group.lane_ranges(count, count))
+        self.networks = [network, *(_replica(network) for _ in range(here - 1))]
+        if (peers := self.group.lane_group(count)) is not None:
+            synchronise(network, peers)
         self.pool = None
         if here > 1:
             threads = max(1, torch.get_num_threads() // here)
@@ -62,7 +62,7 @@ class Lanes:
     def gradients(self, loss_of: LossOf, images: int, at: int) -> float:
         """A whole step of one micro-batch at the positions from `at`."""
         self.begin()
-        first, end = self.world.span(images, self.count)
+        first, end = self.group.local_range(images, self.count)
         return self.finish(self.add(loss_of, images, np.arange(at + first, at + end)))
 
     def begin(self, keep: bool = False) -> None:
@@ -71,18 +71,18 @@ class Lanes:
             network.zero_grad(set_to_none=True)
         self._before = [b.clone() for b in self.networks[0].buffers()] if keep else []
 
-    def add(self, loss_of: LossOf, images: int, places: np.ndarray) -> float:
+    def add(self, loss_of: LossOf, images: int, sample_indices: np.ndarray) -> float:
         """Forward and backward of a micro-batch of so many `images` over all machines, of which
-        `places` are here: their positions in the training, which dropout and stochastic depth are
+        `sample_indices` are here: their positions in the training, which dropout and stochastic depth are
         drawn for. `loss_of(network, part)`: what these of the rows here add to the step's loss.
         Returns the loss of the rows here."""
-        cuts = self.world.parts(images, self.count)
+        cuts = self.group.lane_ranges(images, self.count)
         start = cuts[0][0]
 
         def run(lane: int) -> float:
             part = slice(cuts[lane][0] - start, cuts[lane][1] - start)
             network = self.networks[lane]
-            draw_masks(network, self.seed, places[part])
+            draw_masks(network, self.seed, sample_indices[part])
             loss = loss_of(network, part)
             self.scaled(loss).backward()
             return loss.item()
@@ -90,9 +90,9 @@ class Lanes:
         if self.pool is not None:
             losses = list(self.pool.map(run, range(len(cuts))))
         else:
-            with lost():
+            with translate_errors():
                 losses = [run(0)]
-        self._meet()
+        self._average_statistics()
         return sum(losses)
 
     def finish(self, loss: float) -> float:
@@ -105,8 +105,8 @@ class Lanes:
                     if mine.grad is not None and theirs.grad is not None:
                         mine.grad += theirs.grad
         whole = torch.tensor([loss], dtype=torch.float64)
-        self.world.sum_([p.grad for p in first.parameters() if p.grad is not None])
-        self.world.sum_([whole])
+        self.group.all_reduce_([p.grad for p in first.parameters() if p.grad is not None])
+        self.group.all_reduce_([whole])
         return whole.item()
 
     def drop(self) -> None:
@@ -117,7 +117,7 @@ class Lanes:
                     mine.copy_(before)
 
     @torch.no_grad()
-    def _meet(self) -> None:
+    def _average_statistics(self) -> None:
         """The statistics of all lanes become their mean."""
         if self.count == 1:
             return
@@ -125,9 +125,9 @@ class Lanes:
         for buffers in zip(*(network.buffers() for network in self.networks), strict=True):
             if buffers[0].is_floating_point():
                 means.append(buffers[0].copy_(torch.stack(buffers).mean(0)))
-        self.world.sum_(means)
-        for mean in means if self.world.size > 1 else ():
-            mean /= self.world.size
+        self.group.all_reduce_(means)
+        for mean in means if self.group.size > 1 else ():
+            mean /= self.group.size
         for buffers in zip(*(network.buffers() for network in self.networks), strict=True):
             for theirs in buffers[1:]:
                 theirs.copy_(buffers[0])
@@ -137,8 +137,8 @@ class Lanes:
             self.pool.shutdown()
 
 
-def draw_masks(network: Network, seed: int, places: np.ndarray) -> None:
-    """What dropout and stochastic depth drop of the pictures at these places of the training."""
+def draw_masks(network: Network, seed: int, sample_indices: np.ndarray) -> None:
+    """What dropout and stochastic depth drop of the pictures at these sample_indices of the training."""
     device = next(network.parameters()).device
     at = _MASKS
     for module in network.modules():
@@ -146,7 +146,7 @@ def draw_masks(network: Network, seed: int, places: np.ndarray) -> None:
             continue
         count = module.numbers(network.features)
         if module.rate:
-            drawn = uniforms(seed, places, count, at).astype(
+            drawn = uniforms(seed, sample_indices, count, at).astype(
                 np.float32
             )  # some devices have no more
             module.uniforms = torch.from_numpy(drawn).to(device)
@@ -160,9 +160,9 @@ def lanes_for(batch: int, device: torch.device) -> int:
     return max(1, min(torch.get_num_threads(), batch // LEAST_SHARE))
 
 
-def _twin(network: Network) -> Network:
+def _replica(network: Network) -> Network:
     """A copy with gradients and buffers of its own; its weights are the network's memory."""
-    twin = copy.deepcopy(network)
-    for theirs, mine in zip(twin.parameters(), network.parameters(), strict=True):
+    replica = copy.deepcopy(network)
+    for theirs, mine in zip(replica.parameters(), network.parameters(), strict=True):
         theirs.data = mine.data
-    return twin
+    return replica

@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 TIMEOUT_S = 60.0  # until a process that says nothing is taken for dead
 START_S = 3600.0  # until all processes have been started
-PULSES = 4  # signs of life in a timeout
+HEARTBEATS = 4  # signs of life in a timeout
 
 
-class World:
+class ProcessGroup:
     """This process among `size`. Every method must be called by all of them alike."""
 
     def __init__(
@@ -35,15 +35,15 @@ class World:
     ):
         self.rank, self.size, self.timeout_s, self.store = rank, size, timeout_s, store
         self.everyone: Any = None
-        self.neighbours = 1  # processes on this machine, this one among them
-        self.meetings = 0
+        self.local_size = 1  # processes on this machine, this one among them
+        self.barriers = 0
 
     @property
-    def first(self) -> bool:
+    def is_rank0(self) -> bool:
         """Whether this process writes the files and speaks."""
         return self.rank == 0
 
-    def parts(self, images: int, lanes: int) -> list[tuple[int, int]]:
+    def lane_ranges(self, images: int, lanes: int) -> list[tuple[int, int]]:
         """Which of a batch's `images` this process takes, one range for each lane that runs here.
 
         The batch falls into `lanes` equal parts, however many processes there are: each process
@@ -56,9 +56,9 @@ class World:
         lane, place = divmod(self.rank, helpers)
         return [_part(*_part(0, images, lane, lanes), place, helpers)]
 
-    def span(self, images: int, lanes: int) -> tuple[int, int]:
+    def local_range(self, images: int, lanes: int) -> tuple[int, int]:
         """The same as one range: a process's lanes are neighbours."""
-        parts = self.parts(images, lanes)
+        parts = self.lane_ranges(images, lanes)
         return parts[0][0], parts[-1][1]
 
     def lane_group(self, lanes: int) -> dist.ProcessGroup | None:
@@ -66,12 +66,12 @@ class World:
         if lanes >= self.size:
             return None
         helpers = self.size // lanes
-        groups = [self.group(range(at, at + helpers)) for at in range(0, self.size, helpers)]
+        groups = [self.subgroup(range(at, at + helpers)) for at in range(0, self.size, helpers)]
         return groups[self.rank // helpers]
 
-    def group(self, ranks: range) -> Any:
+    def subgroup(self, ranks: range) -> Any:
         """Processes that speak among themselves; those outside call it, too."""
-        with lost():
+        with translate_errors():
             return dist.new_group(list(ranks), timedelta(seconds=self.timeout_s))
 
     def check(self, lanes: int, images: int) -> None:
@@ -93,82 +93,84 @@ class World:
         if self.size == 1:
             return flag
         said = torch.tensor([float(flag)])
-        with lost():
+        with translate_errors():
             dist.all_reduce(said, dist.ReduceOp.MAX, self.everyone)
         return bool(said.item())
 
-    def sum_(self, tensors: list[Tensor]) -> None:
+    def all_reduce_(self, tensors: list[Tensor]) -> None:
         """Each becomes its sum over the processes, in one message of a fixed layout, so that the
         order of additions and with it every bit is the same after a resumption."""
         if self.size == 1 or not tensors:
             return
         whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with lost():
+        with translate_errors():
             dist.all_reduce(whole, group=self.everyone)
         pieces = whole.split([tensor.numel() for tensor in tensors])
         for tensor, piece in zip(tensors, pieces, strict=True):
             tensor.copy_(piece.view(tensor.shape))
 
-    def same(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first process's value."""
         if self.size == 1:
             return value
         held: list[Any] = [value]
-        with lost():
+        with translate_errors():
             dist.broadcast_object_list(held, src=0, group=self.everyone)
         return held[0]
 
-    def of_first(self, work: Callable[[], T]) -> T:
+    def run_on_rank0(self, work: Callable[[], T]) -> T:
         """What the first process finds, who may take its time; an error of it is everyone's."""
         if self.size == 1:
             return work()
         found: T | PhiscaleError | None = None
-        if self.first:
+        if self.is_rank0:
             try:
                 found = work()
             except PhiscaleError as error:
                 found = error
-        self.meet()
-        found = self.same(found)
+        self.barrier()
+        found = self.broadcast(found)
         if isinstance(found, PhiscaleError):
             raise found
         return found  # type: ignore[return-value]
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Waits for everyone, however long they take while they show signs of life: before
         messages, whose timeout is for those who already wait for each other."""
         if self.size == 1:
             return
-        self.meetings += 1
-        name, began = f"meeting {self.meetings}", time.monotonic()
-        heard = dict.fromkeys(range(1, self.size) if self.first else [0], (-1, began))
+        self.barriers += 1
+        name, began = f"barrier {self.barriers}", time.monotonic()
+        heard = dict.fromkeys(range(1, self.size) if self.is_rank0 else [0], (-1, began))
         pause_s, next_look = 0.001, began
-        self._asked(lambda: self.store.add(name, 1))
-        while not self._asked(lambda: self._met(name)):
+        self._ask_store(lambda: self.store.add(name, 1))
+        while not self._ask_store(lambda: self._all_arrived(name)):
             now = time.monotonic()
             if now >= next_look:
-                next_look = now + self.timeout_s / PULSES
-                pulses = self._asked(lambda: [self.store.add(f"pulse {r}", 0) for r in heard])
-                for (rank, (before, since)), pulse in zip(heard.items(), pulses, strict=True):
-                    heard[rank] = (pulse, now if pulse != before else since)
+                next_look = now + self.timeout_s / HEARTBEATS
+                beats = self._ask_store(
+                    lambda: [self.store.add(f"heartbeat {r}", 0) for r in heard]
+                )
+                for (rank, (before, since)), beat in zip(heard.items(), beats, strict=True):
+                    heard[rank] = (beat, now if beat != before else since)
                 silent = [
                     rank for rank, (_, since) in heard.items() if now - since > self.timeout_s
                 ]
                 if silent:
-                    raise TrainingError(_GONE.format(f"no sign of life of {silent[0]}"))
+                    raise TrainingError(_LOST.format(f"no sign of life of {silent[0]}"))
             time.sleep(pause_s)
             pause_s = min(0.2, 1.5 * pause_s)
 
-    def _met(self, name: str) -> bool:
+    def _all_arrived(self, name: str) -> bool:
         """Whether all are there; the first one counts, the others look for its word."""
-        if not self.first:
+        if not self.is_rank0:
             return self.store.check([f"{name} open"])
         if self.store.add(name, 0) < self.size:
             return False
         self.store.set(f"{name} open", "")
         return True
 
-    def _asked(self, question: Callable[[], T]) -> T:
+    def _ask_store(self, question: Callable[[], T]) -> T:
         """The store's answer. It waits for ever where the process that keeps it is stopped, so a
         thread asks, which is left behind then."""
         answers: list[T | RuntimeError] = []
@@ -183,39 +185,39 @@ class World:
         thread.start()
         thread.join(self.timeout_s)
         if not answers:
-            raise TrainingError(_GONE.format("nor does the one that they meet at"))
+            raise TrainingError(_LOST.format("nor does the one that keeps the store"))
         answer = answers[0]
         if isinstance(answer, RuntimeError):
-            with lost():
+            with translate_errors():
                 raise answer
         return answer
 
     @contextmanager
-    def pulse(self) -> Iterator[None]:
+    def heartbeat(self) -> Iterator[None]:
         """While inside, a thread shows that this process lives."""
         over = threading.Event()
 
         def beat() -> None:
             try:
-                self.store.add(f"pulse {self.rank}", 1)
-                while not over.wait(self.timeout_s / PULSES):
-                    self.store.add(f"pulse {self.rank}", 1)
+                self.store.add(f"heartbeat {self.rank}", 1)
+                while not over.wait(self.timeout_s / HEARTBEATS):
+                    self.store.add(f"heartbeat {self.rank}", 1)
             except RuntimeError:  # the store is gone: so is the job
                 return
 
-        thread = threading.Thread(target=beat, name="pulse", daemon=True)
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
         try:
             yield
         finally:
             over.set()
 
-    def all(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Everyone's values, by rank."""
         if self.size == 1:
             return [value]
         held: list[Any] = [None] * self.size
-        with lost():
+        with translate_errors():
             dist.all_gather_object(held, value, self.everyone)
         return held
 
@@ -225,14 +227,14 @@ def _part(start: int, stop: int, number: int, count: int) -> tuple[int, int]:
     return start + size * number // count, start + size * (number + 1) // count
 
 
-_GONE = (
+_LOST = (
     "another process of this training is gone or does not answer ({}). "
     "Start the same command again: it resumes."
 )
 
 
 @contextmanager
-def lost() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Makes one line of what the collectives say when a process died or hangs."""
     try:
         yield
@@ -240,36 +242,36 @@ def lost() -> Iterator[None]:
         reason = next(iter(str(error).strip().splitlines()), "no answer")[:160]
         if not isinstance(error, dist.DistError) and "gloo" not in reason.lower():
             raise
-        raise TrainingError(_GONE.format(reason)) from None
+        raise TrainingError(_LOST.format(reason)) from None
 
 
 @contextmanager
-def joined(
+def init_distributed(
     device: torch.device, timeout_s: float = TIMEOUT_S
-) -> Iterator[tuple[World, torch.device]]:
+) -> Iterator[tuple[ProcessGroup, torch.device]]:
     """The processes that torchrun has started, each with its GPU where there are GPUs."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield World(), device
+        yield ProcessGroup(), device
         return
     backend = "gloo"
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device.type == "cuda":
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        device, alone = gpu_of(local_rank, neighbours, torch.cuda.device_count())
+        device, alone = gpu_of(local_rank, local_size, torch.cuda.device_count())
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl" if alone else "gloo"
     start = timedelta(seconds=START_S)
-    with lost():
+    with translate_errors():
         store, rank, size = next(rendezvous("env://", timeout=start))
         # torchrun's store outlives a restart: what the dead have written there must not be found
         store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
         dist.init_process_group(backend, timeout=start, store=store, rank=rank, world_size=size)
     try:
-        world = World(rank, size, timeout_s, PrefixStore("phiscale", store))
-        world.everyone, world.neighbours = world.group(range(size)), neighbours
-        with world.pulse():
-            yield world, device
+        group = ProcessGroup(rank, size, timeout_s, PrefixStore("phiscale", store))
+        group.everyone, group.local_size = group.subgroup(range(size)), local_size
+        with group.heartbeat():
+            yield group, device
     finally:
         dist.destroy_process_group()
 

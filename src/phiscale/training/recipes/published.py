@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from phiscale.arch.families import MEMBERS
-from phiscale.training.recipes.sizing import Printed
+from phiscale.training.recipes.sizing import PublishedOverrides
 
 _RANDAUGMENT = {"efficientnet_b5": 17.0, "efficientnet_b7": 28.0, "efficientnet_b8": 28.0}
 
 # tensorflow/tpu, models/official/efficientnet: AutoAugment; the magnitude is RandAugment's, where
 # that is asked for.
-V1: Mapping[str, Printed] = {
-    name: Printed(
+V1: Mapping[str, PublishedOverrides] = {
+    name: PublishedOverrides(
         dropout=member.dropout,
         train_pixels=member.train_resolution,
         magnitude=_RANDAUGMENT.get(name, 10.0),
@@ -23,7 +23,7 @@ V1: Mapping[str, Printed] = {
 
 # B0 to B3 are trained as the first EfficientNets are (google/automl, efficientnetv2).
 _SMALL = {
-    name: Printed(
+    name: PublishedOverrides(
         dropout=member.dropout, train_pixels=member.train_resolution, policy="v0", mixup=0.0
     )
     for name, member in MEMBERS.items()
@@ -32,8 +32,8 @@ _SMALL = {
 
 # google/automl, efficientnetv2, hparams.py and main.py: four stages from 128 px, that itself left
 # out: 128 + (full - 128) / 4 at first. Dropout is constant there; CutMix grows like mixup.
-V2_CODE: Mapping[str, Printed] = _SMALL | {
-    f"efficientnetv2_{size}": Printed(
+V2_CODE: Mapping[str, PublishedOverrides] = _SMALL | {
+    f"efficientnetv2_{size}": PublishedOverrides(
         dropout=dropout,
         train_pixels=pixels,
         first_pixels=first,
@@ -51,8 +51,8 @@ V2_CODE: Mapping[str, Printed] = _SMALL | {
 }
 
 # arXiv:2104.00298, table 6: sizes 128 to 300 and 380; dropout grows from the recipe's 0.1.
-V2_TABLE: Mapping[str, Printed] = {
-    f"efficientnetv2_{size}": Printed(
+V2_TABLE: Mapping[str, PublishedOverrides] = {
+    f"efficientnetv2_{size}": PublishedOverrides(
         dropout=dropout,
         train_pixels=pixels,
         first_pixels=128,

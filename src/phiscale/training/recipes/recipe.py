@@ -162,7 +162,7 @@ class Recipe:
             _must(0 <= value < 1, name.replace("_", "-"), value, FRACTION)
 
     @property
-    def pieces(self) -> int:
+    def micro_batches(self) -> int:
         """Micro-batches of an update."""
         return self.batch // (self.micro_batch or self.batch)
 

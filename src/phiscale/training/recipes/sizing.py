@@ -29,7 +29,7 @@ MOST_WARMUP = 0.1  # of the training
 
 
 @dataclass(frozen=True, kw_only=True)
-class Printed:
+class PublishedOverrides:
     """What a source prints for one of its members; None: the same as for all."""
 
     dropout: float
@@ -42,7 +42,7 @@ class Printed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
+class RecipeScaling:
     """What a doubling of the size adds; of which network and how many pictures the recipe's own
     numbers are."""
 
@@ -55,21 +55,21 @@ class Sizes:
     # 0: the published recipes keep one rate and one decay from B0 to B7 and from S to L
     log2_rate: float = 0.0  # of the peak learning rate
     log2_decay: float = 0.0  # of the weight decay
-    printed: Mapping[str, Printed] = field(default_factory=dict)  # for members, by name
+    printed: Mapping[str, PublishedOverrides] = field(default_factory=dict)  # for members, by name
 
 
-def doublings(spec: Spec, sizes: Sizes, train_images: int) -> float:
+def doublings(spec: Spec, sizes: RecipeScaling, train_images: int) -> float:
     """How many times larger than the recipe's base: 0 for the base on its own pictures."""
     same = {"classes": sizes.base.classes, "in_channels": sizes.base.in_channels}
     macs = cost(replace(spec, **same)).macs / cost(sizes.base).macs
     return log2(macs) + log2(sizes.images / train_images)
 
 
-def sized(
+def scale_recipe(
     recipe: Recipe,
     named: Recipe,
     spec: Spec,
-    sizes: Sizes,
+    sizes: RecipeScaling,
     train_images: int,
     *,
     printed_only: bool = False,
@@ -87,7 +87,9 @@ def sized(
     return found
 
 
-def _grown(recipe: Recipe, named: Recipe, x: float, sizes: Sizes, train_images: int) -> Recipe:
+def _grown(
+    recipe: Recipe, named: Recipe, x: float, sizes: RecipeScaling, train_images: int
+) -> Recipe:
     """By the functions: `x` doublings of the size, and the number of updates."""
     how, optim = named.augment, named.optim
     updates = max(1, recipe.images(train_images) // recipe.batch)
@@ -128,7 +130,7 @@ def _grown(recipe: Recipe, named: Recipe, x: float, sizes: Sizes, train_images: 
     )
 
 
-def _magnitude(recipe: Recipe, named: Recipe, sizes: Sizes, x: float) -> float:
+def _magnitude(recipe: Recipe, named: Recipe, sizes: RecipeScaling, x: float) -> float:
     """Of RandAugment, which alone has one."""
     given, own = recipe.augment, named.augment.magnitude
     if given.policy != "randaugment":
@@ -137,7 +139,7 @@ def _magnitude(recipe: Recipe, named: Recipe, sizes: Sizes, x: float) -> float:
     return _kept(given.magnitude, own, max(grown, named.growth.first_magnitude))
 
 
-def _ema_decay(recipe: Recipe, named: Recipe, sizes: Sizes, updates: int) -> float:
+def _ema_decay(recipe: Recipe, named: Recipe, sizes: RecipeScaling, updates: int) -> float:
     """The half-life stays below twice the share of the training that it has in the recipe's own; a
     longer one would still remember the random start."""
     if recipe.ema_decay != named.ema_decay or not named.ema_decay:
@@ -147,7 +149,7 @@ def _ema_decay(recipe: Recipe, named: Recipe, sizes: Sizes, updates: int) -> flo
 
 
 def _of_member(
-    found: Recipe, asked: Recipe, named: Recipe, printed: Printed, pixels: int
+    found: Recipe, asked: Recipe, named: Recipe, printed: PublishedOverrides, pixels: int
 ) -> Recipe:
     """With the numbers that were printed for this member, but for those that were asked for."""
     full = printed.train_pixels

@@ -11,14 +11,14 @@ from phiscale.arch.families import get_spec
 from phiscale.data.augment.augment import Augment
 from phiscale.training.recipes.published import V1, V2_CODE, V2_TABLE
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
-from phiscale.training.recipes.sizing import Sizes
+from phiscale.training.recipes.sizing import RecipeScaling
 
 FEW, MANY = 50, 1000  # pictures of a class
 NOT_RUN = "not run here"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class RecipeEntry:
     """A recipe and what is known of it."""
 
     recipe: Recipe
@@ -26,7 +26,7 @@ class Named:
     expected: str = NOT_RUN  # result, machine, hours
     published: Recipe | None = None  # as its source prints it
     published_updates: int = 0  # at least so many, however few the pictures
-    sizes: Sizes | None = None  # how it grows with the network; None: not at all
+    sizes: RecipeScaling | None = None  # how it grows with the network; None: not at all
 
 
 _FINETUNE: dict[str, Any] = {
@@ -108,11 +108,11 @@ _CIFAR_35 = replace(
     schedule=Schedule(shape="step", warmup_fraction=2 / 35, step_epochs=0.24),
 )
 
-_B0 = Sizes(base=get_spec("efficientnet_b0"))
+_B0 = RecipeScaling(base=get_spec("efficientnet_b0"))
 _CIFAR_B0 = replace(_B0, base=replace(get_spec("efficientnet_b0"), resolution=32), images=45_000)
 
-NAMED: Mapping[str, Named] = {
-    "small-images": Named(
+RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
+    "small-images": RecipeEntry(
         recipe=Recipe(
             epochs=20,
             batch=128,
@@ -124,7 +124,7 @@ NAMED: Mapping[str, Named] = {
         source="ours, for pictures up to 64 px from scratch; docs/log.md has what was tried",
         expected="CIFAR-10 on two CPU cores: 0.83 in 20 minutes, 0.86 in 40 (small, x2.25 wide)",
     ),
-    "characters": Named(
+    "characters": RecipeEntry(
         recipe=Recipe(
             epochs=60,
             batch=64,
@@ -136,7 +136,7 @@ NAMED: Mapping[str, Named] = {
         source="ours, for digits and letters: no mirror images",
         expected="scikit-learn's digits, 1.5 minutes on two CPU cores: 0.98",
     ),
-    "photos": Named(
+    "photos": RecipeEntry(
         recipe=Recipe(
             epochs=30,
             batch=32,
@@ -151,7 +151,7 @@ NAMED: Mapping[str, Named] = {
         ),
         source="ours, for photographs from scratch",
     ),
-    "small-data": Named(
+    "small-data": RecipeEntry(
         recipe=Recipe(
             epochs=100,
             batch=32,
@@ -177,19 +177,19 @@ NAMED: Mapping[str, Named] = {
         "there are any, are better: finetune",
         sizes=replace(_B0, images=5000),
     ),
-    "efficientnet-imagenet": Named(
+    "efficientnet-imagenet": RecipeEntry(
         recipe=_IMAGENET,
         source="tensorflow/tpu, models/official/efficientnet (arXiv:1905.11946)",
         expected=f"B0 77.1 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_IMAGENET,
         sizes=replace(_B0, printed=V1),
     ),
-    "efficientnetv2-imagenet": Named(
+    "efficientnetv2-imagenet": RecipeEntry(
         recipe=_V2,
         source="google/automl, efficientnetv2 (arXiv:2104.00298): the numbers of its code",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_V2,
-        sizes=Sizes(
+        sizes=RecipeScaling(
             base=get_spec("efficientnetv2_s"),
             dropout=0.07,
             magnitude=3.4,
@@ -197,13 +197,13 @@ NAMED: Mapping[str, Named] = {
             printed=V2_CODE,
         ),
     ),
-    "efficientnetv2-paper": Named(
+    "efficientnetv2-paper": RecipeEntry(
         recipe=_V2_PAPER,
         source="arXiv:2104.00298, table 6, which its code does not follow: from 128 px, dropout "
         "grows, stronger RandAugment",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published, by the code); {NOT_RUN}",
         published=_V2_PAPER,
-        sizes=Sizes(
+        sizes=RecipeScaling(
             base=get_spec("efficientnetv2_s"),
             dropout=0.07,
             magnitude=3.6,
@@ -211,7 +211,7 @@ NAMED: Mapping[str, Named] = {
             printed=V2_TABLE,
         ),
     ),
-    "efficientnetv2-finetune": Named(
+    "efficientnetv2-finetune": RecipeEntry(
         recipe=replace(
             _V2_TUNED,
             schedule=Schedule(warmup_fraction=1 / 15),
@@ -222,7 +222,7 @@ NAMED: Mapping[str, Named] = {
         published=_V2_TUNED,
         published_updates=10_000,
     ),
-    "cifar10-35": Named(
+    "cifar10-35": RecipeEntry(
         recipe=_CIFAR_35,
         source="a replication of EfficientNet on CIFAR-10 (35 epochs, RMSProp), its rate made to "
         "end at 1 %; what it does not print (dropout, decay, moved pictures) is EfficientNet's",
@@ -230,7 +230,7 @@ NAMED: Mapping[str, Named] = {
         published=_CIFAR_AS_PUBLISHED,
         sizes=_CIFAR_B0,
     ),
-    "cifar10-350": Named(
+    "cifar10-350": RecipeEntry(
         recipe=replace(
             _CIFAR_35,
             epochs=350,
@@ -240,7 +240,7 @@ NAMED: Mapping[str, Named] = {
         source="the same at the length of EfficientNet's paper",
         sizes=_CIFAR_B0,
     ),
-    "finetune-few": Named(
+    "finetune-few": RecipeEntry(
         recipe=Recipe(
             epochs=30,
             layer_decay=0.7,
@@ -252,7 +252,7 @@ NAMED: Mapping[str, Named] = {
         source="ours, from pretrained weights, on a few dozen pictures a class: the best linear "
         "classifier first, then the blocks near it more than the first ones",
     ),
-    "finetune": Named(
+    "finetune": RecipeEntry(
         recipe=Recipe(
             epochs=15,
             layer_decay=0.8,
@@ -264,7 +264,7 @@ NAMED: Mapping[str, Named] = {
         source="the same on hundreds of pictures a class",
         expected="10 classes of 3,000 clothing photos, Lite0, 15 minutes on two CPU cores: 0.93",
     ),
-    "finetune-many": Named(
+    "finetune-many": RecipeEntry(
         recipe=Recipe(
             epochs=8,
             layer_decay=1.0,
@@ -275,17 +275,17 @@ NAMED: Mapping[str, Named] = {
         ),
         source="the same on thousands of pictures a class: the whole network alike",
     ),
-    "probe": Named(
+    "probe": RecipeEntry(
         recipe=Recipe(epochs=0, head="probe", norms="frozen"),
         source="only the classifier: the best linear one on the frozen features",
         expected="10 classes of 3,000 clothing photos, Lite0, 2 minutes on two CPU cores: 0.90",
     ),
 }
 
-RECIPES: Mapping[str, Recipe] = {name: named.recipe for name, named in NAMED.items()}
+RECIPES: Mapping[str, Recipe] = {name: named.recipe for name, named in RECIPE_ENTRIES.items()}
 
 
-def long_enough(recipe: Recipe, named: Named, train_images: int) -> Recipe:
+def long_enough(recipe: Recipe, named: RecipeEntry, train_images: int) -> Recipe:
     """With the updates that its source asks for at least, where no other length was asked for."""
     epochs = named.published_updates * recipe.batch / train_images
     if recipe.epochs != named.recipe.epochs or epochs <= recipe.epochs:
