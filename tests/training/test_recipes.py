@@ -194,13 +194,17 @@ def test_any_phi_has_a_recipe_that_can_be_trained(phi: float, images: int):
     assert 0 <= found.augment.magnitude <= 30 and found.schedule.warmup_fraction <= 0.1
 
 
-def test_what_was_asked_for_stays_and_the_rest_is_told():
-    asked, said = replace(V2, dropout=0.35), []
+def test_requested_values_stay_and_the_other_changes_are_logged(
+    caplog: pytest.LogCaptureFixture,
+):
+    requested = replace(V2, dropout=0.35)
     sizes, spec = RECIPE_ENTRIES["efficientnetv2-imagenet"].sizes, get_spec("efficientnetv2_m")
     assert sizes is not None
-    found = scale_recipe(asked, V2, spec, sizes, IMAGENET_IMAGES, said.append)
-    assert found.dropout == 0.35 and found.augment.mixup == 0.2
-    assert len(said) == 1 and "augment.mixup: 0.0 -> 0.2" in said[0] and "dropout" not in said[0]
+    with caplog.at_level("INFO", logger="phiscale"):
+        scaled = scale_recipe(requested, V2, spec, sizes, IMAGENET_IMAGES)
+    assert scaled.dropout == 0.35 and scaled.augment.mixup == 0.2
+    [message] = caplog.messages
+    assert "augment.mixup: 0.0 -> 0.2" in message and "dropout" not in message
 
 
 def test_a_base_network_on_its_own_pictures_keeps_its_recipe():

@@ -62,17 +62,17 @@ def test_an_evaluation_is_given_up_and_made_up_for(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The second of three; without its SIGTERM it would take a minute."""
-    looks, quick = [0], validation.quick
+    looks, count_correct = [0], validation.count_correct
 
     def slow(*arguments: object) -> object:
         looks[0] += 1
         if looks[0] == 3:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
-        return quick(*arguments)  # type: ignore[arg-type]
+        return count_correct(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(validation, "quick", slow)
+        patch.setattr(validation, "count_correct", slow)
         stop_and_go_on(tmp_path / "run", undisturbed, seconds=30)
     trained(tmp_path / "run")
     assert timeless(tmp_path / "run") == timeless(undisturbed)

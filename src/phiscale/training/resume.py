@@ -80,7 +80,8 @@ def first_state(
             network.load_state_dict(group.broadcast(here))
     if frozen_blocks := transfer.freeze(network, recipe):
         config.log(
-            f"the first {frozen_blocks} blocks learn nothing: less than {recipe.least_share:g} of the rate"
+            f"the first {frozen_blocks} blocks are frozen: their share of the learning rate is "
+            f"below {recipe.least_share:g}"
         )
     if recipe.precision == "fp64":
         network = network.double()

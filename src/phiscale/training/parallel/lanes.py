@@ -72,10 +72,11 @@ class Replicas:
         self._before = [b.clone() for b in self.networks[0].buffers()] if keep else []
 
     def add(self, loss_of: LossOf, images: int, sample_indices: np.ndarray) -> float:
-        """Forward and backward of a micro-batch of so many `images` over all machines, of which
-        `sample_indices` are here: their positions in the training, which dropout and stochastic depth are
-        drawn for. `loss_of(network, part)`: what these of the rows here add to the step's loss.
-        Returns the loss of the rows here."""
+        """Runs forward and backward on one micro-batch; returns the loss of this process's rows.
+
+        `images`: rows of the micro-batch over all processes. `sample_indices`: positions in the
+        training of the rows here, which fix their dropout and stochastic depth.
+        `loss_of(network, part)`: what the rows in `part` add to the step's loss."""
         cuts = self.group.lane_ranges(images, self.count)
         start = cuts[0][0]
 
@@ -138,7 +139,7 @@ class Replicas:
 
 
 def draw_masks(network: Network, seed: int, sample_indices: np.ndarray) -> None:
-    """What dropout and stochastic depth drop of the pictures at these sample_indices of the training."""
+    """Draws the dropout and stochastic depth masks of these samples of the training."""
     device = next(network.parameters()).device
     at = _MASKS
     for module in network.modules():
