@@ -1,6 +1,6 @@
 """What phiscale-core must do without torch: `python try_core.py PHISCALE FIT`.
 
-PHISCALE is the command of an environment that has phiscale-core alone; FIT is the folder of a finished `fit`.
+PHISCALE is the command of an environment with phiscale-core alone; FIT the folder of a `fit`.
 """
 
 from __future__ import annotations

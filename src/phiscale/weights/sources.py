@@ -31,6 +31,7 @@ from phiscale.weights.formats import Found, check_values, read_foreign
 from phiscale.weights.hub import Repo, local_repo
 from phiscale.weights.imagenet import class_names
 from phiscale.weights.metadata import ModelMetadata
+from phiscale.weights.packaged import PACKAGED
 from phiscale.weights.peers import Recognised, library_of, recognise, to_ours
 from phiscale.weights.pretrained import known, of_member, original
 from phiscale.weights.store import fill, is_ours, read, read_metadata, save
@@ -237,6 +238,8 @@ def _wanted(source: str) -> Wanted:
         return _of_repo(repo)
     if path.exists() or path.with_name(f"{path.name}.index").exists():
         return Wanted(path=path)
+    if source in PACKAGED and (packaged := PACKAGED[source].path()) is not None:
+        return Wanted(path=packaged, hint=source, licence=PACKAGED[source].licence)
     if source.partition(".")[0] in MEMBERS:
         return _wanted((of_member(source) or _no_tag(source))[0].source)
     raise WeightsError(

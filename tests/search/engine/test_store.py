@@ -26,6 +26,7 @@ from phiscale.search.engine.runner import Crew
 from phiscale.search.engine.store import MOST_DEATHS, Store
 from phiscale.search.engine.store import _here as here
 from phiscale.search.engine.trial import Result, Results, Trial
+from phiscale.training import devices
 from support.crews import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
 
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
