@@ -31,7 +31,7 @@ from phiscale.planning.laws import Row
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.coefficients.design import Point, candidates, d_optimal, points_at
-from phiscale.search.coefficients.plan import Discovery
+from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.engine.trial import Result, Trial
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces.rays import lattice_logs, paper_grid, symmetric
@@ -133,21 +133,21 @@ def by_command(of: Truth, seed: int, random: np.random.Generator) -> Outcome:
     slopes = random.normal(0, 0.3, 2)  # of log2 of the best rate, in ln depth and ln width
 
     def result(trial: Trial) -> Result:
-        x = np.array([[trial.about[name] for name in ("depth", "width", "resolution")]])
+        x = np.array([[trial.attrs[name] for name in ("depth", "width", "resolution")]])
         best = math.log2(0.3) + np.log(x[0, :2]) @ slopes
         off = math.log2(trial.recipe.optim.lr_peak) - best
         error = float(trained(of, x, random)[0]) + RATE_COST * off**2
         return Result(
             key=trial.key,
             name=trial.name,
-            about=trial.about,
+            attrs=trial.attrs,
             trial={},
             validation_error=error,
             validation_loss=1.0,
             validation_images=0,
         )
 
-    stages = Discovery(
+    stages = CoefficientSearch(
         data="a truth",
         fingerprint=f"truth {seed}",
         base=BASE,

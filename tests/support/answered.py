@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from phiscale.arch.costs import cost
-from phiscale.search.engine.plan import Course, Plan
+from phiscale.search.engine.plan import Plan, PlanProgress
 from phiscale.search.engine.trial import Result, Results, Trial
 
 Truth = Callable[[Trial], float]  # of the test error
@@ -19,12 +19,12 @@ Truth = Callable[[Trial], float]  # of the test error
 def answer(plan: Plan[Any], out: Path, truth: Truth, labels: np.ndarray) -> Any:
     """Follows the plan to its end; every result a file in `out`. Returns its outcome."""
     results = Results(out / "results")
-    course = Course(plan)
-    while not course.over:
-        for trial in course.wanted:
+    progress = PlanProgress(plan)
+    while not progress.finished:
+        for trial in progress.pending:
             results.write(result_of(trial, truth(trial), labels))
-        course.follow(results.read)
-    return course.outcome
+        progress.advance(results.read)
+    return progress.outcome
 
 
 def result_of(trial: Trial, error: float, labels: np.ndarray) -> Result:

@@ -29,7 +29,7 @@ from phiscale.cli.values import (
 from phiscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from phiscale.search.engine.runner import Crew
+    from phiscale.search.engine.runner import RunnerConfig
 
 MOST_PHI = 10  # of a family: the paper's goes to 7
 
@@ -54,10 +54,10 @@ class Workers:
     device: Device = "auto"
     """Where to train; auto goes on where it was begun, else takes a GPU where there is one."""
 
-    def crew(self, out: Path) -> "Crew":
-        from phiscale.search.engine.database import with_driver
-        from phiscale.search.engine.folder import device_of
-        from phiscale.search.engine.runner import Crew
+    def runner(self, out: Path) -> "RunnerConfig":
+        from phiscale.search.engine.database import normalized_url
+        from phiscale.search.engine.folder import recorded_device_type
+        from phiscale.search.engine.runner import RunnerConfig
         from phiscale.training.devices import compute_device
 
         in_range("--workers", self.workers)
@@ -65,14 +65,14 @@ class Workers:
         if not self.study_name or self.study_name != self.study_name.strip():
             raise UsageError("--study-name is empty or has spaces around it. Use a plain name.")
         if self.storage is not None:
-            with_driver(self.storage)  # can it be one?
+            normalized_url(self.storage)  # can it be one?
         device = compute_device(self.device).type
-        if self.device == "auto" and (begun_on := device_of(out)):
+        if self.device == "auto" and (begun_on := recorded_device_type(out)):
             with suppress(UsageError):  # it may not be here
                 device = compute_device(begun_on).type
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         usual = max(1, cores // self.threads) if device == "cpu" else 1
-        return Crew(
+        return RunnerConfig(
             out=out,
             storage=self.storage,
             name=self.study_name,
@@ -162,11 +162,11 @@ def search_coefficients(
         device=DeviceModel.read(device_model) if device_model else None,
         tuning=Tuning(rates=_rates(rates)) if rates else Tuning(),
     )
-    crew, common = workers.crew(out), {"command": command_line()}
+    runner, common = workers.runner(out), {"command": command_line()}
     if len(data) == 1:
-        answers = {data[0]: search_coefficients(base, data[0], asked, crew, **common)}
+        answers = {data[0]: search_coefficients(base, data[0], asked, runner, **common)}
     else:
-        answers = search_several(base, data, asked, crew, **common)
+        answers = search_several(base, data, asked, runner, **common)
     told = compare(answers)
     if json:
         found = {each: answer.to_dict() for each, answer in answers.items()}
@@ -257,21 +257,21 @@ def study(
         threads=workers.threads,
         seed=seed,
     )
-    crew = workers.crew(out)
+    runner = workers.runner(out)
     common = {"command": command_line(), "train": not plan}
     if design_space:
         if len(design_space) != 2:
             raise UsageError("--design-space compares two. Use e.g. --design-space free compound.")
         said = studies.design_spaces(
-            data, (design_space[0], design_space[1]), networks or 20, asked, crew, **common
+            data, (design_space[0], design_space[1]), networks or 20, asked, runner, **common
         )
     elif preset == "family":
         phis = _finite("--phi", phi) or (-1.0, 0.0, 1.0, 2.0)
         if far := [each for each in phis if abs(each) > MOST_PHI]:
             raise UsageError(f"--phi {far[0]:g} is out of range. Use -{MOST_PHI} to {MOST_PHI}.")
-        said = studies.family(data, phis, coefficients, asked, crew, **common)
+        said = studies.family(data, phis, coefficients, asked, runner, **common)
     else:
-        said = studies.study(data, preset, asked, crew, **common)
+        said = studies.study(data, preset, asked, runner, **common)
     if json:
         return show_json(said.data)
     for line in said.lines:

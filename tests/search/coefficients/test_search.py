@@ -31,7 +31,7 @@ from phiscale.search.coefficients import law as searching
 from phiscale.search.coefficients import search as coefficients
 from phiscale.search.coefficients.law import noise
 from phiscale.search.coefficients.law_report import law_sections
-from phiscale.search.coefficients.plan import Discovered
+from phiscale.search.coefficients.plan import SearchOutcome
 from phiscale.search.coefficients.search import (
     Asked,
     answer,
@@ -40,16 +40,16 @@ from phiscale.search.coefficients.search import (
     search_coefficients,
     search_several,
 )
-from phiscale.search.engine.folder import Pictures, pictures_of
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.folder import DatasetInfo, dataset_info
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Results, Trial
-from phiscale.search.spaces.lattice import COSTS, lattice, price
+from phiscale.search.spaces.lattice import COSTS, cost_metric, lattice
 from support.answered import answer as answered
 
 SMALL = get_spec("small")
 AT_16 = replace(SMALL, resolution=16)
-SPACE_16 = lattice(AT_16, price("macs", None), native_pixels=32)
-PICTURES = Pictures(
+SPACE_16 = lattice(AT_16, cost_metric("macs", None), native_pixels=32)
+PICTURES = DatasetInfo(
     source="x",
     fingerprint="f",
     classes=tuple("abcdefghij"),
@@ -80,7 +80,7 @@ def true_error(trial: Trial, law: Law = TRUTH, noise: float = 0.002) -> float:
 
 def searched(
     tmp_path: Path, noise: float = 0.002, **asked
-) -> tuple[Discovered, list[Coefficients]]:
+) -> tuple[SearchOutcome, list[Coefficients]]:
     plan = plan_for(SMALL, "x", Asked(**asked), PICTURES)
     outcome = answered(
         plan, tmp_path, lambda trial: true_error(trial, noise=noise), PICTURES.test_labels
@@ -187,10 +187,10 @@ def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
     monkeypatch.setattr(searching, "law_checks", lambda found: BEATEN)
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
     asked = Asked(compute=60)
-    pictures = pictures_of(data, out)
-    answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
+    dataset = dataset_info(data, out)
+    answered(plan_for(SMALL, data, asked, dataset), out, true_error, dataset.test_labels)
     with pytest.raises(UsageError, match=r"no found\.json: --compute 60: .*Use a smaller"):
-        search_coefficients(SMALL, data, asked, Crew(out=out), command="c")
+        search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="c")
     stages = {run.attrs["stage"] for run in Results(out / "results").all().values()}
     assert "confirmation" not in stages, "not a training for an answer that is none"
     assert "is then not to be trusted beyond 8x" in (out / "report.md").read_text()
@@ -201,20 +201,20 @@ def test_units_that_pay_for_no_grid_are_refused_before_anything_is_trained(tmp_p
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
     asked = Asked(compute=16, methods=("lawscale", "grid"))
     with pytest.raises(UsageError, match=r"--units 14 pays for no grid .*Use 3\d or more"):
-        search_coefficients(SMALL, data, asked, Crew(out=out), command="c")
+        search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="c")
     assert not out.exists()
 
 
 def test_a_report_says_that_trainings_come_from_several_kinds_of_machine(tmp_path):
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
-    pictures, asked = pictures_of(data, out), Asked()
-    plan = plan_for(SMALL, data, asked, pictures)
-    answered(plan, out, true_error, pictures.test_labels)
+    dataset, asked = dataset_info(data, out), Asked()
+    plan = plan_for(SMALL, data, asked, dataset)
+    answered(plan, out, true_error, dataset.test_labels)
     results = Results(out / "results")
     for key, run in results.all().items():
         kind = "old" if run.attrs["stage"] == "tuning" else "new"
         write_json(results.path(key), replace(run, made_by={"processor": kind}).to_dict())
-    search_coefficients(SMALL, data, asked, Crew(out=out), command="c")
+    search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="c")
     assert "Made on several kinds of machine" in (out / "report.md").read_text()
 
 
@@ -227,29 +227,29 @@ def test_a_set_without_an_answer_does_not_keep_the_others_from_theirs(tmp_path, 
     monkeypatch.setattr("phiscale.search.coefficients.plan.refusal", refused_first)
     out, of_one = tmp_path / "out", set()
     for data in sets:
-        pictures, asked = pictures_of(data, out / Path(data).name), Asked(seeds=0)
+        dataset, asked = dataset_info(data, out / Path(data).name), Asked(seeds=0)
         answered(
-            plan_for(SMALL, data, asked, pictures),
+            plan_for(SMALL, data, asked, dataset),
             out / Path(data).name,
             true_error,
-            pictures.test_labels,
+            dataset.test_labels,
         )
         if data == sets[0]:
             of_one |= Results(out / "one" / "results").all().keys()
     with pytest.raises(UsageError, match=r"one has no answer\. far out\."):
-        search_several(SMALL, sets, Asked(seeds=0), Crew(out=out), command="c")
+        search_several(SMALL, sets, Asked(seeds=0), RunnerConfig(out=out), command="c")
     assert (out / "other" / "found.json").exists() and not (out / "one" / "found.json").exists()
     assert "one has no answer. far out." in (out / "report.md").read_text()
 
 
 def test_a_confirmation_may_be_left_for_later(tmp_path):
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
-    pictures = pictures_of(data, out)
+    dataset = dataset_info(data, out)
 
     def ran(seeds: int) -> Coefficients:
         asked = Asked(seeds=seeds)
-        answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
-        return search_coefficients(SMALL, data, asked, Crew(out=out), command="c")
+        answered(plan_for(SMALL, data, asked, dataset), out, true_error, dataset.test_labels)
+        return search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="c")
 
     found = ran(0)
     assert "## Not confirmed" in (out / "report.md").read_text()
@@ -286,13 +286,13 @@ def test_coefficients_for_shrinking_are_found_from_smaller_networks(tmp_path):
 # Another coin, other pictures
 
 
-@pytest.mark.parametrize("coin", [coin for coin in COSTS if coin != "latency-ms"])
-def test_any_cost_may_be_what_doubles(tmp_path, coin):
-    outcome, [found] = searched(tmp_path, cost=coin)
+@pytest.mark.parametrize("coin", [metric for metric in COSTS if metric != "latency-ms"])
+def test_any_cost_may_be_what_doubles(tmp_path, metric):
+    outcome, [found] = searched(tmp_path, cost=metric)
     spec = outcome.searched[0].proposal.spec
-    pay = price(coin, None)
+    pay = cost_metric(metric, None)
     assert float(pay(cost(spec)) / pay(cost(AT_16))) == pytest.approx(2, rel=0.04)
-    assert found.cost == coin
+    assert found.cost == metric
 
 
 def test_parameters_cost_no_pixels_so_resolution_takes_more_of_them(tmp_path):
@@ -313,14 +313,14 @@ def test_what_doubles_may_be_the_latency_of_a_device_that_is_elsewhere(tmp_path)
     device = DeviceModel(fingerprint=where, latency=timing, training=timing, training_batch=64)
     outcome, [found] = searched(tmp_path, cost="latency-ms", device=device)
     spec = outcome.searched[0].proposal.spec
-    pay = price("latency-ms", device)
+    pay = cost_metric("latency-ms", device)
     assert float(pay(cost(spec)) / pay(cost(AT_16))) == pytest.approx(2, rel=0.04)
     assert found.beta > 1.5  # sqrt 2 is what MACs allow at most
 
 
 def test_latency_needs_a_model_of_the_device():
     with pytest.raises(UsageError, match=r"phiscale calibrate --out device\.json"):
-        price("latency-ms", None)
+        cost_metric("latency-ms", None)
 
 
 def test_two_sets_whose_laws_differ_are_told_apart_and_like_ones_are_not(tmp_path):
@@ -364,17 +364,19 @@ def test_of_several_sets_the_others_see_as_many_images_as_the_first(tmp_path, mo
     )
     asked: dict[str, Asked] = {}
 
-    def noted(base, data, settings, crew, **_):
+    def noted(base, data, settings, runner, **_):
         asked[data] = settings
-        return Coefficients(alpha=1.2, beta=1.1, gamma=1.15, data=f"{data} in {crew.out.name}")
+        return Coefficients(alpha=1.2, beta=1.1, gamma=1.15, data=f"{data} in {runner.out.name}")
 
     monkeypatch.setattr(coefficients, "_searched", noted)
-    found = search_several(SMALL, ["many", "few"], Asked(epochs=6), Crew(out=tmp_path), command="")
+    found = search_several(
+        SMALL, ["many", "few"], Asked(epochs=6), RunnerConfig(out=tmp_path), command=""
+    )
     assert {data: each.epochs for data, each in asked.items()} == {"many": 6, "few": 24}
     assert found["few"].data == "few in few"
     assert "| few | 1.200 | 1.100 | 1.150 |" in (tmp_path / "report.md").read_text()
     with pytest.raises(UsageError, match="one name"):
-        search_several(SMALL, ["a/x", "b/x"], Asked(), Crew(out=tmp_path), command="")
+        search_several(SMALL, ["a/x", "b/x"], Asked(), RunnerConfig(out=tmp_path), command="")
 
 
 # From results to the product
@@ -394,9 +396,9 @@ def tiny_set(root: Path, seed: int = 0) -> str:
 def test_found_json_is_what_solve_goes_by(tmp_path):
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
     asked = Asked(methods=("lawscale", "grid"))
-    pictures = pictures_of(data, out)
-    answered(plan_for(SMALL, data, asked, pictures), out, true_error, pictures.test_labels)
-    said = search_coefficients(SMALL, data, asked, Crew(out=out), command="phiscale search")
+    dataset = dataset_info(data, out)
+    answered(plan_for(SMALL, data, asked, dataset), out, true_error, dataset.test_labels)
+    said = search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="phiscale search")
     found = Coefficients.read(out / "found.json")
     assert found.powers == said.powers
     assert {path.name for path in out.glob("*.json")} == {
@@ -432,7 +434,7 @@ def test_networks_on_a_ray_cost_what_is_asked_and_never_shrink_while_growing(tar
         assert value > 0.985 if target > 1 else value < 1.015
 
 
-SPACE = lattice(get_spec("efficientnet_b0"), price("macs", None))
+SPACE = lattice(get_spec("efficientnet_b0"), cost_metric("macs", None))
 
 
 def test_the_lattice_counts_networks_as_they_are_built():

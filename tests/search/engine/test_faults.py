@@ -17,23 +17,24 @@ from typing import Any
 
 import pytest
 
+from phiscale.cli.output import log_to
 from phiscale.errors import PhiscaleError
 from phiscale.search.engine import database
 from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.database import StoreError
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import Store
 from phiscale.search.engine.trial import Results
-from support.crews import (
+from support.workers import (
     Several,
     crash,
-    crew_in,
     digits,
     finish,
     in_database,
     invented,
     mixed,
     none_ends,
+    runner_in,
     said,
     some,
     start,
@@ -53,16 +54,16 @@ def plan() -> Several:
     return Several(trials=some(6, digits()))
 
 
-def here(out: Path, **fields: Any) -> Crew:
+def here(out: Path, **fields: Any) -> RunnerConfig:
     """Carried out in this process, without training."""
-    return crew_in(out, **({"train": invented} | fields))
+    return runner_in(out, **({"train": invented} | fields))
 
 
 @pytest.fixture(scope="module")
 def done(plan: Several, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the plan, carried out."""
     out = tmp_path_factory.mktemp("done")
-    carry_out(plan, here(out), lambda line: None)
+    carry_out(plan, here(out))
     return out
 
 
@@ -110,16 +111,17 @@ def test_a_damaged_database_is_moved_aside_and_filled_again(
         pytest.skip("PHISCALE_EVERY_FAULT=1")
     told: list[str] = []
     damage(half / "study.db", kind, random.Random(f"{SEED} {kind} {number}"))
-    crew = here(half)
-    assert carry_out(plan, crew, told.append)
+    runner = here(half)
+    with log_to(told.append):
+        assert carry_out(plan, runner)
     moved = (half / "study.db.damaged").exists()
     assert sum("study.db.damaged" in line for line in told) == moved
     if kind == "noise":
         assert moved
-    one = {key: result.to_dict() for key, result in crew.results.all().items()}
+    one = {key: result.to_dict() for key, result in runner.results.all().items()}
     two = {key: result.to_dict() for key, result in Results(done / "results").all().items()}
     assert one == two
-    states = in_database(crew)  # an entry whose text was hit may be no one's
+    states = in_database(runner)  # an entry whose text was hit may be no one's
     assert {key: states.get(key) for key in one} == {key: ["COMPLETE"] for key in one}
 
 
@@ -131,7 +133,7 @@ def test_a_deleted_database_is_filled_from_the_results(plan: Several, done: Path
         trained.append(trial.key)
         return invented(trial)
 
-    carry_out(plan, here(half, train=train), lambda line: None)
+    carry_out(plan, here(half, train=train))
     assert trained == [trial.key for trial in plan.trials[4:]]
     same(plan, half, done)
 
@@ -140,7 +142,7 @@ def test_a_folder_of_results_from_elsewhere_is_taken_as_it_is(
     plan: Several, done: Path, tmp_path: Path
 ):
     shutil.copytree(done / "results", tmp_path / "results")
-    carry_out(plan, here(tmp_path, train=never), lambda line: None)
+    carry_out(plan, here(tmp_path, train=never))
     same(plan, tmp_path, done)
 
 
@@ -149,7 +151,7 @@ def never(*_: Any) -> Any:
 
 
 def test_deleted_results_come_back_from_the_database(plan: Several, done: Path, half: Path):
-    carry_out(plan, here(half, train=never), lambda line: None)
+    carry_out(plan, here(half, train=never))
     same(plan, half, done)
 
 
@@ -161,7 +163,7 @@ def test_a_database_that_another_holds_for_five_seconds_is_waited_for(
     timer = threading.Timer(5, lambda: (holder.execute("ROLLBACK"), holder.close()))
     timer.start()
     began = time.monotonic()
-    carry_out(plan, here(half), lambda line: None)
+    carry_out(plan, here(half))
     assert time.monotonic() - began > 4
     timer.join()
     same(plan, half, done)
@@ -183,7 +185,7 @@ def test_a_database_that_cannot_be_written_is_one_line_and_goes_on_where_it_can(
     for trial in plan.trials[3:]:
         (half / "results" / f"{trial.key}.json").unlink(missing_ok=True)
     (half / "study.db").unlink()
-    carry_out(Several(trials=plan.trials[:3]), here(half), lambda line: None)
+    carry_out(Several(trials=plan.trials[:3]), here(half))
     out = for_nobody(half)
 
     try:
@@ -206,7 +208,7 @@ def test_a_database_that_cannot_be_written_is_one_line_and_goes_on_where_it_can(
 
 def test_a_folder_may_have_any_name(plan: Several, done: Path, tmp_path: Path):
     out = tmp_path / "what? 100% of #1 ü"
-    carry_out(plan, here(out, workers=2, start="forkserver"), lambda line: None)
+    carry_out(plan, here(out, workers=2, start="forkserver"))
     assert (out / "study.db").is_file() and not list(tmp_path.glob("what"))
     same(plan, out, done)
 
@@ -227,7 +229,7 @@ def test_a_damaged_result_is_named(kind: str, plan: Several, half: Path):
         case "word":
             path.write_text(json.dumps(value | {"validation_error": "good"}))
     with pytest.raises(PhiscaleError, match=f"{path.name}.*[Dd]elete it") as told:
-        carry_out(plan, here(half, train=never), lambda line: None)
+        carry_out(plan, here(half, train=never))
     assert "\n" not in str(told.value)
 
 
@@ -235,7 +237,7 @@ def test_a_damaged_result_is_had_again_once_it_is_deleted(plan: Several, done: P
     path = half / "results" / f"{plan.trials[0].key}.json"
     path.unlink()
     (half / "study.db").unlink()
-    carry_out(plan, here(half), lambda line: None)
+    carry_out(plan, here(half))
     same(plan, half, done)
 
 
@@ -257,7 +259,7 @@ def test_every_flipped_bit_of_a_result_is_noticed_or_changes_nothing(done: Path,
 def test_results_of_before_there_were_sums_are_read(done: Path, tmp_path: Path):
     source = min((done / "results").glob("*.json"))
     value = json.loads(source.read_text())
-    del value["sum"]
+    del value["sha256"]
     (tmp_path / source.name).write_text(json.dumps(value))
     assert Results(tmp_path).all()[source.stem] == Results(done / "results").all()[source.stem]
 
@@ -267,23 +269,23 @@ def test_a_training_that_goes_wrong_is_a_failed_result_and_never_the_best(
     workers: int, plan: Several, tmp_path: Path
 ):
     """It diverges for real, raises, gives NaN, infinities, words or nothing; one is whole."""
-    crew = crew_in(tmp_path, train=mixed, workers=workers)
+    runner = runner_in(tmp_path, train=mixed, workers=workers)
     plan = Several(trials=some(len(mixed.kinds), plan.fingerprint))
-    finish(plan, crew)
-    results = crew.results.all()
+    finish(plan, runner)
+    results = runner.results.all()
     failed = {result.trial["recipe"]["seed"]: result.failed for result in results.values()}
     assert [failed[seed] is None for seed in range(len(failed))] == [
         kind == "whole" for kind in mixed.kinds
     ]
     assert "RuntimeError: it had to come" in failed.values()
     assert any("not finite" in (why or "") or "became" in (why or "") for why in failed.values())
-    states = {key: state for key, [state] in in_database(crew).items()}
+    states = {key: state for key, [state] in in_database(runner).items()}
     assert sorted(states.values()) == ["COMPLETE", *["FAIL"] * (len(mixed.kinds) - 1)]
     [best] = [key for key, result in results.items() if result.failed is None]
-    with closing(crew.store()) as store:
+    with closing(runner.store()) as store:
         assert store.study.best_trial.user_attrs["key"] == best
     begun = len((tmp_path / "begun").read_text().splitlines())
-    finish(plan, crew)
+    finish(plan, runner)
     assert len((tmp_path / "begun").read_text().splitlines()) == begun
 
 
@@ -291,18 +293,18 @@ def test_a_training_that_goes_wrong_is_a_failed_result_and_never_the_best(
 def test_if_all_trainings_fail_there_is_one_line_and_no_best(
     workers: int, plan: Several, tmp_path: Path
 ):
-    crew = crew_in(tmp_path, train=none_ends, workers=workers)
-    command = start(plan, crew)
+    runner = runner_in(tmp_path, train=none_ends, workers=workers)
+    command = start(plan, runner)
     command.join(120)
     assert command.exitcode == 1
-    lines = [line for line in said(crew) if line.startswith("phiscale: ")]
+    lines = [line for line in said(runner) if line.startswith("phiscale: ")]
     assert lines == ["phiscale: no training came to an end. Use lower rates."]
 
 
 def test_a_training_that_kills_its_workers_is_given_up_after_some(plan: Several, tmp_path: Path):
-    crew = crew_in(tmp_path, train=crash, workers=2)
-    finish(plan, crew, 300)
-    failed = [result for result in crew.results.all().values() if result.failed]
+    runner = runner_in(tmp_path, train=crash, workers=2)
+    finish(plan, runner, 300)
+    failed = [result for result in runner.results.all().values() if result.failed]
     assert [result.failed for result in failed] == ["8 workers died at it"]
     assert len((tmp_path / "crashed").read_text().splitlines()) == 8
 
@@ -316,22 +318,22 @@ def test_a_mistake_of_the_machine_is_no_result(plan: Several, tmp_path: Path):
 
     for train, kind in ((full, PhiscaleError), (out_of_memory, MemoryError)):
         with pytest.raises(kind):
-            carry_out(plan, here(tmp_path, train=train), lambda line: None)
+            carry_out(plan, here(tmp_path, train=train))
         assert not list((tmp_path / "results").glob("*.json"))
-    assert carry_out(plan, here(tmp_path), lambda line: None)
+    assert carry_out(plan, here(tmp_path))
 
 
 def test_other_pictures_are_refused(tmp_path: Path):
     with pytest.raises(PhiscaleError, match="digits holds other pictures"):
-        carry_out(Several(trials=some(1, "others")), here(tmp_path), lambda line: None)
+        carry_out(Several(trials=some(1, "others")), here(tmp_path))
     with closing(here(tmp_path).store()) as store:
         assert [entry.state.name for entry in store.trials()] == ["WAITING"], "nobody took it"
 
 
 @pytest.mark.skipif(not EVERY, reason="PHISCALE_EVERY_FAULT=1")
 def test_sigterm_is_obeyed_while_another_holds_the_database(plan: Several, tmp_path: Path):
-    crew = crew_in(tmp_path, train=watched)
-    command = start(plan, crew)
+    runner = runner_in(tmp_path, train=watched)
+    command = start(plan, runner)
     until(lambda: (tmp_path / "begun").exists())
     holder = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
     with closing(holder):
@@ -340,8 +342,8 @@ def test_sigterm_is_obeyed_while_another_holds_the_database(plan: Several, tmp_p
         command.terminate()
         command.join(40)
         assert command.exitcode == 143 and time.monotonic() - began < 30
-    finish(plan, crew)
-    assert all(state == ["COMPLETE"] for state in in_database(crew).values())
+    finish(plan, runner)
+    assert all(state == ["COMPLETE"] for state in in_database(runner).values())
 
 
 def test_a_server_that_stays_away_is_one_line(
@@ -352,8 +354,8 @@ def test_a_server_that_stays_away_is_one_line(
         postgres.stop()
         try:
             with pytest.raises(StoreError, match=r"Check --storage, and that the server") as told:
-                store.offer(some(1), {})
+                store.enqueue(some(1), {})
             assert "\n" not in str(told.value)
         finally:
             postgres.start()
-        assert store.offer(some(1), {}) == {}
+        assert store.enqueue(some(1), {}) == {}

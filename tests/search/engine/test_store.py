@@ -22,12 +22,12 @@ from phiscale.cli.searching import Workers
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search.engine import database
 from phiscale.search.engine.carry_out import carry_out
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import MOST_DEATHS, Store
 from phiscale.search.engine.store import _here as here
 from phiscale.search.engine.trial import Result, Results, Trial
 from phiscale.training import devices
-from support.crews import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
+from support.workers import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
 
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
 WRITERS, UPDATES = 8, 200 if EVERY else 10
@@ -56,12 +56,12 @@ def test_eight_that_write_at_once_lose_nothing_and_count_nothing_twice(
     if kind == "postgres":
         url = request.getfixturevalue("postgres").url("crowd")
     count = WRITERS * UPDATES // OF_A_TRIAL
-    team = [CONTEXT.Process(target=write, args=(url, count)) for _ in range(WRITERS)]
-    for process in team:
+    pool = [CONTEXT.Process(target=write, args=(url, count)) for _ in range(WRITERS)]
+    for process in pool:
         process.start()
-    for process in team:
+    for process in pool:
         process.join(900)
-    assert [process.exitcode for process in team] == [0] * WRITERS
+    assert [process.exitcode for process in pool] == [0] * WRITERS
     with closing(Store(url, "crowd")) as store:
         entries = store.trials()
     done = [entry for entry in entries if entry.state is TrialState.COMPLETE]
@@ -94,20 +94,20 @@ def test_a_trial_is_taken_once_and_in_the_order_asked(stores: Stores):
 def test_a_worker_without_signs_of_life_loses_its_trial_and_what_it_notes_later_is_void(
     stores: Stores,
 ):
-    lost, other = stores("x", lease_s=1), stores("x", lease_s=1)
+    lost, other = stores("x", heartbeat_timeout_s=1), stores("x", heartbeat_timeout_s=1)
     [trial] = some(1)
-    lease = taken(lost, (trial,))
-    with lost.alive(lease):
+    claim = taken(lost, (trial,))
+    with lost.alive(claim):
         time.sleep(2.5)
         assert taken(other, (trial,)) is None
     time.sleep(2.5)
     its = taken(other, (trial,))
-    assert its.number != lease.number and not lost.holds(lease)
-    assert not lost.finish(lease, invented(trial, validation_error=0.9))
-    lost.release(lease, "too late")
+    assert its.number != claim.number and not lost.holds(claim)
+    assert not lost.finish(claim, invented(trial, validation_error=0.9))
+    lost.release(claim, "too late")
     assert other.finish(its, invented(trial))
     assert [entry.value for entry in other.trials((TrialState.COMPLETE,))] == [1 / 3]
-    assert other.offer((trial,), {}) == {}
+    assert other.enqueue((trial,), {}) == {}
     assert states(other) == ["FAIL", "COMPLETE"]
 
 
@@ -123,20 +123,20 @@ def test_a_result_that_comes_after_its_lease_was_lost_is_kept_nowhere(tmp_path: 
         assert other.finish(its, invented(trial, validation_error=0.1))
         return invented(trial, validation_error=0.9)
 
-    crew = Crew(out=tmp_path / "here", storage=url, train=late)
+    runner = RunnerConfig(out=tmp_path / "here", storage=url, train=late)
     plan = Several(trials=some(1, digits()))
-    carry_out(plan, crew, lambda line: None)
-    assert [each.validation_error for each in crew.results.all().values()] == [0.1]
+    carry_out(plan, runner)
+    assert [each.validation_error for each in runner.results.all().values()] == [0.1]
 
 
 def test_a_shared_database_that_was_lost_is_filled_again_though_all_is_done(tmp_path: Path):
     file = tmp_path / "shared.db"
-    crew = Crew(out=tmp_path / "here", storage=f"sqlite:///{file}", train=invented)
+    runner = RunnerConfig(out=tmp_path / "here", storage=f"sqlite:///{file}", train=invented)
     plan = Several(trials=some(2, digits()))
-    best = carry_out(plan, crew, lambda line: None)
+    best = carry_out(plan, runner)
     file.unlink()
-    assert carry_out(plan, crew, lambda line: None) == best
-    with closing(crew.store()) as store:
+    assert carry_out(plan, runner) == best
+    with closing(runner.store()) as store:
         assert states(store) == ["COMPLETE", "COMPLETE"]
 
 
@@ -144,24 +144,26 @@ def test_a_machine_with_another_type_of_device_may_not_join(tmp_path: Path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     attrs = {"kind": "study", "plan": "1", "device": "cpu"}
     plan = Several(trials=some(1, digits()))
-    crew = Crew(out=tmp_path / "here", storage=url, train=invented, attrs=attrs)
-    carry_out(plan, crew, lambda line: None)
-    other = replace(crew, out=tmp_path / "there", attrs={**attrs, "device": "cuda"})
+    runner = RunnerConfig(out=tmp_path / "here", storage=url, train=invented, attrs=attrs)
+    carry_out(plan, runner)
+    other = replace(runner, out=tmp_path / "there", attrs={**attrs, "device": "cuda"})
     with pytest.raises(UsageError, match=r"was begun on cpu.*Use --device cpu"):
-        carry_out(plan, other, lambda line: None)
+        carry_out(plan, other)
 
 
 def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(tmp_path: Path):
     def made(trial: Trial, *_: object) -> Result:
         return invented(trial, made_by={"device": "cuda"})
 
-    here = Crew(out=tmp_path, train=made, device="cuda:1", attrs={"kind": "k", "device": "cuda"})
+    here = RunnerConfig(
+        out=tmp_path, train=made, device="cuda:1", attrs={"kind": "k", "device": "cuda"}
+    )
     one, two = (Several(trials=some(count, digits())) for count in (1, 2))
     elsewhere = replace(here, device="cpu", attrs={"kind": "k", "device": "cpu"})
     here.results.write(made(one.trials[0]))
-    assert carry_out(one, elsewhere, lambda line: None) == one.trials[0].key, "nothing to train"
+    assert carry_out(one, elsewhere) == one.trials[0].key, "nothing to train"
     with pytest.raises(UsageError, match=r"was begun on cuda.*Use --device cuda"):
-        carry_out(two, elsewhere, lambda line: None)
+        carry_out(two, elsewhere)
 
 
 def test_auto_goes_on_where_a_folder_was_begun_and_what_is_not_ours_is_passed_over(
@@ -175,18 +177,18 @@ def test_auto_goes_on_where_a_folder_was_begun_and_what_is_not_ours_is_passed_ov
         folder = tmp_path / name
         Results(folder / "results").write(invented(trial, made_by={"device": "cpu"}))
         (folder / "results" / "0.json").write_text('{"my": "experiment"}')
-        assert Workers().crew(tmp_path / name.partition("/")[0]).device == "cuda", "no plan.json"
+        assert Workers().runner(tmp_path / name.partition("/")[0]).device == "cuda", "no plan.json"
         (folder / "plan.json").write_text("{}")
-        assert Workers().crew(tmp_path / name.partition("/")[0]).device == "cpu"
-    assert Workers().crew(tmp_path / "new").device == "cuda"
-    assert Workers(device="cuda").crew(tmp_path / "one").device == "cuda"
+        assert Workers().runner(tmp_path / name.partition("/")[0]).device == "cpu"
+    assert Workers().runner(tmp_path / "new").device == "cuda"
+    assert Workers(device="cuda").runner(tmp_path / "one").device == "cuda"
 
 
 def dies_at(store: Store, trial: Trial, began_at: int, dead: int) -> None:
     """As far as the database can see."""
-    lease = taken(store, (trial,))
-    store.note(lease, "from", began_at)
-    store.note(lease, "worker", {**here(), "process": dead})
+    claim = taken(store, (trial,))
+    store.note(claim, "from", began_at)
+    store.note(claim, "worker", {**here(), "process": dead})
 
 
 @pytest.fixture(scope="module")
@@ -203,11 +205,11 @@ def test_a_trial_that_kills_its_workers_is_given_up_unless_they_come_further_eac
     deadly, slow = some(2)
     store = stores("x")
     for number in range(MOST_DEATHS):
-        assert store.offer((deadly, slow), {}) == {}
+        assert store.enqueue((deadly, slow), {}) == {}
         dies_at(store, deadly, 0, dead)
         dies_at(store, slow, 100 * number, dead)
-        store.release_dead(blame=True)
-    assert store.offer((deadly, slow), {}) == {deadly.key: f"{MOST_DEATHS} workers died at it"}
+        store.release_stale(blame=True)
+    assert store.enqueue((deadly, slow), {}) == {deadly.key: f"{MOST_DEATHS} workers died at it"}
 
 
 def test_who_kills_the_command_is_not_the_trials_fault(stores: Stores, dead: int):
@@ -215,18 +217,18 @@ def test_who_kills_the_command_is_not_the_trials_fault(stores: Stores, dead: int
     store = stores("x")
     for _ in range(MOST_DEATHS + 1):
         dies_at(store, trial, 0, dead)
-        store.release_dead()
-    assert store.offer((trial,), {}) == {}
+        store.release_stale()
+    assert store.enqueue((trial,), {}) == {}
 
 
 def test_but_one_that_ends_its_command_again_and_again_is_given_up_too(stores: Stores, dead: int):
     [trial] = some(1)
     store = stores("x")
     for _ in range(4 * MOST_DEATHS):
-        assert store.offer((trial,), {}) == {}
+        assert store.enqueue((trial,), {}) == {}
         dies_at(store, trial, 0, dead)
-        store.release_dead()
-    assert trial.key in store.offer((trial,), {})
+        store.release_stale()
+    assert trial.key in store.enqueue((trial,), {})
 
 
 def test_results_fill_an_empty_database_once_though_two_fill_it(stores: Stores):
@@ -240,16 +242,16 @@ def test_results_fill_an_empty_database_once_though_two_fill_it(stores: Stores):
     one.record(trials, results)
     two.record(trials, results)
     assert states(one) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    known = {result.key: result.to_dict()["sum"] for result in two.results(list(results))}
-    assert known == {key: result.to_dict()["sum"] for key, result in results.items()}
-    assert two.offer(trials, results) == {} and len(two.trials()) == 4
+    known = {result.key: result.to_dict()["sha256"] for result in two.results(list(results))}
+    assert known == {key: result.to_dict()["sha256"] for key, result in results.items()}
+    assert two.enqueue(trials, results) == {} and len(two.trials()) == 4
 
 
 def test_a_result_that_comes_from_elsewhere_settles_the_trial_that_waits(stores: Stores):
     store = stores("x")
     trials = some(2)
-    store.offer(trials, {})
-    store.offer(trials, {trials[0].key: invented(trials[0])})
+    store.enqueue(trials, {})
+    store.enqueue(trials, {trials[0].key: invented(trials[0])})
     assert states(store) == ["COMPLETE", "WAITING"]
 
 

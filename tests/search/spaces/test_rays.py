@@ -16,7 +16,7 @@ from phiscale.errors import UsageError
 from phiscale.planning.budget import effective
 from phiscale.planning.laws import Law, Term
 from phiscale.search.coefficients.law import law_error
-from phiscale.search.spaces.lattice import lattice, price
+from phiscale.search.spaces.lattice import cost_metric, lattice
 from phiscale.search.spaces.rays import INVERSE, Matched, matched, paper_grid, symmetric
 
 SMALL_16 = replace(get_spec("small"), resolution=16)
@@ -151,7 +151,7 @@ def test_inverse_swaps_depth_and_resolution() -> None:
 
 
 def test_the_indifferent_networks_are_within_a_tenth_of_a_point_best_first() -> None:
-    found = lattice(SMALL_16, price("macs", None)).indifferent(LAW, 4.0)
+    found = lattice(SMALL_16, cost_metric("macs", None)).indifferent(LAW, 4.0)
     errors = [law_error(LAW, place.by) for place in found]
     assert len(found) > 1 and errors == sorted(errors)
     assert errors[-1] - errors[0] <= 0.001
@@ -160,7 +160,7 @@ def test_the_indifferent_networks_are_within_a_tenth_of_a_point_best_first() -> 
 
 def test_no_network_of_that_compute_is_told() -> None:
     with pytest.raises(UsageError, match=r"no network costs 1000 times the base; the nearest is"):
-        lattice(SMALL_16, price("macs", None)).at(1000.0)
+        lattice(SMALL_16, cost_metric("macs", None)).at(1000.0)
 
 
 def test_scalings_that_choose_nothing_are_refused() -> None:

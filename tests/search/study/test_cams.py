@@ -13,8 +13,8 @@ from PIL import Image
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
 from phiscale.report.page import page_files
-from phiscale.search.engine.folder import pictures_of
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.folder import dataset_info
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.study import run as studies
 from phiscale.search.study.cams import cams
 from phiscale.search.study.plan import Outcome, Settle
@@ -25,7 +25,7 @@ from support.answered import answer
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> tuple[Settle, Outcome, Crew]:
+def study(tmp_path: Path) -> tuple[Settle, Outcome, RunnerConfig]:
     """Two classes, and the weights of two arms."""
     random = np.random.default_rng(0)
     for name in ("a_$1", "b"):
@@ -35,19 +35,19 @@ def study(tmp_path: Path) -> tuple[Settle, Outcome, Crew]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(random.integers(0, 255, (32, 32, 3), np.uint8)).save(path)
     out, data = tmp_path / "s", str(tmp_path / "pictures")
-    pictures = pictures_of(data, out)
-    plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=2), pictures)
-    outcome = answer(plan, out, lambda trial: 0.3, pictures.test_labels)
+    dataset = dataset_info(data, out)
+    plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=2), dataset)
+    outcome = answer(plan, out, lambda trial: 0.3, dataset.test_labels)
     for arm in plan.arms:
         if arm.name in ("base", "resolution"):
             torch.manual_seed(0)
             taken = Preprocessing(size=arm.spec.resolution, crop=1.0)
-            metadata = ModelMetadata(spec=arm.spec, classes=pictures.classes, preprocessing=taken)
+            metadata = ModelMetadata(spec=arm.spec, classes=dataset.classes, preprocessing=taken)
             key = outcome.runs[arm.name, 0].key
             save(
                 out / "trainings" / key / "best.safetensors", build(arm.spec).state_dict(), metadata
             )
-    return plan, outcome, Crew(out=out)
+    return plan, outcome, RunnerConfig(out=out)
 
 
 def test_maps_stand_in_the_report_as_one_png_that_says_whose_they_are(study):
@@ -70,8 +70,8 @@ def test_maps_of_the_report_say_nothing_of_the_pictures_and_the_other_page_shows
 
 
 def test_without_weights_or_pictures_there_are_no_maps(study, tmp_path):
-    plan, outcome, crew = study
-    elsewhere = Crew(out=tmp_path / "elsewhere")
+    plan, outcome, runner = study
+    elsewhere = RunnerConfig(out=tmp_path / "elsewhere")
     assert cams(plan, outcome, elsewhere) is None
     (tmp_path / "pictures").rename(tmp_path / "gone")
-    assert cams(plan, outcome, crew) is None
+    assert cams(plan, outcome, runner) is None

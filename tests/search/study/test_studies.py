@@ -1,5 +1,5 @@
 """A study from its pictures to its report. Trainings are answered by formula here, in the files
-that a study takes for the truth; `test_crews.py` does them for real."""
+that a study takes for the truth; `test_workers.py` does them for real."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.cli.output import log_to
 from phiscale.errors import UsageError
-from phiscale.search.engine.folder import Pictures, machines, pictures_of
-from phiscale.search.engine.plan import Course
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.folder import DatasetInfo, dataset_info, machine_notes
+from phiscale.search.engine.plan import PlanProgress
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Trial
-from phiscale.search.engine.tuning import Tuning, at_ends, halved
+from phiscale.search.engine.tuning import Tuning, edge_rate_notes, successive_halving
 from phiscale.search.spaces.compare import sample
-from phiscale.search.spaces.lattice import lattice, price
+from phiscale.search.spaces.lattice import cost_metric, lattice
 from phiscale.search.study import replication
 from phiscale.search.study import report as settle_report
 from phiscale.search.study import run as studies
@@ -34,7 +34,7 @@ from phiscale.search.study.plan import Settle, arms_for
 from phiscale.search.study.presets import PRESETS
 from support.answered import answer, result_of
 
-CIFAR = Pictures(
+CIFAR = DatasetInfo(
     source="cifar10",
     fingerprint="f",
     classes=tuple("abcdefghij"),
@@ -169,13 +169,13 @@ def at_once(specs: Mapping[str, Spec]) -> dict[str, float]:
 
 def run(data: str, out: Path, errors: dict[str, float], **asked) -> tuple[list[str], Path]:
     """A whole smoke study whose trainings are answered beforehand."""
-    pictures = pictures_of(data, out)
+    dataset = dataset_info(data, out)
     # more test pictures than there are files: labels are all that statistics need
     settings = replace(ASKED, **asked)
-    plan = studies.plan_for(data, PRESETS["smoke"], settings, pictures)
-    answer(plan, out, by_arm(errors), pictures.test_labels)
+    plan = studies.plan_for(data, PRESETS["smoke"], settings, dataset)
+    answer(plan, out, by_arm(errors), dataset.test_labels)
     said = studies.study(
-        data, "smoke", settings, Crew(out=out), command="phiscale study", latencies=at_once
+        data, "smoke", settings, RunnerConfig(out=out), command="phiscale study", latencies=at_once
     )
     assert said.data["report"] == said.lines[-1]
     return said.lines, out
@@ -235,7 +235,7 @@ def test_the_report_stands_beside_the_papers_table_7(equal):
 
 def test_a_finished_study_trains_nothing_again_and_writes_the_same_report(data, equal):
     before = (equal / "report.md").read_bytes()
-    studies.study(data, "smoke", ASKED, Crew(out=equal), command="phiscale study")
+    studies.study(data, "smoke", ASKED, RunnerConfig(out=equal), command="phiscale study")
     assert (equal / "report.md").read_bytes() == before
     assert not (equal / "trainings").exists()
 
@@ -253,19 +253,21 @@ def test_a_study_goes_on_with_more_seeds_and_says_so(data, tmp_path):
 )
 def test_another_study_in_its_folder_is_refused_by_what_differs(data, equal, asked, names):
     with pytest.raises(UsageError, match=f"begun with other settings.*{names}"):
-        studies.study(data, "smoke", replace(ASKED, **asked), Crew(out=equal), command="")
+        studies.study(data, "smoke", replace(ASKED, **asked), RunnerConfig(out=equal), command="")
 
 
 def test_a_folder_of_other_things_is_left_alone(data, tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(UsageError, match="holds other files"):
-        studies.study(data, "smoke", ASKED, Crew(out=tmp_path), command="")
+        studies.study(data, "smoke", ASKED, RunnerConfig(out=tmp_path), command="")
 
 
 def test_a_plan_alone_is_only_told(data, tmp_path):
     told: list[str] = []
     with log_to(told.append):
-        studies.study(data, "smoke", ASKED, Crew(out=tmp_path / "s"), command="", train=False)
+        studies.study(
+            data, "smoke", ASKED, RunnerConfig(out=tmp_path / "s"), command="", train=False
+        )
     assert any(line.startswith("compound") for line in told)
     assert not (tmp_path / "s").exists()
 
@@ -275,7 +277,7 @@ def test_a_plan_alone_is_only_told(data, tmp_path):
 
 def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
     out = tmp_path / "f"
-    pictures = pictures_of(data, out)
+    dataset = dataset_info(data, out)
     told: list[str] = []
     small = replace(ASKED, seeds=2)
 
@@ -283,14 +285,16 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
         return 0.2 + 0.1 * (cost(trial.spec).macs / 838_464) ** -0.5
 
     with log_to(told.append):
-        studies.family(data, (0.0, 1.0, 2.0), None, small, Crew(out=out), command="", train=False)
+        studies.family(
+            data, (0.0, 1.0, 2.0), None, small, RunnerConfig(out=out), command="", train=False
+        )
     from phiscale.search.spaces import family as families
 
     preset = PRESETS["smoke"]
     plan = families.Family(
         data=data,
-        fingerprint=pictures.fingerprint,
-        base=small.sized(pictures, preset),
+        fingerprint=dataset.fingerprint,
+        base=small.sized(dataset, preset),
         alpha=1.2,
         beta=1.1,
         gamma=1.15,
@@ -301,8 +305,8 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
         recipe=replace(preset.recipe, epochs=preset.epochs),
         train_images=None,
     )
-    answer(plan, out, truth, pictures.test_labels)
-    studies.family(data, (0.0, 1.0, 2.0), None, small, Crew(out=out), command="")
+    answer(plan, out, truth, dataset.test_labels)
+    studies.family(data, (0.0, 1.0, 2.0), None, small, RunnerConfig(out=out), command="")
     rows = [
         line.split(" | ")
         for line in (out / "report.md").read_text().splitlines()
@@ -323,14 +327,14 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
 
 def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_path):
     out = tmp_path / "e"
-    pictures = pictures_of(data, out)
+    dataset = dataset_info(data, out)
     from phiscale.search.spaces import compare
 
     preset = PRESETS["smoke"]
     plan = compare.Compare(
         data=data,
-        fingerprint=pictures.fingerprint,
-        base=ASKED.sized(pictures, preset),
+        fingerprint=dataset.fingerprint,
+        base=ASKED.sized(dataset, preset),
         networks=8,
         spaces=("free", "compound"),
         compute=2.0,
@@ -343,19 +347,23 @@ def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_p
     def truth(trial: Trial) -> float:
         return 0.5 if trial.name.startswith("free") else 0.3
 
-    answer(plan, out, truth, pictures.test_labels)
-    said = studies.design_spaces(data, ("free", "compound"), 8, ASKED, Crew(out=out), command="")
+    answer(plan, out, truth, dataset.test_labels)
+    said = studies.design_spaces(
+        data, ("free", "compound"), 8, ASKED, RunnerConfig(out=out), command=""
+    )
     assert Path(said.lines[-1]).exists()
     assert said.data["first_is_better"]["probability"] == 0
     assert "less error than one of compound with probability 0." in (out / "report.md").read_text()
 
 
 def test_networks_of_a_space_are_different_as_long_as_there_are_any():
-    space = lattice(get_spec("efficientnet_b0"), price("macs", None))
+    space = lattice(get_spec("efficientnet_b0"), cost_metric("macs", None))
     for name in ("free", "compound"):
         drawn = [place.spec for place in sample(space, name, 2.0, 30, 0)]
         assert len(set(drawn)) == 30, name
-    few = lattice(replace(get_spec("small"), resolution=16), price("macs", None), native_pixels=32)
+    few = lattice(
+        replace(get_spec("small"), resolution=16), cost_metric("macs", None), native_pixels=32
+    )
     there_are = len(few.at(2.0))
     drawn = [place.spec for place in sample(few, "free", 2.0, there_are + 3, 0)]
     assert len(set(drawn)) == there_are
@@ -378,7 +386,7 @@ def test_a_plan_says_what_differences_it_finds():
 
 def test_halving_keeps_the_better_half_for_a_longer_look_and_then_one():
     plan = studies.plan_for("x", PRESETS["standard"], ASKED, CIFAR)
-    stages = halved(
+    stages = successive_halving(
         ["base"],
         plan.recipe,
         plan.tuning,
@@ -402,12 +410,16 @@ def test_halving_keeps_the_better_half_for_a_longer_look_and_then_one():
 
 
 def test_a_rate_at_an_end_of_those_tried_is_said():
-    said = at_ends({"base": 0.2, "wide": 0.8, "deep": 0.1, "both": 0.8}, Tuning())
+    said = edge_rate_notes({"base": 0.2, "wide": 0.8, "deep": 0.1, "both": 0.8}, Tuning())
     assert said == [
         "At an end of the rates tried: 0.1 of deep; 0.8 of wide and both. Better ones may lie "
         "beyond: --rates."
     ]
-    assert at_ends({"base": 0.2}, Tuning()) == at_ends({"base": 0.1}, Tuning(rates=(0.1,))) == []
+    assert (
+        edge_rate_notes({"base": 0.2}, Tuning())
+        == edge_rate_notes({"base": 0.1}, Tuning(rates=(0.1,)))
+        == []
+    )
 
 
 @pytest.mark.parametrize("lengths", [(), (0.5, 0.2), (0.0, 0.5), (0.5, 1.5)])
@@ -423,15 +435,15 @@ def test_another_first_seed_is_another_study_and_that_of_none_is_the_old_one(dat
     seeds = {t.attrs["seed"] for t in all_trials(other) if t.attrs["stage"] == "study"}
     assert seeds == {5, 6, 7, 8}
     with pytest.raises(UsageError, match=r"begun with other settings.*seed"):
-        studies.study(data, "smoke", replace(ASKED, seed=5), Crew(out=equal), command="")
+        studies.study(data, "smoke", replace(ASKED, seed=5), RunnerConfig(out=equal), command="")
 
 
 def all_trials(plan: Settle) -> list[Trial]:
-    course = Course(plan)
+    progress = PlanProgress(plan)
     labels = CIFAR.test_labels
-    while not course.over:
-        course.follow(lambda _: {t.key: result_of(t, 0.3, labels) for t in course.wanted})
-    return course.passed
+    while not progress.finished:
+        progress.advance(lambda _: {t.key: result_of(t, 0.3, labels) for t in progress.pending})
+    return progress.completed
 
 
 @pytest.mark.parametrize(
@@ -444,15 +456,17 @@ def all_trials(plan: Settle) -> list[Trial]:
 )
 def test_design_spaces_that_cannot_be_compared_are_refused(data, tmp_path, spaces, networks, said):
     with pytest.raises(UsageError, match=said):
-        studies.design_spaces(data, spaces, networks, ASKED, Crew(out=tmp_path / "e"), command="")
+        studies.design_spaces(
+            data, spaces, networks, ASKED, RunnerConfig(out=tmp_path / "e"), command=""
+        )
 
 
 def test_a_failed_training_takes_its_seed_from_all_arms_and_is_named(data, tmp_path):
-    pictures = pictures_of(data, tmp_path)
-    plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=8), pictures)
+    dataset = dataset_info(data, tmp_path)
+    plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=8), dataset)
     good = {"resolution": 0.1, "depth": 0.2}
     outcome = answer(
-        plan, tmp_path, lambda trial: good.get(str(trial.attrs["arm"]), 0.4), pictures.test_labels
+        plan, tmp_path, lambda trial: good.get(str(trial.attrs["arm"]), 0.4), dataset.test_labels
     )
     lost = replace(
         outcome.runs["resolution", 3],
@@ -465,7 +479,7 @@ def test_a_failed_training_takes_its_seed_from_all_arms_and_is_named(data, tmp_p
     runs = {**outcome.runs, ("resolution", 3): lost}
     times = {arm.name: 1.0 for arm in plan.arms}
     whole, found = (
-        settle_report.report(plan, each, pictures, Crew(out=tmp_path), times, (), "c")
+        settle_report.report(plan, each, dataset, RunnerConfig(out=tmp_path), times, (), "c")
         for each in (outcome, replace(outcome, runs=runs))
     )
     assert (whole.settled.seeds, found.settled.seeds) == (8, 7)
@@ -478,8 +492,10 @@ def test_trainings_from_several_kinds_of_machine_are_told_apart():
     plan = studies.plan_for("d", PRESETS["smoke"], ASKED, CIFAR)
     results = [
         replace(result_of(trial, 0.3, CIFAR.test_labels), made_by={"processor": name})
-        for trial, name in zip(Course(plan).wanted[:3], ("EPYC", "EPYC", "Xeon"), strict=True)
+        for trial, name in zip(
+            PlanProgress(plan).pending[:3], ("EPYC", "EPYC", "Xeon"), strict=True
+        )
     ]
-    [said] = machines([*results, results[0]])
+    [said] = machine_notes([*results, results[0]])
     assert "2 on EPYC; 1 on Xeon" in said
-    assert machines(results[:2]) == []
+    assert machine_notes(results[:2]) == []

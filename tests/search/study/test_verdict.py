@@ -159,9 +159,9 @@ def test_brute_force_counts_luck_of_an_image_with_a_seed_three_times_and_ours_on
         rows = random.multinomial(40, [1 / 40] * 40) / 40
         columns = random.multinomial(500, [1 / 500] * 500) / 500
         drawn.append(rows @ luck @ columns)
-    once = float(luck.var()) / luck.size
-    assert np.var(drawn) / once == pytest.approx(3, rel=0.15)
-    assert of.standard_error**2 / once == pytest.approx(1, rel=0.6)
+    unique_results = float(luck.var()) / luck.size
+    assert np.var(drawn) / unique_results == pytest.approx(3, rel=0.15)
+    assert of.standard_error**2 / unique_results == pytest.approx(1, rel=0.6)
 
 
 def test_brute_force_and_ours_agree_where_seeds_and_images_differ_for_good() -> None:

@@ -56,7 +56,7 @@ class Noise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searched:
+class MethodResult:
     """What one method has found, before it is confirmed."""
 
     method: Method
@@ -99,7 +99,7 @@ def fitted(runs: Sequence[Run], of: Noise, *, of_loss: bool = False) -> Posterio
     return replace(posterior(points, run_sd=of.sd, source=source), freedom=of.freedom)
 
 
-def law_checks(found: Searched) -> Checks:
+def law_checks(found: MethodResult) -> Checks:
     """How the law of a search stands against other models on trainings left out."""
     from phiscale.report.gp import gp_left_out  # scikit-learn, for the report alone
 
@@ -111,7 +111,7 @@ def law_checks(found: Searched) -> Checks:
     return check(found.fit, alone, {} if gp is None else {"gp": gp})
 
 
-def refusal(found: Searched, compute: float) -> str:
+def refusal(found: MethodResult, compute: float) -> str:
     """Why a law says nothing of its proposal: that is far beyond all trainings, and another model
     predicts trainings that were left out clearly better. Empty where that is not so."""
     largest = max(run.cost for run in found.runs if run.error < 1.0)

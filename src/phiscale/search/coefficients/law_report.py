@@ -15,9 +15,9 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.page import Drawing, Section
 from phiscale.report.svg import BLUE, GREEN, INK, PURPLE, STYLE, drawing
-from phiscale.search.coefficients.law import Searched, law_error
-from phiscale.search.coefficients.plan import Discovery
-from phiscale.search.spaces.lattice import Lattice, price
+from phiscale.search.coefficients.law import MethodResult, law_error
+from phiscale.search.coefficients.plan import CoefficientSearch
+from phiscale.search.spaces.lattice import Lattice, cost_metric
 
 DIMENSIONS = ("depth", "width", "resolution")
 MOST_LISTED = 12
@@ -26,7 +26,7 @@ LEAST_TERM = 0.001  # of error, 0.1 point: less is no term
 
 
 def law_sections(
-    plan: Discovery, found: Searched, answers: Sequence[Coefficients]
+    plan: CoefficientSearch, found: MethodResult, answers: Sequence[Coefficients]
 ) -> list[Section]:
     """Of what a method with a law has found."""
     law = found.fit
@@ -34,7 +34,7 @@ def law_sections(
     return [_law(found, law, answers), _indifferent(plan, law), _pareto(plan, law)]
 
 
-def _law(found: Searched, law: Posterior, answers: Sequence[Coefficients]) -> Section:
+def _law(found: MethodResult, law: Posterior, answers: Sequence[Coefficients]) -> Section:
     e0, terms = law.terms()
     words = " + ".join(f"{100 * term.A:.1f} {name}^-{term.p:.2f}" for name, term in terms.items())
     return Section(
@@ -49,7 +49,7 @@ def _law(found: Searched, law: Posterior, answers: Sequence[Coefficients]) -> Se
     )
 
 
-def _noise(found: Searched) -> Iterator[str]:
+def _noise(found: MethodResult) -> Iterator[str]:
     """A run's own chance, and what the law is off by beyond it; where the second round went."""
     of = found.noise
     assert of is not None
@@ -111,7 +111,7 @@ def _law_figure(law: Posterior) -> Drawing:
         return drawing(figure, "law", "Error against depth, width and resolution by the law")
 
 
-def _indifferent(plan: Discovery, law: Posterior) -> Section:
+def _indifferent(plan: CoefficientSearch, law: Posterior) -> Section:
     space = plan.lattice()
     near, which = space.indifferent(law, plan.compute), space.at(plan.compute)
     rows = [
@@ -145,12 +145,12 @@ def _open(space: Lattice, law: Posterior, which: np.ndarray) -> int:
     return int(np.sum(np.quantile(more, 0.025, axis=0) <= INDIFFERENT))
 
 
-def _pareto(plan: Discovery, law: Posterior) -> Section:
+def _pareto(plan: CoefficientSearch, law: Posterior) -> Section:
     names = ("macs", "params", "train-memory")
     if plan.device is not None:
         names = (*names, "latency-ms")
-    coins = {name: price(name, plan.device) for name in names}
-    front = plan.lattice().pareto(law, coins, most=2 * max(1.0, plan.compute))
+    metrics = {name: cost_metric(name, plan.device) for name in names}
+    front = plan.lattice().pareto(law, metrics, most=2 * max(1.0, plan.compute))
     errors = [law_error(law, place.by) for place in front]
     step = max(1, len(front) // MOST_LISTED)
     own = cost(plan.base)
@@ -161,8 +161,8 @@ def _pareto(plan: Discovery, law: Posterior) -> Section:
             "width": f"x{front[i].by.width:.2f}",
             "pixels": front[i].spec.resolution,
             **{
-                name: f"x{float(coin(cost(front[i].spec)) / coin(own)):.2f}"
-                for name, coin in coins.items()
+                name: f"x{float(metric(cost(front[i].spec)) / metric(own)):.2f}"
+                for name, metric in metrics.items()
             },
         }
         for i in sorted(range(len(front)), key=lambda i: errors[i])[::step]

@@ -22,8 +22,8 @@ from phiscale.planning.device import DeviceModel
 from phiscale.search.coefficients.design import Point, candidates, d_optimal
 from phiscale.search.coefficients.law import (
     Method,
+    MethodResult,
     Run,
-    Searched,
     Triple,
     doubtful,
     fitted,
@@ -34,8 +34,8 @@ from phiscale.search.coefficients.law import (
 from phiscale.search.coefficients.rate_surface import RateSurface, rate_surface
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Result, Trial, described, trial_of
-from phiscale.search.engine.tuning import Tuning, halved
-from phiscale.search.spaces.lattice import Lattice, Place, lattice, price
+from phiscale.search.engine.tuning import Tuning, successive_halving
+from phiscale.search.spaces.lattice import Lattice, Place, cost_metric, lattice
 from phiscale.search.spaces.rays import paper_grid, symmetric
 from phiscale.search.study.plan import FURTHEST
 from phiscale.training.recipes.recipe import Recipe
@@ -55,11 +55,11 @@ class Tuned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Discovered:
+class SearchOutcome:
     """The whole search."""
 
     rates: Tuned
-    searched: tuple[Searched, ...]
+    searched: tuple[MethodResult, ...]
     confirmed: Mapping[str, Place]  # the proposals and what needs no search; none if one is refused
     runs: Mapping[tuple[str, int], Result]  # of the confirmation, by name and seed
 
@@ -74,7 +74,7 @@ class Discovered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Discovery:
+class CoefficientSearch:
     """The plan of one search."""
 
     data: str
@@ -95,7 +95,7 @@ class Discovery:
     threads: int = 1
     seed: int = 0  # the first of the confirmation; of the other trainings so many further
 
-    def stages(self) -> Stages[Discovered]:
+    def stages(self) -> Stages[SearchOutcome]:
         tuned = yield from self._rates()
         rates = tuned.surface
         space = self.lattice()
@@ -111,14 +111,14 @@ class Discovery:
             for name, place in places.items()
         }
         results = yield list(trials.values())
-        return Discovered(
+        return SearchOutcome(
             rates=tuned,
             searched=tuple(searched),
             confirmed=places,
             runs={name: results[trial.key] for name, trial in trials.items()},
         )
 
-    def _compared(self, searched: Sequence[Searched], space: Lattice) -> dict[str, Place]:
+    def _compared(self, searched: Sequence[MethodResult], space: Lattice) -> dict[str, Place]:
         """What the confirmation trains: the proposals, and what needs no search."""
         places = {f"{found.method} proposal": found.proposal for found in searched}
         rays = {
@@ -145,8 +145,8 @@ class Discovery:
         return places
 
     def lattice(self) -> Lattice:
-        coin = price(self.cost, self.device)
-        return lattice(self.base, coin, native_pixels=self.native_pixels)
+        metric = cost_metric(self.cost, self.device)
+        return lattice(self.base, metric, native_pixels=self.native_pixels)
 
     def _rates(self) -> Stages[Tuned]:
         """Halving in the base and in four corners of depth and width, in small pictures: a rate
@@ -167,12 +167,12 @@ class Discovery:
             tried[found.key] = macs * recipe.epochs / self.recipe.epochs
             return found
 
-        chosen = yield from halved(list(sizes), self.recipe, self.tuning, trial)
+        chosen = yield from successive_halving(list(sizes), self.recipe, self.tuning, trial)
         tuned = {name: recipe.optim.lr_peak for name, recipe in chosen.items()}
         surface = rate_surface({sizes[name]: rate for name, rate in tuned.items()}, self.tuning)
         return Tuned(surface=surface, chosen=tuned, units=sum(tried.values()), keys=tuple(tried))
 
-    def _lawscale(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
+    def _lawscale(self, rates: RateSurface, space: Lattice) -> Stages[MethodResult]:
         """A D-optimal design, a law, and a second round where that law is in doubt: around its
         proposal, or, where the law does not hold, everywhere."""
         among = candidates(self.base, native_pixels=self.native_pixels)
@@ -187,7 +187,7 @@ class Discovery:
             runs += yield from self._train(second, rates, "second round")
             of = noise(runs, self.validation_images)
             fit = fitted(runs, of)
-        found = Searched(
+        found = MethodResult(
             method="lawscale",
             runs=tuple(runs),
             fit=fit,
@@ -200,16 +200,16 @@ class Discovery:
     def _near(self, among: Sequence[Point]) -> list[Point]:
         """Those that cost about as much as what is asked for, in the search's own coin; all, where
         none costs so much."""
-        coin = price(self.cost, self.device)
-        own = float(coin(cost(self.base)))
+        metric = cost_metric(self.cost, self.device)
+        own = float(metric(cost(self.base)))
 
         def over(point: Point) -> float:
-            return point.cost if self.cost == "macs" else float(coin(cost(point.spec))) / own
+            return point.cost if self.cost == "macs" else float(metric(cost(point.spec))) / own
 
         near = [p for p in among if self.compute / 3 <= over(p) <= 1.05 * self.compute]
         return near or list(among)
 
-    def _paper_grid(self, rates: RateSurface, space: Lattice) -> Stages[Searched]:
+    def _paper_grid(self, rates: RateSurface, space: Lattice) -> Stages[MethodResult]:
         """The paper's search: candidates of twice the base's compute, the best one as trained."""
         chosen, rounded = self.grid(space)
         points = [Point(spec=place.spec, by=place.by, cost=place.macs) for place in chosen]
@@ -219,7 +219,7 @@ class Discovery:
             for run, place in zip(runs, chosen, strict=True)
         ]
         best = min(range(len(runs)), key=lambda i: (runs[i].error, i))
-        return Searched(
+        return MethodResult(
             method="grid", runs=tuple(runs), proposal=chosen[best], candidates=runs[best].candidates
         )
 

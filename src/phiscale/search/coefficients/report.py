@@ -17,12 +17,12 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.law_report import bootstrap_words
 from phiscale.report.page import Section, page_files
-from phiscale.search.coefficients.law import Searched, Triple, law_error
+from phiscale.search.coefficients.law import MethodResult, Triple, law_error
 from phiscale.search.coefficients.law_report import DIMENSIONS, law_sections, useless
-from phiscale.search.coefficients.plan import Discovered, Discovery
-from phiscale.search.engine.folder import Pictures, looked, machines
-from phiscale.search.engine.trial import Result, once
-from phiscale.search.engine.tuning import at_ends
+from phiscale.search.coefficients.plan import CoefficientSearch, SearchOutcome
+from phiscale.search.engine.folder import DatasetInfo, look_notes, machine_notes
+from phiscale.search.engine.trial import Result, unique_results
+from phiscale.search.engine.tuning import edge_rate_notes
 from phiscale.search.spaces.lattice import Place
 from phiscale.search.spaces.rays import off_ray
 from phiscale.search.study.resampling import bootstrap_interval, sign_flip, spread
@@ -38,10 +38,10 @@ UNCONFIRMED = Section(
 
 
 def report(
-    plan: Discovery,
-    outcome: Discovered,
+    plan: CoefficientSearch,
+    outcome: SearchOutcome,
     answers: Sequence[Coefficients],
-    pictures: Pictures,
+    dataset: DatasetInfo,
     trainings: Iterable[Result],
     looks: Sequence[int],
     command: str,
@@ -52,9 +52,9 @@ def report(
     law = lawful.fit if lawful else None
     sections = [
         _answers(plan, outcome, answers, law),
-        *_confirmation(plan, outcome, answers, pictures, looks, law),
+        *_confirmation(plan, outcome, answers, dataset, looks, law),
         *(law_sections(plan, lawful, answers) if lawful else []),
-        _protocol(plan, outcome, pictures, trainings),
+        _protocol(plan, outcome, dataset, trainings),
         *(_runs(found) for found in outcome.searched),
     ]
     return {
@@ -64,10 +64,10 @@ def report(
 
 
 def _confirmation(
-    plan: Discovery,
-    outcome: Discovered,
+    plan: CoefficientSearch,
+    outcome: SearchOutcome,
     answers: Sequence[Coefficients],
-    pictures: Pictures,
+    dataset: DatasetInfo,
     looks: Sequence[int],
     law: Posterior | None,
 ) -> list[Section]:
@@ -75,11 +75,14 @@ def _confirmation(
         return []  # the answer says so
     if not plan.seeds:
         return [UNCONFIRMED]
-    return [_confirmed(plan, outcome, answers, pictures, looks, law)]
+    return [_confirmed(plan, outcome, answers, dataset, looks, law)]
 
 
 def _answers(
-    plan: Discovery, outcome: Discovered, answers: Sequence[Coefficients], law: Posterior | None
+    plan: CoefficientSearch,
+    outcome: SearchOutcome,
+    answers: Sequence[Coefficients],
+    law: Posterior | None,
 ) -> Section:
     rows = []
     for found, each in zip(outcome.searched, answers, strict=True):
@@ -126,7 +129,7 @@ def _answers(
     )
 
 
-def _coin(plan: Discovery) -> str:
+def _coin(plan: CoefficientSearch) -> str:
     return {"macs": "MACs", "params": "parameters", "latency-ms": "latency"}.get(
         plan.cost, plan.cost.replace("-", " ")
     )
@@ -146,7 +149,7 @@ def _far(found: Coefficients) -> str:
     return f"For large T the law's optimum tends to {', '.join(paths)}."
 
 
-def _held(plan: Discovery, found: Coefficients) -> list[str]:
+def _held(plan: CoefficientSearch, found: Coefficients) -> list[str]:
     """An interval of no width is a bound, not certainty."""
     bound = [
         name
@@ -164,7 +167,7 @@ def _held(plan: Discovery, found: Coefficients) -> list[str]:
     )
 
 
-def _any_way(plan: Discovery, law: Posterior) -> list[str]:
+def _any_way(plan: CoefficientSearch, law: Posterior) -> list[str]:
     """What the paper's rule that no dimension turns back keeps the law from."""
     space = plan.lattice()
     held, free = (space.best(law, plan.compute, any_way=any_way) for any_way in (False, True))
@@ -187,7 +190,7 @@ def _by_loss(found: Coefficients) -> str:
     return f"By the cross-entropy of the same trainings, which decides nothing: {said}."
 
 
-def _as_built(plan: Discovery, found: Coefficients) -> str:
+def _as_built(plan: CoefficientSearch, found: Coefficients) -> str:
     """What one phi really costs: blocks are rounded up."""
     said = " and ".join(
         f"{cost:.2f} times at phi {phi}" for phi, cost in found.extra["exact_costs"].items()
@@ -199,15 +202,15 @@ def _as_built(plan: Discovery, found: Coefficients) -> str:
 
 
 def _confirmed(
-    plan: Discovery,
-    outcome: Discovered,
+    plan: CoefficientSearch,
+    outcome: SearchOutcome,
     answers: Sequence[Coefficients],
-    pictures: Pictures,
+    dataset: DatasetInfo,
     looks: Sequence[int],
     law: Posterior | None,
 ) -> Section:
     """Every proposal and every baseline trained anew with the same seeds, on the test pictures."""
-    truth = pictures.test_labels
+    truth = dataset.test_labels
     correct = {
         name: np.stack([run.correct(truth) for run in outcome.of(name)])
         for name in outcome.confirmed
@@ -249,7 +252,7 @@ def _confirmed(
             f"Trained anew with {plan.seeds} seeds each, read on the test pictures. With so many "
             f"the least p there can be is {2 / 2**plan.seeds:.2g}, and {others} other networks are "
             "looked at: this tells large differences, no small ones.",
-            *looked(looks),
+            *look_notes(looks),
             *(
                 f"{' and '.join(names)} are one network here: rounding leaves no difference."
                 for names in _same(outcome)
@@ -269,7 +272,7 @@ def _off(place: Place, ray: Scaling) -> float:
     return float(off_ray(logs, Strategy.of(ray))[0])
 
 
-def _same(outcome: Discovered) -> list[list[str]]:
+def _same(outcome: SearchOutcome) -> list[list[str]]:
     names: dict[Any, list[str]] = {}
     for name, place in outcome.confirmed.items():
         names.setdefault(place.spec, []).append(name)
@@ -286,30 +289,33 @@ def _predicted(law: Posterior | None, place: Place) -> str | None:
 
 
 def _protocol(
-    plan: Discovery, outcome: Discovered, pictures: Pictures, trainings: Iterable[Result]
+    plan: CoefficientSearch,
+    outcome: SearchOutcome,
+    dataset: DatasetInfo,
+    trainings: Iterable[Result],
 ) -> Section:
-    images = plan.train_images or pictures.train
+    images = plan.train_images or dataset.train
     rates = outcome.rates.surface
-    spent = sum(run.cpu_seconds for run in once(outcome.runs.values()))
+    spent = sum(run.cpu_seconds for run in unique_results(outcome.runs.values()))
     return Section(
         title="How it was done",
         text=[
-            f"{pictures.source}: {images} of {pictures.train} training pictures, "
+            f"{dataset.source}: {images} of {dataset.train} training pictures, "
             f"{plan.recipe.epochs:g} epochs of batches of {plan.recipe.batch}, "
             f"{plan.recipe.optim.name}; the base sees {plan.base.resolution} px. Searches read the "
-            f"{pictures.validation} validation pictures, confirmation the "
-            f"{len(pictures.test_labels)} test pictures.",
+            f"{dataset.validation} validation pictures, confirmation the "
+            f"{len(dataset.test_labels)} test pictures.",
             "Learning rates: chosen in the base and four corners of depth and width, "
             f"{plan.tuning} ({outcome.rates.units:.1f} units), then log2 rate = {rates.a:.2f} "
             f"{rates.b:+.2f} ln depth {rates.c:+.2f} ln width for all methods.",
-            *at_ends(outcome.rates.chosen, plan.tuning),
+            *edge_rate_notes(outcome.rates.chosen, plan.tuning),
             *([f"The confirmation took {spent:,.0f} core seconds."] if outcome.runs else []),
-            *machines(trainings),
+            *machine_notes(trainings),
         ],
     )
 
 
-def _runs(found: Searched) -> Section:
+def _runs(found: MethodResult) -> Section:
     rows = [
         {
             "depth": f"x{run.by.depth:.2f}",
@@ -333,7 +339,7 @@ def _candidates(triples: Sequence[Triple]) -> str | None:
     return " = ".join(words) or None
 
 
-def _csv(outcome: Discovered) -> str:
+def _csv(outcome: SearchOutcome) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(

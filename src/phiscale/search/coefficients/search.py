@@ -22,14 +22,14 @@ from phiscale.planning.coefficients import NAMES, Coefficients, Interval
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws.optimum import bootstrapped, optimum
 from phiscale.report.page import Section, page_files
-from phiscale.search.coefficients.law import Method, Searched, Triple, fitted, law_checks, noise
-from phiscale.search.coefficients.plan import Discovery
+from phiscale.search.coefficients.law import Method, MethodResult, Triple, fitted, law_checks, noise
+from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.coefficients.report import report
 from phiscale.search.engine.carry_out import carry_out
-from phiscale.search.engine.folder import Pictures, looks_at, pictures_of
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_looks
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.tuning import Tuning
-from phiscale.search.spaces.lattice import COSTS, Lattice, price
+from phiscale.search.spaces.lattice import COSTS, Lattice, cost_metric
 from phiscale.search.study.critique import few_pictures
 from phiscale.search.study.plan import RECIPE
 from phiscale.search.study.run import base_pixels, crop_for
@@ -63,7 +63,7 @@ class Asked:
     def __post_init__(self) -> None:
         if self.cost not in COSTS:
             raise UsageError(f"--cost {self.cost} is unknown. Use one of {', '.join(COSTS)}.")
-        price(self.cost, self.device)  # can it be told?
+        cost_metric(self.cost, self.device)  # can it be told?
         if not (0.05 <= self.compute <= 64) or abs(math.log(self.compute)) < 0.05:
             raise UsageError(f"--compute {self.compute:g} scales nothing. Use 2, or 0.5 to shrink.")
         if not 4 <= self.units < math.inf:
@@ -79,7 +79,7 @@ def search_coefficients(
     base: Spec,
     data: str,
     asked: Asked,
-    crew: Crew,
+    runner: RunnerConfig,
     *,
     command: str,
 ) -> Coefficients:
@@ -89,9 +89,9 @@ def search_coefficients(
     the folder is of another search; or, once all is written but found.json, its law is not to be
     trusted at `asked.compute`.
     """
-    found = _searched(base, data, asked, crew, command=command)
+    found = _searched(base, data, asked, runner, command=command)
     if why := found.extra.get("refused"):
-        raise UsageError(f"no {FOUND}: {why} See {crew.out / 'report.html'}.")
+        raise UsageError(f"no {FOUND}: {why} See {runner.out / 'report.html'}.")
     return found
 
 
@@ -99,31 +99,31 @@ def _searched(
     base: Spec,
     data: str,
     asked: Asked,
-    crew: Crew,
+    runner: RunnerConfig,
     *,
     command: str,
 ) -> Coefficients:
-    pictures = pictures_of(data, crew.out)
-    plan = plan_for(base, data, asked, pictures)
+    dataset = dataset_info(data, runner.out)
+    plan = plan_for(base, data, asked, dataset)
     plan.lattice().at(plan.compute)  # is there any such network? told before anything is trained
     if "grid" in plan.methods:
         plan.grid(plan.lattice())
-    crew = crew.pinned("search for coefficients", pictures, plan.to_dict())
-    for line in few_pictures(trained_on(pictures, asked), len(pictures.classes)):
+    runner = runner.pinned("search for coefficients", dataset, plan.to_dict())
+    for line in few_pictures(trained_on(dataset, asked), len(dataset.classes)):
         logger.info(f"note: {line}")
-    outcome = carry_out(plan, crew)
+    outcome = carry_out(plan, runner)
     answers = [answer(plan, found, command) for found in outcome.searched]
-    trainings = crew.results.read(sorted(outcome.keys)).values()
+    trainings = runner.results.read(sorted(outcome.keys)).values()
     for name, text in report(
-        plan, outcome, answers, pictures, trainings, looks_at(crew.out), command
+        plan, outcome, answers, dataset, trainings, read_looks(runner.out), command
     ).items():
-        write_atomic(crew.out / name, text)
+        write_atomic(runner.out / name, text)
     for each in answers if len(answers) > 1 else ():
         if "refused" not in each.extra:
-            each.write(crew.out / f"{each.method}.json")
-    write_atomic(crew.out / BASE, plan.base.to_json() + "\n")
+            each.write(runner.out / f"{each.method}.json")
+    write_atomic(runner.out / BASE, plan.base.to_json() + "\n")
     if "refused" not in answers[0].extra:
-        answers[0].write(crew.out / FOUND)
+        answers[0].write(runner.out / FOUND)
     return answers[0]
 
 
@@ -131,7 +131,7 @@ def search_several(
     base: Spec,
     sets: Sequence[str],
     asked: Asked,
-    crew: Crew,
+    runner: RunnerConfig,
     *,
     command: str,
 ) -> dict[str, Coefficients]:
@@ -141,11 +141,11 @@ def search_several(
     `asked.epochs` are the first set's: trainings on the others see as many images. UsageError: two
     sets have one name.
     """
-    crews = {
-        each: replace(crew, out=out, name=f"{crew.name}-{out.name}")
-        for each, out in folders(crew.out, sets).items()
+    runners = {
+        each: replace(runner, out=out, name=f"{runner.name}-{out.name}")
+        for each, out in folders(runner.out, sets).items()
     }
-    images = {each: trained_on(pictures_of(each, crews[each].out), asked) for each in sets}
+    images = {each: trained_on(dataset_info(each, runners[each].out), asked) for each in sets}
     answers = {}
     for each in sets:
         as_long = asked.epochs * images[sets[0]] / images[each]
@@ -153,7 +153,7 @@ def search_several(
             base,
             each,
             replace(asked, epochs=round(as_long, 4)),
-            crews[each],
+            runners[each],
             command=command,
         )
     refused = {
@@ -161,7 +161,7 @@ def search_several(
     }
     answers = {each: found for each, found in answers.items() if each not in refused}
     none = [f"{each} has no answer. {why}" for each, why in refused.items()]
-    rows = [{"set": crews[each].out.name, **found.row()} for each, found in answers.items()]
+    rows = [{"set": runners[each].out.name, **found.row()} for each, found in answers.items()]
     section = Section(
         title="Do they differ?",
         text=[*none, *compare(answers)],
@@ -171,9 +171,9 @@ def search_several(
         "own folders.",
     )
     for name, content in page_files("Coefficients of several sets", command, [section]).items():
-        write_atomic(crew.out / name, content)
+        write_atomic(runner.out / name, content)
     if none:
-        raise UsageError(f"{' '.join(none)} See {crew.out / 'report.html'}.")
+        raise UsageError(f"{' '.join(none)} See {runner.out / 'report.html'}.")
     return answers
 
 
@@ -188,33 +188,33 @@ def folders(out: Path, sets: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def trained_on(pictures: Pictures, asked: Asked) -> int:
+def trained_on(dataset: DatasetInfo, asked: Asked) -> int:
     """How many pictures an epoch has."""
-    return pictures.some(asked.train_images) or pictures.train
+    return dataset.some(asked.train_images) or dataset.train
 
 
-def plan_for(base: Spec, data: str, asked: Asked, pictures: Pictures) -> Discovery:
-    native = pictures.native_pixels
+def plan_for(base: Spec, data: str, asked: Asked, dataset: DatasetInfo) -> CoefficientSearch:
+    native = dataset.native_pixels
     pixels = asked.resolution or base_pixels(base, native)
     if pixels > native and asked.resolution:
         raise UsageError(
             f"--resolution {pixels}: the pictures have {native} px, and more would be invented. "
             f"Use {base_pixels(base, native)}, so that larger networks see real ones."
         )
-    return Discovery(
+    return CoefficientSearch(
         data=data,
-        fingerprint=pictures.fingerprint,
-        base=replace(base, classes=len(pictures.classes), resolution=pixels),
+        fingerprint=dataset.fingerprint,
+        base=replace(base, classes=len(dataset.classes), resolution=pixels),
         methods=asked.methods,
         recipe=replace(asked.recipe, epochs=asked.epochs),
-        crop=crop_for(pictures),
+        crop=crop_for(dataset),
         units=asked.units,
         compute=asked.compute,
         cost=asked.cost,
         device=asked.device,
         native_pixels=native,
-        train_images=pictures.some(asked.train_images),
-        validation_images=pictures.validation,
+        train_images=dataset.some(asked.train_images),
+        validation_images=dataset.validation,
         seeds=asked.seeds,
         tuning=asked.tuning,
         threads=asked.threads,
@@ -222,7 +222,7 @@ def plan_for(base: Spec, data: str, asked: Asked, pictures: Pictures) -> Discove
     )
 
 
-def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
+def answer(plan: CoefficientSearch, found: MethodResult, command: str) -> Coefficients:
     """What a method says of alpha, beta and gamma at `plan.compute` times the base's cost.
 
     Of a law in MACs: its optimum before rounding, under depth * width^2 * resolution^2. In another
@@ -284,7 +284,7 @@ def answer(plan: Discovery, found: Searched, command: str) -> Coefficients:
     return replace(said, extra={**extra, "exact_costs": _exact_costs(plan, said)})
 
 
-def _guessing(found: Searched, classes: int) -> list[str]:
+def _guessing(found: MethodResult, classes: int) -> list[str]:
     """Trainings that are hardly better than a guess tell nothing of networks."""
     typical = float(np.median([run.error for run in found.runs]))
     if typical < 1 - 1.5 / classes:
@@ -296,7 +296,7 @@ def _guessing(found: Searched, classes: int) -> list[str]:
     ]
 
 
-def _by_loss(plan: Discovery, found: Searched) -> dict[str, list[float]]:
+def _by_loss(plan: CoefficientSearch, found: MethodResult) -> dict[str, list[float]]:
     """value, low, high by the law of the same trainings' cross-entropy: a look from another side,
     which decides nothing."""
     of = noise(found.runs, plan.validation_images, of_loss=True)
@@ -307,19 +307,19 @@ def _by_loss(plan: Discovery, found: Searched) -> dict[str, list[float]]:
     }
 
 
-def _of_place(found: Searched, compute: float) -> Triple:
+def _of_place(found: MethodResult, compute: float) -> Triple:
     by, power = found.proposal.by, 1 / math.log2(compute)
     return by.depth**power, by.width**power, by.resolution**power
 
 
-def _exact_costs(plan: Discovery, found: Coefficients) -> dict[str, float]:
+def _exact_costs(plan: CoefficientSearch, found: Coefficients) -> dict[str, float]:
     """By phi: the cost of the network that `compound` rounds to, over the base's. Its blocks are
     rounded up, so that it takes more than its coefficients say."""
-    coin = price(plan.cost, plan.device)
-    own = float(coin(cost(plan.base)))
+    metric = cost_metric(plan.cost, plan.device)
+    own = float(metric(cost(plan.base)))
     phis = sorted({math.copysign(1.0, math.log(plan.compute)), round(math.log2(plan.compute), 4)})
     return {
-        f"{phi:g}": round(float(coin(cost(scale(plan.base, found.at(phi))))) / own, 4)
+        f"{phi:g}": round(float(metric(cost(scale(plan.base, found.at(phi))))) / own, 4)
         for phi in phis
     }
 

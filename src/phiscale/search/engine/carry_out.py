@@ -6,36 +6,38 @@ from contextlib import closing
 from typing import Any
 
 from phiscale.errors import TrainingError, UsageError
-from phiscale.search.engine.database import DamagedStore, StoreError, set_aside, shown_url
-from phiscale.search.engine.plan import Course, Outcome, Plan
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.database import DamagedStore, StoreError, move_aside, redacted_url
+from phiscale.search.engine.plan import Outcome, Plan, PlanProgress
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import Store
 from phiscale.search.engine.trial import Results
-from phiscale.search.engine.worker import logger, work
+from phiscale.search.engine.worker import logger, run_worker
 
 
-def carry_out(plan: Plan[Outcome], crew: Crew) -> Outcome:
+def carry_out(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
     """What the plan has come to, every training of it done. Begun again it goes on."""
-    results, course = crew.results, Course(plan)
+    results, progress = runner.results, PlanProgress(plan)
     results.sweep()
-    course.follow(results.read)
-    made = results.read([trial.key for trial in course.trials]).values()
-    others = {str(run.made_by.get("device", crew.device_type)) for run in made} - {crew.device_type}
-    if others and not course.over:
-        raise _another_device(str(crew.out), others.pop())
-    with closing(_ready(crew, course)) as store:  # notes what it does not know
-        if not course.over:
-            if crew.workers == 1:
-                work(plan, crew)
+    progress.advance(results.read)
+    made = results.read([trial.key for trial in progress.trials]).values()
+    others = {str(run.made_by.get("device", runner.device_type)) for run in made} - {
+        runner.device_type
+    }
+    if others and not progress.finished:
+        raise _another_device(str(runner.out), others.pop())
+    with closing(_ready(runner, progress)) as store:  # notes what it does not know
+        if not progress.finished:
+            if runner.workers == 1:
+                run_worker(plan, runner)
             else:
-                from phiscale.search.engine.processes import lead
+                from phiscale.search.engine.processes import supervise
 
-                lead(plan, crew, course, store)
-            course.follow(results.read)
-            _note_all(store, course, results)
-    if not course.over:
+                supervise(plan, runner, progress, store)
+            progress.advance(results.read)
+            _note_all(store, progress, results)
+    if not progress.finished:
         raise TrainingError("not every training was done. Run the same command to go on.")
-    return course.outcome  # type: ignore[return-value]
+    return progress.outcome  # type: ignore[return-value]
 
 
 def _another_device(what: str, device: str) -> UsageError:
@@ -45,46 +47,46 @@ def _another_device(what: str, device: str) -> UsageError:
     )
 
 
-def _ready(crew: Crew, course: Course[Any]) -> Store:
+def _ready(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
     """The store, made once, before the workers meet in it; our own file is made anew if damaged."""
-    before = crew.database.stat().st_ino if crew.database.exists() else None
+    before = runner.database.stat().st_ino if runner.database.exists() else None
     try:
-        return _filled(crew, course)
+        return _filled(runner, progress)
     except DamagedStore as error:
-        if crew.storage is not None:
+        if runner.storage is not None:
             raise
         # two commands may find the damage; the second must not move what the first has made
-        if crew.database.exists() and crew.database.stat().st_ino == before:
-            aside = set_aside(crew.database)
+        if runner.database.exists() and runner.database.stat().st_ino == before:
+            aside = move_aside(runner.database)
             logger.info(f"{error} Done: the old one is {aside.name}.")
-        return _filled(crew, course)
+        return _filled(runner, progress)
 
 
-def _filled(crew: Crew, course: Course[Any]) -> Store:
-    store = crew.store()
+def _filled(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
+    store = runner.store()
     try:
         store.check()
-        store.release_dead()
-        if crew.attrs and (known := store.attrs(crew.attrs)) != crew.attrs:
-            where = shown_url(crew.storage) if crew.storage else crew.database
-            if known != {**crew.attrs, "device": known.get("device")}:
+        store.release_stale()
+        if runner.attrs and (known := store.attrs(runner.attrs)) != runner.attrs:
+            where = redacted_url(runner.storage) if runner.storage else runner.database
+            if known != {**runner.attrs, "device": known.get("device")}:
                 raise UsageError(
-                    f"{crew.name} in {where} is another study. Use another --study-name."
+                    f"{runner.name} in {where} is another study. Use another --study-name."
                 )
-            if not course.over:
-                raise _another_device(f"{crew.name} in {where}", known["device"])
-        store.record(course.trials, crew.results.read([trial.key for trial in course.trials]))
+            if not progress.finished:
+                raise _another_device(f"{runner.name} in {where}", known["device"])
+        store.record(progress.trials, runner.results.read([trial.key for trial in progress.trials]))
     except BaseException:
         store.close()
         raise
     return store
 
 
-def _note_all(store: Store, course: Course[Any], results: Results) -> None:
+def _note_all(store: Store, progress: PlanProgress[Any], results: Results) -> None:
     """Results whose workers died before they could note them. All is done: a database that is away
     now takes nothing from that."""
     try:
-        store.release_dead()
-        store.record(course.trials, results.read([trial.key for trial in course.trials]))
+        store.release_stale()
+        store.record(progress.trials, results.read([trial.key for trial in progress.trials]))
     except StoreError as error:
         logger.info(f"the results are complete, the database is not: {error}")

@@ -31,7 +31,7 @@ class DamagedStore(StoreError):
 
     def __init__(self, url: str, what: str):
         super().__init__(
-            f"{shown_url(url)}: {what}. Move it away and run the same command: it is "
+            f"{redacted_url(url)}: {what}. Move it away and run the same command: it is "
             "filled again from the results."
         )
 
@@ -41,13 +41,13 @@ def sqlite_url(path: Path) -> str:
     return URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
-def opened(url: str, lease_s: float) -> RDBStorage:
+def open_storage(url: str, heartbeat_timeout_s: float) -> RDBStorage:
     """Optuna's storage at `url`, made where there is none. MissingExtra: the driver of it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails is said in our words
-    return patiently(lambda: _open(url, lease_s), url, first=True)
+    return retry(lambda: _open(url, heartbeat_timeout_s), url, first=True)
 
 
-def _open(url: str, lease_s: float) -> RDBStorage:
+def _open(url: str, heartbeat_timeout_s: float) -> RDBStorage:
     sqlite = url.startswith("sqlite")
     try:
         with warnings.catch_warnings():  # heartbeats are called experimental
@@ -55,8 +55,8 @@ def _open(url: str, lease_s: float) -> RDBStorage:
             storage = RDBStorage(
                 url,
                 engine_kwargs={"connect_args": {"timeout": BUSY_S}} if sqlite else None,
-                heartbeat_interval=max(1, int(lease_s / 4)),
-                grace_period=max(1, int(lease_s)),
+                heartbeat_interval=max(1, int(heartbeat_timeout_s / 4)),
+                grace_period=max(1, int(heartbeat_timeout_s)),
             )
     except ImportError:
         raise MissingExtra("--storage postgresql://...", "psycopg", "postgres") from None
@@ -77,7 +77,7 @@ def _whole(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def look_through(storage: RDBStorage, url: str) -> None:
+def check_integrity(storage: RDBStorage, url: str) -> None:
     """DamagedStore where SQLite finds a fault in its file."""
     if not url.startswith("sqlite"):
         return
@@ -86,11 +86,11 @@ def look_through(storage: RDBStorage, url: str) -> None:
         with storage.engine.connect() as connection:
             return str(connection.execute(text("PRAGMA integrity_check(1)")).scalar())
 
-    if (found := patiently(said, url)) != "ok":
+    if (found := retry(said, url)) != "ok":
         raise DamagedStore(url, " ".join(found.split()))
 
 
-def set_aside(path: Path) -> Path:
+def move_aside(path: Path) -> Path:
     """Renames a damaged SQLite file and its journal, which would be played into a new one."""
     aside = path.with_name(f"{path.name}.damaged")
     for end in ("-journal", "-wal", "-shm", ""):
@@ -99,7 +99,7 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def patiently(
+def retry(
     call: Callable[[], T], url: str, *, first: bool = False, patience_s: float | None = None
 ) -> T:
     """Again while a database is locked or away, for a while; then one clear line. `first`: nobody
@@ -120,7 +120,7 @@ def patiently(
             elif kind == "damaged":
                 raise DamagedStore(url, said) from None
             else:
-                raise StoreError(f"{shown_url(url)}: {said}. {_mend(said)}.") from None
+                raise StoreError(f"{redacted_url(url)}: {said}. {_mend(said)}.") from None
         except _UNREADABLE as error:
             # what is in its tables cannot be read, or is another version's
             said = " ".join(str(error).split())[:200]
@@ -159,12 +159,12 @@ def _mend(said: str) -> str:
     return "Check --storage, and that the server runs"
 
 
-def shown_url(url: str) -> str:
+def redacted_url(url: str) -> str:
     """Without the password."""
     return make_url(url).render_as_string(hide_password=True).replace("+psycopg", "", 1)
 
 
-def with_driver(url: str) -> str:
+def normalized_url(url: str) -> str:
     """postgresql:// means psycopg 3 here, whatever SQLAlchemy's version takes it for."""
     try:
         known = make_url(url)
@@ -174,7 +174,7 @@ def with_driver(url: str) -> str:
         ) from None
     if known.get_backend_name() not in ("sqlite", "postgresql"):
         raise UsageError(
-            f"--storage {shown_url(url)}: workers are only kept apart in PostgreSQL and SQLite. "
+            f"--storage {redacted_url(url)}: workers are only kept apart in PostgreSQL and SQLite. "
             "Use postgresql://USER@HOST/NAME or sqlite:///FILE."
         )
     if known.drivername == "postgresql":

@@ -17,7 +17,7 @@ from phiscale.data.audit import audit, bad_files_error
 from phiscale.data.datasets.open import open_images
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import canonical, read_checked, sha256, write_checked
-from phiscale.search.engine.trial import Result, Results, once, packed, unpacked
+from phiscale.search.engine.trial import Result, Results, pack_labels, unique_results, unpack_labels
 from phiscale.text import shown
 from phiscale.training.recipes.recipe import differences
 
@@ -27,7 +27,7 @@ MOST_NAMED = 3  # settings that differ
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class DatasetInfo:
     """What a plan needs to know of its pictures."""
 
     source: str
@@ -50,29 +50,29 @@ class Pictures:
             "native_pixels": self.native_pixels,
             "train": self.train,
             "validation": self.validation,
-            "test_labels": packed(self.test_labels),
+            "test_labels": pack_labels(self.test_labels),
         }
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Pictures:
-        labels = unpacked(data["test_labels"])
+    def from_dict(data: Mapping[str, Any]) -> DatasetInfo:
+        labels = unpack_labels(data["test_labels"])
         assert labels is not None
-        return Pictures(**{**data, "classes": tuple(data["classes"]), "test_labels": labels})
+        return DatasetInfo(**{**data, "classes": tuple(data["classes"]), "test_labels": labels})
 
 
-def pictures_of(data: str, out: Path) -> Pictures:
+def dataset_info(data: str, out: Path) -> DatasetInfo:
     """The pictures, all of them read once; not again where the folder was begun with them.
     DataError lists those that cannot be read."""
     images = open_images(data)
     if (out / PLAN).exists():
-        known = Pictures.from_dict(_read(out)["pictures"])
+        known = DatasetInfo.from_dict(_read(out)["pictures"])
         if known.fingerprint == images.fingerprint():
             return known
     found = audit(images)
     if found.bad:
         raise bad_files_error(found)
     assert found.shorter_side is not None
-    return Pictures(
+    return DatasetInfo(
         source=images.source,
         fingerprint=images.fingerprint(),
         classes=images.classes,
@@ -83,14 +83,16 @@ def pictures_of(data: str, out: Path) -> Pictures:
     )
 
 
-def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> dict[str, str]:
+def pin_folder(
+    out: Path, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]
+) -> dict[str, str]:
     """Makes the folder this plan's; returns what a database should say of it, too. More seeds than
     before are the same plan, looked at again. UsageError where it is another's, with what differs.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
-    attrs = {"kind": kind, "plan": _hash(pictures.fingerprint, plan)}
-    said = {"phiscale": kind, "pictures": pictures.to_dict(), "plan": json.loads(json.dumps(plan))}
+    attrs = {"kind": kind, "plan": _hash(dataset.fingerprint, plan)}
+    said = {"phiscale": kind, "pictures": dataset.to_dict(), "plan": json.loads(json.dumps(plan))}
     if not (out / PLAN).exists():
         if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
             raise UsageError(f"--out {out} holds other files. Give a new folder.")
@@ -120,17 +122,17 @@ def pin(out: Path, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> di
     )
 
 
-def device_of(out: Path) -> str | None:
+def recorded_device_type(out: Path) -> str | None:
     """The type of device that trainings of the folder, or of a set's folder in it, were made on;
     None where there are none. What is not ours is passed over."""
     for plan in (out / PLAN, *sorted(out.glob(f"*/{PLAN}"))):
-        for result in known_results(plan.parent) if plan.exists() else ():
+        for result in readable_results(plan.parent) if plan.exists() else ():
             if device := result.made_by.get("device"):
                 return str(device)
     return None
 
 
-def known_results(out: Path) -> Iterator[Result]:
+def readable_results(out: Path) -> Iterator[Result]:
     """The results in a folder that can be read; what is not ours is passed over."""
     results = Results(out / "results")
     with suppress(PhiscaleError):
@@ -140,12 +142,12 @@ def known_results(out: Path) -> Iterator[Result]:
             yield from results.read([path.stem]).values()
 
 
-def looks_at(out: Path) -> tuple[int, ...]:
+def read_looks(out: Path) -> tuple[int, ...]:
     """With how many seeds this was looked at before it went on with more: none is no look."""
     return tuple(seeds for seeds in _read(out).get("looks", ()) if seeds)
 
 
-def looked(looks: Sequence[int]) -> list[str]:
+def look_notes(looks: Sequence[int]) -> list[str]:
     """What a report says of earlier looks."""
     if not looks:
         return []
@@ -155,9 +157,9 @@ def looked(looks: Sequence[int]) -> list[str]:
     ]
 
 
-def machines(results: Iterable[Result]) -> list[str]:
+def machine_notes(results: Iterable[Result]) -> list[str]:
     """What a report says of trainings that were not all made on one kind of machine."""
-    kinds = Counter(", ".join(map(str, each.made_by.values())) for each in once(results))
+    kinds = Counter(", ".join(map(str, each.made_by.values())) for each in unique_results(results))
     if len(kinds) < 2:
         return []
     listed = "; ".join(f"{count} on {kind}" for kind, count in kinds.most_common())
@@ -174,7 +176,7 @@ def _read(out: Path) -> dict[str, Any]:
     """PhiscaleError where it is not what `pin` writes."""
     said = read_checked(out / PLAN, PLAN_FIX)
     parts = {"phiscale", "pictures", "plan"}
-    fields = set(Pictures.__dataclass_fields__)
+    fields = set(DatasetInfo.__dataclass_fields__)
     if not (parts <= said.keys() and said["pictures"].keys() == fields):
         raise PhiscaleError(f"{out / PLAN} is not what a study writes. {PLAN_FIX}")
     return said

@@ -29,35 +29,35 @@ class Plan(Protocol[Outcome]):
     def stages(self) -> Stages[Outcome]: ...
 
 
-class Course(Generic[Outcome]):
+class PlanProgress(Generic[Outcome]):
     """How far a plan has come."""
 
     def __init__(self, plan: Plan[Outcome]):
         self._stages = plan.stages()
-        self.passed: list[Trial] = []  # of the stages that are complete
-        self.wanted: Sequence[Trial] = ()
+        self.completed: list[Trial] = []  # of the stages that are complete
+        self.pending: Sequence[Trial] = ()
         self.outcome: Outcome | None = None
-        self.over = False
+        self.finished = False
         self._go_on(None)
 
     @property
     def trials(self) -> list[Trial]:
         """All that are known so far."""
-        return [*self.passed, *self.wanted]
+        return [*self.completed, *self.pending]
 
     def _go_on(self, results: Mapping[str, Result] | None) -> None:
         try:
-            self.wanted = next(self._stages) if results is None else self._stages.send(results)
+            self.pending = next(self._stages) if results is None else self._stages.send(results)
         except StopIteration as end:
-            self.wanted, self.outcome, self.over = (), end.value, True
+            self.pending, self.outcome, self.finished = (), end.value, True
 
-    def follow(self, read: Callable[[Sequence[str]], dict[str, Result]]) -> dict[str, Result]:
+    def advance(self, read: Callable[[Sequence[str]], dict[str, Result]]) -> dict[str, Result]:
         """As far as the results reach. Returns those of the stage that is not complete."""
-        while not self.over:
-            keys = [trial.key for trial in self.wanted]
+        while not self.finished:
+            keys = [trial.key for trial in self.pending]
             found = read(keys)
             if len(found) < len(set(keys)):
                 return found
-            self.passed += self.wanted
+            self.completed += self.pending
             self._go_on(found)
         return {}

@@ -15,11 +15,11 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from phiscale.errors import PhiscaleError, TrainingError
-from phiscale.search.engine.plan import Course, Plan
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.plan import Plan, PlanProgress
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import MOST_DEATHS, Store
 from phiscale.search.engine.trial import Result
-from phiscale.search.engine.worker import POLL_S, work
+from phiscale.search.engine.worker import POLL_S, run_worker
 from phiscale.training.signals import Interrupted, StopSignal
 
 logger = logging.getLogger(__name__)
@@ -34,39 +34,43 @@ class _Worker:
     last_words: Connection  # why it could not go on
 
 
-def lead(plan: Plan[Any], crew: Crew, course: Course[Any], store: Store) -> None:
+def supervise(
+    plan: Plan[Any], runner: RunnerConfig, progress: PlanProgress[Any], store: Store
+) -> None:
     """Until all workers have come to the end of the plan. One that dies is replaced, as long as
     trainings get done. Raises what a worker could not go on for."""
-    context = multiprocessing.get_context(crew.start)
-    if crew.start == "forkserver":
+    context = multiprocessing.get_context(runner.start)
+    if runner.start == "forkserver":
         context.set_forkserver_preload(
             ["phiscale.search.engine.train_trial", "phiscale.search.engine.processes"]
         )
-    most = MOST_DEATHS * crew.workers  # each may be at a trial that kills it
+    most = MOST_DEATHS * runner.workers  # each may be at a trial that kills it
 
     def begin() -> _Worker:
         store.close()  # a fork would inherit it
         mine, its = context.Pipe(duplex=False)
-        process = context.Process(target=_process, args=(plan, crew, its))  # type: ignore[attr-defined]
+        process = context.Process(target=_process, args=(plan, runner, its))  # type: ignore[attr-defined]
         process.start()
         return _Worker(process, mine)
 
-    results = crew.results  # remembers what it has read
+    results = runner.results  # remembers what it has read
     with StopSignal() as stop:
-        team = [begin() for _ in range(crew.workers)]
+        pool = [begin() for _ in range(runner.workers)]
         said, done, deaths = "", -1, 0
         try:
-            while team and not course.over:
+            while pool and not progress.finished:
                 if stop.caught is not None:
-                    stop.leave(f"stopped; results are in {crew.out}: run the same command to go on")
+                    stop.leave(
+                        f"stopped; results are in {runner.out}: run the same command to go on"
+                    )
                 time.sleep(POLL_S)
-                found = course.follow(results.read)
-                if not course.over and said != (line := _so_far(course, found)):
+                found = progress.advance(results.read)
+                if not progress.finished and said != (line := _so_far(progress, found)):
                     logger.info(said := line)
-                if done != (now := len(course.passed) + len(found)):
+                if done != (now := len(progress.completed) + len(found)):
                     done, deaths = now, 0
-                for worker in [w for w in team if w.process.exitcode is not None]:
-                    team.remove(worker)
+                for worker in [w for w in pool if w.process.exitcode is not None]:
+                    pool.remove(worker)
                     if worker.process.exitcode == 0:
                         continue
                     if why := _heard(worker.last_words):
@@ -78,19 +82,19 @@ def lead(plan: Plan[Any], crew: Crew, course: Course[Any], store: Store) -> None
                             f"workers end with exit code {code}. Run the same command to go on."
                         )
                     logger.warning(f"a worker died (exit code {code}); another goes on")
-                    store.release_dead(blame=True)
-                    team.append(begin())
+                    store.release_stale(blame=True)
+                    pool.append(begin())
         finally:
             # at the end of the plan nobody has anything to save, and one may be hung
-            _end([worker.process for worker in team], NOTING_S if course.over else SAVING_S)
+            _end([worker.process for worker in pool], NOTING_S if progress.finished else SAVING_S)
 
 
-def _end(team: list[BaseProcess], seconds: float) -> None:
+def _end(pool: list[BaseProcess], seconds: float) -> None:
     """All save at once."""
-    for process in team:
+    for process in pool:
         process.terminate()
     latest = time.monotonic() + seconds
-    for process in team:
+    for process in pool:
         process.join(max(0.0, latest - time.monotonic()))
         if process.exitcode is None:
             process.kill()
@@ -104,17 +108,17 @@ def _heard(last_words: Connection) -> str | None:
         return None
 
 
-def _so_far(course: Course[Any], found: Mapping[str, Result]) -> str:
-    work = {trial.key: trial.macs_spent for trial in course.wanted}
+def _so_far(progress: PlanProgress[Any], found: Mapping[str, Result]) -> str:
+    work = {trial.key: trial.macs_spent for trial in progress.pending}
     share = sum(work[key] for key in found) / max(1e-9, sum(work.values()))
     return f"{len(found)} of {len(work)} trainings of this stage ({100 * share:.0f} % of the work)"
 
 
-def _process(plan: Plan[Any], crew: Crew, last_words: Connection) -> None:
+def _process(plan: Plan[Any], runner: RunnerConfig, last_words: Connection) -> None:
     """The main function of a worker's process. It does not outlive the one that began it."""
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
-        work(plan, crew)
+        run_worker(plan, runner)
     except Interrupted as stopped:
         os._exit(stopped.status)
     except KeyboardInterrupt:

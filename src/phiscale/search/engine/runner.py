@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from phiscale.search.engine.database import opened, sqlite_url, with_driver
-from phiscale.search.engine.folder import Pictures, pin
-from phiscale.search.engine.store import LEASE_S, Store
+from phiscale.search.engine.database import normalized_url, open_storage, sqlite_url
+from phiscale.search.engine.folder import DatasetInfo, pin_folder
+from phiscale.search.engine.store import HEARTBEAT_TIMEOUT_S, Store
 from phiscale.search.engine.trial import Result, Results, Trial
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Train = Callable[[Trial, "ImageSet", Path, "Runtime"], Result]
 
 
-def for_real(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
+def train_with_torch(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
     """Trains it; torch is only imported where that happens."""
     from phiscale.search.engine.train_trial import train_trial
 
@@ -27,7 +27,7 @@ def for_real(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Res
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crew:
+class RunnerConfig:
     """Where a plan is carried out, and by how many. Of all this only the type of the device changes
     results, in their last digits: a study keeps to the one it was begun on."""
 
@@ -36,9 +36,9 @@ class Crew:
     name: str = "phiscale"
     workers: int = 1
     device: str = "cpu"
-    lease_s: float = LEASE_S
+    heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S
     attrs: Mapping[str, Any] = field(default_factory=dict)  # of the plan, for the dashboard
-    train: Train = for_real  # in the folder of the training; may raise
+    train: Train = train_with_torch  # in the folder of the training; may raise
     start: Literal["forkserver", "spawn", "fork"] = "forkserver"  # imports torch once for all
 
     @property
@@ -52,14 +52,18 @@ class Crew:
 
     def store(self) -> Store:
         self.out.mkdir(parents=True, exist_ok=True)
-        return Store(self.storage or sqlite_url(self.database), self.name, lease_s=self.lease_s)
+        return Store(
+            self.storage or sqlite_url(self.database),
+            self.name,
+            heartbeat_timeout_s=self.heartbeat_timeout_s,
+        )
 
-    def pinned(self, kind: str, pictures: Pictures, plan: Mapping[str, Any]) -> Crew:
+    def pinned(self, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]) -> RunnerConfig:
         """The same in a folder that is this plan's from here on. A server is tried before, so that
         a mistyped address leaves nothing behind. UsageError: the folder is of another plan."""
         if self.storage is not None:
-            opened(with_driver(self.storage), self.lease_s).engine.dispose()
-        kept = pin(self.out, kind, pictures, plan)
+            open_storage(normalized_url(self.storage), self.heartbeat_timeout_s).engine.dispose()
+        kept = pin_folder(self.out, kind, dataset, plan)
         return replace(self, attrs={**kept, "device": self.device_type})
 
     @property

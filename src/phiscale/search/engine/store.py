@@ -31,15 +31,22 @@ from phiscale.errors import PhiscaleError
 from phiscale.search.engine.database import (
     DamagedStore,
     StoreError,
-    look_through,
-    opened,
-    patiently,
-    with_driver,
+    check_integrity,
+    normalized_url,
+    open_storage,
+    retry,
 )
-from phiscale.search.engine.entries import GONE, MOST, Known, known_of, numbers_of, settled
+from phiscale.search.engine.entries import (
+    MOST,
+    WORKER_LOST,
+    TrialStatus,
+    is_settled,
+    numeric_params,
+    trial_statuses,
+)
 from phiscale.search.engine.trial import Result, Trial
 
-LEASE_S = 60.0
+HEARTBEAT_TIMEOUT_S = 60.0
 MOST_DEATHS = 8  # of workers at one trial, none further than those before: then it is not chance
 LEAVING_S = 3.0  # of patience with a database that should hear that a worker ends
 
@@ -47,7 +54,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Lease:
+class Claim:
     """A trial that is this worker's to train, while it shows signs of life."""
 
     key: str
@@ -58,9 +65,13 @@ class Lease:
 class Store:
     """Optuna's study of one name in one database."""
 
-    def __init__(self, url: str, name: str, *, lease_s: float = LEASE_S):
-        self.url, self.name, self.lease_s = with_driver(url), name, lease_s
-        self.storage = opened(self.url, lease_s)
+    def __init__(self, url: str, name: str, *, heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S):
+        self.url, self.name, self.heartbeat_timeout_s = (
+            normalized_url(url),
+            name,
+            heartbeat_timeout_s,
+        )
+        self.storage = open_storage(self.url, heartbeat_timeout_s)
         self.study = self._try(self._study)
         self.id = self._try(lambda: self.storage.get_study_id_from_name(name))
         self._read: dict[int, Result | None] = {}  # by number: finished entries do not change
@@ -84,14 +95,14 @@ class Store:
 
     def check(self) -> None:
         """DamagedStore where anything in it cannot be read, or is not what was written."""
-        look_through(self.storage, self.url)
+        check_integrity(self.storage, self.url)
         self._fail_stale()
         self._known()
         self.attrs()
         if not self.url.startswith("sqlite"):
             return  # a server looks after its pages itself
         for entry in self.trials():
-            if settled(entry):
+            if is_settled(entry):
                 result = self._result(entry)
                 said = (entry.user_attrs.get("key"), entry.value)
                 if result is None or said != (result.key, result.validation_error):
@@ -109,43 +120,47 @@ class Store:
         """Optuna's, in the order of their numbers."""
         return self._try(lambda: self.study.get_trials(deepcopy=False, states=states))
 
-    def offer(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, str]:
+    def enqueue(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, str]:
         """Puts up what nobody has taken yet, what is lost anew, and notes results that it does not
         know. Returns the keys of trials whose workers died too often, and a sentence."""
         self._fail_stale()
-        known = self.record(trials, results)
-        hopeless: dict[str, str] = {}
+        statuses = self.record(trials, results)
+        failed_too_often: dict[str, str] = {}
         for trial in {trial.key: trial for trial in trials}.values():
-            what = known.get(trial.key, Known())
+            what = statuses.get(trial.key, TrialStatus())
             for entry in what.surplus:
-                self.release(self._lease(entry), "another entry is of the same trial")
+                self.release(self._claim_of(entry), "another entry is of the same trial")
             if trial.key in results:
                 continue
             if what.entry is None and what.deaths >= MOST_DEATHS:
-                hopeless[trial.key] = f"{MOST_DEATHS} workers died at it"
+                failed_too_often[trial.key] = f"{MOST_DEATHS} workers died at it"
             elif what.entry is None:
                 self._add(trial)
-        return hopeless
+        return failed_too_often
 
-    def record(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, Known]:
+    def record(
+        self, trials: Sequence[Trial], results: Mapping[str, Result]
+    ) -> dict[str, TrialStatus]:
         """Notes results that it does not know. One that is being trained is its worker's to note.
 
         Each is put up first: of two workers that note the same, one finds that it is noted.
         Returns what is known of all trials that it knows."""
         done = {trial.key: trial for trial in trials if trial.key in results}
-        known = self._known()
-        new = [trial for key, trial in done.items() if known.get(key, Known()).entry is None]
+        statuses = self._known()
+        new = [
+            trial for key, trial in done.items() if statuses.get(key, TrialStatus()).entry is None
+        ]
         for trial in new:
             self._add(trial)
-        known = self._known() if new else known
+        statuses = self._known() if new else statuses
         for key in done:
-            entry = known.get(key, Known()).entry
+            entry = statuses.get(key, TrialStatus()).entry
             if entry is not None and entry.state is TrialState.WAITING:
-                self.finish(self._lease(entry), results[key])
-        return known
+                self.finish(self._claim_of(entry), results[key])
+        return statuses
 
     def _add(self, trial: Trial) -> None:
-        params = numbers_of(trial)
+        params = numeric_params(trial)
         words = {name: word for name, word in trial.attrs.items() if isinstance(word, str)}
         self._try(
             lambda: self.study.add_trial(
@@ -158,33 +173,33 @@ class Store:
             )
         )
 
-    def claim(self, keys: Sequence[str]) -> Lease | None:
+    def claim(self, keys: Sequence[str]) -> Claim | None:
         """One of the wanted trials that waits, in their order; None where none does."""
-        known = self._known()
+        statuses = self._known()
         for key in dict.fromkeys(keys):
-            entry = known.get(key, Known()).entry
+            entry = statuses.get(key, TrialStatus()).entry
             if entry is None or entry.state is not TrialState.WAITING:
                 continue
-            lease = self._lease(entry)
+            claim = self._claim_of(entry)
             # a sign of life first: one who dies just after taking a trial is missed as well
-            self._try(lambda id=lease.id: self.storage.record_heartbeat(id))
+            self._try(lambda id=claim.id: self.storage.record_heartbeat(id))
             with suppress(UpdateFinishedTrialError):
                 if self._try(
-                    lambda id=lease.id: self.storage.set_trial_state_values(id, TrialState.RUNNING)
+                    lambda id=claim.id: self.storage.set_trial_state_values(id, TrialState.RUNNING)
                 ):
-                    self.note(lease, "worker", _here())
-                    return lease
+                    self.note(claim, "worker", _here())
+                    return claim
         return None
 
     @contextmanager
-    def alive(self, lease: Lease) -> Iterator[None]:
+    def alive(self, claim: Claim) -> Iterator[None]:
         """Signs of life while inside. A database that is away for a while is waited for."""
         over = threading.Event()
 
         def beat() -> None:
-            while not over.wait(max(0.25, self.lease_s / 4)):
+            while not over.wait(max(0.25, self.heartbeat_timeout_s / 4)):
                 try:
-                    self.storage.record_heartbeat(lease.id)
+                    self.storage.record_heartbeat(claim.id)
                 except Exception:  # it may come back; results are files
                     continue
                 finally:
@@ -198,39 +213,39 @@ class Store:
             over.set()
             thread.join(LEAVING_S)  # it may be waiting for a database that is away
 
-    def holds(self, lease: Lease) -> bool:
+    def holds(self, claim: Claim) -> bool:
         """Whether nobody has taken the trial for lost."""
-        trial = self._try(lambda: self.storage.get_trial(lease.id))
+        trial = self._try(lambda: self.storage.get_trial(claim.id))
         return trial.state is TrialState.RUNNING
 
-    def note(self, lease: Lease, name: str, value: Any) -> None:
+    def note(self, claim: Claim, name: str, value: Any) -> None:
         """Something about a trial, for whoever looks. UpdateFinishedTrialError: it is over."""
-        self._try(lambda: self.storage.set_trial_user_attr(lease.id, name, value))
+        self._try(lambda: self.storage.set_trial_user_attr(claim.id, name, value))
 
-    def finish(self, lease: Lease, result: Result) -> bool:
+    def finish(self, claim: Claim, result: Result) -> bool:
         """Notes the result. False, and nothing happens, if it was taken for lost or finished in the
         meantime."""
         failed = result.failed is not None
         with suppress(UpdateFinishedTrialError):
-            self.note(lease, "result", json.dumps(result.to_dict()))
+            self.note(claim, "result", json.dumps(result.to_dict()))
             if failed:
-                self.note(lease, "failed", result.failed)
+                self.note(claim, "failed", result.failed)
             state = TrialState.FAIL if failed else TrialState.COMPLETE
             values = None if result.validation_error is None else [result.validation_error]
-            return self._try(lambda: self.storage.set_trial_state_values(lease.id, state, values))
+            return self._try(lambda: self.storage.set_trial_state_values(claim.id, state, values))
         return False
 
-    def release(self, lease: Lease, why: str) -> None:
+    def release(self, claim: Claim, why: str) -> None:
         """Gives a trial back unfinished; this counts as nobody's death. If the database is away, it
         will notice by itself: who leaves does not wait."""
         with suppress(UpdateFinishedTrialError, StoreError):
             for call in (
-                lambda: self.storage.set_trial_user_attr(lease.id, "released", why),
-                lambda: self.storage.set_trial_state_values(lease.id, TrialState.FAIL),
+                lambda: self.storage.set_trial_user_attr(claim.id, "released", why),
+                lambda: self.storage.set_trial_state_values(claim.id, TrialState.FAIL),
             ):
-                patiently(call, self.url, patience_s=LEAVING_S)
+                retry(call, self.url, patience_s=LEAVING_S)
 
-    def release_dead(self, *, blame: bool = False) -> None:
+    def release_stale(self, *, blame: bool = False) -> None:
         """Of workers of this machine whose process is gone: no need to wait for their lease.
         `blame`: nobody is known to have killed them, so it may be the trial's doing."""
         host = _here()["host"]
@@ -238,13 +253,13 @@ class Store:
             worker = trial.user_attrs.get("worker") or {}
             if worker.get("host") != host or _lives(worker.get("process", 0)):
                 continue
-            lease = self._lease(trial)
+            claim = self._claim_of(trial)
             if not blame:
-                self.release(lease, GONE)
+                self.release(claim, WORKER_LOST)
                 continue
             with suppress(UpdateFinishedTrialError):
                 self._try(
-                    lambda id=lease.id: self.storage.set_trial_state_values(id, TrialState.FAIL)
+                    lambda id=claim.id: self.storage.set_trial_state_values(id, TrialState.FAIL)
                 )
 
     def results(self, keys: Sequence[str]) -> Iterator[Result]:
@@ -254,9 +269,9 @@ class Store:
             if entry.user_attrs.get("key") in wanted and (result := self._result(entry)):
                 yield result
 
-    def _known(self) -> dict[str, Known]:
+    def _known(self) -> dict[str, TrialStatus]:
         """What the database knows, by key."""
-        return self._try(lambda: known_of(self.trials(), self._result))
+        return self._try(lambda: trial_statuses(self.trials(), self._result))
 
     def _result(self, entry: FrozenTrial) -> Result | None:
         """What an entry says that came of its trial; None also where that is damaged."""
@@ -278,15 +293,15 @@ class Store:
             warnings.simplefilter("ignore")
             self._try(lambda: optuna.storages.fail_stale_trials(self.study))
 
-    def _lease(self, entry: FrozenTrial) -> Lease:
+    def _claim_of(self, entry: FrozenTrial) -> Claim:
         number = entry.number
         found = self._try(
             lambda: self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
         )
-        return Lease(str(entry.user_attrs.get("key")), number, found)
+        return Claim(str(entry.user_attrs.get("key")), number, found)
 
     def _try(self, call: Callable[[], T]) -> T:
-        return patiently(call, self.url)
+        return retry(call, self.url)
 
 
 def _here() -> dict[str, Any]:

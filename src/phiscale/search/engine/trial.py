@@ -41,14 +41,14 @@ from phiscale.training.recipes.recipe import Recipe
 WRITING_S = 600.0  # longer than any write of a result takes
 
 
-def packed(predictions: np.ndarray | None) -> str | None:
+def pack_labels(predictions: np.ndarray | None) -> str | None:
     """Whole numbers as text: 10,000 answers of ten classes are 6 kB."""
     if predictions is None:
         return None
     return base64.b64encode(zlib.compress(predictions.astype("<u2").tobytes(), 9)).decode()
 
 
-def unpacked(text: str | None) -> np.ndarray | None:
+def unpack_labels(text: str | None) -> np.ndarray | None:
     if text is None:
         return None
     try:
@@ -155,7 +155,7 @@ class Result:
     validation_error: float | None  # a fraction
     validation_loss: float | None
     validation_images: int
-    test_predictions: np.ndarray | None = encoded(packed, unpacked, default=None)  # noqa: RUF009
+    test_predictions: np.ndarray | None = encoded(pack_labels, unpack_labels, default=None)  # noqa: RUF009
     """Class of each test picture, in the split's order."""
     test_error: float | None = None
     macs: int = 0  # of the network, for one picture
@@ -213,7 +213,7 @@ def trial_key(described: Mapping[str, Any]) -> str:
     return sha256(canonical(described))[:16]
 
 
-def once(results: Iterable[Result]) -> list[Result]:
+def unique_results(results: Iterable[Result]) -> list[Result]:
     """Each training once: arms that are one network have theirs in common."""
     return list({result.key: result for result in results}.values())
 

@@ -47,7 +47,7 @@ class Tuning:
         ]
 
 
-def halved(
+def successive_halving(
     names: Sequence[str], recipe: Recipe, tuning: Tuning, trial: Callable[[str, Recipe], Trial]
 ) -> Stages[dict[str, Recipe]]:
     """The recipe that serves each of the named arms best, its length as `recipe` has it.
@@ -74,7 +74,7 @@ def halved(
     return {name: recipes[0] for name, recipes in left.items()}
 
 
-def at_ends(chosen: Mapping[str, float], tuning: Tuning) -> list[str]:
+def edge_rate_notes(chosen: Mapping[str, float], tuning: Tuning) -> list[str]:
     """What a report says of rates that are the least or the most of those tried: the best one may
     lie beyond."""
     ends = {min(tuning.rates): [], max(tuning.rates): []}

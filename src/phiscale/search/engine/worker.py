@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from phiscale.errors import CheckpointError, DataError, PhiscaleError
 from phiscale.files import locked
-from phiscale.search.engine.plan import Course, Plan
-from phiscale.search.engine.runner import Crew, Train
-from phiscale.search.engine.store import Lease, Store
+from phiscale.search.engine.plan import Plan, PlanProgress
+from phiscale.search.engine.runner import RunnerConfig, Train
+from phiscale.search.engine.store import Claim, Store
 from phiscale.search.engine.trial import Result, Trial
 from phiscale.training.signals import Interrupted, StopSignal
 
@@ -32,54 +32,54 @@ SAVE_EVERY_S = 20.0  # of a training: what a kill costs
 COPIES = 5  # tries to copy a folder that another writes in
 
 
-def work(plan: Plan[Any], crew: Crew) -> None:
+def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
     """Takes one training after another until the plan is at its end."""
     import torch
 
     from phiscale.training.loop import Runtime
 
     runtime = Runtime(
-        device=torch.device(crew.device),
+        device=torch.device(runner.device),
         workers=1,
         keep=2,
         save_every_s=SAVE_EVERY_S,
         log_level=logging.DEBUG,
     )
-    course, results = Course(plan), crew.results
-    stopped = f"stopped; results are in {crew.out}: run the same command to go on"
+    progress, results = PlanProgress(plan), runner.results
+    stopped = f"stopped; results are in {runner.out}: run the same command to go on"
     images: ImageSet | None = None
-    with closing(crew.store()) as store, StopSignal() as stop:
+    with closing(runner.store()) as store, StopSignal() as stop:
         while True:
             if stop.caught is not None:
                 stop.leave(stopped)
-            found = course.follow(results.read)
-            if course.over:
+            found = progress.advance(results.read)
+            if progress.finished:
                 return
-            hopeless = store.offer(course.wanted, found)
-            missing = {trial.key: trial for trial in course.wanted if trial.key not in found}
+            failed_too_often = store.enqueue(progress.pending, found)
+            missing = {trial.key: trial for trial in progress.pending if trial.key not in found}
             for result in store.results(list(missing)):
                 results.write(result)
-            for key, why in hopeless.items():
+            for key, why in failed_too_often.items():
                 results.write(_failed(missing[key], why))
-            if missing.keys() - hopeless.keys():
+            if missing.keys() - failed_too_often.keys():
                 images = images or _pictures(plan)  # takes a while, in which no lease is kept alive
-            lease = store.claim([key for key in missing if key not in hopeless])
-            if lease is None:
+            claim = store.claim([key for key in missing if key not in failed_too_often])
+            if claim is None:
                 time.sleep(POLL_S)
                 continue
-            trial = missing[lease.key]
+            trial = missing[claim.key]
             if known := results.read([trial.key]).get(trial.key):  # of one who lost it, by now
-                store.finish(lease, known)
+                store.finish(claim, known)
                 continue
-            logger.info(f"{trial.name}: {len(found) + 1} of {len(course.wanted)} of this stage")
+            logger.info(f"{trial.name}: {len(found) + 1} of {len(progress.pending)} of this stage")
             try:
                 assert images is not None
-                _train(trial, images, lease, store, crew, runtime)
+                _train(trial, images, claim, store, runner, runtime)
             except Interrupted:
-                store.release(lease, "stopped")
+                store.release(claim, "stopped")
                 stop.leave(stopped)
             except BaseException:
-                store.release(lease, "stopped")
+                store.release(claim, "stopped")
                 raise
 
 
@@ -97,39 +97,44 @@ def _pictures(plan: Plan[Any]) -> ImageSet:
 
 
 def _train(
-    trial: Trial, images: ImageSet, lease: Lease, store: Store, crew: Crew, runtime: Runtime
+    trial: Trial,
+    images: ImageSet,
+    claim: Claim,
+    store: Store,
+    runner: RunnerConfig,
+    runtime: Runtime,
 ) -> None:
     """Trains it and keeps its result. Where another worker has the trial by now, it does not matter
     what went wrong here."""
     from phiscale.search.engine.train_trial import tidy
 
     try:
-        run = _folder(crew.out, lease)
-        store.note(lease, "from", _images_seen(run))
-        with store.alive(lease):
+        run = _folder(runner.out, claim)
+        store.note(claim, "from", _images_seen(run))
+        with store.alive(claim):
             try:
-                found = _result(trial, images, run, crew.train, runtime)
+                found = _result(trial, images, run, runner.train, runtime)
             except CheckpointError:  # damaged, or another version's
                 shutil.rmtree(run)
-                found = _result(trial, images, run, crew.train, runtime)
+                found = _result(trial, images, run, runner.train, runtime)
     except (PhiscaleError, RuntimeError):  # the lease may be lost, too
-        if not store.holds(lease):
+        if not store.holds(claim):
             return
         raise
-    if _keep(found, lease, store, crew):
+    if _keep(found, claim, store, runner):
         tidy(run)
 
 
-def _keep(result: Result, lease: Lease, store: Store, crew: Crew) -> bool:
+def _keep(result: Result, claim: Claim, store: Store, runner: RunnerConfig) -> bool:
     """Whether it counts. In one folder the first file is right, and the database is told. Of
     machines that share only a server the first one to finish there is right for all: one that is
     late keeps nothing."""
-    if crew.storage is None:
-        store.finish(lease, crew.results.write(result))
+    if runner.storage is None:
+        store.finish(claim, runner.results.write(result))
         return True
-    first = store.finish(lease, result)
+    first = store.finish(claim, result)
     if first:
-        crew.results.write(result)
+        runner.results.write(result)
     return first
 
 
@@ -169,17 +174,17 @@ def _failed(trial: Trial, why: str) -> Result:
     )
 
 
-def _folder(out: Path, lease: Lease) -> Path:
+def _folder(out: Path, claim: Claim) -> Path:
     """Of the training: an earlier worker's, whose checkpoint it goes on from; a copy of that where
     the worker that lost its lease is still there and holds it."""
-    own = out / "trainings" / lease.key
+    own = out / "trainings" / claim.key
     try:
         with locked(own):
             return own
     except PhiscaleError:
         if not (own / ".lock").exists():
             raise
-    copy = own.with_name(f"{lease.key}-{lease.number}")
+    copy = own.with_name(f"{claim.key}-{claim.number}")
     for _ in range(COPIES):
         try:
             shutil.copytree(

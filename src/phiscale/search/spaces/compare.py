@@ -22,7 +22,7 @@ from phiscale.report.page import Drawing, Section, page_files
 from phiscale.report.svg import BLUE, ORANGE, STYLE, drawing
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Result, Trial, described, trial_of
-from phiscale.search.spaces.lattice import Lattice, Place, lattice, price
+from phiscale.search.spaces.lattice import Lattice, Place, cost_metric, lattice
 from phiscale.search.spaces.rays import off_ray
 from phiscale.training.recipes.recipe import Recipe
 
@@ -65,7 +65,7 @@ class Compare:
     @cached_property
     def drawn(self) -> dict[str, list[Place]]:
         """The networks of each space."""
-        space = lattice(self.base, price("macs", None), native_pixels=self.native_pixels)
+        space = lattice(self.base, cost_metric("macs", None), native_pixels=self.native_pixels)
         return {
             name: sample(space, name, self.compute, self.networks, number + 2 * self.seed)
             for number, name in enumerate(self.spaces)

@@ -22,7 +22,7 @@ from phiscale.report.page import Drawing, Section, page_files
 from phiscale.report.svg import BLUE, INK, ORANGE, STYLE, drawing
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Result, Trial, described, trial_of
-from phiscale.search.engine.tuning import Tuning, halved
+from phiscale.search.engine.tuning import Tuning, successive_halving
 from phiscale.training.recipes.recipe import Recipe
 
 PHIS = tuple(range(-3, 8))
@@ -54,7 +54,7 @@ class Family:
 
     def stages(self) -> Stages[Mapping[tuple[float, int], Result]]:
         names = {f"phi {phi:g}": phi for phi in self.phis}
-        chosen = yield from halved(
+        chosen = yield from successive_halving(
             list(names),
             self.recipe,
             self.tuning,

@@ -24,9 +24,9 @@ from phiscale.search.spaces.rays import between, lattice_logs, off_ray
 
 WITHIN = 0.03  # of a target cost: networks count as equally dear
 ROUNDED = 0.01  # in logs: what rounding may take of a dimension that is to stay
-Price = Callable[[Cost], Any]
+CostMetric = Callable[[Cost], Any]
 
-_COUNTED: Mapping[str, Price] = {
+_COUNTED: Mapping[str, CostMetric] = {
     "macs": lambda c: c.macs,
     "params": lambda c: c.params,
     "activations": lambda c: c.activations,
@@ -37,7 +37,7 @@ _COUNTED: Mapping[str, Price] = {
 COSTS = (*_COUNTED, "latency-ms")
 
 
-def price(name: str, device: DeviceModel | None) -> Price:
+def cost_metric(name: str, device: DeviceModel | None) -> CostMetric:
     """What a network costs, by name. UsageError: latency without a model of the device."""
     if name != "latency-ms":
         return _COUNTED[name]
@@ -117,12 +117,12 @@ class Lattice:
         near = errors <= errors.min() + within
         return [self.place(int(i)) for i in which[near][np.argsort(errors[near], kind="stable")]]
 
-    def pareto(self, law: ErrorLaw, coins: Mapping[str, Price], most: float) -> list[Place]:
+    def pareto(self, law: ErrorLaw, metrics: Mapping[str, CostMetric], most: float) -> list[Place]:
         """No other network of at most `most` times the cost is better in error and every coin."""
         which = (self.cost <= most).nonzero()[0]
         columns = [self.errors(law, which)]
-        for coin in coins.values():
-            columns.append(np.broadcast_to(coin(self.grid.cost), self.grid.shape).ravel()[which])
+        for metric in metrics.values():
+            columns.append(np.broadcast_to(metric(self.grid.cost), self.grid.shape).ravel()[which])
         return [self.place(int(i)) for i in which[undominated(np.stack(columns, axis=1))]]
 
     def path(
@@ -149,7 +149,7 @@ class Lattice:
 
 
 @lru_cache(maxsize=4)  # a plan is followed and told many times; this takes a second each
-def lattice(base: Spec, coin: Price, *, native_pixels: int | None = None) -> Lattice:
+def lattice(base: Spec, metric: CostMetric, *, native_pixels: int | None = None) -> Lattice:
     """The lattice of `base`, priced by `coin`. `native_pixels`: no more than the images have."""
     step = 8 if base.resolution > SMALL_PIXELS else 2
     most = min(int(2.7 * base.resolution), native_pixels or 10**6)
@@ -160,7 +160,7 @@ def lattice(base: Spec, coin: Price, *, native_pixels: int | None = None) -> Lat
     grid = cost_grid(base, [*depths, *between(base, depths)], [1.0, *widths], pixels)
     own = cost(base)
 
-    def over_base(coin: Price) -> np.ndarray:
-        return np.broadcast_to(coin(grid.cost), grid.shape).ravel() / float(coin(own))
+    def over_base(metric: CostMetric) -> np.ndarray:
+        return np.broadcast_to(metric(grid.cost), grid.shape).ravel() / float(metric(own))
 
-    return Lattice(base, grid, over_base(coin), over_base(_COUNTED["macs"]))
+    return Lattice(base, grid, over_base(metric), over_base(_COUNTED["macs"]))

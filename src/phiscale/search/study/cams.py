@@ -24,7 +24,7 @@ from phiscale.errors import PhiscaleError
 from phiscale.nn.cam import class_activation_maps, enlarged, overlay
 from phiscale.report.page import Drawing, Section
 from phiscale.report.svg import STYLE, any_letters
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.study.plan import Outcome, Settle
 from phiscale.text import shown
 from phiscale.weights.sources import load
@@ -44,9 +44,9 @@ class Cams:
     page: str
 
 
-def cams(plan: Settle, outcome: Outcome, crew: Crew) -> Cams | None:
+def cams(plan: Settle, outcome: Outcome, runner: RunnerConfig) -> Cams | None:
     """Nothing where the weights or the pictures are elsewhere."""
-    runs = {arm.name: crew.run_of(outcome.of(arm.name)[0].key) for arm in plan.arms}
+    runs = {arm.name: runner.run_of(outcome.of(arm.name)[0].key) for arm in plan.arms}
     trained = {name: run for name, run in runs.items() if run is not None}
     try:
         images = open_images(plan.data)

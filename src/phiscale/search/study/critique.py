@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil, floor
 
-from phiscale.search.engine.folder import Pictures
+from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.spaces.rays import TOLERANCE
 from phiscale.search.study.plan import SINGLE, Settle
 from phiscale.search.study.verdict import FEWEST_SEEDS, Settled
@@ -14,7 +14,7 @@ from phiscale.training.schedule import objections
 FEW_PICTURES = 10  # of a class
 
 
-def critique(plan: Settle, pictures: Pictures) -> Iterator[str]:
+def critique(plan: Settle, dataset: DatasetInfo) -> Iterator[str]:
     """A sentence for each fault: unequal compute, a rate or an average that does not come to rest,
     too few seeds, pixels that the pictures do not have."""
     arms = {arm.name: arm for arm in plan.arms}
@@ -26,19 +26,19 @@ def critique(plan: Settle, pictures: Pictures) -> Iterator[str]:
                 f"the compound arm has {floor(100 * shares[0])}-{ceil(100 * shares[-1])} % of the "
                 "compute of its rivals: this compares compute, not scaling"
             )
-    yield from objections(plan.recipe, plan.train_images or pictures.train)
-    yield from few_pictures(plan.train_images or pictures.train, len(pictures.classes))
+    yield from objections(plan.recipe, plan.train_images or dataset.train)
+    yield from few_pictures(plan.train_images or dataset.train, len(dataset.classes))
     if plan.seeds < FEWEST_SEEDS:
         seeds = "one seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
         yield f"{seeds}: under {FEWEST_SEEDS} no difference can be told from chance"
     beyond = [
         arm.name
         for arm in plan.arms
-        if arm.spec.resolution > pictures.native_pixels and arm.name != "beyond"
+        if arm.spec.resolution > dataset.native_pixels and arm.name != "beyond"
     ]
     if beyond:
         yield (
-            f"{', '.join(beyond)}: more pixels than the {pictures.native_pixels} that the pictures "
+            f"{', '.join(beyond)}: more pixels than the {dataset.native_pixels} that the pictures "
             "have, so that resolution buys interpolation"
         )
     if len(plan.tuning.rates) * len(plan.tuning.drop_paths) == 1:

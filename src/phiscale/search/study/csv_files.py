@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 
-from phiscale.search.engine.folder import Pictures
+from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.study.plan import Outcome
 
 
@@ -54,15 +54,15 @@ def runs_csv(outcome: Outcome) -> str:
     return text.getvalue()
 
 
-def predictions_csv(outcome: Outcome, pictures: Pictures) -> str:
+def predictions_csv(outcome: Outcome, dataset: DatasetInfo) -> str:
     """A row a test picture, in the split's order: the truth, and the class each run answered; -1
     where a training failed."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     runs = sorted(outcome.runs.items())
     rows.writerow(["image", "truth", *(f"{arm} {seed}" for (arm, seed), _ in runs)])
-    blank = np.full(len(pictures.test_labels), -1)
+    blank = np.full(len(dataset.test_labels), -1)
     columns = [blank if run.test_predictions is None else run.test_predictions for _, run in runs]
-    for number, row in enumerate(np.column_stack([pictures.test_labels, *columns]).tolist()):
+    for number, row in enumerate(np.column_stack([dataset.test_labels, *columns]).tolist()):
         rows.writerow([number, *row])
     return text.getvalue()

@@ -25,7 +25,7 @@ from phiscale.data.augment.augment import Augment
 from phiscale.errors import UsageError
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Result, Trial, described, trial_of
-from phiscale.search.engine.tuning import Tuning, halved
+from phiscale.search.engine.tuning import Tuning, successive_halving
 from phiscale.search.spaces.rays import INVERSE, TOLERANCE, matched, symmetric
 from phiscale.training.recipes.recipe import Optim, Recipe, Schedule
 
@@ -73,7 +73,7 @@ class Settle:
     def stages(self) -> Stages[Outcome]:
         """Tunes every arm, then trains each with every seed."""
         arms = {arm.name: arm for arm in self.arms}
-        chosen = yield from halved(
+        chosen = yield from successive_halving(
             [name for name in arms if name != "longer"],
             self.recipe,
             self.tuning,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
-from phiscale.search.engine.folder import Pictures
+from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.critique import critique
 from phiscale.search.study.plan import Arm, Settle
@@ -33,16 +33,16 @@ PRINTED_FLOPS = {
 }
 
 
-def as_published(data: str, pictures: Pictures) -> Settle:
+def as_published(data: str, dataset: DatasetInfo) -> Settle:
     """The study as it was done: one rate, one seed, arms of unequal compute."""
-    base = replace(get_spec("efficientnet_b0"), classes=len(pictures.classes))
+    base = replace(get_spec("efficientnet_b0"), classes=len(dataset.classes))
     specs = {name: scale(base, by) for name, by in SCALINGS.items()}
-    b2 = replace(get_spec("efficientnet_b2"), classes=len(pictures.classes), resolution=256)
+    b2 = replace(get_spec("efficientnet_b2"), classes=len(dataset.classes), resolution=256)
     recipe = RECIPE_ENTRIES["cifar10-35"].published
     assert recipe is not None
     return Settle(
         data=data,
-        fingerprint=pictures.fingerprint,
+        fingerprint=dataset.fingerprint,
         recipe=recipe,
         crop=1.0,
         seeds=1,
@@ -61,9 +61,9 @@ def as_published(data: str, pictures: Pictures) -> Settle:
     )
 
 
-def what_was_wrong(data: str, pictures: Pictures) -> Iterator[str]:
+def what_was_wrong(data: str, dataset: DatasetInfo) -> Iterator[str]:
     """For a terminal: its arms, counted exactly, and its faults."""
-    plan = as_published(data, pictures)
+    plan = as_published(data, dataset)
     yield "as published:"
     for arm in plan.arms:
         macs = cost(arm.spec).macs
@@ -72,16 +72,16 @@ def what_was_wrong(data: str, pictures: Pictures) -> Iterator[str]:
             f"{macs / 1e9:.2f} GMAC (printed: {PRINTED_FLOPS[arm.name] / 1e9:.2f}B)  "
             f"{arm.compute:.2f}x the base's  top-1 {100 * TOP1[arm.name]:.2f} %"
         )
-    for line in faults(plan, pictures):
+    for line in faults(plan, dataset):
         yield f"  wrong: {line}"
     yield "the same question, mended:"
 
 
-def faults(plan: Settle, pictures: Pictures) -> Iterator[str]:
+def faults(plan: Settle, dataset: DatasetInfo) -> Iterator[str]:
     """What speaks against any study, and what is this one's own."""
     schedule, epochs = plan.recipe.schedule, plan.recipe.epochs
     left = schedule.step_factor ** (epochs / schedule.step_epochs)
-    for line in critique(plan, pictures):
+    for line in critique(plan, dataset):
         if line.startswith("the learning rate"):  # there in whole steps, of which one is not over
             line = (
                 f"the learning rate ends at {100 * left:.0f} % of its peak: "

@@ -16,10 +16,10 @@ from phiscale.arch.families.published import TABLE_7
 from phiscale.arch.scaling import scale
 from phiscale.errors import PhiscaleError
 from phiscale.report.page import Section, page_files
-from phiscale.search.engine.folder import Pictures, looked, machines
-from phiscale.search.engine.runner import Crew
-from phiscale.search.engine.trial import Result, once
-from phiscale.search.engine.tuning import at_ends
+from phiscale.search.engine.folder import DatasetInfo, look_notes, machine_notes
+from phiscale.search.engine.runner import RunnerConfig
+from phiscale.search.engine.trial import Result, unique_results
+from phiscale.search.engine.tuning import edge_rate_notes
 from phiscale.search.study.cams import cams
 from phiscale.search.study.critique import afterthoughts, critique
 from phiscale.search.study.csv_files import predictions_csv, runs_csv
@@ -50,8 +50,8 @@ class Report:
 def report(
     plan: Settle,
     outcome: Outcome,
-    pictures: Pictures,
-    crew: Crew,
+    dataset: DatasetInfo,
+    runner: RunnerConfig,
     latencies: Mapping[str, float],
     looks: Sequence[int],
     command: str,
@@ -60,7 +60,7 @@ def report(
     picture, by arm. `looks`: with how many seeds it was read before."""
     whole = whole_seeds(plan, outcome)
     answers = {
-        arm.name: _answers([outcome.runs[arm.name, seed] for seed in whole], pictures, arm.compute)
+        arm.name: _answers([outcome.runs[arm.name, seed] for seed in whole], dataset, arm.compute)
         for arm in plan.arms
     }
     equal = {name: each for name, each in answers.items() if name not in OTHER}
@@ -69,21 +69,21 @@ def report(
     others = {
         name: _plain(name, answers["compound"], answers[name]) for name in OTHER if name in answers
     }
-    maps = cams(plan, outcome, crew)
+    maps = cams(plan, outcome, runner)
     sections = [
-        _verdict(plan, settled, pictures, [*looked(looks), *_failures(outcome, len(whole))]),
+        _verdict(plan, settled, dataset, [*look_notes(looks), *_failures(outcome, len(whole))]),
         _arms(plan, outcome, answers, latencies),
         _contrasts(settled, others),
         _paper(plan, settled),
         *figure_sections(plan, outcome, settled),
         *([maps.section] if maps else []),
         _power(settled),
-        _protocol(plan, outcome, pictures),
+        _protocol(plan, outcome, dataset),
     ]
     files = {
         **page_files(TITLE, command, sections),
         "runs.csv": runs_csv(outcome),
-        "predictions.csv": predictions_csv(outcome, pictures),
+        "predictions.csv": predictions_csv(outcome, dataset),
     }
     if maps:
         files["cams.html"] = maps.page
@@ -119,8 +119,8 @@ def _failures(outcome: Outcome, left: int) -> list[str]:
     ]
 
 
-def _answers(runs: Sequence[Result], pictures: Pictures, compute: float) -> Answers:
-    correct = [run.correct(pictures.test_labels) for run in runs]
+def _answers(runs: Sequence[Result], dataset: DatasetInfo, compute: float) -> Answers:
+    correct = [run.correct(dataset.test_labels) for run in runs]
     return Answers(
         correct=np.stack(correct), validation=[1 - run.error for run in runs], compute=compute
     )
@@ -148,7 +148,9 @@ def _between(contrast: Contrast) -> str:
     return f"[{_points(contrast.low)}, {_points(contrast.high)}]"
 
 
-def _verdict(plan: Settle, settled: Settled, pictures: Pictures, further: Sequence[str]) -> Section:
+def _verdict(
+    plan: Settle, settled: Settled, dataset: DatasetInfo, further: Sequence[str]
+) -> Section:
     first = settled.primary
     return Section(
         title=f"Verdict: {settled.verdict}",
@@ -159,7 +161,7 @@ def _verdict(plan: Settle, settled: Settled, pictures: Pictures, further: Sequen
             f"({settled.seeds} seeds, {settled.images} test pictures).",
             "The rule stood before the numbers: fewer than 7 seeds: undecided; interval above 0: "
             "benefit; below 0: harm; within 0.3 points of 0: no benefit; else undecided.",
-            *(f"To be held against it: {line}." for line in critique(plan, pictures)),
+            *(f"To be held against it: {line}." for line in critique(plan, dataset)),
             *(f"To be held against it: {line}." for line in afterthoughts(settled)),
             *further,
         ],
@@ -326,18 +328,18 @@ def _power(settled: Settled) -> Section:
     )
 
 
-def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
-    cpu = sum(run.cpu_seconds for run in once(outcome.runs.values()))
+def _protocol(plan: Settle, outcome: Outcome, dataset: DatasetInfo) -> Section:
+    cpu = sum(run.cpu_seconds for run in unique_results(outcome.runs.values()))
     rates = {name: recipe.optim.lr_peak for name, recipe in outcome.chosen.items()}
     drops = ", ".join(f"{each:g}" for each in plan.tuning.drop_paths)
     optim = plan.recipe.optim
-    images = plan.train_images or pictures.train
+    images = plan.train_images or dataset.train
     return Section(
         title="How it was done",
         text=[
-            f"{pictures.source}: {images} of {pictures.train} training pictures, the same in all "
-            f"runs; {pictures.validation} validate, {len(pictures.test_labels)} test. Pictures of "
-            f"{pictures.native_pixels} px are resampled (antialiased) to each arm's size.",
+            f"{dataset.source}: {images} of {dataset.train} training pictures, the same in all "
+            f"runs; {dataset.validation} validate, {len(dataset.test_labels)} test. Pictures of "
+            f"{dataset.native_pixels} px are resampled (antialiased) to each arm's size.",
             f"{plan.recipe.epochs:g} epochs of batches of {plan.recipe.batch}, {optim.name} with "
             f"Nesterov's momentum {optim.momentum:g}, warm-up over "
             f"{100 * plan.recipe.schedule.warmup_fraction:.0f} %, cosine to 0, weight decay "
@@ -346,11 +348,11 @@ def _protocol(plan: Settle, outcome: Outcome, pictures: Pictures) -> Section:
             + (f" and its drop path from {drops}" if len(plan.tuning.drop_paths) > 1 else "")
             + " on validation, "
             f"{plan.tuning}, with a seed of its own; never across arms. Longer takes the base's.",
-            *at_ends(rates, plan.tuning),
+            *edge_rate_notes(rates, plan.tuning),
             f"Seeds {plan.seed} to {plan.seed + plan.seeds - 1}; a seed sets weights, order and "
             f"augmentation alike in all arms. The runs that count took {cpu:,.0f} core seconds, "
             "of those that were stopped the last start alone.",
-            *machines(outcome.runs.values()),
+            *machine_notes(outcome.runs.values()),
         ],
         note="runs.csv has every run, predictions.csv the answer of every run to every test "
         "picture; results/ the same as JSON, plan.json the plan.",

@@ -20,8 +20,8 @@ from phiscale.files import read_checked, write_atomic, write_checked, write_json
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.priors import law_for
 from phiscale.search.engine.carry_out import carry_out
-from phiscale.search.engine.folder import Pictures, looks_at, pictures_of
-from phiscale.search.engine.runner import Crew
+from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_looks
+from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Results
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces import compare
@@ -62,18 +62,18 @@ class Asked:
     def tuned(self, preset: Preset) -> Tuning:
         return replace(preset.tuning, rates=self.rates) if self.rates else preset.tuning
 
-    def sized(self, pictures: Pictures, preset: Preset) -> Spec:
+    def sized(self, dataset: DatasetInfo, preset: Preset) -> Spec:
         """The base on these pictures: below their own pixels, so that more of them are real."""
         base = self.base or get_spec(preset.base)
         own = preset.resolution if self.base is None else None
-        pixels = self.resolution or own or base_pixels(base, pictures.native_pixels)
-        spec = replace(base, classes=len(pictures.classes), resolution=pixels)
+        pixels = self.resolution or own or base_pixels(base, dataset.native_pixels)
+        spec = replace(base, classes=len(dataset.classes), resolution=pixels)
         wide = preset.base_width
         return spec if wide == 1 else scale(spec, Scaling(width=wide))
 
-    def images(self, pictures: Pictures, usual: int | None) -> int | None:
+    def images(self, dataset: DatasetInfo, usual: int | None) -> int | None:
         """So many of the training pictures as was asked for; None: all."""
-        return pictures.some(self.train_images or usual)
+        return dataset.some(self.train_images or usual)
 
 
 def base_pixels(base: Spec, native: int) -> int:
@@ -82,16 +82,16 @@ def base_pixels(base: Spec, native: int) -> int:
     return max(step, min(base.resolution, native // 2 // step * step))
 
 
-def crop_for(pictures: Pictures) -> float:
+def crop_for(dataset: DatasetInfo) -> float:
     """Small pictures are taken whole, of photographs the centre."""
-    return 1.0 if pictures.native_pixels <= SMALL_PIXELS else 0.875
+    return 1.0 if dataset.native_pixels <= SMALL_PIXELS else 0.875
 
 
 def study(
     data: str,
     preset: str,
     asked: Asked,
-    crew: Crew,
+    runner: RunnerConfig,
     *,
     command: str,
     train: bool = True,
@@ -103,30 +103,30 @@ def study(
     would be trained, and what speaks against it. UsageError: the folder is of another study, or no
     arm fits the pictures.
     """
-    pictures = pictures_of(data, crew.out)
+    dataset = dataset_info(data, runner.out)
     if preset == "cifar10-replication":
-        for line in replication.what_was_wrong(data, pictures):
+        for line in replication.what_was_wrong(data, dataset):
             logger.info(line)
-    plan = plan_for(data, PRESETS[preset], asked, pictures)
+    plan = plan_for(data, PRESETS[preset], asked, dataset)
     if plan.seeds < 2:
         raise UsageError(
             f"--seeds {plan.seeds} has no spread. Use {FEWEST_SEEDS} or more; fewer "
             "only say how many it takes."
         )
     logger.info(f"{preset}: {PRESETS[preset].says}")
-    for line in plan_lines(plan, PRESETS[preset].seed_sd, len(pictures.test_labels)):
+    for line in plan_lines(plan, PRESETS[preset].seed_sd, len(dataset.test_labels)):
         logger.info(line)
-    for line in critique(plan, pictures):
+    for line in critique(plan, dataset):
         logger.info(f"note: {line}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
-    crew = crew.pinned("study", pictures, plan.to_dict())
-    outcome = carry_out(plan, crew)
+    runner = runner.pinned("study", dataset, plan.to_dict())
+    outcome = carry_out(plan, runner)
     times = _once(
-        crew.out / "latencies.json",
+        runner.out / "latencies.json",
         lambda: dict(latencies({arm.name: arm.spec for arm in plan.arms})),
     )
-    found = report(plan, outcome, pictures, crew, times, looks_at(crew.out), command)
+    found = report(plan, outcome, dataset, runner, times, read_looks(runner.out), command)
     first = found.settled.primary
     lines = [
         f"{found.settled.verdict}: compound minus {found.settled.best_single} is "
@@ -134,26 +134,26 @@ def study(
     ]
     if found.settled.verdict.startswith("undecided"):
         lines.append(f"a difference like this would take {seeds_words(found.settled)}")
-    return _left(crew.out, "study.json", found.files, found.to_dict(), lines)
+    return _left(runner.out, "study.json", found.files, found.to_dict(), lines)
 
 
-def plan_for(data: str, preset: Preset, asked: Asked, pictures: Pictures) -> Settle:
+def plan_for(data: str, preset: Preset, asked: Asked, dataset: DatasetInfo) -> Settle:
     """The preset on these pictures."""
     epochs = asked.epochs or preset.epochs
-    native = pictures.native_pixels
+    native = dataset.native_pixels
     return Settle(
         data=data,
-        fingerprint=pictures.fingerprint,
+        fingerprint=dataset.fingerprint,
         arms=arms_for(
-            asked.sized(pictures, preset),
+            asked.sized(dataset, preset),
             compute=preset.compute,
             epochs=epochs,
             names=preset.arms,
             native_pixels=native if preset.real_pixels else None,
         ),
         recipe=replace(preset.recipe, epochs=epochs),
-        crop=crop_for(pictures),
-        train_images=asked.images(pictures, preset.train_images),
+        crop=crop_for(dataset),
+        train_images=asked.images(dataset, preset.train_images),
         seeds=asked.seeds or preset.seeds,
         tuning=asked.tuned(preset),
         threads=asked.threads,
@@ -201,7 +201,7 @@ def family(
     phis: tuple[float, ...],
     coefficients: Path | None,
     asked: Asked,
-    crew: Crew,
+    runner: RunnerConfig,
     *,
     command: str,
     train: bool = True,
@@ -209,17 +209,17 @@ def family(
     """Trains the members at `phis`, predicts all from -3 to 7."""
     found = Coefficients.read(coefficients) if coefficients else None
     powers = found.powers if found else {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
-    pictures = pictures_of(data, crew.out)
+    dataset = dataset_info(data, runner.out)
     preset = PRESETS["smoke"]
     epochs = asked.epochs or preset.epochs
     plan = families.Family(
         data=data,
-        fingerprint=pictures.fingerprint,
-        base=asked.sized(pictures, preset),
+        fingerprint=dataset.fingerprint,
+        base=asked.sized(dataset, preset),
         phis=tuple(sorted(set(phis))),
         recipe=replace(preset.recipe, epochs=epochs),
-        crop=crop_for(pictures),
-        train_images=asked.images(pictures, preset.train_images),
+        crop=crop_for(dataset),
+        train_images=asked.images(dataset, preset.train_images),
         seeds=asked.seeds or 3,
         tuning=asked.tuned(preset),
         threads=asked.threads,
@@ -229,7 +229,7 @@ def family(
     units = {phi: cost(plan.member(phi)).macs / cost(plan.base).macs for phi in plan.phis}
     for phi in plan.phis:
         member = plan.member(phi)
-        real = "" if member.resolution <= pictures.native_pixels else " (more than the pictures')"
+        real = "" if member.resolution <= dataset.native_pixels else " (more than the pictures')"
         logger.info(
             f"phi {phi:g}: {member.blocks} blocks, {member.resolution} px{real}, "
             f"{units[phi]:.2f}x the base's MACs"
@@ -237,11 +237,11 @@ def family(
     logger.info(f"{plan.seeds} seeds, {epochs:g} epochs: {_bill(plan.seeds, [*units.values()])}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
-    crew = crew.pinned("family", pictures, plan.to_dict())
-    runs = carry_out(plan, crew)
+    runner = runner.pinned("family", dataset, plan.to_dict())
+    runs = carry_out(plan, runner)
     law = (found and found.law_over(plan.base)) or law_for(plan.base)
     files, members = families.report(plan, runs, law, command)
-    return _left(crew.out, "family.json", files, {"members": members})
+    return _left(runner.out, "family.json", files, {"members": members})
 
 
 def design_spaces(
@@ -249,28 +249,28 @@ def design_spaces(
     spaces: tuple[str, str],
     networks: int,
     asked: Asked,
-    crew: Crew,
+    runner: RunnerConfig,
     *,
     command: str,
     train: bool = True,
 ) -> Said:
     """Draws networks of equal MACs from two spaces and compares the distributions of their
     errors."""
-    pictures = pictures_of(data, crew.out)
+    dataset = dataset_info(data, runner.out)
     preset = PRESETS["smoke"]
     plan = compare.Compare(
         data=data,
-        fingerprint=pictures.fingerprint,
-        base=asked.sized(pictures, preset),
+        fingerprint=dataset.fingerprint,
+        base=asked.sized(dataset, preset),
         spaces=spaces,
         networks=networks,
         compute=2.0,
-        crop=crop_for(pictures),
+        crop=crop_for(dataset),
         recipe=replace(preset.recipe, epochs=asked.epochs or preset.epochs / 2),
-        native_pixels=pictures.native_pixels,
+        native_pixels=dataset.native_pixels,
         threads=asked.threads,
         seed=asked.seed,
-        train_images=asked.images(pictures, preset.train_images),
+        train_images=asked.images(dataset, preset.train_images),
     )
     logger.info(
         f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs: "
@@ -281,10 +281,10 @@ def design_spaces(
         logger.info(f"note: {line}")
     if not train:
         return Said([], {"plan": plan.to_dict()})
-    crew = crew.pinned("comparison of design spaces", pictures, plan.to_dict())
-    runs = carry_out(plan, crew)
+    runner = runner.pinned("comparison of design spaces", dataset, plan.to_dict())
+    runs = carry_out(plan, runner)
     files, found = compare.report(plan, runs, command)
-    return _left(crew.out, "spaces.json", files, found)
+    return _left(runner.out, "spaces.json", files, found)
 
 
 def _once(path: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:

@@ -21,10 +21,10 @@ from phiscale.arch.spec import Spec, Stage
 from phiscale.data.augment.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
-from phiscale.search.coefficients.plan import Discovered, Discovery
+from phiscale.search.coefficients.plan import CoefficientSearch, SearchOutcome
 from phiscale.search.engine.carry_out import carry_out
-from phiscale.search.engine.plan import Course, Stages
-from phiscale.search.engine.runner import Crew, for_real
+from phiscale.search.engine.plan import PlanProgress, Stages
+from phiscale.search.engine.runner import RunnerConfig, train_with_torch
 from phiscale.search.engine.store import Store
 from phiscale.search.engine.trial import Result, Trial
 from phiscale.search.engine.tuning import Tuning
@@ -104,10 +104,10 @@ def settle(fingerprint: str, seeds: int = 2) -> Settle:
     )
 
 
-def discovery(fingerprint: str) -> Discovery:
+def discovery(fingerprint: str) -> CoefficientSearch:
     """Eighteen trainings: rates of five sizes, a designed experiment with its second round, a grid
     as small as this lattice, a confirmation."""
-    return Discovery(
+    return CoefficientSearch(
         data="digits",
         fingerprint=fingerprint,
         base=net(),
@@ -202,7 +202,7 @@ def watched(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
     if (out / "results" / f"{trial.key}.json").exists():
         _append(out / "again", line)
     _append(out / "begun", line)
-    found = for_real(trial, images, run, runtime)
+    found = train_with_torch(trial, images, run, runtime)
     _append(out / "ended", line)
     return found
 
@@ -212,27 +212,29 @@ def _append(path: Path, line: str) -> None:
         file.write(line)
 
 
-def crew_in(out: Path, **fields: Any) -> Crew:
-    return Crew(out=out, **({"train": watched, "start": "fork", "lease_s": 8.0} | fields))
+def runner_in(out: Path, **fields: Any) -> RunnerConfig:
+    return RunnerConfig(
+        out=out, **({"train": watched, "start": "fork", "heartbeat_timeout_s": 8.0} | fields)
+    )
 
 
-def start(plan: Any, crew: Crew) -> Any:
+def start(plan: Any, runner: RunnerConfig) -> Any:
     """A command in a process of its own, the leader of a process group."""
-    child = CONTEXT.Process(target=_live, args=(plan, crew))
+    child = CONTEXT.Process(target=_live, args=(plan, runner))
     child.start()
     return child
 
 
-def _live(plan: Any, crew: Crew) -> None:
+def _live(plan: Any, runner: RunnerConfig) -> None:
     """What the command line does with an outcome, a mistake or a signal."""
     os.setpgid(0, 0)
-    crew.out.mkdir(parents=True, exist_ok=True)
-    said = crew.out / f"said-{os.getpid()}"
+    runner.out.mkdir(parents=True, exist_ok=True)
+    said = runner.out / f"said-{os.getpid()}"
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     code = 0
     try:
-        carry_out(plan, crew, lambda line: _append(said, line + "\n"))
+        carry_out(plan, runner)
     except Interrupted as stop:
         _append(said, f"{stop.message}\n")
         code = stop.status
@@ -254,7 +256,7 @@ def told_nobody(plan: Any, out: Path, limit: int = 0) -> str:
 
 def _as_nobody(plan: Any, out: Path, limit: int, tell: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:  # imports what nobody may not read
-        carry_out(plan, Crew(out=Path(folder), train=invented), lambda line: None)
+        carry_out(plan, RunnerConfig(out=Path(folder), train=invented))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -263,69 +265,69 @@ def _as_nobody(plan: Any, out: Path, limit: int, tell: Any) -> None:
         os.setgid(65534)
         os.setuid(65534)
     try:
-        carry_out(plan, Crew(out=out, train=invented), lambda line: None)
+        carry_out(plan, RunnerConfig(out=out, train=invented))
         tell.send("done")
     except PhiscaleError as error:
         tell.send(str(error))
 
 
-def said(crew: Crew) -> list[str]:
+def said(runner: RunnerConfig) -> list[str]:
     """By all commands in this folder, oldest first."""
-    files = sorted(crew.out.glob("said-*"), key=lambda path: path.stat().st_mtime)
+    files = sorted(runner.out.glob("said-*"), key=lambda path: path.stat().st_mtime)
     return [line for path in files for line in path.read_text().splitlines()]
 
 
-def finish(plan: Any, crew: Crew, seconds: float = 180) -> None:
+def finish(plan: Any, runner: RunnerConfig, seconds: float = 180) -> None:
     """Runs the command to its end; says why if it has none."""
-    child = start(plan, crew)
+    child = start(plan, runner)
     child.join(seconds)
-    assert child.exitcode == 0, f"exit code {child.exitcode}: {said(crew)[-3:]}"
+    assert child.exitcode == 0, f"exit code {child.exitcode}: {said(runner)[-3:]}"
 
 
-def end_of(plan: Any, crew: Crew) -> tuple[Any, dict[str, dict[str, Any]]]:
+def end_of(plan: Any, runner: RunnerConfig) -> tuple[Any, dict[str, dict[str, Any]]]:
     """The outcome, and every result without what is of the machine."""
-    course = Course(plan)
-    course.follow(crew.results.read)
-    assert course.over, "the plan has not come to its end"
-    results = {key: result.to_dict() for key, result in crew.results.all().items()}
-    assert results.keys() == {trial.key for trial in course.passed}
+    progress = PlanProgress(plan)
+    progress.advance(runner.results.read)
+    assert progress.finished, "the plan has not come to its end"
+    results = {key: result.to_dict() for key, result in runner.results.all().items()}
+    assert results.keys() == {trial.key for trial in progress.completed}
     for result in results.values():
-        for name in (*OF_THE_MACHINE, "sum"):
+        for name in (*OF_THE_MACHINE, "sha256"):
             del result[name]
-    return compared(course.outcome), results
+    return compared(progress.outcome), results
 
 
 def compared(outcome: Any) -> Any:
     """What of an outcome can be told to be the same."""
-    if isinstance(outcome, Discovered):
+    if isinstance(outcome, SearchOutcome):
         found = [(each.method, each.runs, each.proposal) for each in outcome.searched]
         return outcome.rates, found, outcome.confirmed
     return getattr(outcome, "chosen", outcome)
 
 
-def in_database(crew: Crew) -> dict[str, list[str]]:
+def in_database(runner: RunnerConfig) -> dict[str, list[str]]:
     """How the entries of every trial that settle it stand there: there should be one of each."""
     states: dict[str, list[str]] = {}
-    with closing(crew.store()) as store:
+    with closing(runner.store()) as store:
         for entry in store.trials():
             if entry.state.name == "COMPLETE" or "failed" in entry.user_attrs:
                 states.setdefault(entry.user_attrs["key"], []).append(entry.state.name)
     return states
 
 
-def ends_alike(plan: Any, crew: Crew, undisturbed: Any, *, database: bool = True) -> None:
+def ends_alike(plan: Any, runner: RunnerConfig, undisturbed: Any, *, database: bool = True) -> None:
     """Nothing lost, nothing twice, and to the bit what it is when nothing happens."""
-    outcome, results = end_of(plan, crew)
+    outcome, results = end_of(plan, runner)
     assert outcome == undisturbed[0]
     for key, result in undisturbed[1].items():
         assert results[key] == result
-    assert not (crew.out / "again").exists(), (crew.out / "again").read_text()
+    assert not (runner.out / "again").exists(), (runner.out / "again").read_text()
     if database:
-        assert in_database(crew) == {key: ["COMPLETE"] for key in results}
+        assert in_database(runner) == {key: ["COMPLETE"] for key in results}
 
 
 def taken(store: Store, trials: tuple[Trial, ...], results: dict[str, Any] | None = None) -> Any:
-    store.offer(trials, results or {})
+    store.enqueue(trials, results or {})
     return store.claim([trial.key for trial in trials])
 
 
@@ -336,17 +338,17 @@ def write(url: str, count: int) -> None:
     store = Store(url, "crowd")
     by_key = {trial.key: trial for trial in trials}
     while True:
-        store.offer(trials, results)
+        store.enqueue(trials, results)
         results |= {r.key: r for r in store.results(list(by_key))}
         if len(results) == count:
             return
-        lease = store.claim([key for key in by_key if key not in results])
-        if lease is None:
+        claim = store.claim([key for key in by_key if key not in results])
+        if claim is None:
             time.sleep(0.1)
             continue
         for number in range(OF_A_TRIAL - 1):
-            store.note(lease, f"update {number}", os.getpid())
-        store.finish(lease, invented(by_key[lease.key]))
+            store.note(claim, f"update {number}", os.getpid())
+        store.finish(claim, invented(by_key[claim.key]))
 
 
 def children_of(process: Any) -> list[int]:

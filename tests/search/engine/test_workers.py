@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from support.crews import (
+from support.workers import (
     Search,
     children_of,
-    crew_in,
     digits,
     discovery,
     end_of,
     ends_alike,
     finish,
     in_database,
+    runner_in,
     said,
     settle,
     start,
@@ -39,11 +39,11 @@ ENDED = (-signal.SIGKILL, -signal.SIGTERM, 143, 0)
 
 @pytest.fixture(scope="module")
 def plans() -> dict[str, Any]:
-    pictures = digits()
+    dataset = digits()
     return {
-        "settle": settle(pictures),
-        "search": Search(fingerprint=pictures),
-        "discovery": discovery(pictures),
+        "settle": settle(dataset),
+        "search": Search(fingerprint=dataset),
+        "discovery": discovery(dataset),
     }
 
 
@@ -53,9 +53,9 @@ def undisturbed(plans: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 
     class Ends(dict[str, Any]):
         def __missing__(self, name: str) -> Any:
-            crew = crew_in(tmp_path_factory.mktemp(name))
-            finish(plans[name], crew)
-            self[name] = end_of(plans[name], crew)
+            runner = runner_in(tmp_path_factory.mktemp(name))
+            finish(plans[name], runner)
+            self[name] = end_of(plans[name], runner)
             return self[name]
 
     return Ends()
@@ -64,16 +64,16 @@ def undisturbed(plans: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 def test_a_finished_plan_trains_nothing_and_its_lost_database_is_made_anew(
     plans: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path
 ):
-    crew = crew_in(tmp_path, workers=2)
-    finish(plans["search"], crew)
-    ends_alike(plans["search"], crew, undisturbed["search"])
-    begun, before = (tmp_path / "begun").read_text(), in_database(crew)
-    finish(plans["search"], crew)
-    crew.database.unlink()
-    finish(plans["search"], crew)
-    assert (tmp_path / "begun").read_text() == begun and in_database(crew) == before
+    runner = runner_in(tmp_path, workers=2)
+    finish(plans["search"], runner)
+    ends_alike(plans["search"], runner, undisturbed["search"])
+    begun, before = (tmp_path / "begun").read_text(), in_database(runner)
+    finish(plans["search"], runner)
+    runner.database.unlink()
+    finish(plans["search"], runner)
+    assert (tmp_path / "begun").read_text() == begun and in_database(runner) == before
     for key in before:
-        run = crew.run_of(key)
+        run = runner.run_of(key)
         assert run is not None and not (run / "checkpoints").exists()
 
 
@@ -83,16 +83,16 @@ def test_a_finished_plan_trains_nothing_and_its_lost_database_is_made_anew(
 def test_any_number_of_workers_comes_to_the_same(
     name: str, workers: int, plans: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path
 ):
-    crew = crew_in(tmp_path, workers=workers)
-    finish(plans[name], crew)
-    ends_alike(plans[name], crew, undisturbed[name])
+    runner = runner_in(tmp_path, workers=workers)
+    finish(plans[name], runner)
+    ends_alike(plans[name], runner, undisturbed[name])
 
 
-def struck(plan: Any, crew: Any, whom: str, number: int, rng: random.Random) -> int:
+def struck(plan: Any, runner: Any, whom: str, number: int, rng: random.Random) -> int:
     """Begins the command again and again until so many have been hit. How many were."""
     hits = 0
     while hits < number:
-        command = start(plan, crew)
+        command = start(plan, runner)
         while hits < number and command.exitcode is None:
             time.sleep(rng.uniform(0.1, 2.5))
             targets = [command.pid] if whom == "lead" else children_of(command)
@@ -110,9 +110,9 @@ def struck(plan: Any, crew: Any, whom: str, number: int, rng: random.Random) -> 
         elif command.exitcode is None and hits >= number:
             command.join(180)
         if whom == "worker":
-            assert command.exitcode == 0, said(crew)[-3:]
+            assert command.exitcode == 0, said(runner)[-3:]
         if command.exitcode == 0 and hits < number:  # it was quicker: another one
-            again(crew)
+            again(runner)
     return hits
 
 
@@ -123,11 +123,11 @@ def lives(pid: int) -> bool:
     return False
 
 
-def again(crew: Any) -> None:
+def again(runner: Any) -> None:
     """As if nothing had been trained, so that there is something to kill."""
     for name in ("results", "trainings"):
-        shutil.rmtree(crew.out / name)
-    crew.database.unlink(missing_ok=True)
+        shutil.rmtree(runner.out / name)
+    runner.database.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -147,10 +147,10 @@ def test_killed_at_random_moments(
     if whom == "worker" and workers == 1:
         pytest.skip("it leads")
     rng = random.Random(f"{SEED} {name} {whom} {workers}")
-    crew = crew_in(tmp_path, workers=workers)
-    struck(plans[name], crew, whom, KILLS, rng)
-    finish(plans[name], crew, 300)
-    ends_alike(plans[name], crew, undisturbed[name])
+    runner = runner_in(tmp_path, workers=workers)
+    struck(plans[name], runner, whom, KILLS, rng)
+    finish(plans[name], runner, 300)
+    ends_alike(plans[name], runner, undisturbed[name])
 
 
 SAMPLE = {("discovery", "worker", 2), ("settle", "lead", 2)}
@@ -162,8 +162,8 @@ def test_workers_end_soon_after_who_leads_them_was_killed(
 ):
     if begin != "fork" and not EVERY:  # they import torch
         pytest.skip("PHISCALE_EVERY_FAULT=1")
-    crew = crew_in(tmp_path, workers=2, start=begin)
-    command = start(plans["settle"], crew)
+    runner = runner_in(tmp_path, workers=2, start=begin)
+    command = start(plans["settle"], runner)
 
     def workers() -> set[int]:
         if not (tmp_path / "begun").exists():
@@ -182,18 +182,18 @@ def test_workers_end_soon_after_who_leads_them_was_killed(
 def test_sigterm_saves_all_and_says_so_in_one_line(
     workers: int, plans: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path
 ):
-    crew = crew_in(tmp_path, workers=workers)
-    command = start(plans["search"], crew)
+    runner = runner_in(tmp_path, workers=workers)
+    command = start(plans["search"], runner)
     until(lambda: (tmp_path / "begun").exists())
     began = time.monotonic()
     command.terminate()
     command.join(30)
     assert command.exitcode == 143 and time.monotonic() - began < 30
-    assert "run the same command to go on" in said(crew)[-1]
-    with closing(crew.store()) as store:
+    assert "run the same command to go on" in said(runner)[-1]
+    with closing(runner.store()) as store:
         assert "RUNNING" not in {entry.state.name for entry in store.trials()}
-    finish(plans["search"], crew)
-    ends_alike(plans["search"], crew, undisturbed["search"])
+    finish(plans["search"], runner)
+    ends_alike(plans["search"], runner, undisturbed["search"])
 
 
 def test_a_zombie_is_outrun_and_what_it_brings_late_changes_nothing(
@@ -201,33 +201,33 @@ def test_a_zombie_is_outrun_and_what_it_brings_late_changes_nothing(
 ):
     """Stopped in a training for longer than its lease, its folder locked; then it goes on."""
     plan = plans["search"]
-    crew = crew_in(tmp_path, workers=1, lease_s=2)
-    zombie = start(plan, crew)
+    runner = runner_in(tmp_path, workers=1, heartbeat_timeout_s=2)
+    zombie = start(plan, runner)
     key = until(lambda: (tmp_path / "begun").exists() and (tmp_path / "begun").read_text())[:16]
     until(lambda: (tmp_path / "trainings" / key / "log.jsonl").exists())
     os.kill(zombie.pid, signal.SIGSTOP)
-    assert key not in crew.results.all()
-    other = start(plan, crew)
-    until(lambda: key in crew.results.all())
+    assert key not in runner.results.all()
+    other = start(plan, runner)
+    until(lambda: key in runner.results.all())
     taken_over = [line for line in (tmp_path / "begun").read_text().splitlines() if key in line]
     assert len(taken_over) == 2 and taken_over[1].split()[2].startswith(f"{key}-")
     os.kill(zombie.pid, signal.SIGCONT)
     for command in (zombie, other):
         command.join(120)
-        assert command.exitcode == 0, said(crew)[-3:]
-    ends_alike(plan, crew, undisturbed["search"])
+        assert command.exitcode == 0, said(runner)[-3:]
+    ends_alike(plan, runner, undisturbed["search"])
 
 
 def test_a_worker_that_hangs_is_not_waited_for(
     plans: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path
 ):
-    crew = crew_in(tmp_path, workers=2, lease_s=2)
-    command = start(plans["search"], crew)
+    runner = runner_in(tmp_path, workers=2, heartbeat_timeout_s=2)
+    command = start(plans["search"], runner)
     until(lambda: (tmp_path / "begun").exists())
     os.kill(int((tmp_path / "begun").read_text().split()[1]), signal.SIGSTOP)
     command.join(120)
-    assert command.exitcode == 0, said(crew)[-3:]
-    ends_alike(plans["search"], crew, undisturbed["search"])
+    assert command.exitcode == 0, said(runner)[-3:]
+    ends_alike(plans["search"], runner, undisturbed["search"])
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"] if EVERY else ["sqlite"])
@@ -239,16 +239,19 @@ def test_two_commands_share_one_folder(
     request: pytest.FixtureRequest,
 ):
     url = request.getfixturevalue("postgres").url("shared") if kind == "postgres" else None
-    crew = crew_in(tmp_path, storage=url)
-    both = [start(plans["settle"], crew) for _ in range(2)]
+    runner = runner_in(tmp_path, storage=url)
+    both = [start(plans["settle"], runner) for _ in range(2)]
     for command in both:
         command.join(180)
-        assert command.exitcode == 0, said(crew)[-3:]
-    ends_alike(plans["settle"], crew, undisturbed["settle"])
+        assert command.exitcode == 0, said(runner)[-3:]
+    ends_alike(plans["settle"], runner, undisturbed["settle"])
 
 
-def machines(tmp_path: Path, url: str, count: int) -> list[Any]:
-    return [crew_in(tmp_path / f"machine {n}", storage=url, lease_s=4) for n in range(count)]
+def runners_on(tmp_path: Path, url: str, count: int) -> list[Any]:
+    return [
+        runner_in(tmp_path / f"machine {n}", storage=url, heartbeat_timeout_s=4)
+        for n in range(count)
+    ]
 
 
 def test_machines_that_share_only_a_server_all_get_all_results(
@@ -259,25 +262,25 @@ def test_machines_that_share_only_a_server_all_get_all_results(
     plan = plans["search"]
     for round in range(5 if EVERY else 1):
         url = postgres.url(f"machines-{round}")
-        crews = machines(tmp_path / str(round), url, 4 if EVERY else 2)
-        team = [start(plan, crew) for crew in crews]
+        runners = runners_on(tmp_path / str(round), url, 4 if EVERY else 2)
+        pool = [start(plan, runner) for runner in runners]
         for _ in range(4 if EVERY else 1):
             time.sleep(rng.uniform(1, 3))
-            victim = rng.randrange(len(team))
+            victim = rng.randrange(len(pool))
             with suppress(ProcessLookupError):
-                os.kill(team[victim].pid, rng.choice([signal.SIGKILL, signal.SIGTERM]))
-            team[victim].join(35)
-            team[victim] = start(plan, crews[victim])
-        for command, crew in zip(team, crews, strict=True):
+                os.kill(pool[victim].pid, rng.choice([signal.SIGKILL, signal.SIGTERM]))
+            pool[victim].join(35)
+            pool[victim] = start(plan, runners[victim])
+        for command, runner in zip(pool, runners, strict=True):
             command.join(240)
-            assert command.exitcode == 0, said(crew)[-3:]
-        for crew in crews:
-            ends_alike(plan, crew, undisturbed["search"])
+            assert command.exitcode == 0, said(runner)[-3:]
+        for runner in runners:
+            ends_alike(plan, runner, undisturbed["search"])
         trained = [
             line.split()[0]
-            for crew in crews
-            if (crew.out / "ended").exists()
-            for line in (crew.out / "ended").read_text().splitlines()
+            for runner in runners
+            if (runner.out / "ended").exists()
+            for line in (runner.out / "ended").read_text().splitlines()
         ]
         assert sorted(set(trained)) == sorted(undisturbed["search"][1])
 
@@ -285,15 +288,15 @@ def test_machines_that_share_only_a_server_all_get_all_results(
 def test_a_server_that_is_started_anew_in_between_is_waited_for(
     plans: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path, postgres: Any
 ):
-    crew = crew_in(tmp_path, storage=postgres.url("restarted"), workers=2)
-    command = start(plans["search"], crew)
+    runner = runner_in(tmp_path, storage=postgres.url("restarted"), workers=2)
+    command = start(plans["search"], runner)
     until(lambda: (tmp_path / "begun").exists())
     postgres.stop()
     time.sleep(5)
     postgres.start()
     command.join(180)
-    assert command.exitcode == 0, said(crew)[-3:]
-    ends_alike(plans["search"], crew, undisturbed["search"])
+    assert command.exitcode == 0, said(runner)[-3:]
+    ends_alike(plans["search"], runner, undisturbed["search"])
 
 
 def test_a_training_begun_by_a_seed_is_the_same_training(plans: dict[str, Any]):
