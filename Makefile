@@ -33,7 +33,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-models-table: $(VENV)/.core  ## writes the README's family table anew
+models-table: $(VENV)/.core  ## writes the table of docs/models.md
 	$(BIN)/python benchmarks/models_table.py
 
 clean:

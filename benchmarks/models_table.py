@@ -1,4 +1,4 @@
-"""Writes the family table between the markers of README.md: `make models-table`."""
+"""Writes the family table between the markers of docs/models.md: `make models-table`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from phiscale.arch.families import MEMBERS
 from phiscale.report.models import markdown_table
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 BEGIN, END = "<!-- models-table: begin (make models-table) -->", "<!-- models-table: end -->"
 
 
 def table() -> str:
-    """Every member but the `tf_` twins, whose costs are the same."""
+    """Every model but the `tf_` ones, whose costs are the same."""
     header, rule, *_ = markdown_table("*").splitlines()
     names = [name for name in MEMBERS if not name.startswith("tf_")]
     rows = [markdown_table(name).splitlines()[2] for name in names]
@@ -20,11 +20,11 @@ def table() -> str:
 
 
 def with_table(text: str) -> str:
-    """README with the current table."""
+    """The page with the current table."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
