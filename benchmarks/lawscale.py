@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from lawscale_truths import KINDS, Truth, truth
-from phiscale.arch.costs import cost, cost_grid
+from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import STRATEGIES, Strategy, compound
 from phiscale.files import write_json
-from phiscale.planning.budget import lattice_depths
+from phiscale.planning.budget import LatticeAxes, ScalingLattice, lattice_depths
 from phiscale.planning.laws import Row
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
@@ -34,7 +34,7 @@ from phiscale.search.coefficients.design import Point, candidates, d_optimal, po
 from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.engine.trial import Result, Trial
 from phiscale.search.engine.tuning import Tuning
-from phiscale.search.spaces.rays import lattice_logs, paper_grid, symmetric
+from phiscale.search.spaces.rays import paper_grid, symmetric
 from phiscale.search.study.plan import RECIPE
 
 BASE = get_spec("efficientnet_b0")
@@ -60,10 +60,13 @@ def networks(compute: float) -> Any:
 def _lattice() -> tuple[Any, Any]:
     """No dimension shrinks while the network grows: that is where a grid of alpha, beta, gamma is
     confined, so the law is too."""
-    grid = cost_grid(
-        BASE, lattice_depths(BASE, 1, 8), np.geomspace(1, 4, 90).tolist(), range(224, 897, 8)
+    axes = LatticeAxes(
+        depths=lattice_depths(BASE, 1, 8),
+        widths=np.geomspace(1, 4, 90).tolist(),
+        pixels=range(224, 897, 8),
     )
-    return np.exp(lattice_logs(grid, BASE)), (grid.cost.macs / cost(BASE).macs).ravel()
+    lattice = ScalingLattice.of(BASE, axes)
+    return np.exp(lattice.logs), (lattice.grid.cost.macs / cost(BASE).macs).ravel()
 
 
 def on_ray(direction: Any, compute: float) -> Any:

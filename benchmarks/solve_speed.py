@@ -14,6 +14,7 @@ from phiscale.arch.costs import cost, cost_grid
 from phiscale.arch.families import get_spec
 from phiscale.planning.budget import (
     Budget,
+    PlanningTask,
     lattice_depths,
     lattice_resolutions,
     lattice_widths,
@@ -56,11 +57,11 @@ def main() -> None:
     print(f"fit the published law     {seconds(published_law):6.2f} s")
     counting = seconds(lambda: cost_grid(base, depths, widths, resolutions))
     print(f"count all exactly         {counting:6.2f} s")
-    budget = Budget(macs=1.83e9)
+    budget, task = Budget(macs=1.83e9), PlanningTask(device=DEVICE)
     print(f"solve, MACs               {seconds(lambda: solve(base, budget)):6.2f} s")
     budget = Budget(macs=1.83e9, params=12.3e6, latency_ms=25.0)
-    print(f"solve, with latency       {seconds(lambda: solve(base, budget, device=DEVICE)):6.2f} s")
-    print(f"solve, no limit           {seconds(lambda: solve(base, device=DEVICE)):6.2f} s")
+    print(f"solve, with latency       {seconds(lambda: solve(base, budget, task=task)):6.2f} s")
+    print(f"solve, no limit           {seconds(lambda: solve(base, task=task)):6.2f} s")
     print(f"cost of efficientnet_b7   {1000 * seconds(lambda: cost(b7), 200):6.2f} ms")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from phiscale.deploy.predict import Predictor
     from phiscale.nn.network import build
     from phiscale.pipeline.run import fit
-    from phiscale.planning.budget import Budget, solve
+    from phiscale.planning.budget import Budget, PlanningTask, solve
     from phiscale.weights.sources import load
     from phiscale.weights.store import save
 
@@ -33,6 +33,7 @@ _HOMES = {
     "MEMBERS": "arch.families",
     "Budget": "planning.budget",
     "Cost": "arch.costs",
+    "PlanningTask": "planning.budget",
     "Predictor": "deploy.predict",
     "Scaling": "arch.scaling",
     "Spec": "arch.spec",
@@ -54,6 +55,7 @@ __all__ = [
     "MEMBERS",
     "Budget",
     "Cost",
+    "PlanningTask",
     "Predictor",
     "Scaling",
     "Spec",

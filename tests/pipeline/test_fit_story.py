@@ -33,7 +33,7 @@ from phiscale.errors import PhiscaleError, WeightsError
 from phiscale.files import locked
 from phiscale.pipeline.choice import _regret
 from phiscale.pipeline.run import fit
-from phiscale.planning.budget import Budget, ray, weigh
+from phiscale.planning.budget import Budget, PlanningTask, Pretraining, estimate, ray
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.planning.laws import Law, Term
@@ -648,19 +648,18 @@ def test_the_command_killed_at_any_time_and_run_again_ends(shelf: Path, tmp_path
 
 def test_a_pretrained_network_that_only_lacks_time_is_named_beside_the_winner():
     spec = replace(get_spec("small"), classes=10)
-    budget, over = Budget(train_minutes=1.0), get_spec("small")
-    rules = {"over": over, "train_images": 6000, "native_pixels": 32, "batch": 32}
-    late = weigh(
+    budget = Budget(train_minutes=1.0)
+    task = PlanningTask(train_images=6000, native_pixels=32, batch=32, law_base=get_spec("small"))
+    late = estimate(
         spec,
         budget,
+        task=task,
         name="theirs",
-        pretrained="w.safetensors",
-        head_start=10**9,
+        pretraining=Pretraining("w.safetensors", 10**9),
         images_per_s=10,
-        **rules,
     )
-    winner = weigh(spec, budget, name="ours", images_per_s=1000, **rules)
-    assert late.ruled_out and not winner.ruled_out and late.error < winner.error
+    winner = estimate(spec, budget, task=task, name="ours", images_per_s=1000)
+    assert late.excluded_by and not winner.excluded_by and late.error < winner.error
     said = _regret(winner, [late])
     assert "theirs is foretold" in said and "train_minutes" in said and "--min-epochs" in said
     assert _regret(late, [winner]) == "" and _regret(winner, []) == ""

@@ -20,9 +20,13 @@ from phiscale.errors import BudgetError, SpecError, UsageError
 from phiscale.planning.budget import (
     Budget,
     Candidate,
+    LatticeAxes,
     Limit,
+    PlanningTask,
+    Pretraining,
     Solution,
     effective,
+    estimate,
     explain,
     finalists,
     lattice_depths,
@@ -33,7 +37,6 @@ from phiscale.planning.budget import (
     rank,
     solve,
     undominated,
-    weigh,
 )
 from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.planning.laws import Term
@@ -72,21 +75,24 @@ DEVICE = DeviceModel(
 
 # A lattice that can be checked one by one
 DEPTHS, WIDTHS, PIXELS = (0.5, 1.0, 1.5, 2.0), (0.5, 0.75, 1.0, 1.25, 1.5, 2.0), (16, 24, 32, 40)
-LATTICE: dict[str, Any] = {"depths": DEPTHS, "widths": WIDTHS, "resolutions": PIXELS}
-PLAN: dict[str, Any] = {"law": LAW, "device": DEVICE, "train_images": 40_000, "native_pixels": 32}
+AXES = LatticeAxes(depths=DEPTHS, widths=WIDTHS, pixels=PIXELS)
+TASK = PlanningTask(law=LAW, device=DEVICE, train_images=40_000, native_pixels=32, law_base=SMALL)
+SHORT = replace(TASK, max_epochs=30)
+LAW_ALONE = PlanningTask(law=LAW, law_base=SMALL)
+FEW_WIDTHS = LatticeAxes(widths=lattice_widths(60))
 LIMITS = ("macs", "params", "latency_ms", "weight_bytes", "train_memory_bytes", "train_minutes")
 
 
 @cache
 def one_by_one(budget: Budget) -> tuple[Candidate, ...]:
-    """Every network of the lattice, weighed on its own."""
+    """Every network of the lattice, estimated on its own."""
     networks = (
         replace(scale(SMALL, Scaling(depth=depth, width=width)), resolution=pixels)
         for depth in DEPTHS
         for width in WIDTHS
         for pixels in PIXELS
     )
-    return tuple(weigh(each, budget, over=SMALL, **PLAN) for each in networks)
+    return tuple(estimate(each, budget, task=TASK) for each in networks)
 
 
 LOOSE = Budget(
@@ -107,7 +113,7 @@ def levels() -> dict[str, list[float]]:
 
 
 def solved(budget: Budget) -> Solution:
-    return solve(SMALL, budget, **LATTICE, **PLAN)
+    return solve(SMALL, budget, axes=AXES, task=TASK)
 
 
 @st.composite
@@ -135,7 +141,7 @@ def dominates(one: Candidate, other: Candidate) -> bool:
 @settings(max_examples=30, deadline=None)
 def test_the_choice_is_the_one_that_an_exhaustive_search_makes(budget: Budget) -> None:
     every = one_by_one(budget)
-    fitting = [each for each in every if each.ruled_out is None]
+    fitting = [each for each in every if each.excluded_by is None]
     if not fitting:
         with pytest.raises(BudgetError, match="no scaling of this network has"):
             solved(budget)
@@ -147,15 +153,15 @@ def test_the_choice_is_the_one_that_an_exhaustive_search_makes(budget: Budget) -
     assert solution.best.cost.macs == least.cost.macs
     for name in budget.limits:
         broken = sum(not limit.met for each in every for limit in each.limits if limit.name == name)
-        assert solution.ruled_out[name] == broken
+        assert solution.excluded[name] == broken
     close = sum(each.error <= least.error + 0.001 for each in fitting) - 1
-    assert solution.indifferent == close
+    assert solution.near_best == close
 
 
 @given(budgets())
 @settings(max_examples=30, deadline=None)
 def test_the_pareto_list_has_no_dominated_network_and_leaves_none_out(budget: Budget) -> None:
-    fitting = [each for each in one_by_one(budget) if each.ruled_out is None]
+    fitting = [each for each in one_by_one(budget) if each.excluded_by is None]
     if not fitting:
         return
     solution = solved(budget)
@@ -177,8 +183,8 @@ def test_every_returned_candidate_meets_every_limit(budget: Budget) -> None:
         solution = solved(budget)
     except BudgetError:
         return
-    for each in (solution.best, *solution.pareto, *solution.rivals):
-        assert each.ruled_out is None
+    for each in (solution.best, *solution.pareto, *solution.tied):
+        assert each.excluded_by is None
         counted = cost(each.spec)
         assert counted.macs <= (budget.macs or counted.macs)
         assert counted.params <= (budget.params or counted.params)
@@ -249,24 +255,23 @@ def test_with_the_macs_of_b3_it_is_wider_and_less_sharp_than_b3() -> None:
     assert best.width == pytest.approx(1.3, abs=0.05)
     assert best.depth == pytest.approx(1.625)
     assert best.error == pytest.approx(0.1844, abs=0.001)
-    assert best.error < weigh(B3, over=B0).error
+    assert best.error < estimate(B3, task=PlanningTask(law_base=B0)).error
     assert solution.considered == pytest.approx(500_000, rel=0.05)
 
 
 def test_training_memory_of_b3_buys_more_width_than_its_macs_do() -> None:
-    b3 = weigh(B3, over=B0)
-    depths, widths = lattice_depths(B0), lattice_widths(60)
-    kept: dict[str, Any] = {"depths": depths, "widths": widths, "resolutions": range(224, 353, 32)}
-    by_macs = solve(B0, Budget(macs=b3.cost.macs), **kept).best
-    by_memory = solve(B0, Budget(train_memory_bytes=b3.cost.train_bytes(64)), **kept).best
+    b3 = estimate(B3, task=PlanningTask(law_base=B0))
+    axes = replace(FEW_WIDTHS, pixels=range(224, 353, 32))
+    by_macs = solve(B0, Budget(macs=b3.cost.macs), axes=axes).best
+    by_memory = solve(B0, Budget(train_memory_bytes=b3.cost.train_bytes(64)), axes=axes).best
     assert by_memory.width > by_macs.width
     assert by_memory.spec.resolution <= by_macs.spec.resolution
     assert by_memory.error < by_macs.error
 
 
 def test_a_limit_on_parameters_buys_pixels_which_have_none() -> None:
-    b3 = weigh(B3, over=B0)
-    best = solve(B0, Budget(params=b3.cost.params, macs=4e9), widths=lattice_widths(60)).best
+    b3 = estimate(B3, task=PlanningTask(law_base=B0))
+    best = solve(B0, Budget(params=b3.cost.params, macs=4e9), axes=FEW_WIDTHS).best
     assert best.spec.resolution >= 416
     assert best.width == pytest.approx(1.2, abs=0.05)
 
@@ -277,7 +282,7 @@ def test_a_limit_on_parameters_buys_pixels_which_have_none() -> None:
 def test_more_minutes_buy_a_larger_network_and_never_a_worse_one() -> None:
     errors, macs = [], []
     for minutes in (1, 10, 100):
-        best = solve(SMALL, Budget(train_minutes=minutes), **PLAN).best
+        best = solve(SMALL, Budget(train_minutes=minutes), task=TASK).best
         errors.append(best.error)
         macs.append(best.cost.macs)
     assert errors == sorted(errors, reverse=True)
@@ -285,27 +290,27 @@ def test_more_minutes_buy_a_larger_network_and_never_a_worse_one() -> None:
 
 
 def test_training_ends_at_the_most_epochs_however_much_time_there_is() -> None:
-    best = solve(SMALL, Budget(train_minutes=1e6), **LATTICE, **PLAN, max_epochs=30).best
+    best = solve(SMALL, Budget(train_minutes=1e6), axes=AXES, task=SHORT).best
     assert best.epochs == 30
     assert best.images_seen == 30 * 40_000
 
 
 def test_without_a_limit_of_time_training_lasts_the_most_epochs() -> None:
-    assert solve(SMALL, **LATTICE, **PLAN, max_epochs=30).best.images_seen == 30 * 40_000
-    assert solve(SMALL, **LATTICE, law=LAW).best.images_seen is None
+    assert solve(SMALL, axes=AXES, task=SHORT).best.images_seen == 30 * 40_000
+    assert solve(SMALL, axes=AXES, task=LAW_ALONE).best.images_seen is None
 
 
 def test_a_network_that_would_see_too_few_epochs_is_out_and_the_minimum_can_be_lowered() -> None:
     budget = Budget(train_minutes=1)
-    large = weigh(scale(SMALL, Scaling(depth=4, width=2)), budget, over=SMALL, **PLAN)
-    assert large.ruled_out is not None and large.ruled_out.startswith("train_minutes")
+    large = estimate(scale(SMALL, Scaling(depth=4, width=2)), budget, task=TASK)
+    assert large.excluded_by is not None and large.excluded_by.startswith("train_minutes")
     assert large.epochs is not None and large.epochs < 4
-    again = weigh(large.spec, budget, over=SMALL, min_epochs=large.epochs / 2, **PLAN)
-    assert again.ruled_out is None
+    again = estimate(large.spec, budget, task=replace(TASK, min_epochs=large.epochs / 2))
+    assert again.excluded_by is None
 
 
 def test_a_measured_speed_replaces_the_device_models() -> None:
-    slow = weigh(SMALL, Budget(train_minutes=10), over=SMALL, images_per_s=1000.0, **PLAN)
+    slow = estimate(SMALL, Budget(train_minutes=10), images_per_s=1000.0, task=TASK)
     assert slow.train_images_per_s == 1000.0
     assert slow.images_seen == 600_000
     assert slow.epochs == 15
@@ -328,11 +333,14 @@ def test_tiny_images_are_enlarged_to_the_least_that_the_network_can_take() -> No
 
 def test_pixels_beyond_the_images_predict_no_gain() -> None:
     at_32, at_64 = (
-        weigh(replace(SMALL, resolution=px), over=SMALL, law=LAW, native_pixels=32)
+        estimate(replace(SMALL, resolution=px), task=replace(LAW_ALONE, native_pixels=32))
         for px in (32, 64)
     )
     assert at_32.error == at_64.error
-    assert solve(SMALL, law=LAW, native_pixels=32, **LATTICE).best.spec.resolution == 32
+    assert (
+        solve(SMALL, task=replace(LAW_ALONE, native_pixels=32), axes=AXES).best.spec.resolution
+        == 32
+    )
 
 
 # The lattice
@@ -377,63 +385,70 @@ def test_widths_are_even_and_meet_the_base(count: int) -> None:
 
 
 def test_a_pretrained_network_counts_the_images_that_it_has_seen() -> None:
-    scratch = weigh(SMALL, over=SMALL, **PLAN)
-    taught = weigh(SMALL, over=SMALL, name="small", pretrained="small.safetensors", **PLAN)
+    scratch = estimate(SMALL, task=TASK)
+    taught = estimate(SMALL, name="small", pretraining=Pretraining("small.safetensors"), task=TASK)
     assert taught.error < scratch.error
     assert taught.images_seen == scratch.images_seen
     assert (taught.name, taught.pretrained) == ("small", "small.safetensors")
-    some = weigh(SMALL, over=SMALL, pretrained="a run", head_start=1_000_000, **PLAN)
+    some = estimate(SMALL, pretraining=Pretraining("a run", 1_000_000), task=TASK)
     assert taught.error < some.error < scratch.error
 
 
 def test_fine_tuning_needs_fewer_epochs() -> None:
-    kept: dict[str, Any] = {"over": SMALL, "images_per_s": 40_000 / 20, **PLAN}  # 3 epochs a minute
-    assert weigh(SMALL, Budget(train_minutes=1), **kept).ruled_out is not None
-    assert weigh(SMALL, Budget(train_minutes=1), pretrained="a run", **kept).ruled_out is None
+    kept: dict[str, Any] = {"images_per_s": 40_000 / 20, "task": TASK}  # 3 epochs a minute
+    assert estimate(SMALL, Budget(train_minutes=1), **kept).excluded_by is not None
+    assert (
+        estimate(
+            SMALL, Budget(train_minutes=1), pretraining=Pretraining("a run"), **kept
+        ).excluded_by
+        is None
+    )
 
 
 def test_a_pretrained_member_competes_with_the_lattice_under_the_same_limits() -> None:
     budget = Budget(train_minutes=5)
-    alone = solve(SMALL, budget, **LATTICE, **PLAN)
-    member = weigh(SMALL, budget, over=SMALL, name="small, pretrained", pretrained="hub", **PLAN)
-    both = solve(SMALL, budget, **LATTICE, **PLAN, beside=[member])
+    alone = solve(SMALL, budget, axes=AXES, task=TASK)
+    member = estimate(
+        SMALL, budget, name="small, pretrained", pretraining=Pretraining("hub"), task=TASK
+    )
+    both = solve(SMALL, budget, axes=AXES, task=TASK, candidates=[member])
     assert both.best == member
     assert both.considered == alone.considered + 1
     assert both.fitting == alone.fitting + 1
-    large = weigh(replace(B0, resolution=224), budget, over=SMALL, pretrained="hub", **PLAN)
-    assert large.ruled_out is not None
-    without = solve(SMALL, budget, **LATTICE, **PLAN, beside=[large])
+    large = estimate(replace(B0, resolution=224), budget, pretraining=Pretraining("hub"), task=TASK)
+    assert large.excluded_by is not None
+    without = solve(SMALL, budget, axes=AXES, task=TASK, candidates=[large])
     assert without.best == alone.best
-    assert without.ruled_out["train_minutes"] == alone.ruled_out["train_minutes"] + 1
+    assert without.excluded["train_minutes"] == alone.excluded["train_minutes"] + 1
 
 
 def test_where_no_scaling_fits_a_given_network_may() -> None:
     budget = Budget(train_minutes=0.05)
-    member = weigh(
-        SMALL, budget, over=SMALL, name="small", pretrained="hub", images_per_s=1e6, **PLAN
+    member = estimate(
+        SMALL, budget, name="small", pretraining=Pretraining("hub"), images_per_s=1e6, task=TASK
     )
     with pytest.raises(BudgetError):
-        solve(SMALL, budget, **LATTICE, **PLAN)
-    assert solve(SMALL, budget, **LATTICE, **PLAN, beside=[member]).best == member
+        solve(SMALL, budget, axes=AXES, task=TASK)
+    assert solve(SMALL, budget, axes=AXES, task=TASK, candidates=[member]).best == member
 
 
 def test_given_networks_are_ranked_by_the_same_rules() -> None:
     budget = Budget(macs=4e6)
     given = [
-        weigh(scale(SMALL, Scaling(width=w)), budget, over=SMALL, name=f"x{w}", **PLAN)
+        estimate(scale(SMALL, Scaling(width=w)), budget, name=f"x{w}", task=TASK)
         for w in (0.5, 1.0, 2.0)
     ]
     solution = rank(given, sd=LAW.sd)
     assert solution.best.name == "x1.0"
     assert (solution.considered, solution.fitting) == (3, 2)
-    assert solution.ruled_out == {"macs": 1}
-    assert given[2].ruled_out is not None and given[2].ruled_out.startswith("macs ")
+    assert solution.excluded == {"macs": 1}
+    assert given[2].excluded_by is not None and given[2].excluded_by.startswith("macs ")
     assert [each.name for each in solution.pareto] == ["x1.0", "x0.5"]
 
 
 def test_equal_errors_go_to_fewer_macs() -> None:
     given = [
-        replace(weigh(scale(SMALL, Scaling(width=w)), over=SMALL, law=LAW), error=0.2)
+        replace(estimate(scale(SMALL, Scaling(width=w)), task=LAW_ALONE), error=0.2)
         for w in (2.0, 0.5, 1.0)
     ]
     assert rank(given, sd=0.01).best == given[1]
@@ -441,13 +456,13 @@ def test_equal_errors_go_to_fewer_macs() -> None:
 
 
 def test_candidates_of_different_budgets_are_not_compared() -> None:
-    one, other = (weigh(SMALL, Budget(macs=m), over=SMALL, law=LAW) for m in (1e7, 2e7))
-    with pytest.raises(UsageError, match="Weigh all networks for one budget"):
+    one, other = (estimate(SMALL, Budget(macs=m), task=LAW_ALONE) for m in (1e7, 2e7))
+    with pytest.raises(UsageError, match="Estimate all networks for one budget"):
         rank([one, other], sd=0.01)
     with pytest.raises(UsageError, match="Name at least one"):
         rank([], sd=0.01)
     with pytest.raises(BudgetError, match="no candidate has macs <= 1K"):
-        rank([weigh(SMALL, Budget(macs=1e3), over=SMALL, law=LAW)], sd=0.01)
+        rank([estimate(SMALL, Budget(macs=1e3), task=LAW_ALONE)], sd=0.01)
 
 
 def test_another_family_is_measured_over_the_same_base() -> None:
@@ -472,7 +487,7 @@ class Flat:
 
 
 def test_any_object_that_predicts_is_a_law() -> None:
-    best = solve(SMALL, Budget(macs=4e6), law=Flat(), **LATTICE).best
+    best = solve(SMALL, Budget(macs=4e6), task=PlanningTask(law=Flat()), axes=AXES).best
     assert (best.depth, best.spec.resolution) == (0.5, 16)
     assert best.width > 1.2
 
@@ -481,13 +496,13 @@ def test_any_object_that_predicts_is_a_law() -> None:
 
 
 def test_finalists_are_clearly_different_and_within_the_laws_error() -> None:
-    solution = solve(B0, Budget(macs=400e6), widths=lattice_widths(60))
+    solution = solve(B0, Budget(macs=400e6), axes=FEW_WIDTHS)
     race = finalists(solution)
     assert race[0] == solution.best
     assert 2 <= len(race) <= 3
     assert len(finalists(solution, limit=2)) == 2
     for i, one in enumerate(race):
-        assert one.error <= solution.best.error + solution.sd
+        assert one.error <= solution.best.error + solution.law_sd
         for other in race[:i]:
             ratios = [
                 getattr(one, name) / getattr(other, name)
@@ -497,12 +512,12 @@ def test_finalists_are_clearly_different_and_within_the_laws_error() -> None:
 
 
 def test_a_certain_law_leaves_nothing_to_a_race() -> None:
-    solution = solve(SMALL, law=replace(LAW, sd=0.0), **LATTICE)
+    solution = solve(SMALL, task=PlanningTask(law=replace(LAW, sd=0.0)), axes=AXES)
     assert finalists(solution) == (solution.best,)
 
 
 def test_the_explanation_names_what_won_what_it_costs_and_what_was_ruled_out() -> None:
-    text = explain(solve(SMALL, Budget(macs=4e6, params=2e5), **LATTICE, **PLAN))
+    text = explain(solve(SMALL, Budget(macs=4e6, params=2e5), axes=AXES, task=TASK))
     for part in (
         "px: the least predicted error",
         "%",
@@ -519,13 +534,13 @@ def test_the_explanation_names_what_won_what_it_costs_and_what_was_ruled_out() -
 
 
 def test_the_explanation_of_two_equals_sends_them_to_a_race() -> None:
-    text = explain(solve(B0, Budget(macs=400e6), widths=lattice_widths(60)))
+    text = explain(solve(B0, Budget(macs=400e6), axes=FEW_WIDTHS))
     assert "The law cannot tell it from depth x" in text
     assert text.endswith(": a race can.")
 
 
 def test_a_candidate_is_a_row_of_plain_numbers() -> None:
-    row = weigh(SMALL, Budget(macs=1e3), over=SMALL, name="small", **PLAN).to_dict()
+    row = estimate(SMALL, Budget(macs=1e3), name="small", task=TASK).to_dict()
     assert row["name"] == "small"
     assert row["pixels"] == 32
     assert row["ruled_out"] == "macs 3.32M > 1K"
@@ -559,21 +574,21 @@ def test_a_limit_missed_by_a_hair_is_told_with_enough_digits() -> None:
 )
 def test_an_impossible_limit_is_named_with_the_nearest_network(budget: Budget, says: str) -> None:
     with pytest.raises(BudgetError, match=says):
-        solve(SMALL, budget, name="small", **LATTICE, **PLAN)
+        solve(SMALL, budget, name="small", axes=AXES, task=TASK)
 
 
 def test_limits_that_only_together_are_impossible_are_named_together() -> None:
-    wide = weigh(scale(SMALL, Scaling(width=2)), over=SMALL, law=LAW)
-    sharp = weigh(replace(SMALL, resolution=80), over=SMALL, law=LAW)
+    wide = estimate(scale(SMALL, Scaling(width=2)), task=LAW_ALONE)
+    sharp = estimate(replace(SMALL, resolution=80), task=LAW_ALONE)
     assert sharp.cost.params < wide.cost.params and wide.cost.macs < sharp.cost.macs
     budget = Budget(params=sharp.cost.params, macs=wide.cost.macs)
     with pytest.raises(BudgetError, match=r"macs <= .* and params <= .* together: the \w+ network"):
-        rank([weigh(each.spec, budget, over=SMALL, law=LAW) for each in (wide, sharp)], sd=0.01)
+        rank([estimate(each.spec, budget, task=LAW_ALONE) for each in (wide, sharp)], sd=0.01)
 
 
 def test_an_empty_lattice_is_refused() -> None:
     with pytest.raises(SpecError, match="at least one"):
-        solve(SMALL, law=LAW, depths=[], resolutions=PIXELS)
+        solve(SMALL, task=LAW_ALONE, axes=LatticeAxes(depths=[], pixels=PIXELS))
 
 
 @given(budgets(), st.sampled_from(LIMITS))
@@ -614,14 +629,14 @@ def test_the_limits_that_a_refusal_suggests_are_enough(budget: Budget, name: str
         (Budget(), {"train_images": 0}, "train_images=0"),
         (Budget(), {"native_pixels": -1}, "native_pixels=-1"),
         (Budget(), {"batch": 0}, "batch=0"),
-        (Budget(), {"min_epochs": 10, "max_epochs": 5}, "Lower the one or raise the other"),
+        (Budget(), {"min_epochs": 10, "max_epochs": 5}, "Lower min_epochs or raise max_epochs"),
     ],
 )
 def test_arguments_that_lack_something_or_contradict_are_refused(
     budget: Budget, kept: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        solve(SMALL, budget, law=LAW, **LATTICE, **kept)
+        solve(SMALL, budget, task=PlanningTask(law=LAW, **kept), axes=AXES)
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True])

@@ -16,7 +16,7 @@ from phiscale.arch.costs import cost, costs_of
 from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.arch.scaling import compound, scale
 from phiscale.errors import BudgetError, PhiscaleError, UsageError
-from phiscale.planning.budget import Budget, explain, ray, solve
+from phiscale.planning.budget import Budget, PlanningTask, explain, ray, solve
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws import Law, Term
 from phiscale.planning.priors import published_law
@@ -31,6 +31,7 @@ PAPER = Coefficients(
     data="imagenet",
     source="arXiv:1905.11946",
 )
+ON_RAY = PlanningTask(coefficients=PAPER)
 FLAT = Law(
     e0=0.1,
     depth=Term(0.3, 1.0),
@@ -189,19 +190,19 @@ def test_coefficients_of_one_dimension_span_a_ray_too():
 
 def test_two_budgets_give_two_networks_of_one_ray_that_are_the_best_of_it():
     for macs in (3e8, 3e9):
-        found = solve(B0, Budget(macs=macs), along=PAPER)
+        found = solve(B0, Budget(macs=macs), task=ON_RAY)
         networks = list(ray(B0, PAPER))
         assert found.best.spec in networks and found.considered == len(networks)
         assert found.fitting == sum(costs_of(networks).macs <= macs)
         assert found.best.cost == replace(cost(found.best.spec), layers=())
         assert found.best.cost.macs > 0.8 * macs  # more blocks come many at a time
-    small, large = (solve(B0, Budget(macs=macs), along=PAPER).best for macs in (3e8, 3e9))
+    small, large = (solve(B0, Budget(macs=macs), task=ON_RAY).best for macs in (3e8, 3e9))
     assert small.spec != large.spec and small.depth < large.depth
 
 
 def test_the_explanation_says_whose_coefficients_they_are():
-    found = solve(B0, Budget(macs=1e9), along=PAPER)
-    assert found.along == PAPER
+    found = solve(B0, Budget(macs=1e9), task=ON_RAY)
+    assert found.coefficients == PAPER
     assert found.best.name.startswith("phi 1.0")
     assert (
         "the ray of the coefficients 1.2^phi, 1.1^phi, 1.15^phi (grid, efficientnet_b0 on im"
@@ -219,13 +220,14 @@ def test_pixels_that_the_pictures_lack_leave_a_network_its_phi():
 
 def test_a_lattice_has_a_network_at_least_as_good_as_the_ray():
     law = published_law()
-    along = solve(B0, Budget(macs=1e9), law=law, along=PAPER).best
-    assert solve(B0, Budget(macs=1e9), law=law).best.error <= along.error + 0.001  # 8 px apart
+    along = solve(B0, Budget(macs=1e9), task=PlanningTask(law=law, coefficients=PAPER)).best
+    best = solve(B0, Budget(macs=1e9), task=PlanningTask(law=law)).best
+    assert best.error <= along.error + 0.001  # 8 px apart
 
 
 def test_limits_that_no_network_of_the_ray_meets_are_refused():
     with pytest.raises(BudgetError, match=r"by these coefficients has macs <= 10.*Raise --macs to"):
-        solve(SMALL, Budget(macs=10), along=PAPER)
+        solve(SMALL, Budget(macs=10), task=ON_RAY)
 
 
 @pytest.mark.parametrize(
@@ -244,5 +246,8 @@ def test_a_law_predicts_only_for_the_network_it_was_found_over(base, asked, used
     along = replace(PAPER, base=base, law=FLAT)
     assert along.law_over(asked) == (FLAT if used else None)
     budget = Budget(macs=2 * cost(asked).macs)
-    alone = solve(asked, budget, along=replace(along, law=None)).best.error
-    assert (solve(asked, budget, along=along).best.error != alone) == used
+    alone, with_law = (
+        solve(asked, budget, task=PlanningTask(coefficients=each)).best.error
+        for each in (replace(along, law=None), along)
+    )
+    assert (with_law != alone) == used

@@ -11,7 +11,7 @@ import pytest
 from phiscale.arch.families import get_spec
 from phiscale.errors import DataError
 from phiscale.planning import priors
-from phiscale.planning.budget import Budget, solve
+from phiscale.planning.budget import Budget, PlanningTask, solve
 from phiscale.planning.priors import law_for, photos_law, published_law, read_runs, small_law
 
 SMALL, B0 = get_spec("small"), get_spec("efficientnet_b0")
@@ -81,8 +81,8 @@ def test_the_law_of_small_is_as_sure_of_our_runs_as_it_says() -> None:
 
 def test_nothing_is_recommended_that_no_run_has_seen() -> None:
     assert solve(SMALL, Budget(macs=10_000_000)).best.spec.resolution <= SMALL.resolution
-    larger = solve(SMALL, Budget(macs=10_000_000), native_pixels=64).best.spec.resolution
-    assert larger > SMALL.resolution
+    larger = solve(SMALL, Budget(macs=10_000_000), task=PlanningTask(native_pixels=64)).best
+    assert larger.spec.resolution > SMALL.resolution
 
 
 @pytest.mark.usefixtures("forgetful")

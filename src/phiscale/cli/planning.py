@@ -155,7 +155,7 @@ def solve(
     """
     from phiscale.arch.families.small import SMALL_PIXELS
     from phiscale.files import write_atomic
-    from phiscale.planning.budget import explain
+    from phiscale.planning.budget import PlanningTask, explain
     from phiscale.planning.budget import solve as search
     from phiscale.planning.coefficients import Coefficients
     from phiscale.planning.device import DeviceModel
@@ -178,12 +178,14 @@ def solve(
     found = search(
         base,
         limits.budget(),
+        task=PlanningTask(
+            train_images=train_images,
+            native_pixels=native_pixels,
+            device=DeviceModel.read(device_model) if device_model else None,
+            law=Law.read(law) if law else None,
+            coefficients=along,
+        ),
         name=spec,
-        device=DeviceModel.read(device_model) if device_model else None,
-        law=Law.read(law) if law else None,
-        along=along,
-        train_images=train_images,
-        native_pixels=native_pixels,
     )
     if found.considered == 1 and native_pixels is None and base.resolution <= SMALL_PIXELS:
         to_stderr(

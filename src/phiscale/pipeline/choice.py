@@ -111,15 +111,15 @@ def choose(
     solution, measured = chooser.at_measured_speed(from_scratch)
     given = chooser.given()
     others = [c for c in given if c.name not in {m.name for m in measured}]
-    ranked = rank([*measured, *others], sd=solution.sd)
+    ranked = rank([*measured, *others], sd=solution.law_sd)
     ranked = replace(
         ranked,
         considered=solution.considered,
         fitting=solution.fitting,
-        ruled_out=solution.ruled_out,
-        indifferent=solution.indifferent,
+        excluded=solution.excluded,
+        near_best=solution.near_best,
         pareto=solution.pareto,
-        along=solution.along,
+        coefficients=solution.coefficients,
     )
     winner, race, said = chooser.race(ranked, out)
     rivals = [c for c in (*measured, *given, *solution.pareto) if c.spec != winner.spec]
@@ -134,7 +134,7 @@ def choose(
         predicted=winner.to_dict(),
         candidates=tuple(c.to_dict() for c in table),
         pareto=tuple(c.to_dict() for c in solution.pareto),
-        law_sd=solution.sd,
+        law_sd=solution.law_sd,
         law_source=chooser.law.source,
         coefficients=along.to_dict() if along else None,
         pretrained=winner.pretrained,
@@ -144,7 +144,7 @@ def choose(
 
 def _regret(winner: Candidate, given: list[Candidate]) -> str:
     """What a longer training, or a shorter one allowed, would have let in."""
-    better = [c for c in given if c.ruled_out and c.error < winner.error]
+    better = [c for c in given if c.excluded_by and c.error < winner.error]
     if not better:
         return ""
     best = min(better, key=lambda c: c.error)
@@ -153,7 +153,7 @@ def _regret(winner: Candidate, given: list[Candidate]) -> str:
         mend = "Give it the time, or allow fewer epochs: --min-epochs"
     return (
         f" {best.name} is foretold {100 * best.error:.1f} % but is ruled out "
-        f"({best.ruled_out}). {mend}."
+        f"({best.excluded_by}). {mend}."
     )
 
 

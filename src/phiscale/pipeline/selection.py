@@ -21,12 +21,14 @@ from phiscale.planning.budget import (
     MAX_EPOCHS,
     Budget,
     Candidate,
+    PlanningTask,
+    Pretraining,
     Solution,
+    estimate,
     fewest_epochs,
     finalists,
     rank,
     solve,
-    weigh,
 )
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
@@ -82,17 +84,20 @@ class Chooser:
     def _base(self, name: str) -> Spec:
         return replace(get_spec(name), classes=len(self.images.classes))
 
-    def _rules(self, pretrained: bool = False) -> dict[str, Any]:
+    def _task(self, pretrained: bool = False, min_epochs: float | None = None) -> PlanningTask:
+        """What is planned for; `min_epochs`: instead of the request's."""
         recipe = recipe_for(self.images, self.audit, pretrained=pretrained)
-        epochs = MAX_EPOCHS if self.budget.train_minutes else recipe.epochs
-        return {
-            "law": self.law,
-            "device": self.device,
-            "train_images": len(self.images.train),
-            "native_pixels": native_pixels(self.audit),
-            "batch": recipe.batch,
-            "max_epochs": epochs,
-        }
+        return PlanningTask(
+            train_images=len(self.images.train),
+            native_pixels=native_pixels(self.audit),
+            device=self.device,
+            law=self.law,
+            coefficients=self.along,
+            batch=recipe.batch,
+            min_epochs=self.min_epochs if min_epochs is None else min_epochs,
+            max_epochs=MAX_EPOCHS if self.budget.train_minutes else recipe.epochs,
+            law_base=self.over,
+        )
 
     def given(self) -> list[Candidate]:
         """Networks with weights at hand, their heads made anew for these classes."""
@@ -104,16 +109,13 @@ class Chooser:
         return found
 
     def _given(self, name: str, spec: Spec, source: str, seen: int | None = None) -> Candidate:
-        return weigh(
+        return estimate(
             replace(spec, classes=len(self.images.classes)),
             self.budget,
-            over=self.over,
+            task=self._task(pretrained=True),
             name=name,
-            pretrained=source,
-            head_start=seen,
-            min_epochs=self.min_epochs,
+            pretraining=Pretraining(source) if seen is None else Pretraining(source, seen),
             images_per_s=self.speeds.get(name),
-            **self._rules(pretrained=True),
         )
 
     def take_known(self) -> None:
@@ -123,7 +125,7 @@ class Chooser:
         for known in best_known():
             spec = replace(get_spec(known.member), resolution=known.pixels)
             row = self._given(f"{known.member}.{known.tag}", spec, known.source)
-            if row.ruled_out is None:
+            if row.excluded_by is None:
                 fit.append(row)
         refused: list[str] = []
         for row in sorted(fit, key=lambda row: row.error):
@@ -205,9 +207,7 @@ class Chooser:
     def _solve(self, budget: Budget, given: list[Candidate], from_scratch: bool) -> Solution:
         if not from_scratch:
             return rank(given, sd=0.01)
-        rules = {**self._rules(), "along": self.along}
-        if self.min_epochs is not None:
-            rules["min_epochs"] = self.min_epochs
+        task = self._task()
         first, *others = self.bases
         beside = list(given)
         for name in others:  # the best of each competes with the first one's whole lattice
@@ -215,13 +215,12 @@ class Chooser:
                 best = solve(
                     self._base(name),
                     budget,
-                    over=self.over,
+                    task=task,
                     name=name,
-                    handicap=HANDICAPS[name],
-                    **rules,
+                    family_offset=HANDICAPS[name],
                 ).best
                 beside.append(replace(best, name=f"{name}, {best.name}"))
-        return solve(self.over, budget, name=first, beside=beside, **rules)
+        return solve(self.over, budget, task=task, name=first, candidates=beside)
 
     def measured(self, candidate: Candidate) -> Candidate:
         """The same candidate with the speed of its real training, on these pictures and here.
@@ -244,17 +243,15 @@ class Chooser:
         self, candidate: Candidate, budget: Budget, images_per_s: float | None, min_epochs: float
     ) -> Candidate:
         """The same candidate under another budget or at another speed."""
-        return weigh(
+        weights = candidate.pretrained
+        return estimate(
             candidate.spec,
             budget,
-            over=self.over,
+            task=self._task(bool(weights), min_epochs),
             name=candidate.name,
-            pretrained=candidate.pretrained,
+            pretraining=Pretraining(weights, candidate.pretrained_images) if weights else None,
             images_per_s=images_per_s,
-            head_start=candidate.head_start,
-            handicap=candidate.handicap,
-            min_epochs=min_epochs,
-            **self._rules(bool(candidate.pretrained)),
+            family_offset=candidate.family_offset,
         )
 
     def race(self, ranked: Solution, out: Path) -> tuple[Candidate, dict[str, Any], str]:
@@ -273,7 +270,7 @@ class Chooser:
         if turn < LEAST_RACE_S or min(epochs) < LEAST_RACE_EPOCHS:
             return ranked.best, {}, " But these minutes are too few for one."
         price = self._after(ranked.best, minutes * (1 - RACE_SHARE)).error - ranked.best.error
-        if price > ranked.sd:
+        if price > ranked.law_sd:
             said = f" But its minutes would cost {100 * price:.1f} points: no race."
             return ranked.best, {}, said
         rows: list[dict[str, Any]] = []

@@ -20,7 +20,7 @@ from phiscale.arch.scaling import STRATEGIES, Scaling, compound, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.files import write_json
-from phiscale.planning.budget import Budget, solve
+from phiscale.planning.budget import Budget, PlanningTask, solve
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
 from phiscale.planning.laws import Law, Term
@@ -408,8 +408,9 @@ def test_found_json_is_what_solve_goes_by(tmp_path):
         "lawscale.json",
         "grid.json",
     }
-    chosen = solve(get_spec("efficientnet_b0"), Budget(macs=800_000_000), along=found).best
-    wide = solve(get_spec("efficientnet_b0"), Budget(macs=800_000_000)).best
+    task = PlanningTask(coefficients=found)
+    chosen = solve("efficientnet_b0", Budget(macs=800_000_000), task=task).best
+    wide = solve("efficientnet_b0", Budget(macs=800_000_000)).best
     assert chosen.width > wide.width  # the truth here pays for width
     text = (out / "report.md").read_text()
     assert "The symmetric null" in text

@@ -1,31 +1,43 @@
 """From a budget to networks: every scaling of a base is counted, limits are exact, a law predicts.
 
-solve(spec, Budget(macs=400e6))   the lattice of all scalings of `spec`
-solve(..., along=coefficients)    those by alpha^phi, beta^phi, gamma^phi alone
-weigh(spec, budget, over=base)    one network that exists already, such as a pretrained member
-solve(..., beside=[...]), rank    both kinds by the same rules
-finalists, explain                what a race may still decide, and why the best one won
+solve("efficientnet_b0", Budget(macs=400e6))   the best of all scalings of a base
+PlanningTask                                   the images, the device, the law, the coefficients
+estimate(network, budget)                      one network, such as one with pretrained weights
+solve(..., candidates=[...]), rank             both kinds by the same rules
+finalists, explain                             what short trial runs can separate, and why it won
 """
 
 from phiscale.arch.scaling import effective
-from phiscale.planning.budget.candidates import MAX_EPOCHS, Candidate, fewest_epochs, weigh
+from phiscale.planning.budget.candidates import Candidate
+from phiscale.planning.budget.estimates import Pretraining, estimate
 from phiscale.planning.budget.lattice import (
+    LatticeAxes,
+    ScalingLattice,
     lattice_depths,
     lattice_resolutions,
     lattice_widths,
-    ray,
+    pixel_multiples,
 )
 from phiscale.planning.budget.limits import Budget, Limit, parse_bytes, parse_count
 from phiscale.planning.budget.pareto import undominated
-from phiscale.planning.budget.solver import Solution, explain, finalists, rank, solve
+from phiscale.planning.budget.ray import ray
+from phiscale.planning.budget.solution import Solution, explain, finalists
+from phiscale.planning.budget.solver import INDIFFERENT, rank, solve
+from phiscale.planning.budget.task import MAX_EPOCHS, PlanningTask, fewest_epochs
 
 __all__ = [
+    "INDIFFERENT",
     "MAX_EPOCHS",
     "Budget",
     "Candidate",
+    "LatticeAxes",
     "Limit",
+    "PlanningTask",
+    "Pretraining",
+    "ScalingLattice",
     "Solution",
     "effective",
+    "estimate",
     "explain",
     "fewest_epochs",
     "finalists",
@@ -34,9 +46,9 @@ __all__ = [
     "lattice_widths",
     "parse_bytes",
     "parse_count",
+    "pixel_multiples",
     "rank",
     "ray",
     "solve",
     "undominated",
-    "weigh",
 ]

@@ -1,21 +1,111 @@
-"""The networks to choose among: the lattice of all scalings where rounding changes something, as
-far as a base can sensibly be scaled, or the ray of some coefficients through it."""
+"""All scalings of a base where rounding changes something: the one enumeration of networks.
+
+    LatticeAxes()           every depth, width and resolution that matters, as far as is sensible
+    ScalingLattice.of(...)  the networks at these axes, with their exact costs
+
+`ray` walks through them by alpha^phi, beta^phi, gamma^phi.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
+from phiscale.arch.costs import CostGrid, cost_grid
 from phiscale.arch.families.small import SMALL_PIXELS
-from phiscale.arch.scaling import scale
+from phiscale.arch.ops import Number
+from phiscale.arch.scaling import Scaling, effective
 from phiscale.arch.spec import Spec
-from phiscale.planning.coefficients import Coefficients
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DEPTHS, WIDTHS, MOST_RESOLUTION = (0.25, 4.0), (0.25, 2.5), 2.7  # least and most multipliers
-PHI_STEPS = 100  # a unit of phi
-MOST_PHI = 20  # of coefficients that hardly scale
+LATTICE_SIZE = 500_000  # networks
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatticeAxes:
+    """The multipliers of a lattice. None: all that matter on that axis."""
+
+    depths: Sequence[float | Spec] | None = None  # a spec: the base with other repeats
+    widths: Sequence[float] | None = None
+    pixels: Sequence[int] | None = None  # a side
+
+
+ALL_AXES = LatticeAxes()
+
+
+@dataclass(frozen=True)
+class ScalingLattice:
+    """Every combination of some depths, widths and pixels of a base, with exact costs."""
+
+    base: Spec  # multipliers are counted over it
+    grid: CostGrid
+    native_pixels: int | None = None  # more pixels than these count as these
+
+    @staticmethod
+    def of(
+        network: Spec,
+        axes: LatticeAxes = ALL_AXES,
+        *,
+        base: Spec | None = None,
+        native_pixels: int | None = None,
+    ) -> ScalingLattice:
+        """All scalings of `network`, their multipliers counted over `base` (itself if None).
+
+        With the default axes about half a million networks, counted in a second.
+        """
+        depths, pixels, widths = axes.depths, axes.pixels, axes.widths
+        if depths is None:
+            depths = lattice_depths(network)
+        if pixels is None:
+            pixels = lattice_resolutions(network, native_pixels)
+        if widths is None:
+            widths = lattice_widths(LATTICE_SIZE // max(1, len(depths) * len(pixels)))
+        grid = cost_grid(network, depths, widths, pixels)
+        return ScalingLattice(base or network, grid, native_pixels)
+
+    @cached_property
+    def multipliers(self) -> tuple[list[float], list[float], list[float]]:
+        """Depth, width and resolution over the base, as built: (depths,), (widths,), (pixels,)."""
+
+        def by(network: Spec) -> Scaling:
+            return effective(network, self.base, self.native_pixels)
+
+        grid = self.grid
+        at_pixels = (replace(grid.widths[0], resolution=pixels) for pixels in grid.resolutions)
+        return (
+            [by(network).depth for network in grid.depths],
+            [by(network).width for network in grid.widths],
+            [by(network).resolution for network in at_pixels],
+        )
+
+    @cached_property
+    def logs(self) -> NDArray[np.float64]:
+        """Logs of depth, width and resolution over the base, as built: (networks, 3)."""
+        import numpy as np
+
+        axes = [[math.log(value) for value in axis] for axis in self.multipliers]
+        mesh = np.meshgrid(*axes, indexing="ij")
+        return np.stack([axis.ravel() for axis in mesh], axis=1)
+
+    def flat(self, values: Number) -> NDArray[np.float64]:
+        """Values that broadcast to the lattice, one for each network: (networks,)."""
+        import numpy as np
+
+        return np.broadcast_to(np.asarray(values, dtype=float), self.grid.shape).ravel()
+
+    def network(self, number: int) -> Spec:
+        """The network at this place of the flat arrays."""
+        import numpy as np
+
+        return self.grid.spec([int(i) for i in np.unravel_index(number, self.grid.shape)])
 
 
 def lattice_depths(
@@ -29,7 +119,7 @@ def lattice_depths(
         for repeats in range(1, math.ceil(most * stage.repeats) + 1)
     }
     inside = sorted(step for step in steps if least <= step <= most)
-    return sorted({1.0, *_evenly(inside, count - 1)})
+    return sorted({1.0, *_thin(inside, count - 1)})
 
 
 def lattice_widths(count: int, least: float = WIDTHS[0], most: float = WIDTHS[1]) -> list[float]:
@@ -44,67 +134,35 @@ def lattice_resolutions(spec: Spec, native_pixels: int | None = None) -> list[in
 
     Not above what the images have, unless that leaves less than the smallest of them.
     """
-    step, least = _steps(spec)
-    most = min(int(MOST_RESOLUTION * spec.resolution), _most_pixels(spec, native_pixels))
-    base = {spec.resolution} if spec.resolution <= most or most < least else set[int]()
-    return sorted(base | set(range(least, most + 1, step)))
+    step = pixel_step(spec)
+    most = min(int(MOST_RESOLUTION * spec.resolution), most_pixels(spec, native_pixels))
+    base = {spec.resolution} if spec.resolution <= most or most < least_pixels(spec, step) else ()
+    return sorted({*base, *pixel_multiples(spec, step, most=most)})
 
 
-def ray(
-    spec: Spec, coefficients: Coefficients, native_pixels: int | None = None
-) -> dict[Spec, float]:
-    """The scalings of `spec` by these coefficients, each with its phi, from small to large.
-
-    Phi goes in hundredths as far as the lattice does: from -7.6 to 7.1 for the paper's coefficients
-    of EfficientNet-B0. Of those that round to the same network the roundest is kept, so that
-    `describe --phi` shows it. Above the pixels that the images have, depth and width go on alone,
-    and a network that pixels alone would change keeps its phi.
-    """
-    low, high = _phi_limits(spec, coefficients)
-    most = _most_pixels(spec, native_pixels)
-    found: dict[Spec, int] = {}
-    for step in range(math.ceil(low * PHI_STEPS), math.floor(high * PHI_STEPS) + 1):
-        network = scale(spec, coefficients.at(step / PHI_STEPS))
-        if network.resolution > most:
-            found.setdefault(replace(network, resolution=most), step)
-        else:
-            found[network] = min(found.get(network, step), step, key=_roundness)
-    return {network: step / PHI_STEPS for network, step in found.items()}
+def pixel_step(spec: Spec) -> int:
+    """Pixels between two resolutions that are worth telling apart."""
+    return 8 if spec.resolution > SMALL_PIXELS else 4
 
 
-def _phi_limits(spec: Spec, coefficients: Coefficients) -> tuple[float, float]:
-    """As far as every multiplier stays on the lattice; 0 always does."""
-    coarsest = min(1.0, _steps(spec)[1] / spec.resolution)
-    low, high = -float(MOST_PHI), float(MOST_PHI)
-    for power, (least, most) in (
-        (coefficients.alpha, DEPTHS),
-        (coefficients.beta, WIDTHS),
-        (coefficients.gamma, (coarsest, MOST_RESOLUTION)),
-    ):
-        if power != 1:
-            ends = sorted(math.log(end) / math.log(power) for end in (least, most))
-            low, high = max(low, ends[0]), min(high, ends[1])
-    return low, high
+def least_pixels(spec: Spec, step: int, least: float = 0) -> int:
+    """The first multiple of `step` from `least` at which the last map is at least 2x2."""
+    return int(-(-max(2 * spec.reduction, least) // step) * step)
 
 
-def _roundness(step: int) -> tuple[int, int]:
-    """Whole numbers first, then halves, tenths and twentieths; of equally round ones the last."""
-    parts = (PHI_STEPS, PHI_STEPS // 2, PHI_STEPS // 10, PHI_STEPS // 20, 1)
-    return next(place for place, part in enumerate(parts) if step % part == 0), -step
+def pixel_multiples(spec: Spec, step: int, *, least: float = 0, most: float) -> range:
+    """Multiples of `step` pixels from `least` to `most`, at which the last map is at least 2x2."""
+    return range(least_pixels(spec, step, least), int(most) + 1, step)
 
 
-def _steps(spec: Spec) -> tuple[int, int]:
-    """Of the lattice's pixels: their step, and the least, where the last map is 2x2."""
-    step = 8 if spec.resolution > SMALL_PIXELS else 4
-    return step, -(-2 * spec.reduction // step) * step
-
-
-def _most_pixels(spec: Spec, native_pixels: int | None) -> int:
+def most_pixels(spec: Spec, native_pixels: int | None) -> int:
     """What the images have, unless that leaves less than the least."""
-    return sys.maxsize if native_pixels is None else max(native_pixels, _steps(spec)[1])
+    least = least_pixels(spec, pixel_step(spec))
+    return sys.maxsize if native_pixels is None else max(native_pixels, least)
 
 
-def _evenly(values: Sequence[float], count: int) -> list[float]:
+def _thin(values: Sequence[float], count: int) -> list[float]:
+    """At most `count` of the values, evenly spread over them."""
     if len(values) <= count:
         return list(values)
     return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

@@ -1,154 +1,173 @@
-"""Where candidates come from, as arrays: the lattice, the ray of coefficients, given networks."""
+"""Where candidates come from, as arrays: the lattice, the ray of coefficients, single networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
-from phiscale.arch.costs import Cost, cost_grid, costs_of
+from phiscale.arch.costs import costs_of
+from phiscale.arch.ops import Number
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.planning.budget.candidates import Candidate, Plan
-from phiscale.planning.budget.lattice import (
-    lattice_depths,
-    lattice_resolutions,
-    lattice_widths,
-    ray,
-)
+from phiscale.planning.budget.candidates import Candidate
+from phiscale.planning.budget.estimates import Estimates, Estimator
+from phiscale.planning.budget.lattice import ALL_AXES, LatticeAxes, ScalingLattice
+from phiscale.planning.budget.ray import ray
 from phiscale.planning.coefficients import Coefficients
 
-LATTICE_SIZE = 500_000
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Networks to choose among: an element each, and what makes a `Candidate` of an index."""
+    """Networks to choose among: an element of each array, and what makes a `Candidate` of it."""
 
-    error: Any
-    costs: list[Any]  # macs, params
-    latency: Any | None
-    place: Any  # logs of depth, width, resolution: (3, networks)
-    values: dict[str, Any]  # by limit
-    make: Callable[[int], Candidate]
-    pretrained: Any = 0
+    error: Floats  # (networks,), like all that follow
+    macs: Floats
+    params: Floats
+    latency: Floats | None  # milliseconds
+    logs: Floats  # of depth, width, resolution: (3, networks)
+    values: Mapping[str, Floats]  # by limit
+    pretrained: NDArray[np.bool_]
+    candidate: Callable[[int], Candidate]
 
 
-def lattice_pool(
-    plan: Plan,
-    spec: Spec,
-    depths: Sequence[float] | None,
-    widths: Sequence[float] | None,
-    resolutions: Sequence[int] | None,
-) -> Pool:
-    """All scalings of `spec` by these multipliers at these pixels; the default lattice for None."""
+def lattice_pool(estimator: Estimator, network: Spec, axes: LatticeAxes = ALL_AXES) -> Pool:
+    """All scalings of `network` at these axes."""
     import numpy as np
 
-    if depths is None:
-        depths = lattice_depths(spec)
-    if resolutions is None:
-        resolutions = lattice_resolutions(spec, plan.native_pixels)
-    if widths is None:
-        widths = lattice_widths(LATTICE_SIZE // max(1, len(depths) * len(resolutions)))
-    grid = cost_grid(spec, depths, widths, resolutions)
-    by = (
-        np.array([plan.by(each).depth for each in grid.depths])[:, None, None],
-        np.array([plan.by(each).width for each in grid.widths])[None, :, None],
-        np.array(
-            [plan.by(replace(spec, resolution=pixels)).resolution for pixels in grid.resolutions]
-        )[None, None, :],
+    lattice = ScalingLattice.of(
+        network, axes, base=estimator.base, native_pixels=estimator.native_pixels
+    )
+    depth, width, resolution = map(np.array, lattice.multipliers)
+    multipliers = depth[:, None, None], width[None, :, None], resolution[None, None, :]
+    cost = lattice.grid.cost
+    return _pool(
+        estimator.estimates(cost, *multipliers),
+        (cost.macs, cost.params, *multipliers),
+        lattice.flat,
+        lambda number: estimator.candidate(lattice.network(number)),
     )
 
-    def make(index: int) -> Candidate:
-        return plan.candidate(grid.spec(tuple(int(i) for i in np.unravel_index(index, grid.shape))))
 
-    return _pool(plan, grid.cost, by, grid.shape, make)
-
-
-def ray_pool(plan: Plan, spec: Spec, along: Coefficients) -> Pool:
-    """The scalings of `spec` by these coefficients, their phi in their names."""
+def ray_pool(estimator: Estimator, network: Spec, coefficients: Coefficients) -> Pool:
+    """The scalings of `network` by these coefficients, their phi in their names."""
     import numpy as np
 
-    points = ray(spec, along, plan.native_pixels)
+    points = ray(network, coefficients, estimator.native_pixels)
     networks = list(points)
-    places = [plan.by(each) for each in networks]
-    by = tuple(
-        np.array([getattr(each, axis) for each in places])
-        for axis in ("depth", "width", "resolution")
+    scalings = [estimator.multipliers(scaled) for scaled in networks]
+    multipliers = (
+        np.array([by.depth for by in scalings]),
+        np.array([by.width for by in scalings]),
+        np.array([by.resolution for by in scalings]),
     )
+    cost = costs_of(networks)
 
-    def make(index: int) -> Candidate:
-        found = plan.candidate(networks[index])
-        return replace(found, name=f"phi {points[networks[index]]:g}: {found.name}")
+    def flat(values: Number) -> Floats:
+        return np.broadcast_to(np.asarray(values, dtype=float), (len(networks),))
 
-    return _pool(plan, costs_of(networks), by, (len(networks),), make)
+    def candidate(number: int) -> Candidate:
+        result = estimator.candidate(networks[number])
+        return replace(result, name=f"phi {points[networks[number]]:g}: {result.name}")
+
+    return _pool(
+        estimator.estimates(cost, *multipliers),
+        (cost.macs, cost.params, *multipliers),
+        flat,
+        candidate,
+    )
 
 
 def _pool(
-    plan: Plan,
-    cost: Cost,
-    by: Sequence[Any],
-    shape: tuple[int, ...],
-    make: Callable[[int], Candidate],
+    estimates: Estimates,
+    numbers: Sequence[Number],
+    flat: Callable[[Number], Floats],
+    candidate: Callable[[int], Candidate],
 ) -> Pool:
-    """`by`: depth, width and resolution, which broadcast to `shape` as the costs do."""
+    """`numbers`: MACs, parameters, depth, width and resolution, which `flat` broadcasts."""
     import numpy as np
 
-    figures = plan.figures(cost, *by)
-
-    def flat(values: Any) -> Any:
-        return np.broadcast_to(np.asarray(values, dtype=float), shape).ravel()
-
+    macs, params, *multipliers = map(flat, numbers)
     return Pool(
-        error=flat(figures.error),
-        costs=[flat(each) for each in (cost.macs, cost.params)],
-        latency=None if figures.latency_ms is None else flat(figures.latency_ms),
-        place=np.log(np.stack([flat(each) for each in by])),
-        values={limit: flat(values) for limit, values in figures.values.items()},
-        make=make,
+        error=flat(estimates.error),
+        macs=macs,
+        params=params,
+        latency=None if estimates.latency_ms is None else flat(estimates.latency_ms),
+        logs=np.log(np.stack(multipliers)),
+        values={limit: flat(values) for limit, values in estimates.values.items()},
+        pretrained=np.zeros(len(macs), dtype=bool),
+        candidate=candidate,
     )
 
 
-def given_pools(candidates: Iterable[Candidate], limits: Mapping[str, float]) -> list[Pool]:
-    """Candidates that were weighed for the same limits; none of them, no pool."""
+def candidates_pool(candidates: Iterable[Candidate], limits: Mapping[str, float]) -> Pool | None:
+    """Candidates that were estimated for these limits; None if there are none.
+
+    Raises UsageError for one that was estimated for others.
+    """
     import numpy as np
 
-    given = list(candidates)
-    if not given:
-        return []
-    for each in given:
-        if allowed_of(each) != limits:
+    rows = list(candidates)
+    if not rows:
+        return None
+    for row in rows:
+        if row.allowed != limits:
             raise UsageError(
-                f"{each.name} was weighed for {allowed_of(each) or 'no limits'}, not for "
-                f"{dict(limits) or 'no limits'}. Weigh all networks for one budget."
+                f"{row.name} was estimated for {row.allowed or 'no limits'}, not for "
+                f"{dict(limits) or 'no limits'}. Estimate all networks for one budget."
             )
-    latencies = [each.latency_ms for each in given]
-    return [
-        Pool(
-            error=np.array([each.error for each in given]),
-            costs=[
-                np.array([getattr(each.cost, name) for each in given], dtype=float)
-                for name in ("macs", "params")
-            ],
-            latency=None if None in latencies else np.array(latencies, dtype=float),
-            place=np.log(
-                [
-                    [getattr(each, name) for each in given]
-                    for name in ("depth", "width", "resolution")
-                ]
-            ),
-            values={
-                name: np.array(
-                    [limit.value for each in given for limit in each.limits if limit.name == name]
-                )
-                for name in limits
-            },
-            make=given.__getitem__,
-            pretrained=np.array([each.pretrained is not None for each in given]),
-        )
-    ]
+
+    def column(values: Iterable[float]) -> Floats:
+        return np.fromiter(values, dtype=float, count=len(rows))
+
+    latencies = [row.latency_ms for row in rows if row.latency_ms is not None]
+    multipliers = (
+        column(row.depth for row in rows),
+        column(row.width for row in rows),
+        column(row.resolution for row in rows),
+    )
+    return Pool(
+        error=column(row.error for row in rows),
+        macs=column(row.cost.macs for row in rows),
+        params=column(row.cost.params for row in rows),
+        latency=column(latencies) if len(latencies) == len(rows) else None,
+        logs=np.log(np.stack(multipliers)),
+        values={
+            name: column(limit.value for row in rows for limit in row.limits if limit.name == name)
+            for name in limits
+        },
+        pretrained=np.array([row.pretrained is not None for row in rows]),
+        candidate=rows.__getitem__,
+    )
 
 
-def allowed_of(candidate: Candidate) -> dict[str, float]:
-    """The limits that a candidate was weighed for."""
-    return {limit.name: limit.allowed for limit in candidate.limits}
+def merge(pools: Sequence[Pool]) -> Pool:
+    """One pool of all networks, in this order; without latencies if one pool has none."""
+    import numpy as np
+
+    starts = np.cumsum([0, *(len(pool.error) for pool in pools)])
+
+    def candidate(number: int) -> Candidate:
+        pool = int(np.searchsorted(starts, number, side="right")) - 1
+        return pools[pool].candidate(int(number - starts[pool]))
+
+    latencies = [pool.latency for pool in pools if pool.latency is not None]
+    return Pool(
+        error=np.concatenate([pool.error for pool in pools]),
+        macs=np.concatenate([pool.macs for pool in pools]),
+        params=np.concatenate([pool.params for pool in pools]),
+        latency=np.concatenate(latencies) if len(latencies) == len(pools) else None,
+        logs=np.concatenate([pool.logs for pool in pools], axis=1),
+        values={
+            limit: np.concatenate([pool.values[limit] for pool in pools])
+            for limit in pools[0].values
+        },
+        pretrained=np.concatenate([pool.pretrained for pool in pools]),
+        candidate=candidate,
+    )

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from phiscale.arch.costs import cost
-from phiscale.planning.budget.solver import INDIFFERENT
+from phiscale.planning.budget import INDIFFERENT
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.page import Drawing, Section

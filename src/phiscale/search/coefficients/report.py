@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from phiscale.arch.scaling import Scaling, Strategy
-from phiscale.planning.budget.solver import INDIFFERENT
+from phiscale.planning.budget import INDIFFERENT
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.law_report import bootstrap_words

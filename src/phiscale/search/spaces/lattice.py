@@ -6,21 +6,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from phiscale.arch.costs import Cost, CostGrid, cost, cost_grid
+from phiscale.arch.costs import Cost, cost
 from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import Scaling, Strategy, effective
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.planning.budget.lattice import lattice_depths
-from phiscale.planning.budget.pareto import undominated
+from phiscale.planning.budget import (
+    LatticeAxes,
+    ScalingLattice,
+    lattice_depths,
+    pixel_multiples,
+    undominated,
+)
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import ErrorLaw
-from phiscale.search.spaces.rays import between, lattice_logs, off_ray
+from phiscale.search.spaces.rays import between, off_ray
 
 WITHIN = 0.03  # of a target cost: networks count as equally dear
 ROUNDED = 0.01  # in logs: what rounding may take of a dimension that is to stay
@@ -60,20 +66,13 @@ class Place:
     off_ray: float = 0.0  # distance from the ray it was asked for, in logs of the multipliers
 
 
-@dataclass(frozen=True, eq=False)
-class Lattice:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Lattice(ScalingLattice):
     """Every scaling of `base` from a third of its width to three times, from a quarter of its depth
     to six times, to the images' own pixels."""
 
-    base: Spec
-    grid: CostGrid
-    cost: np.ndarray  # (networks,), over the base's
-    macs: np.ndarray
-
-    @cached_property
-    def logs(self) -> np.ndarray:
-        """ln of real depth, width, resolution over the base: (networks, 3)."""
-        return lattice_logs(self.grid, self.base)
+    cost: NDArray[np.float64]  # (networks,), over the base's
+    macs: NDArray[np.float64]
 
     def errors(self, law: ErrorLaw, which: np.ndarray | None = None) -> np.ndarray:
         """What `law` predicts of all networks, or of `which`."""
@@ -122,7 +121,7 @@ class Lattice:
         which = (self.cost <= most).nonzero()[0]
         columns = [self.errors(law, which)]
         for metric in metrics.values():
-            columns.append(np.broadcast_to(metric(self.grid.cost), self.grid.shape).ravel()[which])
+            columns.append(self.flat(metric(self.grid.cost))[which])
         return [self.place(int(i)) for i in which[undominated(np.stack(columns, axis=1))]]
 
     def path(
@@ -138,8 +137,7 @@ class Lattice:
         return found
 
     def place(self, number: int) -> Place:
-        index = [int(i) for i in np.unravel_index(number, self.grid.shape)]
-        spec = self.grid.spec(index)
+        spec = self.network(number)
         return Place(
             spec=spec,
             by=effective(spec, self.base),
@@ -153,14 +151,17 @@ def lattice(base: Spec, metric: CostMetric, *, native_pixels: int | None = None)
     """The lattice of `base`, priced by `coin`. `native_pixels`: no more than the images have."""
     step = 8 if base.resolution > SMALL_PIXELS else 2
     most = min(int(2.7 * base.resolution), native_pixels or 10**6)
-    least = -(-max(2 * base.reduction, base.resolution // 3) // step) * step
-    pixels = sorted({base.resolution, *range(least, most + 1, step)})
+    pixels = pixel_multiples(base, step, least=base.resolution // 3, most=most)
     widths = np.geomspace(1 / 3, 3, 160).tolist()
     depths = lattice_depths(base, 0.25, 6.0)
-    grid = cost_grid(base, [*depths, *between(base, depths)], [1.0, *widths], pixels)
-    own = cost(base)
+    axes = LatticeAxes(
+        depths=[*depths, *between(base, depths)],
+        widths=[1.0, *widths],
+        pixels=sorted({base.resolution, *pixels}),
+    )
+    scalings, of_base = ScalingLattice.of(base, axes), cost(base)
 
-    def over_base(metric: CostMetric) -> np.ndarray:
-        return np.broadcast_to(metric(grid.cost), grid.shape).ravel() / float(metric(own))
+    def over_base(metric: CostMetric) -> NDArray[np.float64]:
+        return scalings.flat(metric(scalings.grid.cost)) / float(metric(of_base))
 
-    return Lattice(base, grid, over_base(metric), over_base(_COUNTED["macs"]))
+    return Lattice(base, scalings.grid, cost=over_base(metric), macs=over_base(_COUNTED["macs"]))

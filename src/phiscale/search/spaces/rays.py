@@ -16,12 +16,17 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from phiscale.arch.costs import CostGrid, cost, cost_grid
+from phiscale.arch.costs import cost
 from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import STRATEGIES, Scaling, Strategy, effective, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.planning.budget.lattice import lattice_depths
+from phiscale.planning.budget import (
+    LatticeAxes,
+    ScalingLattice,
+    lattice_depths,
+    pixel_multiples,
+)
 
 TOLERANCE = 0.03  # of MACs: worth a few hundredths of a point, the paper's own arms differ by 24 %
 REACH = 1.6  # how far from the asked multipliers rounding can push a network of these MACs
@@ -104,17 +109,17 @@ def matched(
     asked = strategy(target_macs / base_macs)
     nearest: Matched | None = None
     closest_miss = math.inf
-    for grids in _finer_and_finer(base, asked):
-        for grid in grids:
-            miss = np.abs(np.log(grid.cost.macs / target_macs)).ravel()
+    for lattices in _finer_and_finer(base, asked):
+        for lattice in lattices:
+            miss = np.abs(np.log(lattice.grid.cost.macs / target_macs)).ravel()
             closest_miss = min(closest_miss, float(miss.min()))
             fits = (miss <= math.log1p(tolerance)).nonzero()[0]
             if not len(fits):
                 continue
-            off = off_ray(lattice_logs(grid, base)[fits], strategy).round(2)
+            off = off_ray(lattice.logs[fits], strategy).round(2)
             best = int(np.lexsort((miss[fits], off))[0])
             if nearest is None or off[best] < nearest.off_ray:
-                spec = grid.spec([int(i) for i in np.unravel_index(fits[best], grid.shape)])
+                spec = lattice.network(int(fits[best]))
                 macs = cost(spec).macs
                 nearest = Matched(
                     spec=spec,
@@ -145,19 +150,7 @@ def off_ray(logs: Any, ray: Strategy) -> Any:
     return np.linalg.norm(logs - np.outer(logs @ direction, direction), axis=1)
 
 
-def lattice_logs(grid: CostGrid, base: Spec) -> Any:
-    """Logs of the real depth, width and resolution of a lattice over `base`: (networks, 3)."""
-    import numpy as np
-
-    axes = (
-        [math.log(effective(each, base).depth) for each in grid.depths],
-        [math.log(effective(each, base).width) for each in grid.widths],
-        [math.log(pixels / base.resolution) for pixels in grid.resolutions],
-    )
-    return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
-
-
-def _finer_and_finer(base: Spec, asked: Scaling) -> Iterator[Iterable[CostGrid]]:
+def _finer_and_finer(base: Spec, asked: Scaling) -> Iterator[Iterable[ScalingLattice]]:
     """Lattices around the asked multipliers: in usual pixels, in even ones, at depths between."""
     import numpy as np
 
@@ -168,12 +161,16 @@ def _finer_and_finer(base: Spec, asked: Scaling) -> Iterator[Iterable[CostGrid]]
     def pixels(step: int) -> list[int]:
         """The base's own and multiples of `step` near those asked, at least a 2x2 map."""
         middle = base.resolution * asked.resolution
-        least = -(-max(2 * base.reduction, middle / REACH) // step) * step
-        return sorted({base.resolution, *range(int(least), int(middle * REACH) + 1, step)})
+        near = pixel_multiples(base, step, least=middle / REACH, most=middle * REACH)
+        return sorted({base.resolution, *near})
+
+    def lattice(depths: Sequence[float | Spec], step: int) -> ScalingLattice:
+        axes = LatticeAxes(depths=depths, widths=widths, pixels=pixels(step))
+        return ScalingLattice.of(base, axes)
 
     for step in (8 if base.resolution > SMALL_PIXELS else 4, 2):
-        yield [cost_grid(base, depths, widths, pixels(step))]
-    yield (cost_grid(deep, [1.0], widths, pixels(2)) for deep in between(base, depths))
+        yield [lattice(depths, step)]
+    yield (lattice([deep], 2) for deep in between(base, depths))
 
 
 def between(base: Spec, depths: Sequence[float]) -> Iterator[Spec]:

@@ -1,0 +1,64 @@
+"""The scalings of a base by given coefficients: a ray through the lattice."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from phiscale.arch.scaling import scale
+from phiscale.arch.spec import Spec
+from phiscale.planning.budget.lattice import (
+    DEPTHS,
+    MOST_RESOLUTION,
+    WIDTHS,
+    least_pixels,
+    most_pixels,
+    pixel_step,
+)
+from phiscale.planning.coefficients import Coefficients
+
+PHI_STEPS = 100  # a unit of phi
+MOST_PHI = 20  # of coefficients that hardly scale
+
+
+def ray(
+    spec: Spec, coefficients: Coefficients, native_pixels: int | None = None
+) -> dict[Spec, float]:
+    """The scalings of `spec` by these coefficients, each with its phi, from small to large.
+
+    Phi goes in hundredths as far as the lattice does: from -7.6 to 7.1 for the paper's coefficients
+    of EfficientNet-B0. Of the phi that round to the same network the roundest is kept, so that
+    `describe --phi` shows it. Above the pixels that the images have, only depth and width grow.
+    A network that more pixels alone would change keeps its phi.
+    """
+    low, high = _phi_limits(spec, coefficients)
+    most = most_pixels(spec, native_pixels)
+    steps: dict[Spec, int] = {}
+    for step in range(math.ceil(low * PHI_STEPS), math.floor(high * PHI_STEPS) + 1):
+        network = scale(spec, coefficients.at(step / PHI_STEPS))
+        if network.resolution > most:
+            steps.setdefault(replace(network, resolution=most), step)
+        else:
+            steps[network] = min(steps.get(network, step), step, key=_roundness)
+    return {network: step / PHI_STEPS for network, step in steps.items()}
+
+
+def _phi_limits(spec: Spec, coefficients: Coefficients) -> tuple[float, float]:
+    """As far as every multiplier stays on the lattice; 0 always does."""
+    coarsest = min(1.0, least_pixels(spec, pixel_step(spec)) / spec.resolution)
+    low, high = -float(MOST_PHI), float(MOST_PHI)
+    for power, (least, most) in (
+        (coefficients.alpha, DEPTHS),
+        (coefficients.beta, WIDTHS),
+        (coefficients.gamma, (coarsest, MOST_RESOLUTION)),
+    ):
+        if power != 1:
+            ends = sorted(math.log(end) / math.log(power) for end in (least, most))
+            low, high = max(low, ends[0]), min(high, ends[1])
+    return low, high
+
+
+def _roundness(step: int) -> tuple[int, int]:
+    """Whole numbers first, then halves, tenths and twentieths; of equally round ones the last."""
+    parts = (PHI_STEPS, PHI_STEPS // 2, PHI_STEPS // 10, PHI_STEPS // 20, 1)
+    return next(place for place, part in enumerate(parts) if step % part == 0), -step

@@ -1,0 +1,82 @@
+"""What a search within a budget answers: the best network, the Pareto front, and words for both."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+
+from phiscale.planning.budget.candidates import Candidate
+from phiscale.planning.budget.limits import percent, quantity
+from phiscale.planning.coefficients import Coefficients
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """The best network, those that trade its error for less cost, and how clear the choice is."""
+
+    best: Candidate
+    pareto: tuple[Candidate, ...]  # none beaten in error and cost at once; best first, thinned
+    pareto_total: int  # before thinning
+    tied: tuple[Candidate, ...]  # clearly different, within `law_sd` of the best; best first
+    considered: int  # networks
+    fitting: int  # of them within all limits
+    excluded: dict[str, int]  # limit -> networks over it; one network may be over several
+    near_best: int  # other networks within 0.1 point of the best
+    law_sd: float  # typical error of a prediction, a fraction
+    coefficients: Coefficients | None = None  # that the scalings were bound to
+
+    def _repr_html_(self) -> str:
+        """The Pareto front as a table, for notebooks."""
+        latency = self.best.latency_ms is not None
+        heads = ["network", "predicted top-1 error", "MACs", "parameters"]
+        rows = [_cells(each, latency) for each in self.pareto]
+        return (
+            f"<table><caption>{html.escape(explain(self))}</caption>"
+            f"<thead>{_html_row('th', [*heads, 'latency'] if latency else heads)}</thead>"
+            f"<tbody>{''.join(_html_row('td', row) for row in rows)}</tbody></table>"
+        )
+
+
+def finalists(solution: Solution, limit: int = 3) -> tuple[Candidate, ...]:
+    """The best network and those statistically tied with it: short trial runs can separate them."""
+    return (solution.best, *solution.tied)[:limit]
+
+
+def explain(solution: Solution) -> str:
+    """Why that network, in one line of a few sentences."""
+    best, sd = solution.best, f"{100 * solution.law_sd:.1f}"
+    costs = [quantity("macs", best.cost.macs), quantity("params", best.cost.params)]
+    if best.latency_ms is not None:
+        costs.append(quantity("latency_ms", best.latency_ms))
+    if best.epochs is not None:
+        costs.append(f"{best.epochs:.3g} epochs")
+    text = (
+        f"{best.name}: the least predicted error of {solution.fitting:,} networks that fit "
+        f"({', '.join(costs)}): {percent(best.error)}, a prior; ± {sd} points between networks."
+    )
+    if over := [f"{limit} {count:,}" for limit, count in solution.excluded.items() if count]:
+        text += f" Of {solution.considered:,}, ruled out by {', '.join(over)}."
+    if solution.coefficients:
+        text += f" All lie on the ray of the coefficients {solution.coefficients.words()}."
+    if solution.near_best:
+        text += f" Others within 0.1 point: {solution.near_best:,}."
+    if tied := [each.name for each in finalists(solution)[1:]]:
+        text += f" The law cannot tell it from {' or '.join(tied)}: a race can."
+    return text
+
+
+def _cells(candidate: Candidate, latency: bool) -> list[str]:
+    cells = [
+        candidate.name,
+        percent(candidate.error),
+        quantity("macs", candidate.cost.macs),
+        quantity("params", candidate.cost.params),
+    ]
+    if latency:
+        time = candidate.latency_ms
+        cells.append("-" if time is None else quantity("latency_ms", time))
+    return cells
+
+
+def _html_row(tag: str, cells: list[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
