@@ -32,7 +32,8 @@ from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.coefficients.design import Point, candidates, d_optimal, points_at
 from phiscale.search.coefficients.plan import CoefficientSearch
-from phiscale.search.engine.trial import Result, Trial
+from phiscale.search.engine.result import Result
+from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces.rays import paper_grid, symmetric
 from phiscale.search.study.plan import RECIPE
@@ -151,12 +152,14 @@ def by_command(of: Truth, seed: int, random: np.random.Generator) -> Outcome:
         )
 
     stages = CoefficientSearch(
-        data="a truth",
-        fingerprint=f"truth {seed}",
+        conditions=TrialConditions(
+            data="a truth",
+            fingerprint=f"truth {seed}",
+            crop=1.0,
+            recipe=RECIPE,
+        ),
         base=BASE,
         methods=("lawscale",),
-        crop=1.0,
-        recipe=RECIPE,
         units=7,
         compute=4.0,
         tuning=Tuning(),

@@ -22,7 +22,7 @@ from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.law import Law
 from phiscale.report.latencies import Timings
-from phiscale.search.engine.trial import Result
+from phiscale.search.engine.result import Result
 from phiscale.training.recipes.recipe import FORMAT as RECIPE
 from phiscale.weights.metadata import FORMAT as METADATA
 from phiscale.weights.store import read as read_weights

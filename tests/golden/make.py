@@ -35,7 +35,8 @@ from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import Axes
 from phiscale.report.latencies import FORMAT as TIMINGS
 from phiscale.report.latencies import Timed, Timings
-from phiscale.search.engine.trial import Result, Trial
+from phiscale.search.engine.result import Result
+from phiscale.search.engine.trial import Trial
 from phiscale.training.loop import Progress, Runtime, train
 from phiscale.training.recipes.recipe import FORMAT as RECIPE
 from phiscale.training.recipes.recipe import Optim, Recipe

@@ -11,7 +11,8 @@ import numpy as np
 
 from phiscale.arch.costs import cost
 from phiscale.search.engine.plan import Plan, PlanProgress
-from phiscale.search.engine.trial import Result, Results, Trial
+from phiscale.search.engine.result import Result, Results
+from phiscale.search.engine.trial import Trial
 
 Truth = Callable[[Trial], float]  # of the test error
 

@@ -24,9 +24,10 @@ from phiscale.errors import PhiscaleError
 from phiscale.search.coefficients.plan import CoefficientSearch, SearchOutcome
 from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.plan import PlanProgress, Stages
+from phiscale.search.engine.result import Result
 from phiscale.search.engine.runner import RunnerConfig, train_with_torch
 from phiscale.search.engine.store import Store
-from phiscale.search.engine.trial import Result, Trial
+from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.plan import Arm, Settle
 from phiscale.training.recipes.recipe import Optim, Recipe
@@ -93,12 +94,14 @@ def settle(fingerprint: str, seeds: int = 2) -> Settle:
         for name, channels in (("base", 8), ("width", 16))
     )
     return Settle(
-        data="digits",
-        fingerprint=fingerprint,
+        conditions=TrialConditions(
+            data="digits",
+            fingerprint=fingerprint,
+            recipe=RECIPE,
+            crop=1.0,
+            train_images=None,
+        ),
         arms=arms,
-        recipe=RECIPE,
-        crop=1.0,
-        train_images=None,
         seeds=seeds,
         tuning=Tuning(rates=(0.1, 0.4), lengths=(0.25, 0.5)),
     )
@@ -108,12 +111,14 @@ def discovery(fingerprint: str) -> CoefficientSearch:
     """Eighteen trainings: rates of five sizes, a designed experiment with its second round, a grid
     as small as this lattice, a confirmation."""
     return CoefficientSearch(
-        data="digits",
-        fingerprint=fingerprint,
+        conditions=TrialConditions(
+            data="digits",
+            fingerprint=fingerprint,
+            recipe=RECIPE,
+            crop=1.0,
+        ),
         base=net(),
         methods=("lawscale", "grid"),
-        recipe=RECIPE,
-        crop=1.0,
         units=5.0,
         compute=2.0,
         native_pixels=8,
@@ -131,6 +136,12 @@ class Search:
     data: str = "digits"
     widths: tuple[int, ...] = (4, 8, 12, 16, 24)
     recipe: Recipe = field(default=RECIPE)
+
+    @property
+    def conditions(self) -> TrialConditions:
+        return TrialConditions(
+            data=self.data, fingerprint=self.fingerprint, recipe=self.recipe, crop=1.0
+        )
 
     def stages(self) -> Stages[tuple[int, float]]:
         first = {width: self.trial(width, 0) for width in self.widths}
@@ -164,8 +175,11 @@ class Several:
     data: str = "digits"
 
     @property
-    def fingerprint(self) -> str:
-        return self.trials[0].data
+    def conditions(self) -> TrialConditions:
+        first = self.trials[0]
+        return TrialConditions(
+            data=self.data, fingerprint=first.data, recipe=first.recipe, crop=1.0
+        )
 
     def stages(self) -> Stages[str]:
         results = yield self.trials

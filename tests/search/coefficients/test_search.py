@@ -41,8 +41,9 @@ from phiscale.search.coefficients.search import (
     search_several,
 )
 from phiscale.search.engine.folder import DatasetInfo, dataset_info
+from phiscale.search.engine.result import Results
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.engine.trial import Results, Trial
+from phiscale.search.engine.trial import Trial
 from phiscale.search.spaces.lattice import COSTS, cost_metric, lattice
 from support.answered import answer as answered
 

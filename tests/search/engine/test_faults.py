@@ -22,9 +22,9 @@ from phiscale.errors import PhiscaleError
 from phiscale.search.engine import database
 from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.database import StoreError
+from phiscale.search.engine.result import Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import Store
-from phiscale.search.engine.trial import Results
 from support.workers import (
     Several,
     crash,
@@ -270,7 +270,7 @@ def test_a_training_that_goes_wrong_is_a_failed_result_and_never_the_best(
 ):
     """It diverges for real, raises, gives NaN, infinities, words or nothing; one is whole."""
     runner = runner_in(tmp_path, train=mixed, workers=workers)
-    plan = Several(trials=some(len(mixed.kinds), plan.fingerprint))
+    plan = Several(trials=some(len(mixed.kinds), plan.conditions.fingerprint))
     finish(plan, runner)
     results = runner.results.all()
     failed = {result.trial["recipe"]["seed"]: result.failed for result in results.values()}

@@ -22,10 +22,11 @@ from phiscale.cli.searching import Workers
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search.engine import database
 from phiscale.search.engine.carry_out import carry_out
+from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import MOST_DEATHS, Store
 from phiscale.search.engine.store import _here as here
-from phiscale.search.engine.trial import Result, Results, Trial
+from phiscale.search.engine.trial import Trial
 from phiscale.training import devices
 from support.workers import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
 

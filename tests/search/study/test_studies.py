@@ -22,7 +22,7 @@ from phiscale.errors import UsageError
 from phiscale.search.engine.folder import DatasetInfo, dataset_info, machine_notes
 from phiscale.search.engine.plan import PlanProgress
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.engine.trial import Trial
+from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning, edge_rate_notes, successive_halving
 from phiscale.search.spaces.compare import sample
 from phiscale.search.spaces.lattice import cost_metric, lattice
@@ -292,8 +292,13 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
 
     preset = PRESETS["smoke"]
     plan = families.Family(
-        data=data,
-        fingerprint=dataset.fingerprint,
+        conditions=TrialConditions(
+            data=data,
+            fingerprint=dataset.fingerprint,
+            crop=1.0,
+            recipe=replace(preset.recipe, epochs=preset.epochs),
+            train_images=None,
+        ),
         base=small.sized(dataset, preset),
         alpha=1.2,
         beta=1.1,
@@ -301,9 +306,6 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
         phis=(0.0, 1.0, 2.0),
         seeds=2,
         tuning=preset.tuning,
-        crop=1.0,
-        recipe=replace(preset.recipe, epochs=preset.epochs),
-        train_images=None,
     )
     answer(plan, out, truth, dataset.test_labels)
     studies.family(data, (0.0, 1.0, 2.0), None, small, RunnerConfig(out=out), command="")
@@ -332,16 +334,18 @@ def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_p
 
     preset = PRESETS["smoke"]
     plan = compare.Compare(
-        data=data,
-        fingerprint=dataset.fingerprint,
+        conditions=TrialConditions(
+            data=data,
+            fingerprint=dataset.fingerprint,
+            crop=1.0,
+            train_images=None,
+            recipe=replace(preset.recipe, epochs=3.0),
+        ),
         base=ASKED.sized(dataset, preset),
         networks=8,
         spaces=("free", "compound"),
         compute=2.0,
-        crop=1.0,
         native_pixels=32,
-        train_images=None,
-        recipe=replace(preset.recipe, epochs=3.0),
     )
 
     def truth(trial: Trial) -> float:
@@ -388,7 +392,7 @@ def test_halving_keeps_the_better_half_for_a_longer_look_and_then_one():
     plan = studies.plan_for("x", PRESETS["standard"], ASKED, CIFAR)
     stages = successive_halving(
         ["base"],
-        plan.recipe,
+        plan.conditions.recipe,
         plan.tuning,
         lambda name, recipe: plan._trial(plan.arms[0], recipe, "tuning"),
     )
@@ -406,7 +410,7 @@ def test_halving_keeps_the_better_half_for_a_longer_look_and_then_one():
             break
     assert [len(each) for each in tried] == [8, 4]
     assert tried[1] == [(0.2, 0.0), (0.2, 0.1), (0.4, 0.0), (0.4, 0.1)]
-    assert (chosen.optim.lr_peak, chosen.epochs) == (0.4, plan.recipe.epochs)
+    assert (chosen.optim.lr_peak, chosen.epochs) == (0.4, plan.conditions.recipe.epochs)
 
 
 def test_a_rate_at_an_end_of_those_tried_is_said():
@@ -430,7 +434,7 @@ def test_rungs_that_do_not_rise_are_refused(lengths):
 
 def test_another_first_seed_is_another_study_and_that_of_none_is_the_old_one(data, equal):
     plan = studies.plan_for("x", PRESETS["smoke"], ASKED, CIFAR)
-    other = replace(plan, seed=5)
+    other = replace(plan, conditions=replace(plan.conditions, seed=5))
     assert "seed" not in plan.to_dict() and other.to_dict()["seed"] == 5
     seeds = {t.attrs["seed"] for t in all_trials(other) if t.attrs["stage"] == "study"}
     assert seeds == {5, 6, 7, 8}

@@ -33,7 +33,8 @@ from phiscale.search.coefficients.law import (
 )
 from phiscale.search.coefficients.rate_surface import RateSurface, rate_surface
 from phiscale.search.engine.plan import Stages
-from phiscale.search.engine.trial import Result, Trial, described, trial_of
+from phiscale.search.engine.result import Result
+from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning, successive_halving
 from phiscale.search.spaces.lattice import Lattice, Place, cost_metric, lattice
 from phiscale.search.spaces.rays import paper_grid, symmetric
@@ -77,23 +78,17 @@ class SearchOutcome:
 class CoefficientSearch:
     """The plan of one search."""
 
-    data: str
-    fingerprint: str
+    conditions: TrialConditions  # the first seed is the confirmation's
     base: Spec
     methods: tuple[Method, ...]
-    recipe: Recipe  # its epochs are every run's
-    crop: float
     units: float  # of trainings of the base that each method may spend
     compute: float  # times the base's cost: where coefficients are wanted
     cost: str = "macs"
     device: DeviceModel | None = None
     native_pixels: int | None = None
-    train_images: int | None = None
     validation_images: int = 1000
     seeds: int = 3  # of the confirmation; 0: none
     tuning: Tuning
-    threads: int = 1
-    seed: int = 0  # the first of the confirmation; of the other trainings so many further
 
     def stages(self) -> Stages[SearchOutcome]:
         tuned = yield from self._rates()
@@ -107,7 +102,7 @@ class CoefficientSearch:
         places = {} if refused else self._compared(searched, space)
         trials = {
             (name, seed): self._trial(place.spec, place.by, rates, name, "confirmation", seed)
-            for seed in range(self.seed, self.seed + self.seeds)
+            for seed in range(self.conditions.seed, self.conditions.seed + self.seeds)
             for name, place in places.items()
         }
         results = yield list(trials.values())
@@ -164,10 +159,12 @@ class CoefficientSearch:
                 specs[name], sizes[name], recipe, f"{name}, rate {recipe.optim.lr_peak:g}", "tuning"
             )
             macs = cost(specs[name]).macs / cost(self.base).macs
-            tried[found.key] = macs * recipe.epochs / self.recipe.epochs
+            tried[found.key] = macs * recipe.epochs / self.conditions.recipe.epochs
             return found
 
-        chosen = yield from successive_halving(list(sizes), self.recipe, self.tuning, trial)
+        chosen = yield from successive_halving(
+            list(sizes), self.conditions.recipe, self.tuning, trial
+        )
         tuned = {name: recipe.optim.lr_peak for name, recipe in chosen.items()}
         surface = rate_surface({sizes[name]: rate for name, rate in tuned.items()}, self.tuning)
         return Tuned(surface=surface, chosen=tuned, units=sum(tried.values()), keys=tuple(tried))
@@ -249,7 +246,7 @@ class CoefficientSearch:
     def _train(self, points: Sequence[Point], rates: RateSurface, stage: str) -> Stages[list[Run]]:
         """One training each; a network that stands twice gets another seed, and so does one of an
         earlier stage: the same training again would teach nothing."""
-        first = self.seed + 100 * (1 + ("design", "second round", "grid").index(stage))
+        first = self.conditions.seed + 100 * (1 + ("design", "second round", "grid").index(stage))
         seen: dict[Spec, int] = {}
         trials = []
         for point in points:
@@ -281,19 +278,25 @@ class CoefficientSearch:
     def _trial(
         self, spec: Spec, by: Scaling, rates: RateSurface, name: str, stage: str, seed: int
     ) -> Trial:
-        optim = replace(self.recipe.optim, lr_peak=round(rates.at(by), 4))
+        optim = replace(self.conditions.recipe.optim, lr_peak=round(rates.at(by), 4))
         return self._of(
-            spec, by, replace(self.recipe, optim=optim, seed=seed), f"{name}, seed {seed}", stage
+            spec,
+            by,
+            replace(self.conditions.recipe, optim=optim, seed=seed),
+            f"{name}, seed {seed}",
+            stage,
         )
 
     def _of(self, spec: Spec, by: Scaling, recipe: Recipe, name: str, stage: str) -> Trial:
-        return trial_of(self, name, spec, recipe, stage=stage, test=stage == "confirmation", by=by)
+        return self.conditions.trial(
+            name, spec, recipe, stage=stage, test=stage == "confirmation", attrs=asdict(by)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder of the search says that it is."""
-        own = ("methods", "units", "compute", "cost", "native_pixels", "seeds")
+        names = ("methods", "units", "compute", "cost", "native_pixels", "seeds")
         return {
-            **described(self, *own),
+            **self.conditions.to_dict(**{name: getattr(self, name) for name in names}),
             "base": self.base.to_dict(),
             "tuning": asdict(self.tuning),
             "device_model": self.device.to_dict() if self.device else None,

@@ -21,7 +21,7 @@ from phiscale.search.coefficients.law import MethodResult, Triple, law_error
 from phiscale.search.coefficients.law_report import DIMENSIONS, law_sections, useless
 from phiscale.search.coefficients.plan import CoefficientSearch, SearchOutcome
 from phiscale.search.engine.folder import DatasetInfo, look_notes, machine_notes
-from phiscale.search.engine.trial import Result, unique_results
+from phiscale.search.engine.result import Result, unique_results
 from phiscale.search.engine.tuning import edge_rate_notes
 from phiscale.search.spaces.lattice import Place
 from phiscale.search.spaces.rays import off_ray
@@ -294,15 +294,16 @@ def _protocol(
     dataset: DatasetInfo,
     trainings: Iterable[Result],
 ) -> Section:
-    images = plan.train_images or dataset.train
+    images = plan.conditions.train_images or dataset.train
+    recipe = plan.conditions.recipe
     rates = outcome.rates.surface
     spent = sum(run.cpu_seconds for run in unique_results(outcome.runs.values()))
     return Section(
         title="How it was done",
         text=[
             f"{dataset.source}: {images} of {dataset.train} training pictures, "
-            f"{plan.recipe.epochs:g} epochs of batches of {plan.recipe.batch}, "
-            f"{plan.recipe.optim.name}; the base sees {plan.base.resolution} px. Searches read the "
+            f"{recipe.epochs:g} epochs of batches of {recipe.batch}, "
+            f"{recipe.optim.name}; the base sees {plan.base.resolution} px. Searches read the "
             f"{dataset.validation} validation pictures, confirmation the "
             f"{len(dataset.test_labels)} test pictures.",
             "Learning rates: chosen in the base and four corners of depth and width, "

@@ -28,6 +28,7 @@ from phiscale.search.coefficients.report import report
 from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_looks
 from phiscale.search.engine.runner import RunnerConfig
+from phiscale.search.engine.trial import TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces.lattice import COSTS, Lattice, cost_metric
 from phiscale.search.study.critique import few_pictures
@@ -202,23 +203,25 @@ def plan_for(base: Spec, data: str, asked: Asked, dataset: DatasetInfo) -> Coeff
             f"Use {base_pixels(base, native)}, so that larger networks see real ones."
         )
     return CoefficientSearch(
-        data=data,
-        fingerprint=dataset.fingerprint,
+        conditions=TrialConditions(
+            data=data,
+            fingerprint=dataset.fingerprint,
+            recipe=replace(asked.recipe, epochs=asked.epochs),
+            crop=crop_for(dataset),
+            train_images=dataset.some(asked.train_images),
+            threads=asked.threads,
+            seed=asked.seed,
+        ),
         base=replace(base, classes=len(dataset.classes), resolution=pixels),
         methods=asked.methods,
-        recipe=replace(asked.recipe, epochs=asked.epochs),
-        crop=crop_for(dataset),
         units=asked.units,
         compute=asked.compute,
         cost=asked.cost,
         device=asked.device,
         native_pixels=native,
-        train_images=dataset.some(asked.train_images),
         validation_images=dataset.validation,
         seeds=asked.seeds,
         tuning=asked.tuning,
-        threads=asked.threads,
-        seed=asked.seed,
     )
 
 
@@ -276,7 +279,7 @@ def answer(plan: CoefficientSearch, found: MethodResult, command: str) -> Coeffi
         law=law,
         base=base,
         extra=extra,
-        data=plan.data,
+        data=plan.conditions.data,
         cost=plan.cost,
         method=found.method,
         source=command,

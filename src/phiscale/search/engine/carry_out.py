@@ -8,9 +8,9 @@ from typing import Any
 from phiscale.errors import TrainingError, UsageError
 from phiscale.search.engine.database import DamagedStore, StoreError, move_aside, redacted_url
 from phiscale.search.engine.plan import Outcome, Plan, PlanProgress
+from phiscale.search.engine.result import Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import Store
-from phiscale.search.engine.trial import Results
 from phiscale.search.engine.worker import logger, run_worker
 
 

@@ -9,7 +9,8 @@ from math import isfinite
 
 from optuna.trial import FrozenTrial, TrialState
 
-from phiscale.search.engine.trial import Result, Trial
+from phiscale.search.engine.result import Result
+from phiscale.search.engine.trial import Trial
 
 WORKER_LOST = "its worker is gone"  # released for that, with whoever led it
 LOST_WORKER_WEIGHT = 0.25  # of a death: a user may have killed the whole command

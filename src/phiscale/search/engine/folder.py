@@ -17,7 +17,13 @@ from phiscale.data.audit import audit, bad_files_error
 from phiscale.data.datasets.open import open_images
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import canonical, read_checked, sha256, write_checked
-from phiscale.search.engine.trial import Result, Results, pack_labels, unique_results, unpack_labels
+from phiscale.search.engine.result import (
+    Result,
+    Results,
+    pack_labels,
+    unique_results,
+    unpack_labels,
+)
 from phiscale.text import shown
 from phiscale.training.recipes.recipe import differences
 

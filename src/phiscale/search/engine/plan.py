@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from phiscale.search.engine.trial import Result, Trial
+from phiscale.search.engine.result import Result
+from phiscale.search.engine.trial import Trial, TrialConditions
 
 Outcome = TypeVar("Outcome", covariant=True)
 Stages = Generator[Sequence[Trial], Mapping[str, Result], Outcome]
@@ -17,13 +18,8 @@ class Plan(Protocol[Outcome]):
     """What is trained for what. Frozen: workers get copies."""
 
     @property
-    def data(self) -> str:
-        """DATA as the user gave it; a worker elsewhere may have it elsewhere."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the pictures."""
+    def conditions(self) -> TrialConditions:
+        """What all trainings have in common."""
         ...
 
     def stages(self) -> Stages[Outcome]: ...

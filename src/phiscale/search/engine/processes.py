@@ -16,9 +16,9 @@ from typing import Any
 
 from phiscale.errors import PhiscaleError, TrainingError
 from phiscale.search.engine.plan import Plan, PlanProgress
+from phiscale.search.engine.result import Result
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import MOST_DEATHS, Store
-from phiscale.search.engine.trial import Result
 from phiscale.search.engine.worker import POLL_S, run_worker
 from phiscale.training.signals import Interrupted, StopSignal
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from phiscale.search.engine.database import normalized_url, open_storage, sqlite_url
 from phiscale.search.engine.folder import DatasetInfo, pin_folder
+from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.store import HEARTBEAT_TIMEOUT_S, Store
-from phiscale.search.engine.trial import Result, Results, Trial
+from phiscale.search.engine.trial import Trial
 
 if TYPE_CHECKING:
     from phiscale.data.datasets.dataset import ImageSet

@@ -44,7 +44,8 @@ from phiscale.search.engine.entries import (
     numeric_params,
     trial_statuses,
 )
-from phiscale.search.engine.trial import Result, Trial
+from phiscale.search.engine.result import Result
+from phiscale.search.engine.trial import Trial
 
 HEARTBEAT_TIMEOUT_S = 60.0
 MOST_DEATHS = 8  # of workers at one trial, none further than those before: then it is not chance

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from phiscale.errors import CheckpointError, DataError, PhiscaleError
 from phiscale.files import locked
 from phiscale.search.engine.plan import Plan, PlanProgress
+from phiscale.search.engine.result import Result
 from phiscale.search.engine.runner import RunnerConfig, Train
 from phiscale.search.engine.store import Claim, Store
-from phiscale.search.engine.trial import Result, Trial
+from phiscale.search.engine.trial import Trial
 from phiscale.training.signals import Interrupted, StopSignal
 
 if TYPE_CHECKING:
@@ -87,10 +88,10 @@ def _pictures(plan: Plan[Any]) -> ImageSet:
     from phiscale.data.datasets.open import open_images
     from phiscale.search.engine.train_trial import in_memory
 
-    images = open_images(plan.data)
-    if images.fingerprint() != plan.fingerprint:
+    images = open_images(plan.conditions.data)
+    if images.fingerprint() != plan.conditions.fingerprint:
         raise DataError(
-            f"{plan.data} holds other pictures than those that the study was begun "
+            f"{plan.conditions.data} holds other pictures than those that the study was begun "
             "with. Give it those."
         )
     return in_memory(images)

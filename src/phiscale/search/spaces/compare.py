@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +21,10 @@ from phiscale.errors import UsageError
 from phiscale.report.page import Drawing, Section, page_files
 from phiscale.report.svg import BLUE, ORANGE, STYLE, drawing
 from phiscale.search.engine.plan import Stages
-from phiscale.search.engine.trial import Result, Trial, described, trial_of
+from phiscale.search.engine.result import Result
+from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.spaces.lattice import Lattice, Place, cost_metric, lattice
 from phiscale.search.spaces.rays import off_ray
-from phiscale.training.recipes.recipe import Recipe
 
 FREE = "free"
 SPACES = (FREE, *STRATEGIES)
@@ -36,18 +36,12 @@ FEWEST = 5  # networks of a space
 class Compare:
     """The plan: so many networks of each space, a training each."""
 
-    data: str
-    fingerprint: str
+    conditions: TrialConditions
     base: Spec
     spaces: tuple[str, str]
     networks: int
     compute: float  # times the base's MACs: of all of them
-    recipe: Recipe
-    crop: float
     native_pixels: int
-    train_images: int | None
-    threads: int = 1
-    seed: int = 0  # of the draw, and the first of the trainings
 
     def __post_init__(self) -> None:
         for name in self.spaces:
@@ -67,7 +61,9 @@ class Compare:
         """The networks of each space."""
         space = lattice(self.base, cost_metric("macs", None), native_pixels=self.native_pixels)
         return {
-            name: sample(space, name, self.compute, self.networks, number + 2 * self.seed)
+            name: sample(
+                space, name, self.compute, self.networks, number + 2 * self.conditions.seed
+            )
             for number, name in enumerate(self.spaces)
         }
 
@@ -101,18 +97,19 @@ class Compare:
         }
 
     def _trial(self, place: Place, name: str, seed: int) -> Trial:
-        return trial_of(
-            self,
+        return self.conditions.trial(
             name,
             place.spec,
-            replace(self.recipe, seed=self.seed + seed),
+            replace(self.conditions.recipe, seed=self.conditions.seed + seed),
             stage="design space",
-            by=place.by,
+            attrs=asdict(place.by),
         )
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            **described(self, "networks", "compute", "native_pixels"),
+            **self.conditions.to_dict(
+                networks=self.networks, compute=self.compute, native_pixels=self.native_pixels
+            ),
             "spaces": list(self.spaces),
             "base": self.base.to_dict(),
         }
@@ -156,8 +153,8 @@ def report(
     low, high = map(float, np.quantile(_shares(errors[a], errors[b]), [0.025, 0.975]))
     text = [
         f"{plan.networks} networks of each space at {plan.compute:g} times the base's MACs, "
-        f"{plan.recipe.epochs:g} epochs each. A network of {a} has less error than one of {b} "
-        f"with probability {share:.2f} [{low:.2f}, {high:.2f}] (Mann and Whitney's test: "
+        f"{plan.conditions.recipe.epochs:g} epochs each. A network of {a} has less error than one "
+        f"of {b} with probability {share:.2f} [{low:.2f}, {high:.2f}] (Mann and Whitney's test: "
         f"p = {float(test.pvalue):.3f}).",
         *plan.few(),
     ]

@@ -21,7 +21,8 @@ from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.report.page import Drawing, Section, page_files
 from phiscale.report.svg import BLUE, INK, ORANGE, STYLE, drawing
 from phiscale.search.engine.plan import Stages
-from phiscale.search.engine.trial import Result, Trial, described, trial_of
+from phiscale.search.engine.result import Result
+from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning, successive_halving
 from phiscale.training.recipes.recipe import Recipe
 
@@ -34,20 +35,14 @@ ENOUGH = 5  # members that say where errors level off
 class Family:
     """The plan: members at these phi are trained, each with every seed."""
 
-    data: str
-    fingerprint: str
+    conditions: TrialConditions
     base: Spec
     alpha: float
     beta: float
     gamma: float
     phis: tuple[float, ...]
-    recipe: Recipe
-    crop: float
-    train_images: int | None
     seeds: int
     tuning: Tuning
-    threads: int = 1
-    seed: int = 0  # the first of them
 
     def member(self, phi: float) -> Spec:
         return scale(self.base, compound(phi, self.alpha, self.beta, self.gamma))
@@ -56,13 +51,13 @@ class Family:
         names = {f"phi {phi:g}": phi for phi in self.phis}
         chosen = yield from successive_halving(
             list(names),
-            self.recipe,
+            self.conditions.recipe,
             self.tuning,
             lambda name, recipe: self._trial(names[name], recipe, "tuning"),
         )
         trials = {
             (phi, seed): self._trial(phi, replace(chosen[name], seed=seed), "family")
-            for seed in range(self.seed, self.seed + self.seeds)
+            for seed in range(self.conditions.seed, self.conditions.seed + self.seeds)
             for name, phi in names.items()
         }
         results = yield list(trials.values())
@@ -70,14 +65,21 @@ class Family:
 
     def _trial(self, phi: float, recipe: Recipe, stage: str) -> Trial:
         name = f"phi {phi:g}, seed {recipe.seed}, rate {recipe.optim.lr_peak:g}"
-        return trial_of(
-            self, name, self.member(phi), recipe, stage=stage, test=stage == "family", phi=phi
+        return self.conditions.trial(
+            name,
+            self.member(phi),
+            recipe,
+            stage=stage,
+            test=stage == "family",
+            attrs={"phi": phi},
         )
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder says that it is. More phis may be added to it later."""
         return {
-            **described(self, "alpha", "beta", "gamma", "seeds"),
+            **self.conditions.to_dict(
+                alpha=self.alpha, beta=self.beta, gamma=self.gamma, seeds=self.seeds
+            ),
             "base": self.base.to_dict(),
             "tuning": asdict(self.tuning),
         }

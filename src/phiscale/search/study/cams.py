@@ -49,7 +49,7 @@ def cams(plan: Settle, outcome: Outcome, runner: RunnerConfig) -> Cams | None:
     runs = {arm.name: runner.run_of(outcome.of(arm.name)[0].key) for arm in plan.arms}
     trained = {name: run for name, run in runs.items() if run is not None}
     try:
-        images = open_images(plan.data)
+        images = open_images(plan.conditions.data)
     except PhiscaleError:  # statistics can be done again without them
         return None
     if not trained:

@@ -26,8 +26,8 @@ def critique(plan: Settle, dataset: DatasetInfo) -> Iterator[str]:
                 f"the compound arm has {floor(100 * shares[0])}-{ceil(100 * shares[-1])} % of the "
                 "compute of its rivals: this compares compute, not scaling"
             )
-    yield from objections(plan.recipe, plan.train_images or dataset.train)
-    yield from few_pictures(plan.train_images or dataset.train, len(dataset.classes))
+    yield from objections(plan.conditions.recipe, plan.conditions.train_images or dataset.train)
+    yield from few_pictures(plan.conditions.train_images or dataset.train, len(dataset.classes))
     if plan.seeds < FEWEST_SEEDS:
         seeds = "one seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
         yield f"{seeds}: under {FEWEST_SEEDS} no difference can be told from chance"

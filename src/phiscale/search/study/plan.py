@@ -24,7 +24,8 @@ from phiscale.arch.spec import Spec
 from phiscale.data.augment.augment import Augment
 from phiscale.errors import UsageError
 from phiscale.search.engine.plan import Stages
-from phiscale.search.engine.trial import Result, Trial, described, trial_of
+from phiscale.search.engine.result import Result
+from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning, successive_halving
 from phiscale.search.spaces.rays import INVERSE, TOLERANCE, matched, symmetric
 from phiscale.training.recipes.recipe import Optim, Recipe, Schedule
@@ -59,23 +60,17 @@ class Arm:
 class Settle:
     """The plan of one study."""
 
-    data: str
-    fingerprint: str
+    conditions: TrialConditions
     arms: tuple[Arm, ...]
-    recipe: Recipe
-    crop: float  # of a picture's shorter side
-    train_images: int | None
     seeds: int
     tuning: Tuning
-    threads: int = 1
-    seed: int = 0  # the first of them
 
     def stages(self) -> Stages[Outcome]:
         """Tunes every arm, then trains each with every seed."""
         arms = {arm.name: arm for arm in self.arms}
         chosen = yield from successive_halving(
             [name for name in arms if name != "longer"],
-            self.recipe,
+            self.conditions.recipe,
             self.tuning,
             lambda name, recipe: self._trial(arms[name], recipe, "tuning"),
         )
@@ -85,7 +80,7 @@ class Settle:
                 replace(chosen.get(arm.name, chosen["base"]), epochs=arm.epochs, seed=seed),
                 "study",
             )
-            for seed in range(self.seed, self.seed + self.seeds)
+            for seed in range(self.conditions.seed, self.conditions.seed + self.seeds)
             for arm in self.arms
         }
         results = yield list(trials.values())
@@ -102,21 +97,23 @@ class Settle:
                 f"{recipe.epochs:.2g} epochs"
             )
         )
-        return trial_of(
-            self,
+        return self.conditions.trial(
             f"{arm.name}, {what}",
             arm.spec,
             recipe,
             stage=stage,
             test=counts,
-            by=arm.by,
-            arm=arm.name,
+            attrs={"arm": arm.name, **asdict(arm.by)},
         )
 
     def to_dict(self) -> dict[str, Any]:
         """What the folder of the study says that it is."""
         arms = {arm.name: {**asdict(arm), "spec": arm.spec.to_dict()} for arm in self.arms}
-        return {**described(self, "seeds"), "tuning": asdict(self.tuning), "arms": arms}
+        return {
+            **self.conditions.to_dict(seeds=self.seeds),
+            "tuning": asdict(self.tuning),
+            "arms": arms,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

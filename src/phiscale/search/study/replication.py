@@ -10,6 +10,7 @@ from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.search.engine.folder import DatasetInfo
+from phiscale.search.engine.trial import TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.critique import critique
 from phiscale.search.study.plan import Arm, Settle
@@ -41,10 +42,13 @@ def as_published(data: str, dataset: DatasetInfo) -> Settle:
     recipe = RECIPE_ENTRIES["cifar10-35"].published
     assert recipe is not None
     return Settle(
-        data=data,
-        fingerprint=dataset.fingerprint,
-        recipe=recipe,
-        crop=1.0,
+        conditions=TrialConditions(
+            data=data,
+            fingerprint=dataset.fingerprint,
+            recipe=recipe,
+            crop=1.0,
+            train_images=None,
+        ),
         seeds=1,
         arms=tuple(
             Arm(
@@ -56,7 +60,6 @@ def as_published(data: str, dataset: DatasetInfo) -> Settle:
             )
             for name, spec in {**specs, "compound": b2}.items()
         ),
-        train_images=None,
         tuning=Tuning(rates=(recipe.optim.lr_peak,)),
     )
 
@@ -79,7 +82,7 @@ def what_was_wrong(data: str, dataset: DatasetInfo) -> Iterator[str]:
 
 def faults(plan: Settle, dataset: DatasetInfo) -> Iterator[str]:
     """What speaks against any study, and what is this one's own."""
-    schedule, epochs = plan.recipe.schedule, plan.recipe.epochs
+    schedule, epochs = plan.conditions.recipe.schedule, plan.conditions.recipe.epochs
     left = schedule.step_factor ** (epochs / schedule.step_epochs)
     for line in critique(plan, dataset):
         if line.startswith("the learning rate"):  # there in whole steps, of which one is not over

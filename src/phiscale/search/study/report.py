@@ -17,8 +17,8 @@ from phiscale.arch.scaling import scale
 from phiscale.errors import PhiscaleError
 from phiscale.report.page import Section, page_files
 from phiscale.search.engine.folder import DatasetInfo, look_notes, machine_notes
+from phiscale.search.engine.result import Result, unique_results
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.engine.trial import Result, unique_results
 from phiscale.search.engine.tuning import edge_rate_notes
 from phiscale.search.study.cams import cams
 from phiscale.search.study.critique import afterthoughts, critique
@@ -93,7 +93,7 @@ def report(
 def whole_seeds(plan: Settle, outcome: Outcome) -> list[int]:
     """Those of which no arm's training failed: a failed one has no accuracy, and 0 % for it would
     decide the verdict. PhiscaleError: too few are left for any statistics."""
-    seeds = range(plan.seed, plan.seed + plan.seeds)
+    seeds = range(plan.conditions.seed, plan.conditions.seed + plan.seeds)
     failed = {seed for (_, seed), run in outcome.runs.items() if run.failed}
     whole = [seed for seed in seeds if seed not in failed]
     if len(whole) < 2:
@@ -332,24 +332,25 @@ def _protocol(plan: Settle, outcome: Outcome, dataset: DatasetInfo) -> Section:
     cpu = sum(run.cpu_seconds for run in unique_results(outcome.runs.values()))
     rates = {name: recipe.optim.lr_peak for name, recipe in outcome.chosen.items()}
     drops = ", ".join(f"{each:g}" for each in plan.tuning.drop_paths)
-    optim = plan.recipe.optim
-    images = plan.train_images or dataset.train
+    recipe, first = plan.conditions.recipe, plan.conditions.seed
+    optim = recipe.optim
+    images = plan.conditions.train_images or dataset.train
     return Section(
         title="How it was done",
         text=[
             f"{dataset.source}: {images} of {dataset.train} training pictures, the same in all "
             f"runs; {dataset.validation} validate, {len(dataset.test_labels)} test. Pictures of "
             f"{dataset.native_pixels} px are resampled (antialiased) to each arm's size.",
-            f"{plan.recipe.epochs:g} epochs of batches of {plan.recipe.batch}, {optim.name} with "
+            f"{recipe.epochs:g} epochs of batches of {recipe.batch}, {optim.name} with "
             f"Nesterov's momentum {optim.momentum:g}, warm-up over "
-            f"{100 * plan.recipe.schedule.warmup_fraction:.0f} %, cosine to 0, weight decay "
+            f"{100 * recipe.schedule.warmup_fraction:.0f} %, cosine to 0, weight decay "
             f"{optim.weight_decay:g}. Each arm chose its rate from "
             f"{', '.join(f'{rate:g}' for rate in plan.tuning.rates)}"
             + (f" and its drop path from {drops}" if len(plan.tuning.drop_paths) > 1 else "")
             + " on validation, "
             f"{plan.tuning}, with a seed of its own; never across arms. Longer takes the base's.",
             *edge_rate_notes(rates, plan.tuning),
-            f"Seeds {plan.seed} to {plan.seed + plan.seeds - 1}; a seed sets weights, order and "
+            f"Seeds {first} to {first + plan.seeds - 1}; a seed sets weights, order and "
             f"augmentation alike in all arms. The runs that count took {cpu:,.0f} core seconds, "
             "of those that were stopped the last start alone.",
             *machine_notes(outcome.runs.values()),

@@ -21,8 +21,9 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.priors import law_for
 from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_looks
+from phiscale.search.engine.result import Results
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.engine.trial import Results
+from phiscale.search.engine.trial import TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces import compare
 from phiscale.search.spaces import family as families
@@ -142,8 +143,15 @@ def plan_for(data: str, preset: Preset, asked: Asked, dataset: DatasetInfo) -> S
     epochs = asked.epochs or preset.epochs
     native = dataset.native_pixels
     return Settle(
-        data=data,
-        fingerprint=dataset.fingerprint,
+        conditions=TrialConditions(
+            data=data,
+            fingerprint=dataset.fingerprint,
+            recipe=replace(preset.recipe, epochs=epochs),
+            crop=crop_for(dataset),
+            train_images=asked.images(dataset, preset.train_images),
+            threads=asked.threads,
+            seed=asked.seed,
+        ),
         arms=arms_for(
             asked.sized(dataset, preset),
             compute=preset.compute,
@@ -151,13 +159,8 @@ def plan_for(data: str, preset: Preset, asked: Asked, dataset: DatasetInfo) -> S
             names=preset.arms,
             native_pixels=native if preset.real_pixels else None,
         ),
-        recipe=replace(preset.recipe, epochs=epochs),
-        crop=crop_for(dataset),
-        train_images=asked.images(dataset, preset.train_images),
         seeds=asked.seeds or preset.seeds,
         tuning=asked.tuned(preset),
-        threads=asked.threads,
-        seed=asked.seed,
     )
 
 
@@ -169,7 +172,7 @@ def plan_lines(plan: Settle, seed_sd: tuple[float, float], test_images: int) -> 
             f"{arm.spec.resolution:>3} px  {arm.compute:5.2f}x the base's MACs  "
             f"{arm.epochs:g} epochs"
         )
-    units = [arm.compute * arm.epochs / plan.recipe.epochs for arm in plan.arms]
+    units = [arm.compute * arm.epochs / plan.conditions.recipe.epochs for arm in plan.arms]
     yield f"{plan.seeds} seeds: {_bill(plan.seeds, units)}"
     enough = seeds_to_detect(0.01, seed_sd[1], test_images)
     takes = f"up to {max(enough, FEWEST_SEEDS)} seeds" if enough else "more test pictures"
@@ -213,17 +216,19 @@ def family(
     preset = PRESETS["smoke"]
     epochs = asked.epochs or preset.epochs
     plan = families.Family(
-        data=data,
-        fingerprint=dataset.fingerprint,
+        conditions=TrialConditions(
+            data=data,
+            fingerprint=dataset.fingerprint,
+            recipe=replace(preset.recipe, epochs=epochs),
+            crop=crop_for(dataset),
+            train_images=asked.images(dataset, preset.train_images),
+            threads=asked.threads,
+            seed=asked.seed,
+        ),
         base=asked.sized(dataset, preset),
         phis=tuple(sorted(set(phis))),
-        recipe=replace(preset.recipe, epochs=epochs),
-        crop=crop_for(dataset),
-        train_images=asked.images(dataset, preset.train_images),
         seeds=asked.seeds or 3,
         tuning=asked.tuned(preset),
-        threads=asked.threads,
-        seed=asked.seed,
         **powers,
     )
     units = {phi: cost(plan.member(phi)).macs / cost(plan.base).macs for phi in plan.phis}
@@ -259,21 +264,24 @@ def design_spaces(
     dataset = dataset_info(data, runner.out)
     preset = PRESETS["smoke"]
     plan = compare.Compare(
-        data=data,
-        fingerprint=dataset.fingerprint,
+        conditions=TrialConditions(
+            data=data,
+            fingerprint=dataset.fingerprint,
+            crop=crop_for(dataset),
+            recipe=replace(preset.recipe, epochs=asked.epochs or preset.epochs / 2),
+            threads=asked.threads,
+            seed=asked.seed,
+            train_images=asked.images(dataset, preset.train_images),
+        ),
         base=asked.sized(dataset, preset),
         spaces=spaces,
         networks=networks,
         compute=2.0,
-        crop=crop_for(dataset),
-        recipe=replace(preset.recipe, epochs=asked.epochs or preset.epochs / 2),
         native_pixels=dataset.native_pixels,
-        threads=asked.threads,
-        seed=asked.seed,
-        train_images=asked.images(dataset, preset.train_images),
     )
     logger.info(
-        f"{networks} networks of {spaces[0]} and of {spaces[1]}, {plan.recipe.epochs:g} epochs: "
+        f"{networks} networks of {spaces[0]} and of {spaces[1]}, "
+        f"{plan.conditions.recipe.epochs:g} epochs: "
         f"{2 * networks} trainings, the compute of {plan.compute * 2 * networks:,.0f} of the base "
         "for as many epochs"
     )
