@@ -287,7 +287,7 @@ def test_coefficients_for_shrinking_are_found_from_smaller_networks(tmp_path):
 # Another coin, other pictures
 
 
-@pytest.mark.parametrize("coin", [metric for metric in COSTS if metric != "latency-ms"])
+@pytest.mark.parametrize("metric", [metric for metric in COSTS if metric != "latency-ms"])
 def test_any_cost_may_be_what_doubles(tmp_path, metric):
     outcome, [found] = searched(tmp_path, cost=metric)
     spec = outcome.searched[0].proposal.spec
