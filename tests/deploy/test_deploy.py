@@ -22,7 +22,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.deploy.export import export_onnx
 from phiscale.deploy.predict import Predictor
 from phiscale.deploy.runtime import latency_ms, open_session
-from phiscale.deploy.twin import onnx_twin
+from phiscale.deploy.untrained_onnx import untrained_onnx
 from phiscale.errors import ExportError, WeightsError
 from phiscale.files import read_checked, sha256
 from phiscale.nn.network import Network, build
@@ -142,7 +142,7 @@ def test_an_export_that_differs_leaves_no_file(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_model_of_others_is_refused_in_one_line(tmp_path: Path):
-    (tmp_path / "other.onnx").write_bytes(onnx_twin(SPEC))
+    (tmp_path / "other.onnx").write_bytes(untrained_onnx(SPEC))
     with pytest.raises(ExportError, match="does not say how to prepare its input"):
         Predictor(tmp_path / "other.onnx")
     (tmp_path / "noise.onnx").write_bytes(b"noise")
@@ -163,20 +163,20 @@ def test_a_model_of_others_is_refused_in_one_line(tmp_path: Path):
         "regnety_002",
     ],
 )
-def test_a_twin_runs_the_convolutions_that_the_network_has(name: str):
+def test_an_untrained_onnx_file_has_the_convolutions_of_the_network(name: str):
     spec = replace(get_spec(name), resolution=32)
-    twin = onnx.load_from_string(onnx_twin(spec))
+    untrained = onnx.load_from_string(untrained_onnx(spec))
     convolutions = [m for m in build(spec).modules() if isinstance(m, torch.nn.Conv2d)]
-    assert Counter(n.op_type for n in twin.graph.node)["Conv"] == len(convolutions)
-    session = open_session(onnx_twin(spec), threads=1)
+    assert Counter(n.op_type for n in untrained.graph.node)["Conv"] == len(convolutions)
+    session = open_session(untrained_onnx(spec), threads=1)
     logits = session.run(None, {"images": np.zeros((1, 3, 32, 32), np.float32)})[0]
     assert np.asarray(logits).shape == (1, spec.classes)
 
 
-def test_a_twin_has_the_operators_of_the_real_export(exported: Path):
+def test_an_untrained_onnx_file_has_the_operators_of_the_export(exported: Path):
     real = Counter(n.op_type for n in onnx.load(exported / "model.onnx").graph.node)
-    twin = Counter(n.op_type for n in onnx.load_from_string(onnx_twin(SPEC)).graph.node)
-    assert real == twin
+    untrained = Counter(n.op_type for n in onnx.load_from_string(untrained_onnx(SPEC)).graph.node)
+    assert real == untrained
 
 
 def test_weights_carry_everything_that_loading_needs(exported: Path):

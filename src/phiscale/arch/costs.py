@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from phiscale.arch.ops import Layer, Number, Shape, unroll, walk
+from phiscale.arch.layers import Counted, Layer, count_layers, in_forward_order
+from phiscale.arch.ops import Number, Shape, walk
 from phiscale.arch.scaling import ScaledNetwork, Scaling, effective, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import SpecError
@@ -41,19 +42,12 @@ class Cost:
 
 def cost(spec: Spec) -> Cost:
     """The exact cost of one network, in total and layer by layer (`.layers`)."""
-    counted = list(walk(spec, Shape.of(spec)))
-    layers = sorted(
-        (each for layer, times in counted for each in unroll(layer, times)), key=_forward_order
-    )
-    return _total(counted, tuple(layers))
+    counted = _count(spec, Shape.of(spec))
+    return _total(counted, tuple(in_forward_order(counted)))
 
 
-def _forward_order(layer: Layer) -> tuple[float, int]:
-    """A stage's blocks follow each other; the walk gives all first layers, then all second ones."""
-    parts = layer.path.split(".")
-    if parts[0] != "stages":
-        return (-1 if parts[0] == "stem" else float("inf"), 0)
-    return (int(parts[1]), int(parts[2]))
+def _count(spec: Spec, shape: Shape) -> list[Counted]:
+    return count_layers(spec, shape, walk(spec, shape))
 
 
 @dataclass(frozen=True)
@@ -117,7 +111,7 @@ def cost_grid(
         repeats=_shape_of(deep, by_depth).repeats,
         side=side,
     )
-    return CostGrid(deep, wide, pixels, _total(list(walk(spec, shape)), ()))
+    return CostGrid(deep, wide, pixels, _total(_count(spec, shape), ()))
 
 
 def costs_of(networks: Sequence[Spec]) -> Cost:
@@ -125,7 +119,7 @@ def costs_of(networks: Sequence[Spec]) -> Cost:
     import numpy as np
 
     shape = _shape_of(networks, lambda values: np.asarray(list(values), dtype=np.int64))
-    return _total(list(walk(networks[0], shape)), ())
+    return _total(_count(networks[0], shape), ())
 
 
 def _shape_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -> Shape:
@@ -193,7 +187,7 @@ def deviation(base: Spec, by: Scaling) -> Deviation:
         expand_from=real.expand_from,
     )
     at_base, at_ideal, at_deep, at_wide, at_real = (
-        float(sum(layer.macs * times for layer, times in walk(base, shape)))
+        float(sum(layer.macs * times for layer, times in _count(base, shape)))
         for shape in (Shape.of(base), ideal, deep, wide, real)
     )
     return Deviation(
@@ -223,7 +217,7 @@ def slopes(base: Spec, at: Scaling | None = None, *, step: float = 1.25) -> Powe
     `step`: what the structure alone does."""
 
     def unrounded(by: Scaling) -> Cost:
-        return _total(list(walk(base, Shape.ideal(base, by))), ())
+        return _total(_count(base, Shape.ideal(base, by)), ())
 
     return _powers(unrounded, at or Scaling(), step)
 
@@ -240,7 +234,7 @@ def _powers(costs: Callable[[Scaling], Cost], at: Scaling, step: float) -> Power
     }
 
 
-def _total(counted: Sequence[tuple[Layer, Number]], layers: tuple[Layer, ...]) -> Cost:
+def _total(counted: Sequence[Counted], layers: tuple[Layer, ...]) -> Cost:
     params = sum(layer.params * times for layer, times in counted)
     weights = sum(layer.weights * times for layer, times in counted)
     channels = sum(layer.channels * times for layer, times in counted)
@@ -261,7 +255,7 @@ def _total(counted: Sequence[tuple[Layer, Number]], layers: tuple[Layer, ...]) -
     )
 
 
-def _largest(counted: Sequence[tuple[Layer, Number]]) -> Number:
+def _largest(counted: Sequence[Counted]) -> Number:
     if all(isinstance(layer.live, int) for layer, _ in counted):
         return max(layer.live for layer, times in counted if times)
     import numpy as np

@@ -1,38 +1,61 @@
-"""Every layer of a network, in forward order, walked from its spec alone.
+"""Every operation of a network with its wiring, in forward order, walked from its spec alone.
 
-The walk is plain arithmetic, so the same lines count one network (integers), half a million at once
-(numpy arrays over a lattice) and the ideal network between the integers (fractions).
+Costs and the ONNX file of untrained weights are read from this walk. The arithmetic is plain, so
+the same lines describe one network (integers), half a million at once (numpy arrays over a lattice)
+and the ideal network between the integers (fractions).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import floor
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from phiscale.arch.scaling import Scaling
 from phiscale.arch.spec import Spec, Stage
 
 Number = Any  # int, float or numpy array: the walk does not care
 
+OperationKind = Literal[
+    "dense",  # the first four are convolutions without bias
+    "pointwise",
+    "depthwise",
+    "grouped",
+    "norm",
+    "activation",
+    "se",  # squeeze-and-excite: mean, two 1x1 convolutions with bias, product with the map
+    "add",
+    "max_pool",  # 3x3, stride 2
+    "mean_pool",  # over the whole map
+    "linear",
+]
+IMAGES = "images"  # the network's input, as the operations name it
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One convolution or linear layer, with the norm and activation after it, for one image."""
 
-    path: str  # of the module in the built network
-    kind: str  # dense, pointwise, depthwise, grouped, se, linear
-    kernel: int
+class Operation(NamedTuple):
+    """One operation for one image. `path` names its output, too."""
+
+    path: str  # of the module in the built network, where there is one
+    kind: OperationKind
+    inputs: tuple[str, ...]  # paths of operations, or `IMAGES`
     channels_in: Number
     channels: Number
+    side_in: Number  # pixels of the input map
     side: Number  # pixels of the output map
-    weights: Number
-    params: Number  # weights, and batch norm's two or one bias a channel
-    macs: Number
-    activations: Number  # output elements
-    saved: Number  # elements that torch keeps for the backward pass, each storage counted once
-    live: Number  # elements at inference: input, output and a waiting residual
+    times: Number = 1  # how often it occurs
+    kernel: int = 1
+    stride: int = 1
+    groups: Number = 1
+    squeezed: Number = 0  # channels inside a "se"
+    waiting: Number = 0  # elements of a residual that is needed later
+
+
+class Map(NamedTuple):
+    """What an operation gives: `channels` maps of `side` x `side` pixels."""
+
+    name: str
+    channels: Number
+    side: Number
 
 
 @dataclass(frozen=True)
@@ -82,323 +105,227 @@ class Shape:
         )
 
 
-def walk(spec: Spec, shape: Shape) -> Iterator[tuple[Layer, Number]]:
-    """Every layer and how often it occurs: 1 in a stage's first block, repeats - 1 in the others,
-    whose path has a `*` in the place of the block's number."""
-    w = _Walk(spec, shape.fractional)
-    stem = w.conv(
-        "stem",
-        spec.in_channels,
-        shape.stem,
-        shape.side,
-        kernel=spec.stem_kernel,
-        stride=spec.stem_stride,
-    )
-    side, channels = w.shrink(shape.side, spec.stem_stride), shape.stem
-    if spec.stem_pool:
-        kept, pooled = w.pool_keeps(channels, side), w.shrink(side, 2)
-        side = pooled
-        stem = replace(stem, saved=stem.saved + kept)
-        w.kept = False
-    yield stem, 1
+def walk(spec: Spec, shape: Shape) -> list[Operation]:
+    """The operations of a network, or of many: `shape` holds integers, arrays or fractions.
+
+    A stage has its first block, then one that stands for all others: its paths have a `*` in the
+    place of the block's number, and its operations occur `repeats - 1` times.
+    """
+    graph = _Graph(spec, shape)
+    x = graph.stem()
+    for number in range(len(spec.stages)):
+        x = graph.block(f"stages.{number}.0", x, number, first=True)
+        further: Number = shape.repeats[number] - 1
+        if _plain(further) and not further:
+            continue
+        graph.times = further
+        x = graph.block(f"stages.{number}.*", x, number, first=False)
+        graph.times = 1
+    graph.head(x)
+    return graph.operations
+
+
+def operations(spec: Spec) -> list[Operation]:
+    """Every operation of one network, each block under its own path."""
+    graph = _Graph(spec, Shape.of(spec))
+    x = graph.stem()
     for number, stage in enumerate(spec.stages):
-        out, group = shape.channels[number], shape.groups[number]
-        counted_from = shape.expand_from[number] if stage.expand_from else channels
-        at = f"stages.{number}"
-        yield from w.block(f"{at}.0", stage, channels, out, side, stage.stride, group, counted_from)
-        side = w.shrink(side, stage.stride)
-        rest = shape.repeats[number] - 1
-        for layer, times in w.block(f"{at}.*", stage, out, out, side, 1, group, out):
-            yield layer, times * rest
-        channels = out
-    if spec.head_channels:
-        yield w.conv("head", channels, shape.head, side), 1
-        channels = shape.head
-    if not spec.classes:
-        return
-    weights = channels * spec.classes
-    yield (
-        Layer(
-            "classifier",
-            "linear",
-            1,
-            channels,
-            spec.classes,
-            1,
-            weights,
-            weights + spec.classes,
-            weights,
-            spec.classes,
-            channels,
-            channels + spec.classes,
-        ),
-        1,
-    )
+        for repeat in range(stage.repeats):
+            x = graph.block(f"stages.{number}.{repeat}", x, number, first=repeat == 0)
+    graph.head(x)
+    return graph.operations
 
 
-class _Walk:
-    """Emits layers and remembers whether the current map is already kept for the backward pass."""
+class _Block(NamedTuple):
+    """One block of a stage: what all its operations need."""
 
-    def __init__(self, spec: Spec, fractional: bool):
-        self.fractional = fractional
-        self.same = spec.padding == "same"
-        self.relu = spec.activation == "relu"
-        self.kept = False
+    at: str  # path
+    stage: Stage
+    stride: int
+    channels: Number  # output
+    identity: Any  # does the input skip the block; of a lattice, one answer a network
+
+
+class _Graph:
+    """Collects operations. Each method appends some and returns the map that they give."""
+
+    def __init__(self, spec: Spec, shape: Shape):
+        self.spec = spec
+        self.shape = shape
+        self.times: Number = 1  # of the operations that are appended
+        self.operations: list[Operation] = []
+
+    def stem(self) -> Map:
+        spec = self.spec
+        images = Map(IMAGES, spec.in_channels, self.shape.side)
+        x = self.conv("stem", images, self.shape.stem, spec.stem_kernel, spec.stem_stride)
+        if not spec.stem_pool:
+            return x
+        pooled = Map("pool_stem", x.channels, self.shrink(x.side, 2))
+        return self.append("max_pool", pooled, x, kernel=3, stride=2)
+
+    def head(self, x: Map) -> Map:
+        if self.spec.head_channels:
+            x = self.conv("head", x, self.shape.head)
+        x = self.append("mean_pool", Map("pool", x.channels, 1), x)
+        if not self.spec.classes:
+            return x
+        return self.append("linear", Map("classifier", self.spec.classes, 1), x)
+
+    def block(self, at: str, x: Map, number: int, *, first: bool) -> Map:
+        """One block; only the first one of a stage strides and may change the channels."""
+        stage, out = self.spec.stages[number], self.shape.channels[number]
+        stride = stage.stride if first else 1
+        identity = x.channels == out if stride == 1 and stage.skip else False
+        block = _Block(at, stage, stride, out, identity)
+        match stage.block:
+            case "mbconv" | "fused_mbconv":
+                own = first and stage.expand_from
+                base = self.shape.expand_from[number] if own else x.channels
+                return self.inverted(block, x, self.hidden(base, stage.expand))
+            case "separable":
+                return self.conv(f"{at}.project", self.depthwise(block, x), out)
+            case "basic":
+                return self.basic(block, x)
+            case "bottleneck":
+                return self.bottleneck(block, x, self.shape.groups[number])
+
+    def inverted(self, block: _Block, x: Map, hidden: Number) -> Map:
+        """MBConv; or Fused-MBConv, whose expansion and depthwise are one dense convolution."""
+        at, stage, stride, out, identity = block
+        fused, expands = stage.block == "fused_mbconv", stage.expand != 1
+        waiting = _where(identity, _elements(x), 0)
+        if fused:
+            y = self.conv(f"{at}.expand", x, hidden if expands else out, stage.kernel, stride)
+        else:
+            y = self.conv(f"{at}.expand", x, hidden) if expands else x
+            y = self.depthwise(block, y, waiting if expands else 0)
+        y = self.squeeze_excite(block, x, y, waiting)
+        if expands or not fused:
+            y = self.conv(f"{at}.project", y, out, act=False, waiting=waiting)
+        if identity is False:
+            return y
+        return self.add(at, x, y, times=_where(identity, 1, 0))
+
+    def basic(self, block: _Block, x: Map) -> Map:
+        """ResNet-18's and -34's: two k x k convolutions."""
+        at, stage, stride, out, _ = block
+        y = self.conv(f"{at}.first", x, out, stage.kernel, stride)
+        skip = self.shortcut(block, x)
+        y = self.conv(f"{at}.second", y, out, stage.kernel, act=False, waiting=_elements(y))
+        return self.activation(at, self.add(at, skip, y))
+
+    def bottleneck(self, block: _Block, x: Map, group: Number) -> Map:
+        """ResNet-50's; with groups RegNetX's; with squeeze-and-excite RegNetY's."""
+        at, stage, stride, out, _ = block
+        hidden, waiting = self.hidden(out, stage.expand), _elements(x)
+        y = self.conv(f"{at}.reduce", x, hidden)
+        y = self.conv(
+            f"{at}.spatial",
+            y,
+            hidden,
+            stage.kernel,
+            stride,
+            groups=self.divide(hidden, group) if stage.group_width else 1,
+            kind="grouped" if stage.group_width else None,
+            waiting=waiting,
+        )
+        y = self.squeeze_excite(block, x, y, waiting)
+        skip = self.shortcut(block, x)
+        y = self.conv(f"{at}.project", y, out, act=False, waiting=out * y.side**2)
+        return self.activation(at, self.add(at, skip, y))
+
+    def shortcut(self, block: _Block, x: Map) -> Map:
+        """ResNet's 1x1 convolution beside a block that changes its map: norm, no activation."""
+        if block.identity is True:
+            return x
+        times = self.times
+        self.times = times * _where(block.identity, 0, 1)
+        y = self.conv(f"{block.at}.shortcut", x, block.channels, stride=block.stride, act=False)
+        self.times = times
+        return y
+
+    def depthwise(self, block: _Block, x: Map, waiting: Number = 0) -> Map:
+        return self.conv(
+            f"{block.at}.depthwise",
+            x,
+            x.channels,
+            block.stage.kernel,
+            block.stride,
+            groups=x.channels,
+            kind="depthwise",
+            waiting=waiting,
+        )
+
+    def squeeze_excite(self, block: _Block, x: Map, y: Map, waiting: Number) -> Map:
+        """`y` weighed by a gate whose inside is `se_ratio` of the block's input `x` wide."""
+        ratio = block.stage.se_ratio
+        if not ratio:
+            return y
+        exact = x.channels * ratio
+        squeezed = exact if self.shape.fractional else at_least(1, _floor(exact))
+        gated = Map(f"{block.at}.se", y.channels, y.side)
+        return self.append("se", gated, y, squeezed=squeezed, waiting=waiting)
+
+    def conv(
+        self,
+        at: str,
+        x: Map,
+        channels: Number,
+        kernel: int = 1,
+        stride: int = 1,
+        *,
+        groups: Number = 1,
+        kind: OperationKind | None = None,
+        act: bool = True,
+        waiting: Number = 0,
+    ) -> Map:
+        """A convolution, its batch norm and, where `act`, its activation."""
+        kind = kind or ("pointwise" if kernel == 1 else "dense")
+        y = Map(f"{at}.conv", channels, self.shrink(x.side, stride))
+        shape = (x.channels, channels, x.side, y.side)
+        self.operations.append(
+            Operation(
+                y.name, kind, (x.name,), *shape, self.times, kernel, stride, groups, 0, waiting
+            )
+        )
+        y = self.append("norm", Map(f"{at}.norm", channels, y.side), y)
+        return self.activation(at, y) if act else y
+
+    def activation(self, at: str, x: Map) -> Map:
+        return self.append("activation", Map(f"{at}.activation", x.channels, x.side), x)
+
+    def add(self, at: str, skip: Map, branch: Map, times: Number = 1) -> Map:
+        name, channels, side = f"{at}.add", branch.channels, branch.side
+        inputs = (skip.name, branch.name)
+        self.operations.append(
+            Operation(name, "add", inputs, channels, channels, side, side, self.times * times)
+        )
+        return Map(name, channels, side)
+
+    def append(self, kind: OperationKind, out: Map, x: Map, **more: Number) -> Map:
+        name, channels, side = out
+        self.operations.append(
+            Operation(name, kind, (x.name,), x.channels, channels, x.side, side, self.times, **more)
+        )
+        return out
 
     def shrink(self, side: Number, stride: int) -> Number:
         if stride == 1:
             return side
-        return side / stride if self.fractional else -(-side // stride)
+        return side / stride if self.shape.fractional else -(-side // stride)
 
     def hidden(self, channels: Number, expand: float) -> Number:
         """`spec.hidden_channels`, on arrays too."""
         exact = channels * expand
-        return exact if self.fractional else _at_least(1, _floor(exact + 0.5))
+        return exact if self.shape.fractional else at_least(1, _floor(exact + 0.5))
 
-    def conv(
-        self,
-        path: str,
-        cin: Number,
-        cout: Number,
-        side: Number,
-        *,
-        kernel: int = 1,
-        stride: int = 1,
-        groups: Number = 1,
-        kind: str = "",
-        act: bool = True,
-        held: Number = 0,
-        input_kept: bool = False,
-    ) -> Layer:
-        """A convolution with batch norm and, mostly, an activation. `held`: elements of a residual
-        that waits meanwhile. `input_kept`: another layer has counted this input."""
-        out_side = self.shrink(side, stride)
-        weights = (
-            kernel**2 * cin * cout / groups if self.fractional else kernel**2 * cin * cout // groups
-        )
-        elements = cout * out_side**2
-        saved = (
-            elements + 2 * cout + (elements if act else 0)
-        )  # norm's input, moments; activation's
-        padded = self.pads(kernel, stride)
-        if padded:  # an explicit pad makes a copy
-            extra = _at_least(0, (out_side - 1) * stride + kernel - side)
-            saved = saved + cin * (side + extra) ** 2
-        elif not (self.kept or input_kept):
-            saved = saved + cin * side**2
-        self.kept = act and self.relu  # ReLU keeps its output; SiLU and ReLU6 their input
-        return Layer(
-            path,
-            kind or ("pointwise" if kernel == 1 else "dense"),
-            kernel,
-            cin,
-            cout,
-            out_side,
-            weights,
-            weights + 2 * cout,
-            weights * out_side**2,
-            elements,
-            saved,
-            cin * side**2 + elements + held,
-        )
-
-    def pool_keeps(self, channels: Number, side: Number) -> Number:
-        """A 3x3 pool of stride 2 keeps int64 indices and its input, unless ReLU keeps that already;
-        a padded copy comes on top."""
-        out = self.shrink(side, 2)
-        indices = 2 * channels * out**2
-        extra = _at_least(0, (out - 1) * 2 + 3 - side) if self.pads(3, 2) else 0
-        if self.pads(3, 2):
-            return indices + channels * (side + extra) ** 2
-        return indices + (0 if self.kept else channels * side**2)
-
-    def pads(self, kernel: int, stride: int) -> bool:
-        return self.same and stride > 1 and kernel > 1
-
-    def squeeze_excite(
-        self, at: str, cin: Number, hidden: Number, side: Number, ratio: float, held: Number
-    ) -> Iterator[Layer]:
-        """Two 1x1 convolutions with bias on the pooled map, then a product with the map itself."""
-        squeezed = cin * ratio if self.fractional else _at_least(1, _floor(cin * ratio))
-        mapped, weights = hidden * side**2, hidden * squeezed
-        yield Layer(
-            f"{at}.se.reduce",
-            "se",
-            1,
-            hidden,
-            squeezed,
-            1,
-            weights,
-            weights + squeezed,
-            weights,
-            squeezed,
-            hidden + (1 if self.relu else 2) * squeezed,
-            mapped + hidden + squeezed + held,
-        )
-        yield Layer(
-            f"{at}.se.expand",
-            "se",
-            1,
-            squeezed,
-            hidden,
-            1,
-            weights,
-            weights + hidden,
-            weights,
-            hidden,
-            hidden + (0 if self.kept else mapped),
-            2 * mapped + hidden + held,
-        )
-        self.kept = False
-
-    def block(
-        self,
-        at: str,
-        stage: Stage,
-        cin: Number,
-        cout: Number,
-        side: Number,
-        stride: int,
-        group: Number,
-        counted_from: Number,
-    ) -> Iterator[tuple[Layer, Number]]:
-        """One block's layers, each with 1, or with 0 where a lattice point has no shortcut."""
-        out_side = self.shrink(side, stride)
-        identity: Any = cin == cout if stride == 1 and stage.skip else False
-        incoming = cin * side**2
-        match stage.block:
-            case "mbconv" | "fused_mbconv":
-                held = _where(identity, incoming, 0)
-                hidden = self.hidden(counted_from, stage.expand)
-                deep = stage.block == "mbconv"
-                if not deep:
-                    hidden = hidden if stage.expand != 1 else cout
-                    yield (
-                        self.conv(
-                            f"{at}.expand", cin, hidden, side, kernel=stage.kernel, stride=stride
-                        ),
-                        1,
-                    )
-                elif stage.expand != 1:
-                    yield self.conv(f"{at}.expand", cin, hidden, side), 1
-                if deep:
-                    yield (
-                        self.conv(
-                            f"{at}.depthwise",
-                            hidden,
-                            hidden,
-                            side,
-                            kernel=stage.kernel,
-                            stride=stride,
-                            groups=hidden,
-                            kind="depthwise",
-                            held=held if stage.expand != 1 else 0,
-                        ),
-                        1,
-                    )
-                if stage.se_ratio:
-                    for layer in self.squeeze_excite(
-                        at, cin, hidden, out_side, stage.se_ratio, held
-                    ):
-                        yield layer, 1
-                if deep or stage.expand != 1:
-                    yield (
-                        self.conv(f"{at}.project", hidden, cout, out_side, act=False, held=held),
-                        1,
-                    )
-            case "separable":
-                yield (
-                    self.conv(
-                        f"{at}.depthwise",
-                        cin,
-                        cin,
-                        side,
-                        kernel=stage.kernel,
-                        stride=stride,
-                        groups=cin,
-                        kind="depthwise",
-                    ),
-                    1,
-                )
-                yield self.conv(f"{at}.project", cin, cout, out_side), 1
-            case "basic":
-                shared = not self.pads(stage.kernel, stride)
-                yield (
-                    self.conv(f"{at}.first", cin, cout, side, kernel=stage.kernel, stride=stride),
-                    1,
-                )
-                yield self.shortcut(at, cin, cout, side, stride, identity, shared)
-                yield (
-                    self.conv(
-                        f"{at}.second",
-                        cout,
-                        cout,
-                        out_side,
-                        kernel=stage.kernel,
-                        held=cout * out_side**2,
-                    ),
-                    1,
-                )
-            case "bottleneck":
-                hidden = self.hidden(cout, stage.expand)
-                groups = (
-                    hidden / group
-                    if self.fractional and stage.group_width
-                    else hidden // group
-                    if stage.group_width
-                    else 1
-                )
-                yield self.conv(f"{at}.reduce", cin, hidden, side), 1
-                yield (
-                    self.conv(
-                        f"{at}.spatial",
-                        hidden,
-                        hidden,
-                        side,
-                        kernel=stage.kernel,
-                        stride=stride,
-                        groups=groups,
-                        held=incoming,
-                        kind="grouped" if stage.group_width else "",
-                    ),
-                    1,
-                )
-                if stage.se_ratio:
-                    for layer in self.squeeze_excite(
-                        at, cin, hidden, out_side, stage.se_ratio, incoming
-                    ):
-                        yield layer, 1
-                kept = self.kept
-                yield self.shortcut(at, cin, cout, side, stride, identity, True)
-                self.kept = kept
-                yield self.conv(f"{at}.project", hidden, cout, out_side, held=cout * out_side**2), 1
-
-    def shortcut(
-        self,
-        at: str,
-        cin: Number,
-        cout: Number,
-        side: Number,
-        stride: int,
-        identity: Any,
-        kept: bool,
-    ) -> tuple[Layer, Number]:
-        """ResNet's 1x1 convolution beside a block that changes its map: norm, no activation."""
-        before = self.kept
-        layer = self.conv(
-            f"{at}.shortcut", cin, cout, side, stride=stride, act=False, input_kept=kept
-        )
-        self.kept = before
-        return layer, _where(identity, 0, 1)
+    def divide(self, number: Number, by: Number) -> Number:
+        return number / by if self.shape.fractional else number // by
 
 
-def unroll(layer: Layer, times: int) -> Iterator[Layer]:
-    """The layer under each of its real paths."""
-    if "*" in layer.path:
-        for number in range(1, times + 1):
-            yield replace(layer, path=layer.path.replace("*", str(number)))
-    elif times:
-        yield layer
+def _elements(x: Map) -> Number:
+    return x.channels * x.side**2
 
 
 # Plain numbers take Python's arithmetic (a network in well under a millisecond), arrays numpy's.
@@ -416,7 +343,7 @@ def _floor(value: Number) -> Number:
     return np.floor(value).astype(np.int64)
 
 
-def _at_least(least: int, value: Number) -> Number:
+def at_least(least: int, value: Number) -> Number:
     if _plain(value):
         return max(least, value)
     import numpy as np

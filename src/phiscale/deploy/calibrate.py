@@ -24,7 +24,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.deploy.runtime import latency_ms, open_session
-from phiscale.deploy.twin import onnx_twin
+from phiscale.deploy.untrained_onnx import untrained_onnx
 from phiscale.planning.device import DeviceModel, Fingerprint, Timing
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def calibrate(compute: torch.device | None = None) -> DeviceModel:
 def measured_latency_ms(spec: Spec, *, seconds: float = 1.0, threads: int = 0) -> float:
     """Median milliseconds of the exported network's shape on one picture, here and now."""
     size = spec.resolution
-    session = open_session(onnx_twin(spec), threads)
+    session = open_session(untrained_onnx(spec), threads)
     return latency_ms(session, (1, spec.in_channels, size, size), seconds)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from phiscale.arch.spec import Spec
 from phiscale.deploy.runtime import open_session, run
-from phiscale.deploy.twin import onnx_twin
+from phiscale.deploy.untrained_onnx import untrained_onnx
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def interleaved_ms(
     network's time is the median of its rounds. So a machine that gets slower meets all of them
     alike. All networks are held in memory at once. `threads` 0 = as many as there are cores.
     """
-    sessions = {name: open_session(onnx_twin(spec), threads) for name, spec in specs.items()}
+    sessions = {name: open_session(untrained_onnx(spec), threads) for name, spec in specs.items()}
     pictures = {
         name: np.zeros((1, spec.in_channels, spec.resolution, spec.resolution), np.float32)
         for name, spec in specs.items()

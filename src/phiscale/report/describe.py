@@ -19,7 +19,7 @@ def described(base: Spec, by: Scaling) -> dict[str, Any]:
         "spec": spec.to_dict(),
         "scaling": asdict(by),
         "cost": totals,
-        "layers": [asdict(layer) for layer in whole.layers],
+        "layers": [layer._asdict() for layer in whole.layers],
     }
     if by != Scaling():
         away = deviation(base, by)

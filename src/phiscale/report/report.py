@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from phiscale.arch.costs import cost
-from phiscale.arch.ops import Layer
+from phiscale.arch.layers import Layer
 from phiscale.arch.spec import Spec, Stage
 from phiscale.files import write_atomic
 from phiscale.report.plots import confusion, curves, pareto, worst_pairs
