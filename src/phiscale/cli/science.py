@@ -38,7 +38,6 @@ def law_fit(
     plot: File = None,
     json: Switch = False,
 ) -> None:
-    from phiscale.report.law_plot import law_plot
     from phiscale.report.law_report import fit_sheet, unit_of
 
     for flag, path in (("--out", out), ("--plot", plot)):
@@ -60,6 +59,8 @@ def law_fit(
     if out:
         found.law.write(out)
     if plot:
+        from phiscale.report.law_plot import law_plot
+
         law_plot(plot, found.law.fit, found.held, unit_of(found.law.axes.base))
     if json:
         show_json(found.to_dict())
