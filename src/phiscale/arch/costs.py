@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from phiscale.arch.families import as_spec
 from phiscale.arch.layers import Counted, Layer, count_layers, in_forward_order
 from phiscale.arch.ops import Number, Shape, walk
 from phiscale.arch.scaling import ScaledNetwork, Scaling, effective, scale
@@ -40,8 +41,12 @@ class Cost:
         return self.saved_bytes * batch + 4 * self.params * (3 + optimizer_slots)
 
 
-def cost(spec: Spec) -> Cost:
-    """The exact cost of one network, in total and layer by layer (`.layers`)."""
+def cost(model: Spec | str) -> Cost:
+    """Counts the exact cost of one network, in total and layer by layer (`.layers`).
+
+    `model`: a spec or a model's name. SpecError: there is no such model.
+    """
+    spec = as_spec(model)
     counted = _count(spec, Shape.of(spec))
     return _total(counted, tuple(in_forward_order(counted)))
 

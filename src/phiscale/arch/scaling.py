@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from phiscale.arch.spec import Spec, Stage, hidden_channels
+from phiscale.arch.families import as_spec
+from phiscale.arch.rounding import Scaling, round_channels, scale_spec, scaled_repeats
+from phiscale.arch.spec import Spec
 from phiscale.errors import SpecError
 
-
-@dataclass(frozen=True, kw_only=True)
-class Scaling:
-    """Multipliers over the base network: blocks, channels, pixels a side."""
-
-    depth: float = 1.0
-    width: float = 1.0
-    resolution: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("depth", "width", "resolution"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-                raise SpecError(
-                    f"{name}={value!r} scales to nothing; use a number above 0, 1 = as is."
-                )
-
-    @property
-    def macs(self) -> float:
-        """The paper's approximation d * w^2 * r^2; `costs.deviation` says how wrong it is."""
-        return self.depth * self.width**2 * self.resolution**2
+__all__ = [
+    "STRATEGIES",
+    "ScaledNetwork",
+    "Scaling",
+    "Strategy",
+    "compound",
+    "effective",
+    "round_channels",
+    "scale",
+    "scaled_repeats",
+]
 
 
 def compound(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15) -> Scaling:
@@ -99,65 +91,13 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def scale(spec: Spec, by: Scaling) -> Spec:
-    """The network `by` times as deep, wide and finely sampled, rounded as the spec's fields say."""
-    last = len(spec.stages) - 1
+def scale(model: Spec | str, by: Scaling) -> Spec:
+    """Returns the network `by` times as deep, wide and finely sampled, rounded to integers.
 
-    def channels(count: int) -> int:
-        return round_channels(count * by.width, spec.channel_divisor, spec.channel_rounding)
-
-    def stage(number: int, old: Stage) -> Stage:
-        keep_repeats = spec.fixed_ends and number in (0, last)
-        new = replace(
-            old,
-            repeats=old.repeats if keep_repeats else scaled_repeats(spec, old.repeats, by.depth),
-            channels=channels(old.channels) if by.width != 1 else old.channels,
-            expand_from=channels(old.expand_from)
-            if old.expand_from and by.width != 1
-            else old.expand_from,
-            group_width=0,
-        )
-        return _regroup(new, old, by.width) if old.group_width else new
-
-    keep_ends = spec.fixed_ends or by.width == 1
-    return replace(
-        spec,
-        resolution=max(1, round(spec.resolution * by.resolution)),
-        stem_channels=spec.stem_channels if keep_ends else channels(spec.stem_channels),
-        head_channels=spec.head_channels
-        if keep_ends or not spec.head_channels
-        else channels(spec.head_channels),
-        stages=tuple(stage(number, old) for number, old in enumerate(spec.stages)),
-    )
-
-
-def scaled_repeats(spec: Spec, repeats: int, depth: float) -> int:
-    """Blocks of a stage at depth multiplier `depth`: rounded up as in the paper, or to nearest."""
-    exact = repeats * depth
-    # 1e-9: 1.2 * 5 is 6, not the 7 that binary fractions would make of it
-    rounded = math.ceil(exact - 1e-9) if spec.depth_rounding == "ceil" else math.floor(exact + 0.5)
-    return max(1, rounded)
-
-
-def round_channels(channels: float, divisor: int = 8, rule: str = "at_least_90") -> int:
-    """Nearest multiple of `divisor`; "at_least_90" then never loses more than 10 % of `channels`.
-
-    The first rule is V1's, Lite's, Keras V1's, timm's; "nearest" is EfficientNetV2's.
+    `model`: a spec or a model's name. The spec's fields say how to round.
+    SpecError: there is no such model.
     """
-    nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    if rule == "at_least_90" and nearest < 0.9 * channels:
-        nearest += divisor
-    return nearest
-
-
-def _regroup(stage: Stage, old: Stage, width: float) -> Stage:
-    """Groups widen with the network, else a grouped convolution would cost w, not w^2."""
-    if width == 1:
-        return replace(stage, group_width=old.group_width)
-    group = max(1, round(old.group_width * width / 8) * 8)
-    hidden = hidden_channels(stage.channels, stage.expand)
-    hidden = max(group, round(hidden / group) * group)
-    return replace(stage, channels=round(hidden / stage.expand), group_width=group)
+    return scale_spec(as_spec(model), by)
 
 
 def effective(spec: Spec, over: Spec, native_pixels: int | None = None) -> Scaling:

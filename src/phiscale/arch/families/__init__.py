@@ -16,7 +16,7 @@ from phiscale.arch.families.sources import spec_from_json_file, spec_from_python
 from phiscale.arch.spec import Spec
 from phiscale.errors import SpecError
 
-__all__ = ["MEMBERS", "Figure", "Home", "Member", "get_spec", "name_of", "resolve_spec"]
+__all__ = ["MEMBERS", "Figure", "Home", "Member", "as_spec", "get_spec", "name_of", "resolve_spec"]
 
 MEMBERS: dict[str, Member] = {
     member.name: member
@@ -34,6 +34,17 @@ def get_spec(name: str) -> Spec:
         mend = f"Did you mean {' or '.join(near)}? " if near else ""
         raise SpecError(f"{name!r} is not a member. {mend}`phiscale models` lists all of them.")
     return MEMBERS[name].spec
+
+
+def as_spec(model: Spec | str) -> Spec:
+    """Returns the spec itself, or the one that a text names: see `resolve_spec`."""
+    if isinstance(model, Spec):
+        return model
+    if isinstance(model, str):
+        return resolve_spec(model)
+    raise SpecError(
+        f"{model!r} is neither a Spec nor a model's name. Use one such as 'efficientnet_b0'."
+    )
 
 
 def name_of(spec: Spec) -> str:

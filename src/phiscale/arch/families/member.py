@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from phiscale.arch.scaling import Scaling, scale
+from phiscale.arch.rounding import Scaling, scale_spec
 from phiscale.arch.spec import Spec
 
 AS_IS = Scaling()
@@ -55,7 +55,7 @@ def scaled(
     return replace(
         base,
         name=name,
-        spec=scale(base.spec, by),
+        spec=scale_spec(base.spec, by),
         base=base.name,
         scaling=by,
         lives=lives,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from phiscale.arch.scaling import Scaling
+from phiscale.arch.rounding import Scaling
 
 V1 = "arXiv:1905.11946v1"
 V5 = "arXiv:1905.11946v5"

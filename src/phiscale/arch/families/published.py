@@ -21,7 +21,7 @@ from phiscale.arch.families.paper import (
     Row,
     Transfer,
 )
-from phiscale.arch.scaling import Scaling
+from phiscale.arch.rounding import Scaling
 
 __all__ = [
     "HEADLINES", "LAW_ROWS", "RIVALS", "TABLE_2", "TABLE_3", "TABLE_4", "TABLE_5", "TABLE_7",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import log
 
 from phiscale.arch.families.member import Figure, Home, Member
-from phiscale.arch.scaling import round_channels
+from phiscale.arch.rounding import round_channels
 from phiscale.arch.spec import Spec, Stage
 
 
