@@ -7,6 +7,7 @@ What draws it is in `support/`, a package that tests import by name.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -36,6 +37,25 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def plan_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A device model, a law and coefficients to plan with."""
+    from support.fits import write_plan_files
+
+    return write_plan_files(tmp_path_factory.mktemp("plan"))
+
+
+@pytest.fixture(scope="session")
+def fitted(plan_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that `fit` has filled."""
+    from phiscale.pipeline.run import FitRuntime, run_fit
+    from support.fits import fixed_effects, request
+
+    out = tmp_path_factory.mktemp("fits") / "fitted"
+    run_fit(request(plan_files), out, FitRuntime(effects=fixed_effects()))
+    return out
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from phiscale.compat import create_model, list_models
     from phiscale.deploy.predict import Predictor
     from phiscale.nn.network import build
-    from phiscale.pipeline.run import fit
+    from phiscale.pipeline.fit import fit
     from phiscale.planning.budget import Budget, PlanningTask, solve
     from phiscale.weights.sources import load
     from phiscale.weights.store import save
@@ -42,7 +42,7 @@ _HOMES = {
     "compound": "arch.scaling",
     "cost": "arch.costs",
     "create_model": "compat",
-    "fit": "pipeline.run",
+    "fit": "pipeline.fit",
     "get_spec": "arch.families",
     "list_models": "compat",
     "load": "weights.sources",

@@ -362,38 +362,30 @@ def fit(
         device: where to train; auto takes a GPU where there is one.
         seed: of the whole run.
     """
-    if not from_scratch and not pretrained:
-        raise UsageError("--no-from-scratch leaves no network to choose. Add --pretrained FILE.")
-    if not from_scratch and coefficients:
-        raise UsageError(
-            "--coefficients choose among scalings, which --no-from-scratch leaves out. Drop one."
-        )
-    if min_epochs is not None and not 0 < min_epochs < float("inf"):
-        raise UsageError(f"--min-epochs {min_epochs:g} trains nothing. Use a number above 0.")
+    from phiscale.pipeline.request import Request
+
     in_range("--seed", seed, least=0)
     if base is not None:
         spec_of(base)
-    budget = limits.budget()
+    request = Request(
+        data=data,
+        budget=limits.budget(),
+        base=base,
+        pretrained=pretrained,
+        from_scratch=from_scratch,
+        law=str(law) if law else None,
+        coefficients=str(coefficients) if coefficients else None,
+        device_model=str(device_model) if device_model else None,
+        on_bad=on_bad,
+        min_epochs=min_epochs,
+        device=device,
+        seed=seed,
+    )
+    request.check()
 
     from phiscale.cli.output import training_progress
-    from phiscale.pipeline.run import fit as run
+    from phiscale.pipeline.run import FitRuntime, run_fit
 
     with training_progress() as report:
-        path = run(
-            data,
-            out,
-            budget,
-            base=base,
-            pretrained=pretrained,
-            from_scratch=from_scratch,
-            law=str(law) if law else None,
-            coefficients=str(coefficients) if coefficients else None,
-            device_model=str(device_model) if device_model else None,
-            on_bad=on_bad,
-            min_epochs=min_epochs,
-            device=device,
-            seed=seed,
-            report=report,
-            command=command_line(),
-        )
-    print(path)
+        run = run_fit(request, out, FitRuntime(report=report, command=command_line()))
+    print(run.report)

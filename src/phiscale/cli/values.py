@@ -44,7 +44,7 @@ Switch = FlagCreatePairsOff[bool]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class BudgetFlags:
     """What the network may cost. Counts such as 400M or 1.8G, sizes such as 20MB or 20MiB."""
 
     macs: Count = None
@@ -61,20 +61,23 @@ class Limits:
     """Minutes of training, at most."""
 
     def budget(self) -> "Budget":
-        from phiscale.planning.budget import Budget, parse_bytes, parse_count
+        """The limits as numbers. Raises UsageError for what is none."""
+        from phiscale.pipeline.limits import budget_of
 
-        return Budget(
-            macs=parsed("--macs", parse_count, self.macs),
-            params=parsed("--params", parse_count, self.params),
-            latency_ms=self.latency_ms,
-            weight_bytes=parsed("--weight-bytes", parse_bytes, self.weight_bytes),
-            train_memory_bytes=parsed("--train-memory", parse_bytes, self.train_memory),
-            train_minutes=self.train_minutes,
+        return budget_of(
+            {
+                "macs": self.macs,
+                "params": self.params,
+                "latency_ms": self.latency_ms,
+                "weight_bytes": self.weight_bytes,
+                "train_memory_bytes": self.train_memory,
+                "train_minutes": self.train_minutes,
+            }
         )
 
 
-Limited = Annotated[Limits, arg(name="")]
-UNLIMITED = Limits()
+Limited = Annotated[BudgetFlags, arg(name="")]
+UNLIMITED = BudgetFlags()
 
 
 def spec_of(text: str) -> "Spec":

@@ -1,37 +1,35 @@
-"""How `fit` chooses: exact costs and a law propose, measurements correct, a short race on the
-validation split decides between networks that the law cannot tell apart.
-"""
+"""How `fit` chooses a network: exact costs and a law propose, measurements correct, and short runs
+on the validation split decide between networks that the law cannot separate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from phiscale.arch.spec import Spec
-from phiscale.data.audit import Audit
-from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.errors import CheckpointError, WeightsError
+from phiscale.errors import CheckpointError
 from phiscale.files import Format
-from phiscale.pipeline.selection import HANDICAPS, Chooser
-from phiscale.pipeline.short_runs import Trials, has_small_pictures
-from phiscale.planning.budget import Budget, Candidate, explain, rank
-from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceModel
-from phiscale.planning.laws import ErrorLaw
+from phiscale.pipeline.effects import Effects
+from phiscale.pipeline.evidence import Evidence
+from phiscale.pipeline.request import Request
+from phiscale.pipeline.selection import measure, propose
+from phiscale.pipeline.short_runs import short_runs
+from phiscale.pipeline.trial_runs import preprocessing_of, recipe_of
+from phiscale.planning.budget import MAX_EPOCHS, Candidate, explain
 from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import Recipe
 
-NOTHING: Mapping[str, Path] = {}
+TIME_USED = 0.88  # of the training minutes: the rest covers saving and a slower machine
+EVALUATION_SPEED = 3.0  # images evaluated in the time of one trained
+EVALUATION_SHARE = 0.03  # of the training time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The network to train, and everything that spoke for and against it."""
+    """The network to train, and everything for and against it."""
 
     spec: Spec
     recipe: Recipe
@@ -42,10 +40,10 @@ class Choice:
     candidates: tuple[Mapping[str, Any], ...]  # rows of the table
     pareto: tuple[Mapping[str, Any], ...]
     law_sd: float | None = None  # typical error of the predictions
-    law_source: str = ""  # what they were fitted to
+    law_source: str = ""  # what the law was fitted to
     coefficients: Mapping[str, Any] | None = None  # that the scalings were bound to
     pretrained: str | None = None
-    race: Mapping[str, Any] = field(default_factory=dict)
+    race: Mapping[str, Any] = field(default_factory=dict)  # rows of the short runs
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what `choice.json` holds."""
@@ -56,107 +54,77 @@ FORMAT = Format(
     Choice,
     "phiscale_choice",
     CheckpointError,
-    "Restore it, or use another --out.",
+    "Restore it, or use another `out`.",
 )
 
 
-def bases_for(audit: Audit) -> tuple[str, ...]:
-    """The members whose scalings compete from scratch; the law counts multiples of the first."""
-    return ("small",) if has_small_pictures(audit) else ("efficientnet_b0", *HANDICAPS)
+def choose(request: Request, evidence: Evidence, effects: Effects, out: Path) -> Choice:
+    """Selects the best network within the budget: propose, measure, short runs, decide.
 
-
-def choose(
-    images: ImageSet,
-    audit: Audit,
-    budget: Budget,
-    device: DeviceModel,
-    out: Path,
-    *,
-    base: str | None = None,
-    law: ErrorLaw | None = None,
-    along: Coefficients | None = None,
-    pretrained: Mapping[str, Path] = NOTHING,
-    known: bool = False,
-    from_scratch: bool = True,
-    seed: int = 0,
-    min_epochs: float | None = None,
-    compute: torch.device,
-    elsewhere: bool = False,
-) -> Choice:
-    """The best network within the budget for these images. Raises BudgetError.
-
-    `along`: of the scalings only those by these coefficients compete.
-    `pretrained`: weights files by the names that they compete under; `known`: the best of the
-    table of known weights compete too. `compute`: where torch trains. `elsewhere`: `device` is
-    another machine, so latencies are its model's word, not measured here.
+    Short runs train in the folder `out`. Raises BudgetError where no network fits the budget and
+    WeightsError where no network competes.
     """
-    chooser = Chooser(
-        images,
-        audit,
-        budget,
-        device,
-        (base,) if base else bases_for(audit),
-        law,
-        along,
-        min_epochs,
-        Trials(images, audit, seed, compute),
-        elsewhere,
-        pretrained,
-    )
-    if known:
-        chooser.take_known()
-    chooser.time_given()
-    if not from_scratch and not chooser.offers:
-        raise WeightsError("no pretrained weights are at hand. Name some with --pretrained SOURCE.")
-    solution, measured = chooser.at_measured_speed(from_scratch)
-    given = chooser.given()
-    others = [c for c in given if c.name not in {m.name for m in measured}]
-    ranked = rank([*measured, *others], sd=solution.law_sd)
-    ranked = replace(
-        ranked,
-        considered=solution.considered,
-        fitting=solution.fitting,
-        excluded=solution.excluded,
-        near_best=solution.near_best,
-        pareto=solution.pareto,
-        coefficients=solution.coefficients,
-    )
-    winner, race, said = chooser.race(ranked, out)
-    rivals = [c for c in (*measured, *given, *solution.pareto) if c.spec != winner.spec]
-    table = [winner, *{c.name: c for c in rivals}.values()]
-    recipe = chooser.recipe(winner)
+    evidence = propose(request, evidence, effects)
+    evidence = measure(request, evidence, effects)
+    evidence = short_runs(request, evidence, effects, out)
+    return decide(request, evidence)
+
+
+def decide(request: Request, evidence: Evidence) -> Choice:
+    """The choice that the evidence leads to, with the recipe's length fixed."""
+    winner, ranking, solution = evidence.winner, evidence.ranking, evidence.solution
+    assert winner is not None and ranking is not None and solution is not None
+    among = (*evidence.finalists, *evidence.offered, *solution.pareto)
+    rivals = {each.name: each for each in among if each.spec != winner.spec}
+    coefficients = evidence.coefficients
     return Choice(
         spec=winner.spec,
-        recipe=recipe,
-        preprocessing=chooser.trials.preprocessing(winner),
+        recipe=_recipe(request, evidence, winner),
+        preprocessing=preprocessing_of(evidence, winner),
         name=winner.name,
-        why=f"{explain(ranked)}{said}{_regret(winner, given)}",
+        why=f"{explain(ranking)}{evidence.remark}{missed_by_limits(winner, evidence.offered)}",
         predicted=winner.to_dict(),
-        candidates=tuple(c.to_dict() for c in table),
-        pareto=tuple(c.to_dict() for c in solution.pareto),
+        candidates=tuple(each.to_dict() for each in (winner, *rivals.values())),
+        pareto=tuple(each.to_dict() for each in solution.pareto),
         law_sd=solution.law_sd,
-        law_source=chooser.law.source,
-        coefficients=along.to_dict() if along else None,
+        law_source=evidence.law.source,
+        coefficients=coefficients.to_dict() if coefficients else None,
         pretrained=winner.pretrained,
-        race=race,
+        race={"rows": list(evidence.short_runs)} if evidence.short_runs else {},
     )
 
 
-def _regret(winner: Candidate, given: list[Candidate]) -> str:
-    """What a longer training, or a shorter one allowed, would have let in."""
-    better = [c for c in given if c.excluded_by and c.error < winner.error]
+def missed_by_limits(winner: Candidate, pretrained: Iterable[Candidate]) -> str:
+    """Names the better pretrained network that a limit excludes, and the limit to raise."""
+    better = [each for each in pretrained if each.excluded_by and each.error < winner.error]
     if not better:
         return ""
-    best = min(better, key=lambda c: c.error)
-    mend = "Raise that limit"
+    best = min(better, key=lambda candidate: candidate.error)
+    fix = "Raise that limit"
     if all(limit.met or limit.name == "train_minutes" for limit in best.limits):
-        mend = "Give it the time, or allow fewer epochs: --min-epochs"
+        fix = "Give it the time, or allow fewer epochs: `min_epochs`"
     return (
-        f" {best.name} is foretold {100 * best.error:.1f} % but is ruled out "
-        f"({best.excluded_by}). {mend}."
+        f" {best.name} has a predicted top-1 error of {100 * best.error:.1f} % but is excluded "
+        f"({best.excluded_by}). {fix}."
     )
+
+
+def _recipe(request: Request, evidence: Evidence, winner: Candidate) -> Recipe:
+    """The winner's recipe with the length that the time allows, fixed here once and for all."""
+    recipe = recipe_of(request, evidence, winner)
+    minutes, speed = request.budget.train_minutes, winner.train_images_per_s
+    if minutes is None or speed is None:
+        return recipe
+    train_images, validation = len(evidence.images.train), len(evidence.images.validation)
+    seconds = max(0.5, TIME_USED - evidence.seconds_used / 60 / minutes) * minutes * 60
+    allowed = int(EVALUATION_SHARE * seconds * speed * EVALUATION_SPEED / max(1, validation))
+    evaluations = max(3, min(recipe.evaluations, allowed))
+    evaluated = evaluations * validation + (train_images if recipe.head == "probe" else 0)
+    images = seconds * speed - evaluated / EVALUATION_SPEED
+    epochs = min(MAX_EPOCHS, max(images, 1.0) / train_images)
+    return replace(recipe, epochs=round(epochs, 4), evaluations=evaluations)
 
 
 def seconds_trained(run: Path) -> float:
-    """Time that training took, pauses between kill and resume left out."""
+    """Seconds that training took, without pauses between kill and resume."""
     return max((record["seconds"] for record in read_log(run)), default=0.0)

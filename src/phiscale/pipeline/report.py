@@ -1,11 +1,11 @@
-"""The files that `fit` left, told as the `Story` of its report."""
+"""Collects the files that `fit` left into the data of its report."""
 
 from __future__ import annotations
 
 import csv
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from phiscale.arch.costs import cost
 from phiscale.data.audit import Audit
@@ -21,7 +22,7 @@ from phiscale.data.datasets.published import TRANSFERRED
 from phiscale.nn.cam import class_activation_maps, overlay
 from phiscale.nn.network import Network
 from phiscale.pipeline.choice import Choice, seconds_trained
-from phiscale.planning.budget import Budget
+from phiscale.pipeline.request import Request
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.report.report import (
@@ -36,211 +37,204 @@ from phiscale.report.report import (
 from phiscale.training.log import read_log
 from phiscale.weights.sources import load
 
-ANSWERS = "test-predictions.csv"
+PREDICTIONS = "test-predictions.csv"
 
-PICTURES_A_KIND = 12  # right ones, and wrong ones
+SAMPLES_A_KIND = 12  # right ones, and wrong ones
 SHOWN_PIXELS = 192
 
 _PURPOSES = {
     "model.onnx": "the network for ONNX Runtime and others: float32 NCHW in, logits out",
     "model.json": "how to prepare its input, the classes, parity and latency",
     "best.safetensors": "the weights for torch, with spec, preprocessing, classes and metrics",
-    "spec.json": "the network's architecture, for `phiscale describe` and `train --model`",
+    "spec.json": "the network's architecture, for `phiscale describe` and `phiscale train`",
     "recipe.json": "how it was trained",
     "choice.json": "all candidates and the choice",
-    "device.json": "the device that was planned for, as --device-model takes it",
+    "device.json": "the model of the device that the network was planned for",
     "audit.json": "what is in the images",
-    "evaluation.json": "the test's metrics",
-    ANSWERS: "the answer on every test picture",
+    "evaluation.json": "the metrics on the test split",
+    PREDICTIONS: "the prediction for every test image",
     "log.jsonl": "every step of the training",
 }
 
 _NOTES = (
-    "The test split was read once, after everything had been chosen on the validation split.",
-    "Latency is that of one picture on all cores of this machine: the median of the quietest fifth "
+    "The test split was read once, after everything had been selected on the validation split.",
+    "Latency is that of one image on all cores of this machine: the median of the quietest fifth "
     "of the measurement, since other programs can only add to it.",
-    "The interval is Wilson's at 95 %: it covers the choice of pictures, not another training.",
+    "The interval is Wilson's at 95 %: it covers the sampling of images, not another training.",
 )
 
 
-def tell_story(
-    out: Path,
-    images: ImageSet,
-    audited: Audit,
-    device: DeviceModel,
-    chosen: Choice,
-    metrics: Mapping[str, Any],
-    described: Mapping[str, Any],
-    budget: Budget,
-    *,
-    command: str,
-    seed: int,
-    elsewhere: bool = False,
-) -> Story:
-    """Everything the report shows. Draws the sample pictures from the test split."""
+@dataclass(frozen=True, kw_only=True)
+class ReportInputs:
+    """What a finished `fit` knows besides its log, its weights and its predictions."""
+
+    request: Request
+    images: ImageSet
+    audit: Audit
+    device: DeviceModel
+    choice: Choice
+    metrics: Mapping[str, Any]  # on the test split
+    exported: Mapping[str, Any]  # what `model.json` holds
+    command: str = ""
+
+
+def collect_report(out: Path, inputs: ReportInputs) -> Story:
+    """Everything the report shows. Reads the sample images from the test split."""
+    choice, images, exported = inputs.choice, inputs.images, inputs.exported
     network = load(out)
     log = tuple(read_log(out))
     tops = [record["validation_top1"] for record in log if "validation_top1" in record]
-    trained_s, planned_images = seconds_trained(out), chosen.recipe.images(len(images.train))
-    rows = [CandidateRow.of(row, chosen=row["name"] == chosen.name) for row in chosen.candidates]
+    train_s, planned_images = seconds_trained(out), choice.recipe.images(len(images.train))
+    rows = [CandidateRow.of(row, chosen=row["name"] == choice.name) for row in choice.candidates]
     return Story(
         title=f"{images.source}: {len(images.classes)} classes",
         source=images.source,
-        model=chosen.name,
-        command=command,
+        model=choice.name,
+        command=inputs.command,
         date=date.today().isoformat(),
-        seed=seed,
-        metrics=metrics,
+        seed=inputs.request.seed,
+        metrics=inputs.metrics,
         validation_top1=max(tops, default=None),
-        latency_ms=described["latency_ms"],
-        model_bytes=described["file"]["bytes"],
-        train_s=trained_s,
-        budget=_budget_rows(budget, chosen, described, trained_s, planned_images, elsewhere),
-        why=chosen.why,
+        latency_ms=exported["latency_ms"],
+        model_bytes=exported["file"]["bytes"],
+        train_s=train_s,
+        budget=_budget_rows(inputs, train_s, planned_images),
+        why=choice.why,
         candidates=tuple(rows),
-        pareto=tuple(CandidateRow.of(row) for row in chosen.pareto),
-        law_sd=chosen.law_sd,
-        race=tuple(chosen.race.get("rows", ())),
+        pareto=tuple(CandidateRow.of(row) for row in choice.pareto),
+        law_sd=choice.law_sd,
+        race=tuple(choice.race.get("rows", ())),
         log=log,
         planned_images=planned_images,
         train_images=len(images.train),
-        audit=audited.to_dict(),
-        samples=_samples(network, images.test, out / ANSWERS),
-        layers=layer_rows(chosen.spec),
-        parity=described["parity"],
+        audit=inputs.audit.to_dict(),
+        samples=_samples(network, images.test, out / PREDICTIONS),
+        layers=layer_rows(choice.spec),
+        parity=exported["parity"],
         files=tuple(
             FileRow(name, (out / name).stat().st_size, purpose)
             for name, purpose in _PURPOSES.items()
             if (out / name).exists()
         ),
         usage=_usage(out),
-        environment=_environment(device),
-        notes=(
-            *_NOTES,
-            *_paper_note(images.source),
-            _law_note(chosen),
-            *_ray_note(chosen),
-            *_latency_note(budget, described, elsewhere),
-        ),
+        environment=_environment(inputs.device),
+        notes=_notes(inputs),
     )
 
 
 def _budget_rows(
-    budget: Budget,
-    chosen: Choice,
-    described: Mapping[str, Any],
-    trained_s: float,
-    planned_images: int,
-    elsewhere: bool,
+    inputs: ReportInputs, train_s: float, planned_images: int
 ) -> tuple[BudgetRow, ...]:
-    whole = cost(chosen.spec)
-    train_bytes = whole.train_bytes(chosen.recipe.batch)
-    planned = None
-    if speed := chosen.predicted.get("train_images_per_s"):
-        planned = planned_images / speed / 60
-    # predicted, measured
-    known: dict[str, tuple[float | None, float | None]] = {
-        "latency_ms": (chosen.predicted["latency_ms"], described["latency_ms"]),
-        "train_minutes": (planned, trained_s / 60),
-        "macs": (whole.macs, whole.macs),
-        "params": (whole.params, whole.params),
-        "weight_bytes": (whole.weight_bytes, described["file"]["bytes"]),
-        "train_memory_bytes": (train_bytes, None),
+    """For each cost: the limit, what was predicted, what was measured, and whether it was met."""
+    choice, exported = inputs.choice, inputs.exported
+    total = cost(choice.spec)
+    planned_minutes = None
+    if speed := choice.predicted.get("train_images_per_s"):
+        planned_minutes = planned_images / speed / 60
+    predicted_measured: dict[str, tuple[float | None, float | None]] = {
+        "latency_ms": (choice.predicted["latency_ms"], exported["latency_ms"]),
+        "train_minutes": (planned_minutes, train_s / 60),
+        "macs": (total.macs, total.macs),
+        "params": (total.params, total.params),
+        "weight_bytes": (total.weight_bytes, exported["file"]["bytes"]),
+        "train_memory_bytes": (total.train_bytes(choice.recipe.batch), None),
     }
     rows = []
-    for limit, (predicted, measured) in known.items():
-        asked = budget.limits.get(limit)
+    for limit, (predicted, measured) in predicted_measured.items():
+        asked = inputs.request.budget.limits.get(limit)
         # exact counts decide by themselves; a file also holds the graph, so weights are counted
-        modelled = limit == "weight_bytes" or (elsewhere and limit == "latency_ms")
-        judged = predicted if modelled or measured is None else measured
-        met = None if asked is None or judged is None else judged <= asked
+        elsewhere = inputs.request.elsewhere and limit == "latency_ms"
+        by_model = limit == "weight_bytes" or elsewhere or measured is None
+        value = predicted if by_model else measured
+        met = None if asked is None or value is None else value <= asked
         rows.append(
             BudgetRow(limit=limit, asked=asked, predicted=predicted, measured=measured, met=met)
         )
     return tuple(rows)
 
 
-def _paper_note(source: str) -> tuple[str, ...]:
-    row = TRANSFERRED.get(source)
-    return (f"To compare with: {row.words()}.",) if row else ()
-
-
-def _law_note(chosen: Choice) -> str:
-    return (
-        f"Predicted errors come from a law fitted to {chosen.law_source}: a prior that ranks "
-        "networks, not a promise for these pictures. --law FILE replaces it."
+def _notes(inputs: ReportInputs) -> tuple[str, ...]:
+    notes = [*_NOTES]
+    if published := TRANSFERRED.get(inputs.images.source):
+        notes.append(f"To compare with: {published.words()}.")
+    notes.append(
+        f"Predicted errors come from a law fitted to {inputs.choice.law_source}: a prior that "
+        "ranks networks, not a promise for these images. The argument `law` replaces it."
     )
-
-
-def _ray_note(chosen: Choice) -> tuple[str, ...]:
-    if chosen.coefficients is None:
-        return ()
-    words = Coefficients.from_dict(chosen.coefficients).words()
-    return (f"Of the scalings only those by given coefficients competed: {words}.",)
-
-
-def _latency_note(budget: Budget, described: Mapping[str, Any], elsewhere: bool) -> tuple[str, ...]:
-    if elsewhere:
-        return (
-            "The limit on latency is judged by the model of the other device; what was "
-            "measured is this machine.",
+    if inputs.choice.coefficients is not None:
+        coefficients = Coefficients.from_dict(inputs.choice.coefficients)
+        notes.append(
+            "Of the scalings only those by the named coefficients competed: "
+            f"{coefficients.words()}."
         )
-    if budget.latency_ms is not None and described["latency_ms"] > budget.latency_ms:
+    return (*notes, *_latency_note(inputs))
+
+
+def _latency_note(inputs: ReportInputs) -> tuple[str, ...]:
+    limit, measured = inputs.request.budget.latency_ms, inputs.exported["latency_ms"]
+    if inputs.request.elsewhere:
         return (
-            f"The exported file takes {described['latency_ms']:.3g} ms here, over the "
-            f"{budget.latency_ms:g} ms asked: the machine may have been busy; "
-            "measure again when it is idle, or ask for less.",
+            "The limit on latency is checked by the model of the other device; the measured "
+            "latency is that of this machine.",
+        )
+    if limit is not None and measured > limit:
+        return (
+            f"The exported file takes {measured:.3g} ms here, over the limit of {limit:g} ms: the "
+            "machine may have been busy. Measure again when it is idle, or lower the limit.",
         )
     return ()
 
 
-def _samples(network: Network, test: Split, answers: Path) -> tuple[Sample, ...]:
-    """The surest right answers of different classes, and the surest wrong ones."""
-    take, classes = network.preprocessing, network.metadata.classes
-    predicted, sure = _answers(answers, classes)
+def _samples(network: Network, test: Split, table: Path) -> tuple[Sample, ...]:
+    """The most certain right predictions of different classes, and the most certain wrong ones."""
+    preprocessing, classes = network.preprocessing, network.metadata.classes
+    predicted, probabilities = _predictions(table, classes)
     truth = test.labels
-    order = np.argsort(-sure, kind="stable")
-    wrong = [int(i) for i in order if predicted[i] != truth[i]][:PICTURES_A_KIND]
-    right = _spread([int(i) for i in order if predicted[i] == truth[i]], truth)[:PICTURES_A_KIND]
-    found = []
-    for i in [*right, *wrong]:
-        picture = test.image(i, background=take.background)
-        x = torch.from_numpy(take(picture))[None]
+    order = np.argsort(-probabilities, kind="stable")
+    wrong = [int(i) for i in order if predicted[i] != truth[i]][:SAMPLES_A_KIND]
+    right = _in_rounds([int(i) for i in order if predicted[i] == truth[i]], truth)
+    samples = []
+    for i in [*right[:SAMPLES_A_KIND], *wrong]:
+        image = test.image(i, background=preprocessing.background)
+        x = torch.from_numpy(preprocessing(image))[None]
         # drawn with the pixels it has, up to what a page shows, not with the network's few
-        side = min(SHOWN_PIXELS, max(take.size, int(take.crop * min(picture.size))))
-        pixels = np.asarray(replace(take, size=side).crop_and_resize(picture))
+        side = max(preprocessing.size, int(preprocessing.crop * min(image.size)))
+        shown = replace(preprocessing, size=min(SHOWN_PIXELS, side))
+        pixels = np.asarray(shown.crop_and_resize(image))
         heat = class_activation_maps(network, x, torch.tensor([int(predicted[i])]))[0].numpy()
-        found.append(
+        samples.append(
             Sample(
                 image=pixels,
                 cam_overlay=overlay(pixels, heat),
                 truth=classes[int(truth[i])],
                 predicted=classes[int(predicted[i])],
-                probability=float(sure[i]),
+                probability=float(probabilities[i]),
                 right=bool(predicted[i] == truth[i]),
                 key=test.keys[i],
             )
         )
-    return tuple(found)
+    return tuple(samples)
 
 
-def _answers(table: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Of each test picture, in the split's order: the predicted class, and how sure it was."""
+def _predictions(
+    table: Path, classes: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of each test image, in the split's order: the predicted class and its probability."""
     numbers = {name.encode(errors="backslashreplace").decode(): i for i, name in enumerate(classes)}
     with table.open(encoding="utf-8", newline="") as file:
         rows = [(numbers[row["predicted"]], row["probability"]) for row in csv.DictReader(file)]
-    predicted, sure = zip(*rows, strict=True)
-    return np.array(predicted), np.array(sure, dtype=float)
+    predicted, probabilities = zip(*rows, strict=True)
+    return np.array(predicted, dtype=np.int64), np.array(probabilities, dtype=np.float64)
 
 
-def _spread(indices: Sequence[int], labels: np.ndarray) -> list[int]:
-    """In rounds, one of every class."""
-    rounds: dict[int, list[int]] = {}
+def _in_rounds(indices: Sequence[int], labels: NDArray[np.int64]) -> list[int]:
+    """The indices in rounds, each with one of every class."""
+    by_class: dict[int, list[int]] = {}
     for i in indices:
-        rounds.setdefault(int(labels[i]), []).append(i)
-    longest = max(map(len, rounds.values()), default=0)
+        by_class.setdefault(int(labels[i]), []).append(i)
+    longest = max(map(len, by_class.values()), default=0)
     return [
-        group[n] for n in range(longest) for _, group in sorted(rounds.items()) if n < len(group)
+        group[n] for n in range(longest) for _, group in sorted(by_class.items()) if n < len(group)
     ]
 
 
@@ -257,16 +251,17 @@ def _usage(out: Path) -> tuple[Snippet, ...]:
         ),
         Snippet(
             "Python, with torch",
-            f'import phiscale\n\nnetwork = phiscale.load("{out}")  # has .spec, .metadata',
+            f'import phiscale\n\nrun = phiscale.Run("{out}")  # has .spec, .metrics, .predict()',
         ),
     )
 
 
 def _environment(device: DeviceModel) -> dict[str, Any]:
-    made = device.fingerprint
+    planned = device.fingerprint
     libraries = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "phiscale")
     return {
-        "planned for": f"{made.device}, {made.cores} cores, {made.runtime}, measured {made.date}",
+        "planned for": f"{planned.device}, {planned.cores} cores, {planned.runtime}, "
+        f"measured {planned.date}",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "system": platform.system(),

@@ -1,152 +1,91 @@
-"""Short trainings of candidates that inform a choice: how fast they train, how well they begin."""
+"""Short runs on the validation split decide between networks that the law cannot separate."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
-from tempfile import TemporaryDirectory
+from typing import Any
 
-import torch
+from phiscale.pipeline.effects import Effects
+from phiscale.pipeline.evidence import Evidence
+from phiscale.pipeline.request import Request
+from phiscale.pipeline.selection import estimate_again
+from phiscale.planning.budget import Candidate, finalists
 
-from phiscale.arch.families.small import SMALL_PIXELS
-from phiscale.arch.spec import Spec
-from phiscale.data.audit import Audit
-from phiscale.data.datasets.dataset import ImageSet, Split
-from phiscale.data.loader import CACHE_BYTES
-from phiscale.data.preprocessing import Preprocessing
-from phiscale.planning.budget import Candidate
-from phiscale.training.log import read_log
-from phiscale.training.loop import Runtime, train
-from phiscale.training.parallel.lanes import lanes_for
-from phiscale.training.recipes.recipe import Recipe
-from phiscale.training.recipes.table import RECIPES, finetune_for
-from phiscale.training.signals import Interrupted
-from phiscale.weights.store import read_metadata
+logger = logging.getLogger(__name__)
 
-WARM_STEPS = 4
+FOLDER = "race"  # of the short runs, inside the folder of `fit`
+SHORT_RUN_SHARE = 0.15  # of the training minutes, at most
+TRAINED_SHARE = 0.85  # of a short run's time; its evaluation takes the rest
 
 
-def _pixels(recipe: Recipe, full: int, places: Sequence[float]) -> float:
-    """Of a picture, at these shares of a training on average."""
-    return fmean(recipe.pixels(full, place) ** 2 for place in places)
+def short_runs(request: Request, evidence: Evidence, effects: Effects, out: Path) -> Evidence:
+    """Trains the finalists briefly and selects the winner.
+
+    How much better or worse each is than the law predicts for so short a training is added to the
+    law's prediction for the whole training: a short run alone would favour small networks. None is
+    trained where the time costs more error than the law is uncertain of.
+    """
+    ranking, minutes = evidence.ranking, request.budget.train_minutes
+    assert ranking is not None
+    runners = finalists(ranking)
+    evidence = replace(evidence, winner=ranking.best)
+    if len(runners) < 2 or minutes is None:
+        return evidence
+    turn_s = minutes * 60 * SHORT_RUN_SHARE / len(runners)
+    epochs = [_epochs(evidence, runner, turn_s) for runner in runners]
+    if turn_s < effects.least_short_run_s or min(epochs) < effects.least_short_run_epochs:
+        return replace(evidence, remark=" But these minutes are too few for short runs.")
+    shortened = _after(request, evidence, ranking.best, minutes * (1 - SHORT_RUN_SHARE))
+    price = shortened.error - ranking.best.error
+    if price > ranking.law_sd:
+        remark = f" But short runs would cost {100 * price:.1f} points: none was made."
+        return replace(evidence, remark=remark)
+    rows: list[dict[str, Any]] = []
+    for number, (runner, lasts) in enumerate(zip(runners, epochs, strict=True)):
+        logger.info(f"short run {number + 1}/{len(runners)}: {runner.name}, {lasts:.1f} epochs")
+        error = effects.error_after(request, evidence, runner, lasts, out / FOLDER / str(number))
+        predicted = _after(request, evidence, runner, turn_s * TRAINED_SHARE / 60).error
+        rows.append(_row(runner, error, predicted))
+    best = min(range(len(rows)), key=lambda i: rows[i]["corrected"])
+    return replace(
+        evidence,
+        winner=runners[best],
+        short_runs=tuple(rows),
+        remark=_remark(rows, runners[best]),
+    ).used(turn_s * len(runners))
 
 
-def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
-    """The named recipe that suits these pictures; `balanced` where classes differ much in size."""
-    characters = images.source in ("digits", "mnist", "kmnist")
-    if pretrained:
-        name = finetune_for(len(images.train) / len(images.classes))
-    elif characters:
-        name = "characters"
-    else:
-        name = "small-images" if has_small_pictures(audit) else "photos"
-    recipe = RECIPES[name]
-    weights = "balanced" if audit.imbalance > 2 else "none"
-    flip = recipe.augment.flip and not characters
-    return replace(recipe, class_weights=weights, augment=replace(recipe.augment, flip=flip))
+def _epochs(evidence: Evidence, candidate: Candidate, turn_s: float) -> float:
+    """Epochs that a short run of so many seconds has."""
+    speed = candidate.train_images_per_s or 1
+    return turn_s * TRAINED_SHARE * speed / len(evidence.images.train)
 
 
-def native_pixels(audit: Audit) -> int:
-    """What a typical picture really has, along its shorter side."""
-    assert audit.shorter_side is not None
-    return int(audit.shorter_side.median)
+def _after(request: Request, evidence: Evidence, candidate: Candidate, minutes: float) -> Candidate:
+    """The same candidate, trained for so many minutes."""
+    return estimate_again(
+        request,
+        evidence,
+        candidate,
+        budget=replace(request.budget, train_minutes=minutes),
+        images_per_s=candidate.train_images_per_s,
+        min_epochs=1e-6,
+    )
 
 
-def has_small_pictures(audit: Audit) -> bool:
-    """They are taken whole, and scalings of `small` compete for them."""
-    return native_pixels(audit) <= SMALL_PIXELS
+def _row(candidate: Candidate, error: float, predicted: float) -> dict[str, Any]:
+    """A row of `choice.json`; its keys are those of version 1 of the format."""
+    return {
+        "name": candidate.name,
+        "validation_error": error,
+        "foretold": predicted,  # for a training as short as this one
+        "predicted": candidate.error,
+        "corrected": candidate.error + error - predicted,
+    }
 
 
-def preprocessing_for(spec: Spec, audit: Audit) -> Preprocessing:
-    """Small pictures whole; of photos the centre, where that leaves real pixels."""
-    whole = has_small_pictures(audit) or native_pixels(audit) * 0.875 < spec.resolution
-    return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)
-
-
-@contextlib.contextmanager
-def _nothing_saved() -> Iterator[None]:
-    """A measurement that is stopped has saved nothing that one could go on with."""
-    try:
-        yield
-    except Interrupted as stop:
-        raise Interrupted(stop.status, "stopped; run the same command to go on") from None
-
-
-class Trials:
-    """Trains candidates for a while, on these pictures and this device."""
-
-    def __init__(self, images: ImageSet, audit: Audit, seed: int, device: torch.device):
-        self.images, self.audit, self.seed, self.device = images, audit, seed, device
-
-    def recipe(self, candidate: Candidate) -> Recipe:
-        """The named one of these pictures; its length is still to be set."""
-        named = recipe_for(self.images, self.audit, pretrained=bool(candidate.pretrained))
-        return replace(named, seed=self.seed, lanes=lanes_for(named.batch, self.device))
-
-    def preprocessing(self, candidate: Candidate) -> Preprocessing:
-        """What pretrained weights expect; else what suits the pictures."""
-        if candidate.pretrained is None:
-            return preprocessing_for(candidate.spec, self.audit)
-        take = read_metadata(Path(candidate.pretrained)).preprocessing
-        return replace(take, size=candidate.spec.resolution)
-
-    def images_per_s(self, candidate: Candidate, seconds: float) -> float:
-        """Of so many seconds of the loop itself: with reading, augmenting, averaging, logging."""
-        recipe = self.recipe(candidate)
-        first = self._images_per_s(candidate, recipe, 2 * WARM_STEPS)
-        steps = max(3 * WARM_STEPS, round(first * seconds / recipe.batch))
-        if steps * recipe.batch / first > 3 * seconds:
-            return first
-        return self._images_per_s(candidate, recipe, steps)
-
-    def _images_per_s(self, candidate: Candidate, recipe: Recipe, steps: int) -> float:
-        full = candidate.spec.resolution
-        pictures = self._pictures_to_measure(full, WARM_STEPS * recipe.batch)
-        epochs = steps * recipe.batch / len(pictures)
-        few = self.images.validation.subset(range(min(8, len(self.images.validation))))
-        with TemporaryDirectory() as folder, _nothing_saved():
-            train(
-                Path(folder),
-                candidate.spec,
-                replace(self.images, train=pictures, validation=few),
-                replace(recipe, epochs=epochs, evaluations=1, head="random", norms="train"),
-                self.preprocessing(candidate),
-                Runtime(device=self.device, log_level=logging.DEBUG),
-            )
-            times = [record["seconds"] for record in read_log(Path(folder)) if "loss" in record]
-        warm = min(WARM_STEPS, len(times) // 2)  # they plan, and read the pictures first
-        speed = (len(times) - 1 - warm) * recipe.batch / max(1e-3, times[-1] - times[warm])
-        # what was left out had the smallest pictures of a training in which they grow
-        timed = [place / len(times) for place in range(warm + 1, len(times))]
-        return (
-            speed
-            * _pixels(recipe, full, timed)
-            / _pixels(recipe, full, [n / 64 for n in range(64)])
-        )
-
-    def _pictures_to_measure(self, pixels: int, count: int) -> Split:
-        """So few that they are read once and then at hand, as all are in a long training whose
-        pictures fit in memory; all of them where they do not fit."""
-        train = self.images.train
-        if len(train) <= count or len(train) * 3 * (1.3 * pixels) ** 2 > CACHE_BYTES:
-            return train
-        return train.subset(range(0, len(train), len(train) // count)[:count])
-
-    def error_after(self, candidate: Candidate, epochs: float, run: Path) -> float:
-        """Validation error of a whole training that lasts so long, in the folder `run`."""
-        recipe = replace(self.recipe(candidate), epochs=epochs, evaluations=1)
-        start_from = Path(candidate.pretrained) if candidate.pretrained else None
-        train(
-            run,
-            candidate.spec,
-            self.images,
-            recipe,
-            self.preprocessing(candidate),
-            Runtime(device=self.device, log_level=logging.DEBUG),
-            start_from=start_from,
-        )
-        return 1 - max(r.get("validation_top1", 0.0) for r in read_log(run))
+def _remark(rows: list[dict[str, Any]], winner: Candidate) -> str:
+    errors = "; ".join(f"{row['name']} {100 * row['validation_error']:.1f} %" for row in rows)
+    return f" Validation errors of short runs: {errors}. Selected: {winner.name}."

@@ -1,0 +1,44 @@
+"""What a `fit` does besides computing: it measures, trains briefly and fetches weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from phiscale.arch.spec import Spec
+from phiscale.deploy.calibrate import calibrate, measured_latency_ms
+from phiscale.pipeline.evidence import Evidence
+from phiscale.pipeline.request import Request
+from phiscale.pipeline.trial_runs import error_after, measure_training_speed
+from phiscale.planning.budget import Candidate
+from phiscale.planning.device import DeviceModel
+from phiscale.weights.pretrained import Pretrained, best_known
+from phiscale.weights.sources import weights_file
+
+
+class MeasureSpeed(Protocol):
+    """Measures images per second of a candidate's training, for about `seconds`."""
+
+    def __call__(
+        self, request: Request, evidence: Evidence, candidate: Candidate, seconds: float
+    ) -> float: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """How a `fit` measures, trains briefly and fetches weights. Tests pass fixed figures."""
+
+    calibrate: Callable[[torch.device], DeviceModel] = calibrate
+    latency_ms: Callable[[Spec], float] = measured_latency_ms
+    images_per_s: MeasureSpeed = measure_training_speed
+    error_after: Callable[[Request, Evidence, Candidate, float, Path], float] = error_after
+    clock: Callable[[], float] = time.monotonic
+    known_weights: Callable[[], Sequence[Pretrained]] = best_known
+    fetch_weights: Callable[[str], Path] = weights_file
+    least_short_run_s: float = 30.0  # shorter ones say nothing
+    least_short_run_epochs: float = 2.0  # fewer say little of what more will teach

@@ -1,0 +1,87 @@
+"""What is known when a network is selected, and what the selection does besides computing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phiscale.arch.families import get_spec
+from phiscale.arch.spec import Spec
+from phiscale.data.audit import Audit
+from phiscale.data.datasets.dataset import ImageSet
+from phiscale.pipeline.request import Inputs, Request
+from phiscale.pipeline.suitable import has_small_images
+from phiscale.planning.budget import Candidate, Solution
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws import ErrorLaw
+from phiscale.planning.priors import law_for
+
+# Error beyond B0's at the same scaling: ImageNet, both without AutoAugment, from the READMEs of
+# tensorflow/tpu's EfficientNet (76.7 %) and EfficientNet-Lite (75.1 %).
+FAMILY_OFFSETS = {"efficientnet_lite0": 0.016}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known when a network is selected. Each step returns it with more."""
+
+    images: ImageSet
+    audit: Audit
+    device: DeviceModel  # where the model is to run; corrected by measured training speeds
+    compute: torch.device  # where torch trains
+    bases: tuple[str, ...]  # models whose scalings compete from scratch
+    law: ErrorLaw
+    coefficients: Coefficients | None = None  # scalings by these alone compete
+    pretrained: Mapping[str, Path] = field(default_factory=dict)  # weights files by name
+    speeds: Mapping[str, float] = field(default_factory=dict)  # images/s of pretrained candidates
+    solution: Solution | None = None  # what the budget, the law and the device model select
+    finalists: tuple[Candidate, ...] = ()  # at their measured training speeds; the best first
+    offered: tuple[Candidate, ...] = ()  # pretrained candidates at their measured speeds
+    ranking: Solution | None = None  # of finalists and pretrained candidates
+    winner: Candidate | None = None
+    short_runs: tuple[Mapping[str, Any], ...] = ()  # a row for each finalist
+    remark: str = ""  # on the short runs, for `Choice.why`
+    seconds_used: float = 0.0  # of the training time, by measurements and short runs
+
+    @property
+    def base(self) -> Spec:
+        """The network whose multiples the law counts."""
+        return self.spec(self.bases[0])
+
+    def spec(self, name: str) -> Spec:
+        """A registered model's spec, with as many classes as the images have."""
+        return replace(get_spec(name), classes=len(self.images.classes))
+
+    def used(self, seconds: float) -> Evidence:
+        """Counts seconds of the training time as used."""
+        return replace(self, seconds_used=self.seconds_used + seconds)
+
+
+def first_evidence(
+    request: Request, inputs: Inputs, audit: Audit, device: DeviceModel, compute: torch.device
+) -> Evidence:
+    """What is known before the first step."""
+    bases = (request.base,) if request.base else bases_for(audit)
+    over = replace(get_spec(bases[0]), classes=len(inputs.images.classes))
+    coefficients = inputs.coefficients
+    found_law = coefficients.law_over(over) if coefficients else None
+    return Evidence(
+        images=inputs.images,
+        audit=audit,
+        device=device,
+        compute=compute,
+        bases=bases,
+        law=inputs.law or found_law or law_for(over),
+        coefficients=coefficients,
+        pretrained=inputs.pretrained,
+    )
+
+
+def bases_for(audit: Audit) -> tuple[str, ...]:
+    """The models whose scalings compete from scratch; the law counts multiples of the first."""
+    return ("small",) if has_small_images(audit) else ("efficientnet_b0", *FAMILY_OFFSETS)

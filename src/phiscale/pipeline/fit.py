@@ -1,0 +1,95 @@
+"""`phiscale.fit`: from images and a budget to a deployable model, as a Python call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from phiscale.pipeline.limits import budget_of
+from phiscale.pipeline.request import Request
+from phiscale.pipeline.run import FitRuntime, run_fit
+from phiscale.pipeline.run_folder import Run
+from phiscale.planning.budget import Budget
+
+PathOrName = str | os.PathLike[str]
+
+
+def fit(
+    data: PathOrName,
+    out: PathOrName,
+    *,
+    train_minutes: float | None = None,
+    latency_ms: float | None = None,
+    macs: float | str | None = None,
+    params: float | str | None = None,
+    weight_bytes: float | str | None = None,
+    train_memory_bytes: float | str | None = None,
+    budget: Budget | None = None,
+    base: str | None = None,
+    pretrained: PathOrName | Sequence[PathOrName] | None = None,
+    from_scratch: bool = True,
+    device_model: PathOrName | None = None,
+    law: PathOrName | None = None,
+    coefficients: PathOrName | None = None,
+    on_bad: Literal["stop", "skip"] = "stop",
+    min_epochs: float | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> Run:
+    """Chooses the best network within a budget, trains it, evaluates it once, exports it and writes
+    a report. The same call resumes a `fit` that was stopped.
+
+    `data`: image folder, named set (`digits`, `cifar10`, ...) or tar shards. `out`: folder of the
+    result. Limits: training in minutes, latency of one image in milliseconds, multiply-adds,
+    parameters, bytes; counts and sizes may be text such as "400M" or "20MB". `budget` holds the
+    same limits as one value.
+
+    `base`: model whose scalings compete. `pretrained`: weights that compete too: a file, a folder
+    of files, a `Run`, "hf-hub:NAME", "torchvision:NAME", a model's name, or "auto": the known ones.
+    `from_scratch`: whether scalings of the base compete. `device_model`, `law`, `coefficients`:
+    files of `calibrate`, `law fit` and `search coefficients`. `on_bad`: what happens to unreadable
+    images. `min_epochs`: the fewest epochs worth training.
+
+    Raises UsageError for contradicting arguments, DataError for images that cannot be used,
+    BudgetError where no network fits, CheckpointError where `out` holds the result of different
+    arguments.
+    """
+    request = Request(
+        data=os.fspath(data),
+        budget=budget_of(
+            {
+                "train_minutes": train_minutes,
+                "latency_ms": latency_ms,
+                "macs": macs,
+                "params": params,
+                "weight_bytes": weight_bytes,
+                "train_memory_bytes": train_memory_bytes,
+            },
+            budget,
+        ),
+        base=base,
+        pretrained=_sources(pretrained),
+        from_scratch=from_scratch,
+        law=_path(law),
+        coefficients=_path(coefficients),
+        device_model=_path(device_model),
+        on_bad=on_bad,
+        min_epochs=min_epochs,
+        device=device,
+        seed=seed,
+    )
+    return run_fit(request, Path(out), FitRuntime())
+
+
+def _sources(pretrained: PathOrName | Sequence[PathOrName] | None) -> tuple[str, ...]:
+    if pretrained is None:
+        return ()
+    if isinstance(pretrained, str | os.PathLike):
+        return (os.fspath(pretrained),)
+    return tuple(os.fspath(source) for source in pretrained)
+
+
+def _path(file: PathOrName | None) -> str | None:
+    return None if file is None else os.fspath(file)

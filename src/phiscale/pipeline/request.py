@@ -1,0 +1,133 @@
+"""What a `fit` is asked for: a folder holds the answer to one request only."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from phiscale.arch.families import get_spec
+from phiscale.data.datasets.dataset import ImageSet
+from phiscale.data.datasets.open import open_images
+from phiscale.errors import CheckpointError, PhiscaleError, UsageError
+from phiscale.files import Format, sweep
+from phiscale.planning.budget import Budget
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws import Law
+from phiscale.training.recipes.recipe import differences
+from phiscale.weights.sources import AUTO, weights_files
+from phiscale.weights.store import read as read_weights
+
+REQUEST = "request.json"  # makes a folder one of `fit`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The arguments of a `fit` that decide its result."""
+
+    data: str
+    budget: Budget
+    base: str | None = None
+    pretrained: tuple[str, ...] = ()
+    from_scratch: bool = True
+    law: str | None = None
+    coefficients: str | None = None
+    device_model: str | None = None
+    on_bad: str = "stop"
+    min_epochs: float | None = None
+    device: str = "auto"
+    seed: int = 0
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the model is to run on another device than this one."""
+        return self.device_model is not None
+
+    @property
+    def known_weights(self) -> bool:
+        """Whether the best of the known pretrained weights compete."""
+        return AUTO in self.pretrained
+
+    def check(self) -> None:
+        """Raises UsageError where arguments contradict each other or are out of range."""
+        if not self.from_scratch and not self.pretrained:
+            raise UsageError(
+                "`from_scratch=False` leaves no network to choose. Add `pretrained`, such as "
+                'pretrained="auto".'
+            )
+        if not self.from_scratch and self.coefficients:
+            raise UsageError(
+                "`coefficients` choose among scalings, which `from_scratch=False` leaves out. "
+                "Drop one."
+            )
+        if self.min_epochs is not None and not 0 < self.min_epochs < float("inf"):
+            raise UsageError(
+                f"min_epochs={self.min_epochs:g} trains nothing. Use a number above 0."
+            )
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed={self.seed} is out of range. Use 0 or more.")
+
+
+FORMAT = Format(
+    Request,
+    "phiscale_request",
+    CheckpointError,
+    "Restore it, or use another `out`.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a request names, read."""
+
+    images: ImageSet
+    law: Law | None
+    coefficients: Coefficients | None
+    pretrained: dict[str, Path]  # weights files by the names that they compete under
+
+
+def read_inputs(request: Request) -> Inputs:
+    """Reads everything that is named, before a folder is made or anything is measured."""
+    if request.base is not None:
+        get_spec(request.base)
+    weights: dict[str, Path] = {}
+    for source in request.pretrained:
+        for name, path in weights_files(source).items() if source != AUTO else ():
+            weights[str(path) if name in weights else name] = path
+    for path in weights.values():
+        read_weights(path)
+    if request.device_model:
+        DeviceModel.read(Path(request.device_model))
+    coefficients = Coefficients.read(request.coefficients) if request.coefficients else None
+    law = Law.read(Path(request.law)) if request.law else None
+    return Inputs(
+        images=open_images(request.data), law=law, coefficients=coefficients, pretrained=weights
+    )
+
+
+def claim(request: Request, out: Path) -> None:
+    """Writes the request into its folder. Once a network is selected, only an equal request may
+    follow: raises CheckpointError for another one."""
+    sweep(out)
+    path, selected = out / REQUEST, (out / "choice.json").exists()
+    before = None
+    with nullcontext() if selected else suppress(PhiscaleError):  # damaged: written anew
+        before = FORMAT.read(path, required=True) if path.exists() else None
+    if before == request:
+        return
+    if before is not None and selected:
+        changed = _changes(before, request)
+        raise CheckpointError(
+            f"{out} answers a request with different arguments: {'; '.join(changed[:5])}. "
+            "Use the same arguments to resume it, or another `out`."
+        )
+    if before is not None and before.device_model != request.device_model:
+        (out / "device.json").unlink(missing_ok=True)
+    FORMAT.write(path, request)
+
+
+def _changes(before: Request, now: Request) -> list[str]:
+    """Each argument that differs: `macs=None -> 5`."""
+    lines = differences(FORMAT.encode(before), FORMAT.encode(now))
+    return [line.removeprefix("budget.").replace(": ", "=", 1) for line in lines]

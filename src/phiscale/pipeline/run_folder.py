@@ -1,0 +1,115 @@
+"""`Run`: the folder of a training, finished or not, that answers questions about itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phiscale.arch.spec import FORMAT as SPEC_FORMAT
+from phiscale.arch.spec import Spec
+from phiscale.errors import CheckpointError, PhiscaleError
+from phiscale.files import read_checked
+from phiscale.training.log import read_log
+from phiscale.training.recipes.recipe import FORMAT as RECIPE_FORMAT
+from phiscale.training.recipes.recipe import Recipe
+from phiscale.weights.metadata import ModelMetadata
+from phiscale.weights.store import read_metadata
+
+if TYPE_CHECKING:
+    from phiscale.nn.network import Network
+
+RECIPE, SPEC, WEIGHTS, REPORT = "recipe.json", "spec.json", "best.safetensors", "report.html"
+
+
+class Run(os.PathLike[str]):
+    """The folder of a training, as `train` and `fit` make it.
+
+    `Run("run")` opens one that exists. It stands for its folder wherever a model is expected.
+    Raises CheckpointError where the folder holds no run.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise CheckpointError(f"no folder {self.folder}. Name the folder of a training.")
+        if not any((self.folder / name).is_file() for name in (RECIPE, WEIGHTS)):
+            raise CheckpointError(
+                f"{self.folder} holds no training: neither {RECIPE} nor {WEIGHTS}. "
+                "Use the `out` folder of a `train` or `fit`."
+            )
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def spec(self) -> Spec:
+        """The network that is trained."""
+        if (path := self.folder / SPEC).is_file():
+            return SPEC_FORMAT.read(path)
+        return self.metadata.spec
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        path = self.folder / RECIPE
+        if not path.is_file():
+            raise CheckpointError(f"{self.folder} has no {RECIPE}: only its weights were kept.")
+        return RECIPE_FORMAT.read(path)
+
+    @property
+    def weights(self) -> Path:
+        """The best weights. Raises CheckpointError before the first evaluation."""
+        path = self.folder / WEIGHTS
+        if not path.is_file():
+            raise CheckpointError(
+                f"{self.folder} has no weights yet. Resume the training with the same arguments."
+            )
+        return path
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Metrics of the best weights, as fractions: those of the test split after a `fit`, else
+        what the training measured on the validation split."""
+        try:
+            return read_checked(self.folder / "evaluation.json", "")["metrics"]
+        except (PhiscaleError, OSError):
+            return self.metadata.metrics.get("validation", {})
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the weights carry: spec, preprocessing, classes, metrics, recipe."""
+        return read_metadata(self.weights)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The records of log.jsonl: one for each step and each evaluation, in order."""
+        return [dict(record) for record in read_log(self.folder)]
+
+    @property
+    def report(self) -> Path | None:
+        """The page that a `fit` writes, or None."""
+        path = self.folder / REPORT
+        return path if path.is_file() else None
+
+    def load(self) -> Network:
+        """The trained network in eval mode, with its spec, preprocessing and metadata."""
+        from phiscale.weights.sources import load
+
+        return load(self.weights)
+
+    def _repr_html_(self) -> str:
+        rows = {"network": f"{self.spec.blocks} blocks, {self.spec.resolution} px"}
+        if history := self.history:
+            rows["images seen"] = f"{history[-1]['images_seen']:,}"
+        if (self.folder / WEIGHTS).is_file() and "top1" in (metrics := self.metrics):
+            rows["top-1 accuracy"] = f"{100 * metrics['top1']:.2f} %"
+        if self.report:
+            rows["report"] = str(self.report)
+        cells = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<table><caption>{escape(str(self.folder))}</caption>{cells}</table>"

@@ -1,0 +1,179 @@
+"""How a network is chosen: what competes, what measurements exclude, what short runs decide."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from phiscale.arch.families import get_spec
+from phiscale.arch.spec import Spec
+from phiscale.errors import BudgetError, UsageError, WeightsError
+from phiscale.pipeline.choice import missed_by_limits
+from phiscale.pipeline.limits import budget_of
+from phiscale.pipeline.run import FitRuntime, plan_fit, run_fit
+from phiscale.planning.budget import Budget, PlanningTask, Pretraining, estimate, ray
+from phiscale.planning.coefficients import Coefficients
+from phiscale.weights.pretrained import known
+from support.fits import BUDGET, fixed_effects, made_up_device, request
+
+
+def test_a_run_folder_competes_as_pretrained_and_counts_what_it_has_seen(
+    fitted: Path, plan_files: Path, tmp_path: Path
+):
+    out = tmp_path / "again"
+    asked = request(plan_files, from_scratch=False, pretrained=(str(fitted),))
+    run_fit(asked, out, FitRuntime(effects=fixed_effects()))
+    choice = json.loads((out / "choice.json").read_text())
+    assert choice["pretrained"] == str(fitted / "best.safetensors")
+    assert choice["name"] == fitted.name  # not "best", as all such files are called
+    before = load_file(fitted / "best.safetensors")
+    assert before.keys() == load_file(out / "best.safetensors").keys()
+
+
+def test_auto_lets_the_best_known_weights_compete(
+    fitted: Path, plan_files: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    fetched: list[str] = []
+
+    def fetch(name: str) -> Path:
+        fetched.append(name)
+        if name.endswith("huge"):
+            raise WeightsError("the hub cannot be reached")
+        return fitted / "best.safetensors"
+
+    one = replace(known()[0], member="small", tag="ours", pixels=32)
+    three = (replace(one, tag="huge"), one, replace(one, member="efficientnet_b7", pixels=600))
+    effects = fixed_effects(known_weights=lambda: three, fetch_weights=fetch)
+    budget = replace(BUDGET, macs=1_000_000_000)
+    asked = request(plan_files, from_scratch=False, pretrained=("auto",), budget=budget)
+    plan = plan_fit(asked, tmp_path / "auto", effects)
+    assert fetched == ["small.huge", "small.ours"]  # the third breaks the limits: not fetched
+    warning = "1 of the known weights cannot be fetched: the hub cannot be reached"
+    assert f"pretrained='auto': {warning}" in caplog.messages
+    assert plan.choice.name == "small.ours"
+
+
+def test_a_latency_that_no_measured_network_keeps_names_the_users_own_limit(
+    plan_files: Path, tmp_path: Path
+):
+    effects = fixed_effects(latency_ms=lambda spec: 50.0)
+    here = request(plan_files, device_model=None)
+    with pytest.raises(
+        BudgetError, match=r"within latency_ms=5; the last one took 50 ms\. Raise it to 55"
+    ):
+        plan_fit(here, tmp_path / "slow", effects)
+
+
+def test_with_coefficients_two_budgets_give_two_networks_of_their_ray(
+    plan_files: Path, tmp_path: Path
+):
+    coefficients = Coefficients.read(plan_files / "found.json")
+    on_the_ray = [net.stages for net in ray(get_spec("small"), coefficients, native_pixels=8)]
+    names: list[str] = []
+    for macs in (200_000, 800_000):
+        asked = request(
+            plan_files,
+            law=None,
+            coefficients=str(plan_files / "found.json"),
+            budget=replace(BUDGET, macs=macs),
+        )
+        out = tmp_path / str(macs)
+        choice = plan_fit(asked, out, fixed_effects()).choice
+        kept, written = (
+            json.loads((out / name).read_text()) for name in ("request.json", "choice.json")
+        )
+        assert kept["coefficients"] == f"{plan_files}/found.json"
+        assert written["coefficients"] == coefficients.to_dict()
+        assert choice.law_source == "theirs"
+        assert "ray of the coefficients 1.3^phi" in choice.why
+        assert choice.name.startswith("phi ")
+        assert Spec.from_dict(written["spec"]).stages in on_the_ray
+        names.append(choice.name)
+    assert len(set(names)) == 2
+
+
+def test_short_runs_correct_the_laws_predictions(plan_files: Path, tmp_path: Path):
+    """The finalist whose short run is far better than predicted wins."""
+
+    def error_after(_request, _evidence, candidate, _epochs, run: Path) -> float:  # type: ignore
+        return 0.01 if run.name == "1" else 0.5
+
+    effects = fixed_effects(
+        error_after=error_after, least_short_run_s=0.0, least_short_run_epochs=0.0
+    )
+    choice = plan_fit(request(plan_files), tmp_path / "out", effects).choice
+    rows = choice.race["rows"]
+    assert choice.name == rows[1]["name"] and len(rows) >= 2
+    assert all(
+        row["corrected"] == row["predicted"] + row["validation_error"] - row["foretold"]
+        for row in rows
+    )
+    assert re.search(r"short runs: .* 50\.0 %.* 1\.0 %.*Selected: ", choice.why)
+
+
+def test_minutes_that_are_too_few_for_short_runs_are_said_so(plan_files: Path, tmp_path: Path):
+    choice = plan_fit(request(plan_files), tmp_path / "out", fixed_effects()).choice
+    assert not choice.race and "too few for short runs" in choice.why
+
+
+def test_a_pretrained_network_that_only_lacks_time_is_named_beside_the_winner():
+    spec = replace(get_spec("small"), classes=10)
+    budget = Budget(train_minutes=1.0)
+    task = PlanningTask(train_images=6000, native_pixels=32, batch=32, law_base=get_spec("small"))
+    late = estimate(
+        spec,
+        budget,
+        task=task,
+        name="theirs",
+        pretraining=Pretraining("w.safetensors", 10**9),
+        images_per_s=10,
+    )
+    winner = estimate(spec, budget, task=task, name="ours", images_per_s=1000)
+    assert late.excluded_by and not winner.excluded_by and late.error < winner.error
+    text = missed_by_limits(winner, [late])
+    assert "theirs has a predicted top-1 error of" in text
+    assert "train_minutes" in text and "`min_epochs`" in text
+    assert missed_by_limits(late, [winner]) == "" and missed_by_limits(winner, []) == ""
+
+
+def test_limits_are_numbers_or_text_with_a_unit():
+    assert budget_of({"macs": "400M", "weight_bytes": "20MB", "latency_ms": 5}) == Budget(
+        macs=400_000_000, weight_bytes=20_000_000, latency_ms=5
+    )
+    assert budget_of({"macs": None}, Budget(params=5)) == Budget(params=5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"macs": "lots"}, r"^macs='lots' is no count\. Write 400M"),
+        ({"latency_ms": "5"}, r"^latency_ms='5' is text\. Use a number"),
+        ({"params": 9}, r"^`params` is in `budget` too"),
+    ],
+)
+def test_a_limit_that_is_no_number_is_named(limits: dict[str, float | str | None], says: str):
+    with pytest.raises(UsageError, match=says):
+        budget_of(limits, Budget(params=5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"from_scratch": False}, r"`from_scratch=False` leaves no network"),
+        ({"min_epochs": 0}, r"min_epochs=0 trains nothing"),
+        ({"seed": -1}, r"seed=-1 is out of range"),
+    ],
+)
+def test_a_request_that_contradicts_itself_is_refused(
+    plan_files: Path, changes: dict[str, object], says: str
+):
+    with pytest.raises(UsageError, match=says):
+        request(plan_files, **changes).check()
+
+
+def test_the_device_model_is_measured_where_none_is_named(plan_files: Path, tmp_path: Path):
+    plan = plan_fit(request(plan_files, device_model=None), tmp_path / "out", fixed_effects())
+    assert plan.device == made_up_device()

@@ -1,0 +1,119 @@
+"""What `fit` leaves in its folder, and that all of it gives the same predictions."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import phiscale
+from phiscale.data.datasets.open import open_images
+from phiscale.pipeline.run import FitRuntime, run_fit
+from support.fits import EVERYTHING, fixed_effects, request, run_command
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty of the digits' test images as files."""
+    root = tmp_path_factory.mktemp("images")
+    test = open_images("digits").test
+    for i in range(20):
+        test.image(i).save(root / f"{i:02d}.png")
+    return root
+
+
+def test_fit_leaves_everything_in_one_folder(fitted: Path):
+    assert {path.name for path in fitted.iterdir()} >= EVERYTHING
+    choice = json.loads((fitted / "choice.json").read_text())
+    assert json.loads((fitted / "spec.json").read_text()) == choice["spec"]
+    assert json.loads((fitted / "recipe.json").read_text()) == choice["recipe"]
+    assert choice["recipe"]["seed"] == 3
+    assert choice["predicted"]["macs"] <= 330_000 and choice["why"]
+    assert not list(fitted.rglob("*.part"))
+
+
+def predictions(command: str, capsys: pytest.CaptureFixture[str]) -> list[tuple[str, float]]:
+    """Class and probability of each image, from `predict` in one of its formats."""
+    assert run_command(command) == 0
+    out = capsys.readouterr().out
+    if command.endswith("json"):
+        return [(r["top"][0]["class"], r["top"][0]["probability"]) for r in json.loads(out)]
+    if command.endswith("csv"):
+        rows = csv.DictReader(io.StringIO(out))
+        return [(row["class"], float(row["probability"])) for row in rows]
+    lines = re.findall(r"(\S+) (\d+\.\d) %$", out, re.MULTILINE)
+    return [(name, float(percent) / 100) for name, percent in lines]
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+@pytest.mark.parametrize("model", ["", "/model.onnx", "/best.safetensors"])
+def test_predict_gives_what_the_loaded_network_gives(
+    fitted: Path, images: Path, model: str, form: str, capsys: pytest.CaptureFixture[str]
+):
+    network = phiscale.load(fitted)
+    files = sorted(images.iterdir())
+    pixels = np.stack([network.preprocessing(Image.open(file)) for file in files])
+    with torch.inference_mode():
+        best = network(torch.from_numpy(pixels)).softmax(1).max(1)
+    expected = [
+        (network.metadata.classes[i], float(p))
+        for p, i in zip(best.values, best.indices, strict=True)
+    ]
+    printed = predictions(f"predict {fitted}{model} {images} --format {form}", capsys)
+    assert [name for name, _ in printed] == [name for name, _ in expected]
+    assert [p for _, p in printed] == pytest.approx([p for _, p in expected], abs=1e-3)
+
+
+def test_the_python_predictor_gives_the_same(fitted: Path, images: Path):
+    files = sorted(images.iterdir())
+    from_file, from_folder = (
+        phiscale.Predictor(where)(files) for where in (fitted / "model.onnx", fitted)
+    )
+    assert [p.label for p in from_file] == [p.label for p in from_folder]
+
+
+def test_evaluate_of_the_run_and_of_the_export_agree_with_the_evaluation(
+    fitted: Path, capsys: pytest.CaptureFixture[str]
+):
+    kept = json.loads((fitted / "evaluation.json").read_text())["metrics"]
+    for model in ("", "/model.onnx", "/best.safetensors"):
+        assert run_command(f"evaluate {fitted}{model} digits --json") == 0
+        printed = json.loads(capsys.readouterr().out)
+        assert (printed["images"], printed["top1"]) == (kept["images"], kept["top1"])
+        assert printed["cross_entropy"] == pytest.approx(kept["cross_entropy"], abs=1e-4)
+        assert printed["confusion"] == kept["confusion"]
+
+
+def test_every_test_images_prediction_is_kept(fitted: Path):
+    with (fitted / "test-predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = json.loads((fitted / "evaluation.json").read_text())["metrics"]
+    assert [row["key"] for row in rows] == list(open_images("digits").test.keys)
+    right = sum(row["truth"] == row["predicted"] for row in rows)
+    assert right / len(rows) == pytest.approx(kept["top1"])
+
+
+def test_the_report_stands_alone_and_shows_the_accuracy(fitted: Path):
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    kept = json.loads((fitted / "evaluation.json").read_text())["metrics"]
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    assert re.search(rf"\b{100 * kept['top1']:.1f}\s*%", text)
+    assert "accuracy" in text.lower() and "interval" in text.lower()
+    assert "<script" not in page and "<link" not in page and "@import" not in page
+    sources = re.findall(r"(?:src|href)=[\"']?([^\"'>\s]+)", page)
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "url(http" not in page
+
+
+def test_the_report_names_the_coefficients(plan_files: Path, tmp_path: Path):
+    out = tmp_path / "along"
+    with_coefficients = request(plan_files, coefficients=str(plan_files / "found.json"))
+    run_fit(with_coefficients, out, FitRuntime(effects=fixed_effects()))
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "only those by the named coefficients competed: 1.3^phi, 1.15^phi, 1.1^phi (grid" in page
+    assert json.loads((out / "choice.json").read_text())["law_source"] == "made up"  # `law` wins
