@@ -20,7 +20,7 @@ from phiscale.planning.budget import (
     lattice_widths,
     solve,
 )
-from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
 from phiscale.planning.priors import published_law
 
 # of the size of a desktop processor's; the time to solve does not depend on them
@@ -33,7 +33,7 @@ RATES = Rates(
     constant=0.1,
 )
 DEVICE = DeviceModel(
-    fingerprint=Fingerprint(
+    fingerprint=DeviceFingerprint(
         device="an example", cores=8, threads=8, runtime="-", torch="-", date="-"
     ),
     latency=Timing(rates=RATES, median_error=0.0, max_error=0.0),

@@ -17,7 +17,7 @@ from phiscale.arch.costs import (
     cost_grid,
     costs_of,
     deviation,
-    doubled,
+    doubling_powers,
     measure_scaling,
     slopes,
 )
@@ -122,15 +122,15 @@ def test_every_cost_grows_with_the_known_powers(name: str):
 
 
 def test_memory_does_not_grow_as_macs_do():
-    powers = doubled(B0)
+    powers = doubling_powers(B0)
     assert powers["peak_bytes"] == pytest.approx((0, 1, 2), abs=0.001)
     assert powers["saved_bytes"] == pytest.approx((0.86, 1, 2), abs=0.01)
-    assert doubled(get_spec("resnet50"))["macs"][0] == pytest.approx(0.891, abs=0.001)
+    assert doubling_powers(get_spec("resnet50"))["macs"][0] == pytest.approx(0.891, abs=0.001)
 
 
 @given(spec=st.from_type(Spec))
 def test_doubling_the_pixels_leaves_the_parameters_and_doubling_anything_saves_nothing(spec: Spec):
-    powers = doubled(spec)
+    powers = doubling_powers(spec)
     assert powers["params"][2] == 0
     inverted = all(stage.block not in ("basic", "bottleneck") for stage in spec.stages)
     if inverted:  # a wider ResNet may lose a shortcut's convolution

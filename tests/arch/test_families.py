@@ -224,8 +224,8 @@ def test_a_tensorflow_twin_differs_in_padding_epsilon_and_momentum_alone(name: s
 
 
 def test_members_live_where_the_family_was_said_to():
-    lives = [MEMBERS[f"efficientnet_b{size}"].lives for size in range(8)]
-    assert lives == ["mobile/edge"] * 3 + ["server"] * 3 + ["high accuracy"] * 2
+    targets = [MEMBERS[f"efficientnet_b{size}"].target for size in range(8)]
+    assert targets == ["mobile/edge"] * 3 + ["server"] * 3 + ["high accuracy"] * 2
 
 
 def test_every_published_figure_is_a_fraction_with_a_source():
@@ -386,12 +386,12 @@ def test_printed_sizes_of_table_2_are_ours_to_a_few_per_cent():
 def test_an_unknown_name_gets_near_ones_and_the_command_that_lists_all(name: str, near: str):
     with pytest.raises(SpecError) as caught:
         get_spec(name)
-    assert f"{name!r} is not a member" in str(caught.value)
+    assert f"{name!r} is not a model" in str(caught.value)
     assert near in str(caught.value) and "`phiscale models`" in str(caught.value)
 
 
 def test_a_name_that_resembles_nothing_still_gets_the_command():
-    with pytest.raises(SpecError, match=r"^'zzz' is not a member\. `phiscale models` lists all"):
+    with pytest.raises(SpecError, match=r"^'zzz' is not a model\. `phiscale models` lists all"):
         get_spec("zzz")
 
 
@@ -449,7 +449,7 @@ def broken():
         ("syntax.py:SPEC", "syntax.py failed: line 1, SyntaxError: "),
         ("exits.py:SPEC", "exits.py failed: line 1, SystemExit: 3. Mend the file."),
         ("even.py:SPEC", "even.py failed: line 2, SpecError: kernel=4 is even, so padding"),
-        ("efficientnet_b9", "'efficientnet_b9' is not a member. Did you mean efficientnet_b"),
+        ("efficientnet_b9", "'efficientnet_b9' is not a model. Did you mean efficientnet_b"),
     ],
 )
 def test_each_way_to_name_a_spec_wrongly_is_a_spec_error_of_one_line(

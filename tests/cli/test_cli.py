@@ -24,7 +24,7 @@ from phiscale.arch.families import get_spec
 from phiscale.cli import VERBS, main
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RECIPES
 
@@ -47,7 +47,7 @@ def device_model() -> DeviceModel:
         constant=1e-3,
     )
     timing = Timing(rates=rates, median_error=0.05, max_error=0.1)
-    made_up = Fingerprint(
+    made_up = DeviceFingerprint(
         device="made up", cores=1, threads=1, runtime="none", torch="0", date="2000-01-01"
     )
     return DeviceModel(fingerprint=made_up, latency=timing, training=timing, training_batch=64)
@@ -140,14 +140,14 @@ MISTAKES = (
     ("train photos", 2, r"train photos needs --model, --data and --out"),
     ("train photos --optim.lr 1", 2, r"unknown flag --optim\.lr\. Did you mean --optim\.lr-peak"),
     # names of networks
-    ("describe nope", 2, r"'nope' is not a member\. `phiscale models` lists"),
+    ("describe nope", 2, r"'nope' is not a model\. `phiscale models` lists"),
     ("describe efficientnet_b00", 2, r"Did you mean efficientnet_b0 or "),
     ("train photos --model resnet5 --data digits --out new", 2, r"Did you mean resnet50 or "),
-    (f"{FIT} --base smal", 2, r"'smal' is not a member\. Did you mean small"),
+    (f"{FIT} --base smal", 2, r"'smal' is not a model\. Did you mean small"),
     ("models zzz", 2, r"no member matches 'zzz'\. Quote a pattern"),
     ("models --plot x.txt", 2, r"cannot draw 'x\.txt'\. Let the name end in"),
     ("deviation zzz*", 2, r"no member matches 'zzz\*'\. Quote a pattern"),
-    ("deviation zzz", 2, r"'zzz' is not a member"),
+    ("deviation zzz", 2, r"'zzz' is not a model"),
     ("deviation nope.json", 1, r"nope\.json does not exist"),
     ("deviation resnet* --phi 1", 2, r"names 5 networks, and --phi scales one\. Name one"),
     ("deviation small --phi 1e9", 2, r"--phi=1000000000\.0 is out of range"),
@@ -162,7 +162,7 @@ MISTAKES = (
     ("deviation --html empty", 2, r"--html empty is a folder"),
     ("search coefficients small", 2, r"search coefficients needs --out"),
     ("search coefficients small --out new", 2, r"search coefficients needs DATA"),
-    ("search coefficients nope pictures --out new", 2, r"'nope' is not a member"),
+    ("search coefficients nope pictures --out new", 2, r"'nope' is not a model"),
     ("search coefficients small none --out new", 1, r"'none' does not exist"),
     (f"{SEARCH} --method annealing", 2, r"--method annealing is unknown: use one of 'lawscale'"),
     (f"{SEARCH} --cost money", 2, r"--cost money is unknown\. Use one of macs, params"),

@@ -25,7 +25,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.files import write_checked, write_json
 from phiscale.nn.network import build
 from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
 from phiscale.planning.laws.checks import check
 from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.fit import fit_law
@@ -71,7 +71,7 @@ def trial() -> Trial:
 
 def write_values() -> None:
     law = fit_law(_rows(), source="made up")
-    fingerprint = Fingerprint(
+    fingerprint = DeviceFingerprint(
         device="made up", cores=2, threads=2, runtime="onnxruntime 1", torch="2", date="2026-01-01"
     )
     rates = Rates(

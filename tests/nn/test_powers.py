@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from phiscale.arch.costs import AXES, doubled
+from phiscale.arch.costs import AXES, doubling_powers
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
@@ -42,4 +42,4 @@ def test_doubling_a_dimension_multiplies_the_macs_that_torch_counts_alike(name: 
     spec = replace(get_spec(name), classes=10)
     base = flops(spec)
     seen = [math.log2(flops(scale(spec, Scaling(**{axis: 2.0}))) / base) for axis in AXES]
-    assert seen == pytest.approx(doubled(spec)["macs"], abs=1e-3)
+    assert seen == pytest.approx(doubling_powers(spec)["macs"], abs=1e-3)

@@ -38,14 +38,16 @@ from phiscale.planning.budget import (
     solve,
     undominated,
 )
-from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
 from phiscale.planning.laws import Term
 from phiscale.planning.priors import published_law
 
 B0, B3, SMALL = get_spec("efficientnet_b0"), get_spec("efficientnet_b3"), get_spec("small")
 LAW = replace(published_law(), images=Term(0.05, 0.5))
 DEVICE = DeviceModel(
-    fingerprint=Fingerprint(device="a test", cores=2, threads=2, runtime="-", torch="-", date="-"),
+    fingerprint=DeviceFingerprint(
+        device="a test", cores=2, threads=2, runtime="-", torch="-", date="-"
+    ),
     latency=Timing(
         rates=Rates(
             dense_macs=4e-9,

@@ -20,15 +20,15 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.planning.device import (
     FEATURES,
+    DeviceFingerprint,
     DeviceModel,
-    Fingerprint,
     Rates,
     Timing,
     features,
     fit_linear,
 )
 
-FINGERPRINT = Fingerprint(
+FINGERPRINT = DeviceFingerprint(
     device="a test",
     cores=2,
     threads=1,

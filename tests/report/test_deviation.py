@@ -18,14 +18,14 @@ from phiscale.arch.scaling import compound, scale
 from phiscale.cli import main
 from phiscale.errors import UsageError
 from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import Fingerprint
+from phiscale.planning.device import DeviceFingerprint
 from phiscale.report.deviation import Row, families, rows, scaled_networks, slopes_of, table
 from phiscale.report.deviation_page import TITLE, conclusions, sections
 from phiscale.report.latencies import Timed, Timings, explained
 from phiscale.report.page import Section, as_html, as_markdown
 
 ROOT = Path(__file__).parent.parent.parent
-HERE = Fingerprint(
+HERE = DeviceFingerprint(
     device="a <test>", cores=2, threads=2, runtime="onnxruntime", torch="2", date="2026-01-01"
 )
 

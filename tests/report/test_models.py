@@ -15,7 +15,7 @@ from phiscale.report import models
 def test_a_row_has_exact_costs_and_the_figure_with_its_source():
     (row,) = models.rows("efficientnet_b0")
     assert (row["params"], row["macs"], row["activations"]) == (5_288_548, 385_814_752, 6_748_036)
-    assert (row["resolution"], row["lives"], row["family"]) == (224, "mobile/edge", "efficientnet")
+    assert (row["resolution"], row["target"], row["family"]) == (224, "mobile/edge", "efficientnet")
     assert row["top1"] == 0.771 and row["source"] == "arXiv:1905.11946v5, Table 2"
     assert row["weights_mib"] == pytest.approx(4 * 5_288_548 / 2**20)
     assert row["saved_mib"] == pytest.approx(84.3, abs=0.1)

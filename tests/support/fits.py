@@ -13,7 +13,7 @@ from phiscale.pipeline.effects import Effects
 from phiscale.pipeline.request import Request
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
 from phiscale.planning.laws import Law, Term
 
 EVERYTHING = {
@@ -57,7 +57,7 @@ def made_up_device() -> DeviceModel:
         convs=1e-6,
         constant=2e-3,
     )
-    which = Fingerprint(
+    which = DeviceFingerprint(
         device="made up", cores=1, threads=1, runtime="onnxruntime", torch="2", date="2026-01-01"
     )
     return DeviceModel(

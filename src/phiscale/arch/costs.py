@@ -211,8 +211,8 @@ GROWING = ("macs", "params", "activations", "saved_bytes", "peak_bytes")
 Powers = dict[str, tuple[float, float, float]]  # of depth, width and resolution, by cost
 
 
-def doubled(spec: Spec) -> Powers:
-    """With which power each cost grows where one dimension of the real network is doubled:
+def doubling_powers(spec: Spec) -> Powers:
+    """With which power each cost grows where one dimension of the real network is doubling_powers:
     log2 of cost(2x) / cost(1x). MACs would have 1, 2, 2 if they were d w^2 r^2."""
     return _powers(lambda by: cost(scale(spec, by)), Scaling(), 2.0)
 

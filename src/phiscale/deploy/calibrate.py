@@ -25,7 +25,7 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.deploy.runtime import latency_ms, open_session
 from phiscale.deploy.untrained_onnx import untrained_onnx
-from phiscale.planning.device import DeviceModel, Fingerprint, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing
 
 if TYPE_CHECKING:
     import torch
@@ -127,12 +127,12 @@ def measured_seconds_per_image(
     return statistics.median(times[1:]) / batch  # the first one plans
 
 
-def fingerprint(compute: torch.device | None = None) -> Fingerprint:
+def fingerprint(compute: torch.device | None = None) -> DeviceFingerprint:
     """This machine, so that nobody takes its numbers for another's."""
     import onnxruntime
     import torch
 
-    return Fingerprint(
+    return DeviceFingerprint(
         device=cpu_name(),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),

@@ -118,7 +118,7 @@ class Timing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fingerprint:
+class DeviceFingerprint:
     """What was measured, so that nobody takes the numbers for another machine's."""
 
     device: str  # name of the CPU or GPU
@@ -143,7 +143,7 @@ class Fingerprint:
 class DeviceModel:
     """One device: milliseconds of a prediction, seconds of a training image. `device.json`."""
 
-    fingerprint: Fingerprint
+    fingerprint: DeviceFingerprint
     latency: Timing | None = None  # milliseconds, batch 1, of the exported network
     training: Timing | None = None  # seconds an image, at `training_batch`
     training_batch: int | None = None

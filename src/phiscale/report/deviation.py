@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from phiscale.arch.costs import Deviation, cost, deviation, doubled, slopes
+from phiscale.arch.costs import Deviation, cost, deviation, doubling_powers, slopes
 from phiscale.arch.families import MEMBERS, Member, get_spec, resolve_spec
 from phiscale.arch.scaling import Scaling, compound, scale
 from phiscale.arch.spec import Spec
@@ -220,7 +220,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def powers(names: Mapping[str, Spec]) -> list[dict[str, Any]]:
     """With which powers of d, w and r each cost of these networks grows, by doubling one."""
-    return [{"network": name, **doubled(spec)} for name, spec in names.items()]
+    return [{"network": name, **doubling_powers(spec)} for name, spec in names.items()]
 
 
 def slopes_of(found: Sequence[Row]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from phiscale.arch.costs import Cost
 from phiscale.errors import UsageError
 from phiscale.files import Format
-from phiscale.planning.device import Fingerprint
+from phiscale.planning.device import DeviceFingerprint
 
 Explained = dict[str, Any]  # a row of `explained`
 TOO_ALIKE = 0.95  # correlation of two counts whose powers can no longer be told apart
@@ -42,7 +42,7 @@ class Timed:
 class Timings:
     """Of one machine: `--timings FILE`."""
 
-    fingerprint: Fingerprint
+    fingerprint: DeviceFingerprint
     rounds: int  # every network's time is the median of so many, interleaved with the others'
     networks: tuple[Timed, ...]
     command: str = ""  # that measured them

@@ -37,7 +37,7 @@ def _row(member: Member) -> dict[str, Any]:
     return {
         "name": member.name,
         "family": member.family,
-        "lives": member.lives,
+        "target": member.target,
         "resolution": member.spec.resolution,
         "params": counted.params,
         "macs": counted.macs,
@@ -136,14 +136,14 @@ def short(count: float) -> str:
 def markdown_table(pattern: str = "*") -> str:
     """The members as the README shows them."""
     head = (
-        "| model | lives | pixels | params | MACs | activations | saved MiB/image | peak MiB "
+        "| model | target | pixels | params | MACs | activations | saved MiB/image | peak MiB "
         "| weights MiB | published top-1 | known weights (default, + others) |"
     )
     lines = [head, "|---|---|" + "---:|" * 9]
     for row in rows(pattern):
         top1 = f"{100 * row['top1']:.1f} %" if row["top1"] is not None else ""
         lines.append(
-            f"| {row['name']} | {row['lives']} | {row['resolution']} | {short(row['params'])} "
+            f"| {row['name']} | {row['target']} | {row['resolution']} | {short(row['params'])} "
             f"| {short(row['macs'])} | {short(row['activations'])} | {short(row['saved_mib'])} "
             f"| {short(row['peak_mib'])} | {short(row['weights_mib'])} | {top1} "
             f"| {_default(row['pretrained'])} |"

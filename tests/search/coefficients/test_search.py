@@ -22,7 +22,7 @@ from phiscale.errors import UsageError
 from phiscale.files import write_json
 from phiscale.planning.budget import Budget, PlanningTask, solve
 from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceModel, Fingerprint, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
 from phiscale.planning.laws import Law, Term
 from phiscale.planning.laws.checks import Checks
 from phiscale.planning.laws.optimum import optima
@@ -307,7 +307,7 @@ def test_what_doubles_may_be_the_latency_of_a_device_that_is_elsewhere(tmp_path)
     rates = Rates(
         dense_macs=0, depthwise_macs=0, activations=1e-6, weight_bytes=0, convs=0, constant=0.001
     )
-    where = Fingerprint(
+    where = DeviceFingerprint(
         device="made up", cores=1, threads=1, runtime="onnxruntime", torch="2", date="2026-01-01"
     )
     timing = Timing(rates=rates, median_error=0.05, max_error=0.2)

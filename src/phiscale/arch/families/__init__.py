@@ -7,7 +7,7 @@ from pathlib import Path
 
 from phiscale.arch.families.efficientnet import EFFICIENTNET
 from phiscale.arch.families.efficientnetv2 import EFFICIENTNET_V2
-from phiscale.arch.families.member import Figure, Home, Member
+from phiscale.arch.families.member import Figure, Member, Target
 from phiscale.arch.families.mobile import MOBILE
 from phiscale.arch.families.regnet import REGNET
 from phiscale.arch.families.resnet import RESNET
@@ -16,7 +16,16 @@ from phiscale.arch.families.sources import spec_from_json_file, spec_from_python
 from phiscale.arch.spec import Spec
 from phiscale.errors import SpecError
 
-__all__ = ["MEMBERS", "Figure", "Home", "Member", "as_spec", "get_spec", "name_of", "resolve_spec"]
+__all__ = [
+    "MEMBERS",
+    "Figure",
+    "Member",
+    "Target",
+    "as_spec",
+    "get_spec",
+    "name_of",
+    "resolve_spec",
+]
 
 MEMBERS: dict[str, Member] = {
     member.name: member
@@ -26,13 +35,13 @@ MEMBERS: dict[str, Member] = {
 
 
 def get_spec(name: str) -> Spec:
-    """The spec of a member."""
+    """Returns the spec of a registered model. SpecError: there is none of this name."""
     if name not in MEMBERS:
         from difflib import get_close_matches  # only errors need it
 
         near = get_close_matches(name.lower(), MEMBERS, n=3, cutoff=0.5)
-        mend = f"Did you mean {' or '.join(near)}? " if near else ""
-        raise SpecError(f"{name!r} is not a member. {mend}`phiscale models` lists all of them.")
+        fix = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise SpecError(f"{name!r} is not a model. {fix}`phiscale models` lists all of them.")
     return MEMBERS[name].spec
 
 
@@ -48,9 +57,10 @@ def as_spec(model: Spec | str) -> Spec:
 
 
 def name_of(spec: Spec) -> str:
-    """The member with this network, whatever its classes, input channels and pixels, and the
-    constants of its norms, in which libraries differ; or ''."""
+    """Returns the name of the registered model that is this network, or ''.
 
+    Classes, input channels, pixels and the constants of norms may differ.
+    """
     wanted = replace(bare(spec), resolution=1)
     return next(
         (m.name for m in MEMBERS.values() if replace(bare(m.spec), resolution=1) == wanted), ""
@@ -58,12 +68,18 @@ def name_of(spec: Spec) -> str:
 
 
 def bare(spec: Spec) -> Spec:
-    """Without what is a task's or a library's: classes, input channels, constants of norms."""
+    """Returns the spec with fixed classes, input channels and constants of norms.
+
+    A task or a library chooses those; two specs that agree otherwise are the same network.
+    """
     return replace(spec, classes=1, in_channels=3, norm_momentum=1, norm_eps=0.1)
 
 
 def resolve_spec(text: str) -> Spec:
-    """The spec that a user names: a member, a `spec.json`, or `path/to/file.py:NAME`."""
+    """Returns the spec that a text names: a model, a `spec.json`, or `path/to/file.py:NAME`.
+
+    SpecError: it names none. A Python file is run.
+    """
     if text in MEMBERS:
         return MEMBERS[text].spec
     file, _, name = text.rpartition(":")

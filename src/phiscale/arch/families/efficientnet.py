@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from phiscale.arch.families.member import Figure, Home, Member, as_tensorflow, scaled
+from phiscale.arch.families.member import Figure, Member, Target, as_tensorflow, scaled
 from phiscale.arch.families.paper import TABLE_2, V1, V5
 from phiscale.arch.spec import Spec, Stage
 
@@ -65,12 +65,12 @@ def _figures(size: str) -> tuple[Figure, ...]:
 
 
 _B0 = Member(
-    name="efficientnet_b0", spec=B0, family="efficientnet", lives="mobile/edge",
+    name="efficientnet_b0", spec=B0, family="efficientnet", target="mobile/edge",
     base="efficientnet_b0", train_resolution=224, dropout=0.2, drop_path=0.2,
     published=_figures("b0"),
 )  # fmt: skip
 
-_SCALED: tuple[tuple[str, float, float, int, float, Home], ...] = (
+_SCALED: tuple[tuple[str, float, float, int, float, Target], ...] = (
     # size width depth pixels dropout
     ("b1", 1.0, 1.1, 240, 0.2, "mobile/edge"),
     ("b2", 1.1, 1.2, 260, 0.3, "mobile/edge"),
@@ -87,8 +87,8 @@ _SYMMETRIC: tuple[Member, ...] = (
     _B0,
     *(
         scaled(_B0, f"efficientnet_{size}", width=width, depth=depth, pixels=pixels,
-               dropout=dropout, lives=lives, published=_figures(size))
-        for size, width, depth, pixels, dropout, lives in _SCALED
+               dropout=dropout, target=target, published=_figures(size))
+        for size, width, depth, pixels, dropout, target in _SCALED
     ),
 )  # fmt: skip
 

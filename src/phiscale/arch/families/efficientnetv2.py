@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from phiscale.arch.families.member import Figure, Home, Member, as_tensorflow, scaled
+from phiscale.arch.families.member import Figure, Member, Target, as_tensorflow, scaled
 from phiscale.arch.spec import Spec, Stage
 
 _fused = partial(Stage, "fused_mbconv")
@@ -82,14 +82,14 @@ _21K = "pretrained on ImageNet-21k"
 
 
 def _literal(
-    size: str, spec: Spec, train: int, dropout: float, lives: Home, *published: Figure
+    size: str, spec: Spec, train: int, dropout: float, target: Target, *published: Figure
 ) -> Member:
     name = f"efficientnetv2_{size}"
     return Member(
         name=name,
         spec=spec,
         family="efficientnetv2",
-        lives=lives,
+        target=target,
         base=name,
         train_resolution=train,
         dropout=dropout,
@@ -100,7 +100,7 @@ def _literal(
 
 _B0 = _literal("b0", B0, 192, 0.2, "mobile/edge", Figure(0.787, None, README, _1K))
 
-_SCALED: tuple[tuple[str, float, float, int, int, float, Home, float], ...] = (
+_SCALED: tuple[tuple[str, float, float, int, int, float, Target, float], ...] = (
     # size width depth train evaluate dropout, top-1
     ("b1", 1.0, 1.1, 192, 240, 0.2, "mobile/edge", 0.798),
     ("b2", 1.1, 1.2, 208, 260, 0.3, "mobile/edge", 0.805),
@@ -111,9 +111,9 @@ _SYMMETRIC: tuple[Member, ...] = (
     _B0,
     *(
         scaled(_B0, f"efficientnetv2_{size}", width=width, depth=depth, pixels=pixels,
-               train_pixels=train, dropout=dropout, lives=lives,
+               train_pixels=train, dropout=dropout, target=target,
                published=(Figure(top1, None, README, _1K),))
-        for size, width, depth, train, pixels, dropout, lives, top1 in _SCALED
+        for size, width, depth, train, pixels, dropout, target, top1 in _SCALED
     ),
     _literal("s", S, 300, 0.2, "server",
              Figure(0.839, None, README, _1K), Figure(0.849, None, README, _21K)),

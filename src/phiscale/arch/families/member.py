@@ -9,7 +9,7 @@ from phiscale.arch.rounding import Scaling, scale_spec
 from phiscale.arch.spec import Spec
 
 AS_IS = Scaling()
-Home = Literal["mobile/edge", "server", "high accuracy"]
+Target = Literal["mobile/edge", "server", "high accuracy"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Member:
     name: str
     spec: Spec
     family: str
-    lives: Home
+    target: Target
     base: str  # of the same flavour; its own name where the spec is literal
     scaling: Scaling = AS_IS  # `spec` is `base` scaled by this
     train_resolution: int  # pixels; `spec.resolution` evaluates
@@ -45,7 +45,7 @@ def scaled(
     depth: float,
     width: float,
     pixels: int,
-    lives: Home,
+    target: Target,
     train_pixels: int = 0,
     dropout: float,
     published: tuple[Figure, ...],
@@ -58,7 +58,7 @@ def scaled(
         spec=scale_spec(base.spec, by),
         base=base.name,
         scaling=by,
-        lives=lives,
+        target=target,
         train_resolution=train_pixels or pixels,
         dropout=dropout,
         published=published,

@@ -127,7 +127,7 @@ def _literal(
         name=name,
         spec=spec,
         family=family,
-        lives="mobile/edge",
+        target="mobile/edge",
         base=name,
         train_resolution=224,
         dropout=dropout,
@@ -159,14 +159,14 @@ _TENSORFLOWS: tuple[Member, ...] = (
     _LITE0,
     *(
         scaled(_LITE0, f"efficientnet_{size}", width=width, depth=depth, pixels=pixels,
-               dropout=dropout, lives="mobile/edge", published=_lite_figures(fp32, int8))
+               dropout=dropout, target="mobile/edge", published=_lite_figures(fp32, int8))
         for size, width, depth, pixels, dropout, fp32, int8 in _LITE
     ),
     _ES,
     scaled(_ES, "efficientnet_em", width=1.0, depth=1.1, pixels=240, dropout=0.2,
-           lives="mobile/edge", published=_edge_figures(0.7869, 0.786)),
+           target="mobile/edge", published=_edge_figures(0.7869, 0.786)),
     scaled(_ES, "efficientnet_el", width=1.2, depth=1.4, pixels=300, dropout=0.3,
-           lives="mobile/edge", published=_edge_figures(0.8062, 0.802)),
+           target="mobile/edge", published=_edge_figures(0.8062, 0.802)),
 )  # fmt: skip
 
 MOBILE: tuple[Member, ...] = (

@@ -14,7 +14,7 @@ V5 = "arXiv:1905.11946v5"
 
 
 @dataclass(frozen=True)
-class Row:
+class PaperRow:
     """One of the paper's own networks in Table 2. v5 adds AutoAugment and a held-out split."""
 
     member: str
@@ -24,15 +24,15 @@ class Row:
     v5: tuple[float, float]
 
 
-TABLE_2: tuple[Row, ...] = (
-    Row("efficientnet_b0", 5.3e6, 0.39e9, (0.763, 0.932), (0.771, 0.933)),
-    Row("efficientnet_b1", 7.8e6, 0.70e9, (0.788, 0.944), (0.791, 0.944)),
-    Row("efficientnet_b2", 9.2e6, 1.0e9, (0.798, 0.949), (0.801, 0.949)),
-    Row("efficientnet_b3", 12e6, 1.8e9, (0.811, 0.955), (0.816, 0.957)),
-    Row("efficientnet_b4", 19e6, 4.2e9, (0.826, 0.963), (0.829, 0.964)),
-    Row("efficientnet_b5", 30e6, 9.9e9, (0.833, 0.967), (0.836, 0.967)),
-    Row("efficientnet_b6", 43e6, 19e9, (0.840, 0.969), (0.840, 0.968)),
-    Row("efficientnet_b7", 66e6, 37e9, (0.844, 0.971), (0.843, 0.970)),
+TABLE_2: tuple[PaperRow, ...] = (
+    PaperRow("efficientnet_b0", 5.3e6, 0.39e9, (0.763, 0.932), (0.771, 0.933)),
+    PaperRow("efficientnet_b1", 7.8e6, 0.70e9, (0.788, 0.944), (0.791, 0.944)),
+    PaperRow("efficientnet_b2", 9.2e6, 1.0e9, (0.798, 0.949), (0.801, 0.949)),
+    PaperRow("efficientnet_b3", 12e6, 1.8e9, (0.811, 0.955), (0.816, 0.957)),
+    PaperRow("efficientnet_b4", 19e6, 4.2e9, (0.826, 0.963), (0.829, 0.964)),
+    PaperRow("efficientnet_b5", 30e6, 9.9e9, (0.833, 0.967), (0.836, 0.967)),
+    PaperRow("efficientnet_b6", 43e6, 19e9, (0.840, 0.969), (0.840, 0.968)),
+    PaperRow("efficientnet_b7", 66e6, 37e9, (0.844, 0.971), (0.843, 0.970)),
 )
 
 
@@ -71,7 +71,7 @@ RIVALS: tuple[Rival, ...] = (
 
 
 @dataclass(frozen=True)
-class Arm:
+class PaperArm:
     """A base network and one scaling of it, as trained for Tables 3 and 7."""
 
     name: str
@@ -82,11 +82,13 @@ class Arm:
     source: str
 
 
-def _arms(base: str, source: str, *rows: tuple[str, Scaling | None, float, float]) -> list[Arm]:
-    return [Arm(name, base, by, macs, top1, source) for name, by, macs, top1 in rows]
+def _arms(
+    base: str, source: str, *rows: tuple[str, Scaling | None, float, float]
+) -> list[PaperArm]:
+    return [PaperArm(name, base, by, macs, top1, source) for name, by, macs, top1 in rows]
 
 
-TABLE_3: tuple[Arm, ...] = (
+TABLE_3: tuple[PaperArm, ...] = (
     *_arms(
         "mobilenetv1_100", f"{V5}, Table 3",
         ("baseline", Scaling(), 0.6e9, 0.706),
@@ -114,7 +116,7 @@ TABLE_3: tuple[Arm, ...] = (
 
 # The networks of the activation maps. v5 refreshed the baseline alone (AutoAugment): its gaps to
 # the other arms are understated, and it is not Table 2's 77.1.
-TABLE_7: tuple[Arm, ...] = tuple(
+TABLE_7: tuple[PaperArm, ...] = tuple(
     _arms(
         "efficientnet_b0", f"{V5}, Table 7",
         ("baseline", Scaling(), 0.4e9, 0.773),
@@ -124,7 +126,7 @@ TABLE_7: tuple[Arm, ...] = tuple(
         ("compound", Scaling(depth=1.4, width=1.2, resolution=1.3), 1.8e9, 0.811),
     )
 )  # fmt: skip
-TABLE_7_V1: tuple[Arm, ...] = tuple(
+TABLE_7_V1: tuple[PaperArm, ...] = tuple(
     replace(arm, source=f"{V1}, Table 7", top1=0.763 if arm.name == "baseline" else arm.top1)
     for arm in TABLE_7
 )

@@ -15,17 +15,18 @@ from phiscale.arch.families.paper import (
     TABLE_7,
     TABLE_7_V1,
     V5,
-    Arm,
     Latency,
+    PaperArm,
+    PaperRow,
     Rival,
-    Row,
     Transfer,
 )
 from phiscale.arch.rounding import Scaling
 
 __all__ = [
     "HEADLINES", "LAW_ROWS", "RIVALS", "TABLE_2", "TABLE_3", "TABLE_4", "TABLE_5", "TABLE_7",
-    "TABLE_7_V1", "Arm", "Headline", "Latency", "LawRow", "Rival", "Row", "Transfer",
+    "TABLE_7_V1", "Headline", "Latency", "PaperArm", "PaperRow", "PublishedLawRow", "Rival",
+    "Transfer",
 ]  # fmt: skip
 
 Quantity = Literal["params", "macs", "cpu latency", "backbone params", "top1"]
@@ -67,7 +68,7 @@ HEADLINES: tuple[Headline, ...] = (
 
 
 @dataclass(frozen=True)
-class LawRow:
+class PublishedLawRow:
     """One trained network of the published table: where it stands from the base, and its error."""
 
     label: str
@@ -78,15 +79,17 @@ class LawRow:
 
 
 # B0 is Table 2's 77.1 %: Table 7 prints 77.3 for it, and its other arms have v1's recipe.
-LAW_ROWS: tuple[LawRow, ...] = (
+LAW_ROWS: tuple[PublishedLawRow, ...] = (
     *(
-        LawRow(member.name, member.base, member.scaling, round(1 - row.v5[0], 4), f"{V5}, Table 2")
+        PublishedLawRow(
+            member.name, member.base, member.scaling, round(1 - row.v5[0], 4), f"{V5}, Table 2"
+        )
         for row in TABLE_2
         for member in EFFICIENTNET
         if member.name == row.member
     ),
     *(
-        LawRow(arm.name, arm.base, arm.scaling, round(1 - arm.top1, 4), arm.source)
+        PublishedLawRow(arm.name, arm.base, arm.scaling, round(1 - arm.top1, 4), arm.source)
         for arm in TABLE_7
         if arm.scaling is not None and arm.name in ("depth", "width", "resolution")
     ),

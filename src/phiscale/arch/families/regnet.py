@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from math import log
 
-from phiscale.arch.families.member import Figure, Home, Member
+from phiscale.arch.families.member import Figure, Member, Target
 from phiscale.arch.rounding import round_channels
 from phiscale.arch.spec import Spec, Stage
 
@@ -50,10 +50,10 @@ def regnet_stages(
     return tuple(stages)
 
 
-Row = tuple[str, int, float, float, int, int, Home, float | None]
+_Row = tuple[str, int, float, float, int, int, Target, float | None]
 
-_X: tuple[Row, ...] = (
-    # MMACs/100  w0   wa     wm depth group, lives, top-1
+_X: tuple[_Row, ...] = (
+    # MMACs/100  w0   wa     wm depth group, target, top-1
     ("002", 24, 36.44, 2.49, 13, 8, "mobile/edge", 0.689),
     ("004", 24, 24.48, 2.54, 22, 16, "mobile/edge", 0.727),
     ("006", 48, 36.97, 2.24, 16, 24, "mobile/edge", 0.741),
@@ -67,7 +67,7 @@ _X: tuple[Row, ...] = (
     ("160", 216, 55.59, 2.10, 22, 128, "high accuracy", 0.800),
     ("320", 320, 69.86, 2.00, 23, 168, "high accuracy", 0.805),
 )
-_Y: tuple[Row, ...] = (
+_Y: tuple[_Row, ...] = (
     ("002", 24, 36.44, 2.49, 13, 8, "mobile/edge", 0.704),
     ("004", 48, 27.89, 2.09, 16, 8, "mobile/edge", 0.741),
     ("006", 48, 32.54, 2.32, 15, 16, "mobile/edge", 0.755),
@@ -86,8 +86,8 @@ _PYCLS = "facebookresearch/pycls, MODEL_ZOO.md"
 _TORCHVISION = "torchvision 0.29, IMAGENET1K_V1"
 
 
-def _member(letter: str, row: Row, at_least_90: bool = False) -> Member:
-    size, w0, wa, wm, depth, group, lives, top1 = row
+def _member(letter: str, row: _Row, at_least_90: bool = False) -> Member:
+    size, w0, wa, wm, depth, group, target, top1 = row
     name = f"regnet{letter}_{size}"
     stages = regnet_stages(
         w0, wa, wm, depth, group, at_least_90=at_least_90, se_ratio=0.25 if letter == "y" else 0.0
@@ -103,7 +103,7 @@ def _member(letter: str, row: Row, at_least_90: bool = False) -> Member:
         name=name,
         spec=spec,
         family=f"regnet{letter}",
-        lives=lives,
+        target=target,
         base=name,
         train_resolution=224,
         dropout=0.0,
@@ -113,14 +113,14 @@ def _member(letter: str, row: Row, at_least_90: bool = False) -> Member:
 
 
 # Three sizes have widths that the two roundings bring to different multiples; timm's names.
-_ROUNDED_UP: tuple[tuple[str, Row, float, float], ...] = (
+_ROUNDED_UP: tuple[tuple[str, _Row, float, float], ...] = (
     ("x", _X[1], 0.72834, 0.90950),
     ("y", _Y[3], 0.76420, 0.93136),
     ("y", _Y[8], 0.80032, 0.95048),
 )
 
 
-def _rounded_up(letter: str, row: Row, top1: float, top5: float) -> Member:
+def _rounded_up(letter: str, row: _Row, top1: float, top5: float) -> Member:
     member = _member(letter, row, at_least_90=True)
     name = f"{member.name}_tv"
     return replace(

@@ -53,7 +53,7 @@ def _member(name: str, family: str, spec: Spec, top1: float, top5: float) -> Mem
         name=name,
         spec=spec,
         family=family,
-        lives="server",
+        target="server",
         base=name,
         train_resolution=224,
         dropout=0.0,

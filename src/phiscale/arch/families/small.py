@@ -31,6 +31,6 @@ SMALL_SPEC = Spec(
 )
 
 SMALL: tuple[Member, ...] = (
-    Member(name="small", spec=SMALL_SPEC, family="small", lives="mobile/edge", base="small",
+    Member(name="small", spec=SMALL_SPEC, family="small", target="mobile/edge", base="small",
            train_resolution=32, dropout=0.0, drop_path=0.0),
 )  # fmt: skip

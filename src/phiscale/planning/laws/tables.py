@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from phiscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from phiscale.arch.families.paper import Arm
+    from phiscale.arch.families.paper import PaperArm
     from phiscale.planning.laws.sheet import Sheet, Trained
 
 FILES = Path(__file__).parent.parent / "tables" / "published"
@@ -130,7 +130,7 @@ def _scaled(name: str) -> tuple[str, tuple[Trained, ...]]:
     return known[0].source, tuple(_arms(known))
 
 
-def _arms(arms: Iterable[Arm]) -> Iterable[Trained]:
+def _arms(arms: Iterable[PaperArm]) -> Iterable[Trained]:
     from phiscale.arch.families import get_spec
     from phiscale.arch.scaling import scale
     from phiscale.planning.laws.sheet import Trained
