@@ -1,7 +1,7 @@
 """The two sides of benchmarks/parity.py: a peer's network full of random numbers, and ours with the
 same ones, carried over by the keymaps.
 
-Both kinds of pair answer the same pictures (`logits`) and take the same step of training (`step`).
+Both kinds of pair answer the same images (`logits`) and take the same step of training (`step`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from torch.nn import functional as F
 
 from phiscale.arch.spec import Spec
 from phiscale.nn.network import Network, build
-from phiscale.weights.aliases import names_of
+from phiscale.weights.aliases import network_names
 from phiscale.weights.formats import read_foreign
-from phiscale.weights.layouts import our_word
+from phiscale.weights.layouts import our_tensor_name
 from phiscale.weights.peers import Library, spec_of, to_ours
-from phiscale.weights.pretrained import original
+from phiscale.weights.pretrained import original_preprocessing
 
 # Of everything that a default would hide: norms (scale, shift, mean, variance), biases.
 RANGES = {
@@ -73,14 +73,14 @@ def pairs() -> Iterator[Pair]:
     import timm
     from torchvision import models
 
-    for theirs, member in names_of("timm").items():
+    for theirs, member in network_names("timm").items():
         if timm.is_model(theirs) and theirs == member:
             yield Pair("timm", theirs, member)
-    for theirs, member in names_of("torchvision").items():
+    for theirs, member in network_names("torchvision").items():
         if theirs in models.list_models():
             yield Pair("torchvision", theirs, member)
     for library in ("lukemelas", "keras"):
-        for theirs, member in names_of(library).items():
+        for theirs, member in network_names(library).items():
             yield Pair(library, theirs, member)
 
 
@@ -142,7 +142,7 @@ class KerasSides:
 
     def __init__(self, pair: Pair):
         _keep_doubles()
-        self.pair, take = pair, original(pair.member)
+        self.pair, take = pair, original_preprocessing(pair.member)
         if pair.theirs.startswith("EfficientNetB"):  # without ImageNet's weights: x / 255 alone
             take = replace(take, mean=(0.0,) * 3, std=(1.0,) * 3)
         self.mean, self.std = np.array(take.mean), np.array(take.std)
@@ -203,7 +203,7 @@ class KerasSides:
         rng = np.random.default_rng(0)
         ranges = GENTLE.get(self.pair.theirs, RANGES)
         for variable in theirs.variables:
-            word = our_word(variable.name)
+            word = our_tensor_name(variable.name)
             if word in ranges and len(variable.shape) == 1:
                 variable.assign(rng.uniform(*ranges[word], variable.shape))
         return theirs, _ours(self.pair, _saved(theirs)).to(kind).eval()
@@ -231,7 +231,7 @@ def _made(pair: Pair) -> nn.Module:
         case "torchvision":
             return models.get_model(pair.theirs)
         case _:
-            return EfficientNet.from_name(pair.theirs, image_size=None)  # pads by the picture
+            return EfficientNet.from_name(pair.theirs, image_size=None)  # pads by the image
 
 
 def _randomise(network: nn.Module) -> None:

@@ -1,5 +1,5 @@
 """Writes two of src/phiscale/tables: pretrained.json, which weights of our members timm and
-torchvision know and how their pictures are prepared; imagenet.json, the names of ImageNet's classes
+torchvision know and how their images are prepared; imagenet.json, the names of ImageNet's classes
 (torchvision's) and their WordNet ids (timm's). Needs both (dev extra), no network.
 
     python benchmarks/pretrained_table.py

@@ -25,11 +25,13 @@ def test_its_python_runs(
 ):
     from phiscale import build, get_spec, save
     from phiscale.data.preprocessing import Preprocessing
-    from phiscale.weights.imagenet import names
+    from phiscale.weights.imagenet import imagenet_classes
     from phiscale.weights.metadata import ModelMetadata
 
     b0 = get_spec("efficientnet_b0")
-    metadata = ModelMetadata(spec=b0, preprocessing=Preprocessing(size=224), classes=names())
+    metadata = ModelMetadata(
+        spec=b0, preprocessing=Preprocessing(size=224), classes=imagenet_classes()
+    )
     save(tmp_path / "b0.safetensors", build(b0).state_dict(), metadata)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)

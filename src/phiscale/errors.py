@@ -6,8 +6,8 @@ PhiscaleError
 ├── UsageError        the command line or arguments contradict each other or themselves (exit 2)
 ├── SpecError         a network that cannot be built
 ├── BudgetError       limits that no network meets
-├── DataError         pictures or folders that cannot be used
-│   └── BadImage      one picture that cannot be read
+├── DataError         images or folders that cannot be used
+│   └── BadImage      one image that cannot be read
 ├── CheckpointError   a run that cannot be resumed
 ├── TrainingError     a training that cannot go on (a loss that is not a number, ...)
 ├── WeightsError      a weights file that does not fit or cannot be trusted
@@ -39,7 +39,7 @@ class DataError(PhiscaleError):
 
 
 class BadImage(DataError):
-    """One picture that cannot be read. `reason` is short and stands beside the file's name."""
+    """One image that cannot be read. `reason` is short and stands beside the file's name."""
 
     def __init__(self, reason: str):
         super().__init__(reason)

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """The name with control characters, line breaks and undecodable bytes as escapes."""
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
+def join_names(names: Iterable[str], most: int = 5) -> str:
     """'a', 'b', 'c' and 4 more."""
-    quoted = [f"'{shown(name)}'" for name in names]
+    quoted = [f"'{printable(name)}'" for name in names]
     left = len(quoted) - most
     if left > 0:
         return f"{', '.join(quoted[:most])} and {left:,} more"
@@ -25,12 +25,12 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     return "".join(quoted)
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """1 picture, 2 pictures, 3 classes."""
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """1 image, 2 images, 3 classes."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def table_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def format_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Rows of equal keys; columns that are empty throughout are left out."""
     columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     cells = [[_cell(row[key]) for key in columns] for row in rows]

@@ -153,7 +153,7 @@ def test_a_table_of_ones_own_with_lengths_of_training(
 
 
 def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from phiscale.data.datasets.open import open_images
+    from phiscale.data.datasets.open import open_dataset
     from phiscale.data.preprocessing import Preprocessing
     from phiscale.training.loop import Runtime, train
     from phiscale.training.recipes.table import RECIPES
@@ -163,7 +163,7 @@ def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str])
     train(
         place / "runs" / "base",
         base,
-        open_images("digits"),
+        open_dataset("digits"),
         recipe,
         Preprocessing(size=8, crop=1.0),
         Runtime(),

@@ -37,14 +37,14 @@ def script(library: ModuleType, weights: dict[str, Any] | None = None) -> dict[s
     config = library.data.resolve_model_data_config(model)
     config["input_size"] = (3, 64, 64)
     look = library.data.create_transform(**config, is_training=False)
-    x = torch.stack([look(picture) for picture in PICTURES])
+    x = torch.stack([look(image) for image in PICTURES])
     model.eval()
     with torch.inference_mode():
         maps = model.forward_features(x)
         pooled = model.forward_head(maps, pre_logits=True)
     found = {
         "config": config,
-        "pictures": x,
+        "images": x,
         "maps": maps,
         "pooled": pooled,
         "num_features": model.num_features,
@@ -62,7 +62,7 @@ def script(library: ModuleType, weights: dict[str, Any] | None = None) -> dict[s
     losses = []
     model.eval()  # batch norms keep their statistics; only the head learns
     for _ in range(24):
-        batch = torch.stack([train(picture) for picture in PICTURES])
+        batch = torch.stack([train(image) for image in PICTURES])
         loss = nn.functional.cross_entropy(model(batch), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -79,7 +79,7 @@ def test_a_script_for_timm_runs_with_its_import_changed_and_sees_the_same():
     assert mine["config"]["input_size"] == theirs["config"]["input_size"]
     for word in ("interpolation", "mean", "std", "crop_pct", "crop_mode"):
         assert mine["config"][word] == theirs["config"][word]
-    assert torch.equal(mine["pictures"], theirs["pictures"])
+    assert torch.equal(mine["images"], theirs["images"])
     assert mine["num_features"] == theirs["num_features"]
     for word in ("maps", "pooled"):
         assert mine[word].shape == theirs[word].shape

@@ -1,4 +1,4 @@
-"""The audit: every picture read once, every fault named, advice that follows from the numbers."""
+"""The audit: every image read once, every fault named, advice that follows from the numbers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL import Image
 
 from phiscale.data.audit import Audit, audit, bad_files_error
 from phiscale.data.audit_advice import Facts, advise
-from phiscale.data.datasets.open import BadFile, open_images
-from phiscale.data.reading.decode import Limits
+from phiscale.data.datasets.open import BadFile, open_dataset
+from phiscale.data.reading.decode import DecodeLimits
 from support.nasty import bad, good, saved
-from support.trees import picture, tree
+from support.trees import image_bytes, tree
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def tidy(tmp_path: Path) -> Path:
 
 
 def audited(root: Path) -> Audit:
-    return audit(open_images(root))
+    return audit(open_dataset(root))
 
 
 def test_a_tidy_set_is_counted(tidy: Path):
@@ -40,7 +40,7 @@ def test_all_bad_files_are_listed_and_good_ones_are_not(tidy: Path):
     nasty, fine = bad(), good()
     for file in nasty + fine:
         (tidy / "train" / "a" / file.name).write_bytes(file.data)
-    images = open_images(tidy)
+    images = open_dataset(tidy)
     found = audit(images)
     assert {file.key for file in found.bad} == {f"train/a/{file.name}" for file in nasty}
     error = str(bad_files_error(found))
@@ -59,11 +59,11 @@ def test_names_cannot_forge_lines_of_a_report(tidy: Path):
         except OSError:
             pytest.skip("this file system takes no such name")
     found = audited(tidy)
-    text = "\n".join(found.lines()) + str(bad_files_error(found))
+    text = found.summary() + str(bad_files_error(found))
     assert r"new\nline.png (train): empty file" in text
     assert r"red\x1b[31m.png" in text and r"\u202egnp.png" in text
     assert "\x1b" not in text and "\u202e" not in text
-    assert all("\n" not in line for line in found.lines())
+    assert all("\n" not in line for line in found.summary().splitlines())
 
 
 def test_the_same_pixels_are_found_whatever_the_file(tidy: Path):
@@ -88,21 +88,21 @@ def test_pixels_of_another_shape_are_not_the_same(tidy: Path):
 
 def test_progress_runs_to_the_end(tidy: Path):
     steps: list[tuple[int, int]] = []
-    audit(open_images(tidy), progress=lambda done, total: steps.append((done, total)))
+    audit(open_dataset(tidy), progress=lambda done, total: steps.append((done, total)))
     assert steps[-1] == (46, 46) and steps == sorted(steps)
 
 
 def test_the_number_of_threads_changes_nothing(tidy: Path):
     (tidy / "train" / "a" / "empty.png").touch()
-    images = open_images(tidy)
+    images = open_dataset(tidy)
     assert audit(images, workers=1) == audit(images, workers=4)
 
 
 def test_limits_hold_in_the_audit(tidy: Path):
-    found = audit(open_images(tidy), limits=Limits(max_pixels=63))
+    found = audit(open_dataset(tidy), limits=DecodeLimits(max_pixels=63))
     assert len(found.bad) == found.total == 46
     assert found.shorter_side is None
-    assert "stored as nothing" in found.lines()
+    assert "stored as nothing" in found.summary().splitlines()
 
 
 def test_an_audit_is_json(tidy: Path):
@@ -114,7 +114,7 @@ def test_an_audit_is_json(tidy: Path):
 
 
 def test_arrays_are_audited_too():
-    found = audit(open_images("digits"))
+    found = audit(open_dataset("digits"))
     assert found.modes == {"array L": 1797} and found.bad == ()
 
 
@@ -143,25 +143,25 @@ def test_a_set_in_order_gets_the_resolution_only():
     ("changes", "sentence"),
     [
         ({"counts": PLENTY | {"train": (9000, 12)}}, "Fewer than 20 training .* in class 'dog'"),
-        ({"counts": PLENTY | {"train": (500, 400)}}, "900 training pictures: start from"),
-        ({"counts": PLENTY | {"train": (9000, 1000)}}, "'cat' has 9.0 times the training pictures"),
-        ({"counts": PLENTY | {"validation": (20, 20)}}, "has 40 pictures: .* ± 9.3 points"),
-        ({"counts": PLENTY | {"test": (0, 0)}}, "'test', which is the result, has 0 pictures"),
+        ({"counts": PLENTY | {"train": (500, 400)}}, "900 training images: start from"),
+        ({"counts": PLENTY | {"train": (9000, 1000)}}, "'cat' has 9.0 times the training images"),
+        ({"counts": PLENTY | {"validation": (20, 20)}}, "has 40 images: .* ± 9.3 points"),
+        ({"counts": PLENTY | {"test": (0, 0)}}, "'test', which is the result, has 0 images"),
         ({"shorter_sides": [32.0]}, "median shorter side is 32 px"),
         ({"shorter_sides": [3000.0]}, "Shrink them once"),
-        ({"shorter_sides": [30.0] + [200.0] * 9}, "10 % of the pictures have less than half"),
-        ({"aspects": [1.0, 3.0]}, "50 % of the pictures are more than twice as long"),
+        ({"shorter_sides": [30.0] + [200.0] * 9}, "10 % of the images have less than half"),
+        ({"aspects": [1.0, 3.0]}, "50 % of the images are more than twice as long"),
         (
             {"duplicates": [[("train", "t/1", "cat"), ("test", "x/1", "cat")]]},
-            "1 picture outside 'test' .* Remove 't/1'.",
+            "1 image outside 'test' .* Remove 't/1'.",
         ),
         (
             {"duplicates": [[("train", "t/1", "cat"), ("validation", "v/1", "cat")]]},
-            "1 picture outside 'validation' .* Remove 't/1'.",
+            "1 image outside 'validation' .* Remove 't/1'.",
         ),
         (
             {"duplicates": [[("train", "t/1", "cat"), ("train", "t/2", "dog")]]},
-            "1 picture under more than one class. Decide for one: 't/1 = t/2'.",
+            "1 image under more than one class. Keep each in one: 't/1 = t/2'.",
         ),
     ],
 )
@@ -180,11 +180,11 @@ def test_thumbnails_are_not_told_to_start_from_pretrained_weights():
 def test_bad_files_of_a_small_list_read_well(tmp_path: Path):
     tree(tmp_path, {"a": 10, "b": 10})
     (tmp_path / "b" / "x.jpg").write_bytes(b"<html>")
-    (tmp_path / "b" / "ok.jpg").write_bytes(picture(77, "JPEG"))
+    (tmp_path / "b" / "ok.jpg").write_bytes(image_bytes(77, "JPEG"))
     found = audited(tmp_path)
     (only,) = found.bad
-    assert only == BadFile(only.split, "b/x.jpg", "a web page (HTML), not a picture")
+    assert only == BadFile(only.split, "b/x.jpg", "a web page (HTML), not an image")
     assert str(bad_files_error(found)).splitlines()[:2] == [
         "1 file of 22 cannot be read:",
-        f"  b/x.jpg ({only.split}): a web page (HTML), not a picture",
+        f"  b/x.jpg ({only.split}): a web page (HTML), not an image",
     ]

@@ -1,4 +1,4 @@
-"""Reading one picture: right pixels or a reason, never anything else, never a wait."""
+"""Reading one image: right pixels or a reason, never anything else, never a wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from phiscale.data.reading.decode import Limits, read_image, read_picture
+from phiscale.data.reading.decode import DecodeLimits, decode_image, read_image
 from phiscale.errors import BadImage
 from support.nasty import COLOURS, RED, Nasty, bad, bombs, colours_of, good, jpeg, quadrants, saved
 
@@ -66,20 +66,20 @@ def test_half_transparency_mixes_with_the_background():
     assert read_image(half).getpixel((4, 4)) == pytest.approx((127,) * 3, abs=1)
 
 
-def test_a_picture_tells_how_it_was_stored():
-    picture = read_picture(saved(quadrants().convert("CMYK"), "JPEG"))
-    assert (picture.format, picture.mode, picture.image.mode) == ("JPEG", "CMYK", "RGB")
+def test_a_image_tells_how_it_was_stored():
+    image = decode_image(saved(quadrants().convert("CMYK"), "JPEG"))
+    assert (image.format, image.mode, image.image.mode) == ("JPEG", "CMYK", "RGB")
 
 
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (Limits(max_pixels=4095), "64 x 64 pixels, over the limit of 0.004095 megapixels"),
-        (Limits(max_file_bytes=100), "over the limit of"),
-        (Limits(max_aspect=0.5), "as long as wide"),
+        (DecodeLimits(max_pixels=4095), "64 x 64 pixels, over the limit of 0.004095 megapixels"),
+        (DecodeLimits(max_file_bytes=100), "over the limit of"),
+        (DecodeLimits(max_aspect=0.5), "as long as wide"),
     ],
 )
-def test_limits_are_kept_for_files_and_for_bytes(limits: Limits, reason: str, tmp_path: Path):
+def test_limits_are_kept_for_files_and_for_bytes(limits: DecodeLimits, reason: str, tmp_path: Path):
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg())
     for source in (path, path.read_bytes()):
@@ -104,7 +104,7 @@ PLACES = {
 @needs_posix
 @pytest.mark.parametrize("reason", PLACES)
 def test_what_is_no_file_is_reported_at_once(reason: str, tmp_path: Path):
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     PLACES[reason](path)
     with pytest.raises(BadImage, match=f"^{reason}$"):
         read_image(path)
@@ -114,9 +114,9 @@ def test_what_is_no_file_is_reported_at_once(reason: str, tmp_path: Path):
 def test_a_socket_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)  # names of sockets must be short
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("picture.jpg")
+        listener.bind("image.jpg")
         with pytest.raises(BadImage, match="a socket, not a file"):
-            read_image(Path("picture.jpg"))
+            read_image(Path("image.jpg"))
 
 
 @pytest.mark.parametrize("name", ["a\0b.jpg", "x" * 300 + ".jpg"])
@@ -127,7 +127,7 @@ def test_a_name_that_no_file_can_bear_is_reported(name: str, tmp_path: Path):
 
 @needs_posix
 def test_a_file_without_permission_is_reported(tmp_path: Path):
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     path.write_bytes(jpeg())
     path.chmod(0)
     if os.geteuid() != 0:
@@ -186,7 +186,7 @@ def test_bombs_are_refused_before_they_take_memory(tmp_path: Path):
 
 
 def test_pillows_warnings_stay_inside_whatever_the_threads():
-    """A corrupt TIFF tag and a large picture make Pillow warn; the filters must come back."""
+    """A corrupt TIFF tag and a large image make Pillow warn; the filters must come back."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\xff\x7f\xff\xff\xff\x7f"
     files = [saved(quadrants(), "JPEG", exif=exif), saved(Image.new("L", (9600, 9600)), "PNG")]
     before = list(warnings.filters)
@@ -210,7 +210,7 @@ def test_pillows_warnings_stay_inside_whatever_the_threads():
 
 @given(st.binary(max_size=400))
 @settings(max_examples=200, deadline=None)
-def test_any_bytes_give_a_picture_or_a_bad_image(data: bytes):
+def test_any_bytes_give_a_image_or_a_bad_image(data: bytes):
     try:
         assert read_image(data).mode == "RGB"
     except BadImage as error:
@@ -222,7 +222,7 @@ WHOLE = [file.data for file in GOOD if len(file.data) < 20_000]
 
 @given(st.sampled_from(WHOLE), st.data())
 @settings(max_examples=250, deadline=None)
-def test_a_mutated_picture_gives_a_picture_or_a_bad_image(whole: bytes, data: st.DataObject):
+def test_a_mutated_image_gives_a_image_or_a_bad_image(whole: bytes, data: st.DataObject):
     changed = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(changed) - 1))
@@ -231,7 +231,7 @@ def test_a_mutated_picture_gives_a_picture_or_a_bad_image(whole: bytes, data: st
         if not changed:
             break
     try:
-        assert read_image(bytes(changed), limits=Limits(max_pixels=10**6)).mode == "RGB"
+        assert read_image(bytes(changed), limits=DecodeLimits(max_pixels=10**6)).mode == "RGB"
     except BadImage as error:
         assert error.reason
 

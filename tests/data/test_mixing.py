@@ -1,4 +1,4 @@
-"""Mixup and CutMix: partners, shares and boxes, and pictures and labels that agree with them."""
+"""Mixup and CutMix: partners, shares and boxes, and images and labels that agree with them."""
 
 import itertools
 
@@ -12,9 +12,9 @@ from scipy.stats import kstest
 from torchvision.transforms import v2
 
 from phiscale.data.augment.augment import Augment
-from phiscale.data.augment.mixing import Mix, mixed, mixes, partner_of
-from phiscale.data.datasets.open import open_images
-from phiscale.data.loader import Pictures, training_batches
+from phiscale.data.augment.mixing import Mix, draw_mixes, mix_images, partner_of
+from phiscale.data.datasets.open import open_dataset
+from phiscale.data.loader import ImageCache, training_batches
 from phiscale.data.preprocessing import Preprocessing
 
 PLACES = np.arange(4000)
@@ -32,11 +32,11 @@ def test_partners_are_each_others_and_never_outside_the_batch(
 
 
 def found(mixup: float, cutmix: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return mixes(PLACES, 0, len(PLACES), mixup=mixup, cutmix=cutmix, side=64, u=U)
+    return draw_mixes(PLACES, 0, len(PLACES), mixup=mixup, cutmix=cutmix, side=64, u=U)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_mixup_leaves_the_larger_part_to_the_picture_itself(alpha: float):
+def test_mixup_leaves_the_larger_part_to_the_image_itself(alpha: float):
     _, share, box = found(alpha, 0.0)
     assert (share <= 0.5).all() and not box.any()
     folded = np.minimum(sample := beta_law.rvs(alpha, alpha, size=4000, random_state=1), 1 - sample)
@@ -57,11 +57,11 @@ def test_where_both_are_on_pairs_take_turns():
     assert (share[::4] > 0).any()
 
 
-def test_mixed_pictures_hold_what_their_labels_say():
+def test_mixed_images_hold_what_their_labels_say():
     own, other = torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 8, 8)
     box = torch.tensor([[0, 0, 0, 0], [2, 6, 0, 4], [0, 8, 0, 8], [0, 0, 0, 0]])
     share = torch.tensor([0.3, 0.25, 1.0, 0.0], dtype=torch.float64)
-    result = mixed(own, other, Mix(torch.arange(4), share, box))
+    result = mix_images(own, other, Mix(torch.arange(4), share, box))
     assert torch.allclose(result.mean((1, 2, 3)), share.float())
     assert result[1, :, 2:6, :4].min() == 1 and result[1].sum() == 3 * 16
 
@@ -71,7 +71,7 @@ def test_a_blend_is_torchvisions_mixup():
     x, labels = torch.rand(2, 3, 4, 4), torch.tensor([0, 1])
     theirs, soft = v2.MixUp(alpha=1.0, num_classes=2)(x, labels)
     share = soft[0, 1].item()
-    ours = mixed(
+    ours = mix_images(
         x,
         x.flip(0),
         Mix(torch.tensor([1, 0]), torch.full((2,), share), torch.zeros(2, 4, dtype=torch.int64)),
@@ -80,15 +80,15 @@ def test_a_blend_is_torchvisions_mixup():
 
 
 @pytest.mark.parametrize("cuts", [(0, 12), (0, 5, 12), (0, 4, 7, 12)])
-def test_a_batch_shared_out_holds_the_same_mixed_pictures(cuts: tuple[int, ...]):
+def test_a_batch_shared_out_holds_the_same_mixed_images(cuts: tuple[int, ...]):
     """Each share brings the partners along that it lacks."""
-    images = open_images("digits")
+    images = open_dataset("digits")
     how = Augment(mixup=0.4, cutmix=1.0, policy="randaugment")
     take = Preprocessing(size=16, crop=1.0)
 
     def share_of(first: int, end: int) -> torch.Tensor:
         batches = training_batches(
-            Pictures(images.train, 16),
+            ImageCache(images.train, 16),
             take,
             lambda at: how,
             seed=3,
@@ -99,9 +99,9 @@ def test_a_batch_shared_out_holds_the_same_mixed_pictures(cuts: tuple[int, ...])
         )
         (batch,) = batches
         assert batch.mix is not None
-        assert batch.places.tolist() == list(range(24 + first, 24 + end))
+        assert batch.sample_indices.tolist() == list(range(24 + first, 24 + end))
         own = batch.pixels[: end - first].float()
-        return mixed(own, batch.pixels[batch.mix.partner].float(), batch.mix)
+        return mix_images(own, batch.pixels[batch.mix.partner].float(), batch.mix)
 
     whole = share_of(0, 12)
     parts = [share_of(a, b) for a, b in itertools.pairwise(cuts)]

@@ -175,7 +175,7 @@ def test_levels_beyond_the_scale_leave_what_has_no_more_to_give():
         assert np.array_equal(np.asarray(same), ROUGH)
 
 
-def test_lengths_shrink_with_small_pictures_and_never_grow():
+def test_lengths_shrink_with_small_images_and_never_grow():
     argument = tf_argument(RANDAUGMENT_LENGTHS)
     assert [argument("TranslateX", 10, 1, side) for side in (32, 224, 600)] == pytest.approx(
         [100 / 7, 100, 100]

@@ -1,4 +1,4 @@
-"""One value turns a picture into a network's input, the same everywhere."""
+"""One value turns an image into a network's input, the same everywhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_neither_torch_nor_torchvision_is_imported():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_picture_becomes_float32_channels_first():
+def test_a_image_becomes_float32_channels_first():
     pixels = PLAIN(quadrants())
     assert pixels.shape == (3, 32, 32) and pixels.dtype == np.float32
     assert pixels.flags.c_contiguous
@@ -42,7 +42,7 @@ def test_normalising_is_pixels_over_255_minus_mean_over_std():
     assert pixels == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_batch_is_normalised_as_its_pictures_are():
+def test_a_batch_is_normalised_as_its_images_are():
     batch = np.stack([np.asarray(quadrants()), np.asarray(quadrants().rotate(90))])
     together = PLAIN.normalise(batch)
     assert together.shape == (2, 3, 64, 64)
@@ -80,7 +80,7 @@ def test_a_whole_square_of_the_right_size_keeps_its_pixels():
     assert np.array_equal(np.asarray(kept), np.asarray(image))
 
 
-def test_transparent_pictures_lie_on_the_background():
+def test_transparent_images_lie_on_the_background():
     see_through = Image.new("RGBA", (9, 9), (0, 0, 0, 0))
     cut = replace(PLAIN, background=(10, 20, 30)).crop_and_resize(see_through)
     assert cut.getpixel((3, 3)) == (10, 20, 30)

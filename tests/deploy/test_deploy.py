@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from phiscale.arch.families import get_spec
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.deploy.export import export_onnx
 from phiscale.deploy.predict import Predictor
@@ -57,13 +57,13 @@ def network(spec=SPEC) -> Network:  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported")
-    export_onnx(network(), CARD, open_images("digits").validation, out)
+    export_onnx(network(), CARD, open_dataset("digits").validation, out)
     save(out / "best.safetensors", network().state_dict(), CARD)
     return out
 
 
 def test_the_exported_file_answers_as_the_network_does(exported: Path):
-    images = open_images("digits").test
+    images = open_dataset("digits").test
     predictor = Predictor(exported)
     pictures = [images.image(i) for i in range(32)]
     answers = predictor(pictures)
@@ -79,7 +79,7 @@ def test_the_file_beside_says_how_to_feed_it_and_how_well_it_agrees(exported: Pa
     said = json.loads((exported / "model.json").read_text())
     assert said["input"]["shape"] == ["batch", 3, 16, 16] and said["output"]["shape"][1] == 10
     assert said["preprocessing"]["size"] == 16 and said["classes"][3] == "3"
-    assert said["parity"]["pictures"] == min(256, len(open_images("digits").validation))
+    assert said["parity"]["pictures"] == min(256, len(open_dataset("digits").validation))
     assert said["parity"]["relative_difference"] < 1e-4 and said["parity"]["same_top1"] == 1.0
     model = (exported / "model.onnx").read_bytes()
     assert said["latency_ms"] > 0

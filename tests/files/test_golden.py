@@ -46,24 +46,27 @@ READERS: dict[str, Callable[[Path], Any]] = {
 # Each class gets one more field with a default, as a later version may.
 LATER = {
     "arch/spec.py": [
-        ("    skip: bool = True", "    later: int = added(0)\n    skip: bool = True"),
+        ("    skip: bool = True", "    later: int = added_field(0)\n    skip: bool = True"),
         (
             "    fixed_ends: bool = False",
-            "    later: str = added('')\n    fixed_ends: bool = False",
+            "    later: str = added_field('')\n    fixed_ends: bool = False",
         ),
-        ("import Format", "import Format, added"),
+        ("import Format", "import Format, added_field"),
     ],
     "training/recipes/recipe.py": [
-        ("    seed: int = 0", "    later: float = added(1.0)\n    seed: int = 0"),
-        ("import Format", "import Format, added"),
+        ("    seed: int = 0", "    later: float = added_field(1.0)\n    seed: int = 0"),
+        ("import Format", "import Format, added_field"),
     ],
     "data/preprocessing.py": [
-        ("    squash: bool = False", "    later: bool = added(False)\n    squash: bool = False"),
-        ("import Format", "import Format, added"),
+        (
+            "    squash: bool = False",
+            "    later: bool = added_field(False)\n    squash: bool = False",
+        ),
+        ("import Format", "import Format, added_field"),
     ],
     "weights/metadata.py": [
-        ('    licence: str = ""', "    later: str = added('')\n    licence: str = \"\""),
-        ("import Format", "import Format, added"),
+        ('    licence: str = ""', "    later: str = added_field('')\n    licence: str = \"\""),
+        ("import Format", "import Format, added_field"),
     ],
 }
 
@@ -74,7 +77,7 @@ golden, out = Path(sys.argv[1]), Path(sys.argv[2])
 sys.path.insert(0, str(golden))
 sys.path.insert(0, str(golden.parent / "files"))
 import make, test_golden
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.arch.spec import Spec, Stage
 from phiscale.training.loop import Runtime, train
 from phiscale.training.recipes.recipe import Recipe
@@ -87,7 +90,7 @@ assert metadata.spec == make.TINY and metadata.later == "" and tensors
 assert make.trial().key == json.loads((golden / "keys.json").read_text())["trial"]
 assert json.loads((golden / "spec.json").read_text()).items() >= make.TINY.to_dict().items()
 seen = []
-train(out, make.TINY, open_images("digits"), make.QUICK, make.TAKE,
+train(out, make.TINY, open_dataset("digits"), make.QUICK, make.TAKE,
       Runtime(report=lambda progress: seen.append(progress.images_seen)))
 assert seen[0] > 512, seen[0]  # it went on from the checkpoint
 """

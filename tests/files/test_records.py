@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phiscale.errors import UsageError
-from phiscale.files import Format, added, canonical, read_checked, write_checked
+from phiscale.files import Format, added_field, canonical, read_checked, write_checked
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Cart:
     notes: Mapping[str, Any] = field(default_factory=dict)
     size: tuple[int, int] = (1, 2)
     owner: str | None = None
-    brakes: int = added(0)
+    brakes: int = added_field(0)
 
     def __post_init__(self) -> None:
         if self.weight < 0:

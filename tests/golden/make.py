@@ -19,7 +19,7 @@ import torch
 from phiscale.arch.spec import FORMAT as SPEC
 from phiscale.arch.spec import Spec, Stage
 from phiscale.data.augment.augment import Augment
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import FORMAT as PREPROCESSING
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.files import write_checked, write_json
@@ -152,7 +152,7 @@ def write_run() -> None:
     shutil.rmtree(run, ignore_errors=True)
     runtime = Runtime(report=stop_halfway, save_every_s=1e-9, keep=1)
     with suppress(Stopped):
-        train(run, TINY, open_images("digits"), QUICK, TAKE, runtime)
+        train(run, TINY, open_dataset("digits"), QUICK, TAKE, runtime)
     shutil.rmtree(run / "tensorboard", ignore_errors=True)
     (run / ".lock").unlink()
 

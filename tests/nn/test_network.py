@@ -144,7 +144,7 @@ def test_intermediates_have_names_and_end_in_the_logits_of_forward():
 
 @pytest.mark.parametrize("shape", [(33, 47), (64, 32), (7, 7)])
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "tf_efficientnet_b0", "resnet18"])
-def test_any_picture_size_and_rectangle_is_taken(name: str, shape: tuple[int, int]):
+def test_any_image_size_and_rectangle_is_taken(name: str, shape: tuple[int, int]):
     assert build(get_spec(name), classes=5).eval()(torch.randn(2, 3, *shape)).shape == (2, 5)
 
 

@@ -1,4 +1,4 @@
-"""Batch norms over several processes compute what one over all their pictures would."""
+"""Batch norms over several processes compute what one over all their images would."""
 
 from collections.abc import Iterator
 

@@ -10,7 +10,7 @@ import pytest
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.cli import main
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.report.runs import read_runs, rows_of, write_page
@@ -29,7 +29,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train(
             home / name,
             SPEC,
-            open_images("digits"),
+            open_dataset("digits"),
             recipe,
             Preprocessing(size=8, crop=1.0),
             Runtime(),

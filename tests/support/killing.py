@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.augment.augment import Augment
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.training.log import OF_THE_MACHINE, read_log
@@ -104,7 +104,7 @@ def _live(
     )
     code = 0
     try:
-        train(Path(out), SPEC, open_images("digits"), RECIPE, TAKE, runtime)
+        train(Path(out), SPEC, open_dataset("digits"), RECIPE, TAKE, runtime)
     except Interrupted as stop:
         code = stop.status
     except PhiscaleError as error:

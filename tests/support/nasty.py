@@ -1,4 +1,4 @@
-"""Files that break picture readers, made on the spot. Good ones show four coloured quadrants."""
+"""Files that break image readers, made on the spot. Good ones show four coloured quadrants."""
 
 from __future__ import annotations
 
@@ -160,9 +160,9 @@ def good() -> list[Nasty]:
             Nasty("lossless.webp", saved(plain, "WEBP", lossless=True)),
         ]
     if AVIF:
-        files.append(Nasty("picture.avif", saved(plain, "AVIF")))
+        files.append(Nasty("image.avif", saved(plain, "AVIF")))
     if features.check("jpg_2000"):
-        files.append(Nasty("picture.jp2", saved(plain, "JPEG2000")))
+        files.append(Nasty("image.jp2", saved(plain, "JPEG2000")))
     coloured = [Nasty(file.name, file.data, COLOURS) for file in files]
     return coloured + _greys() + _transparent(plain) + _easily_mistaken()
 
@@ -307,7 +307,7 @@ def _transparent(plain: Image.Image) -> list[Nasty]:
 
 
 def _easily_mistaken() -> list[Nasty]:
-    """Whole pictures that look like what a decoder paints where data are missing."""
+    """Whole images that look like what a decoder paints where data are missing."""
     middle, black = (128,) * 3, (0,) * 3
     return [
         Nasty("all-middle-grey.jpg", saved(quadrants((middle,) * 4), "JPEG"), (middle,) * 4),
@@ -371,18 +371,18 @@ def _cut() -> list[Nasty]:
     kinds: dict[str, Callable[[], bytes]] = {
         "baseline.jpg": jpeg,
         "progressive.jpg": lambda: saved(textured(), "JPEG", progressive=True),
-        "picture.png": lambda: saved(textured(), "PNG"),
-        "picture.gif": lambda: saved(textured(), "GIF"),
-        "picture.bmp": lambda: saved(textured(), "BMP"),
-        "picture.tif": lambda: saved(textured(), "TIFF"),
-        "picture.ppm": lambda: saved(textured(), "PPM"),
+        "image.png": lambda: saved(textured(), "PNG"),
+        "image.gif": lambda: saved(textured(), "GIF"),
+        "image.bmp": lambda: saved(textured(), "BMP"),
+        "image.tif": lambda: saved(textured(), "TIFF"),
+        "image.ppm": lambda: saved(textured(), "PPM"),
     }
     if features.check("webp"):
-        kinds["picture.webp"] = lambda: saved(textured(), "WEBP")
+        kinds["image.webp"] = lambda: saved(textured(), "WEBP")
     if AVIF:
-        kinds["picture.avif"] = lambda: saved(textured(), "AVIF")
+        kinds["image.avif"] = lambda: saved(textured(), "AVIF")
     if features.check("jpg_2000"):
-        kinds["picture.jp2"] = lambda: saved(textured(), "JPEG2000")
+        kinds["image.jp2"] = lambda: saved(textured(), "JPEG2000")
     files = []
     for name, make in kinds.items():
         whole = make()

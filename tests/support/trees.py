@@ -14,18 +14,18 @@ from PIL import Image
 from support.nasty import saved
 
 
-def picture(number: int, kind: str = "PNG", side: int = 8) -> bytes:
-    """A picture unlike those of other numbers."""
+def image_bytes(number: int, kind: str = "PNG", side: int = 8) -> bytes:
+    """An image unlike those of other numbers."""
     noise = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
     return saved(Image.fromarray(noise), kind)
 
 
 def tree(root: Path, folders: Mapping[str, int], start: int = 0) -> Path:
-    """Folder -> number of pictures, all different."""
+    """Folder -> number of images, all different."""
     for folder, count in folders.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
         for i in range(count):
-            (root / folder / f"{i:03d}.png").write_bytes(picture(start))
+            (root / folder / f"{i:03d}.png").write_bytes(image_bytes(start))
             start += 1
     return root
 
@@ -43,9 +43,9 @@ def shard(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
 def samples(
     labels: Iterable[object], start: int = 0, label: str = "cls"
 ) -> list[tuple[str, bytes]]:
-    """WebDataset members, a picture and a label each."""
+    """WebDataset members, an image and a label each."""
     members = []
     for i, value in enumerate(labels, start):
         text = json.dumps({"label": value}) if label == "json" else str(value)
-        members += [(f"{i:05d}.png", picture(i)), (f"{i:05d}.{label}", text.encode())]
+        members += [(f"{i:05d}.png", image_bytes(i)), (f"{i:05d}.{label}", text.encode())]
     return members

@@ -76,9 +76,9 @@ def net(channels: int = 8, resolution: int = 8) -> Spec:
 
 def digits() -> str:
     """Of scikit-learn's digits."""
-    from phiscale.data.datasets.open import open_images
+    from phiscale.data.datasets.open import open_dataset
 
-    return open_images("digits").fingerprint()
+    return open_dataset("digits").fingerprint()
 
 
 def settle(fingerprint: str, seeds: int = 2) -> Settle:

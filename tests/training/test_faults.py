@@ -18,10 +18,10 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.cli.output import log_to
 from phiscale.data.datasets.dataset import ImageSet
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
-from phiscale.files import locked
+from phiscale.files import lock_folder
 from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import Runtime, train
 from phiscale.training.recipes.recipe import Optim, Recipe
@@ -53,7 +53,7 @@ faults.run(sys.argv[1])
 
 
 def digits() -> ImageSet:
-    return open_images("digits")
+    return open_dataset("digits")
 
 
 def run(
@@ -197,7 +197,7 @@ def test_changed_data_in_the_same_folder_are_refused(undisturbed: Path):
 
 
 def test_two_runs_in_one_folder_are_one_too_many(tmp_path: Path):
-    with locked(tmp_path), pytest.raises(PhiscaleError, match=f"process {os.getpid()}"):
+    with lock_folder(tmp_path), pytest.raises(PhiscaleError, match=f"process {os.getpid()}"):
         run(tmp_path)
 
 

@@ -20,7 +20,7 @@ from torch._C._distributed_c10d import HashStore
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.augment.augment import Augment
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
 from phiscale.nn.norm import BatchNorm2d, synchronise
@@ -50,7 +50,12 @@ def main(task: str, out: str) -> None:
     if task == "train":
         runtime = Runtime(device=CUDA, save_every_s=0)
         train(
-            Path(out), SPEC, open_images("digits"), replace(RECIPE, precision="fp64"), TAKE, runtime
+            Path(out),
+            SPEC,
+            open_dataset("digits"),
+            replace(RECIPE, precision="fp64"),
+            TAKE,
+            runtime,
         )
         return
     dist.init_process_group("gloo")
@@ -115,7 +120,7 @@ def test_a_deterministic_training_resumes_to_the_bit(precision: str, tmp_path: P
 
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
     runtime = Runtime(device=CUDA, deterministic=True, save_every_s=0)
-    arguments = SPEC, open_images("digits"), recipe, TAKE
+    arguments = SPEC, open_dataset("digits"), recipe, TAKE
     train(tmp_path / "whole", *arguments, runtime)
     with pytest.raises(Stopped):
         train(tmp_path / "stopped", *arguments, replace(runtime, report=stop))

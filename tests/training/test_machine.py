@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.cli.output import log_to
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, TrainingError
 from phiscale.training import loop
@@ -41,7 +41,7 @@ QUIET = Runtime(save_every_s=0)
 def trained(
     out: Path, data: str = "digits", runtime: Runtime = QUIET, recipe: Recipe = RECIPE
 ) -> Path:
-    images = open_images(data)
+    images = open_dataset(data)
     train(out, replace(SPEC, classes=len(images.classes)), images, recipe, TAKE, runtime)
     return out
 
@@ -191,7 +191,7 @@ def test_data_may_move_but_a_change_must_be_accepted(tmp_path: Path):
     other = replace(TAKE, background=(0, 0, 0))
     with pytest.raises(CheckpointError, match="preprocessing"):  # is no matter of pictures
         spec = replace(SPEC, classes=2)
-        train(tmp_path / "run", spec, open_images(str(moved)), recipe, other, accepting)
+        train(tmp_path / "run", spec, open_dataset(str(moved)), recipe, other, accepting)
 
 
 def test_of_two_checkpoints_of_one_place_the_later_one_is_the_newest(tmp_path: Path):

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from phiscale.arch.families import get_spec
-from phiscale.data.augment.augment import RANDOM_NUMBERS, Augment, augmented
-from phiscale.data.datasets.open import open_images
-from phiscale.data.loader import Pictures, training_batches
-from phiscale.data.order import Order, mix, uniforms
+from phiscale.data.augment.augment import RANDOM_NUMBERS, Augment, augment_images
+from phiscale.data.datasets.open import open_dataset
+from phiscale.data.loader import ImageCache, training_batches
+from phiscale.data.order import Order, draw_uniforms, hash_numbers
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.nn.network import build
@@ -43,12 +43,12 @@ def test_every_epoch_shows_every_image_once_and_in_another_order():
 
 
 def test_random_numbers_belong_to_their_place_and_spread_evenly():
-    numbers = uniforms(1, np.arange(4000), 4)
-    assert np.array_equal(uniforms(1, np.array([17]), 4)[0], numbers[17])
+    numbers = draw_uniforms(1, np.arange(4000), 4)
+    assert np.array_equal(draw_uniforms(1, np.array([17]), 4)[0], numbers[17])
     assert ((numbers >= 0) & (numbers < 1)).all()
     assert np.abs(numbers.mean(0) - 0.5).max() < 0.02
     assert np.abs(np.corrcoef(numbers.T) - np.eye(4)).max() < 0.05
-    assert mix(1, 2) != mix(2, 1)
+    assert hash_numbers(1, 2) != hash_numbers(2, 1)
 
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
@@ -60,11 +60,11 @@ PLACES = np.arange(40)
 def test_augmentation_is_a_function_of_picture_and_numbers(frame: str, policy: str):
     how = Augment(frame=frame, policy=policy, erase=0.3)  # type: ignore[arg-type]
     take = Preprocessing(size=24, crop=1.0)
-    u = uniforms(0, PLACES, RANDOM_NUMBERS)
-    together = augmented([PICTURE] * 40, how, take, u)
+    u = draw_uniforms(0, PLACES, RANDOM_NUMBERS)
+    together = augment_images([PICTURE] * 40, how, take, u)
     assert together.shape == (40, 24, 24, 3) and together.dtype == np.uint8
     for place in PLACES:  # alone or in a batch: the same
-        alone = augmented([PICTURE], how, take, u[place : place + 1])[0]
+        alone = augment_images([PICTURE], how, take, u[place : place + 1])[0]
         assert np.array_equal(alone, together[place])
     assert len({pixels.tobytes() for pixels in together}) > 30
 
@@ -73,17 +73,17 @@ def test_a_shift_moves_the_picture_and_a_flip_mirrors_it():
     take, u = Preprocessing(size=40, crop=1.0), np.full((1, RANDOM_NUMBERS), 0.5)
     square = PICTURE[:, :40]
     u[0, 4] = 0.999  # down by 5, and 0.5 leaves the columns where they are
-    moved = augmented([square], Augment(shift=0.125, flip=False), take, u)[0]
+    moved = augment_images([square], Augment(shift=0.125, flip=False), take, u)[0]
     assert np.array_equal(moved[:35], square[5:])
     u[0, 4], u[0, 6] = 0.5, 0.0
-    mirrored = augmented([square], Augment(shift=0.125), take, u)[0]
+    mirrored = augment_images([square], Augment(shift=0.125), take, u)[0]
     assert np.array_equal(mirrored, square[:, ::-1])
 
 
 def test_without_any_change_training_sees_what_evaluation_sees():
     take = Preprocessing(size=24, crop=1.0)
-    u = uniforms(0, PLACES[:1], RANDOM_NUMBERS)
-    pixels = augmented([PICTURE], Augment(shift=0, flip=False), take, u)[0]
+    u = draw_uniforms(0, PLACES[:1], RANDOM_NUMBERS)
+    pixels = augment_images([PICTURE], Augment(shift=0, flip=False), take, u)[0]
     assert np.array_equal(pixels, take.crop_and_resize(Image.fromarray(PICTURE)))
 
 
@@ -91,16 +91,18 @@ def test_without_any_change_training_sees_what_evaluation_sees():
 def test_a_square_that_is_cut_out_has_the_mean_colour_and_may_stand_over_the_edge(place: int):
     how, take = Augment(shift=0.0, flip=False, cutout=0.5), Preprocessing(size=16, crop=1.0)
     picture = np.full((16, 16, 3), 7, np.uint8)
-    (given,) = augmented([picture], how, take, uniforms(0, np.array([place]), RANDOM_NUMBERS))
+    (given,) = augment_images(
+        [picture], how, take, draw_uniforms(0, np.array([place]), RANDOM_NUMBERS)
+    )
     cut = (given == np.round(np.array(take.mean) * 255)).all(2)
     assert (given[~cut] == 7).all() and 4 * 4 <= cut.sum() <= 8 * 8
     assert cut.sum() == cut.any(1).sum() * cut.any(0).sum()  # one rectangle
 
 
 def test_pictures_in_memory_keep_to_their_room_and_are_the_same_as_others():
-    train = open_images("digits").train
-    one = Pictures(train, 8).pixels(0).nbytes
-    some, all_ = Pictures(train, 8, cache_bytes=5 * one), Pictures(train, 8)
+    train = open_dataset("digits").train
+    one = ImageCache(train, 8).pixels(0).nbytes
+    some, all_ = ImageCache(train, 8, cache_bytes=5 * one), ImageCache(train, 8)
     for index in [*range(20), *range(20)]:
         assert (some.pixels(index) == all_.pixels(index)).all()
     assert (len(some._kept), len(all_._kept)) == (5, 20)
@@ -110,7 +112,9 @@ def test_pictures_in_memory_keep_to_their_room_and_are_the_same_as_others():
 def test_a_random_area_lies_inside_the_picture(place: int):
     from phiscale.data.augment.augment import _random_area
 
-    left, top, right, bottom = _random_area(50, 40, 0.08, *uniforms(0, np.array([place]), 4)[0])
+    left, top, right, bottom = _random_area(
+        50, 40, 0.08, *draw_uniforms(0, np.array([place]), 4)[0]
+    )
     assert 0 <= left < right <= 50 and 0 <= top < bottom <= 40.0001
 
 
@@ -348,8 +352,8 @@ def test_training_pictures_are_never_larger_than_the_networks(
 
 
 def test_a_smaller_picture_at_the_start_is_the_whole_picture() -> None:
-    images = open_images("digits")
-    pictures, take = Pictures(images.train, 16), Preprocessing(size=16, crop=1.0)
+    images = open_dataset("digits")
+    pictures, take = ImageCache(images.train, 16), Preprocessing(size=16, crop=1.0)
     plain = Augment(frame="shift", shift=0.0, flip=False)
     batches = training_batches(
         pictures,

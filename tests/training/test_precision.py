@@ -8,7 +8,7 @@ import torch
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
 from phiscale.training.ema import Ema
@@ -34,7 +34,7 @@ def ended(out: Path, precision: str, stop_at: int = 0) -> dict[str, object]:
 
     runtime = Runtime(save_every_s=0, report=report)
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
-    arguments = (out, SPEC, open_images("digits"), recipe, TAKE)
+    arguments = (out, SPEC, open_dataset("digits"), recipe, TAKE)
     if stop_at:
         with pytest.raises(Stopped):
             train(*arguments, runtime)

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from phiscale.arch.families import get_spec
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training import loop
 from phiscale.training.log import OF_THE_MACHINE, read_log
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 def main(shards: str, out: str) -> None:
     """What each process runs."""
     torch.set_num_threads(1)
-    images = open_images(shards)
+    images = open_dataset(shards)
     assert len(images.classes) == CLASSES
     few = images.validation.subset(range(64))
     named = RECIPES["efficientnet-imagenet"]

@@ -15,8 +15,8 @@ from torch._C._distributed_c10d import HashStore
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
-from phiscale.data.datasets.open import open_images
-from phiscale.data.loader import Pictures
+from phiscale.data.datasets.open import open_dataset
+from phiscale.data.loader import ImageCache
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError
 from phiscale.training import validation
@@ -34,7 +34,7 @@ RECIPE = Recipe(epochs=0.4, batch=64, evaluations=3, optim=Optim(lr_peak=0.1))
 
 
 def trained(out: Path) -> Path:
-    return train(out, SPEC, open_images("digits"), RECIPE, TAKE, Runtime())
+    return train(out, SPEC, open_dataset("digits"), RECIPE, TAKE, Runtime())
 
 
 def timeless(run: Path) -> list[dict[str, object]]:
@@ -83,9 +83,9 @@ def test_an_evaluation_is_given_up_and_made_up_for(
 def test_a_fetch_that_hangs_is_given_up(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    over, reads, pixels = threading.Event(), [0], Pictures.pixels
+    over, reads, pixels = threading.Event(), [0], ImageCache.pixels
 
-    def hanging(self: Pictures, index: int) -> object:
+    def hanging(self: ImageCache, index: int) -> object:
         reads[0] += 1
         if reads[0] == 300:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -93,7 +93,7 @@ def test_a_fetch_that_hangs_is_given_up(
         return pixels(self, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Pictures, "pixels", hanging)
+        patch.setattr(ImageCache, "pixels", hanging)
         stop_and_go_on(tmp_path / "run", undisturbed, seconds=30)
         over.set()
     trained(tmp_path / "run")

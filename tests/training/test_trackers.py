@@ -8,7 +8,7 @@ import pytest
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import MissingExtra
 from phiscale.files import read_json
@@ -46,7 +46,7 @@ def run(out: Path, tracker: trackers.Tracker) -> None:
     train(
         out,
         SPEC,
-        open_images("digits"),
+        open_dataset("digits"),
         RECIPE,
         Preprocessing(size=8, crop=1.0),
         Runtime(trackers=[tracker]),

@@ -14,7 +14,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.cli.output import log_to
 from phiscale.data.datasets.dataset import ArraySplit, ImageSet
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.nn.network import build
@@ -49,7 +49,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def low_and_high() -> tuple[ImageSet, ImageSet]:
     """Digits 0 to 4, and 5 to 9 under labels 0 to 4."""
-    whole = open_images("digits")
+    whole = open_dataset("digits")
 
     def part(least: int) -> ImageSet:
         def of(split: ArraySplit) -> ArraySplit:

@@ -16,7 +16,7 @@ import torch
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.augment.augment import Augment
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import Runtime, train
@@ -52,7 +52,7 @@ def main(out: str, lanes: str, pause_s: str) -> None:
         timeout_s=TIMEOUT_S,
         report=lambda progress: time.sleep(float(pause_s)),
     )
-    train(Path(out), SPEC, open_images("digits"), replace(RECIPE, lanes=int(lanes)), TAKE, runtime)
+    train(Path(out), SPEC, open_dataset("digits"), replace(RECIPE, lanes=int(lanes)), TAKE, runtime)
 
 
 def torchrun(

@@ -19,9 +19,9 @@ from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError, WeightsError
 from phiscale.nn.network import Network, build
-from phiscale.weights.aliases import member_of, names_of
+from phiscale.weights.aliases import member_of, network_names
 from phiscale.weights.formats import from_variables, read_foreign
-from phiscale.weights.peers import LIBRARIES, Library, names, recognise, to_ours, to_theirs
+from phiscale.weights.peers import LIBRARIES, Library, recognise, tensor_names, to_ours, to_theirs
 from phiscale.weights.writers import to_variables, write_foreign
 
 Tensors = dict[str, Tensor]
@@ -92,9 +92,9 @@ def test_a_peers_weights_give_its_logits_and_go_back_as_they_came(
     tensors = theirs.state_dict()
     found, network = ours(library, tensors, hint=member)
     assert found == member
-    picture = torch.randn(1, 3, 97, 64, dtype=torch.float64)
+    image = torch.randn(1, 3, 97, 64, dtype=torch.float64)
     with torch.inference_mode():
-        assert away(theirs(picture), network(picture)) < 1e-8
+        assert away(theirs(image), network(image)) < 1e-8
     back = to_theirs(library, network.spec, network.state_dict())
     assert back.keys() == tensors.keys()
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
@@ -119,7 +119,7 @@ KINDS = (
 def test_names_map_one_to_one_wherever_a_library_has_such_networks(member: str, library: Library):
     spec = get_spec(member)
     try:
-        known = names(library, spec)
+        known = tensor_names(library, spec)
     except WeightsError as error:
         assert "has no" in str(error)
         return
@@ -218,7 +218,7 @@ def test_an_older_h5_of_keras_names_its_variables(tmp_path: Path):
             for place, word in zip(values, named, strict=False):
                 old.create_dataset(f"{layer}/{layer}/{word}", data=values[place][()])
     a, b = read_foreign(path), read_foreign(tmp_path / "old.h5")
-    assert a.said == b.said and a.tensors.keys() == b.tensors.keys()
+    assert a.metadata == b.metadata and a.tensors.keys() == b.tensors.keys()
     assert all(torch.equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
 
 
@@ -242,7 +242,7 @@ def test_variables_of_tensorflow_prefer_the_average_and_leave_the_slots(member: 
     kernel = "conv2d/kernel" if fused else "depthwise_conv2d/depthwise_kernel"
     assert f"some-model/blocks_0/{kernel}" in variables
     found = from_variables(variables)
-    assert found.said == {"architecture": "some-model"}
+    assert found.metadata == {"architecture": "some-model"}
     seen = recognise(found.tensors)
     assert (seen.library, seen.member) == ("tf", member)
     back = to_ours("tf", seen.spec, found.tensors)
@@ -264,7 +264,7 @@ def test_padding_leaves_no_trace_so_both_flavours_are_named():
     theirs = to_theirs("timm", get_spec("efficientnet_b0"), tensors)
     plain = recognise(theirs)
     assert plain.member == "efficientnet_b0" and plain.spec.padding == "symmetric"
-    assert "It fits tf_efficientnet_b0 too: phiscale import --model tf_" in plain.said
+    assert "It fits tf_efficientnet_b0 too: phiscale import --model tf_" in plain.summary
     assert recognise(theirs, hint="tf_efficientnet_b0.ns_jft_in1k").spec.padding == "same"
     assert recognise(theirs, model="tf_efficientnet_b0").spec.norm_eps == 1e-3
 
@@ -330,8 +330,10 @@ def test_other_libraries_names_are_known(library: Library, theirs: str, member: 
 
 
 def test_every_alias_of_torchvision_is_a_network_that_it_has():
-    assert set(names_of("torchvision")) <= set(tv.list_models())
-    assert all(member in MEMBERS for library in LIBRARIES for member in names_of(library).values())
+    assert set(network_names("torchvision")) <= set(tv.list_models())
+    assert all(
+        member in MEMBERS for library in LIBRARIES for member in network_names(library).values()
+    )
 
 
 def test_torchvisions_own_epsilon_is_kept():

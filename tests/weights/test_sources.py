@@ -29,11 +29,15 @@ from phiscale.deploy.inference import evaluate_model
 from phiscale.errors import PhiscaleError, UsageError, WeightsError
 from phiscale.nn.network import build
 from phiscale.weights import hub, imagenet
-from phiscale.weights.adapt import adapted, over_channels
+from phiscale.weights.adapt import adapt_weights, over_channels
 from phiscale.weights.formats import read_foreign
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.peers import to_theirs
-from phiscale.weights.pretrained import known, of_member, original
+from phiscale.weights.pretrained import (
+    original_preprocessing,
+    pretrained_weights,
+    weights_of_member,
+)
 from phiscale.weights.sources import import_weights, load, weights_file, weights_files
 from phiscale.weights.store import read, save
 
@@ -69,7 +73,7 @@ def test_an_import_says_whose_weights_they_are_and_keeps_it_in_the_card(
         metadata = import_weights(str(theirs), tmp_path / "ours.safetensors")
     assert said == [
         "theirs.safetensors: timm's resnet18: padding symmetric, norm epsilon 1e-05 "
-        "(it is named so). Pictures: 224 px, the central 0.875, bicubic, "
+        "(it is named so). Images: 224 px, the central 0.875, bicubic, "
         "mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225."
     ]
     assert metadata.member == "resnet18" and metadata.spec == SPEC
@@ -223,15 +227,18 @@ def test_a_source_that_is_not_there_is_said_in_a_line(source: str, said: str):
 
 
 def test_the_table_of_known_weights_is_complete_enough_to_use():
-    assert len(known()) > 200
-    assert {each.source.partition(":")[0] for each in known()} == {"hf-hub", "torchvision"}
+    assert len(pretrained_weights()) > 200
+    assert {each.source.partition(":")[0] for each in pretrained_weights()} == {
+        "hf-hub",
+        "torchvision",
+    }
     assert (
-        of_member("tf_efficientnet_b0.ns_*")[0].source
+        weights_of_member("tf_efficientnet_b0.ns_*")[0].source
         == "hf-hub:timm/tf_efficientnet_b0.ns_jft_in1k"
     )
-    lite = of_member("tf_efficientnet_lite0")[0].preprocessing
+    lite = weights_of_member("tf_efficientnet_lite0")[0].preprocessing
     assert (lite.size, lite.crop) == (224, 0.875)
-    assert original("tf_efficientnet_lite0").mean == pytest.approx((127 / 255,) * 3)
+    assert original_preprocessing("tf_efficientnet_lite0").mean == pytest.approx((127 / 255,) * 3)
 
 
 def test_a_folder_of_weights_files_offers_them_all_by_name(theirs: Path, tmp_path: Path):
@@ -292,7 +299,7 @@ def test_a_network_of_other_input_channels_is_recognised(tmp_path: Path):
     )
     network = load(out)
     assert (network.spec.in_channels, network.metadata.classes) == (2, ("ant", "bee", "cat"))
-    with pytest.raises(UsageError, match="takes 2 channels; pictures are read in 3"):
+    with pytest.raises(UsageError, match=r"takes 2 channels; (images|pictures) are read in 3"):
         evaluate_model(str(out), "digits", "test")
 
 
@@ -380,12 +387,15 @@ def test_a_file_for_timm_says_its_flavour(tmp_path: Path):
 
 def test_classes_are_matched_by_name_or_by_wordnet_id():
     ids = ("n01440764", "n02102040")  # tench, English springer
-    assert imagenet.places(imagenet.names(), ids) == [0, 217]
-    assert [imagenet.names()[place] for place in (0, 217)] == ["tench", "English springer"]
-    assert imagenet.places(("b", "a"), ("a", "b")) == [1, 0]
-    assert imagenet.places(("b", "a"), ("a", "c")) is None
-    assert imagenet.places(("b", "a"), ids) is None
-    assert len(set(imagenet.names())) == 1000
+    assert imagenet.class_indices(imagenet.imagenet_classes(), ids) == [0, 217]
+    assert [imagenet.imagenet_classes()[place] for place in (0, 217)] == [
+        "tench",
+        "English springer",
+    ]
+    assert imagenet.class_indices(("b", "a"), ("a", "b")) == [1, 0]
+    assert imagenet.class_indices(("b", "a"), ("a", "c")) is None
+    assert imagenet.class_indices(("b", "a"), ids) is None
+    assert len(set(imagenet.imagenet_classes())) == 1000
 
 
 def test_an_imagenet_network_is_evaluated_on_folders_named_by_wordnet_id(tmp_path: Path):
@@ -403,17 +413,18 @@ def test_an_imagenet_network_is_evaluated_on_folders_named_by_wordnet_id(tmp_pat
         network.classifier.get_parameter("bias")[0] = 9  # tench among the two ...
         network.classifier.get_parameter("bias")[999] = 99  # ... whatever the others say
     metadata = ModelMetadata(
-        spec=spec, preprocessing=Preprocessing(size=32), classes=imagenet.names()
+        spec=spec, preprocessing=Preprocessing(size=32), classes=imagenet.imagenet_classes()
     )
     save(tmp_path / "net.safetensors", network.state_dict(), metadata)
-    heard: list[str] = []
-    found, logits, part, classes = evaluate_model(
-        str(tmp_path / "net.safetensors"), str(tmp_path / "val"), "test", "cpu", heard.append
-    )
+    messages: list[str] = []
+    with log_to(messages.append):
+        found, logits, part, classes = evaluate_model(
+            str(tmp_path / "net.safetensors"), str(tmp_path / "val"), "test", "cpu"
+        )
     assert classes == ("n01440764", "n02102040") and logits.shape == (len(part), 2)
     assert found.top1 == np.mean(part.labels == 0)
-    assert "answers among the data's 2 classes alone" in heard[0] and "knows 1000" in heard[0]
-    assert "10 % test" in heard[1]  # nobody had split them
+    assert "answers among the data's 2 classes alone" in messages[0] and "knows 1000" in messages[0]
+    assert "10 % test" in messages[1]  # nobody had split them
 
 
 # --- what must not pass ---------------------------------------------------------------------------
@@ -564,7 +575,7 @@ def test_other_input_channels_keep_one_response(channels: int):
     kernel = torch.randn(8, 3, 3, 3)
     made = over_channels(kernel, channels)
     assert made.shape == (8, channels, 3, 3)
-    if channels < 3:  # a grey picture, given in every channel
+    if channels < 3:  # a grey image, given in every channel
         grey = torch.rand(1, 1, 9, 9)
         a, b = (grey.expand(-1, n, -1, -1) for n in (3, channels))
     else:  # colours that repeat
@@ -578,14 +589,14 @@ def test_only_the_classifier_and_the_stem_may_change():
     tensors = build(SPEC).state_dict()
     want = replace(SPEC, classes=7, in_channels=1, resolution=96)
     fresh = build(want).state_dict()
-    made = adapted(tensors, SPEC, want, fresh)
+    made = adapt_weights(tensors, SPEC, want, fresh)
     changed = {k for k in made if made[k] is not tensors.get(k)}
     assert changed == {"stem.conv.weight", "classifier.weight", "classifier.bias"}
     assert torch.equal(made["classifier.weight"], fresh["classifier.weight"])
-    without = adapted(tensors, SPEC, replace(SPEC, classes=0), {})
+    without = adapt_weights(tensors, SPEC, replace(SPEC, classes=0), {})
     assert tensors.keys() - without.keys() == {"classifier.weight", "classifier.bias"}
     with pytest.raises(WeightsError, match="it differs in activation"):
-        adapted(tensors, SPEC, replace(SPEC, activation="silu"), {})
+        adapt_weights(tensors, SPEC, replace(SPEC, activation="silu"), {})
 
 
 def test_a_loaded_network_takes_other_classes_channels_and_any_size(theirs: Path):

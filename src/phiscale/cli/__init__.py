@@ -16,7 +16,7 @@ from phiscale.cli.science import law_fit, law_predict
 from phiscale.cli.searching import search_coefficients, study
 from phiscale.cli.values import first_process
 from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
-from phiscale.text import shown
+from phiscale.text import printable
 from phiscale.training.signals import Interrupted
 
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
@@ -142,7 +142,7 @@ def _leave(stop: Interrupted) -> None:
 
 def _fail(message: str, code: int) -> None:
     """Nothing in a name can forge a line."""
-    text = "\n".join(shown(line) for line in message.split("\n"))
+    text = "\n".join(printable(line) for line in message.split("\n"))
     if first_process():
         print(f"phiscale: {text}", file=sys.stderr)
     elif code == 1:  # what all processes see alike, the first one tells

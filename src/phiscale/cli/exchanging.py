@@ -57,17 +57,17 @@ def convert(
         out: file to write: .safetensors or .pth; .weights.h5 for Keras; .ckpt for TensorFlow.
         to: the library.
     """
-    from phiscale.weights.aliases import differs
-    from phiscale.weights.sources import check_out, weights_file
+    from phiscale.weights.aliases import describe_difference
+    from phiscale.weights.sources import check_output, weights_file
     from phiscale.weights.store import read
     from phiscale.weights.writers import write_foreign
 
     a_file("--out", out)
     path = weights_file(weights)
-    check_out(out, path)
+    check_output(out, path)
     metadata, tensors = read(path)
     write_foreign(out, to, metadata.spec, tensors, metadata.preprocessing)
-    if said := differs(to, metadata.spec):
+    if said := describe_difference(to, metadata.spec):
         to_stderr(said)
     print(f"wrote {out} under {to}'s names")
 

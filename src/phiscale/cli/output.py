@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from phiscale.cli.parameters import as_flags
-from phiscale.text import shown, table_lines
+from phiscale.text import format_table, printable
 
 if TYPE_CHECKING:
     from phiscale.deploy.inference import Answer
@@ -33,7 +33,7 @@ def to_stderr(line: str) -> None:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints `table_lines`."""
-    for line in table_lines(rows):
+    for line in format_table(rows):
         print(line)
 
 
@@ -62,8 +62,8 @@ def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[i
             if answer.error:
                 writer.writerow([answer.path, "", "", "", answer.error])
         else:
-            words = "  ".join(f"{shown(name)} {100 * p:.1f} %" for name, p in best)
-            print(f"{shown(str(answer.path))}  {words or f'unreadable: {answer.error}'}")
+            words = "  ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in best)
+            print(f"{printable(str(answer.path))}  {words or f'unreadable: {answer.error}'}")
     if form == "json":
         show_json(rows)
     return bad, count
@@ -180,7 +180,7 @@ def _validation(progress: Progress) -> str:
 def metrics_lines(metrics: Metrics) -> list[str]:
     """For a terminal."""
     low, high = metrics.interval
-    width = max([5, *(len(shown(row["name"])) for row in metrics.per_class)])
+    width = max([5, *(len(printable(row["name"])) for row in metrics.per_class)])
     return [
         f"top-1 {100 * metrics.top1:.2f} % [{100 * low:.2f}, {100 * high:.2f}] at 95 % on "
         f"{metrics.images} images (always the commonest class: {100 * metrics.majority:.1f} %)",
@@ -190,7 +190,7 @@ def metrics_lines(metrics: Metrics) -> list[str]:
         "",
         f"{'class':<{width}}  images  precision  recall     F1",
         *(
-            f"{shown(row['name']):<{width}}  {row['images']:6d}  {row['precision']:9.3f}  "
+            f"{printable(row['name']):<{width}}  {row['images']:6d}  {row['precision']:9.3f}  "
             f"{row['recall']:6.3f}  {row['f1']:5.3f}"
             for row in metrics.per_class
         ),

@@ -24,7 +24,7 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import SpecError, UsageError
-from phiscale.text import shown
+from phiscale.text import printable
 
 if TYPE_CHECKING:
     from phiscale.arch.scaling import Scaling
@@ -316,19 +316,19 @@ def check(data: Positional[Data], /, *, json: Switch = False) -> None:
         json: print JSON.
     """
     from phiscale.data.audit import audit
-    from phiscale.data.datasets.open import open_images
+    from phiscale.data.datasets.open import open_dataset
     from phiscale.errors import DataError
-    from phiscale.text import counted
+    from phiscale.text import count_of
 
-    found = audit(open_images(data))
+    found = audit(open_dataset(data))
     if json:
         show_json(found.to_dict())
     else:
-        print("\n".join(found.lines()))
+        print(found.summary())
     if found.bad:
         raise DataError(
-            f"{counted(len(found.bad), 'file')} of {shown(data)} cannot be read. Mend or remove "
-            "them, or train without them: --on-bad skip."
+            f"{count_of(len(found.bad), 'file')} of {printable(data)} cannot be read. Fix or "
+            "remove them, or train without them: --on-bad skip."
         )
 
 

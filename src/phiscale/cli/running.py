@@ -294,7 +294,7 @@ def predict(
     from phiscale.cli.output import print_predictions
     from phiscale.deploy.inference import predict_files
     from phiscale.errors import DataError
-    from phiscale.text import counted
+    from phiscale.text import count_of
 
     in_range("--top", top)
     if not images:
@@ -302,7 +302,7 @@ def predict(
     bad, count = print_predictions(predict_files(model, images, device), format, top)
     if bad:
         raise DataError(
-            f"{bad} of {counted(count, 'picture')} cannot be read. "
+            f"{bad} of {count_of(count, 'picture')} cannot be read. "
             "The answer says why; mend or leave them out."
         )
 

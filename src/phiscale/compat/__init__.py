@@ -23,10 +23,14 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError, WeightsError
 from phiscale.nn.init import Linear, initialise
 from phiscale.nn.network import Network
-from phiscale.weights.adapt import adapted
+from phiscale.weights.adapt import adapt_weights
 from phiscale.weights.aliases import member_of
 from phiscale.weights.peers import LIBRARIES, Library, library_of, spec_of, to_ours
-from phiscale.weights.pretrained import known, of_member, original
+from phiscale.weights.pretrained import (
+    original_preprocessing,
+    pretrained_weights,
+    weights_of_member,
+)
 from phiscale.weights.sources import HUB, TORCHVISION, weights_file
 from phiscale.weights.store import fill, read
 
@@ -149,7 +153,7 @@ def create_model(
         raise UsageError(f"global_pool={global_pool!r} is not built; pooling is the mean.")
     model_name = model_name.replace("hf_hub:", HUB)
     library, name = ("timm", "") if model_name.startswith(HUB) else _member(model_name)
-    tags = of_member(model_name if "." in model_name else name) if name else ()
+    tags = weights_of_member(model_name if "." in model_name else name) if name else ()
     if "." in model_name and not tags and library == "timm":
         raise UsageError(f"{model_name}: no such tag is known. See list_pretrained({name!r}).")
     source = checkpoint_path or (
@@ -162,7 +166,10 @@ def create_model(
         spec, take = metadata.spec, metadata.preprocessing
     else:
         path, tensors = Path(), {}
-        spec, take = spec_of(library, name), tags[0].preprocessing if tags else original(name)
+        spec, take = (
+            spec_of(library, name),
+            tags[0].preprocessing if tags else original_preprocessing(name),
+        )
     if checkpoint_path and name:  # the name's flavour, where names and shapes fit several
         spec = spec_of(library, name, classes=spec.classes, in_channels=spec.in_channels)
     spec = replace(
@@ -175,8 +182,8 @@ def create_model(
     initialise(model)
     if metadata is not None:
         have = replace(metadata.spec, norm_eps=spec.norm_eps, norm_momentum=spec.norm_momentum)
-        fill(model, adapted(tensors, have, spec, model.state_dict()), path)
-        model.metadata = metadata.of(spec)
+        fill(model, adapt_weights(tensors, have, spec, model.state_dict()), path)
+        model.metadata = metadata.for_spec(spec)
     return Features(model, out_indices) if features_only else model
 
 
@@ -209,7 +216,7 @@ def list_pretrained(
     filter: str | Iterable[str] = "*", exclude_filters: str | Iterable[str] = ()
 ) -> list[str]:
     """`name.tag` of all known weights."""
-    names = [f"{each.member}.{each.tag}" for each in known()]
+    names = [f"{each.member}.{each.tag}" for each in pretrained_weights()]
     return sorted((name for name in names if _passes(name, filter, exclude_filters)), key=_natural)
 
 

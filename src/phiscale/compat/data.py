@@ -1,4 +1,4 @@
-"""timm's functions for data: the same pictures come out."""
+"""timm's functions for data: the same images come out."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def resolve_model_data_config(
     use_test_size: bool = False,
     **changes: Any,
 ) -> dict[str, Any]:
-    """What `create_transform` takes, for this network: pictures of the size that it was trained at,
+    """What `create_transform` takes, for this network: images of the size that it was trained at,
     or of that it is tested at. Of `args`, such as a script's, those that it knows override."""
     model = getattr(model, "model", model)
     take = getattr(model, "preprocessing", None)
     if not isinstance(take, Preprocessing):
-        raise UsageError("this network does not say how it sees pictures; use create_model's.")
+        raise UsageError("this network does not say how it sees images; use create_model's.")
     config = config_of(take)
     if not use_test_size:
         config |= getattr(model, "trained_at", {})
@@ -78,7 +78,7 @@ def create_transform(
     re_count: int = 1,
     no_aug: bool = False,
 ) -> Callable[[Image.Image], torch.Tensor]:
-    """PIL picture -> normalised float tensor. Evaluation: the shorter side to size / crop_pct, then
+    """PIL image -> normalised float tensor. Evaluation: the shorter side to size / crop_pct, then
     the centre, as timm does it. Training: a random area, mirror images, colour jitter or an
     automatic policy (`rand-m9`, `original`, `augmix`, `trivial`), random erasing."""
     from torchvision.transforms import InterpolationMode, ToTensor, v2

@@ -1,4 +1,4 @@
-"""An audit of an image set: every picture is read once, and what was found is a plain value.
+"""An audit of an image set: every image is read once, and what was found is a plain value.
 
 Names the bad files, counts classes, sizes and modes, and finds the same pixels wherever they stand
 twice. Near-duplicates (resized, re-encoded) are not looked for.
@@ -16,18 +16,18 @@ from typing import Any
 
 from phiscale.data.audit_advice import Facts, advise
 from phiscale.data.datasets.dataset import BadFile, ImageSet, Split
-from phiscale.data.reading.decode import DEFAULT_LIMITS, Limits
+from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodeLimits
 from phiscale.errors import BadImage, DataError
 from phiscale.files import Format
-from phiscale.text import counted, shown
+from phiscale.text import count_of, printable
 
-_CHUNK = 64  # pictures handed to a thread at once
+_CHUNK = 64  # images handed to a thread at once
 _AHEAD = 8  # chunks per thread in flight
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Of a measure over all readable pictures."""
+class Summary:
+    """Of a measure over all readable images."""
 
     minimum: float
     median: float
@@ -35,8 +35,8 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a picture stands."""
+class ImageRef:
+    """Where an image stands."""
 
     split: str
     key: str
@@ -53,26 +53,26 @@ class Audit:
     """What was decided when the set was opened."""
     bad: tuple[BadFile, ...]
     counts: dict[str, tuple[int, ...]]
-    """Split -> readable pictures of each class."""
-    shorter_side: Spread | None
-    """Pixels; None if no picture can be read."""
-    aspect: Spread | None
+    """Split -> readable images of each class."""
+    shorter_side: Summary | None
+    """Pixels; None if no image can be read."""
+    aspect: Summary | None
     """Longer over shorter side."""
     modes: dict[str, int]
-    """"JPEG RGB" -> pictures stored so."""
-    duplicates: tuple[tuple[Standing, ...], ...]
-    """Groups of pictures with identical pixels, as decoded."""
+    """"JPEG RGB" -> images stored so."""
+    duplicates: tuple[tuple[ImageRef, ...], ...]
+    """Groups of images with identical pixels, as decoded."""
     imbalance: float
-    """Pictures of the largest class over those of the smallest, in train."""
+    """Images of the largest class over those of the smallest, in train."""
     advice: tuple[str, ...]
 
     @property
     def total(self) -> int:
-        """Readable and bad pictures."""
+        """Readable and bad images."""
         return sum(map(sum, self.counts.values())) + len(self.bad)
 
     @property
-    def leaks(self) -> tuple[tuple[Standing, ...], ...]:
+    def leaks(self) -> tuple[tuple[ImageRef, ...], ...]:
         """Duplicates that stand in more than one split."""
         return tuple(g for g in self.duplicates if len({place.split for place in g}) > 1)
 
@@ -80,17 +80,17 @@ class Audit:
         """For JSON."""
         return FORMAT.encode(self)
 
-    def lines(self) -> list[str]:
-        """For a terminal; no name can break a line."""
-        return list(_lines(self))
+    def summary(self) -> str:
+        """Describes the audit in lines for a terminal; no name can break a line."""
+        return "\n".join(_summary_lines(self))
 
 
 FORMAT = Format(
     Audit,
     "phiscale_audit",
     DataError,
-    "Delete it: the pictures are read again.",
-    foreign=("fingerprint",),  # of the pictures, which `fit` compares
+    "Delete it: the images are read again.",
+    foreign=("fingerprint",),  # of the images, which `fit` compares
 )
 
 
@@ -105,13 +105,13 @@ class _Seen:
 def audit(
     images: ImageSet,
     *,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
-    """Read every picture once, in `workers` threads (Pillow decodes outside Python's lock).
+    """Read every image once, in `workers` threads (Pillow decodes outside Python's lock).
 
-    `progress(done, total)` is called from this thread. A bad picture is reported, never raised.
+    `progress(done, total)` is called from this thread. A bad image is reported, never raised.
     """
     total = sum(len(split) for _, split in images.splits())
     found: dict[str, list[_Seen | str]] = {}
@@ -131,13 +131,13 @@ def bad_files_error(audit: Audit) -> DataError:
     """All bad files of an audit as one error, to be raised before any training."""
     names = "\n".join(f"  {line}" for line in _bad_lines(audit.bad))
     return DataError(
-        f"{counted(len(audit.bad), 'file')} of {audit.total:,} cannot be read:\n{names}\n"
+        f"{count_of(len(audit.bad), 'file')} of {audit.total:,} cannot be read:\n{names}\n"
         "Mend or remove them, or train without them: --on-bad skip"
     )
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, split: Split, limits: Limits, ahead: int
+    pool: ThreadPoolExecutor, split: Split, limits: DecodeLimits, ahead: int
 ) -> Iterator[list[_Seen | str]]:
     """Chunks of what was seen, in the order of the split, with few in flight."""
     waiting: list[Future[list[_Seen | str]]] = []
@@ -154,19 +154,19 @@ def _in_order(
             future.cancel()
 
 
-def _look_at(split: Split, rows: range, limits: Limits) -> list[_Seen | str]:
-    """What each picture is, or why it cannot be read."""
+def _look_at(split: Split, rows: range, limits: DecodeLimits) -> list[_Seen | str]:
+    """What each image is, or why it cannot be read."""
     seen: list[_Seen | str] = []
     for i in rows:
         try:
-            picture = split.picture(i, limits=limits)
+            decoded = split.decode(i, limits=limits)
         except BadImage as error:
             seen.append(error.reason)
             continue
-        width, height = picture.image.size
+        width, height = decoded.image.size
         digest = hashlib.blake2b(f"{width} {height} ".encode(), digest_size=16)
-        digest.update(picture.image.tobytes())
-        kind = f"{picture.format} {picture.mode}"
+        digest.update(decoded.image.tobytes())
+        kind = f"{decoded.format} {decoded.mode}"
         seen.append(_Seen(width, height, kind, digest.digest()))
     return seen
 
@@ -174,7 +174,7 @@ def _look_at(split: Split, rows: range, limits: Limits) -> list[_Seen | str]:
 def _summary(images: ImageSet, found: dict[str, list[_Seen | str]]) -> Audit:
     bad: list[BadFile] = []
     good: list[_Seen] = []
-    groups: dict[bytes, list[Standing]] = {}
+    groups: dict[bytes, list[ImageRef]] = {}
     counts: dict[str, tuple[int, ...]] = {}
     for name, split in images.splits():
         per_class = [0] * len(images.classes)
@@ -185,7 +185,7 @@ def _summary(images: ImageSet, found: dict[str, list[_Seen | str]]) -> Audit:
                 continue
             per_class[label] += 1
             good.append(seen)
-            place = Standing(name, split.keys[i], images.classes[label])
+            place = ImageRef(name, split.keys[i], images.classes[label])
             groups.setdefault(seen.digest, []).append(place)
         counts[name] = tuple(per_class)
     duplicates = tuple(tuple(group) for group in groups.values() if len(group) > 1)
@@ -214,25 +214,25 @@ def _summary(images: ImageSet, found: dict[str, list[_Seen | str]]) -> Audit:
     )
 
 
-def _spread(values: Sequence[float]) -> Spread | None:
-    return Spread(min(values), median(values), max(values)) if values else None
+def _spread(values: Sequence[float]) -> Summary | None:
+    return Summary(min(values), median(values), max(values)) if values else None
 
 
 def _bad_lines(bad: Sequence[BadFile]) -> Iterator[str]:
     for file in bad:
-        yield f"{shown(file.key)} ({file.split}): {shown(file.reason)}"
+        yield f"{printable(file.key)} ({file.split}): {printable(file.reason)}"
 
 
-def _lines(found: Audit) -> Iterator[str]:
-    pictures = counted(found.total, "picture")
-    yield f"{shown(found.source)}: {pictures} in {len(found.classes)} classes"
+def _summary_lines(found: Audit) -> Iterator[str]:
+    images = count_of(found.total, "image")
+    yield f"{printable(found.source)}: {images} in {len(found.classes)} classes"
     for note in found.notes:
         yield f"  {note}"
-    widest = max(len(shown(name)) for name in (*found.classes, "class"))
+    widest = max(len(printable(name)) for name in (*found.classes, "class"))
     yield f"{'class':<{widest}}" + "".join(f"{name:>12}" for name in found.counts)
     for label, name in enumerate(found.classes):
         numbers = "".join(f"{per_class[label]:>12,}" for per_class in found.counts.values())
-        yield f"{shown(name):<{widest}}{numbers}"
+        yield f"{printable(name):<{widest}}{numbers}"
     sums = "".join(f"{sum(per_class):>12,}" for per_class in found.counts.values())
     yield f"{'all':<{widest}}{sums}"
     if found.shorter_side and found.aspect:
@@ -243,11 +243,11 @@ def _lines(found: Audit) -> Iterator[str]:
         )
     yield "stored as " + (", ".join(f"{k}: {n:,}" for k, n in found.modes.items()) or "nothing")
     if found.bad:
-        yield f"{counted(len(found.bad), 'file')} cannot be read:"
+        yield f"{count_of(len(found.bad), 'file')} cannot be read:"
         yield from (f"  {line}" for line in _bad_lines(found.bad))
     if found.duplicates:
-        yield f"{counted(len(found.duplicates), 'picture')} more than once:"
+        yield f"{count_of(len(found.duplicates), 'image')} more than once:"
         for group in found.duplicates:
-            yield "  " + " = ".join(f"{shown(p.key)} ({p.split})" for p in group)
+            yield "  " + " = ".join(f"{printable(p.key)} ({p.split})" for p in group)
     for sentence in found.advice:
         yield f"- {sentence}"

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from phiscale.text import counted, listed, shown
+from phiscale.text import count_of, join_names, printable
 
 FEW_PER_CLASS = 20
 FEW_IN_ALL = 5_000
-"""Training pictures, below which pretrained weights do better than a fresh start as a rule."""
+"""Training images, below which pretrained weights do better than a fresh start as a rule."""
 THUMBNAIL_PX = 64
-"""Up to this size pretrained weights, made for larger pictures, are of little help."""
+"""Up to this size pretrained weights, made for larger images, are of little help."""
 UNBALANCED = 3.0
 WIDE_INTERVAL = 0.03
 """Half width of a 95 % interval, as a fraction."""
@@ -25,7 +25,7 @@ _Place = tuple[str, str, str]  # split, key, class
 
 @dataclass(frozen=True)
 class Facts:
-    """What advice rests on; readable pictures only."""
+    """What advice rests on; readable images only."""
 
     classes: Sequence[str]
     counts: dict[str, tuple[int, ...]]
@@ -60,18 +60,17 @@ def _leaks(facts: Facts) -> Iterator[str]:
         ]
         if remove:
             yield (
-                f"{counted(len(remove), 'picture')} outside '{held_out}' with the same pixels as "
-                f"one inside it flatter its accuracy. Remove {listed(remove)}."
+                f"{count_of(len(remove), 'image')} outside '{held_out}' with the same pixels as "
+                f"one inside it flatter its accuracy. Remove {join_names(remove)}."
             )
 
 
 def _two_classes(facts: Facts) -> Iterator[str]:
     torn = [group for group in facts.duplicates if len({name for _, _, name in group}) > 1]
     if torn:
-        yield (
-            f"{counted(len(torn), 'picture')} under more than one class. "
-            f"Decide for one: {listed(' = '.join(key for _, key, _ in group) for group in torn)}."
-        )
+        groups = join_names(" = ".join(key for _, key, _ in group) for group in torn)
+        images = count_of(len(torn), "image")
+        yield f"{images} under more than one class. Keep each in one: {groups}."
 
 
 def _numbers(facts: Facts) -> Iterator[str]:
@@ -80,13 +79,13 @@ def _numbers(facts: Facts) -> Iterator[str]:
     if few:
         noun = "class" if len(few) == 1 else "classes"
         yield (
-            f"Fewer than {FEW_PER_CLASS} training pictures in {noun} {listed(few)}: "
+            f"Fewer than {FEW_PER_CLASS} training images in {noun} {join_names(few)}: "
             "hardly enough to learn it by. Add some."
         )
     large_enough = median(facts.shorter_sides or [0]) > THUMBNAIL_PX
     if sum(train) < FEW_IN_ALL and large_enough:
         yield (
-            f"{counted(sum(train), 'training picture')}: start from pretrained weights "
+            f"{count_of(sum(train), 'training image')}: start from pretrained weights "
             "(--pretrained) rather than from scratch."
         )
 
@@ -97,8 +96,8 @@ def _balance(facts: Facts) -> Iterator[str]:
     if least and most / least >= UNBALANCED:
         large, small = facts.classes[train.index(most)], facts.classes[train.index(least)]
         yield (
-            f"Class '{shown(large)}' has {most / least:.1f} times the training pictures of "
-            f"'{shown(small)}': weigh the classes in the loss, and read macro-F1 beside accuracy."
+            f"Class '{printable(large)}' has {most / least:.1f} times the training images of "
+            f"'{printable(small)}'. Use class weights, and read macro-F1 beside accuracy."
         )
 
 
@@ -108,7 +107,7 @@ def _intervals(facts: Facts) -> Iterator[str]:
         half = 1.96 * math.sqrt(0.9 * 0.1 / number) if number else 1.0
         if half > WIDE_INTERVAL:
             yield (
-                f"'{split}', which {matter}, has {counted(number, 'picture')}: an accuracy of "
+                f"'{split}', which {matter}, has {count_of(number, 'image')}: an accuracy of "
                 f"90 % would be known to ± {100 * half:.1f} points (95 %)."
             )
 
@@ -124,17 +123,17 @@ def _sizes(facts: Facts) -> Iterator[str]:
     small = sum(side < usual / 2 for side in facts.shorter_sides) / len(facts.shorter_sides)
     if small > 0.05:
         yield (
-            f"{100 * small:.0f} % of the pictures have less than half of that and will look "
+            f"{100 * small:.0f} % of the images have less than half of that and will look "
             "blurred beside the others."
         )
     if usual > LARGE_PX:
         yield (
-            "Decoding pictures this large takes most of a training's time. "
+            "Decoding images this large takes most of a training's time. "
             "Shrink them once, to twice the resolution you train at."
         )
     long = sum(aspect > ELONGATED for aspect in facts.aspects) / len(facts.aspects)
     if long > 0.1:
         yield (
-            f"{100 * long:.0f} % of the pictures are more than twice as long as wide: "
+            f"{100 * long:.0f} % of the images are more than twice as long as wide: "
             "the central square leaves out over half of each."
         )

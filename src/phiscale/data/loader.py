@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from phiscale.data.augment.augment import MIX, RANDOM_NUMBERS, Augment, augmented
-from phiscale.data.augment.mixing import Mix, mixes, partner_of
+from phiscale.data.augment.augment import MIX, RANDOM_NUMBERS, Augment, augment_images
+from phiscale.data.augment.mixing import Mix, draw_mixes, partner_of
 from phiscale.data.datasets.dataset import Split
-from phiscale.data.order import Order, uniforms
+from phiscale.data.order import Order, draw_uniforms
 from phiscale.data.preprocessing import Preprocessing
 
 T = TypeVar("T")
@@ -27,20 +27,22 @@ CACHE_BYTES = 3 * 2**30
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Pixels are uint8 NCHW (channels last in memory), `indices` the split's samples; `places` are
-    positions in the training. Where pictures are mixed, rows beyond the places are partners only.
+    """Pixels are uint8 NCHW (channels last in memory), `indices` the split's samples.
+
+    `sample_indices` count the images of the training from its first. Where images are mixed, rows
+    beyond those are partners only.
     """
 
     pixels: Tensor
     labels: Tensor
     indices: np.ndarray
-    places: np.ndarray
+    sample_indices: np.ndarray
     mix: Mix | None = None
-    total: float = 0.0  # of the class weights of all the step's pictures, wherever they are
+    total: float = 0.0  # of the class weights of all the step's images, wherever they are
 
 
-class Pictures:
-    """A split whose decoded pictures stay in memory while they fit, shrunk to what is of use."""
+class ImageCache:
+    """A split whose decoded images stay in memory while they fit, shrunk to what is of use."""
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ Share = Callable[[int], tuple[int, int]]
 
 
 def training_batches(
-    pictures: Pictures,
+    images: ImageCache,
     preprocessing: Preprocessing,
     augment_at: Callable[[int], Augment],
     *,
@@ -90,12 +92,12 @@ def training_batches(
     weights: np.ndarray | None = None,
 ) -> Generator[Batch]:
     """Augmented batches for positions start..stop of a training, in its order, in pieces of `micro`
-    pictures (0: whole), and of each piece the `share` of this process: which of so many pictures.
+    images (0: whole), and of each piece the `share` of this process: which of so many images.
 
-    `augment_at`, `size_at`: how pictures of the step at a position are changed, and their pixels a
+    `augment_at`, `size_at`: how images of the step at a position are changed, and their pixels a
     side (those of `preprocessing` if None). `weights`: of the classes; all 1 if None.
     """
-    split = pictures.split
+    split = images.split
     order = Order(len(split), seed, split.groups())
     micro = micro or batch
 
@@ -110,15 +112,15 @@ def training_batches(
                 yield _Piece(order, how, step, at, at + micro, at + first, at + end, total)
 
     def make(piece: _Piece) -> Batch:
-        how, n = piece.how, len(piece.places)
-        u = uniforms(seed, piece.rows, RANDOM_NUMBERS)
+        how, n = piece.how, len(piece.sample_indices)
+        u = draw_uniforms(seed, piece.rows, RANDOM_NUMBERS)
         side = size_at(piece.step) if size_at else preprocessing.size
         take = replace(preprocessing, size=side)
-        pixels = augmented([pictures.pixels(int(i)) for i in piece.indices], how, take, u)
+        pixels = augment_images([images.pixels(int(i)) for i in piece.indices], how, take, u)
         mix = None
         if how.mixup or how.cutmix:
-            partners, theirs, box = mixes(
-                piece.places,
+            partners, theirs, box = draw_mixes(
+                piece.sample_indices,
                 piece.start,
                 piece.stop,
                 mixup=how.mixup,
@@ -129,10 +131,10 @@ def training_batches(
             rows = {int(place): row for row, place in enumerate(piece.rows)}
             partner = torch.tensor([rows[int(p)] for p in partners])
             mix = Mix(partner, torch.from_numpy(theirs), torch.from_numpy(box))
-        found = _batch(pixels, split, piece.indices, piece.places)
+        found = _batch(pixels, split, piece.indices, piece.sample_indices)
         return replace(found, mix=mix, total=piece.total)
 
-    yield from ahead(make, pieces(), workers)
+    yield from map_ahead(make, pieces(), workers)
 
 
 class _Piece:
@@ -152,11 +154,11 @@ class _Piece:
     ):
         self.how, self.step, self.start, self.stop = how, step, start, stop
         self.total = total
-        self.places = np.arange(first, end)
+        self.sample_indices = np.arange(first, end)
         near = {partner_of(p, start, stop) for p in (first, end - 1)} if first < end else set()
         mixed = how.mixup or how.cutmix
         elsewhere = sorted(p for p in near if not first <= p < end) if mixed else []
-        self.rows = np.array([*self.places, *elsewhere], np.int64)
+        self.rows = np.array([*self.sample_indices, *elsewhere], np.int64)
         parts = [order.samples(first, end), *(order.samples(p, p + 1) for p in elsewhere)]
         self.indices = np.concatenate(parts)
 
@@ -164,7 +166,7 @@ class _Piece:
 def evaluation_batches(
     split: Split, preprocessing: Preprocessing, *, batch: int, workers: int = 1
 ) -> Iterator[Batch]:
-    """Every picture once, in order, as an exported model would see it."""
+    """Every image once, in order, as an exported model would see it."""
 
     def make(at: int) -> Batch:
         indices = np.arange(at, min(at + batch, len(split)))
@@ -178,7 +180,7 @@ def evaluation_batches(
         ]
         return _batch(np.stack(pixels), split, indices, indices)
 
-    yield from ahead(make, iter(range(0, len(split), batch)), workers)
+    yield from map_ahead(make, iter(range(0, len(split), batch)), workers)
 
 
 def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray, places: np.ndarray) -> Batch:
@@ -186,7 +188,7 @@ def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray, places: np.nda
     return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, indices, places)
 
 
-def ahead(
+def map_ahead(
     make: Callable[[T], R],
     things: Iterator[T],
     workers: int,
@@ -206,7 +208,7 @@ def ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def normalised(pixels: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
+def normalise_batch(pixels: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
     """Float NCHW, channels last, as `Preprocessing.normalise` gives it."""
     pixels = pixels.to(device, non_blocking=True)
     mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1) * 255

@@ -54,7 +54,7 @@ class Order:
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-def mix(*numbers: int | np.ndarray) -> np.ndarray:
+def hash_numbers(*numbers: int | np.ndarray) -> np.ndarray:
     """One well-spread uint64 from several numbers or arrays (splitmix64, Steele et al. 2014)."""
     state = np.uint64(0)
     with np.errstate(over="ignore"):
@@ -66,8 +66,8 @@ def mix(*numbers: int | np.ndarray) -> np.ndarray:
     return np.asarray(state)
 
 
-def uniforms(seed: int, positions: np.ndarray, count: int, first: int = 0) -> np.ndarray:
+def draw_uniforms(seed: int, positions: np.ndarray, count: int, first: int = 0) -> np.ndarray:
     """(positions, count) numbers in [0, 1) that belong to these places of this training: the
     `first` of each place and those after it."""
-    mixed = mix(seed, positions[:, None], np.arange(first, first + count)[None, :])
+    mixed = hash_numbers(seed, positions[:, None], np.arange(first, first + count)[None, :])
     return (mixed >> np.uint64(11)) / 2.0**53

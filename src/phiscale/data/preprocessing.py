@@ -1,4 +1,4 @@
-"""From a picture to what a network takes: one value, shared by training, export and serving.
+"""From an image to what a network takes: one value, shared by training, export and serving.
 
 No torch here: a predictor without it makes the same numbers. Resampling is Pillow's (integers, the
 same on every machine); after it come one multiplication and one subtraction in float32.
@@ -31,7 +31,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a picture becomes a network's input. Raises DataError if a value makes no sense."""
+    """How an image becomes a network's input. Raises DataError if a value makes no sense."""
 
     size: int
     """Pixels, height and width of the input."""
@@ -44,7 +44,7 @@ class Preprocessing:
     background: tuple[int, int, int] = WHITE
     """What transparent pixels lie on, 0 to 255."""
     squash: bool = False
-    """The whole picture becomes the square, whatever its shape; `crop` is not used."""
+    """The whole image becomes the square, whatever its shape; `crop` is not used."""
 
     def __post_init__(self) -> None:
         if not _is_int(self.size) or not 1 <= self.size <= 16_384:
@@ -78,7 +78,7 @@ class Preprocessing:
 
     def crop_and_resize(self, image: Image.Image) -> Image.Image:
         """The central square of side crop x min(height, width), resized to size x size, RGB; or the
-        whole picture, where it is to be squashed."""
+        whole image, where it is to be squashed."""
         image = to_rgb(image, self.background)
         if self.squash:
             return image.resize((self.size, self.size), _RESAMPLING[self.interpolation])
@@ -102,12 +102,12 @@ class Preprocessing:
         return np.ascontiguousarray(np.moveaxis(pixels * scale - offset, -1, -3))
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """A picture as the network takes it: float32, 3 x size x size."""
+        """An image as the network takes it: float32, 3 x size x size."""
         return self.normalise(np.asarray(self.crop_and_resize(image)))
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """For a reader."""
-        how = "the whole picture squeezed" if self.squash else f"the central {self.crop:g}"
+        how = "the whole image squeezed" if self.squash else f"the central {self.crop:g}"
         mean, std = (", ".join(f"{v:.3g}" for v in each) for each in (self.mean, self.std))
         return f"{self.size} px, {how}, {self.interpolation}, mean {mean}, std {std}"
 

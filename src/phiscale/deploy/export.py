@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from phiscale.data.datasets.dataset import Split
-from phiscale.data.datasets.open import open_images
-from phiscale.data.loader import evaluation_batches, normalised
+from phiscale.data.datasets.open import open_dataset
+from phiscale.data.loader import evaluation_batches, normalise_batch
 from phiscale.deploy.inference import _places
 from phiscale.deploy.predict import ARTEFACT_VERSION, METADATA_KEY
 from phiscale.deploy.runtime import latency_ms, open_session, run
@@ -121,7 +121,7 @@ def _parity(network: Network, metadata: ModelMetadata, split: Split | None, sess
     else:
         some = split.subset(np.arange(min(PARITY_PICTURES, len(split))))
         batches = [
-            normalised(b.pixels, metadata.preprocessing, torch.device("cpu"))
+            normalise_batch(b.pixels, metadata.preprocessing, torch.device("cpu"))
             for b in evaluation_batches(some, metadata.preprocessing, batch=64)
         ]
     with torch.inference_mode():
@@ -145,7 +145,7 @@ def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dic
     network = load(weights)
     pictures = None
     if data is not None:
-        images = open_images(data)
+        images = open_dataset(data)
         _places(run, network.metadata.classes, images)
         pictures = images.validation
     return folder, export_onnx(network, network.metadata, pictures, folder)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phiscale.data.datasets.dataset import ImageSet, Split
-from phiscale.data.datasets.published import TRANSFERRED
+from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.errors import BadImage, DataError
-from phiscale.text import counted, listed
+from phiscale.text import count_of, join_names
 from phiscale.training.devices import compute_device, sees_colours
 from phiscale.training.metrics import Metrics, measure, softmax
 
@@ -35,15 +35,15 @@ def evaluate_model(
 ) -> tuple[Metrics, np.ndarray, Split, tuple[str, ...]]:
     """Metrics and logits of a model.onnx or any SOURCE of weights on a split of `data`: of the
     data's classes alone where the model knows others besides, which is logged."""
-    from phiscale.data.datasets.open import open_images
+    from phiscale.data.datasets.open import open_dataset
 
-    images = open_images(data)
+    images = open_dataset(data)
     part = dict(images.splits())[split]
     logits = _logits(model, images, part, device)
     for note in images.notes:  # on how they were split, above all
         logger.info(note)
-    if split == "test" and images.source in TRANSFERRED:
-        logger.info(TRANSFERRED[images.source].words())
+    if split == "test" and images.source in TRANSFER_DATASETS:
+        logger.info(TRANSFER_DATASETS[images.source].summary())
     return measure(logits, part.labels, images.classes), logits, part, images.classes
 
 
@@ -74,18 +74,19 @@ def _exported(model: str) -> Path | None:
 
 def _places(model: str | Path, classes: tuple[str, ...], images: ImageSet) -> list[int]:
     """Where the data's classes stand among the model's."""
-    from phiscale.weights.imagenet import places
+    from phiscale.weights.imagenet import class_indices
 
-    found = places(classes, images.classes)
+    found = class_indices(classes, images.classes)
     if found is None:
         raise DataError(
-            f"{model} knows {counted(len(classes), 'class', 'classes')} ({listed(classes, 3)}), "
-            f"the data has {len(images.classes)} ({listed(images.classes, 3)}). "
+            f"{model} knows {count_of(len(classes), 'class', 'classes')} "
+            f"({join_names(classes, 3)}), the data has {len(images.classes)} "
+            f"({join_names(images.classes, 3)}). "
             "Evaluate on data with the classes it was trained for."
         )
     if len(found) < len(classes):
         logger.info(
-            f"answers among the data's {counted(len(found), 'class', 'classes')} alone: "
+            f"answers among the data's {count_of(len(found), 'class', 'classes')} alone: "
             f"{model} knows {len(classes)}"
         )
     return found

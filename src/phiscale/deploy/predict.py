@@ -12,7 +12,7 @@ import numpy as np
 
 from phiscale.data.reading.decode import read_image
 from phiscale.errors import ExportError, PhiscaleError
-from phiscale.files import verified
+from phiscale.files import verify_checksum
 from phiscale.weights.metadata import ModelMetadata
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ class Predictor:
 def _metadata(text: str, where: str) -> ModelMetadata:
     """Raises ExportError where the file's metadata are not what was written."""
     try:
-        payload = verified(json.loads(text), f"the metadata of {where}", "Export the model again.")
+        payload = verify_checksum(
+            json.loads(text), f"the metadata of {where}", "Export the model again."
+        )
         return ModelMetadata.from_dict(payload, where)
     except (ValueError, RecursionError, PhiscaleError) as error:
         if isinstance(error, PhiscaleError):

@@ -47,7 +47,7 @@ def cache_folder() -> Path:
         raise DataError("There is no home folder to cache in. Set PHISCALE_CACHE.") from error
 
 
-def sweep(folder: Path, older_than_s: float = 0.0) -> None:
+def remove_partial_files(folder: Path, older_than_s: float = 0.0) -> None:
     """Drops what writes that were killed have left beside."""
     for half in folder.rglob(".*.part"):
         with suppress(FileNotFoundError):  # it was just renamed
@@ -90,7 +90,7 @@ def sha256(content: bytes | str) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """One process a folder. The system drops the lock of a process that dies, however it dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

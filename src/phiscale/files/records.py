@@ -1,8 +1,8 @@
 """The one codec of everything that phiscale writes as JSON: versioned, strict, made to last.
 
-A `Format` belongs to a dataclass. A field that is added later is made with `added`: it is left out
-where it has its default, so that files, hashes and keys from before stay as they were. UPGRADING.md
-says what to do when a format changes otherwise.
+A `Format` belongs to a dataclass. A field that is added later is made with `added_field`: it is
+left out where it has its default. So files, hashes and keys from before stay as they were.
+UPGRADING.md says what to do when a format changes otherwise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHECKSUM = "sha256"  # key of an object's checksum, which covers all its other k
 _ADDED, _ENCODE, _DECODE = "added", "encode", "decode"  # keys of a field's metadata
 
 
-def added(default: Any = MISSING, *, factory: Any = MISSING) -> Any:
+def added_field(default: Any = MISSING, *, factory: Any = MISSING) -> Any:
     """A dataclass field that came after version 1 of its format. It is written only where it
     differs from its default, and has its default where a file lacks it."""
     if factory is not MISSING:
@@ -34,7 +34,9 @@ def added(default: Any = MISSING, *, factory: Any = MISSING) -> Any:
     return field(default=default, metadata={_ADDED: True})
 
 
-def encoded(encode: Callable[[Any], Any], decode: Callable[[Any], Any], **options: Any) -> Any:
+def encoded_field(
+    encode: Callable[[Any], Any], decode: Callable[[Any], Any], **options: Any
+) -> Any:
     """A dataclass field of a type that JSON lacks, such as an array. `options` as of
     `dataclasses.field`."""
     return field(metadata={_ENCODE: encode, _DECODE: decode}, **options)
@@ -70,10 +72,10 @@ def read_checked(path: Path, fix: str, *, required: bool = True) -> dict[str, An
 
     `required=False`: an object without a checksum is accepted, since people write such files.
     """
-    return verified(read_json(path, fix), str(path), fix, required=required)
+    return verify_checksum(read_json(path, fix), str(path), fix, required=required)
 
 
-def verified(data: Any, where: str, fix: str, *, required: bool = True) -> dict[str, Any]:
+def verify_checksum(data: Any, where: str, fix: str, *, required: bool = True) -> dict[str, Any]:
     """The object without its checksum, which must match; arguments as of `read_checked`."""
     if not isinstance(data, Mapping):
         raise PhiscaleError(f"{where} holds {_shown(data)} instead of a JSON object. {fix}")
@@ -92,8 +94,8 @@ class Format(Generic[T]):
     """How values of one dataclass are kept as JSON.
 
     Types are checked against the annotations of the class. Unknown and missing fields are errors,
-    but fields made with `added` may be missing. A nested class that has a format of its own is
-    kept in it.
+    but fields made with `added_field` may be missing. A nested class that has a format of its own
+    is kept in it.
     """
 
     cls: type[T]
@@ -136,7 +138,7 @@ class Format(Generic[T]):
         """What `read` decodes: the object without its checksum. Raises as `read` does."""
         data = read_json(path, self.fix)
         try:
-            return verified(data, str(path), self.fix, required=required)
+            return verify_checksum(data, str(path), self.fix, required=required)
         except PhiscaleError as problem:
             raise self.error(str(problem)) from None
 

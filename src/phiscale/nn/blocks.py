@@ -74,7 +74,7 @@ class SqueezeExcite(nn.Module):
 
 class Dropout(nn.Module):
     """Drops values, divides the kept ones by their share. A training that must not depend on how
-    its pictures are spread over machines gives the `uniforms` that decide, a row for a picture;
+    its images are spread over machines gives the `uniforms` that decide, a row for an image;
     otherwise they are drawn from torch's generator."""
 
     uniforms: Tensor | None = None
@@ -84,7 +84,7 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def numbers(self, channels: int) -> int:
-        """Uniforms that a picture takes."""
+        """Uniforms that an image takes."""
         return channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ class Bottleneck(_Residual):
         return self.project(self.se(self.spatial(self.reduce(x))))
 
 
-def block(spec: Spec, stage: Stage, cin: int, first: bool, drop_path: float) -> nn.Module:
+def build_block(spec: Spec, stage: Stage, cin: int, first: bool, drop_path: float) -> nn.Module:
     """One block of a stage; the first one strides and may count its expansion from elsewhere."""
     stride = stage.stride if first else 1
     counted_from = stage.expand_from if first and stage.expand_from else cin

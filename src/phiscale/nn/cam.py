@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from phiscale.nn.network import Network
 
-LEAST_SIDE = 96  # pixels: smaller pictures are enlarged before anything is drawn over them
+LEAST_SIDE = 96  # pixels: smaller images are enlarged before anything is drawn over them
 
 
 def class_evidence(network: Network, images: Tensor, labels: Tensor) -> Tensor:
@@ -47,14 +47,14 @@ def class_activation_maps(network: Network, images: Tensor, labels: Tensor) -> T
 
 
 def overlay(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
-    """The picture in grey under its map's colours: uint8 H W 3, at least 96 pixels a side.
+    """The image in grey under its map's colours: uint8 H W 3, at least 96 pixels a side.
 
     Dark purple to yellow grows evenly in lightness (inferno), so it reads in print and by the
-    colour-blind too. Small pictures keep their pixels as squares.
+    colour-blind too. Small images keep their pixels as squares.
     """
     from matplotlib import colormaps
 
-    image = enlarged(image)
+    image = enlarge(image)
     height, width = image.shape[:2]
     field = torch.from_numpy(np.array(cam, np.float32))[None, None]
     field = F.interpolate(field, size=(height, width), mode="bilinear", align_corners=False)
@@ -66,7 +66,7 @@ def overlay(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
     return np.clip(mixed * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def enlarged(image: np.ndarray, least: int = LEAST_SIDE) -> np.ndarray:
+def enlarge(image: np.ndarray, least: int = LEAST_SIDE) -> np.ndarray:
     """Every pixel as a square of pixels, so that the shorter side has at least `least`."""
     times = -(-least // min(image.shape[:2]))
     return image.repeat(times, axis=0).repeat(times, axis=1) if times > 1 else image

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from phiscale.arch.spec import Spec
-from phiscale.nn.blocks import ConvNorm, Dropout, block, pad_same
+from phiscale.nn.blocks import ConvNorm, Dropout, build_block, pad_same
 from phiscale.nn.init import Linear, initialise
 
 
@@ -17,7 +17,7 @@ class Network(nn.Module):
     """Float NCHW of any size in, logits out (pooled features where the spec has no classes).
     Children are named as in `cost(spec).layers`."""
 
-    preprocessing: Any = None  # set by `load`: how pictures become its input
+    preprocessing: Any = None  # set by `load`: how images become its input
     metadata: Any = None  # set by `load`: classes, metrics, origin
 
     def __init__(self, spec: Spec, *, dropout: float = 0.0, drop_path: float = 0.0):
@@ -32,7 +32,7 @@ class Network(nn.Module):
             for repeat in range(stage.repeats):
                 # block i of N drops at i/N of the rate; blocks without a skip count too
                 drop = drop_path * number / spec.blocks
-                blocks.append(block(spec, stage, channels, repeat == 0, drop))
+                blocks.append(build_block(spec, stage, channels, repeat == 0, drop))
                 channels, number = stage.channels, number + 1
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)

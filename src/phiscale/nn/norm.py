@@ -1,4 +1,4 @@
-"""Batch norms: frozen ones, and those whose statistics are of the pictures on several processes
+"""Batch norms: frozen ones, and those whose statistics are of the images on several processes
 together."""
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def synchronise(network: nn.Module, group: Group) -> None:
 
 
 class SyncedNorm(torch.autograd.Function):
-    """Normalises by the mean and variance over all processes of a group, whose numbers of pictures
+    """Normalises by the mean and variance over all processes of a group, whose numbers of images
     may differ: one gathering forward, one sum backward."""
 
     @staticmethod

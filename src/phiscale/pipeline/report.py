@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from phiscale.arch.costs import cost
 from phiscale.data.audit import Audit
 from phiscale.data.datasets.dataset import ImageSet, Split
-from phiscale.data.datasets.published import TRANSFERRED
+from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.nn.cam import class_activation_maps, overlay
 from phiscale.nn.network import Network
 from phiscale.pipeline.choice import Choice, seconds_trained
@@ -153,6 +153,7 @@ def _budget_rows(
     return tuple(rows)
 
 
+<<<<<<< HEAD
 def _notes(inputs: ReportInputs) -> tuple[str, ...]:
     notes = [*_NOTES]
     if published := TRANSFERRED.get(inputs.images.source):
@@ -160,6 +161,17 @@ def _notes(inputs: ReportInputs) -> tuple[str, ...]:
     notes.append(
         f"Predicted errors come from a law fitted to {inputs.choice.law_source}: a prior that "
         "ranks networks, not a promise for these images. The argument `law` replaces it."
+=======
+def _paper_note(source: str) -> tuple[str, ...]:
+    row = TRANSFER_DATASETS.get(source)
+    return (f"To compare with: {row.summary()}.",) if row else ()
+
+
+def _law_note(chosen: Choice) -> str:
+    return (
+        f"Predicted errors come from a law fitted to {chosen.law_source}: a prior that ranks "
+        "networks, not a promise for these pictures. --law FILE replaces it."
+>>>>>>> 0fadbfa (Data, weights and files speak the field's words: open_dataset, DecodeLimits, ImageCache, ImageRef, adapt_weights; images, never pictures)
     )
     if inputs.choice.coefficients is not None:
         coefficients = Coefficients.from_dict(inputs.choice.coefficients)

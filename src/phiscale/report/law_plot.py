@@ -14,7 +14,7 @@ from phiscale.errors import UsageError
 from phiscale.planning.laws.points import Points
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.svg import BLUE, INK, ORANGE, STYLE
-from phiscale.text import shown
+from phiscale.text import printable
 
 PLACES = 200  # of the band
 
@@ -57,7 +57,7 @@ def _along(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set(xlabel=f"{fit.points.axes[0]} over {shown(unit)}", ylabel="error, %")
+    axes.set(xlabel=f"{fit.points.axes[0]} over {printable(unit)}", ylabel="error, %")
     axes.legend(frameon=False)
 
 
@@ -86,7 +86,7 @@ def _against(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
         xlim=ends,
         xlabel="measured error, %",
         ylabel="predicted error, %",
-        title=f"{names} over {shown(unit)}; bars: 95 % of runs",
+        title=f"{names} over {printable(unit)}; bars: 95 % of runs",
     )
     axes.legend(frameon=False)
 

@@ -14,7 +14,7 @@ from phiscale.arch.costs import cost
 from phiscale.arch.families import MEMBERS, Member, get_spec
 from phiscale.arch.families.published import HEADLINES, RIVALS, TABLE_2, TABLE_4, TABLE_5, Headline
 from phiscale.errors import UsageError
-from phiscale.weights.pretrained import of_member
+from phiscale.weights.pretrained import weights_of_member
 
 _MIB = 2**20
 
@@ -48,7 +48,7 @@ def _row(member: Member) -> dict[str, Any]:
         "top1": figure.top1 if figure else None,
         "condition": figure.condition if figure else None,
         "source": figure.source if figure else None,
-        "pretrained": [asdict(each) for each in of_member(member.name)],
+        "pretrained": [asdict(each) for each in weights_of_member(member.name)],
     }
 
 
@@ -67,7 +67,7 @@ def pretrained_rows(member: str) -> list[dict[str, Any]]:
             "top1": each.top1,
             "licence": each.licence,
         }
-        for each in of_member(member)
+        for each in weights_of_member(member)
     ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phiscale.text import shown
+from phiscale.text import printable
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def as_html(title: str, command: str, sections: Sequence[Section]) -> str:
     return _PAGE.format(
         title=html.escape(title),
         body="".join(map(_section, sections)),
-        command=html.escape(shown(command)),
+        command=html.escape(printable(command)),
     )
 
 
@@ -112,7 +112,7 @@ def _section(section: Section) -> str:
     )
     return (
         f"<section><h2>{html.escape(section.title)}</h2>"
-        + "".join(f"<p>{html.escape(shown(words))}</p>" for words in section.text)
+        + "".join(f"<p>{html.escape(printable(words))}</p>" for words in section.text)
         + (f"<div><table><tr>{head}</tr>{body}</table></div>" if columns else "")
         + (f'<p class="note">{html.escape(section.note)}</p>' if section.note else "")
         + "".join(f"<figure>{figure.markup}</figure>" for figure in section.figures)
@@ -121,7 +121,7 @@ def _section(section: Section) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None else shown(str(value))
+    return "-" if value is None else printable(str(value))
 
 
 _PAGE = """<!doctype html>

@@ -16,7 +16,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from phiscale.report.svg import BLUE, GREY, INK, ORANGE, STYLE, svg
-from phiscale.text import shown
+from phiscale.text import printable
 
 MOST_CLASSES = 40  # of a confusion matrix that can still be read
 Series = list[tuple[float, float]]  # images seen, value
@@ -228,7 +228,7 @@ def worst_pairs(
 
 def shortened(name: str, most: int) -> str:
     """The name in at most `most` columns, cut in the middle: endings tell names apart too."""
-    name = shown(name)
+    name = printable(name)
     if _columns(name) <= most:
         return name
     ending = (most - 1) // 3

@@ -22,7 +22,7 @@ from phiscale.arch.layers import Layer
 from phiscale.arch.spec import Spec, Stage
 from phiscale.files import write_atomic
 from phiscale.report.plots import confusion, curves, pareto, worst_pairs
-from phiscale.text import counted, shown
+from phiscale.text import count_of, printable
 from phiscale.training.metrics import wilson
 
 _MOST_PIXELS = 256  # of a sample's side
@@ -198,8 +198,8 @@ def render(story: Story) -> str:
         "time": duration,
         "three": _three,
         "quantity": quantity,
-        "counted": counted,
-        "shown": lambda text: shown(str(text)),
+        "counted": count_of,
+        "shown": lambda text: printable(str(text)),
     }
     template = (files("phiscale.report") / "report.html.j2").read_text(encoding="utf-8")
     page = environment.from_string(template).render(story=story, **_view(story))

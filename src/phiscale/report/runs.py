@@ -18,7 +18,7 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import PhiscaleError
 from phiscale.files import read_checked, write_atomic
 from phiscale.report.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, STYLE, svg
-from phiscale.text import shown
+from phiscale.text import printable
 from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import Recipe
 
@@ -154,7 +154,7 @@ def figures(runs: Sequence[Run]) -> Iterator[str]:
                     y,
                     DASHES[number // len(COLOURS) % len(DASHES)],
                     color=COLOURS[number % len(COLOURS)],
-                    label=shown(run.name),
+                    label=printable(run.name),
                     linewidth=1.4,
                 )
             if len(runs) > 1:
@@ -174,7 +174,7 @@ def _line(run: Run, key: str, times: float) -> tuple[list[float], list[float]]:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return html.escape(shown(f"{value:.4g}" if isinstance(value, float) else str(value)))
+    return html.escape(printable(f"{value:.4g}" if isinstance(value, float) else str(value)))
 
 
 _PAGE = """<!doctype html>

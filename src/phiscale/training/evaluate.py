@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from phiscale.data.datasets.dataset import Split
-from phiscale.data.loader import Batch, ahead, evaluation_batches, normalised
+from phiscale.data.loader import Batch, evaluation_batches, map_ahead, normalise_batch
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training.metrics import Metrics, measure, wilson
 from phiscale.training.parallel.allocator import keep_freed_memory
@@ -49,7 +49,7 @@ def answers(
 
     @torch.inference_mode()
     def answer(given: Batch) -> list[np.ndarray]:
-        x = normalised(given.pixels, preprocessing, device)
+        x = normalise_batch(given.pixels, preprocessing, device)
         return [
             network(x.to(kind)).float().cpu().numpy()
             for network, kind in zip(networks, kinds, strict=True)
@@ -61,7 +61,7 @@ def answers(
         MOST if device.type != "cpu" else min(MOST, max(1, MOST_PIXELS // preprocessing.size**2))
     )
     batches = evaluation_batches(split, preprocessing, batch=batch, workers=workers)
-    rows = list(ahead(answer, batches, cores, lambda: torch.set_num_threads(1)))
+    rows = list(map_ahead(answer, batches, cores, lambda: torch.set_num_threads(1)))
     for network, was_training in zip(networks, were_training, strict=True):
         network.train(was_training)
     return [np.concatenate(parts) for parts in zip(*rows, strict=True)]

@@ -16,7 +16,7 @@ from torch import nn
 
 from phiscale.arch.spec import Spec
 from phiscale.data.datasets.dataset import ImageSet
-from phiscale.data.loader import CACHE_BYTES, Pictures, training_batches
+from phiscale.data.loader import CACHE_BYTES, ImageCache, training_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.nn.blocks import Dropout
@@ -130,7 +130,7 @@ def train(
         batches = stack.enter_context(
             closing(
                 training_batches(
-                    Pictures(
+                    ImageCache(
                         images.train,
                         _shortest(preprocessing, recipe),
                         preprocessing.background,
@@ -209,7 +209,7 @@ def train(
                     leave()
                 assert batch is not None
                 part += lanes.add(
-                    objective(batch), recipe.batch // recipe.micro_batches, batch.places
+                    objective(batch), recipe.batch // recipe.micro_batches, batch.sample_indices
                 )
                 first = first or images.train.keys[int(batch.indices[0])]
             loss = lanes.finish(part)

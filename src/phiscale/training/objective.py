@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from phiscale.data.augment.mixing import mixed
+from phiscale.data.augment.mixing import mix_images
 from phiscale.data.datasets.dataset import ImageSet
-from phiscale.data.loader import Batch, normalised
+from phiscale.data.loader import Batch, normalise_batch
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training.parallel.lanes import LossOf
 from phiscale.training.recipes.recipe import Recipe
@@ -46,12 +46,12 @@ def make_objective(
     weight = None if weights is None else torch.tensor(weights, dtype=given, device=device)
 
     def loss_of(batch: Batch, network: nn.Module, part: slice) -> torch.Tensor:
-        x = normalised(batch.pixels[part], preprocessing, device).to(given)
+        x = normalise_batch(batch.pixels[part], preprocessing, device).to(given)
         labels = batch.labels[part].to(device)
-        mix = batch.mix.of(part, device) if batch.mix else None
+        mix = batch.mix.select(part, device) if batch.mix else None
         if mix is not None:
-            x = mixed(
-                x, normalised(batch.pixels[mix.partner], preprocessing, device).to(given), mix
+            x = mix_images(
+                x, normalise_batch(batch.pixels[mix.partner], preprocessing, device).to(given), mix
             )
         with _precision(device, kind):
             logits = network(x)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from phiscale.errors import TrainingError
-from phiscale.files import locked
+from phiscale.files import lock_folder
 from phiscale.nn.network import build
 from phiscale.training import transfer
 from phiscale.training.checkpoint import load_newest
@@ -18,7 +18,7 @@ from phiscale.training.optim import make_optimizer
 from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.schedule import ema_cap
 from phiscale.training.state import RunConfig, State
-from phiscale.weights.adapt import adapted
+from phiscale.weights.adapt import adapt_weights
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import fill, read, read_metadata
 
@@ -36,7 +36,7 @@ def open_run(
         )
 
     def taken() -> dict[str, Any] | None:
-        stack.enter_context(locked(run))
+        stack.enter_context(lock_folder(run))
         config.claim(run)
         return load_newest(run / "checkpoints", config.log)
 
@@ -58,7 +58,7 @@ def first_state(
     network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if config.start_from is not None:
         metadata, tensors = read(config.start_from)
-        tensors = adapted(
+        tensors = adapt_weights(
             tensors,
             metadata.spec,
             spec,

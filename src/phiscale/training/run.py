@@ -11,7 +11,7 @@ from phiscale.arch.families import MEMBERS, name_of
 from phiscale.arch.spec import Spec
 from phiscale.data.audit import audit, bad_files_error
 from phiscale.data.datasets.dataset import BadFile, ImageSet
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import read_checked
@@ -24,9 +24,9 @@ from phiscale.training.recipes.sizing import scale_recipe
 from phiscale.training.recipes.table import RecipeEntry, long_enough
 from phiscale.training.schedule import objections
 from phiscale.training.state import RUN_FIX
-from phiscale.weights.adapt import differing
+from phiscale.weights.adapt import differing_fields
 from phiscale.weights.metadata import ModelMetadata
-from phiscale.weights.pretrained import original
+from phiscale.weights.pretrained import original_preprocessing
 from phiscale.weights.sources import weights_file
 from phiscale.weights.store import read_metadata
 
@@ -108,7 +108,7 @@ def checked_images(
 ) -> ImageSet:
     """The set, every picture of it read once, by the first process: bad ones stop the run or are
     left out. What a run in `out` was begun with is not read again."""
-    images = open_images(data)
+    images = open_dataset(data)
 
     def bad() -> tuple[BadFile, ...]:
         if (known := _skipped(images, out)) is not None:
@@ -138,7 +138,7 @@ def _usual(spec: Spec, recipe: Recipe) -> Preprocessing:
     if recipe.augment.frame == "shift":
         return Preprocessing(size=spec.resolution, crop=1.0)
     member = name_of(spec)
-    return original(member) if member else Preprocessing(size=spec.resolution)
+    return original_preprocessing(member) if member else Preprocessing(size=spec.resolution)
 
 
 def _changed(recipe: Recipe, named: RecipeEntry) -> list[str]:
@@ -167,7 +167,7 @@ def _start(spec: Spec, pretrained: str) -> tuple[Path, ModelMetadata]:
     path = weights_file(pretrained, model=name_of(spec))
     metadata = read_metadata(path)
     like = replace(spec, norm_eps=metadata.spec.norm_eps, norm_momentum=metadata.spec.norm_momentum)
-    if names := differing(metadata.spec, like):
+    if names := differing_fields(metadata.spec, like):
         member = metadata.member
         raise UsageError(
             f"--pretrained {pretrained} is {member or 'another network'}, not --model: they "

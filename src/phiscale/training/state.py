@@ -14,7 +14,7 @@ from phiscale.arch.spec import Spec
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError
-from phiscale.files import canonical, read_checked, sha256, sweep, write_checked
+from phiscale.files import canonical, read_checked, remove_partial_files, sha256, write_checked
 from phiscale.nn.network import Network
 from phiscale.training.ema import Ema
 from phiscale.training.recipes.recipe import Recipe, differences
@@ -94,7 +94,7 @@ class RunConfig:
 
     def claim(self, run: Path) -> None:
         """Writes what this run is, or compares it with what the folder says it is."""
-        sweep(run)
+        remove_partial_files(run)
         for name, value in self._files().items():
             path = run / name
             if path.exists() and (run / "checkpoints").exists():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phiscale.data.datasets.dataset import ImageSet, Split
-from phiscale.data.loader import evaluation_batches, normalised
+from phiscale.data.loader import evaluation_batches, normalise_batch
 from phiscale.data.order import Order
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
@@ -178,7 +178,7 @@ def _pass(
     network: Network, split: Split, preprocessing: Preprocessing, device: torch.device
 ) -> None:
     for batch in evaluation_batches(split, preprocessing, batch=BATCH, workers=2):
-        network(normalised(batch.pixels, preprocessing, device))
+        network(normalise_batch(batch.pixels, preprocessing, device))
 
 
 def _probed(

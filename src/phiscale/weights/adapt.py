@@ -15,7 +15,7 @@ STEM = "stem.conv.weight"
 HEAD = ("classifier.weight", "classifier.bias")
 
 
-def adapted(
+def adapt_weights(
     tensors: Mapping[str, Tensor],
     have: Spec,
     want: Spec,
@@ -26,7 +26,7 @@ def adapted(
     """`tensors` of `have` for `want`: the classifier from `fresh` where the number of classes
     differs (or `new_head` asks for it), the stem's input channels by `over_channels`. Everything
     else has to be equal; resolution may differ, as no tensor depends on it. Raises WeightsError."""
-    if names := differing(have, want):
+    if names := differing_fields(have, want):
         raise WeightsError(
             f"these weights are of another network: it differs in {', '.join(names)}. "
             "Start from weights of the same network."
@@ -40,7 +40,7 @@ def adapted(
     return found
 
 
-def differing(have: Spec, want: Spec) -> list[str]:
+def differing_fields(have: Spec, want: Spec) -> list[str]:
     """What of two networks is not the same, classes, input channels and resolution apart."""
     body = replace(
         have, classes=want.classes, in_channels=want.in_channels, resolution=want.resolution
@@ -52,8 +52,8 @@ def over_channels(kernel: Tensor, channels: int) -> Tensor:
     """A stem's kernel (out, c, h, w) for another number of input channels.
 
     One response is kept exactly. Fewer channels than before share the sum of the old ones evenly:
-    a grey picture answers as when it was given in every colour. More repeat the old ones in turn,
-    each divided by its number of copies: a picture whose channels repeat answers as the original.
+    a grey image answers as when it was given in every colour. More repeat the old ones in turn,
+    each divided by its number of copies: an image whose channels repeat answers as the original.
     """
     before = kernel.shape[1]
     if channels < before:

@@ -13,7 +13,7 @@ _REGNETS = r"regnet[xy]_(004|008|016|032|080|160|320|1280)(_tv)?"  # the sizes o
 
 
 @cache
-def names_of(library: Library) -> dict[str, str]:
+def network_names(library: Library) -> dict[str, str]:
     """The library's name -> ours, for every network that it has of ours."""
     found: dict[str, str] = {}
     if library == "torchvision":
@@ -57,10 +57,10 @@ def _regnet(member: str) -> tuple[str, str]:
     return f"regnet_{letter}_{hundreds}", member
 
 
-def differs(library: Library, spec: Spec) -> str:
+def describe_difference(library: Library, spec: Spec) -> str:
     """How the library's own network differs from this one; '' where it is the same."""
     member = name_of(spec)
-    theirs = set(names_of(library).values())
+    theirs = set(network_names(library).values())
     for name in (member, f"tf_{member}", member.removeprefix("tf_")):
         if name in theirs:
             runs = spec_of(library, name)
@@ -76,4 +76,4 @@ def differs(library: Library, spec: Spec) -> str:
 
 def member_of(library: Library, theirs: str) -> str | None:
     """Our name of a library's network; None where it is none of ours."""
-    return names_of(library).get(theirs)
+    return network_names(library).get(theirs)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phiscale.errors import MissingExtra, WeightsError
-from phiscale.weights.layouts import CONV, NORM, from_last, our_word
+from phiscale.weights.layouts import CONV, NORM, from_last, our_tensor_name
 
 LARGEST_BYTES = 8 * 2**30  # EfficientNet-L2, the largest member, takes 2
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -33,14 +33,14 @@ _AVERAGE = "/ExponentialMovingAverage"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ForeignWeights:
     """A foreign file's tensors, and what it says of itself."""
 
     tensors: dict[str, Tensor]
-    said: Mapping[str, str] = field(default_factory=dict)  # `architecture`: a network's name
+    metadata: Mapping[str, str] = field(default_factory=dict)  # `architecture`: a network's name
 
 
-def read_foreign(path: Path) -> Found:
+def read_foreign(path: Path) -> ForeignWeights:
     """Raises WeightsError for what is no weights file or cannot be trusted."""
     if path.with_name(f"{path.name}.index").is_file():
         found = _tensorflow(path)
@@ -52,7 +52,7 @@ def read_foreign(path: Path) -> Found:
     return found
 
 
-def _by_content(path: Path) -> Found:
+def _by_content(path: Path) -> ForeignWeights:
     with path.open("rb") as file:
         start = file.read(9)
     if path.stat().st_size > LARGEST_BYTES:
@@ -74,16 +74,16 @@ def _by_content(path: Path) -> Found:
     )
 
 
-def _safetensors(path: Path) -> Found:
+def _safetensors(path: Path) -> ForeignWeights:
     try:
         with safe_open(path, "pt") as file:
-            said = dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path} is no readable safetensors file ({_line(error)}). Fetch it again."
         ) from None
-    return Found(tensors=tensors, said=said)
+    return ForeignWeights(tensors=tensors, metadata=metadata)
 
 
 def _stored_zip(path: Path) -> Path:
@@ -108,7 +108,7 @@ def _stored_zip(path: Path) -> Path:
     return path
 
 
-def _torch(path: Path) -> Found:
+def _torch(path: Path) -> ForeignWeights:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle fails in any way it likes
@@ -121,7 +121,7 @@ def _torch(path: Path) -> Found:
     tensors = _flat(loaded)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name. Save a state_dict.")
-    return Found(tensors=tensors)
+    return ForeignWeights(tensors=tensors)
 
 
 def _flat(loaded: Any) -> dict[str, Tensor]:
@@ -138,7 +138,7 @@ def _flat(loaded: Any) -> dict[str, Tensor]:
     return named
 
 
-def _hdf5(path: Path) -> Found:
+def _hdf5(path: Path) -> ForeignWeights:
     """Keras 3's `.weights.h5` (a layer's name is an attribute of its variables) and the older
     `.h5` (variables by name in a group of the layer's)."""
     try:
@@ -146,7 +146,7 @@ def _hdf5(path: Path) -> Found:
     except ImportError:
         raise MissingExtra("reading Keras's weights", "h5py", "keras") from None
     tensors: dict[str, Tensor] = {}
-    said: dict[str, str] = {}
+    metadata: dict[str, str] = {}
     try:
         with h5py.File(path, "r") as file:
             for layer, variables in _layers(file, h5py, path.stat().st_size):
@@ -155,14 +155,14 @@ def _hdf5(path: Path) -> Found:
                     for word, place in (("mean", "0"), ("variance", "1")):
                         value = values.get(word, values.get(place))
                         if value is not None:
-                            said[word] = " ".join(map(str, np.ravel(value).tolist()))
+                            metadata[word] = " ".join(map(str, np.ravel(value).tolist()))
                     continue
                 tensors |= _keras_layer(layer, variables)
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise WeightsError(
             f"{path} is no readable HDF5 of Keras ({_line(error)}). Fetch it again."
         ) from None
-    return Found(tensors=tensors, said=said)
+    return ForeignWeights(tensors=tensors, metadata=metadata)
 
 
 def _layers(
@@ -196,14 +196,14 @@ def _keras_layer(layer: str, variables: list[tuple[str, np.ndarray]]) -> dict[st
     if len(variables) not in (1, 2, 4):
         raise ValueError(f"{layer} has {len(variables)} variables")
     return {
-        f"{layer}.{words[int(key)] if key.isdigit() else our_word(key) or key}": from_last(
+        f"{layer}.{words[int(key)] if key.isdigit() else our_tensor_name(key) or key}": from_last(
             value, depthwise="dwconv" in layer
         )
         for key, value in variables
     }
 
 
-def _tensorflow(path: Path) -> Found:
+def _tensorflow(path: Path) -> ForeignWeights:
     """A checkpoint's prefix. Averages are preferred to the raw variables, slots are left out."""
     try:
         from tensorflow.train import load_checkpoint  # type: ignore[import-not-found]
@@ -219,7 +219,7 @@ def _tensorflow(path: Path) -> Found:
     return from_variables(variables)
 
 
-def from_variables(variables: Mapping[str, np.ndarray]) -> Found:
+def from_variables(variables: Mapping[str, np.ndarray]) -> ForeignWeights:
     """TensorFlow's variables by name (`efficientnet-b0/stem/conv2d/kernel`), as torch has them."""
     averaged = {name.removesuffix(_AVERAGE) for name in variables if name.endswith(_AVERAGE)}
     tensors: dict[str, Tensor] = {}
@@ -227,13 +227,13 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> Found:
         plain = name.removesuffix(_AVERAGE)
         inside = plain.partition("/")[2]
         module, _, word = inside.rpartition("/")
-        ours = our_word(word)  # none for an optimiser's slots
+        ours = our_tensor_name(word)  # none for an optimiser's slots
         if not module or ours is None or (plain in averaged and plain == name):
             continue
         depthwise = word.startswith("depthwise_")
         tensors[f"{module}.{ours}"] = from_last(np.asarray(value), depthwise=depthwise)
     models = {name.partition("/")[0] for name in variables if "/stem/" in name}
-    return Found(tensors=tensors, said={"architecture": min(models, default="")})
+    return ForeignWeights(tensors=tensors, metadata={"architecture": min(models, default="")})
 
 
 def _trusted(path: Path, tensors: Mapping[str, Tensor]) -> None:

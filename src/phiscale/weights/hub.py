@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from phiscale.data.preprocessing import Preprocessing, triple
 from phiscale.errors import DataError, UsageError, WeightsError
 from phiscale.files import read_json
-from phiscale.weights.aliases import differs
+from phiscale.weights.aliases import describe_difference
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.peers import to_theirs
 from phiscale.weights.store import read, save
@@ -53,16 +53,16 @@ class Repo:
     @property
     def preprocessing(self) -> Preprocessing | None:
         """Of evaluation, if it says all that is needed."""
-        said = self._pretrained
+        config = self._pretrained
         try:
-            size = said.get("test_input_size") or said["input_size"]
+            size = config.get("test_input_size") or config["input_size"]
             return Preprocessing(
                 size=int(size[-1]),
-                crop=float(said.get("test_crop_pct") or said["crop_pct"]),
-                interpolation=said["interpolation"],
-                mean=triple(said["mean"]),
-                std=triple(said["std"]),
-                squash=said.get("test_crop_mode", said.get("crop_mode")) == "squash",
+                crop=float(config.get("test_crop_pct") or config["crop_pct"]),
+                interpolation=config["interpolation"],
+                mean=triple(config["mean"]),
+                std=triple(config["std"]),
+                squash=config.get("test_crop_mode", config.get("crop_mode")) == "squash",
             )
         except (KeyError, TypeError, ValueError, IndexError, DataError):
             return None
@@ -82,8 +82,8 @@ def local_repo(folder: Path) -> Repo | None:
 
 
 def _repo(weights: Path, config: Path) -> Repo:
-    said = read_json(config)
-    return Repo(weights=weights, config=said if isinstance(said, Mapping) else {})
+    config = read_json(config)
+    return Repo(weights=weights, config=config if isinstance(config, Mapping) else {})
 
 
 def fetch(name: str) -> Repo:
@@ -190,7 +190,7 @@ def write_repo(weights: Path, folder: Path, repo: str) -> None:
         "phiscale": metadata.to_dict(),
     }
     member = metadata.member
-    if not differs("timm", metadata.spec) and not member.endswith("_tv"):
+    if not describe_difference("timm", metadata.spec) and not member.endswith("_tv"):
         config = {"architecture": member, **config}
         named = to_theirs("timm", metadata.spec, tensors)
         save_file({k: t.contiguous() for k, t in named.items()}, folder / THEIRS, {"format": "pt"})
@@ -214,7 +214,7 @@ license: {metadata.licence or "other"}
     import phiscale
     network = phiscale.load("hf-hub:{repo}")
 
-Pictures: {metadata.preprocessing.words()}, of values in [0, 1].
+Images: {metadata.preprocessing.summary()}, of values in [0, 1].
 
 Metrics:
 {metrics or "none are recorded."}

@@ -12,27 +12,27 @@ TABLE = Path(__file__).parents[1] / "planning" / "tables" / "imagenet.json"
 
 
 @cache
-def names() -> tuple[str, ...]:
+def imagenet_classes() -> tuple[str, ...]:
     """Of the classes, in the order that every library numbers them in."""
     return tuple(read_json(TABLE)["names"])
 
 
 @cache
-def _places() -> dict[str, int]:
+def _wordnet_indices() -> dict[str, int]:
     """WordNet ids, as the folders of ImageNet are called -> numbers."""
     return {wordnet_id: number for number, wordnet_id in enumerate(read_json(TABLE)["ids"])}
 
 
 def class_names(classes: int) -> tuple[str, ...]:
     """For weights that name none: ImageNet's where there are 1,000; else numbers."""
-    return names() if classes == 1000 else tuple(map(str, range(classes)))
+    return imagenet_classes() if classes == 1000 else tuple(map(str, range(classes)))
 
 
-def places(model: Sequence[str], data: Sequence[str]) -> list[int] | None:
+def class_indices(model: Sequence[str], data: Sequence[str]) -> list[int] | None:
     """Where the data's classes stand among the model's: by name, or by WordNet id where the model
     knows ImageNet's; None where it does not know them all."""
     known = {name: number for number, name in enumerate(model)}
-    if tuple(model) == names():
-        known = {**_places(), **known}
+    if tuple(model) == imagenet_classes():
+        known = {**_wordnet_indices(), **known}
     found = [known.get(name) for name in data]
     return [place for place in found if place is not None] if None not in found else None

@@ -36,13 +36,13 @@ def from_last(array: np.ndarray, *, depthwise: bool = False) -> Tensor:
     return from_numpy(array)
 
 
-def our_word(theirs: str) -> str | None:
+def our_tensor_name(theirs: str) -> str | None:
     """torch's word for theirs: `kernel`, `depthwise_kernel` and `gamma` are weights; None for what
     is no tensor of a network."""
     return _OURS.get(theirs.removeprefix("depthwise_"))
 
 
-def their_word(ours: str, *, norm: bool, depthwise: bool = False) -> str:
+def their_tensor_name(ours: str, *, norm: bool, depthwise: bool = False) -> str:
     """The inverse of `our_word`."""
     word = (NORM if norm else CONV)[ours]
     return f"depthwise_{word}" if depthwise and word == "kernel" else word

@@ -38,7 +38,7 @@ class ModelMetadata:
         """The member whose network this is, whatever its classes, channels and pixels; or ''."""
         return name_of(self.spec)
 
-    def of(self, spec: Spec) -> ModelMetadata:
+    def for_spec(self, spec: Spec) -> ModelMetadata:
         """The same for an adapted network: other classes than before are but numbered."""
         same = spec.classes == self.spec.classes
         names = self.classes if same else tuple(map(str, range(spec.classes)))

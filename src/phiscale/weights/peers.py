@@ -68,7 +68,7 @@ def naming_of(library: Library, spec: Spec) -> Naming:
     )
 
 
-def names(library: Library, spec: Spec) -> dict[str, str]:
+def tensor_names(library: Library, spec: Spec) -> dict[str, str]:
     """Our tensors' names -> the library's, in the network's order, of exactly the tensors that
     this network has there."""
     found: dict[str, str] = {}
@@ -84,12 +84,12 @@ def names(library: Library, spec: Spec) -> dict[str, str]:
 
 def to_theirs(library: Library, spec: Spec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our tensors under the library's names, in the network's order."""
-    return {theirs: tensors[ours] for ours, theirs in names(library, spec).items()}
+    return {theirs: tensors[ours] for ours, theirs in tensor_names(library, spec).items()}
 
 
 def to_ours(library: Library, spec: Spec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The library's tensors under our names; counters that a file lacks start at 0."""
-    back = {theirs: ours for ours, theirs in names(library, spec).items()}
+    back = {theirs: ours for ours, theirs in tensor_names(library, spec).items()}
     if unknown := sorted(tensors.keys() - back.keys()):
         raise WeightsError(
             f"{len(unknown)} tensors ({', '.join(unknown[:3])}) are not {library}'s for this "
@@ -103,16 +103,16 @@ def to_ours(library: Library, spec: Spec, tensors: Mapping[str, Tensor]) -> dict
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recognised:
+class NetworkMatch:
     """Whose tensors they are, which member's network, and what had to be assumed."""
 
     library: Library
     member: str
     spec: Spec
-    said: str
+    summary: str
 
 
-def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "") -> Recognised:
+def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "") -> NetworkMatch:
     """The library and member that these tensors fit. Raises WeightsError.
 
     `hint`: a name that came with them, such as timm's, which decides between networks that differ
@@ -165,7 +165,7 @@ def spec_of(library: Library, member: str, **own: int) -> Spec:
 
 def _chosen(
     library: Library, fitting: list[str], hint: str, own: Mapping[str, int], *, named: bool
-) -> Recognised:
+) -> NetworkMatch:
     hinted = [name for name in fitting if name == hint.partition(".")[0]]
     tensorflow = [name for name in fitting if name.startswith("tf_")]
     plain = [name for name in fitting if not name.startswith("tf_")]
@@ -173,12 +173,14 @@ def _chosen(
     member, others = first[0], [name for name in fitting if name != first[0]]
     spec = spec_of(library, member, **own)
     why = "as you say" if named else "it is named so" if hinted else f"as {library}'s are"
-    said = f"{library}'s {member}: padding {spec.padding}, norm epsilon {spec.norm_eps:g} ({why})."
+    summary = (
+        f"{library}'s {member}: padding {spec.padding}, norm epsilon {spec.norm_eps:g} ({why})."
+    )
     if others:
-        said += (
+        summary += (
             f" It fits {' and '.join(others)} too: phiscale import --model {others[0]} takes that."
         )
-    return Recognised(library=library, member=member, spec=spec, said=said)
+    return NetworkMatch(library=library, member=member, spec=spec, summary=summary)
 
 
 def _named(library: Library, tensors: Mapping[str, Tensor], ours: str) -> str | None:
@@ -248,7 +250,7 @@ def _wanted(library: Library, spec: Spec) -> dict[str, tuple[int, ...]]:
     shapes = _shapes(spec)
     return {
         theirs: shapes[ours]
-        for ours, theirs in names(library, spec).items()
+        for ours, theirs in tensor_names(library, spec).items()
         if not ours.endswith(_COUNTER)
     }
 

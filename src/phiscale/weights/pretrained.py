@@ -1,4 +1,4 @@
-"""The table of known pretrained weights, and what their pictures go through. No torch here."""
+"""The table of known pretrained weights, and what their images go through. No torch here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLE = Path(__file__).parents[1] / "planning" / "tables" / "pretrained.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrained:
+class PretrainedWeights:
     """Weights that somebody published for a member."""
 
     source: str
@@ -55,32 +55,35 @@ class Pretrained:
 
 
 @cache
-def known() -> tuple[Pretrained, ...]:
+def pretrained_weights() -> tuple[PretrainedWeights, ...]:
     """All of them; of one member, its library's default comes first."""
     rows = read_json(TABLE)["rows"]
     return tuple(
-        Pretrained(**{**row, "mean": tuple(row["mean"]), "std": tuple(row["std"])}) for row in rows
+        PretrainedWeights(**{**row, "mean": tuple(row["mean"]), "std": tuple(row["std"])})
+        for row in rows
     )
 
 
-def of_member(name: str) -> tuple[Pretrained, ...]:
+def weights_of_member(name: str) -> tuple[PretrainedWeights, ...]:
     """Those of a member, or of `member.tag`, where the tag may be a pattern."""
     member, _, tag = name.partition(".")
-    return tuple(p for p in known() if p.member == member and fnmatchcase(p.tag, tag or "*"))
+    return tuple(
+        p for p in pretrained_weights() if p.member == member and fnmatchcase(p.tag, tag or "*")
+    )
 
 
-def best_known() -> tuple[Pretrained, ...]:
+def default_weights() -> tuple[PretrainedWeights, ...]:
     """Of each EfficientNet the weights that its library takes by default: ImageNet's classes, and a
     family whose errors the laws know."""
-    first: dict[str, Pretrained] = {}
-    for each in known():
+    first: dict[str, PretrainedWeights] = {}
+    for each in pretrained_weights():
         if "efficientnet" in each.member and each.classes == 1000:
             first.setdefault(each.member, each)
     return tuple(first.values())
 
 
-def original(member: str) -> Preprocessing:
-    """How the member's first authors prepare pictures (tensorflow/tpu, google/automl): what is
+def original_preprocessing(member: str) -> Preprocessing:
+    """How the member's first authors prepare images (tensorflow/tpu, google/automl): what is
     taken for a file that says nothing."""
     from phiscale.data.preprocessing import Preprocessing, triple
 

@@ -25,15 +25,19 @@ from phiscale.errors import SpecError, UsageError, WeightsError
 from phiscale.files import cache_folder
 from phiscale.nn.network import Network, build
 from phiscale.weights import hub
-from phiscale.weights.adapt import adapted
-from phiscale.weights.aliases import member_of, names_of
-from phiscale.weights.formats import Found, check_values, read_foreign
+from phiscale.weights.adapt import adapt_weights
+from phiscale.weights.aliases import member_of, network_names
+from phiscale.weights.formats import ForeignWeights, check_values, read_foreign
 from phiscale.weights.hub import Repo, local_repo
 from phiscale.weights.imagenet import class_names
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.packaged import PACKAGED
-from phiscale.weights.peers import Recognised, library_of, recognise, to_ours
-from phiscale.weights.pretrained import known, of_member, original
+from phiscale.weights.peers import NetworkMatch, library_of, recognise, to_ours
+from phiscale.weights.pretrained import (
+    original_preprocessing,
+    pretrained_weights,
+    weights_of_member,
+)
 from phiscale.weights.store import fill, is_ours, read, read_metadata, save
 
 logger = logging.getLogger(__name__)
@@ -64,8 +68,8 @@ def load(
         network = build(spec, initialised=False)
     else:
         network = build(spec)
-        tensors = adapted(tensors, metadata.spec, spec, network.state_dict())
-        metadata = metadata.of(spec)
+        tensors = adapt_weights(tensors, metadata.spec, spec, network.state_dict())
+        metadata = metadata.for_spec(spec)
     fill(network, tensors, path)
     network.metadata, network.preprocessing = metadata, metadata.preprocessing
     return network.eval()
@@ -126,7 +130,7 @@ def _short(path: Path) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class WeightsSource:
     """A foreign file, and what is known of it from where it comes."""
 
     path: Path
@@ -143,7 +147,7 @@ def import_weights(
     *,
     model: str = "",
     classes: tuple[str, ...] | None = None,
-    wanted: Wanted | None = None,
+    wanted: WeightsSource | None = None,
 ) -> ModelMetadata:
     """Writes another library's weights as a file of ours and returns its metadata.
 
@@ -151,53 +155,57 @@ def import_weights(
     source has none. What was assumed is logged. Raises WeightsError, UsageError.
     """
     _check_model(model)
-    check_out(out, source)
+    check_output(out, source)
     if is_ours(_file_of(source)):
         raise UsageError(f"{source} is phiscale's already. Use it as it is, or copy it.")
     wanted = wanted or _wanted(source)
-    found = Found(tensors=dict(wanted.fetch())) if wanted.fetch else read_foreign(wanted.path)
+    found = (
+        ForeignWeights(tensors=dict(wanted.fetch())) if wanted.fetch else read_foreign(wanted.path)
+    )
     hint = (
         wanted.hint
-        or found.said.get("architecture", "")
+        or found.metadata.get("architecture", "")
         or wanted.path.name.removesuffix(wanted.path.suffix)
     )
     hint, member = _our_name(found.tensors, hint), model.partition(".")[0]
-    seen = recognise(found.tensors, hint=hint, model=member)
+    match = recognise(found.tensors, hint=hint, model=member)
     name = source if not Path(source).exists() else Path(source).name
     tagged = [
-        p for p in of_member(model or hint) if p.member == seen.member and "." in (model or hint)
+        p
+        for p in weights_of_member(model or hint)
+        if p.member == match.member and "." in (model or hint)
     ]
     take = tagged[0].preprocessing if tagged else wanted.preprocessing
-    take = take or _from_keras(found.said, seen) or original(seen.member)
-    guess = seen.spec.classes == 1000 and not (classes or wanted.classes or tagged)
-    classes = classes or wanted.classes or class_names(seen.spec.classes)
-    if len(classes) != seen.spec.classes or len(set(classes)) != len(classes):
+    take = take or _from_keras(found.metadata, match) or original_preprocessing(match.member)
+    guess = match.spec.classes == 1000 and not (classes or wanted.classes or tagged)
+    classes = classes or wanted.classes or class_names(match.spec.classes)
+    if len(classes) != match.spec.classes or len(set(classes)) != len(classes):
         raise WeightsError(
-            f"{name} has {seen.spec.classes} classes, but {len(set(classes))} "
+            f"{name} has {match.spec.classes} classes, but {len(set(classes))} "
             "names are given. Give each its own: --classes FILE."
         )
     logger.info(
-        f"{name}: {seen.said} Pictures: {take.words()}."
+        f"{name}: {match.summary} Images: {take.summary()}."
         + (" Its 1000 classes are taken for ImageNet's." if guess else "")
     )
-    spec = replace(seen.spec, resolution=take.size)
+    spec = replace(match.spec, resolution=take.size)
     metadata = ModelMetadata(
         spec=spec,
         preprocessing=take,
         classes=classes,
-        origin=f"imported from {name}: {seen.said}",
+        origin=f"imported from {name}: {match.summary}",
         licence=wanted.licence,
     )
     tensors = {
         k: t.float() if t.is_floating_point() else t
-        for k, t in to_ours(seen.library, seen.spec, found.tensors).items()
+        for k, t in to_ours(match.library, match.spec, found.tensors).items()
     }
     check_values(Path(name), tensors)  # float64 holds numbers that float32 does not
     save(out, tensors, metadata)
     return metadata
 
 
-def check_out(out: Path, source: str | Path) -> None:
+def check_output(out: Path, source: str | Path) -> None:
     """Nothing is written over what is being read, nor under a name that others take for theirs."""
     read = _file_of(source)
     if out.exists() and read.exists() and out.samefile(read):
@@ -212,16 +220,16 @@ def _check_model(model: str) -> None:
             get_spec(member)  # says which are near
         except SpecError as error:
             raise UsageError(f"--model: {error}") from None
-    if tag and not of_member(model):
+    if tag and not weights_of_member(model):
         _no_tag(model)
 
 
 def _no_tag(model: str) -> NoReturn:
-    known = ", ".join(p.tag for p in of_member(model.partition(".")[0])) or "none"
+    known = ", ".join(p.tag for p in weights_of_member(model.partition(".")[0])) or "none"
     raise UsageError(f"no pretrained weights {model} are known. Known tags: {known}.")
 
 
-def _wanted(source: str) -> Wanted:
+def _wanted(source: str) -> WeightsSource:
     """Where the weights of a foreign SOURCE are."""
     if source.startswith(HUB):
         return _of_hub(source)
@@ -237,22 +245,25 @@ def _wanted(source: str) -> Wanted:
             )
         return _of_repo(repo)
     if path.exists() or path.with_name(f"{path.name}.index").exists():
-        return Wanted(path=path)
+        return WeightsSource(path=path)
     if source in PACKAGED and (packaged := PACKAGED[source].path()) is not None:
-        return Wanted(path=packaged, hint=source, licence=PACKAGED[source].licence)
+        return WeightsSource(path=packaged, hint=source, licence=PACKAGED[source].licence)
     if source.partition(".")[0] in MEMBERS:
-        return _wanted((of_member(source) or _no_tag(source))[0].source)
+        return _wanted((weights_of_member(source) or _no_tag(source))[0].source)
     raise WeightsError(
         f"no weights at {source}. Give a file, a run, hf-hub:NAME, torchvision:NAME, or a member "
         "with known weights (phiscale models --json lists them)."
     )
 
 
-def _of_hub(source: str) -> Wanted:
+def _of_hub(source: str) -> WeightsSource:
     """What its config.json does not say, the table of known weights may."""
     name = source.removeprefix(HUB)
     wanted = _of_repo(hub.fetch(name))
-    row = next((row for row in known() if row.source == f"{HUB}{name.partition('@')[0]}"), None)
+    row = next(
+        (row for row in pretrained_weights() if row.source == f"{HUB}{name.partition('@')[0]}"),
+        None,
+    )
     if row is None:
         return wanted
     return replace(
@@ -263,8 +274,8 @@ def _of_hub(source: str) -> Wanted:
     )
 
 
-def _of_repo(repo: Repo) -> Wanted:
-    return Wanted(
+def _of_repo(repo: Repo) -> WeightsSource:
+    return WeightsSource(
         path=repo.weights,
         hint=repo.architecture,
         preprocessing=repo.preprocessing,
@@ -273,10 +284,12 @@ def _of_repo(repo: Repo) -> Wanted:
     )
 
 
-def _of_torchvision(name: str) -> Wanted:
+def _of_torchvision(name: str) -> WeightsSource:
     theirs, _, tag = name.partition(".")
     member = member_of("torchvision", theirs)
-    rows = [p for p in of_member(f"{member}.{tag or '*'}") if p.source.startswith(TORCHVISION)]
+    rows = [
+        p for p in weights_of_member(f"{member}.{tag or '*'}") if p.source.startswith(TORCHVISION)
+    ]
     if member is None or not rows:
         raise UsageError(
             f"{TORCHVISION}{name} is none of ours. Write a name such as torchvision:resnet50 or "
@@ -297,7 +310,7 @@ def _of_torchvision(name: str) -> Wanted:
                 f"{TORCHVISION}{name} cannot be fetched, or {kept} is damaged. {mend}"
             ) from None
 
-    return Wanted(
+    return WeightsSource(
         path=Path(weights.url),
         hint=member,
         preprocessing=rows[0].preprocessing,
@@ -311,7 +324,7 @@ def _our_name(tensors: Mapping[str, Tensor], hint: str) -> str:
     """`efficientnet-b0` of TensorFlow is our tf_efficientnet_b0, `tf_efficientnet_b0_ns-4a1f` of an
     old file too: the longest known name that it begins with. A tag stays."""
     library = library_of(tensors)
-    known = {**{name: name for name in MEMBERS}, **names_of(library)}
+    known = {**{name: name for name in MEMBERS}, **network_names(library)}
     begins = [name for name in known if re.match(rf"{re.escape(name)}(?![A-Za-z0-9])", hint)]
     if not begins:
         return hint
@@ -320,16 +333,18 @@ def _our_name(tensors: Mapping[str, Tensor], hint: str) -> str:
     return f"{known[longest]}{rest if rest.startswith('.') else ''}"
 
 
-def _from_keras(said: Mapping[str, str], seen: Recognised) -> Preprocessing | None:
+def _from_keras(metadata: Mapping[str, str], match: NetworkMatch) -> Preprocessing | None:
     """Of the normalisation that Keras's V1 networks hold. Their ImageNet files keep standard
     deviations as variances, which a layer behind them repairs (tensorflow #49930)."""
-    if "variance" not in said:
+    if "variance" not in metadata:
         return None
     try:
-        mean, variance = (triple(map(float, said[word].split())) for word in ("mean", "variance"))
+        mean, variance = (
+            triple(map(float, metadata[word].split())) for word in ("mean", "variance")
+        )
     except ValueError:  # a network of other than three channels
         return None
-    usual = original(seen.member)
+    usual = original_preprocessing(match.member)
     mixed_up = all(abs(a - b) < 1e-3 for a, b in zip(variance, usual.std, strict=True))
     return replace(usual, mean=mean, std=variance if mixed_up else triple(np.sqrt(variance)))
 

@@ -19,8 +19,8 @@ from phiscale.arch.spec import Spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import MissingExtra, UsageError
 from phiscale.files import write_atomic
-from phiscale.weights.aliases import names_of
-from phiscale.weights.layouts import CONV, NORM, their_word, to_last
+from phiscale.weights.aliases import network_names
+from phiscale.weights.layouts import CONV, NORM, their_tensor_name, to_last
 from phiscale.weights.peers import Library, to_theirs
 
 SUFFIXES: Mapping[Library, tuple[str, ...]] = {
@@ -45,7 +45,7 @@ def write_foreign(
     named = {
         name: t.detach().cpu().contiguous() for name, t in to_theirs(library, spec, tensors).items()
     }
-    back = {member: theirs for theirs, member in names_of(library).items()}
+    back = {member: theirs for theirs, member in network_names(library).items()}
     name = back.get(name_of(spec), "")
     if suffix == ".safetensors":  # the name tells the flavour, which no tensor does
         about = {"format": "pt", **({"architecture": name} if name else {})}
@@ -105,7 +105,7 @@ def to_variables(tensors: Mapping[str, Tensor], model: str = "model") -> dict[st
     for name, tensor in tensors.items():
         module, _, word = name.rpartition(".")
         depthwise = "depthwise" in module
-        theirs = their_word(word, norm=module in norms, depthwise=depthwise)
+        theirs = their_tensor_name(word, norm=module in norms, depthwise=depthwise)
         found[f"{model}/{module}/{theirs}"] = to_last(tensor, depthwise=depthwise)
     return found
 

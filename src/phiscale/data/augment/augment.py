@@ -1,4 +1,4 @@
-"""What training does to a picture before the network sees it: a function of the picture and of the
+"""What training does to an image before the network sees it: a function of the image and of the
 random numbers of its place in the training, nothing else.
 """
 
@@ -16,7 +16,7 @@ from phiscale.data.augment import policies
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 
-# Which of a picture's random numbers serve what.
+# Which of an image's random numbers serve what.
 _AREA, _SHIFT, _FLIP, _ERASE = slice(0, 4), slice(4, 6), 6, slice(7, 12)
 MIX = slice(12, 15)  # for `mixing`
 _POLICY = slice(15, 15 + policies.NUMBERS)
@@ -28,17 +28,17 @@ class Augment:
     """Which changes, how strong."""
 
     frame: Literal["shift", "area"] = "shift"
-    """shift: the whole picture moved, for small ones. area: a random part of it, for photos."""
+    """shift: the whole image moved, for small ones. area: a random part of it, for photos."""
     shift: float = 0.125  # of the side, at most, each way
-    least_area: float = 0.35  # of the picture, for frame=area
+    least_area: float = 0.35  # of the image, for frame=area
     flip: bool = True
     policy: Literal["none", "randaugment", "v0", "paper"] = "none"
     """v0: AutoAugment as tensorflow/tpu has it. paper: AutoAugment's own. See `policies`."""
-    layers: int = 2  # operations on a picture, for policy=randaugment
+    layers: int = 2  # operations on an image, for policy=randaugment
     magnitude: float = 10.0  # their strength; 10 is the usual end of the scale
     erase: float = 0.0  # probability that a rectangle is filled with the mean colour
-    cutout: float = 0.0  # side of a square filled with the mean colour, over the picture's
-    mixup: float = 0.0  # alpha of Beta(alpha, alpha): two pictures blended; 0 = none
+    cutout: float = 0.0  # side of a square filled with the mean colour, over the image's
+    mixup: float = 0.0  # alpha of Beta(alpha, alpha): two images blended; 0 = none
     cutmix: float = 0.0  # the same, a part of one pasted into the other
 
     def __post_init__(self) -> None:
@@ -58,14 +58,14 @@ class Augment:
             raise UsageError("mixup and cutmix take the alpha of a Beta distribution: 0 to 10.")
 
 
-def augmented(
-    pictures: Sequence[np.ndarray], how: Augment, preprocessing: Preprocessing, u: np.ndarray
+def augment_images(
+    images: Sequence[np.ndarray], how: Augment, preprocessing: Preprocessing, u: np.ndarray
 ) -> np.ndarray:
-    """uint8 NHWC of the training size, from RGB pictures of any size. `u`: RANDOM_NUMBERS uniforms
-    for each picture's place."""
+    """uint8 NHWC of the training size, from RGB images of any size. `u`: RANDOM_NUMBERS uniforms
+    for each image's place."""
     framed = [
         _framed(pixels, how, preprocessing, row)
-        for pixels, row in zip(pictures, u.tolist(), strict=True)
+        for pixels, row in zip(images, u.tolist(), strict=True)
     ]
     batch = np.stack(framed)
     if how.frame == "shift" and how.shift:
@@ -76,18 +76,18 @@ def augmented(
     if not how.erase and not how.cutout:
         return batch
     mean = np.round(np.array(preprocessing.mean) * 255).astype(np.uint8)
-    for picture, row in zip(batch, u[:, _ERASE].tolist(), strict=True):
+    for image, row in zip(batch, u[:, _ERASE].tolist(), strict=True):
         if row[0] < how.erase:
-            _erase(picture, mean, *row[1:])
+            _erase(image, mean, *row[1:])
         elif how.cutout:
-            _cut_out(picture, mean, round(how.cutout * len(picture)), *row[3:])
+            _cut_out(image, mean, round(how.cutout * len(image)), *row[3:])
     return batch
 
 
 def _framed(
     pixels: np.ndarray, how: Augment, preprocessing: Preprocessing, u: list[float]
 ) -> np.ndarray:
-    """One picture cut and resized, then changed by the policy."""
+    """One image cut and resized, then changed by the policy."""
     size = preprocessing.size
     as_it_is = pixels.shape == (size, size, 3) and preprocessing.crop == 1.0
     if how.frame == "shift" and as_it_is and how.policy == "none":
@@ -109,15 +109,15 @@ def _framed(
 
 
 def _shifted(batch: np.ndarray, most: int, down: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Each picture moved by up to `most` pixels, its edge mirrored into the gap."""
+    """Each image moved by up to `most` pixels, its edge mirrored into the gap."""
     height, width = batch.shape[1:3]
     padded = np.pad(batch, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
     rows = (down * (2 * most + 1)).astype(int)
     columns = (across * (2 * most + 1)).astype(int)
     return np.stack(
         [
-            picture[y : y + height, x : x + width]
-            for picture, y, x in zip(padded, rows.tolist(), columns.tolist(), strict=True)
+            image[y : y + height, x : x + width]
+            for image, y, x in zip(padded, rows.tolist(), columns.tolist(), strict=True)
         ]
     )
 
@@ -125,7 +125,7 @@ def _shifted(batch: np.ndarray, most: int, down: np.ndarray, across: np.ndarray)
 def _random_area(
     width: int, height: int, least: float, area: float, aspect: float, x: float, y: float
 ) -> tuple[float, float, float, float]:
-    """A box of random area and aspect 3/4..4/3 inside the picture (Szegedy et al. 2015), which
+    """A box of random area and aspect 3/4..4/3 inside the image (Szegedy et al. 2015), which
     shrinks to fit where the draw would not, so that no draw is thrown away."""
     target = width * height * (least + (1 - least) * area)
     ratio = exp(log(3 / 4) + (log(4 / 3) - log(3 / 4)) * aspect)
@@ -135,23 +135,23 @@ def _random_area(
 
 
 def _erase(
-    picture: np.ndarray, colour: np.ndarray, area: float, aspect: float, y: float, x: float
+    image: np.ndarray, colour: np.ndarray, area: float, aspect: float, y: float, x: float
 ) -> None:
-    """Fills 2 to 33 % of a picture, of aspect 0.3 to 3.3 (Zhong et al., arXiv:1708.04896)."""
-    height, width = picture.shape[:2]
+    """Fills 2 to 33 % of an image, of aspect 0.3 to 3.3 (Zhong et al., arXiv:1708.04896)."""
+    height, width = image.shape[:2]
     target = height * width * (0.02 + 0.31 * area)
     ratio = exp(log(0.3) + (log(3.3) - log(0.3)) * aspect)
     h, w = min(height, round(sqrt(target * ratio))), min(width, round(sqrt(target / ratio)))
     top, left = int(y * (height - h + 1)), int(x * (width - w + 1))
-    picture[top : top + h, left : left + w] = colour
+    image[top : top + h, left : left + w] = colour
 
 
-def _cut_out(picture: np.ndarray, colour: np.ndarray, side: int, y: float, x: float) -> None:
+def _cut_out(image: np.ndarray, colour: np.ndarray, side: int, y: float, x: float) -> None:
     """Fills a square around any pixel, the part of it that is inside (DeVries and Taylor,
     arXiv:1708.04552)."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     top, left = int(y * height) - side // 2, int(x * width) - side // 2
-    picture[max(0, top) : top + side, max(0, left) : left + side] = colour
+    image[max(0, top) : top + side, max(0, left) : left + side] = colour
 
 
 _FILTERS = {

@@ -1,7 +1,7 @@
-"""Mixup and CutMix: a picture and its partner in one, and both labels by their shares.
+"""Mixup and CutMix: an image and its partner in one, and both labels by their shares.
 
 Partners are neighbours in the training's order (0 and 1, 2 and 3, ...), which is as good as any
-other choice since the order is random, and needs few pictures that another machine holds.
+other choice since the order is random, and needs few images that another machine holds.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """For each picture of a batch: the row of its partner, the partner's share of the label, and
-    the partner's box (top, bottom, left, right); an empty box where whole pictures are blended."""
+    """For each image of a batch: the row of its partner, the partner's share of the label, and
+    the partner's box (top, bottom, left, right); an empty box where whole images are blended."""
 
     partner: Tensor
     share: Tensor
     box: Tensor
 
-    def of(self, part: slice, device: torch.device) -> Mix:
+    def select(self, rows: slice, device: torch.device) -> Mix:
         """For these rows."""
-        return Mix(self.partner[part], self.share[part].to(device), self.box[part].to(device))
+        return Mix(self.partner[rows], self.share[rows].to(device), self.box[rows].to(device))
 
 
 def partner_of(place: int, start: int, stop: int) -> int:
@@ -34,7 +34,7 @@ def partner_of(place: int, start: int, stop: int) -> int:
     return other if other < stop else place
 
 
-def mixes(
+def draw_mixes(
     places: np.ndarray,
     start: int,
     stop: int,
@@ -47,7 +47,7 @@ def mixes(
     """Positions of the partners, their shares of the labels, and their boxes, for `places` of the
     batch start..stop; `u`: three uniforms for each.
 
-    mixup: Beta(a, a), the own picture having the larger part (Zhang et al., arXiv:1710.09412, as
+    mixup: Beta(a, a), the own image having the larger part (Zhang et al., arXiv:1710.09412, as
     google/automl has it). cutmix: a square of Beta(a, a) of the area, cut at the edges (Yun et al.,
     arXiv:1905.04899). Where both are above 0, pairs take turns.
     """
@@ -70,8 +70,8 @@ def mixes(
     return partners, share, box
 
 
-def mixed(own: Tensor, partners: Tensor, mix: Mix) -> Tensor:
-    """Float NCHW pictures with their partners in them."""
+def mix_images(own: Tensor, partners: Tensor, mix: Mix) -> Tensor:
+    """Float NCHW images with their partners in them."""
     share, box = mix.share.to(own.dtype).view(-1, 1, 1, 1), mix.box
     cut = box[:, 1] > box[:, 0]
     if not cut.any():

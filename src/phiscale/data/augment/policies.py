@@ -1,5 +1,5 @@
 """AutoAugment and RandAugment: which operations, how likely, how strong. The operations themselves
-are Pillow's, as torchvision's are on its pictures.
+are Pillow's, as torchvision's are on its images.
 
 `v0` and `randaugment` follow tensorflow/tpu, models/official/efficientnet/autoaugment.py, the code
 behind the published EfficientNets, with two properties that its papers do not tell: its contrast
@@ -8,7 +8,7 @@ RandAugment draws for an operation is not used. `paper` is the ImageNet policy a
 AutoAugment prints it (Cubuk et al., arXiv:1805.09501, table 9).
 
 Lengths in pixels are as printed from 224 px a side on; below, where a hundred pixels would be all
-of a picture, ours shrink along with it, which tensorflow/tpu's do not.
+of an image, ours shrink along with it, which tensorflow/tpu's do not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 GREY = (128, 128, 128)  # fills what moves in or is cut out
 NUMBERS = 12  # random ones that a policy may use
-NATIVE = 224  # pixels a side for which lengths are given; on smaller pictures they shrink along
+NATIVE = 224  # pixels a side for which lengths are given; on smaller images they shrink along
 
 Op = tuple[str, float, float]  # name, probability, level
 Levels = Callable[[str, float, float, int], float]
@@ -209,7 +209,7 @@ def apply(
     *,
     contrast: Callable[[Image.Image, float], Image.Image],
 ) -> Image.Image:
-    """One operation on an RGB picture. `place`: where, as shares of the height and the width."""
+    """One operation on an RGB image. `place`: where, as shares of the height and the width."""
     match name:
         case "AutoContrast":
             return ImageOps.autocontrast(image)
@@ -253,13 +253,13 @@ def _contrast(image: Image.Image, factor: float) -> Image.Image:
 
 
 def _tf_contrast(image: Image.Image, factor: float) -> Image.Image:
-    """With the mean of the histogram, not of the picture: 196 for any 224 x 224 pixels."""
+    """With the mean of the histogram, not of the image: 196 for any 224 x 224 pixels."""
     level = min(255, image.width * image.height // 256)
     return Image.blend(Image.new("RGB", image.size, (level,) * 3), image, factor)
 
 
 def _moved(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
-    """`matrix` takes a pixel of the result to one of the picture, both counted from corner pixels'
+    """`matrix` takes a pixel of the result to one of the image, both counted from corner pixels'
     centres; the terms -slope / 2 above are there since Pillow counts from the corner."""
     return image.transform(
         image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=GREY
@@ -267,7 +267,7 @@ def _moved(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
 
 
 def _cut_out(image: Image.Image, half: int, down: float, across: float) -> Image.Image:
-    """A square of twice `half` pixels a side, its centre anywhere in the picture."""
+    """A square of twice `half` pixels a side, its centre anywhere in the image."""
     y, x = int(down * image.height), int(across * image.width)
     cut = image.copy()
     cut.paste(

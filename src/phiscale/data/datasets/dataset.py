@@ -1,6 +1,6 @@
-"""What an image set is, wherever it comes from, and how pictures are held out of training.
+"""What an image set is, wherever it comes from, and how images are held out of training.
 
-A split is labels, keys, and a way to each picture's bytes. Nothing is decoded unless asked for.
+A split is labels, keys, and a way to each image's bytes. Nothing is decoded unless asked for.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from PIL import Image
 
 from phiscale.data.reading.decode import (
     DEFAULT_LIMITS,
-    Limits,
-    Picture,
+    DecodedImage,
+    DecodeLimits,
+    decode_image,
     open_at_once,
     read_bytes,
-    read_picture,
     regular_size,
 )
 from phiscale.data.reading.pixels import WHITE
 from phiscale.errors import BadImage, DataError
-from phiscale.text import counted, listed, shown
+from phiscale.text import count_of, join_names, printable
 
 HELD_OUT = 0.1
 """The part of each class that the test, and the part that validation, take where none is given."""
@@ -36,14 +36,14 @@ _PIECE = 32 * 1024  # bytes hashed at either end of a file
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Split(ABC):
-    """Labelled pictures in a fixed order."""
+    """Labelled images in a fixed order."""
 
     keys: tuple[str, ...]
-    """What reports call each picture: its path within the data, or shard and key."""
+    """What reports call each image: its path within the data, or shard and key."""
     labels: np.ndarray
     """int64, indices into the classes."""
     sizes: np.ndarray
-    """int64, bytes of each picture as stored; -1 where there is no readable file."""
+    """int64, bytes of each image as stored; -1 where there is no readable file."""
 
     def __post_init__(self) -> None:
         for array in (self.labels, self.sizes):
@@ -54,62 +54,60 @@ class Split(ABC):
         return len(self.keys)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {counted(len(self), 'picture')}>"
+        return f"<{type(self).__name__} of {count_of(len(self), 'image')}>"
 
     @abstractmethod
-    def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes | np.ndarray:
-        """Picture i as stored: its file's bytes, or uint8 pixels. Raises BadImage."""
+    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes | np.ndarray:
+        """DecodedImage i as stored: its file's bytes, or uint8 pixels. Raises BadImage."""
 
     def groups(self) -> np.ndarray | None:
-        """Of each picture the file that it is read from, where many share one: their order in a
+        """Of each image the file that it is read from, where many share one: their order in a
         training then goes through the files one after the other. None: any order will do."""
         return None
 
-    PER_PICTURE: ClassVar[tuple[str, ...]] = ()
-    """Names of a subclass's own arrays that have a row for each picture."""
+    PER_IMAGE: ClassVar[tuple[str, ...]] = ()
+    """Names of a subclass's own arrays that have a row for each image."""
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
-        """These pictures only, in this order."""
+        """These images only, in this order."""
         rows = np.asarray(indices, dtype=np.int64)
-        arrays = {
-            name: getattr(self, name)[rows] for name in ("labels", "sizes", *self.PER_PICTURE)
-        }
+        arrays = {name: getattr(self, name)[rows] for name in ("labels", "sizes", *self.PER_IMAGE)}
         return replace(self, keys=tuple(self.keys[i] for i in rows), **arrays)
 
-    def picture(
+    def decode(
         self,
         i: int,
         *,
         background: tuple[int, int, int] = WHITE,
-        limits: Limits = DEFAULT_LIMITS,
-    ) -> Picture:
-        """Picture i and how it was stored. Raises BadImage."""
+        limits: DecodeLimits = DEFAULT_LIMITS,
+    ) -> DecodedImage:
+        """DecodedImage i and how it was stored. Raises BadImage."""
         raw = self.raw(i, limits)
         if isinstance(raw, bytes):
-            return read_picture(raw, background=background, limits=limits)
+            return decode_image(raw, background=background, limits=limits)
         image = Image.fromarray(raw)
-        return Picture(image.convert("RGB"), "array", image.mode)
+        return DecodedImage(image.convert("RGB"), "array", image.mode)
 
     def image(
         self,
         i: int,
         *,
         background: tuple[int, int, int] = WHITE,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: DecodeLimits = DEFAULT_LIMITS,
     ) -> Image.Image:
-        """Picture i in RGB, upright. Raises DataError, which names it."""
+        """DecodedImage i in RGB, upright. Raises DataError, which names it."""
         try:
-            return self.picture(i, background=background, limits=limits).image
+            return self.decode(i, background=background, limits=limits).image
         except BadImage as error:
             raise DataError(
-                f"{shown(self.keys[i])} cannot be read: {error.reason}. `phiscale check` lists all "
-                "such; mend or remove them."
+                f"{printable(self.keys[i])} cannot be read: {error.reason}. "
+                "Fix or remove it; `phiscale check` lists all such files."
             ) from None
 
     def digest(self, i: int) -> bytes:
         """Equal for equal content. Unequal content may share one (see `FileSplit`).
 
-        A picture that cannot be read is known by its key.
+        An image that cannot be read is known by its key.
         """
         try:
             raw = self.raw(i)
@@ -126,14 +124,14 @@ class Split(ABC):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class FileSplit(Split):
-    """One file per picture; keys are paths below `root`, with slashes."""
+    """One file per image; keys are paths below `root`, with slashes."""
 
     root: str
 
     def path(self, i: int) -> Path:
         return Path(self.root, self.keys[i])
 
-    def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
         return read_bytes(self.path(i), limits)
 
     def digest(self, i: int) -> bytes:
@@ -157,19 +155,19 @@ class FileSplit(Split):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ArraySplit(Split):
-    """Pictures in memory: uint8, N x H x W (grey) or N x H x W x 3."""
+    """Images in memory: uint8, N x H x W (grey) or N x H x W x 3."""
 
-    PER_PICTURE: ClassVar[tuple[str, ...]] = ("pixels",)
+    PER_IMAGE: ClassVar[tuple[str, ...]] = ("pixels",)
 
     pixels: np.ndarray
 
-    def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
+    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> np.ndarray:
         return self.pixels[i]
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """A picture that cannot be read."""
+    """An image that cannot be read."""
 
     split: str
     key: str
@@ -178,7 +176,7 @@ class BadFile:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Train, validation and test pictures of the same classes."""
+    """Train, validation and test images of the same classes."""
 
     source: str
     """As the user gave it."""
@@ -196,7 +194,7 @@ class ImageSet:
         yield "validation", self.validation
         yield "test", self.test
 
-    def noting(self, note: str) -> ImageSet:
+    def with_note(self, note: str) -> ImageSet:
         return replace(self, notes=(*self.notes, note))
 
     def fingerprint(self) -> str:
@@ -224,15 +222,17 @@ class ImageSet:
         }
         for name, split in kept.items():
             if not len(split):
-                raise DataError(f"No picture of split '{name}' can be read. Mend or add some.")
+                raise DataError(f"No image of split '{name}' can be read. Mend or add some.")
         if lost := _lacking(kept["train"], self.classes):
-            raise DataError(f"No training picture of {listed(lost)} can be read. Mend or add some.")
+            raise DataError(
+                f"No training image of {join_names(lost)} can be read. Mend or add some."
+            )
         return replace(
             self,
             train=kept["train"],
             validation=kept["validation"],
             test=kept["test"],
-            notes=(*self.notes, f"{counted(len(gone), 'unreadable file')} skipped"),
+            notes=(*self.notes, f"{count_of(len(gone), 'unreadable file')} skipped"),
             skipped=self.skipped + bad,
         )
 
@@ -264,16 +264,16 @@ def assemble(
     for name, split in (("validation", validation), ("test", test)):
         if not len(split):
             raise DataError(
-                f"{source}: too few different pictures to hold any out for split '{name}'. "
+                f"{source}: too few different images to hold any out for split '{name}'. "
                 "Give each class at least three, or folders train/, validation/ and test/."
             )
         if lacking := _lacking(split, classes):
             noun = "class" if len(lacking) == 1 else "classes"
-            notes.append(f"split '{name}' lacks {noun} {listed(lacking)}")
-    if lacking := _lacking(train, classes):  # each of its pictures stands in another class too
+            notes.append(f"split '{name}' lacks {noun} {join_names(lacking)}")
+    if lacking := _lacking(train, classes):  # each of its images stands in another class too
         raise DataError(
-            f"{source}: no training picture is left for {listed(lacking)}, since the same pictures "
-            "stand in other classes. Keep each picture in one class."
+            f"{source}: no training image is left for {join_names(lacking)}, since the same images "
+            "stand in other classes. Keep each image in one class."
         )
     return ImageSet(source, tuple(classes), train, validation, test, tuple(notes))
 

@@ -1,6 +1,6 @@
 """Image folders: train/ and held-out folders with a folder per class, or class folders alone.
 
-Every file that is neither hidden nor known junk counts as a picture; whether it is one, the audit
+Every file that is neither hidden nor known junk counts as an image; whether it is one, the audit
 tells. So a stray text file is reported, never passed over in silence.
 """
 
@@ -16,25 +16,27 @@ import numpy as np
 from phiscale.data.datasets.dataset import FileSplit, ImageSet, assemble
 from phiscale.data.datasets.split_names import check_classes, check_known, is_junk, role_of
 from phiscale.data.reading.decode import open_at_once, regular_size
-from phiscale.data.reading.formats import HEAD_BYTES, IMAGE_SUFFIXES, known_format
+from phiscale.data.reading.formats import HEAD_BYTES, IMAGE_SUFFIXES, detect_image_format
 from phiscale.errors import BadImage, DataError
-from phiscale.text import counted, listed, shown
+from phiscale.text import count_of, join_names, printable
 
 
 def open_folder(root: Path, source: str) -> ImageSet:
     """The image set in a folder. Raises DataError for a layout that cannot be trained on."""
     folders, files = _listing(root)
     if not folders and not files:
-        raise DataError(f"{source} is empty. Put a folder of pictures per class into it.")
+        raise DataError(f"{source} is empty. Put a folder of images per class into it.")
     if not folders:
         raise DataError(
             f"{source} has files but no class folders. "
-            "Put the pictures of each class into a folder that bears the class's name."
+            "Put the images of each class into a folder that bears the class's name."
         )
     layout = _layout(root, folders, source)
     notes = list(layout.notes)
     if files:
-        notes.append(f"{counted(len(files), 'file')} beside the folders not read: {listed(files)}")
+        notes.append(
+            f"{count_of(len(files), 'file')} beside the folders not read: {join_names(files)}"
+        )
 
     tree = _Tree(root)
     tree.visit(layout.class_folders())
@@ -50,7 +52,7 @@ def open_folder(root: Path, source: str) -> ImageSet:
             name = layout.names[split]
             if not filled:
                 raise DataError(
-                    f"{source}: folder '{shown(name)}' has no pictures in class folders. "
+                    f"{source}: folder '{printable(name)}' has no images in class folders. "
                     "Fill it as train is, or remove it."
                 )
             check_known(filled, classes, name, source)
@@ -96,26 +98,26 @@ def _layout(root: Path, folders: Sequence[str], source: str) -> _Layout:
     if "train" not in roles:
         if others:
             raise DataError(
-                f"{source} has class folders and split folder {listed(nested)} side by side. "
+                f"{source} has class folders and split folder {join_names(nested)} side by side. "
                 "Move the class folders into a folder 'train'."
             )
-        raise DataError(f"{source} has {listed(folders)} but no 'train'. Add a folder 'train'.")
+        raise DataError(f"{source} has {join_names(folders)} but no 'train'. Add a folder 'train'.")
     for split, name in roles.items():
         layout.add(root, split, name)
     if not layout.splits["train"]:
         raise DataError(
             f"{source}/{roles['train']} has no class folders. "
-            "Put the pictures of each class into a folder that bears the class's name."
+            "Put the images of each class into a folder that bears the class's name."
         )
     if len(roles) == 1 and len(others) == 1:
         inner = set(_listing(root / others[0])[0])
         if inner and inner <= set(layout.splits["train"]):
             layout.add(root, "test", others.pop())
-            layout.notes.append(f"folder '{shown(layout.names['test'])}' is the test")
+            layout.notes.append(f"folder '{printable(layout.names['test'])}' is the test")
     elif len(roles) == 2 and "validation" in roles:
         layout.notes.append(f"'{roles['validation']}', the only held-out folder, is the test")
     if others:
-        layout.notes.append(f"beside '{roles['train']}' not read: {listed(others)}")
+        layout.notes.append(f"beside '{roles['train']}' not read: {join_names(others)}")
     _check_apart(root, layout.names.values(), source)
     return layout
 
@@ -127,7 +129,7 @@ def _check_apart(root: Path, names: Iterable[str], source: str) -> None:
         if twin != name:
             raise DataError(
                 f"{source}: '{name}' and '{twin}' are the same folder. "
-                "A held-out split needs pictures of its own."
+                "A held-out split needs images of its own."
             )
 
 
@@ -137,17 +139,17 @@ def _check_train(
     folders = layout.splits["train"]
     if len(classes) == 1 and _listing(tree.root / folders[classes[0]])[0]:
         inner = f"{source}/{folders[classes[0]]}"
-        raise DataError(f"{where} has one folder only. Did you mean {shown(inner)}?")
-    empty = [name for name in classes if not tree.has_picture(folders[name])]
+        raise DataError(f"{where} has one folder only. Did you mean {printable(inner)}?")
+    empty = [name for name in classes if not tree.has_image(folders[name])]
     if len(empty) == len(classes):
-        raise DataError(f"{where} has no picture in any class folder. Put some there.")
+        raise DataError(f"{where} has no image in any class folder. Put some there.")
     check_classes(classes, where)
     if empty:
         noun = "class folder" if len(empty) == 1 else "class folders"
         twice = [name for name in empty if folders[name] in tree.repeated]
-        why = f" ({listed(twice)}: a link to a folder that is read already)" if twice else ""
+        why = f" ({join_names(twice)}: a link to a folder that is read already)" if twice else ""
         raise DataError(
-            f"{where}: no picture in {noun} {listed(empty)}{why}. Fill or remove what is empty."
+            f"{where}: no image in {noun} {join_names(empty)}{why}. Fill or remove what is empty."
         )
 
 
@@ -211,8 +213,8 @@ class _Tree:
                     continue
                 key = f"{at}/{entry.name}"
                 link = entry.is_symlink()
-                # a folder called x.jpg was meant as a picture: it is listed, and reported as bad
-                if _is_folder(entry) and not _named_like_a_picture(entry.name):
+                # a folder called x.jpg was meant as an image: it is listed, and reported as bad
+                if _is_folder(entry) and not _named_like_a_image(entry.name):
                     (links.append((folder, key)) if link else waiting.append(key))
                     continue
                 size = _size(entry)
@@ -225,20 +227,20 @@ class _Tree:
         if not Path(os.path.realpath(link)).is_relative_to(self._base):
             self._outside += 1
 
-    def has_picture(self, folder: str) -> bool:
+    def has_image(self, folder: str) -> bool:
         """By name, and only where no name tells, by content."""
         keys = [key for key, _ in self.files[folder]]
-        return any(_named_like_a_picture(key) for key in keys) or any(
-            _begins_like_a_picture(self.root / key) for key in sorted(keys)
+        return any(_named_like_a_image(key) for key in keys) or any(
+            _begins_like_a_image(self.root / key) for key in sorted(keys)
         )
 
     def notes(self) -> list[str]:
         notes = []
         if self._outside:
             verb = "leads" if self._outside == 1 else "lead"
-            notes.append(f"{counted(self._outside, 'link')} {verb} outside the folder; followed")
+            notes.append(f"{count_of(self._outside, 'link')} {verb} outside the folder; followed")
         if self.repeated:
-            notes.append(f"links to folders that are read already: {listed(self.repeated)}")
+            notes.append(f"links to folders that are read already: {join_names(self.repeated)}")
         return notes
 
 
@@ -267,7 +269,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _unreadable(folder: Path, error: OSError) -> DataError:
     return DataError(
-        f"Folder '{shown(str(folder))}' cannot be read: {error.strerror}. "
+        f"Folder '{printable(str(folder))}' cannot be read: {error.strerror}. "
         "Give yourself the permission, or remove it."
     )
 
@@ -286,14 +288,14 @@ def _size(entry: os.DirEntry[str]) -> int:
         return -1
 
 
-def _named_like_a_picture(name: str) -> bool:
+def _named_like_a_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (60,000 Path objects)
 
 
-def _begins_like_a_picture(path: Path) -> bool:
+def _begins_like_a_image(path: Path) -> bool:
     try:
         regular_size(path)
         with open_at_once(path) as file:
-            return known_format(file.read(HEAD_BYTES)) is not None
+            return detect_image_format(file.read(HEAD_BYTES)) is not None
     except (BadImage, OSError):
         return False

@@ -17,9 +17,9 @@ import numpy as np
 from phiscale import files
 from phiscale.data.datasets.dataset import ArraySplit, FileSplit, ImageSet, Split, assemble
 from phiscale.data.datasets.folders import open_folder
-from phiscale.data.datasets.published import TRANSFERRED
+from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.errors import DataError
-from phiscale.text import shown
+from phiscale.text import printable
 
 TIMEOUT_S = 30.0
 """How long a server may stay silent during a download."""
@@ -80,7 +80,7 @@ def cache_folder() -> Path:
 def _by_hand(name: str, folder: Path) -> ImageSet:
     """A set of class folders that the user has put into the cache."""
     if not folder.is_dir():
-        raise DataError(TRANSFERRED[name].by_hand(name, shown(str(folder))))
+        raise DataError(TRANSFER_DATASETS[name].manual_steps(name, printable(str(folder))))
     return open_folder(folder, name)
 
 
@@ -140,11 +140,11 @@ def _cached_or_fetched(name: str, make: Callable[[bool], Any], root: Path) -> An
         with _impatient():
             return make(True)
     except Exception as error:
-        why = shown(" ".join(str(error).split())[:200])
+        why = printable(" ".join(str(error).split())[:200])
         raise DataError(
             f"'{name}' is not in the cache and could not be downloaded: {why}. "
-            f"Go online, or put torchvision's files into '{shown(str(root))}', "
-            "or name a folder of pictures instead."
+            f"Go online, or put torchvision's files into '{printable(str(root))}', "
+            "or name a folder of images instead."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a set known by name, or tar shards. One door to all three."""
+"""Where images come from: a folder, a set known by name, or tar shards. One door to all three."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from phiscale.data.datasets.shard_patterns import braced, expand, shards_in
 from phiscale.data.datasets.shards import open_shards
 from phiscale.data.datasets.split_names import role_of
 from phiscale.errors import DataError
-from phiscale.text import shown
+from phiscale.text import printable
 
-__all__ = ["BadFile", "ImageSet", "Split", "open_images"]
+__all__ = ["BadFile", "ImageSet", "Split", "open_dataset"]
 
 
-def open_images(data: str | Path) -> ImageSet:
-    """The pictures that DATA means. Nothing is decoded. Raises DataError with what to change.
+def open_dataset(data: str | Path) -> ImageSet:
+    """The images that DATA means. Nothing is decoded. Raises DataError with what to change.
 
     DATA is an image folder, a named set (`digits`, `cifar10`, ...) or tar shards
     (`"shards-{000..099}.tar"`, a wildcard, one tar, or a folder of tars, on this disk or behind a
@@ -29,33 +29,33 @@ def open_images(data: str | Path) -> ImageSet:
     if not source or "\0" in source:
         raise DataError("The data path is empty or has a NUL. Give a folder, a set or shards.")
     if "://" in source:
-        return open_shards(expand_url(source, braced), shown(source))
+        return open_shards(expand_url(source, braced), printable(source))
     path = Path(data)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
     except OSError as error:
-        raise DataError(f"'{shown(source)}' cannot be read: {error.strerror}.") from error
+        raise DataError(f"'{printable(source)}' cannot be read: {error.strerror}.") from error
     name = source.lower().replace("_", "-")
     if is_folder:
-        images = _open_directory(path, shown(source))
+        images = _open_directory(path, printable(source))
         if isinstance(data, str) and name in NAMED:
             note = f"'{source}' is a folder here; the named set of that name is not read"
-            images = images.noting(note)
+            images = images.with_note(note)
         return images
     if is_file and path.suffix.lower() != ".tar":
         raise DataError(
-            f"'{shown(source)}' is a file. Give a folder with a folder of pictures per class, "
+            f"'{printable(source)}' is a file. Give a folder with a folder of images per class, "
             "or an uncompressed .tar."
         )
     if is_file:
-        return open_shards([path], shown(source))
+        return open_shards([path], printable(source))
     if isinstance(data, str) and name in NAMED:
         return open_named(name)
     if any(c in source for c in "{*?["):
-        return open_shards(expand(source), shown(source))
+        return open_shards(expand(source), printable(source))
     near = difflib.get_close_matches(name, NAMED, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else f" Sets known by name: {', '.join(NAMED)}."
-    raise DataError(f"'{shown(source)}' does not exist.{hint}")
+    raise DataError(f"'{printable(source)}' does not exist.{hint}")
 
 
 def _open_directory(path: Path, source: str) -> ImageSet:

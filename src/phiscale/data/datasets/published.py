@@ -10,39 +10,39 @@ from phiscale.arch.families.paper import TABLE_5
 
 
 @dataclass(frozen=True)
-class Transferred:
-    """A set by its name in the paper, with its pictures and classes."""
+class TransferDataset:
+    """A set by its name in the paper, with its images and classes."""
 
-    named: str
+    paper_name: str
     train: int
     test: int
     classes: int
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """What the paper's networks reached, pretrained on ImageNet and tuned on all of train."""
-        own = [row for row in TABLE_5 if row.data == self.named]
+        own = [row for row in TABLE_5 if row.data == self.paper_name]
         each = " and ".join(f"{100 * row.top1:.1f} % with {row.member}" for row in own)
         return (
             f"the paper (arXiv:1905.11946, table 5) has {each} here, from ImageNet's weights, "
-            f"on {self.test} test pictures"
+            f"on {self.test} test images"
         )
 
-    def by_hand(self, name: str, folder: str) -> str:
+    def manual_steps(self, name: str, folder: str) -> str:
         """What to do where nobody offers the set for download any more."""
         return (
-            f"'{name}' has no download any more. Ask its authors for it, put the pictures of each "
+            f"'{name}' has no download any more. Ask its authors for it, put the images of each "
             f"class into '{folder}/train/CLASS' and '{folder}/test/CLASS' "
-            f"({self.train} and {self.test} pictures, {self.classes} classes), and try again."
+            f"({self.train} and {self.test} images, {self.classes} classes), and try again."
         )
 
 
-TRANSFERRED: Mapping[str, Transferred] = {
-    "cifar10": Transferred("CIFAR-10", 50000, 10000, 10),
-    "cifar100": Transferred("CIFAR-100", 50000, 10000, 100),
-    "birdsnap": Transferred("Birdsnap", 47386, 2443, 500),
-    "stanford-cars": Transferred("Stanford Cars", 8144, 8041, 196),
-    "flowers102": Transferred("Flowers", 2040, 6149, 102),
-    "fgvc-aircraft": Transferred("FGVC Aircraft", 6667, 3333, 100),
-    "oxford-pets": Transferred("Oxford-IIIT Pets", 3680, 3669, 37),  # the paper prints 3369
-    "food101": Transferred("Food-101", 75750, 25250, 101),
+TRANSFER_DATASETS: Mapping[str, TransferDataset] = {
+    "cifar10": TransferDataset("CIFAR-10", 50000, 10000, 10),
+    "cifar100": TransferDataset("CIFAR-100", 50000, 10000, 100),
+    "birdsnap": TransferDataset("Birdsnap", 47386, 2443, 500),
+    "stanford-cars": TransferDataset("Stanford Cars", 8144, 8041, 196),
+    "flowers102": TransferDataset("Flowers", 2040, 6149, 102),
+    "fgvc-aircraft": TransferDataset("FGVC Aircraft", 6667, 3333, 100),
+    "oxford-pets": TransferDataset("Oxford-IIIT Pets", 3680, 3669, 37),  # the paper prints 3369
+    "food101": TransferDataset("Food-101", 75750, 25250, 101),
 }

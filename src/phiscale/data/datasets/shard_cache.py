@@ -1,5 +1,5 @@
 """Where a shard is: a tar on this disk, or behind any URL that fsspec opens (`s3://`, `gs://`,
-`https://`, ...). What is elsewhere is fetched whole when a picture in it is first needed, into a
+`https://`, ...). What is elsewhere is fetched whole when an image in it is first needed, into a
 cache of bounded size; a shard's index is made once.
 """
 
@@ -27,7 +27,7 @@ PAUSES_S = (1.0, 5.0)  # before a fetch that failed is tried again
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar of pictures."""
+    """A tar of images."""
 
     where: str
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from phiscale.data.datasets.shard_cache import Shard
 from phiscale.data.datasets.split_names import ROLES, is_junk
 from phiscale.errors import DataError
-from phiscale.text import counted, listed, shown
+from phiscale.text import count_of, join_names, printable
 
 MAX_SHARDS = 100_000
 
@@ -25,11 +25,12 @@ def expand(pattern: str) -> list[Path]:
     paths = [path for name in braced(pattern) for path in _globbed(name)]
     if missing := [str(path) for path in paths if not path.is_file()]:
         raise DataError(
-            f"'{shown(pattern)}': {counted(len(missing), 'shard')} missing: {listed(missing)}. "
+            f"'{printable(pattern)}': {count_of(len(missing), 'shard')} missing: "
+            f"{join_names(missing)}. "
             "Mend the pattern, or fetch what is missing."
         )
     if not paths:
-        raise DataError(f"No shard matches '{shown(pattern)}'. Mend the pattern.")
+        raise DataError(f"No shard matches '{printable(pattern)}'. Mend the pattern.")
     return paths
 
 
@@ -39,7 +40,7 @@ def braced(pattern: str) -> list[str]:
     names = list(islice(_names(pattern, pattern), MAX_SHARDS + 1))
     if len(names) > MAX_SHARDS:
         raise DataError(
-            f"'{shown(pattern)}' means over {MAX_SHARDS:,} shards. Give at most {MAX_SHARDS:,}."
+            f"'{printable(pattern)}' means over {MAX_SHARDS:,} shards. Give at most {MAX_SHARDS:,}."
         )
     return names
 
@@ -82,7 +83,7 @@ def _numbers(first: str, last: str, pattern: str) -> list[str]:
     low, high = int(first), int(last)
     if low > high or high - low >= MAX_SHARDS:
         raise DataError(
-            f"'{shown(pattern)}' counts from {first} to {last}. "
+            f"'{printable(pattern)}' counts from {first} to {last}. "
             f"Count upwards, over at most {MAX_SHARDS:,} shards."
         )
     width = len(first) if first.startswith("0") and len(first) > 1 else 0
@@ -119,7 +120,7 @@ def by_split_name(paths: Sequence[Shard], source: str) -> dict[str, list[Shard]]
         return {"train": nameless}
     if nameless:
         raise DataError(
-            f"{source}: the split of {listed(path.name for path in nameless)} cannot be told. "
+            f"{source}: the split of {join_names(path.name for path in nameless)} cannot be told. "
             "Begin every shard's name with train, val or test, or none."
         )
     splits = {split: shards for split, shards in found.items() if split}

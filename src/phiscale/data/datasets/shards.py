@@ -1,9 +1,9 @@
 """Tar shards: the WebDataset form, and tars of class folders. Indexed by their headers, so that any
-picture is one seek away; nothing is unpacked.
+image is one seek away; nothing is unpacked.
 
-A sample is all members that share a key, the name up to the first dot of its last part: a picture,
+A sample is all members that share a key, the name up to the first dot of its last part: an image,
 and `.cls` (a whole number or a class name) or `.json` with "label". Where no member of any shard is
-a label, the folder that a picture stands in is its class.
+a label, the folder that an image stands in is its class.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from phiscale.data.datasets.dataset import ImageSet, Split, assemble
 from phiscale.data.datasets.shard_cache import Shard, index_of, shard_at
 from phiscale.data.datasets.shard_patterns import by_split_name
 from phiscale.data.datasets.split_names import check_classes, check_known, is_junk
-from phiscale.data.reading.decode import DEFAULT_LIMITS, Limits, open_at_once
+from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodeLimits, open_at_once
 from phiscale.data.reading.formats import IMAGE_SUFFIXES
 from phiscale.errors import BadImage, DataError
-from phiscale.text import counted, listed, shown
+from phiscale.text import count_of, join_names, printable
 
 MAX_LABEL_BYTES = 1 << 20
 LABELS = (".cls", ".json")
@@ -32,17 +32,17 @@ LABELS = (".cls", ".json")
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ShardSplit(Split):
-    """Pictures inside uncompressed tars. Files are opened per read: safe in threads and workers."""
+    """Images inside uncompressed tars. Files are opened per read: safe in threads and workers."""
 
-    PER_PICTURE: ClassVar[tuple[str, ...]] = ("shard_of", "offsets")
+    PER_IMAGE: ClassVar[tuple[str, ...]] = ("shard_of", "offsets")
 
     shards: tuple[str, ...]
     shard_of: np.ndarray
-    """int64, which shard each picture is in."""
+    """int64, which shard each image is in."""
     offsets: np.ndarray
     """int64, bytes from the shard's start."""
 
-    def raw(self, i: int, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
         size = int(self.sizes[i])
         if size > limits.max_file_bytes:
             raise BadImage(f"{size:,} bytes, over the limit of {limits.max_file_bytes:,}")
@@ -56,9 +56,11 @@ class ShardSplit(Split):
                 file.seek(int(self.offsets[i]))
                 data = file.read(size)
         except OSError as error:
-            raise BadImage(f"shard {shown(shard.name)} cannot be read: {error.strerror}") from error
+            raise BadImage(
+                f"shard {printable(shard.name)} cannot be read: {error.strerror}"
+            ) from error
         if len(data) < size:
-            raise BadImage(f"cut short: shard {shown(shard.name)} ends before the picture does")
+            raise BadImage(f"cut short: shard {printable(shard.name)} ends before the image does")
         return data
 
     def groups(self) -> np.ndarray:
@@ -75,12 +77,14 @@ def open_shards(shards: Sequence[Path | Shard], source: str) -> ImageSet:
         samples = {split: list(found.labelled()) for split, found in index.items()}
     else:
         samples = {split: list(found.by_folder()) for split, found in index.items()}
-        notes.append("no .cls or .json in the shards: a picture's folder is its class")
+        notes.append("no .cls or .json in the shards: an image's folder is its class")
     if odd := sum(found.odd for found in index.values()):
-        notes.append(f"{counted(odd, 'link or device', 'links or devices')} in the shards not read")
+        notes.append(
+            f"{count_of(odd, 'link or device', 'links or devices')} in the shards not read"
+        )
     for split, found in samples.items():
         if not found:
-            raise DataError(f"{source}: the shards of split '{split}' hold no picture. Mend them.")
+            raise DataError(f"{source}: the shards of split '{split}' hold no image. Mend them.")
 
     classes, names = _classes(samples, by_split["train"][0], source)
     splits = {}
@@ -146,14 +150,15 @@ class _Index:
             shard = self.shards[member.shard].name
             if not path.parent.name:
                 raise DataError(
-                    f"Shard '{shown(shard)}' has no .cls or .json, and '{shown(member.name)}' "
-                    "stands in no folder. Give each picture a label in one of the two ways."
+                    f"Shard '{printable(shard)}' has no .cls or .json, and "
+                    f"'{printable(member.name)}' stands in no folder. "
+                    "Give each image a label in one of the two ways."
                 )
             key = f"{shard}:{member.name}"
             yield _Sample(member.shard, key, member.offset, member.size, path.parent.name)
 
     def labelled(self) -> Iterator[_Sample]:
-        """WebDataset samples in the order of their pictures."""
+        """WebDataset samples in the order of their images."""
         samples: dict[tuple[int, str], dict[str, _Member]] = {}
         for member in self.members:
             folder, _, base = member.name.rpartition("/")
@@ -161,23 +166,23 @@ class _Index:
             parts = samples.setdefault((member.shard, f"{folder}/{stem}" if folder else stem), {})
             if parts.setdefault(extension.lower(), member) is not member:
                 raise DataError(
-                    f"Shard '{shown(self.shards[member.shard].name)}' has two members "
-                    f"'{shown(member.name)}'. Write the shard again with a key per sample."
+                    f"Shard '{printable(self.shards[member.shard].name)}' has two members "
+                    f"'{printable(member.name)}'. Write the shard again with a key per sample."
                 )
         unlabelled = []
         for (number, key), parts in samples.items():
-            pictures = [part for ext, part in parts.items() if f".{ext}" in IMAGE_SUFFIXES]
+            images = [part for ext, part in parts.items() if f".{ext}" in IMAGE_SUFFIXES]
             name = f"{self.shards[number].name}:{key}"
-            if not pictures:
+            if not images:
                 continue
             label = self._label(number, parts, name)
             if label is None:
                 unlabelled.append(name)
                 continue
-            yield _Sample(number, name, pictures[0].offset, pictures[0].size, label)
+            yield _Sample(number, name, images[0].offset, images[0].size, label)
         if unlabelled:
             raise DataError(
-                f"{counted(len(unlabelled), 'sample')} without a label: {listed(unlabelled)}. "
+                f"{count_of(len(unlabelled), 'sample')} without a label: {join_names(unlabelled)}. "
                 'Add a .cls member, or a .json member with "label".'
             )
 
@@ -186,7 +191,9 @@ class _Index:
         if member is None:
             return None
         if member.size > MAX_LABEL_BYTES:
-            raise DataError(f"The label of '{shown(name)}' has {member.size:,} bytes. Shorten it.")
+            raise DataError(
+                f"The label of '{printable(name)}' has {member.size:,} bytes. Shorten it."
+            )
         try:
             text = (member.text or "").encode("latin-1").decode()
             if member is parts.get("cls"):
@@ -197,7 +204,7 @@ class _Index:
             label = None
         if isinstance(label, bool) or not isinstance(label, int | str) or label in ("",):
             raise DataError(
-                f"The label of '{shown(name)}' is neither a whole number nor a class name. "
+                f"The label of '{printable(name)}' is neither a whole number nor a class name. "
                 'Write .cls as such, or .json as {"label": ...}.'
             )
         return label
@@ -236,12 +243,12 @@ def _headers(path: Path, shard: str) -> Iterator[tarfile.TarInfo]:
                 yield info
     except (tarfile.TarError, EOFError) as error:
         raise DataError(
-            f"Shard '{shown(shard)}' is no whole, uncompressed tar ({error}). "
+            f"Shard '{printable(shard)}' is no whole, uncompressed tar ({error}). "
             "Unpack it if it is compressed; fetch it again if it was cut short."
         ) from error
     except OSError as error:
         raise DataError(
-            f"Shard '{shown(shard)}' cannot be read: {error.strerror}. Check its permissions."
+            f"Shard '{printable(shard)}' cannot be read: {error.strerror}. Check its permissions."
         ) from error
 
 
@@ -265,8 +272,8 @@ def _classes(
     used = {names[sample.label] for sample in samples["train"]}
     if unused := [name for name in classes if name not in used]:
         raise DataError(
-            f"{source}: classes.txt lists {listed(unused)}, of which train has no picture. "
-            "Remove what is not there from classes.txt, or add pictures."
+            f"{source}: classes.txt lists {join_names(unused)}, of which train has no image. "
+            "Remove what is not there from classes.txt, or add images."
         )
     return classes, names
 
@@ -288,6 +295,6 @@ def _listed_name(label: int | str, classes: Sequence[str], source: str) -> str:
     if isinstance(label, int) and 0 <= label < len(classes):
         return classes[label]
     raise DataError(
-        f"{source}: label {shown(repr(label))} is not among the {len(classes)} of classes.txt. "
+        f"{source}: label {printable(repr(label))} is not among the {len(classes)} of classes.txt. "
         "Add it there, or mend the label."
     )

@@ -1,4 +1,4 @@
-"""The names that mean something in a data set: splits, classes, and what is no one's picture."""
+"""The names that mean something in a data set: splits, classes, and what is no one's image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from phiscale.errors import DataError
-from phiscale.text import listed
+from phiscale.text import join_names
 
 ROLES = {
     "train": "train",
@@ -37,15 +37,15 @@ def check_classes(classes: Sequence[str], where: str) -> None:
     """Raises DataError for a single class, and for names that only case or Unicode form parts."""
     if len(classes) == 1:
         raise DataError(
-            f"{where} has one class only, {listed(classes)}. A classifier needs at least two."
+            f"{where} has one class only, {join_names(classes)}. A classifier needs at least two."
         )
     twins: dict[str, str] = {}
     for name in classes:
         folded = unicodedata.normalize("NFC", name).casefold()
         if folded in twins:
             raise DataError(
-                f"{where} has classes {listed([twins[folded], name])}, which differ only by case "
-                "or Unicode form. Rename or merge them."
+                f"{where} has classes {join_names([twins[folded], name])}, which differ only by "
+                "case or Unicode form. Rename or merge them."
             )
         twins[folded] = name
 
@@ -55,6 +55,6 @@ def check_known(found: Iterable[str], classes: Sequence[str], split: str, where:
     if unknown := sorted(set(found) - set(classes)):
         noun = "class" if len(unknown) == 1 else "classes"
         raise DataError(
-            f"{where}: '{split}' has {noun} {listed(unknown)}, which train lacks. "
-            f"Add pictures of it to train, or remove it from '{split}'."
+            f"{where}: '{split}' has {noun} {join_names(unknown)}, which train lacks. "
+            f"Add images of it to train, or remove it from '{split}'."
         )

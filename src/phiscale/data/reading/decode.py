@@ -1,7 +1,7 @@
-"""One picture from a file or from bytes: RGB, upright, whole; or a BadImage that says why not.
+"""One image from a file or from bytes: RGB, upright, whole; or a BadImage that says why not.
 
-The same function reads for the audit, training, evaluation, the predictor and the server, so a
-picture has the same pixels everywhere. Files are recognised by their content, never by their
+The same function reads for the audit, training, evaluation, the predictor and the server, so an
+image has the same pixels everywhere. Files are recognised by their content, never by their
 name. Of animations the first frame is read; the others are not looked at, however many they are.
 """
 
@@ -22,13 +22,13 @@ from pathlib import Path
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from phiscale.data.reading.formats import known_format, stranger
+from phiscale.data.reading.formats import detect_image_format, detect_other_type
 from phiscale.data.reading.integrity import check_checksums, check_complete, check_parts
 from phiscale.data.reading.pixels import WHITE, to_rgb
 from phiscale.errors import BadImage
 
 # Pillow's other formats are left out on purpose: some start other programs (EPS), some hold
-# pictures of another size than they declare (ICO), some decode pixel by pixel in Python.
+# images of another size than they declare (ICO), some decode pixel by pixel in Python.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000")
 if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
     FORMATS += ("AVIF",)
@@ -46,7 +46,7 @@ _TURNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class DecodeLimits:
     """What a file may claim before it is decoded. Pillow's own limit (179 megapixels) holds too."""
 
     max_pixels: int = 64_000_000
@@ -55,12 +55,12 @@ class Limits:
     """Longer side over shorter side."""
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = DecodeLimits()
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded picture, and how it lay in its file."""
+class DecodedImage:
+    """A decoded image, and how it lay in its file."""
 
     image: Image.Image
     """RGB, upright."""
@@ -74,25 +74,25 @@ def read_image(
     source: Path | bytes,
     *,
     background: tuple[int, int, int] = WHITE,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: DecodeLimits = DEFAULT_LIMITS,
 ) -> Image.Image:
-    """The picture in RGB, upright, transparency laid on `background`. Raises BadImage only."""
-    return read_picture(source, background=background, limits=limits).image
+    """The image in RGB, upright, transparency laid on `background`. Raises BadImage only."""
+    return decode_image(source, background=background, limits=limits).image
 
 
-def read_picture(
+def decode_image(
     source: Path | bytes,
     *,
     background: tuple[int, int, int] = WHITE,
-    limits: Limits = DEFAULT_LIMITS,
-) -> Picture:
+    limits: DecodeLimits = DEFAULT_LIMITS,
+) -> DecodedImage:
     """`read_image` and what the file said about itself. Raises BadImage only."""
     data = source if isinstance(source, bytes) else read_bytes(Path(source), limits)
     if not data:
         raise BadImage("empty file")
     if len(data) > limits.max_file_bytes:
         raise BadImage(_too_big(len(data), limits))
-    if reason := stranger(data):
+    if reason := detect_other_type(data):
         raise BadImage(reason)
     with _pillow_is_silent():
         try:
@@ -103,7 +103,7 @@ def read_picture(
             raise BadImage(_reason(error, data)) from error
 
 
-def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+def read_bytes(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
     """A regular file's bytes. Raises BadImage at once for all else; never waits for a writer."""
     size = regular_size(path)
     if size > limits.max_file_bytes:
@@ -150,11 +150,11 @@ def _os_reason(path: Path, error: OSError | ValueError) -> str:
     return f"cannot be read: {error}"  # a NUL in the name
 
 
-def _too_big(size: int, limits: Limits) -> str:
+def _too_big(size: int, limits: DecodeLimits) -> str:
     return f"{size / 2**20:,.1f} MiB, over the limit of {limits.max_file_bytes / 2**20:,.4g} MiB"
 
 
-def _decode(data: bytes, background: tuple[int, int, int], limits: Limits) -> Picture:
+def _decode(data: bytes, background: tuple[int, int, int], limits: DecodeLimits) -> DecodedImage:
     check_parts(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image.size, limits)
@@ -167,10 +167,10 @@ def _decode(data: bytes, background: tuple[int, int, int], limits: Limits) -> Pi
         upright = upright.copy() if turn is None else upright.transpose(turn)
     upright.info = {}  # nobody downstream reads it, and profiles and comments are heavy
     kind = "JPEG" if image.format == "MPO" else str(image.format)
-    return Picture(upright, kind, mode)
+    return DecodedImage(upright, kind, mode)
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
+def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
     width, height = size
     if width * height > limits.max_pixels:
         most = f"{limits.max_pixels / 1e6:,.4g} megapixels"
@@ -190,7 +190,7 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1 where the EXIF data are broken, since the picture itself is sound."""
+    """1 to 8; 1 where the EXIF data are broken, since the image itself is sound."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # whatever the parser stumbles over, no pixel depends on it
@@ -205,12 +205,12 @@ def _reason(error: Exception, data: bytes) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return "more pixels than Pillow's own limit: a decompression bomb"
     if isinstance(error, UnidentifiedImageError):
-        kind = known_format(data)
-        return f"damaged: {kind} that cannot be read" if kind else "not a picture in a known format"
+        kind = detect_image_format(data)
+        return f"damaged: {kind} that cannot be read" if kind else "not an image in a known format"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     if "runcated" in text or isinstance(error, EOFError):
-        return "cut short: the file ends before the picture does"
+        return "cut short: the file ends before the image does"
     if "too large" in text:
         return "a text or profile chunk that unpacks to more than Pillow allows"
     return f"damaged: {text or type(error).__name__}"

@@ -1,4 +1,4 @@
-"""What a file is, from its first bytes: a picture we read, or something else with a name."""
+"""What a file is, from its first bytes: an image we read, or something else with a name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IMAGE_SUFFIXES = frozenset(
 HEAD_BYTES = 512
 """How much of a file the functions here look at."""
 
-_PICTURES = (
+_IMAGES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"GIF87a", "GIF"),
@@ -26,33 +26,33 @@ _PICTURES = (
 )
 
 _STRANGERS = (
-    (b"version https://git-lfs", "a git-LFS pointer, not the picture; git lfs pull fetches it"),
-    (b"%PDF", "a PDF document, not a picture"),
-    (b"%!PS", "PostScript, not a picture"),
-    (b"PK\x03\x04", "a ZIP archive, not a picture"),
-    (b"\x1f\x8b", "gzip-compressed data, not a picture"),
-    (b"7z\xbc\xaf", "a 7z archive, not a picture"),
-    (b"Rar!", "a RAR archive, not a picture"),
+    (b"version https://git-lfs", "a git-LFS pointer, not the image; git lfs pull fetches it"),
+    (b"%PDF", "a PDF document, not an image"),
+    (b"%!PS", "PostScript, not an image"),
+    (b"PK\x03\x04", "a ZIP archive, not an image"),
+    (b"\x1f\x8b", "gzip-compressed data, not an image"),
+    (b"7z\xbc\xaf", "a 7z archive, not an image"),
+    (b"Rar!", "a RAR archive, not an image"),
     (b"8BPS", "a Photoshop document; save it as PNG"),
     (b"\xff\x0a", "JPEG XL, which is not read; save it as PNG or JPEG"),
     (b"\0\0\0\x0cJXL ", "JPEG XL, which is not read; save it as PNG or JPEG"),
-    (b"\x7fELF", "a program, not a picture"),
-    (b"MZ", "a program, not a picture"),
+    (b"\x7fELF", "a program, not an image"),
+    (b"MZ", "a program, not an image"),
 )
 
 _MARKUP = (
-    (b"<!doctype html", "a web page (HTML), not a picture"),
-    (b"<html", "a web page (HTML), not a picture"),
-    (b"<head", "a web page (HTML), not a picture"),
-    (b"<body", "a web page (HTML), not a picture"),
+    (b"<!doctype html", "a web page (HTML), not an image"),
+    (b"<html", "a web page (HTML), not an image"),
+    (b"<head", "a web page (HTML), not an image"),
+    (b"<body", "a web page (HTML), not an image"),
     (b"<svg", "an SVG drawing, not pixels; save it as PNG"),
-    (b"<?xml", "XML (perhaps an SVG drawing), not a picture"),
+    (b"<?xml", "XML (perhaps an SVG drawing), not an image"),
 )
 
 
-def known_format(data: bytes) -> str | None:
+def detect_image_format(data: bytes) -> str | None:
     """The format we read that these bytes begin like, or None."""
-    for magic, name in _PICTURES:
+    for magic, name in _IMAGES:
         if data.startswith(magic):
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -64,8 +64,8 @@ def known_format(data: bytes) -> str | None:
     return None
 
 
-def stranger(data: bytes) -> str | None:
-    """What these bytes are instead of a picture, where that can be told; else None."""
+def detect_other_type(data: bytes) -> str | None:
+    """What these bytes are instead of an image, where that can be told; else None."""
     for magic, reason in _STRANGERS:
         if data.startswith(magic):
             return reason
@@ -74,18 +74,18 @@ def stranger(data: bytes) -> str | None:
         if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
             return None if b"avif" in data[12:64] else "HEIC, which is not read; save it as JPEG"
         if brand not in (b"avif", b"avis"):
-            return "a video, not a picture"
+            return "a video, not an image"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
-        return "a video, not a picture"
+        return "a video, not an image"
     text = data[:HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for start, reason in _MARKUP:
         if text.startswith(start):
             return reason
     head = data[:HEAD_BYTES]
     if (
-        known_format(head) is None
+        detect_image_format(head) is None
         and head.isascii()
         and head.decode().replace("\n", "").isprintable()
     ):
-        return "text, not a picture"
+        return "text, not an image"
     return None

@@ -1,7 +1,7 @@
-"""Damage that Pillow decodes without a word: wrong PNG checksums, pictures whose data end early.
+"""Damage that Pillow decodes without a word: wrong PNG checksums, images whose data end early.
 
-Pillow reports most damage itself. What it lets pass is checked here on the file's bytes, so that a
-picture that is only half there is never taken for a whole one. Known gap: a JPEG whose middle was
+Pillow reports most damage itself. What it lets pass is checked here on the file's bytes, so that an
+image that is only half there is never taken for a whole one. Known gap: a JPEG whose middle was
 overwritten with bytes that happen to be valid codes.
 """
 
@@ -60,16 +60,16 @@ def check_checksums(data: bytes) -> None:
     view = memoryview(data)
     for kind, start, end in _png_chunks(data):
         if end + 4 > len(data):
-            raise BadImage("cut short: the file ends before the picture does")
+            raise BadImage("cut short: the file ends before the image does")
         if zlib.crc32(view[start - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise BadImage(f"damaged: PNG chunk {ascii(kind)[2:-1]} has a wrong checksum")
         last = kind
     if last != b"IEND":
-        raise BadImage("cut short: the file ends before the picture does")
+        raise BadImage("cut short: the file ends before the image does")
 
 
 def check_complete(data: bytes, image: Image.Image) -> None:
-    """Refuse a picture whose data ended early and whose rest the decoder painted over.
+    """Refuse an image whose data ended early and whose rest the decoder painted over.
 
     `image` is `data` as Pillow decoded it, before any conversion. What the decoder paints is
     known (grey in JPEG, zeros in PNG); only where it stands is the costlier proof made.
@@ -82,14 +82,14 @@ def check_complete(data: bytes, image: Image.Image) -> None:
             return
         corner = image.crop((max(0, width - 8), max(0, height - 8), width, height)).tobytes()
         if set(corner) <= {127, 128} and _jpeg_ends_early(data, image):
-            raise BadImage("cut short: its JPEG data end before the picture does")
+            raise BadImage("cut short: its JPEG data end before the image does")
     elif data.startswith(PNG_MAGIC):
         interlaced = data[28] != 0
         if not interlaced and painted != {0}:
             return
         last_row = image.crop((0, height - 1, width, height)).tobytes()
         if (interlaced or not any(last_row)) and _png_ends_early(data):
-            raise BadImage("cut short: its PNG data end before the picture does")
+            raise BadImage("cut short: its PNG data end before the image does")
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -124,7 +124,7 @@ def _png_ends_early(data: bytes) -> bool:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[int]:
-    """Where each segment before the picture's data starts; the last is the start of scan."""
+    """Where each segment before the image's data starts; the last is the start of scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -139,7 +139,7 @@ def _jpeg_segments(data: bytes) -> Iterator[int]:
 
 
 def _jpeg_ends_early(data: bytes, image: Image.Image) -> bool:
-    """Whether bytes added at the end of the first scan change the picture.
+    """Whether bytes added at the end of the first scan change the image.
 
     A decoder that has all it needs skips them; one that ran out of data decodes them.
     """

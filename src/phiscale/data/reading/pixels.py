@@ -2,7 +2,7 @@
 
 Depths above eight bits are scaled by their whole range: 16-bit files by 65,535, 12-bit TIFF by
 4,095. Floats and 32-bit integers do not say their range; it is then the smallest of 1 (floats
-only), 255 and 65,535 that holds every value, else the picture's own minimum to maximum.
+only), 255 and 65,535 that holds every value, else the image's own minimum to maximum.
 Colour profiles are not applied, neither here nor in training, evaluation or serving.
 """
 

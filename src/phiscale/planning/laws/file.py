@@ -16,7 +16,7 @@ import numpy as np
 
 from phiscale.arch.spec import Spec
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.files import Format, read_json, verified, with_checksum, write_json
+from phiscale.files import Format, read_json, verify_checksum, with_checksum, write_json
 from phiscale.planning.laws.checks import Checks
 from phiscale.planning.laws.law import FORMAT
 from phiscale.planning.laws.points import Points, checked
@@ -111,7 +111,7 @@ class FittedLaw:
     def from_dict(data: Any, where: str = "the law") -> FittedLaw:
         """The inverse of `to_dict`."""
         try:
-            payload = verified(data, where, FIT.fix, required=False)
+            payload = verify_checksum(data, where, FIT.fix, required=False)
         except PhiscaleError as error:
             raise UsageError(str(error)) from None
         if "fit" not in payload or payload.get(FORMAT.marker) != FORMAT.version:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from phiscale.data.audit import audit, bad_files_error
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import canonical, read_checked, sha256, write_checked
 from phiscale.search.engine.result import (
@@ -24,7 +24,7 @@ from phiscale.search.engine.result import (
     unique_results,
     unpack_labels,
 )
-from phiscale.text import shown
+from phiscale.text import printable
 from phiscale.training.recipes.recipe import differences
 
 PLAN = "plan.json"
@@ -69,7 +69,7 @@ class DatasetInfo:
 def dataset_info(data: str, out: Path) -> DatasetInfo:
     """The pictures, all of them read once; not again where the folder was begun with them.
     DataError lists those that cannot be read."""
-    images = open_images(data)
+    images = open_dataset(data)
     if (out / PLAN).exists():
         known = DatasetInfo.from_dict(_read(out)["pictures"])
         if known.fingerprint == images.fingerprint():
@@ -124,7 +124,7 @@ def pin_folder(
     if len(changed) > MOST_NAMED:
         words += f"; and {len(changed) - MOST_NAMED} more"
     raise UsageError(
-        f"{out} was begun with other settings: {shown(words)}. Give those, or a new --out."
+        f"{out} was begun with other settings: {printable(words)}. Give those, or a new --out."
     )
 
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from phiscale.errors import PhiscaleError
 from phiscale.files import (
     Format,
-    encoded,
+    encoded_field,
     read_json,
-    sweep,
-    verified,
+    remove_partial_files,
+    verify_checksum,
     with_checksum,
     write_atomic,
     write_json,
@@ -62,7 +62,9 @@ class Result:
     validation_error: float | None  # a fraction
     validation_loss: float | None
     validation_images: int
-    test_predictions: NDArray[np.int64] | None = encoded(pack_labels, unpack_labels, default=None)  # noqa: RUF009
+    test_predictions: NDArray[np.int64] | None = encoded_field(  # noqa: RUF009
+        pack_labels, unpack_labels, default=None
+    )
     """Predicted class of each test image, in the split's order."""
     test_error: float | None = None
     macs: int = 0  # of the network, for one image
@@ -102,7 +104,7 @@ class Result:
     @staticmethod
     def from_dict(data: Any, where: str = "the result") -> Result:
         """Invert `to_dict`. PhiscaleError, which names `where`: the data is something else."""
-        result = FORMAT.decode(verified(data, where, FORMAT.fix), where)
+        result = FORMAT.decode(verify_checksum(data, where, FORMAT.fix), where)
         try:
             result.check()
         except (TypeError, ValueError, OverflowError) as error:
@@ -168,7 +170,7 @@ class Results:
 
     def sweep(self) -> None:
         """Delete what killed writes left behind, but no file that may be written just now."""
-        sweep(self.folder, older_than_s=WRITING_S)
+        remove_partial_files(self.folder, older_than_s=WRITING_S)
 
     @property
     def _all(self) -> dict[str, Result]:

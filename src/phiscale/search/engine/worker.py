@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phiscale.errors import CheckpointError, DataError, PhiscaleError
-from phiscale.files import locked
+from phiscale.files import lock_folder
 from phiscale.search.engine.plan import Plan, PlanProgress
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.runner import RunnerConfig, Train
@@ -85,10 +85,10 @@ def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
 
 
 def _pictures(plan: Plan[Any]) -> ImageSet:
-    from phiscale.data.datasets.open import open_images
+    from phiscale.data.datasets.open import open_dataset
     from phiscale.search.engine.train_trial import in_memory
 
-    images = open_images(plan.conditions.data)
+    images = open_dataset(plan.conditions.data)
     if images.fingerprint() != plan.conditions.fingerprint:
         raise DataError(
             f"{plan.conditions.data} holds other pictures than those that the study was begun "
@@ -180,7 +180,7 @@ def _folder(out: Path, claim: Claim) -> Path:
     the worker that lost its lease is still there and holds it."""
     own = out / "trainings" / claim.key
     try:
-        with locked(own):
+        with lock_folder(own):
             return own
     except PhiscaleError:
         if not (own / ".lock").exists():

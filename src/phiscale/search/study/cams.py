@@ -19,14 +19,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from phiscale.data.datasets.dataset import Split
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import PhiscaleError
-from phiscale.nn.cam import class_activation_maps, enlarged, overlay
+from phiscale.nn.cam import class_activation_maps, enlarge, overlay
 from phiscale.report.page import Drawing, Section
 from phiscale.report.svg import STYLE, any_letters
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.study.plan import Outcome, Settle
-from phiscale.text import shown
+from phiscale.text import printable
 from phiscale.weights.sources import load
 
 MOST_PICTURES = 6
@@ -49,7 +49,7 @@ def cams(plan: Settle, outcome: Outcome, runner: RunnerConfig) -> Cams | None:
     runs = {arm.name: runner.run_of(outcome.of(arm.name)[0].key) for arm in plan.arms}
     trained = {name: run for name, run in runs.items() if run is not None}
     try:
-        images = open_images(plan.conditions.data)
+        images = open_dataset(plan.conditions.data)
     except PhiscaleError:  # statistics can be done again without them
         return None
     if not trained:
@@ -89,7 +89,7 @@ def _maps(run: Path, split: Split, chosen: Sequence[int]) -> list[tuple[np.ndarr
         cam = class_activation_maps(network, x, label)[0].numpy()
         grey = np.full((take.size, take.size, 3), 90, np.uint8)
         seen = np.asarray(take.crop_and_resize(picture))
-        drawn.append((overlay(enlarged(grey), cam), overlay(enlarged(seen), cam)))
+        drawn.append((overlay(enlarge(grey), cam), overlay(enlarge(seen), cam)))
     return drawn
 
 
@@ -108,7 +108,7 @@ def _drawn(cells: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) ->
                 if row == 0:
                     axes.set_title(arm, loc="center", weight="normal", size=8)
                 if column == 0:
-                    axes.set_ylabel(shown(classes[row]), size=8)
+                    axes.set_ylabel(printable(classes[row]), size=8)
         whole, small = io.BytesIO(), io.BytesIO()
         with any_letters():
             figure.savefig(whole, format="png", dpi=110, metadata={"Software": None})

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phiscale.data.order import uniforms
+from phiscale.data.order import draw_uniforms
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network
 from phiscale.nn.norm import synchronise
@@ -147,7 +147,7 @@ def draw_masks(network: Network, seed: int, sample_indices: np.ndarray) -> None:
             continue
         count = module.numbers(network.features)
         if module.rate:
-            drawn = uniforms(seed, sample_indices, count, at).astype(
+            drawn = draw_uniforms(seed, sample_indices, count, at).astype(
                 np.float32
             )  # some devices have no more
             module.uniforms = torch.from_numpy(drawn).to(device)
