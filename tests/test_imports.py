@@ -19,6 +19,7 @@ FIXED = {
     "Stage",
     "Scaling",
     "Cost",
+    "PlanningTask",
     "Budget",
     "MEMBERS",
     "get_spec",
