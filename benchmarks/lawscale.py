@@ -27,7 +27,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import STRATEGIES, Strategy, compound
 from phiscale.files import write_json
 from phiscale.planning.budget import LatticeAxes, ScalingLattice, lattice_depths
-from phiscale.planning.laws import Row
+from phiscale.planning.laws import LawRow
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.coefficients.design import Point, candidates, d_optimal, points_at
@@ -112,7 +112,7 @@ def star() -> tuple[Point, ...]:
 def by_law(of: Truth, design: Sequence[Point], random: np.random.Generator) -> Outcome:
     x = np.array([(p.by.depth, p.by.width, p.by.resolution) for p in design])
     rows = [
-        Row(depth=d, width=w, resolution=r, error=float(error))
+        LawRow(depth=d, width=w, resolution=r, error=float(error))
         for (d, w, r), error in zip(x, trained(of, x, random), strict=True)
     ]
     fit = posterior(points_of(rows))
@@ -314,7 +314,7 @@ def sureness(of: Truth, fit: Posterior, chosen: dict[float, Any]) -> list[Any]:
         held, half = [], []
         for T, x in chosen.items():
             at = on_ray(paper, T) if over else x
-            low, high = fit.predict(at, over=x if over else None).expected_interval
+            low, high = fit.predict(at, reference=x if over else None).expected_interval
             true = float(of.error(at[None])[0]) - (float(of.error(x[None])[0]) if over else 0)
             held.append(low - 1e-12 <= true <= high + 1e-12)
             half.append(50 * (high - low))

@@ -29,7 +29,7 @@ from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timi
 from phiscale.planning.laws.checks import check
 from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.fit import fit_law
-from phiscale.planning.laws.law import Row
+from phiscale.planning.laws.law import LawRow
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import Axes
@@ -99,11 +99,11 @@ def write_values() -> None:
     FittedLaw(fit, axes, check(fit, None)).write(HERE / "fitted_law.json")
 
 
-def _rows() -> list[Row]:
+def _rows() -> list[LawRow]:
     places = np.exp(np.random.default_rng(0).uniform(0, 1, (12, 3))).tolist()
     errors = [0.1 + 0.1 / depth + 0.05 / width + 0.1 / pixels for depth, width, pixels in places]
     return [
-        Row(name=f"net {n}", depth=depth, width=width, resolution=pixels, error=error)
+        LawRow(name=f"net {n}", depth=depth, width=width, resolution=pixels, error=error)
         for n, ((depth, width, pixels), error) in enumerate(zip(places, errors, strict=True))
     ]
 

@@ -11,7 +11,7 @@ from phiscale.arch.costs import cost
 from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.errors import DataError, UsageError
-from phiscale.planning.laws.checks import Checks, check, gross_rows
+from phiscale.planning.laws.checks import Checks, check, find_outliers
 from phiscale.planning.laws.points import Points
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import Axes, Sheet, read_sheet, sheet_of
@@ -58,7 +58,7 @@ def test_every_published_table_says_its_source_and_can_be_read_on_its_axes(name:
         word in sheet.source for word in ("arXiv:", "tensorflow/", "google/", "timm", "pycls")
     )
     assert sheet.axes and sheet.run_sd
-    points = sheet.points(sheet.scale(sheet.axes))
+    points = sheet.points(sheet.axes_over(sheet.axes))
     assert points.x[0] == pytest.approx(1)  # the base comes first
     assert not points.constant()
 
@@ -69,7 +69,7 @@ def test_files_are_for_what_no_member_holds() -> None:
 
 def test_the_joint_table_is_the_prior_of_phiscale_counted_again() -> None:
     sheet = published_sheet("efficientnet-joint")
-    points = sheet.points(sheet.scale(("depth", "width", "resolution")))
+    points = sheet.points(sheet.axes_over(("depth", "width", "resolution")))
     for x, error, row in zip(points.x, points.error, PUBLISHED_ROWS, strict=True):
         assert x == pytest.approx((row.depth, row.width, row.resolution), abs=5e-5)
         assert error == pytest.approx(row.error)
@@ -122,7 +122,7 @@ def test_a_file_has_comments_names_runs_and_any_axes(tmp_path: Path) -> None:
     )
     sheet = read_sheet(path)
     assert (sheet.source, sheet.run_sd) == ("my photos", 0.004)
-    points = sheet.points(sheet.scale(("latency_ms",)))
+    points = sheet.points(sheet.axes_over(("latency_ms",)))
     assert points.names == ("one", "two", "three")
     assert points.x[:, 0] == pytest.approx((1, 2, 4.5))  # over the first's
     assert points.runs == pytest.approx((3, 1, 1))
@@ -131,10 +131,10 @@ def test_a_file_has_comments_names_runs_and_any_axes(tmp_path: Path) -> None:
 def test_models_are_counted_over_the_smallest_of_them_or_a_base() -> None:
     sheet = read("model,error\nefficientnet_b3,0.2\nefficientnet_b0,0.3\nefficientnet_b1,0.25")
     assert sheet.base().name == "efficientnet_b0"
-    points = sheet.points(sheet.scale(("macs", "depth")))
+    points = sheet.points(sheet.axes_over(("macs", "depth")))
     b0, b3 = cost(get_spec("efficientnet_b0")).macs, cost(get_spec("efficientnet_b3")).macs
     assert points.x[0] == pytest.approx((b3 / b0, 26 / 16))
-    over_b3 = sheet.points(sheet.scale(("macs", "depth"), get_spec("efficientnet_b3")))
+    over_b3 = sheet.points(sheet.axes_over(("macs", "depth"), get_spec("efficientnet_b3")))
     assert over_b3.x[0] == pytest.approx((1, 1))
 
 
@@ -158,14 +158,14 @@ def test_dimensions_are_the_axes_where_rows_tell_them_apart(
         ("deep", Scaling(depth=2)),
     ):
         Path(f"{name}.json").write_text(scale(get_spec("small"), by).to_json())
-    assert read("model,error\n" + rows).best_axes() == axes
+    assert read("model,error\n" + rows).choose_axes() == axes
 
 
 def test_lengths_of_training_are_an_axis_where_they_differ() -> None:
     text = "macs,images_seen,error\n1,1e6,0.3\n2,1e6,0.25\n4,{},0.22\n8,1e6,0.2"
-    assert read(text.format("1e6")).best_axes() == ("macs",)
-    assert read(text.format("2e6")).best_axes() == ("macs", "images")
-    points = read(text.format("2e6")).points(read(text.format("2e6")).scale(("macs", "images")))
+    assert read(text.format("1e6")).choose_axes() == ("macs",)
+    assert read(text.format("2e6")).choose_axes() == ("macs", "images")
+    points = read(text.format("2e6")).points(read(text.format("2e6")).axes_over(("macs", "images")))
     assert points.x[2] == pytest.approx((4, 2))  # millions
 
 
@@ -219,7 +219,7 @@ def test_an_axis_that_rows_do_not_tell_is_refused(axis: str, says: str) -> None:
 
 def of(name: str) -> Points:
     sheet = published_sheet(name)
-    return sheet.points(sheet.scale(sheet.axes))
+    return sheet.points(sheet.axes_over(sheet.axes))
 
 
 def bent(rows: int = 16) -> Points:
@@ -233,7 +233,7 @@ def bent(rows: int = 16) -> Points:
 
 def test_the_row_whose_recipe_broke_is_named() -> None:
     """pycls trains B0-B5 without regularisation that grows: B5 is worse than B4."""
-    (flag,) = gross_rows(posterior(of("pycls-efficientnet"), run_sd=0.0015))
+    (flag,) = find_outliers(posterior(of("pycls-efficientnet"), run_sd=0.0015))
     assert flag.name == "efficientnet_b5" and flag.error - flag.expected > 0.01
     assert "efficientnet_b5 is 1.0" in str(flag) and "worse" in str(flag)
 
@@ -243,22 +243,22 @@ def test_the_row_whose_recipe_broke_is_named() -> None:
 )
 def test_no_row_is_named_where_all_fit_in(name: str) -> None:
     sheet = published_sheet(name)
-    assert gross_rows(posterior(of(name), run_sd=sheet.run_sd)) == ()
+    assert find_outliers(posterior(of(name), run_sd=sheet.run_sd)) == ()
 
 
 def test_the_law_stands_its_ground_on_the_published_rows() -> None:
     sheet = published_sheet("efficientnet-joint")
     fit = posterior(of("efficientnet-joint"), run_sd=sheet.run_sd)
-    found = check(fit, sheet.points(sheet.scale(("macs",))))
+    found = check(fit, sheet.points(sheet.axes_over(("macs",))))
     assert found.rms["law"] < found.rms["macs"] < found.rms["quadratic"]
-    assert (found.winner, found.beaten_by, found.rows) == ("law", (), 11)
+    assert (found.winner, found.better_models, found.rows) == ("law", (), 11)
     found.allow(1000.0, "anything")
 
 
 def test_a_law_of_the_wrong_form_goes_no_farther_than_eight_times_its_rows() -> None:
     found = check(posterior(bent(), run_sd=0.0005))
-    assert found.beaten_by == ("quadratic",) and found.winner == "quadratic"
-    assert "Clearly better than the law" in found.sentence()
+    assert found.better_models == ("quadratic",) and found.winner == "quadratic"
+    assert "Clearly better than the law" in found.summary()
     found.allow(8.0, "near")
     with pytest.raises(UsageError, match=r"far has 9x .*quadratic .*Ask for at most 8x, or train"):
         found.allow(9.0, "far")
@@ -270,18 +270,18 @@ def test_a_gaussian_process_finds_what_the_law_leaves_over() -> None:
     fit = posterior(bent(), run_sd=0.0005)
     further = gp_left_out(fit)
     assert further is not None
-    assert "gp" in check(fit, None, {"gp": further}).beaten_by
+    assert "gp" in check(fit, None, {"gp": further}).better_models
     law = posterior(of("efficientnet"), run_sd=0.0015)
     further = gp_left_out(law)
     assert further is not None
-    assert check(law, None, {"gp": further}).beaten_by == ()
+    assert check(law, None, {"gp": further}).better_models == ()
     assert gp_left_out(posterior(of("efficientnet-lite"), run_sd=0.0015)) is None  # 5 rows
 
 
 def test_too_few_rows_compare_nothing_and_forbid_nothing() -> None:
     found = check(posterior(of("table3-resnet50"), run_sd=0.0025))
     assert found == Checks() and found.winner == "law"
-    assert "Too few rows" in found.sentence()
+    assert "Too few rows" in found.summary()
 
 
 def test_every_member_named_in_a_table_is_one() -> None:

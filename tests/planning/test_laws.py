@@ -16,7 +16,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.families.published import LAW_ROWS
 from phiscale.arch.scaling import scale
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.planning.laws import Law, Row, Term, fit_law, fit_lengths
+from phiscale.planning.laws import Law, LawRow, Term, fit_law, fit_lengths
 from phiscale.planning.priors import PUBLISHED_ROWS, published_law
 
 LAW = Law(
@@ -31,15 +31,15 @@ LAW = Law(
 B0_TO_B3, B4_TO_B7, ARMS = PUBLISHED_ROWS[:4], PUBLISHED_ROWS[4:8], PUBLISHED_ROWS[8:]
 
 
-def predicted(law: Law, row: Row) -> float:
+def predicted(law: Law, row: LawRow) -> float:
     return law.error(depth=row.depth, width=row.width, resolution=row.resolution)
 
 
-def rmse(law: Law, rows: tuple[Row, ...]) -> float:
+def rmse(law: Law, rows: tuple[LawRow, ...]) -> float:
     return math.sqrt(sum((predicted(law, row) - row.error) ** 2 for row in rows) / len(rows))
 
 
-def nominal(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+def nominal(rows: tuple[LawRow, ...]) -> tuple[LawRow, ...]:
     depths = dict(
         zip(
             (row.name for row in PUBLISHED_ROWS),
@@ -97,7 +97,7 @@ def test_fitted_on_b0_to_b5_and_three_arms_it_predicts_b6_and_b7() -> None:
     ],
 )
 def test_its_optimum_at_b3s_compute_is_near_the_papers_coefficients(
-    rows: tuple[Row, ...], expected: tuple[float, float, float], within: float
+    rows: tuple[LawRow, ...], expected: tuple[float, float, float], within: float
 ) -> None:
     best = fit_law(rows).optimum(4.67)
     phi = math.log2(4.67)
@@ -119,7 +119,7 @@ def test_the_typical_error_of_the_published_law_is_about_half_a_point() -> None:
 # Fits
 
 
-def rows_of(law: Law, noise: float = 0.0) -> list[Row]:
+def rows_of(law: Law, noise: float = 0.0) -> list[LawRow]:
     spots = [
         *((d, 1, 1) for d in (0.5, 1, 2, 4)),
         *((1, w, 1) for w in (0.5, 1.4, 2)),
@@ -129,7 +129,7 @@ def rows_of(law: Law, noise: float = 0.0) -> list[Row]:
         (3, 2, 2),
     ]
     random = np.random.default_rng(0)
-    rows = (Row(depth=d, width=w, resolution=r, error=0.0) for d, w, r in spots)
+    rows = (LawRow(depth=d, width=w, resolution=r, error=0.0) for d, w, r in spots)
     return [replace(row, error=predicted(law, row) + noise * random.normal()) for row in rows]
 
 
@@ -160,7 +160,9 @@ def test_coefficients_are_never_negative() -> None:
 
 
 def test_networks_on_one_ray_can_be_fitted_though_their_terms_are_confounded() -> None:
-    rows = [Row(depth=x, width=x, resolution=x, error=0.1 + 0.1 / x) for x in (1, 1.3, 1.7, 2.2, 3)]
+    rows = [
+        LawRow(depth=x, width=x, resolution=x, error=0.1 + 0.1 / x) for x in (1, 1.3, 1.7, 2.2, 3)
+    ]
     law = fit_law(rows)
     assert rmse(law, tuple(rows)) < 0.003
 
@@ -171,11 +173,11 @@ def test_networks_on_one_ray_can_be_fitted_though_their_terms_are_confounded() -
         (PUBLISHED_ROWS[:3], "3 rows cannot fit.*at least 4"),
         (PUBLISHED_ROWS[:1] * 5, "all rows have depth 1.*another depth"),
         (PUBLISHED_ROWS[8:9] + PUBLISHED_ROWS[:1] * 4, "all rows have width 1.*another width"),
-        ([*PUBLISHED_ROWS, Row(depth=0, width=1, resolution=1, error=0.1)], "not above 0.*drop"),
-        ([*PUBLISHED_ROWS, Row(depth=1, width=1, resolution=1, error=math.nan)], "no number"),
+        ([*PUBLISHED_ROWS, LawRow(depth=0, width=1, resolution=1, error=0.1)], "not above 0.*drop"),
+        ([*PUBLISHED_ROWS, LawRow(depth=1, width=1, resolution=1, error=math.nan)], "no number"),
     ],
 )
-def test_rows_that_cannot_be_fitted_are_refused(rows: list[Row], says: str) -> None:
+def test_rows_that_cannot_be_fitted_are_refused(rows: list[LawRow], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         fit_law(rows)
 

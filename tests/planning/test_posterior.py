@@ -15,8 +15,8 @@ from scipy.optimize import nnls
 
 from phiscale.errors import UsageError
 from phiscale.planning.laws import COARSE, EXPONENTS
-from phiscale.planning.laws.optimum import Optimum, bootstrapped, optima, optimum
-from phiscale.planning.laws.points import Points, checked, points_of
+from phiscale.planning.laws.optimum import Optimum, bootstrap_intervals, optima, optimum
+from phiscale.planning.laws.points import Points, points_of, require_fittable
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.prediction import quantile_95
 from phiscale.planning.laws.projection import features, project
@@ -30,13 +30,13 @@ PAPER = (1.2, 1.1, 1.15)
 
 def series(name: str, *axes: str) -> Points:
     sheet = published_sheet(name)
-    return sheet.points(sheet.scale(axes or ("macs",)))
+    return sheet.points(sheet.axes_over(axes or ("macs",)))
 
 
 def missed(points: Points, held: tuple[int, ...], run_sd: float) -> np.ndarray:
     """Predicted less true error on the rows held out, in points; they must be in the interval."""
     kept = [row for row in range(len(points)) if row not in held]
-    fit = posterior(points.take(kept), run_sd=run_sd)
+    fit = posterior(points.select(kept), run_sd=run_sd)
     said = fit.predict(points.x[list(held)])
     low, high = said.interval
     true = points.error[list(held)]
@@ -52,7 +52,7 @@ def missed(points: Points, held: tuple[int, ...], run_sd: float) -> np.ndarray:
     [
         pytest.param(series("efficientnet"), (6, 7), 0.0015, 0.15, id="B6, B7 from B0-B5"),
         pytest.param(
-            series("efficientnet-advprop").take(range(8)), (6, 7), 0.0015, 0.15, id="AdvProp"
+            series("efficientnet-advprop").select(range(8)), (6, 7), 0.0015, 0.15, id="AdvProp"
         ),
         pytest.param(series("efficientnet-noisy-student"), (6, 7), 0.0015, 0.25, id="NoisyStudent"),
         # the first version's B6 and B7 had a longer recipe than its law expects
@@ -77,12 +77,12 @@ def test_rows_held_out_are_predicted(
 
 def test_macs_alone_miss_the_largest_regnety_by_more_than_a_quarter_point() -> None:
     points = series("regnety")
-    fit = posterior(points.take(range(10)), run_sd=0.0015)
+    fit = posterior(points.select(range(10)), run_sd=0.0015)
     assert 0.25 < 100 * (fit.predict(points.x[11]).error - points.error[11]) < 0.32
 
 
 def test_four_trainings_do_not_give_the_level_and_the_interval_admits_it() -> None:
-    fit = posterior(JOINT.take((0, 8, 9, 10)), run_sd=0.0025)
+    fit = posterior(JOINT.select((0, 8, 9, 10)), run_sd=0.0025)
     b3 = fit.predict(JOINT.x[3])
     assert b3.error - JOINT.error[3] > 0.01
     assert b3.interval[0] < JOINT.error[3] < b3.interval[1]
@@ -94,12 +94,12 @@ def test_four_trainings_do_not_give_the_level_and_the_interval_admits_it() -> No
 
 def paper_arms() -> Points:
     """Base, depth, width and resolution of Table 7: not the compound row."""
-    return series("table7", "depth", "width", "resolution").take(range(4))
+    return series("table7", "depth", "width", "resolution").select(range(4))
 
 
 @pytest.mark.parametrize(
     ("points", "within"),
-    [(paper_arms(), 0.07), (JOINT.take(B0_TO_B3_AND_ARMS), 0.06), (JOINT, 0.06)],
+    [(paper_arms(), 0.07), (JOINT.select(B0_TO_B3_AND_ARMS), 0.06), (JOINT, 0.06)],
 )
 @pytest.mark.parametrize("run_sd", [0.0015, 0.0025])
 def test_alpha_beta_gamma_at_b3s_compute_are_the_papers(
@@ -114,7 +114,7 @@ def test_alpha_beta_gamma_at_b3s_compute_are_the_papers(
 @pytest.mark.parametrize("points", [paper_arms(), JOINT])
 def test_equal_dimensions_are_not_excluded_by_the_published_rows(points: Points) -> None:
     found = optimum(posterior(points, run_sd=0.0025), 2.0)
-    assert found.null_inside and not found.null_excluded
+    assert found.equal_split_inside and not found.equal_split_excluded
     assert "not excluded at 2x" in found.verdict()
 
 
@@ -123,13 +123,13 @@ def test_equal_dimensions_are_excluded_by_rows_that_say_so() -> None:
     error = 0.1 + 0.02 * x[:, 0] ** -0.4 + 0.05 * x[:, 1] ** -1.8 + 0.03 * x[:, 2] ** -1
     points = Points(JOINT.axes, x, error, np.ones(len(x)), tuple(map(str, range(len(x)))))
     found = optimum(posterior(points, run_sd=0.0005), 8.0)
-    assert found.null_excluded and "is excluded" in found.verdict()
+    assert found.equal_split_excluded and "is excluded" in found.verdict()
 
 
 def test_the_bootstrap_agrees_with_the_posterior() -> None:
     fit = posterior(JOINT, run_sd=0.0025, grid=COARSE)
     found = optimum(fit, 4.67)
-    low, high = bootstrapped(fit, 4.67)
+    low, high = bootstrap_intervals(fit, 4.67)
     assert low == pytest.approx(found.low, abs=0.05)
     assert high == pytest.approx(found.high, abs=0.05)
 
@@ -143,13 +143,14 @@ def test_the_bootstrap_does_not_believe_the_noise_that_a_fit_was_given() -> None
 
     given_sd = (optimum(fit, 4.67) for fit in (sure, unsure))
     believed = [widths((each.low, each.high)) for each in given_sd]
-    again = [widths(bootstrapped(fit, 4.67)) for fit in (sure, unsure)]
+    again = [widths(bootstrap_intervals(fit, 4.67)) for fit in (sure, unsure)]
     assert believed[1].sum() > 3 * believed[0].sum()
     assert again[1].sum() < 2 * again[0].sum()
 
 
 def test_rows_that_a_law_goes_through_have_no_bootstrap() -> None:
-    assert bootstrapped(posterior(JOINT.take(range(5)), run_sd=0.0025, grid=COARSE), 4.67) is None
+    fit = posterior(JOINT.select(range(5)), run_sd=0.0025, grid=COARSE)
+    assert bootstrap_intervals(fit, 4.67) is None
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
@@ -215,7 +216,7 @@ def test_a_truth_of_its_own_form_is_recovered_in_any_unit(
 @given(st.permutations(range(len(PUBLISHED_ROWS))))
 @settings(max_examples=10, deadline=None)
 def test_the_order_of_rows_does_not_matter(order: list[int]) -> None:
-    one, other = (posterior(p, run_sd=0.0025, grid=COARSE) for p in (JOINT, JOINT.take(order)))
+    one, other = (posterior(p, run_sd=0.0025, grid=COARSE) for p in (JOINT, JOINT.select(order)))
     assert other.predict(JOINT.x).error == pytest.approx(one.predict(JOINT.x).error, abs=1e-9)
 
 
@@ -226,7 +227,7 @@ def test_the_order_of_axes_does_not_matter() -> None:
 
 
 def test_a_row_told_twice_is_a_row_of_two_runs() -> None:
-    twice = JOINT.take((*range(len(JOINT)), 3))
+    twice = JOINT.select((*range(len(JOINT)), 3))
     heavy = replace(JOINT, runs=np.where(np.arange(len(JOINT)) == 3, 2.0, 1.0))
     one, other = (posterior(p, run_sd=0.0025, grid=COARSE) for p in (twice, heavy))
     assert one.predict(JOINT.x).error == pytest.approx(other.predict(JOINT.x).error, abs=1e-9)
@@ -239,7 +240,7 @@ def test_more_runs_of_the_same_make_the_law_surer() -> None:
 
 
 def test_the_interval_widens_beyond_the_rows() -> None:
-    fit = posterior(series("efficientnet").take(range(6)), run_sd=0.0015)
+    fit = posterior(series("efficientnet").select(range(6)), run_sd=0.0015)
     sds = fit.predict(np.geomspace(26.6, 2000, 8)[:, None]).sd
     assert (np.diff(sds) > 0).all()
 
@@ -253,10 +254,10 @@ def test_a_longer_training_than_any_row_is_beyond_the_rows_as_well() -> None:
 def test_a_gain_is_surer_than_the_difference_of_two_errors() -> None:
     fit = posterior(series("efficientnet"), run_sd=0.0015)
     here, there = fit.predict([5.0]), fit.predict([10.0])
-    gain = fit.predict([10.0], over=[5.0])
+    gain = fit.predict([10.0], reference=[5.0])
     assert gain.error == pytest.approx(there.error - here.error)
     assert gain.sd < math.hypot(here.sd, there.sd)
-    assert fit.predict([5.0], over=[5.0]).error == 0
+    assert fit.predict([5.0], reference=[5.0]).error == 0
 
 
 def test_ninety_five_of_a_hundred_runs_are_in_the_interval() -> None:
@@ -317,7 +318,7 @@ def test_equal_trainings_give_the_noise_of_a_run() -> None:
 def test_equal_trainings_are_left_out_together() -> None:
     """A twin that stays in would foretell the row, whatever the law."""
     points = series("efficientnet")
-    twins = points.take([*range(8), *range(8)])
+    twins = points.select([*range(8), *range(8)])
     one, other = (posterior(p, run_sd=0.0015) for p in (points, twins))
     assert other.left_out.error[:8] == pytest.approx(other.left_out.error[8:])
     assert other.left_out.error[:8] == pytest.approx(one.left_out.error, abs=0.002)
@@ -409,11 +410,11 @@ def test_points_that_cannot_be_fitted_are_named(change: dict[str, np.ndarray], s
         np.ones(3),
         ("a", "b", "c"),
     )
-    assert checked(fine, 3) is fine
+    assert require_fittable(fine, 3) is fine
     with pytest.raises(UsageError, match=says):
-        checked(replace(fine, **change), 3)
+        require_fittable(replace(fine, **change), 3)
     with pytest.raises(UsageError, match=r"3 rows cannot fit a law of macs.*at least 4"):
-        checked(fine, 4)
+        require_fittable(fine, 4)
 
 
 def test_coefficients_are_plain_values() -> None:

@@ -19,7 +19,11 @@ _QUOTED = r"\"[^\"]*\"|'[^']*'"
 _VALUE = rf"{_QUOTED}|\([^()]*\)|[^\s,;`)\]]*[^\s,;:.?!`)\]]"
 _ASSIGNED = re.compile(rf"(?<![\w.`/?&\"'-])(`?)({_NAME})=({_VALUE})(?: -> ({_VALUE}))?\1")
 _QUOTED_NAME = re.compile(rf"`({_NAME})`")
-_OTHER_NAMES = {"train_memory_bytes": "train_memory", "along": "coefficients"}
+_OTHER_NAMES = {
+    "train_memory_bytes": "train_memory",
+    "along": "coefficients",
+    "compute_ratio": "compute",
+}
 _PREFIXES = ("budget.", "recipe.", "request.", "runtime.", "task.")
 
 _in_force: Mapping[str, str] = {}

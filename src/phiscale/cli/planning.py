@@ -124,7 +124,7 @@ def describe(
     else:
         print("\n".join(lines(base, by)))
         if found:
-            print(f"coefficients of {coefficients}: {found.words()}")
+            print(f"coefficients of {coefficients}: {found.summary()}")
 
 
 def solve(

@@ -177,7 +177,7 @@ def _law_note(chosen: Choice) -> str:
         coefficients = Coefficients.from_dict(inputs.choice.coefficients)
         notes.append(
             "Of the scalings only those by the named coefficients competed: "
-            f"{coefficients.words()}."
+            f"{coefficients.summary()}."
         )
     return (*notes, *_latency_note(inputs))
 

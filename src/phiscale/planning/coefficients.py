@@ -77,7 +77,7 @@ class Coefficients:
         same = bare(own) == bare(base) if isinstance(own, Spec) else not own
         return self.law if same else None
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """1.2^phi, 1.1^phi, 1.15^phi (lawscale, small on cifar10)."""
         base = self.base
         if isinstance(base, Spec):

@@ -11,20 +11,20 @@ from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.spec import Spec
 from phiscale.errors import DataError
 from phiscale.files import read_json
-from phiscale.planning.laws import Law, Row, fit_law, fit_lengths
+from phiscale.planning.laws import Law, LawRow, fit_law, fit_lengths
 
 SMALL_RUNS = Path(__file__).parent / "tables" / "small_runs.json"
 RUN_SD = 0.006  # of an error of a quarter, counted on 5,000 validation pictures
 
 
-def _row(name: str, depth: float, width: float, resolution: float, top1: float) -> Row:
-    return Row(name=name, depth=depth, width=width, resolution=resolution, error=1 - top1 / 100)
+def _row(name: str, depth: float, width: float, resolution: float, top1: float) -> LawRow:
+    return LawRow(name=name, depth=depth, width=width, resolution=resolution, error=1 - top1 / 100)
 
 
 # Top-1 on ImageNet, arXiv:1905.11946v5: Table 2 (B0-B7) and the three single-dimension arms of
 # Table 7. Depth is real blocks / 16, width the root of the ratio of the summed squares of the
 # blocks' channels, as built. Table 7 prints 77.3 for B0 where Table 2 has 77.1: it is 77.1 here.
-PUBLISHED_ROWS: tuple[Row, ...] = (
+PUBLISHED_ROWS: tuple[LawRow, ...] = (
     #    network           depth   width   pixels  top-1
     _row("efficientnet_b0", 1.0000, 1.0000, 1.0000, 77.1),
     _row("efficientnet_b1", 1.4375, 1.0000, 1.0714, 79.1),
@@ -86,7 +86,7 @@ def small_law() -> Law:
     return fit_law(read_runs(SMALL_RUNS), run_sd=RUN_SD, source=source)
 
 
-def read_runs(path: Path) -> list[Row]:
+def read_runs(path: Path) -> list[LawRow]:
     """The runs of `small` and its scalings (multipliers as built, validation errors), kept as
     package data beside the command that made them."""
     if not path.exists():
@@ -96,7 +96,8 @@ def read_runs(path: Path) -> list[Row]:
         )
     names = ("depth", "width", "resolution", "images_seen", "error")
     try:
-        runs = [Row(**{name: row[name] + 0 for name in names}) for row in read_json(path)["rows"]]
+        rows = read_json(path)["rows"]
+        runs = [LawRow(**{name: row[name] + 0 for name in names}) for row in rows]
     except (TypeError, KeyError, ValueError):
         raise DataError(
             f"{path} has no rows of numbers {', '.join(names)}. "

@@ -15,9 +15,9 @@ from phiscale.arch.scaling import Scaling, compound, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.planning.laws.checks import check
-from phiscale.planning.laws.file import FittedLaw, fewest
-from phiscale.planning.laws.optimum import Optimum, Three, bootstrapped, optimum
-from phiscale.planning.laws.points import Points, checked
+from phiscale.planning.laws.file import FittedLaw, fewest_rows
+from phiscale.planning.laws.optimum import Optimum, Three, bootstrap_intervals, optimum
+from phiscale.planning.laws.points import Points, require_fittable
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import COUNTED, DIMENSIONS, Sheet
 from phiscale.report.gp import gp_left_out
@@ -73,7 +73,7 @@ class LawReport:
             "coefficients": None
             if found is None
             else {
-                "compute": found.compute,
+                "compute": found.compute_ratio,
                 **{
                     name: {"value": found.values[i], "low": found.low[i], "high": found.high[i]}
                     for i, name in enumerate(("alpha", "beta", "gamma"))
@@ -82,9 +82,9 @@ class LawReport:
                 "slopes": found.slopes,
                 "offsets": found.offsets,
                 "symmetric_null": {
-                    "coefficients": found.null,
-                    "costs": found.null_costs,
-                    "excluded": found.null_excluded,
+                    "coefficients": found.equal_split,
+                    "costs": found.equal_split_costs,
+                    "excluded": found.equal_split_excluded,
                 },
             },
         }
@@ -117,7 +117,7 @@ class LawReport:
             f"One run differs by {100 * fit.run_sd:.2f} points ({RUN_SD_SAYS[fit.run_sd_from]}), "
             f"the law's form by {100 * fit.floor:.2f}."
         )
-        yield self.law.checks.sentence()
+        yield self.law.checks.summary()
         yield from map(str, self.law.checks.flags)
         if self.found:
             said = zip(
@@ -128,7 +128,7 @@ class LawReport:
                 strict=True,
             )
             named = ", ".join(f"{n} {v:.2f} [{low:.2f}, {high:.2f}]" for n, v, low, high in said)
-            yield f"At {self.found.compute:g}x the compute: {named}."
+            yield f"At {self.found.compute_ratio:g}x the compute: {named}."
             if self.again:
                 yield bootstrap_words(*self.again)
             yield self.found.verdict()
@@ -148,20 +148,20 @@ def fit_sheet(
 
     Errors: UsageError for axes that rows do not tell, rows that are too few, names that are none.
     """
-    names = tuple(axes) or sheet.best_axes(base)
-    scaled = sheet.scale(names, base)
+    names = tuple(axes) or sheet.choose_axes(base)
+    scaled = sheet.axes_over(names, base)
     points = sheet.points(scaled)
     held = [_row_of(name, points.names) for name in hold_out]
     kept = [row for row in range(len(points)) if row not in held]
-    known = checked(points.take(kept), fewest(names))
+    known = require_fittable(points.select(kept), fewest_rows(names))
     fit = posterior(
         known, run_sd=sheet.run_sd if run_sd is None else run_sd, robust=robust, source=sheet.source
     )
     further = gp_left_out(fit)
     checks = check(fit, _macs(sheet, kept), {} if further is None else {"gp": further})
     found = optimum(fit, compute) if set(DIMENSIONS) <= set(names) else None
-    again = bootstrapped(fit, compute) if found else None
-    kept_out = points.take(held) if held else None
+    again = bootstrap_intervals(fit, compute) if found else None
+    kept_out = points.select(held) if held else None
     return LawReport(FittedLaw(fit, scaled, checks), kept_out, found, again)
 
 
@@ -174,7 +174,7 @@ def bootstrap_words(low: Sequence[float], high: Sequence[float]) -> str:
 
 def _macs(sheet: Sheet, kept: Sequence[int]) -> Points | None:
     try:
-        return sheet.points(sheet.scale(("macs",))).take(kept)
+        return sheet.points(sheet.axes_over(("macs",))).select(kept)
     except UsageError:
         return None
 
@@ -211,13 +211,13 @@ def predicted(
             "a column model."
         )
     values = {} if images_seen is None else {"images_seen": images_seen}
-    origin = axes.place("the base", axes.base, values)
+    origin = axes.position("the base", axes.base, values)
     rows: list[dict[str, Any]] = []
     for name, spec in networks:
-        place = axes.place(name, spec, values)
+        place = axes.position(name, spec, values)
         beyond = float(fit.points.beyond(np.array(place)))
         law.checks.allow(beyond, name)
-        said, over = fit.predict(place), fit.predict(place, over=origin)
+        said, over = fit.predict(place), fit.predict(place, reference=origin)
         if float(said.error) > 1:
             raise UsageError(
                 f"{name}: by the law more than every picture would be wrong, so far "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from phiscale.errors import DataError
 from phiscale.files import read_checked
-from phiscale.planning.laws.sheet import Sheet, Trained
+from phiscale.planning.laws.sheet import Sheet, TrainedNetwork
 from phiscale.report.runs import Run, read_runs
 
 
@@ -39,7 +39,7 @@ def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
         for run, error in zip(runs, tests, strict=True)
     ]
     rows = tuple(
-        Trained(
+        TrainedNetwork(
             name=run.name,
             error=error,
             spec=run.spec,

@@ -418,7 +418,7 @@ def test_found_json_is_what_solve_goes_by(tmp_path):
     assert "within 0.1 point of the best" in text
     json.loads((out / "plan.json").read_text())
     runs = read_sheet(out / "runs.csv")
-    assert len(runs.rows) > 20 and runs.best_axes() == ("depth", "width", "resolution")
+    assert len(runs.rows) > 20 and runs.choose_axes() == ("depth", "width", "resolution")
     base = Spec.from_dict(json.loads((out / "base.json").read_text()))
     assert found.law_over(base) is not None, "the network that its law is over is beside it"
 

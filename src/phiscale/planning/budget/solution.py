@@ -57,7 +57,7 @@ def explain(solution: Solution) -> str:
     if over := [f"{limit} {count:,}" for limit, count in solution.excluded.items() if count]:
         text += f" Of {solution.considered:,}, ruled out by {', '.join(over)}."
     if solution.coefficients:
-        text += f" All lie on the ray of the coefficients {solution.coefficients.words()}."
+        text += f" All lie on the ray of the coefficients {solution.coefficients.summary()}."
     if solution.near_best:
         text += f" Others within 0.1 point: {solution.near_best:,}."
     if tied := [each.name for each in finalists(solution)[1:]]:

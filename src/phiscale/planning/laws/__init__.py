@@ -19,7 +19,7 @@ Only `law` and `fit` are imported here: the rest needs numpy.
 """
 
 from phiscale.planning.laws.fit import fit_law, fit_lengths
-from phiscale.planning.laws.law import COARSE, EXPONENTS, IMAGES_UNIT, ErrorLaw, Law, Row, Term
+from phiscale.planning.laws.law import COARSE, EXPONENTS, IMAGES_UNIT, ErrorLaw, Law, LawRow, Term
 
 __all__ = [
     "COARSE",
@@ -27,7 +27,7 @@ __all__ = [
     "IMAGES_UNIT",
     "ErrorLaw",
     "Law",
-    "Row",
+    "LawRow",
     "Term",
     "fit_law",
     "fit_lengths",

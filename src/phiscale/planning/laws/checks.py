@@ -31,7 +31,7 @@ SUSPECTS = 8  # rows that are looked at, the ones farthest off what the others p
 
 
 @dataclass(frozen=True)
-class Flag:
+class Outlier:
     """A row that the others do not expect."""
 
     name: str
@@ -55,7 +55,7 @@ class Checks:
     rms: dict[str, float] = field(default_factory=dict)  # empty: too few rows to tell
     rows: int = 0
     ahead: dict[str, float] = field(default_factory=dict)  # of the law, in standard errors
-    flags: tuple[Flag, ...] = ()
+    flags: tuple[Outlier, ...] = ()
 
     @property
     def winner(self) -> str:
@@ -63,16 +63,16 @@ class Checks:
         return min(self.rms, key=self.rms.__getitem__) if self.rms else "law"
 
     @property
-    def beaten_by(self) -> tuple[str, ...]:
+    def better_models(self) -> tuple[str, ...]:
         """Free models that are ahead of the law by more than 2 standard errors."""
         return tuple(name for name in FREE if self.ahead.get(name, 0.0) > WINS)
 
     def allow(self, beyond: float, name: str) -> None:
         """Raises UsageError for a network `beyond` times the largest row's compute, where the law
         is not to be trusted that far."""
-        if beyond <= FARTHEST or not self.beaten_by:
+        if beyond <= FARTHEST or not self.better_models:
             return
-        other = self.beaten_by[0]
+        other = self.better_models[0]
         raise UsageError(
             f"{name} has {beyond:.3g}x the compute, or images seen, of the largest row, and "
             f"{other} predicts rows left out better than the law ({100 * self.rms[other]:.2f} "
@@ -80,7 +80,7 @@ class Checks:
             "or train a network nearer to it and add its row."
         )
 
-    def sentence(self) -> str:
+    def summary(self) -> str:
         """Which model wins, in a line."""
         if not self.rms:
             return "Too few rows to leave one out: no other model was compared."
@@ -112,7 +112,7 @@ def check(
     predicted = {name: np.clip(error, 0.0, 1.0) for name, error in predicted.items()}
     told = np.isfinite(np.stack(list(predicted.values()))).all(0)
     if told.sum() < 4:
-        return Checks(flags=gross_rows(fit))
+        return Checks(flags=find_outliers(fit))
     squares = {name: (error - fit.points.error)[told] ** 2 for name, error in predicted.items()}
     rms = {name: math.sqrt(value.mean()) for name, value in squares.items()}
     ahead = {
@@ -120,7 +120,7 @@ def check(
         for name, value in squares.items()
         if name != "law"
     }
-    return Checks(rms, int(told.sum()), ahead, gross_rows(fit))
+    return Checks(rms, int(told.sum()), ahead, find_outliers(fit))
 
 
 def _in_standard_errors(differences: np.ndarray) -> float:
@@ -151,7 +151,7 @@ def quadratic_left_out(points: Points) -> np.ndarray | None:
     return found
 
 
-def gross_rows(fit: Posterior) -> tuple[Flag, ...]:
+def find_outliers(fit: Posterior) -> tuple[Outlier, ...]:
     """Rows that all others, fitted without them, miss by more than 3 standard deviations of a run.
 
     The worst is taken out before the next is looked for, since it pulls the others' law off; at
@@ -178,10 +178,10 @@ def gross_rows(fit: Posterior) -> tuple[Flag, ...]:
 
 def _surprise(
     points: Points, row: int, grid: tuple[float, ...], run_sd: float | None, *, floor: bool = False
-) -> Flag:
+) -> Outlier:
     others, name, error = points.without([row]), points.names[row], float(points.error[row])
     if len(others) <= len(points.axes) + 1 or others.constant():
-        return Flag(name, error, error, 0.0)
+        return Outlier(name, error, error, 0.0)
     fit = posterior(others, run_sd=run_sd, grid=grid)
     mean, variance = fit.moments(points.x[row : row + 1])
     expected, noise = float(mean[0]), float(variance[0]) + fit.run_sd**2
@@ -189,4 +189,4 @@ def _surprise(
         noise += fit.floor**2
     # few degrees of freedom make a run_sd that is small by chance
     heavy = quantile_95(fit.freedom) / NORMAL_95
-    return Flag(name, error, expected, abs(expected - error) / math.sqrt(noise) / heavy)
+    return Outlier(name, error, expected, abs(expected - error) / math.sqrt(noise) / heavy)

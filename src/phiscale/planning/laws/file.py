@@ -19,7 +19,7 @@ from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import Format, read_json, verify_checksum, with_checksum, write_json
 from phiscale.planning.laws.checks import Checks
 from phiscale.planning.laws.law import FORMAT
-from phiscale.planning.laws.points import Points, checked
+from phiscale.planning.laws.points import Points, require_fittable
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.planning.laws.sheet import DIMENSIONS, Axes
 
@@ -131,7 +131,7 @@ class FittedLaw:
             tuple(row.name for row in kept.rows),
         )
         fit = posterior(
-            checked(points, fewest(points.axes)),
+            require_fittable(points, fewest_rows(points.axes)),
             run_sd=kept.run_sd,
             source=str(payload.get("source", "")),
         )
@@ -141,6 +141,6 @@ class FittedLaw:
         return FittedLaw(fit, axes, kept.checks)
 
 
-def fewest(axes: tuple[str, ...]) -> int:
+def fewest_rows(axes: tuple[str, ...]) -> int:
     """Rows below which there is nothing to fit: as many as coefficients, three at least."""
     return max(3, len(axes) + 1)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from phiscale.errors import UsageError
-from phiscale.planning.laws.law import IMAGES_UNIT, RUN_SD, Law, Row, Term
+from phiscale.planning.laws.law import IMAGES_UNIT, RUN_SD, Law, LawRow, Term
 
 
-def fit_law(rows: Iterable[Row], *, run_sd: float = RUN_SD, source: str = "a fit") -> Law:
+def fit_law(rows: Iterable[LawRow], *, run_sd: float = RUN_SD, source: str = "a fit") -> Law:
     """The law through measured errors: the point estimate of `posterior`; with its images term if
     every row says how many it saw. `run_sd` is the run-to-run standard deviation of an error.
 
     Errors: UsageError for fewer than 4 rows, for a dimension that no row changes, for no numbers.
     """
-    from phiscale.planning.laws.points import checked, points_of
+    from phiscale.planning.laws.points import points_of, require_fittable
     from phiscale.planning.laws.posterior import posterior
 
-    return posterior(checked(points_of(rows), 4), run_sd=run_sd, source=source).law()
+    return posterior(require_fittable(points_of(rows), 4), run_sd=run_sd, source=source).law()
 
 
 def fit_lengths(

@@ -156,7 +156,7 @@ FORMAT = Format(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class LawRow:
     """One trained network, or the mean of `runs` equal ones, for a fit."""
 
     name: str = ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phiscale.errors import UsageError
-from phiscale.planning.laws.law import IMAGES_UNIT, Row
+from phiscale.planning.laws.law import IMAGES_UNIT, LawRow
 
 # What a unit of ln x costs in ln MACs: d w^2 r^2 (arXiv:1905.11946, eq. 3).
 COST_EXPONENTS = {"depth": 1.0, "width": 2.0, "resolution": 2.0}
@@ -32,7 +32,7 @@ class Points:
         """How many rows there are beyond the numbers of a law: e0, and A and p of each axis."""
         return len(self) - 2 * len(self.axes) - 1
 
-    def take(self, rows: Sequence[int]) -> Points:
+    def select(self, rows: Sequence[int]) -> Points:
         """Some of the rows, or all of them in another order."""
         chosen = list(rows)
         names = tuple(self.names[row] for row in chosen)
@@ -40,24 +40,24 @@ class Points:
 
     def without(self, rows: Sequence[int] | np.ndarray) -> Points:
         """All rows but these."""
-        return self.take([row for row in range(len(self)) if row not in set(map(int, rows))])
+        return self.select([row for row in range(len(self)) if row not in set(map(int, rows))])
 
     @property
-    def places(self) -> np.ndarray:
+    def groups(self) -> np.ndarray:
         """Numbers, from 0, of the places where rows stand: equal for equal trainings. (rows,)"""
         _, place = np.unique(np.round(np.log(self.x), 9), axis=0, return_inverse=True)
         return place.reshape(-1)
 
     def parts(self, most: int = 24) -> list[np.ndarray]:
         """Rows to leave out together: each place by itself, or so many parts if there are more."""
-        part = self.places % most
+        part = self.groups % most
         return [np.flatnonzero(part == number) for number in np.unique(part)]
 
-    def surrounded(self) -> np.ndarray:
+    def interior(self) -> np.ndarray:
         """Which rows have others, at other places, on both sides on every axis? (rows,)"""
         found = np.zeros(len(self), dtype=bool)
-        for row, place in enumerate(self.places):
-            others = self.x[self.places != place]
+        for row, place in enumerate(self.groups):
+            others = self.x[self.groups != place]
             if len(others):
                 at = self.x[row]
                 found[row] = bool((others.min(0) <= at).all() and (at <= others.max(0)).all())
@@ -86,10 +86,10 @@ class Points:
         return np.maximum(over, x[..., seen] / self.x[:, seen].max())
 
 
-def points_of(rows: Iterable[Row]) -> Points:
+def points_of(rows: Iterable[LawRow]) -> Points:
     """Rows of depth, width and resolution; of images seen too if every row says how many.
 
-    Errors: UsageError where `checked` refuses them.
+    Errors: UsageError where `require_fittable` refuses them.
     """
     rows = tuple(rows)
     lengths = bool(rows) and all(row.images_seen is not None for row in rows)
@@ -106,7 +106,7 @@ def points_of(rows: Iterable[Row]) -> Points:
     )
 
 
-def checked(points: Points, least: int) -> Points:
+def require_fittable(points: Points, least: int) -> Points:
     """The points, if a law can be fitted to them; else UsageError says which row or axis is at
     fault. `least` rows are needed."""
     *first, last = points.axes

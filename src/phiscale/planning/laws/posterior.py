@@ -20,8 +20,8 @@ import numpy as np
 
 from phiscale.planning.laws.law import COARSE, EXPONENTS, IMAGES_UNIT, RUN_SD, Law, Number, Term
 from phiscale.planning.laws.points import Points
-from phiscale.planning.laws.prediction import Prediction
-from phiscale.planning.laws.projection import features, project, spread
+from phiscale.planning.laws.prediction import PredictedError
+from phiscale.planning.laws.projection import covariance, features, project
 
 PRIOR_MEDIAN, PRIOR_SPREAD = 0.9, 0.8  # of an exponent: ln p ~ N(ln 0.9, 0.8^2)
 WIDENS = 0.1  # of an interval, for each doubling of compute beyond the largest row
@@ -43,26 +43,27 @@ class Posterior:
     grid: tuple[float, ...]  # of exponents, on each axis, where the fit began
     source: str
 
-    def predict(self, x: Any, *, over: Any = None) -> Prediction:
-        """The error at `x` (..., axes), in the units of the rows; with `over` (axes,), how much
-        larger it is than there.
+    def predict(self, x: Any, *, reference: Any = None) -> PredictedError:
+        """The error at `x` (..., axes), in the units of the rows.
+
+        With `reference` (axes,): how much larger it is than there.
 
         Shapes follow `x` without its last axis. Beyond the rows the sd grows by a tenth for every
         doubling of compute.
         """
         x = np.asarray(x, dtype=float)
         flat = x.reshape(-1, len(self.points.axes))
-        error, variance = self.moments(flat, over)
+        error, variance = self.moments(flat, reference)
         widened = 1 + WIDENS * np.log2(np.maximum(1, self.points.beyond(flat)))
         sd = widened * np.sqrt(variance + self.floor**2)
         error, sd = error.reshape(x.shape[:-1]), sd.reshape(x.shape[:-1])
-        return Prediction(error[()], sd[()], self.run_sd, self.freedom)
+        return PredictedError(error[()], sd[()], self.run_sd, self.freedom)
 
-    def moments(self, x: np.ndarray, over: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    def moments(self, x: np.ndarray, reference: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the law's error at `x` (points, axes), the floor left out."""
         at = features(x, self.exponents)
-        if over is not None:
-            at = at - features(np.asarray(over, dtype=float)[None], self.exponents)
+        if reference is not None:
+            at = at - features(np.asarray(reference, dtype=float)[None], self.exponents)
         each = (at @ self.coefficients[..., None])[..., 0]  # cells, points
         mean = self.weight @ each
         within = np.einsum("cpi,cij,cpj->cp", at, self._spread, at, optimize=True)
@@ -71,10 +72,10 @@ class Posterior:
     @cached_property
     def _spread(self) -> np.ndarray:
         known = features(self.points.x, self.exponents)
-        return spread(known, self.points.runs, self.coefficients)
+        return covariance(known, self.points.runs, self.coefficients)
 
     @cached_property
-    def left_out(self) -> Prediction:
+    def left_out(self) -> PredictedError:
         """What rows at other places predict for each row, the floor not counted: (rows,). NaN where
         they cannot, being as few as the axes or all alike on one."""
         error, sd = np.full((2, len(self.points)), np.nan)
@@ -84,7 +85,7 @@ class Posterior:
                 fit = _fit(others, self.run_sd, self.grid, self.source)
                 mean, variance = fit.moments(self.points.x[part])
                 error[part], sd[part] = mean, np.sqrt(variance)
-        return Prediction(error, sd, self.run_sd, self.freedom)
+        return PredictedError(error, sd, self.run_sd, self.freedom)
 
     @cached_property
     def floor(self) -> float:
@@ -94,7 +95,7 @@ class Posterior:
         Counted are rows that the others surround on every axis: beyond them the law is less sure
         already. Where there are none, nothing has tested the law: half of the rows' range.
         """
-        told = self.points.surrounded() & np.isfinite(self.left_out.error)
+        told = self.points.interior() & np.isfinite(self.left_out.error)
         if not told.any():
             return float(np.ptp(self.points.error)) / 2
         missed = (self.left_out.error - self.points.error)[told] ** 2
@@ -203,7 +204,8 @@ def posterior(
 
     `run_sd` is the run-to-run standard deviation of an error; None: pooled from rows at equal x,
     else by the jackknife, else 0.0025. `grid` holds the exponents tried on each axis: fewer are
-    faster. `robust` counts rows less that are far off (Huber). Errors: none, see `points.checked`.
+    faster. `robust` counts rows less that are far off (Huber). `points.require_fittable` says
+    whether a law can be fitted at all.
     """
     grid = tuple(grid or default_grid(len(points.axes)))
     found = (run_sd, math.inf) if run_sd is not None else None
@@ -254,7 +256,7 @@ def _fit(points: Points, run_sd: float, grid: tuple[float, ...], source: str) ->
 
 def _replicate_sd(points: Points) -> tuple[float, float] | None:
     """Pooled over rows at equal x, and its degrees of freedom; None where those are under two."""
-    place = points.places
+    place = points.groups
     mean = np.bincount(place, points.runs * points.error) / np.bincount(place, points.runs)
     squares = float(np.sum(points.runs * (points.error - mean[place]) ** 2))
     freedom = len(points) - len(mean)
@@ -279,7 +281,7 @@ def _jackknife_sd(
     return run_sd, points.freedom
 
 
-def posterior_of_equals(fit: Posterior, axes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def equal_split_posterior(fit: Posterior, axes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """If all of `axes` had one A and one p between them: the p and the weight of each (cells,).
 
     Other axes, such as images, keep terms of their own on a coarse grid.

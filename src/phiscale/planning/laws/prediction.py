@@ -14,7 +14,7 @@ T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class PredictedError:
     """Errors as fractions, floats or arrays alike.
 
     `sd` is of the expected error of such networks; `run_sd` is added to it for a single run. Where

@@ -62,7 +62,7 @@ def project(
     return best, found / norm
 
 
-def spread(columns: np.ndarray, weight: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+def covariance(columns: np.ndarray, weight: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """Covariance of each cell's coefficients for errors of variance 1 / weight: (cells, terms,
     terms). Coefficients that stand at their bound of 0 are taken as known."""
     free = (coefficients > 0).astype(float)

@@ -56,7 +56,7 @@ ALIKE = 0.98  # of one dimension's variance that the others explain: they are on
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
+class TrainedNetwork:
     """One network, trained; or the mean of `runs` equal trainings."""
 
     name: str
@@ -82,7 +82,7 @@ class Axes:
     base: Spec | None = None
     units: Mapping[str, float] = field(default_factory=dict)  # of amounts: 1 on that axis
 
-    def place(self, name: str, spec: Spec | None, values: Mapping[str, float]) -> list[float]:
+    def position(self, name: str, spec: Spec | None, values: Mapping[str, float]) -> list[float]:
         """Where a network stands on each axis. Raises UsageError for one that cannot be told."""
         place: list[float] = []
         for axis in self.names:
@@ -110,15 +110,15 @@ class Sheet:
     """Rows, and what is known of the whole of them."""
 
     source: str
-    rows: tuple[Trained, ...]
+    rows: tuple[TrainedNetwork, ...]
     axes: tuple[str, ...] = ()  # that suit them, if the table says so
     run_sd: float | None = None  # of an error, if the table says so
 
-    def base(self) -> Trained:
+    def base(self) -> TrainedNetwork:
         """The network that costs least: what multipliers are over, unless somebody says else."""
         return min(self.rows, key=lambda row: row.macs)
 
-    def best_axes(self, base: Spec | None = None) -> tuple[str, ...]:
+    def choose_axes(self, base: Spec | None = None) -> tuple[str, ...]:
         """The table's own; else depth, width and resolution if the rows tell them apart, else MACs;
         and images seen if they differ."""
         if self.axes:
@@ -126,12 +126,12 @@ class Sheet:
         seen = {row.values.get("images_seen") for row in self.rows}
         images = ("images",) if len(seen) > 1 and None not in seen else ()
         try:
-            points = self.points(self.scale(DIMENSIONS, base))
+            points = self.points(self.axes_over(DIMENSIONS, base))
         except UsageError:
             return ("macs", *images)
         return (*DIMENSIONS, *images) if _told_apart(points) else ("macs", *images)
 
-    def scale(self, names: Sequence[str], base: Spec | None = None) -> Axes:
+    def axes_over(self, names: Sequence[str], base: Spec | None = None) -> Axes:
         """These axes, over a base or over the row that costs least."""
         first = self.base()
         own = Axes(names=tuple(names), base=base or first.spec)
@@ -140,7 +140,7 @@ class Sheet:
         units = {
             axis: IMAGES_UNIT
             if axis == "images"
-            else Axes(names=(axis,)).place(first.name, own.base, values)[0]
+            else Axes(names=(axis,)).position(first.name, own.base, values)[0]
             for axis in amounts
             if base is None or axis in COUNTED or axis == "images"
         }
@@ -152,7 +152,7 @@ class Sheet:
 
         from phiscale.planning.laws.points import Points
 
-        x = [axes.place(row.name, row.spec, row.values) for row in self.rows]
+        x = [axes.position(row.name, row.spec, row.values) for row in self.rows]
         return Points(
             axes.names,
             np.array(x, dtype=float),
@@ -219,7 +219,7 @@ def sheet_of(text: str, where: str) -> Sheet:
     return Sheet(source=said.get("source") or where, rows=trained, axes=axes, run_sd=run_sd)
 
 
-def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterable[Trained]:
+def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterable[TrainedNetwork]:
     given = [kind for kind in ("error", "top1") if kind in columns]
     given = given or [kind for kind in ("validation_error",) if kind in columns]  # our own runs.csv
     if len(given) != 1:
@@ -240,7 +240,7 @@ def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterab
     }
     runs = numbers.pop("runs", [1.0] * count)
     for number, name in enumerate(names):
-        yield Trained(
+        yield TrainedNetwork(
             name=name,
             error=1 - shares[number] if kind == "top1" else shares[number],
             runs=runs[number],

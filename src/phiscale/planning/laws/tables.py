@@ -15,7 +15,7 @@ from phiscale.errors import UsageError
 
 if TYPE_CHECKING:
     from phiscale.arch.families.paper import PaperArm
-    from phiscale.planning.laws.sheet import Sheet, Trained
+    from phiscale.planning.laws.sheet import Sheet, TrainedNetwork
 
 FILES = Path(__file__).parent.parent / "tables" / "published"
 
@@ -81,9 +81,9 @@ def published_sheet(name: str) -> Sheet:
     return Sheet(source=source, rows=rows, axes=LAW_AXES, run_sd=RUN_SD_MIXED)
 
 
-def _series(name: str) -> tuple[str, tuple[Trained, ...]]:
+def _series(name: str) -> tuple[str, tuple[TrainedNetwork, ...]]:
     from phiscale.arch.families import MEMBERS
-    from phiscale.planning.laws.sheet import Trained
+    from phiscale.planning.laws.sheet import TrainedNetwork
 
     begins, condition = _SERIES[name]
     found = [
@@ -96,26 +96,28 @@ def _series(name: str) -> tuple[str, tuple[Trained, ...]]:
     ]
     runs = 5.0 if "mean of 5" in condition else 1.0
     rows = (
-        Trained(name=member.name, error=round(1 - figure.top1, 6), runs=runs, spec=member.spec)
+        TrainedNetwork(
+            name=member.name, error=round(1 - figure.top1, 6), runs=runs, spec=member.spec
+        )
         for member, figure in found
     )
     return f"{found[0][1].source}; {condition}", tuple(rows)
 
 
-def _joint() -> tuple[str, tuple[Trained, ...]]:
+def _joint() -> tuple[str, tuple[TrainedNetwork, ...]]:
     from phiscale.arch.families import get_spec
     from phiscale.arch.families.published import LAW_ROWS
     from phiscale.arch.scaling import scale
-    from phiscale.planning.laws.sheet import Trained
+    from phiscale.planning.laws.sheet import TrainedNetwork
 
     rows = (
-        Trained(name=row.label, error=row.error, spec=scale(get_spec(row.base), row.scaling))
+        TrainedNetwork(name=row.label, error=row.error, spec=scale(get_spec(row.base), row.scaling))
         for row in LAW_ROWS
     )
     return "arXiv:1905.11946v5, Table 2 (so B0 has 77.1) and the arms of Table 7", tuple(rows)
 
 
-def _scaled(name: str) -> tuple[str, tuple[Trained, ...]]:
+def _scaled(name: str) -> tuple[str, tuple[TrainedNetwork, ...]]:
     from phiscale.arch.families.published import TABLE_3, TABLE_7, TABLE_7_V1
 
     tables = {
@@ -130,12 +132,12 @@ def _scaled(name: str) -> tuple[str, tuple[Trained, ...]]:
     return known[0].source, tuple(_arms(known))
 
 
-def _arms(arms: Iterable[PaperArm]) -> Iterable[Trained]:
+def _arms(arms: Iterable[PaperArm]) -> Iterable[TrainedNetwork]:
     from phiscale.arch.families import get_spec
     from phiscale.arch.scaling import scale
-    from phiscale.planning.laws.sheet import Trained
+    from phiscale.planning.laws.sheet import TrainedNetwork
 
     for arm in arms:
         assert arm.scaling is not None
         spec = scale(get_spec(arm.base), arm.scaling)
-        yield Trained(name=arm.name, error=round(1 - arm.top1, 6), spec=spec)
+        yield TrainedNetwork(name=arm.name, error=round(1 - arm.top1, 6), spec=spec)

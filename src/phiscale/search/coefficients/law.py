@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from phiscale.arch.scaling import Scaling
-from phiscale.planning.laws import Row
+from phiscale.planning.laws import LawRow
 from phiscale.planning.laws.checks import FARTHEST, Checks, check
 from phiscale.planning.laws.points import Points, points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
@@ -116,7 +116,7 @@ def refusal(found: MethodResult, compute: float) -> str:
     predicts trainings that were left out clearly better. Empty where that is not so."""
     largest = max(run.cost for run in found.runs if run.error < 1.0)
     beyond = found.proposal.macs / largest
-    if beyond <= FARTHEST or not (winners := law_checks(found).beaten_by):
+    if beyond <= FARTHEST or not (winners := law_checks(found).better_models):
         return ""
     return (
         f"--compute {compute:g}: the network proposed has {beyond:.3g}x the compute of the largest "
@@ -128,7 +128,7 @@ def refusal(found: MethodResult, compute: float) -> str:
 
 def _points(runs: Sequence[Run], *, of_loss: bool = False) -> Points:
     rows = (
-        Row(
+        LawRow(
             name=run.name,
             depth=run.by.depth,
             width=run.by.width,

@@ -20,7 +20,7 @@ from phiscale.errors import UsageError
 from phiscale.files import write_atomic
 from phiscale.planning.coefficients import NAMES, Coefficients, Interval
 from phiscale.planning.device import DeviceModel
-from phiscale.planning.laws.optimum import bootstrapped, optimum
+from phiscale.planning.laws.optimum import bootstrap_intervals, optimum
 from phiscale.report.page import Section, page_files
 from phiscale.search.coefficients.law import Method, MethodResult, Triple, fitted, law_checks, noise
 from phiscale.search.coefficients.plan import CoefficientSearch
@@ -251,7 +251,7 @@ def answer(plan: CoefficientSearch, found: MethodResult, command: str) -> Coeffi
         law = found.fit.law()
         checks = law_checks(found)
         extra["checks"] = " ".join(
-            [checks.sentence(), *map(str, checks.flags), *_guessing(found, plan.base.classes)]
+            [checks.summary(), *map(str, checks.flags), *_guessing(found, plan.base.classes)]
         )
         if plan.cost == "macs":
             ray = optimum(found.fit, plan.compute)
@@ -262,7 +262,7 @@ def answer(plan: CoefficientSearch, found: MethodResult, command: str) -> Coeffi
                 "offsets": ray.offsets,
                 "by_cross_entropy": _by_loss(plan, found),
             }
-            if again := bootstrapped(found.fit, plan.compute):
+            if again := bootstrap_intervals(found.fit, plan.compute):
                 extra["bootstrap"] = again
         else:
             p, c = found.fit.draws(DRAWS)

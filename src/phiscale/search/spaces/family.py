@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from phiscale.arch.costs import cost
 from phiscale.arch.scaling import compound, effective, scale
 from phiscale.arch.spec import Spec
-from phiscale.planning.laws import ErrorLaw, Row
+from phiscale.planning.laws import ErrorLaw, LawRow
 from phiscale.planning.laws.checks import FARTHEST
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
@@ -138,7 +138,7 @@ def _law(members: Sequence[_Member]) -> Posterior | None:
         return None
     base = cost(members[0].base).macs
     rows = [
-        Row(
+        LawRow(
             name=f"phi {each.phi:g}", depth=each.macs / base, width=1.0, resolution=1.0, error=error
         )
         for each in trained

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.special import stdtrit
 
-from phiscale.planning.laws import Row
+from phiscale.planning.laws import LawRow
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.report.page import Drawing, Section
@@ -81,7 +81,7 @@ def figure_sections(plan: Settle, outcome: Outcome, settled: Settled) -> list[Se
 def _study_law(plan: Settle, outcome: Outcome) -> Posterior | None:
     """The error law of depth, width and resolution through all arms of equal epochs, on test."""
     rows = {  # by training: arms that are one network have theirs in common
-        run.key: Row(
+        run.key: LawRow(
             name=run.name,
             depth=arm.by.depth,
             width=arm.by.width,
