@@ -3,6 +3,7 @@ and plain tables."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,18 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             text.rjust(width) if right else text.ljust(width)
             for text, width, right in zip(line, widths, numeric, strict=True)
         ).rstrip()
+
+
+def html_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
+    """Returns an HTML table for notebooks. Every text is escaped; an empty `heads` has no row."""
+
+    def row(tag: str, cells: Sequence[Any]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells) + "</tr>"
+
+    head = f"<thead>{row('th', heads)}</thead>" if heads else ""
+    body = "".join(row("td", cells) for cells in rows)
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return f"<table>{title}{head}<tbody>{body}</tbody></table>"
 
 
 def _cell(value: Any) -> str:

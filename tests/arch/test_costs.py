@@ -225,8 +225,8 @@ def test_multipliers_that_round_to_the_same_network_appear_once():
     assert cost_grid(B0, [1.0, 1.1, 1.2], [1.0, 1.001], [224, 224]).shape == (2, 1, 1)
 
 
-def test_an_empty_lattice_is_refused_and_the_error_says_the_mend():
-    with pytest.raises(SpecError, match="give at least one of each"):
+def test_an_empty_lattice_is_refused_and_the_message_says_the_fix():
+    with pytest.raises(SpecError, match="use at least one depth, width and resolution"):
         cost_grid(B0, [], [1.0], [224])
 
 
@@ -242,3 +242,9 @@ def test_a_network_is_measured_over_its_base():
     b3 = measure_scaling(get_spec("efficientnet_b3"), B0, name="b3")
     assert (b3.name, b3.by.depth, b3.by.resolution) == ("b3", 26 / 16, 300 / 224)
     assert b3.compute_ratio == b3.cost_ratio == pytest.approx(4.74, abs=0.01)
+
+
+def test_a_notebook_shows_totals_and_a_terminal_no_layers():
+    html = cost(B0)._repr_html_()
+    assert "<td>multiply-adds (MACs)</td><td>385,814,752</td>" in html
+    assert "layers" not in repr(cost(B0))

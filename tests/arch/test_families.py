@@ -213,17 +213,19 @@ def test_a_member_is_its_base_scaled_and_survives_json(member: Member):
 
 
 @pytest.mark.parametrize("name", [n for n in MEMBERS if n.startswith(("efficientnet", "tf_"))])
-def test_a_tensorflow_twin_differs_in_padding_epsilon_and_momentum_alone(name: str):
+def test_a_tensorflow_model_differs_in_padding_epsilon_and_momentum_alone(name: str):
     if not name.startswith("tf_"):
         assert f"tf_{name}" in MEMBERS
         return
-    twin, plain = MEMBERS[name], MEMBERS[name.removeprefix("tf_")]
+    tensorflow, plain = MEMBERS[name], MEMBERS[name.removeprefix("tf_")]
     momentum = 0.1 if "v2" in name else 0.01
-    assert twin.spec == replace(plain.spec, padding="same", norm_eps=1e-3, norm_momentum=momentum)
-    assert (twin.published, twin.dropout) == (plain.published, plain.dropout)
+    assert tensorflow.spec == replace(
+        plain.spec, padding="same", norm_eps=1e-3, norm_momentum=momentum
+    )
+    assert (tensorflow.published, tensorflow.dropout) == (plain.published, plain.dropout)
 
 
-def test_members_live_where_the_family_was_said_to():
+def test_models_have_the_deployment_target_of_their_size():
     targets = [MEMBERS[f"efficientnet_b{size}"].target for size in range(8)]
     assert targets == ["mobile/edge"] * 3 + ["server"] * 3 + ["high accuracy"] * 2
 
@@ -444,10 +446,10 @@ def broken():
         ("net.py:OTHER", "net.py has no OTHER. Write"),
         ("net.py:NUMBER", "net.py:NUMBER is of type int. Make it a Spec"),
         ("net.py:wrong", "net.py:wrong returned a dict. Let it return a Spec."),
-        ("net.py:broken", "net.py:broken failed: line 9, RuntimeError: no luck. Mend it."),
-        ("bad.py:SPEC", "bad.py failed: line 2, NameError: name 'Spce' is not defined. Mend"),
+        ("net.py:broken", "net.py:broken failed: line 9, RuntimeError: no luck. Fix it."),
+        ("bad.py:SPEC", "bad.py failed: line 2, NameError: name 'Spce' is not defined. Fix"),
         ("syntax.py:SPEC", "syntax.py failed: line 1, SyntaxError: "),
-        ("exits.py:SPEC", "exits.py failed: line 1, SystemExit: 3. Mend the file."),
+        ("exits.py:SPEC", "exits.py failed: line 1, SystemExit: 3. Fix the file."),
         ("even.py:SPEC", "even.py failed: line 2, SpecError: kernel=4 is even, so padding"),
         ("efficientnet_b9", "'efficientnet_b9' is not a model. Did you mean efficientnet_b"),
     ],
@@ -473,3 +475,17 @@ def test_each_way_to_name_a_spec_wrongly_is_a_spec_error_of_one_line(
     with pytest.raises(SpecError) as caught:
         resolve_spec(text)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_model_s_name_is_taken_where_a_spec_is():
+    spec = get_spec("efficientnet_b0")
+    assert cost("efficientnet_b0") == cost(spec)
+    assert scale("efficientnet_b0", compound(1)) == scale(spec, compound(1))
+
+
+@pytest.mark.parametrize("model", [3, None, b"small"])
+def test_what_is_neither_a_spec_nor_a_name_is_refused_in_one_line(model: object):
+    with pytest.raises(SpecError) as caught:
+        cost(model)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"{model!r} is neither a Spec nor a model's name. Use")
+    assert "\n" not in str(caught.value)

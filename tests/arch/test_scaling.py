@@ -141,9 +141,9 @@ def test_fixed_ends_keep_stem_head_and_the_repeats_of_the_first_and_last_stage()
     assert big.stages[0].channels == 24 and big.stages[-1].channels == 448
 
 
-@given(name=st.sampled_from(sorted(STRATEGIES)), compute=st.floats(0.05, 200))
-def test_every_strategy_spends_the_compute_it_is_given(name: str, compute: float):
-    assert STRATEGIES[name](compute).macs == pytest.approx(compute)
+@given(name=st.sampled_from(sorted(STRATEGIES)), compute_ratio=st.floats(0.05, 200))
+def test_every_strategy_spends_the_compute_it_is_given(name: str, compute_ratio: float):
+    assert STRATEGIES[name](compute_ratio).macs == pytest.approx(compute_ratio)
 
 
 @given(phi=st.floats(0.1, 8))
@@ -154,10 +154,10 @@ def test_the_strategy_of_a_compound_scaling_is_the_compound_one_whatever_phi(phi
     )
 
 
-@given(name=st.sampled_from(sorted(STRATEGIES)), compute=st.floats(1.1, 100))
-def test_a_scaling_tells_its_strategy(name: str, compute: float):
+@given(name=st.sampled_from(sorted(STRATEGIES)), compute_ratio=st.floats(1.1, 100))
+def test_the_strategy_of_a_scaling_is_recovered(name: str, compute_ratio: float):
     strategy = STRATEGIES[name]
-    found = Strategy.of(strategy(compute))
+    found = Strategy.of(strategy(compute_ratio))
     assert (found.depth, found.width, found.resolution) == pytest.approx(
         (strategy.depth, strategy.width, strategy.resolution), abs=1e-9
     )
@@ -171,13 +171,13 @@ def test_a_scaling_tells_its_strategy(name: str, compute: float):
         (lambda: Scaling(resolution=-1.5), "resolution=-1.5 scales to nothing"),
         (lambda: compound(float("inf")), "phi=inf is out of range; use a number between"),
         (lambda: compound(1000), "phi=1000 is out of range; use a number between"),
-        (lambda: compound(1, alpha=0), "alpha=0 is no base of a power; use a number above 0"),
+        (lambda: compound(1, alpha=0), "alpha=0 cannot be raised to phi; use a number above 0"),
         (lambda: Strategy(depth=1, width=1, resolution=0), "sum to 2, not 1; divide each by 2"),
-        (lambda: STRATEGIES["depth"](0), "compute=0 is no multiple; use 2 for twice"),
+        (lambda: STRATEGIES["depth"](0), "compute_ratio=0 is not above 0; use 2 for twice"),
         (lambda: Strategy.of(Scaling()), "lies on no ray; use phi other than 0"),
     ],
 )
-def test_numbers_that_scale_to_nothing_are_refused_and_the_error_says_the_mend(wrong, says: str):
+def test_numbers_that_scale_to_nothing_are_refused_and_the_message_says_the_fix(wrong, says: str):
     with pytest.raises(SpecError) as caught:
         wrong()
     assert says in str(caught.value)

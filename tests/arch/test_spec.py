@@ -31,7 +31,7 @@ def test_equal_specs_have_equal_hashes_so_that_they_can_be_keys(spec: Spec):
 
 
 @pytest.mark.parametrize(
-    ("change", "wrong", "mend"),
+    ("change", "wrong", "fix"),
     [
         ({"kernel": 4}, "kernel=4 is even", "use 3 or 5"),
         ({"stride": 3}, "stride=3", "use 1 or 2"),
@@ -48,12 +48,12 @@ def test_equal_specs_have_equal_hashes_so_that_they_can_be_keys(spec: Spec):
         ({"expand_from": -1}, "is not a count", "=0 for none"),
     ],
 )
-def test_a_stage_that_no_network_has_is_refused_and_the_error_says_the_mend(
-    change: dict, wrong: str, mend: str
+def test_a_stage_that_no_network_has_is_refused_and_the_message_says_the_fix(
+    change: dict, wrong: str, fix: str
 ):
     with pytest.raises(SpecError) as caught:
         replace(STAGE, **change)
-    assert wrong in str(caught.value) and mend in str(caught.value)
+    assert wrong in str(caught.value) and fix in str(caught.value)
 
 
 def test_a_group_width_that_does_not_divide_is_refused_and_the_error_says_what_it_must_divide():
@@ -62,7 +62,7 @@ def test_a_group_width_that_does_not_divide_is_refused_and_the_error_says_what_i
 
 
 @pytest.mark.parametrize(
-    ("change", "wrong", "mend"),
+    ("change", "wrong", "fix"),
     [
         ({"stages": ()}, "without stages", "add a Stage"),
         ({"stages": ("ir_r2_k3",)}, "'ir_r2_k3' is not a Stage", "write Stage(...)"),
@@ -80,16 +80,16 @@ def test_a_group_width_that_does_not_divide_is_refused_and_the_error_says_what_i
         ({"norm_momentum": 0}, "norm_momentum=0", "torch's sense"),
     ],
 )
-def test_a_spec_that_no_network_has_is_refused_and_the_error_says_the_mend(
-    change: dict, wrong: str, mend: str
+def test_a_spec_that_no_network_has_is_refused_and_the_message_says_the_fix(
+    change: dict, wrong: str, fix: str
 ):
     with pytest.raises(SpecError) as caught:
         replace(B0, **change)
-    assert wrong in str(caught.value) and mend in str(caught.value)
+    assert wrong in str(caught.value) and fix in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("edit", "wrong", "mend"),
+    ("edit", "wrong", "fix"),
     [
         (lambda data: data.pop("phiscale_spec"), 'spec: "phiscale_spec" is None, not 1', WRITE),
         (lambda data: data.update(phiscale_spec=2), '"phiscale_spec" is 2, not 1', NEWER),
@@ -111,12 +111,12 @@ def test_a_spec_that_no_network_has_is_refused_and_the_error_says_the_mend(
         ),
     ],
 )
-def test_json_that_is_nearly_a_spec_is_refused_never_guessed_at(edit, wrong: str, mend: str):
+def test_json_that_is_nearly_a_spec_is_refused_never_guessed_at(edit, wrong: str, fix: str):
     data = json.loads(B0.to_json())
     edit(data)
     with pytest.raises(SpecError) as caught:
         Spec.from_json(json.dumps(data))
-    assert wrong in str(caught.value) and mend in str(caught.value)
+    assert wrong in str(caught.value) and fix in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "efficientnet_b0"])
@@ -141,3 +141,10 @@ def test_lite_drops_squeeze_and_excite_takes_relu6_and_fixes_the_ends():
     assert all(stage.se_ratio == 0 for stage in changed.stages)
     assert (changed.activation, changed.fixed_ends) == ("relu6", True)
     assert lite(changed) == changed
+
+
+def test_a_notebook_shows_every_stage_and_a_terminal_one_line():
+    assert str(B0) == "16 blocks in 7 stages, 224 px, 1,000 classes"
+    html = B0._repr_html_()
+    assert html.count("<tr>") == 1 + 1 + 7 + 1  # heads, stem, stages, head
+    assert "<td>mbconv, 5x5</td><td>2</td><td>2</td><td>6</td><td>40</td><td>0.25</td>" in html

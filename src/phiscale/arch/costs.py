@@ -1,4 +1,4 @@
-"""What a network costs, counted exactly from its spec: no torch, no network built.
+"""Exact costs of a network, counted from its spec without torch.
 
 MACs = multiply-adds of convolutions and linear layers. Activations = their output elements (as
 pycls counts; Dollár et al., arXiv:2103.06877). Saved = what torch keeps for the backward pass of
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from phiscale.arch.families import as_spec
@@ -18,11 +18,12 @@ from phiscale.arch.ops import Number, Shape, walk
 from phiscale.arch.scaling import ScaledNetwork, Scaling, effective, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import SpecError
+from phiscale.text import html_table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """For one image; exact for the integer network. Numpy arrays in a `cost_grid`."""
+    """What a network costs for one image. The values of a `cost_grid` are numpy arrays."""
 
     params: Number
     macs: Number
@@ -34,11 +35,33 @@ class Cost:
     weight_bytes_int8: Number  # 1 a weight; a scale and a bias of 4 bytes a channel, norm folded
     depthwise_macs: Number
     convs: Number  # convolutions and linear layers: a device pays a little for each
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[Layer, ...] = field(default=(), repr=False)  # empty where values are arrays
 
     def train_bytes(self, batch: int, *, optimizer_slots: int = 2) -> Number:
-        """fp32 training: a batch's activations; weight, gradient, average, slots per parameter."""
+        """Returns the bytes of fp32 training with `batch` images at once.
+
+        They are the saved activations and, for each parameter, weight, gradient, average and the
+        optimizer's slots.
+        """
         return self.saved_bytes * batch + 4 * self.params * (3 + optimizer_slots)
+
+    def _repr_html_(self) -> str:
+        """The totals as a table, for notebooks."""
+        values = [(label, getattr(self, name)) for name, label in _LABELS.items()]
+        rows = [(label, f"{v:,}" if isinstance(v, int) else f"{v!r:.40}") for label, v in values]
+        return html_table(("cost of one image", ""), rows)
+
+
+_LABELS = {
+    "params": "parameters",
+    "macs": "multiply-adds (MACs)",
+    "activations": "activations (elements)",
+    "saved_bytes": "saved for the backward pass (bytes, fp32)",
+    "peak_bytes": "peak of inference (bytes, fp32)",
+    "weight_bytes": "weights (bytes, fp32)",
+    "weight_bytes_int8": "weights (bytes, int8)",
+    "convs": "convolutions and linear layers",
+}
 
 
 def cost(model: Spec | str) -> Cost:
@@ -66,10 +89,11 @@ class CostGrid:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Returns the numbers of depths, widths and resolutions."""
         return len(self.depths), len(self.widths), len(self.resolutions)
 
     def spec(self, index: Sequence[int]) -> Spec:
-        """The network at this (depth, width, resolution) index."""
+        """Returns the network at this (depth, width, resolution) index."""
         deep, wide = self.depths[index[0]], self.widths[index[1]]
         stages = tuple(
             replace(stage, repeats=other.repeats)
@@ -79,22 +103,25 @@ class CostGrid:
 
 
 def cost_grid(
-    spec: Spec,
+    model: Spec | str,
     depths: Sequence[float | Spec],
     widths: Sequence[float],
     resolutions: Sequence[int],
 ) -> CostGrid:
-    """Costs of all scalings of `spec` by these multipliers, at these pixels.
+    """Counts the costs of all scalings of a model by these multipliers, at these pixels.
 
-    Multipliers that round to the same network appear once. A depth may be given as `spec` with
-    other repeats.
+    Multipliers that round to the same network appear once. A depth is a multiplier, or the model's
+    spec with other repeats. SpecError: a sequence is empty, or a resolution is below 1.
     """
     import numpy as np
 
+    spec = as_spec(model)
     if not (len(depths) and len(widths) and len(resolutions)):
-        raise SpecError("an empty lattice has no networks; give at least one of each multiplier.")
+        raise SpecError(
+            "an empty lattice has no networks; use at least one depth, width and resolution."
+        )
     if min(resolutions) < 1:
-        raise SpecError(f"resolution {min(resolutions)} is no picture; use pixels of 1 or more.")
+        raise SpecError(f"resolution={min(resolutions)} has no pixels; use 1 or more.")
     deep = tuple(
         dict.fromkeys(
             depth if isinstance(depth, Spec) else scale(spec, Scaling(depth=depth))
@@ -120,7 +147,10 @@ def cost_grid(
 
 
 def costs_of(networks: Sequence[Spec]) -> Cost:
-    """Costs of scalings of one network as numpy arrays, an element each: `cost`, without layers."""
+    """Counts the costs of scalings of one network, without layers.
+
+    The values are numpy arrays of shape (networks,).
+    """
     import numpy as np
 
     shape = _shape_of(networks, lambda values: np.asarray(list(values), dtype=np.int64))
@@ -128,8 +158,8 @@ def costs_of(networks: Sequence[Spec]) -> Cost:
 
 
 def _shape_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -> Shape:
-    """What differs between scalings of one network, as arrays."""
-    shapes = [Shape.of(each) for each in networks]
+    """Returns what differs between scalings of one network, as arrays."""
+    shapes = [Shape.of(network) for network in networks]
 
     def one(name: str) -> Any:
         return array(getattr(shape, name) for shape in shapes)
@@ -150,21 +180,25 @@ def _shape_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -
     )
 
 
-def measure_scaling(spec: Spec, base: Spec, *, name: str = "") -> ScaledNetwork:
-    """`spec` as a scaling of `base`: its multipliers as built, and its exact MACs over the base's.
+def measure_scaling(model: Spec | str, base: Spec | str, *, name: str = "") -> ScaledNetwork:
+    """Returns a model as a scaling of `base`, with its multipliers as built and its cost ratio.
 
-    Multipliers count as in `scaling.effective`.
+    `scaling.effective` counts the multipliers; the cost ratio is exact MACs over the base's.
     """
+    spec, base = as_spec(model), as_spec(base)
     ratio = cost(spec).macs / cost(base).macs
     return ScaledNetwork(name=name, spec=spec, by=effective(spec, base), compute_ratio=ratio)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """MACs of a scaled network over its base's, against d w^2 r^2: four factors that multiply."""
+    """The MACs of a scaled network over its base's, and why they differ from d w^2 r^2.
+
+    exact = monomial * structure * depth_rounding * channel_rounding * spatial_rounding.
+    """
 
     monomial: float  # d * w^2 * r^2
-    exact: float  # the real ratio
+    exact: float  # MACs as built over the base's
     structure: float  # stem, head, first blocks, depthwise and SE follow other powers
     depth_rounding: float
     channel_rounding: float
@@ -173,12 +207,13 @@ class Deviation:
 
     @property
     def total(self) -> float:
-        """exact / monomial."""
+        """Returns exact / monomial."""
         return self.exact / self.monomial
 
 
-def deviation(base: Spec, by: Scaling) -> Deviation:
-    """How far the integer network is from the paper's FLOPS ~ d w^2 r^2, and for which reason."""
+def deviation(base: Spec | str, by: Scaling) -> Deviation:
+    """Compares a scaled network with the paper's FLOPS ~ d w^2 r^2 (arXiv:1905.11946, eq. 3)."""
+    base = as_spec(base)
     net = scale(base, by)
     by = replace(by, resolution=net.resolution / base.resolution)
     real, ideal = Shape.of(net), Shape.ideal(base, by)
@@ -211,18 +246,24 @@ GROWING = ("macs", "params", "activations", "saved_bytes", "peak_bytes")
 Powers = dict[str, tuple[float, float, float]]  # of depth, width and resolution, by cost
 
 
-def doubling_powers(spec: Spec) -> Powers:
-    """With which power each cost grows where one dimension of the real network is doubling_powers:
-    log2 of cost(2x) / cost(1x). MACs would have 1, 2, 2 if they were d w^2 r^2."""
+def doubling_powers(model: Spec | str) -> Powers:
+    """Returns log2 of cost(2x) / cost(1x) for each cost, with one dimension doubled at a time.
+
+    MACs would have the powers 1, 2 and 2 if they were d w^2 r^2.
+    """
+    spec = as_spec(model)
     return _powers(lambda by: cost(scale(spec, by)), Scaling(), 2.0)
 
 
-def slopes(base: Spec, at: Scaling | None = None, *, step: float = 1.25) -> Powers:
-    """The same of the network before any rounding, at `at` times the base and for a smaller
-    `step`: what the structure alone does."""
+def slopes(base: Spec | str, at: Scaling | None = None, *, step: float = 1.25) -> Powers:
+    """Returns the powers with which each cost grows before any rounding, `at` times the base.
+
+    They show what the structure alone does. One dimension at a time grows by the factor `step`.
+    """
+    spec = as_spec(base)
 
     def unrounded(by: Scaling) -> Cost:
-        return _total(_count(base, Shape.ideal(base, by)), ())
+        return _total(_count(spec, Shape.ideal(spec, by)), ())
 
     return _powers(unrounded, at or Scaling(), step)
 

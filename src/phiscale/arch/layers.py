@@ -1,4 +1,4 @@
-"""What the layers of a network cost, each counted from its operations.
+"""Costs of the layers of a network, each counted from its operations.
 
 A layer is a convolution or linear layer with the norm, pool and activation after it.
 """
@@ -33,7 +33,7 @@ Counted = tuple[Layer, Number]  # a layer and how often it occurs
 
 
 def count_layers(spec: Spec, shape: Shape, operations: Iterable[Operation]) -> list[Counted]:
-    """Every layer of these operations and how often it occurs, in the order of the operations."""
+    """Returns every layer of these operations and how often it occurs, in their order."""
     counter = _Counter(spec, shape.fractional)
     for operation in operations:
         counter.add(operation)
@@ -107,7 +107,7 @@ class _Counter:
         self.open, self.pool_saved = None, 0
 
     def save_input(self, op: Operation) -> Number:
-        """Elements of its input that a convolution keeps, unless another operation keeps them."""
+        """Returns the elements of its input that a convolution keeps and no operation before it."""
         if self.pads(op):  # an explicit pad makes a copy
             return op.channels_in * self.padded_side(op) ** 2
         if op.inputs[0] in self.kept:
@@ -118,8 +118,10 @@ class _Counter:
         return op.channels_in * op.side_in**2
 
     def save_pool(self, op: Operation) -> Number:
-        """A 3x3 pool of stride 2 keeps int64 indices and its input, unless ReLU keeps that already;
-        a padded copy comes on top."""
+        """Returns the elements that a 3x3 pool of stride 2 keeps: int64 indices and its input.
+
+        A ReLU before it keeps the input already. An explicit pad makes a copy.
+        """
         indices = 2 * op.channels * op.side**2
         if self.pads(op):
             return indices + op.channels * self.padded_side(op) ** 2
@@ -184,8 +186,10 @@ def _linear(op: Operation) -> Layer:
 
 
 def in_forward_order(counted: Iterable[Counted]) -> Iterator[Layer]:
-    """Each layer under its real path: a stage's further blocks, which the walk gives as one,
-    follow each other."""
+    """Yields each layer under its own path.
+
+    The walk gives a stage's further blocks as one; here they follow each other.
+    """
     block: list[Layer] = []  # the layers of the further blocks of a stage
     repeats = 0
     for layer, times in counted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import floor
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from phiscale.arch.scaling import Scaling
 from phiscale.arch.spec import Spec, Stage
@@ -51,7 +51,7 @@ class Operation(NamedTuple):
 
 
 class Map(NamedTuple):
-    """What an operation gives: `channels` maps of `side` x `side` pixels."""
+    """The output of an operation: `channels` maps of `side` x `side` pixels."""
 
     name: str
     channels: Number
@@ -86,7 +86,7 @@ class Shape:
 
     @staticmethod
     def ideal(spec: Spec, by: Scaling) -> Shape:
-        """The scaled network before any rounding."""
+        """Returns the scaled network before any rounding."""
         last = len(spec.stages) - 1
         ends = 1.0 if spec.fixed_ends else by.width
 
@@ -106,7 +106,9 @@ class Shape:
 
 
 def walk(spec: Spec, shape: Shape) -> list[Operation]:
-    """The operations of a network, or of many: `shape` holds integers, arrays or fractions.
+    """Returns the operations of one network or of many, in forward order.
+
+    `shape` holds integers, arrays or fractions.
 
     A stage has its first block, then one that stands for all others: its paths have a `*` in the
     place of the block's number, and its operations occur `repeats - 1` times.
@@ -126,7 +128,7 @@ def walk(spec: Spec, shape: Shape) -> list[Operation]:
 
 
 def operations(spec: Spec) -> list[Operation]:
-    """Every operation of one network, each block under its own path."""
+    """Returns every operation of one network, each block under its own path."""
     graph = _Graph(spec, Shape.of(spec))
     x = graph.stem()
     for number, stage in enumerate(spec.stages):
@@ -356,4 +358,4 @@ def _where(condition: Any, then: Number, otherwise: Number) -> Number:
         return then if condition else otherwise
     import numpy as np
 
-    return np.where(condition, then, otherwise)
+    return cast("Any", np.where(condition, then, otherwise))

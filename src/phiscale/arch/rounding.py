@@ -1,4 +1,4 @@
-"""From multipliers to an integer network: the rules by which channels and repeats are rounded."""
+"""The rules by which multipliers become an integer network: rounded channels and repeats."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ class Scaling:
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
                 raise SpecError(
-                    f"{name}={value!r} scales to nothing; use a number above 0, 1 = as is."
+                    f"{name}={value!r} scales to nothing; use a number above 0, 1 for no change."
                 )
 
     @property
     def macs(self) -> float:
-        """The paper's approximation d * w^2 * r^2; `costs.deviation` says how wrong it is."""
+        """Returns the paper's approximation d * w^2 * r^2. `costs.deviation` measures its error."""
         return self.depth * self.width**2 * self.resolution**2
 
 
 def scale_spec(spec: Spec, by: Scaling) -> Spec:
-    """The network `by` times as deep, wide and finely sampled, rounded as the spec's fields say."""
+    """Returns the network `by` times as deep and wide, at `by` times the pixels.
+
+    The spec's fields say how to round.
+    """
     last = len(spec.stages) - 1
 
     def channels(count: int) -> int:
@@ -64,7 +67,10 @@ def scale_spec(spec: Spec, by: Scaling) -> Spec:
 
 
 def scaled_repeats(spec: Spec, repeats: int, depth: float) -> int:
-    """Blocks of a stage at depth multiplier `depth`: rounded up as in the paper, or to nearest."""
+    """Returns the blocks of a stage at depth multiplier `depth`.
+
+    They are rounded up as in the paper, or to the nearest number.
+    """
     exact = repeats * depth
     # 1e-9: 1.2 * 5 is 6, not the 7 that binary fractions would make of it
     rounded = math.ceil(exact - 1e-9) if spec.depth_rounding == "ceil" else math.floor(exact + 0.5)
@@ -72,9 +78,10 @@ def scaled_repeats(spec: Spec, repeats: int, depth: float) -> int:
 
 
 def round_channels(channels: float, divisor: int = 8, rule: str = "at_least_90") -> int:
-    """Nearest multiple of `divisor`; "at_least_90" then never loses more than 10 % of `channels`.
+    """Returns the nearest multiple of `divisor`.
 
-    The first rule is V1's, Lite's, Keras V1's, timm's; "nearest" is EfficientNetV2's.
+    The rule "at_least_90" never loses more than 10 % of `channels`: EfficientNet's, Lite's, Keras's
+    and timm's. The rule "nearest" is EfficientNetV2's.
     """
     nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     if rule == "at_least_90" and nearest < 0.9 * channels:
@@ -83,7 +90,7 @@ def round_channels(channels: float, divisor: int = 8, rule: str = "at_least_90")
 
 
 def _regroup(stage: Stage, old: Stage, width: float) -> Stage:
-    """Groups widen with the network, else a grouped convolution would cost w, not w^2."""
+    """Widens groups with the network; otherwise a grouped convolution would cost w, not w^2."""
     if width == 1:
         return replace(stage, group_width=old.group_width)
     group = max(1, round(old.group_width * width / 8) * 8)

@@ -1,4 +1,4 @@
-"""Scaling is a pure function Spec -> Spec; the laws of scaling say which multipliers to use."""
+"""Scaling as a pure function Spec -> Spec, and the laws that say which multipliers to use."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ __all__ = [
 
 
 def compound(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15) -> Scaling:
-    """depth = alpha^phi, width = beta^phi, resolution = gamma^phi (arXiv:1905.11946, eq. 3).
+    """Returns depth = alpha^phi, width = beta^phi, resolution = gamma^phi.
 
-    Any real phi: 0 is the base, negative ones shrink it.
+    Source: arXiv:1905.11946, equation 3. phi = 0 is the base; a negative phi shrinks it.
+    SpecError: phi is beyond 100, or a coefficient is not above 0.
     """
     for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
         if not (math.isfinite(value) and value > 0):
             raise SpecError(
-                f"{name}={value} is no base of a power; use a number above 0, e.g. 1.2."
+                f"{name}={value} cannot be raised to phi; use a number above 0, e.g. 1.2."
             )
     if not math.isfinite(phi) or abs(phi) > 100:
         raise SpecError(f"phi={phi} is out of range; use a number between -100 and 100.")
@@ -42,9 +43,9 @@ def compound(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1
 class Strategy:
     """A law of scaling as shares of log-compute: d = T^depth, w^2 = T^width, r^2 = T^resolution.
 
-    T is the target compute over the base's. The shares sum to 1, so d * w^2 * r^2 = T: the one
-    family to which compound, single-dimension, uniform and dWr scaling all belong
-    (Dollar et al., arXiv:2103.06877; science of shares: ln d / ln(d w^2 r^2), ...).
+    T is the target compute over the base's. The shares sum to 1, so that d * w^2 * r^2 = T.
+    Compound, single-dimension, uniform and dWr scaling all belong to this family
+    (Dollár et al., arXiv:2103.06877). The share of depth is ln d / ln(d w^2 r^2).
     """
 
     depth: float
@@ -56,19 +57,21 @@ class Strategy:
         if not abs(total - 1) <= 1e-6:
             raise SpecError(f"shares sum to {total:g}, not 1; divide each by {total:g}.")
 
-    def __call__(self, compute: float) -> Scaling:
-        """The multipliers that spend `compute` times the base's MACs."""
-        if not (math.isfinite(compute) and compute > 0):
-            raise SpecError(f"compute={compute} is no multiple; use 2 for twice the base's MACs.")
+    def __call__(self, compute_ratio: float) -> Scaling:
+        """Returns the multipliers that spend `compute_ratio` times the base's MACs."""
+        if not (math.isfinite(compute_ratio) and compute_ratio > 0):
+            raise SpecError(
+                f"compute_ratio={compute_ratio} is not above 0; use 2 for twice the base's MACs."
+            )
         return Scaling(
-            depth=compute**self.depth,
-            width=compute ** (self.width / 2),
-            resolution=compute ** (self.resolution / 2),
+            depth=compute_ratio**self.depth,
+            width=compute_ratio ** (self.width / 2),
+            resolution=compute_ratio ** (self.resolution / 2),
         )
 
     @staticmethod
     def of(scaling: Scaling) -> Strategy:
-        """The strategy on whose ray `scaling` lies."""
+        """Returns the strategy on whose ray `scaling` lies. SpecError: it keeps the compute."""
         total = math.log(scaling.macs)
         if abs(total) < 1e-12:
             raise SpecError(
@@ -101,10 +104,11 @@ def scale(model: Spec | str, by: Scaling) -> Spec:
 
 
 def effective(spec: Spec, over: Spec, native_pixels: int | None = None) -> Scaling:
-    """The multipliers of `spec` over another network, as an error law counts them.
+    """Returns the multipliers of `spec` over another network, as an error law counts them.
 
-    Blocks; channels as the root of the ratio of their summed squares over the blocks of `over` (or
-    over stages, where the two have a different number of them); pixels that the images have.
+    Depth is the ratio of blocks. Width is the root of the ratio of summed squared channels: over
+    the blocks of `over`, or over stages where the two have a different number of them. Resolution
+    counts pixels up to `native_pixels`, those that the images have.
     """
     most = native_pixels or max(spec.resolution, over.resolution)
     return Scaling(

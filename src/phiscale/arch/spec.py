@@ -1,4 +1,7 @@
-"""Architecture as data: a `Spec` is a stem, `Stage`s and a head. Nothing here builds or trains."""
+"""Architecture as data: a `Spec` is a stem, `Stage`s and a head.
+
+Nothing in this module builds or trains a network.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any, Literal, cast, get_args
 
 from phiscale.errors import SpecError
 from phiscale.files import Format
+from phiscale.text import html_table
 
 BlockKind = Literal["mbconv", "fused_mbconv", "separable", "basic", "bottleneck"]
 Activation = Literal["silu", "relu", "relu6"]
@@ -21,7 +25,8 @@ ChannelRounding = Literal["at_least_90", "nearest"]
 class Stage:
     """A run of equal blocks; only the first one strides and changes the number of channels.
 
-    Positional in the literal tables of `families`, by keyword everywhere else.
+    The tables of `families` write the fields by position, all other code by keyword. SpecError: no
+    network has such a stage.
     """
 
     block: BlockKind
@@ -94,10 +99,21 @@ class Stage:
                 "choose channels that are a multiple of it",
             )
 
+    def row(self) -> tuple[object, ...]:
+        """Returns the cells of a table: block, repeats, stride, expand, channels, se_ratio."""
+        block = f"{self.block}, {self.kernel}x{self.kernel}"
+        if self.group_width:
+            block += f", groups of {self.group_width}"
+        squeeze = self.se_ratio or ""
+        return block, self.repeats, self.stride, self.expand, self.channels, squeeze
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """Everything that fixes a network's function, and nothing about how it is trained."""
+    """Everything that fixes a network's function, and nothing about how it is trained.
+
+    SpecError: no network has these values.
+    """
 
     stem_channels: int
     stages: tuple[Stage, ...]
@@ -171,33 +187,53 @@ class Spec:
 
     @property
     def blocks(self) -> int:
-        """Real blocks: what the error law counts as depth."""
+        """Returns the number of blocks, which the error law counts as depth."""
         return sum(stage.repeats for stage in self.stages)
 
     @property
     def reduction(self) -> int:
-        """Input pixels per pixel of the last map, a side."""
+        """Returns the input pixels per pixel of the last map, a side."""
         strides = self.stem_stride * (2 if self.stem_pool else 1)
         for stage in self.stages:
             strides *= stage.stride
         return strides
 
+    def __str__(self) -> str:
+        """One line: blocks, pixels, classes."""
+        classes = f"{self.classes:,} classes" if self.classes else "no classifier"
+        return f"{self.blocks} blocks in {len(self.stages)} stages, {self.resolution} px, {classes}"
+
+    def _repr_html_(self) -> str:
+        """Stem, stages and head as a table, for notebooks."""
+        stem = f"stem, {self.stem_kernel}x{self.stem_kernel} convolution"
+        if self.stem_pool:
+            stem += " and max pool"
+        rows: list[tuple[object, ...]] = [(stem, 1, self.stem_stride, "", self.stem_channels, "")]
+        rows += [stage.row() for stage in self.stages]
+        if self.head_channels:
+            rows.append(("head, 1x1 convolution", 1, 1, "", self.head_channels, ""))
+        heads = ("block", "repeats", "stride", "expand", "channels", "squeeze-and-excite")
+        return html_table(heads, rows, str(self))
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, complete and versioned."""
+        """Returns plain data, complete and versioned."""
         return FORMAT.encode(self)
 
     def to_json(self) -> str:
-        """The exchange form: `Spec.from_json(spec.to_json()) == spec`."""
+        """Returns the JSON text, from which `Spec.from_json` makes an equal spec."""
         return json.dumps(self.to_dict(), indent=1)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the spec") -> Spec:
-        """The inverse of `to_dict`. Unknown or missing fields are errors, never ignored."""
+        """Returns the spec of what `to_dict` gave. `where` names the source in messages.
+
+        SpecError: a field is unknown, missing or wrong.
+        """
         return FORMAT.decode(data, where)
 
     @staticmethod
     def from_json(text: str) -> Spec:
-        """Reads what `to_json` wrote."""
+        """Returns the spec of what `to_json` wrote. SpecError: the text is no such JSON."""
         try:
             data = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
@@ -215,18 +251,21 @@ FORMAT = Format(
 
 
 def lite(spec: Spec) -> Spec:
-    """The network without squeeze-and-excite, with ReLU6 and fixed ends (efficientnet-lite)."""
+    """Returns the network without squeeze-and-excite, with ReLU6 and fixed ends.
+
+    That is how EfficientNet-Lite follows from EfficientNet.
+    """
     stages = tuple(replace(stage, se_ratio=0.0) for stage in spec.stages)
     return replace(spec, stages=stages, activation="relu6", fixed_ends=True)
 
 
-def _check(holds: bool, wrong: str, mend: str) -> None:
+def _check(holds: bool, wrong: str, fix: str) -> None:
     if not holds:
-        raise SpecError(f"{wrong}; {mend}.")
+        raise SpecError(f"{wrong}; {fix}.")
 
 
 def hidden_channels(channels: int, expand: float) -> int:
-    """Channels inside a block: the nearest whole number, halves up, at least one."""
+    """Returns the channels inside a block: the nearest whole number, halves up, at least one."""
     return max(1, int(channels * expand + 0.5))
 
 
@@ -243,10 +282,10 @@ def _count(name: str, value: object) -> None:
 
 def _number(name: str, value: object) -> None:
     holds = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    _check(holds, f"{name}={value!r} is not a number", "write one")
+    _check(holds, f"{name}={value!r} is not a number", "use a finite one")
 
 
 def _flag(name: str, value: object) -> None:
     _check(
-        isinstance(value, bool), f"{name}={value!r} is neither true nor false", "use one of them"
+        isinstance(value, bool), f"{name}={value!r} is neither true nor false", "use True or False"
     )

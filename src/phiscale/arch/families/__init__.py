@@ -1,9 +1,10 @@
-"""The one table of named networks, and the ways to name a spec."""
+"""The table of registered models, and the ways to name a spec."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from phiscale.arch.families.efficientnet import EFFICIENTNET
 from phiscale.arch.families.efficientnetv2 import EFFICIENTNET_V2
@@ -47,12 +48,13 @@ def get_spec(name: str) -> Spec:
 
 def as_spec(model: Spec | str) -> Spec:
     """Returns the spec itself, or the one that a text names: see `resolve_spec`."""
-    if isinstance(model, Spec):
-        return model
-    if isinstance(model, str):
-        return resolve_spec(model)
+    value = cast("object", model)  # a user may pass anything
+    if isinstance(value, Spec):
+        return value
+    if isinstance(value, str):
+        return resolve_spec(value)
     raise SpecError(
-        f"{model!r} is neither a Spec nor a model's name. Use one such as 'efficientnet_b0'."
+        f"{value!r} is neither a Spec nor a model's name. Use one such as 'efficientnet_b0'."
     )
 
 

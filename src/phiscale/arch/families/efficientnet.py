@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from phiscale.arch.families.member import Figure, Member, Target, as_tensorflow, scaled
+from phiscale.arch.families.member import Figure, Member, Target, as_tensorflow, scaled_member
 from phiscale.arch.families.paper import TABLE_2, V1, V5
 from phiscale.arch.spec import Spec, Stage
 
@@ -46,11 +46,11 @@ _MEASURED_AGAIN = {
 
 
 def _figures(size: str) -> tuple[Figure, ...]:
-    found: list[Figure] = []
+    figures: list[Figure] = []
     for row in TABLE_2:
         if row.member == f"efficientnet_{size}":
-            found.append(Figure(*row.v5, f"{V5}, Table 2", "AutoAugment"))
-            found.append(Figure(*row.v1, f"{V1}, Table 2", "the first version's recipe"))
+            figures.append(Figure(*row.v5, f"{V5}, Table 2", "AutoAugment"))
+            figures.append(Figure(*row.v1, f"{V1}, Table 2", "the first version's recipe"))
     for top1, source, condition in (
         (_PLAIN, README, "no AutoAugment"),
         (_ADVPROP, README, "AdvProp"),
@@ -58,10 +58,10 @@ def _figures(size: str) -> tuple[Figure, ...]:
         (_MEASURED_AGAIN, TIMM, "the AutoAugment weights, measured again"),
     ):
         if size in top1:
-            found.append(Figure(top1[size], None, source, condition))
+            figures.append(Figure(top1[size], None, source, condition))
     if size == "l2":
-        found.append(Figure(0.882, None, README, "NoisyStudent, 300M more images, at 475 px"))
-    return tuple(found)
+        figures.append(Figure(0.882, None, README, "NoisyStudent, 300M more images, at 475 px"))
+    return tuple(figures)
 
 
 _B0 = Member(
@@ -86,7 +86,7 @@ _SCALED: tuple[tuple[str, float, float, int, float, Target], ...] = (
 _SYMMETRIC: tuple[Member, ...] = (
     _B0,
     *(
-        scaled(_B0, f"efficientnet_{size}", width=width, depth=depth, pixels=pixels,
+        scaled_member(_B0, f"efficientnet_{size}", width=width, depth=depth, pixels=pixels,
                dropout=dropout, target=target, published=_figures(size))
         for size, width, depth, pixels, dropout, target in _SCALED
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from phiscale.arch.families.member import Figure, Member, Target, as_tensorflow, scaled
+from phiscale.arch.families.member import Figure, Member, Target, as_tensorflow, scaled_member
 from phiscale.arch.spec import Spec, Stage
 
 _fused = partial(Stage, "fused_mbconv")
@@ -110,7 +110,7 @@ _SCALED: tuple[tuple[str, float, float, int, int, float, Target, float], ...] = 
 _SYMMETRIC: tuple[Member, ...] = (
     _B0,
     *(
-        scaled(_B0, f"efficientnetv2_{size}", width=width, depth=depth, pixels=pixels,
+        scaled_member(_B0, f"efficientnetv2_{size}", width=width, depth=depth, pixels=pixels,
                train_pixels=train, dropout=dropout, target=target,
                published=(Figure(top1, None, README, _1K),))
         for size, width, depth, train, pixels, dropout, target, top1 in _SCALED

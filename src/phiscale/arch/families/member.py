@@ -1,4 +1,4 @@
-"""What the table of members says of each network."""
+"""The facts that the table of models holds about each network."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ Target = Literal["mobile/edge", "server", "high accuracy"]
 
 @dataclass(frozen=True)
 class Figure:
-    """An ImageNet accuracy that somebody printed. Fractions."""
+    """A published ImageNet accuracy. Fractions."""
 
     top1: float
     top5: float | None
     source: str
-    condition: str  # recipe, extra data, pixels where they are not the spec's
+    condition: str  # recipe, extra data, pixels where they differ from the spec's
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A named network: its spec, how it came about, and what was published about it."""
+    """A registered model: its spec, its origin and its published accuracies."""
 
     name: str
     spec: Spec
     family: str
     target: Target
-    base: str  # of the same flavour; its own name where the spec is literal
+    base: str  # a model of the same padding; its own name where the spec is not scaled
     scaling: Scaling = AS_IS  # `spec` is `base` scaled by this
     train_resolution: int  # pixels; `spec.resolution` evaluates
     dropout: float  # before the classifier
     drop_path: float  # stochastic depth of the last block
-    published: tuple[Figure, ...] = ()  # the first one is the one to quote
+    published: tuple[Figure, ...] = ()  # quote the first one
 
 
-def scaled(
+def scaled_member(
     base: Member,
     name: str,
     *,
@@ -50,7 +50,7 @@ def scaled(
     dropout: float,
     published: tuple[Figure, ...],
 ) -> Member:
-    """The member that is `base` scaled, to exactly `pixels` a side."""
+    """Returns the model that is `base` scaled, to exactly `pixels` a side."""
     by = Scaling(depth=depth, width=width, resolution=pixels / base.spec.resolution)
     return replace(
         base,
@@ -66,9 +66,9 @@ def scaled(
 
 
 def as_tensorflow(member: Member, norm_momentum: float) -> Member:
-    """The same network as TensorFlow runs it: SAME padding, epsilon 1e-3, its batch-norm momentum.
+    """Returns the network as TensorFlow runs it: SAME padding, epsilon 1e-3, its norm momentum.
 
-    Its weights do not carry over to the symmetric one without loss: strided maps are a pixel apart.
+    Weights do not carry over to the symmetric network without loss: strided maps differ by a pixel.
     """
     spec = replace(member.spec, padding="same", norm_eps=1e-3, norm_momentum=norm_momentum)
     return replace(member, name=f"tf_{member.name}", base=f"tf_{member.base}", spec=spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from phiscale.arch.families import efficientnet
-from phiscale.arch.families.member import Figure, Member, as_tensorflow, scaled
+from phiscale.arch.families.member import Figure, Member, as_tensorflow, scaled_member
 from phiscale.arch.families.paper import TABLE_3
 from phiscale.arch.spec import Spec, Stage, lite
 
@@ -110,7 +110,7 @@ def _edge_figures(float_top1: float, int8_top1: float) -> tuple[Figure, ...]:
 
 
 def _from_paper(member: str) -> Figure:
-    """The baseline that Table 3 scales."""
+    """Returns the accuracy of the baseline that Table 3 scales."""
     arm = next(arm for arm in TABLE_3 if arm.base == member and arm.name == "baseline")
     return Figure(arm.top1, None, arm.source, "as the paper quotes it")
 
@@ -158,14 +158,14 @@ _LITE: tuple[tuple[str, float, float, int, float, float, float], ...] = (
 _TENSORFLOWS: tuple[Member, ...] = (
     _LITE0,
     *(
-        scaled(_LITE0, f"efficientnet_{size}", width=width, depth=depth, pixels=pixels,
+        scaled_member(_LITE0, f"efficientnet_{size}", width=width, depth=depth, pixels=pixels,
                dropout=dropout, target="mobile/edge", published=_lite_figures(fp32, int8))
         for size, width, depth, pixels, dropout, fp32, int8 in _LITE
     ),
     _ES,
-    scaled(_ES, "efficientnet_em", width=1.0, depth=1.1, pixels=240, dropout=0.2,
+    scaled_member(_ES, "efficientnet_em", width=1.0, depth=1.1, pixels=240, dropout=0.2,
            target="mobile/edge", published=_edge_figures(0.7869, 0.786)),
-    scaled(_ES, "efficientnet_el", width=1.2, depth=1.4, pixels=300, dropout=0.3,
+    scaled_member(_ES, "efficientnet_el", width=1.2, depth=1.4, pixels=300, dropout=0.3,
            target="mobile/edge", published=_edge_figures(0.8062, 0.802)),
 )  # fmt: skip
 

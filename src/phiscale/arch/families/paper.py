@@ -1,6 +1,6 @@
-"""The printed tables of EfficientNet's paper (arXiv:1905.11946), first and last version, as data.
+"""The published tables of EfficientNet's paper (arXiv:1905.11946), first and last version, as data.
 
-Accuracies are fractions. Sizes are as printed, so they are rounded: exact ones come from `cost`.
+Accuracies are fractions. Sizes are rounded as in the paper; `cost` counts exact ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ V5 = "arXiv:1905.11946v5"
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One of the paper's own networks in Table 2. v5 adds AutoAugment and a held-out split."""
+    """One of the paper's networks in Table 2. v5 adds AutoAugment and a held-out split."""
 
     member: str
     params: float
@@ -46,7 +46,7 @@ class Rival:
     params: float
     macs: float | None
     source: str
-    member: str = ""  # ours, where it is the same network: its counts are exact
+    member: str = ""  # the registered model that is the same network
 
 
 _TABLE_2 = f"{V5}, Table 2"
@@ -75,7 +75,7 @@ class PaperArm:
     """A base network and one scaling of it, as trained for Tables 3 and 7."""
 
     name: str
-    base: str  # a member
+    base: str  # a model
     scaling: Scaling | None  # None: the paper does not say which
     macs: float
     top1: float
@@ -140,7 +140,7 @@ class Latency:
     rival_top1: float
     rival_s: float
     member: str
-    top1: float  # v5 still prints v1's
+    top1: float  # v5 prints the value of v1
     seconds: float
     source: str
 
@@ -153,7 +153,10 @@ TABLE_4: tuple[Latency, ...] = (
 
 @dataclass(frozen=True)
 class Transfer:
-    """A rival's best accuracy on another data set, and ours. Sizes lack ImageNet's classifier."""
+    """A rival's best accuracy on another data set beside EfficientNet's.
+
+    Sizes are without ImageNet's classifier.
+    """
 
     data: str
     rival: str

@@ -1,4 +1,4 @@
-"""What the paper claims in a sentence, and the rows that its scaling law must explain."""
+"""The comparisons that the paper claims, and the rows that its scaling law must explain."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Quantity = Literal["params", "macs", "cpu latency", "backbone params", "top1"]
 
 @dataclass(frozen=True)
 class Headline:
-    """A comparison that the paper prints: how many times less of `quantity` than the rival.
+    """A comparison in the paper: how many times less of `quantity` than the rival.
 
-    Of top1, how much more. `report.models.ratios` computes it again from the counts.
+    For top1 it is the difference. `report.models.ratios` computes it again from exact counts.
     """
 
     member: str
@@ -69,10 +69,10 @@ HEADLINES: tuple[Headline, ...] = (
 
 @dataclass(frozen=True)
 class PublishedLawRow:
-    """One trained network of the published table: where it stands from the base, and its error."""
+    """One trained network of the published tables: its scaling of the base, and its error."""
 
     label: str
-    base: str  # a member
+    base: str  # a model
     scaling: Scaling
     error: float  # 1 - top-1
     source: str

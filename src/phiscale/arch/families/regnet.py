@@ -21,10 +21,11 @@ def regnet_stages(
     se_ratio: float = 0.0,
     at_least_90: bool = False,
 ) -> tuple[Stage, ...]:
-    """Block j should have w0 + wa * j channels; it gets the nearest w0 * wm^k, to a multiple of 8.
+    """Returns the stages of a RegNet (arXiv:2003.13678, equations 2 to 4).
 
-    Equal blocks are a stage (equations 2 to 4). Its width becomes a multiple of the group width:
-    the nearest in pycls and timm (ties to the even one), never below 90 % in torchvision.
+    Block j should have w0 + wa * j channels; it gets the nearest w0 * wm^k, to a multiple of 8.
+    Equal blocks make a stage. Its width becomes a multiple of the group width: the nearest in
+    pycls and timm (ties to the even one), never below 90 % in torchvision.
     """
 
     def fit(width: int, group: int) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from phiscale.arch.families.member import Member
 from phiscale.arch.spec import Spec, Stage
 
-SMALL_PIXELS = 64  # pictures up to here are taken whole, and scalings of `small` compete
+SMALL_PIXELS = 64  # images up to this size are not cropped, and scalings of `small` compete
 
 _mbconv = partial(Stage, "mbconv", se_ratio=0.25)
 

@@ -1,10 +1,10 @@
-"""Specs that users keep in files: JSON, or a name in a Python file."""
+"""Specs in files of users: JSON, or a name in a Python file."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ from phiscale.errors import PhiscaleError, SpecError
 
 
 def spec_from_json_file(path: Path) -> Spec:
-    """The spec of this file, which `to_json` or `--save` wrote."""
+    """Returns the spec of a file that `to_json` or `describe --save` wrote."""
     if path.is_dir():
         raise SpecError(f"{path} is a folder. Name a file in it: {path / 'spec.json'}.")
     if not path.exists():
@@ -26,7 +26,7 @@ def spec_from_json_file(path: Path) -> Spec:
 
 
 def spec_from_python_file(path: Path, name: str) -> Spec:
-    """The Spec that `name` is in this file, or that it returns when called. Runs the file."""
+    """Runs the file and returns the Spec called `name`, or what a function of this name returns."""
     if not path.is_file():
         raise SpecError(f"{path} does not exist. Write it path/to/file.py:NAME.")
     with _importable(path.parent):
@@ -35,41 +35,43 @@ def spec_from_python_file(path: Path, name: str) -> Spec:
             have = ", ".join(key for key, value in vars(module).items() if isinstance(value, Spec))
             wrong = f"{path} has no {name}" if name else f"{path} names no spec"
             raise SpecError(f"{wrong}. Write {path}:NAME; its specs are: {have or 'none'}.")
-        found = getattr(module, name)
-        if isinstance(found, Spec):
-            return found
-        if not callable(found):
-            kind = type(found).__name__
+        value = getattr(module, name)
+        if isinstance(value, Spec):
+            return value
+        if not callable(value):
+            kind = type(value).__name__
             raise SpecError(f"{path}:{name} is of type {kind}. Make it a Spec, or return one.")
         try:
-            made = found()
+            spec = value()
         except Exception as error:
             reason = _last_line(error, module.__file__)
-            raise SpecError(f"{path}:{name} failed: {reason}. Mend it.") from error
-    if not isinstance(made, Spec):
-        raise SpecError(f"{path}:{name} returned a {type(made).__name__}. Let it return a Spec.")
-    return made
+            raise SpecError(f"{path}:{name} failed: {reason}. Fix it.") from error
+    if not isinstance(spec, Spec):
+        raise SpecError(f"{path}:{name} returned a {type(spec).__name__}. Let it return a Spec.")
+    return spec
 
 
 def _run(path: Path) -> ModuleType:
     name = f"phiscale_spec_{path.stem}"  # not a name that an installed package may have
-    found = importlib.util.spec_from_file_location(name, path)
-    assert found is not None and found.loader is not None  # .py files always have one
-    module = importlib.util.module_from_spec(found)
+    source = importlib.util.spec_from_file_location(name, path)
+    assert source is not None and source.loader is not None  # .py files always have one
+    module = importlib.util.module_from_spec(source)
     sys.modules[name] = module  # dataclasses look their module up
     try:
-        found.loader.exec_module(module)
+        source.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        reason = _last_line(error, found.origin)
-        raise SpecError(f"{path} failed: {reason}. Mend the file.") from error
+        reason = _last_line(error, source.origin)
+        raise SpecError(f"{path} failed: {reason}. Fix the file.") from error
     return module
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Lets a file import its neighbours, which hide nothing that is installed. Leaves no
-    `__pycache__` in the user's folder."""
+def _importable(folder: Path) -> Generator[None, None, None]:
+    """Lets a file import its neighbours, and leaves no `__pycache__` in the user's folder.
+
+    A neighbour never hides an installed package.
+    """
     wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.append(str(folder))
     try:
@@ -80,7 +82,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _last_line(error: BaseException, file: str | None) -> str:
-    """What Python prints last, in one line, and the line of the file that led to it."""
+    """Returns the last line that Python would print, and the line of the file that led to it."""
     number = error.lineno if isinstance(error, SyntaxError) and error.filename == file else None
     trace = error.__traceback__
     while trace is not None:
