@@ -16,7 +16,7 @@ from phiscale.pipeline.limits import budget_of
 from phiscale.pipeline.run import FitRuntime, plan_fit, run_fit
 from phiscale.planning.budget import Budget, PlanningTask, Pretraining, estimate, ray
 from phiscale.planning.coefficients import Coefficients
-from phiscale.weights.pretrained import known
+from phiscale.weights.pretrained import pretrained_weights
 from support.fits import BUDGET, fixed_effects, made_up_device, request
 
 
@@ -44,7 +44,7 @@ def test_auto_lets_the_best_known_weights_compete(
             raise WeightsError("the hub cannot be reached")
         return fitted / "best.safetensors"
 
-    one = replace(known()[0], member="small", tag="ours", pixels=32)
+    one = replace(pretrained_weights()[0], member="small", tag="ours", pixels=32)
     three = (replace(one, tag="huge"), one, replace(one, member="efficientnet_b7", pixels=600))
     effects = fixed_effects(known_weights=lambda: three, fetch_weights=fetch)
     budget = replace(BUDGET, macs=1_000_000_000)

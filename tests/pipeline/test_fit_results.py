@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import phiscale
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.pipeline.run import FitRuntime, run_fit
 from support.fits import EVERYTHING, fixed_effects, request, run_command
 
@@ -21,7 +21,7 @@ from support.fits import EVERYTHING, fixed_effects, request, run_command
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty of the digits' test images as files."""
     root = tmp_path_factory.mktemp("images")
-    test = open_images("digits").test
+    test = open_dataset("digits").test
     for i in range(20):
         test.image(i).save(root / f"{i:02d}.png")
     return root
@@ -93,7 +93,7 @@ def test_every_test_images_prediction_is_kept(fitted: Path):
     with (fitted / "test-predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     kept = json.loads((fitted / "evaluation.json").read_text())["metrics"]
-    assert [row["key"] for row in rows] == list(open_images("digits").test.keys)
+    assert [row["key"] for row in rows] == list(open_dataset("digits").test.keys)
     right = sum(row["truth"] == row["predicted"] for row in rows)
     assert right / len(rows) == pytest.approx(kept["top1"])
 

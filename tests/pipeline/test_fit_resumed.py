@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from phiscale.errors import BudgetError, CheckpointError, DataError, PhiscaleError
-from phiscale.files import locked
+from phiscale.files import lock_folder
 from phiscale.pipeline.fit import fit
 from phiscale.pipeline.run import plan_fit
 from support.fits import BUDGET, EVERYTHING, fixed_effects, flags, request, run_command
@@ -136,6 +136,6 @@ def test_bad_images_are_all_listed_before_training_or_skipped_and_recorded(
 
 def test_a_folder_in_use_is_left_alone(plan_files: Path, tmp_path: Path):
     out = tmp_path / "out"
-    with locked(out), pytest.raises(PhiscaleError, match="in use by process"):
+    with lock_folder(out), pytest.raises(PhiscaleError, match="in use by process"):
         fit("digits", out, law=plan_files / "law.json")
     assert {path.name for path in out.iterdir()} == {".lock"}

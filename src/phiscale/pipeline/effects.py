@@ -17,7 +17,7 @@ from phiscale.pipeline.request import Request
 from phiscale.pipeline.trial_runs import error_after, measure_training_speed
 from phiscale.planning.budget import Candidate
 from phiscale.planning.device import DeviceModel
-from phiscale.weights.pretrained import Pretrained, best_known
+from phiscale.weights.pretrained import PretrainedWeights
 from phiscale.weights.sources import weights_file
 
 
@@ -38,7 +38,7 @@ class Effects:
     images_per_s: MeasureSpeed = measure_training_speed
     error_after: Callable[[Request, Evidence, Candidate, float, Path], float] = error_after
     clock: Callable[[], float] = time.monotonic
-    known_weights: Callable[[], Sequence[Pretrained]] = best_known
+    known_weights: Callable[[], Sequence[PretrainedWeights]] = default_weights
     fetch_weights: Callable[[str], Path] = weights_file
     least_short_run_s: float = 30.0  # shorter ones say nothing
     least_short_run_epochs: float = 2.0  # fewer say little of what more will teach

@@ -153,25 +153,13 @@ def _budget_rows(
     return tuple(rows)
 
 
-<<<<<<< HEAD
 def _notes(inputs: ReportInputs) -> tuple[str, ...]:
     notes = [*_NOTES]
-    if published := TRANSFERRED.get(inputs.images.source):
-        notes.append(f"To compare with: {published.words()}.")
+    if published := TRANSFER_DATASETS.get(inputs.images.source):
+        notes.append(f"To compare with: {published.summary()}.")
     notes.append(
         f"Predicted errors come from a law fitted to {inputs.choice.law_source}: a prior that "
         "ranks networks, not a promise for these images. The argument `law` replaces it."
-=======
-def _paper_note(source: str) -> tuple[str, ...]:
-    row = TRANSFER_DATASETS.get(source)
-    return (f"To compare with: {row.summary()}.",) if row else ()
-
-
-def _law_note(chosen: Choice) -> str:
-    return (
-        f"Predicted errors come from a law fitted to {chosen.law_source}: a prior that ranks "
-        "networks, not a promise for these pictures. --law FILE replaces it."
->>>>>>> 0fadbfa (Data, weights and files speak the field's words: open_dataset, DecodeLimits, ImageCache, ImageRef, adapt_weights; images, never pictures)
     )
     if inputs.choice.coefficients is not None:
         coefficients = Coefficients.from_dict(inputs.choice.coefficients)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from phiscale.arch.families import get_spec
 from phiscale.data.datasets.dataset import ImageSet
-from phiscale.data.datasets.open import open_images
+from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import CheckpointError, PhiscaleError, UsageError
-from phiscale.files import Format, sweep
+from phiscale.files import Format, remove_partial_files
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
@@ -102,14 +102,14 @@ def read_inputs(request: Request) -> Inputs:
     coefficients = Coefficients.read(request.coefficients) if request.coefficients else None
     law = Law.read(Path(request.law)) if request.law else None
     return Inputs(
-        images=open_images(request.data), law=law, coefficients=coefficients, pretrained=weights
+        images=open_dataset(request.data), law=law, coefficients=coefficients, pretrained=weights
     )
 
 
 def claim(request: Request, out: Path) -> None:
     """Writes the request into its folder. Once a network is selected, only an equal request may
     follow: raises CheckpointError for another one."""
-    sweep(out)
+    remove_partial_files(out)
     path, selected = out / REQUEST, (out / "choice.json").exists()
     before = None
     with nullcontext() if selected else suppress(PhiscaleError):  # damaged: written anew

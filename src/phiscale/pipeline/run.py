@@ -19,27 +19,10 @@ import torch
 from phiscale.data.audit import FORMAT as AUDIT_FORMAT
 from phiscale.data.audit import Audit, audit, bad_files_error
 from phiscale.data.datasets.dataset import ImageSet
-<<<<<<< HEAD
 from phiscale.deploy.export import export_onnx
 from phiscale.deploy.inference import per_image_csv
 from phiscale.errors import CheckpointError, PhiscaleError
-from phiscale.files import locked, read_checked, sha256, write_atomic, write_checked
-=======
-from phiscale.data.datasets.open import open_dataset
-from phiscale.deploy.calibrate import calibrate
-from phiscale.deploy.export import export_onnx
-from phiscale.deploy.inference import per_image_csv
-from phiscale.errors import CheckpointError, PhiscaleError
-from phiscale.files import (
-    Format,
-    lock_folder,
-    read_checked,
-    remove_partial_files,
-    sha256,
-    write_atomic,
-    write_checked,
-)
->>>>>>> 0fadbfa (Data, weights and files speak the field's words: open_dataset, DecodeLimits, ImageCache, ImageRef, adapt_weights; images, never pictures)
+from phiscale.files import lock_folder, read_checked, sha256, write_atomic, write_checked
 from phiscale.pipeline.choice import FORMAT as CHOICE_FORMAT
 from phiscale.pipeline.choice import Choice, choose
 from phiscale.pipeline.effects import Effects
@@ -98,23 +81,9 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
 
     `out`: the folder of the result, new or of an earlier start, which is then resumed.
     """
-<<<<<<< HEAD
     runtime = runtime or FitRuntime()
     plan = plan_fit(request, out, runtime.effects)
     compute, choice = compute_device(request.device), plan.choice
-=======
-    request, out = Request(data=str(data), budget=budget, **options), Path(out)
-    own_folder(out, REQUEST)
-    law, along, images, weights = _read(request)
-    compute = compute_device(request.device)
-    with lock_folder(out):
-        _claim(request, out)
-        images, audited = _audited(request, images, out)
-        device = _measured(request, out, compute)
-        chosen = _chosen(request, images, audited, device, law, along, weights, out, compute)
-        for line in [*format_table([_shown(row) for row in chosen.candidates[:SHOWN]]), chosen.why]:
-            logger.info(line)
->>>>>>> 0fadbfa (Data, weights and files speak the field's words: open_dataset, DecodeLimits, ImageCache, ImageRef, adapt_weights; images, never pictures)
     train(
         out,
         choice.spec,
@@ -124,8 +93,7 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
         Runtime(device=compute, report=runtime.report),
         start_from=Path(choice.pretrained) if choice.pretrained else None,
     )
-<<<<<<< HEAD
-    with locked(out):
+    with lock_folder(out):
         report = ReportInputs(
             request=request,
             images=plan.images,
@@ -135,23 +103,6 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
             metrics=_evaluation(plan.images, out, compute)["metrics"],
             exported=_export(plan.images, out),
             command=runtime.command,
-=======
-    with lock_folder(out):
-        evaluation = _evaluated(images, out, compute)
-        described = _exported(images, out)
-        story = tell_story(
-            out,
-            images,
-            audited,
-            device,
-            chosen,
-            evaluation["metrics"],
-            described,
-            request.budget,
-            command=command,
-            seed=request.seed,
-            elsewhere=request.elsewhere,
->>>>>>> 0fadbfa (Data, weights and files speak the field's words: open_dataset, DecodeLimits, ImageCache, ImageRef, adapt_weights; images, never pictures)
         )
         write_report(out / REPORT, collect_report(out, report))
     logger.info(f"report: {out / REPORT}")
@@ -164,7 +115,7 @@ def plan_fit(request: Request, out: Path, effects: Effects) -> FitPlan:
     own_folder(out, REQUEST)
     inputs = read_inputs(request)
     compute = compute_device(request.device)
-    with locked(out):
+    with lock_folder(out):
         claim(request, out)
         images, audited = _audit(request, inputs.images, out)
         inputs = replace(inputs, images=images)
@@ -174,7 +125,7 @@ def plan_fit(request: Request, out: Path, effects: Effects) -> FitPlan:
             evidence = first_evidence(request, inputs, audited, device, compute)
             choice = _new_choice(request, evidence, effects, out)
     rows = [_row(candidate) for candidate in choice.candidates[:SHOWN]]
-    for line in [*table_lines(rows), choice.why]:
+    for line in [*format_table(rows), choice.why]:
         logger.info(line)
     return FitPlan(images=images, audit=audited, device=device, choice=choice)
 
@@ -185,59 +136,8 @@ def _row(candidate: Mapping[str, Any]) -> dict[str, Any]:
     return {titles.get(name, name): candidate[name] for name in _COLUMNS}
 
 
-<<<<<<< HEAD
 def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Audit]:
     """The audit, and the images without the bad ones where those may be skipped."""
-=======
-def _read(request: Request) -> tuple[Law | None, Coefficients | None, ImageSet, dict[str, Path]]:
-    """Everything that was named is looked at before a folder is made or anything measured."""
-    if request.base is not None:
-        get_spec(request.base)
-    weights: dict[str, Path] = {}
-    for source in request.pretrained:
-        for name, path in weights_files(source).items() if source != AUTO else ():
-            weights[str(path) if name in weights else name] = path
-    for path in weights.values():
-        read_weights(path)
-    if request.device_model:
-        DeviceModel.read(Path(request.device_model))
-    along = Coefficients.read(request.coefficients) if request.coefficients else None
-    law = Law.read(Path(request.law)) if request.law else None
-    return law, along, open_dataset(request.data), weights
-
-
-def _claim(request: Request, out: Path) -> None:
-    """Writes down what was asked. Once a network is chosen, only the same may be asked again."""
-    remove_partial_files(out)
-    path, chosen = out / REQUEST, (out / "choice.json").exists()
-    before = None
-    with nullcontext() if chosen else suppress(PhiscaleError):  # damaged: written anew
-        before = REQUEST_FORMAT.read(path, required=True) if path.exists() else None
-    if before == request:
-        return
-    if before is not None and chosen:
-        lines = differences(REQUEST_FORMAT.encode(before), REQUEST_FORMAT.encode(request))
-        changed = [_flag(line) for line in lines]
-        raise CheckpointError(
-            f"{out} answers another request: {'; '.join(changed[:5])}. "
-            "Use the same flags to go on with it, or another --out."
-        )
-    if before is not None and before.device_model != request.device_model:
-        (out / "device.json").unlink(missing_ok=True)
-    REQUEST_FORMAT.write(path, request)
-
-
-def _flag(difference: str) -> str:
-    """`budget.macs: None -> 5` as `--macs not given -> 5`."""
-    name, _, values = difference.partition(": ")
-    name = name.removeprefix("budget.").replace("train_memory_bytes", "train_memory")
-    flag = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
-    return f"{flag} {values.replace('None', 'not given')}"
-
-
-def _audited(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Audit]:
-    """Without the bad pictures, if they may be skipped."""
->>>>>>> 0fadbfa (Data, weights and files speak the field's words: open_dataset, DecodeLimits, ImageCache, ImageRef, adapt_weights; images, never pictures)
     logger.info(
         f"{images.source}: {len(images.train)} train, {len(images.validation)} validation, "
         f"{len(images.test)} test images of {len(images.classes)} classes"

@@ -26,16 +26,6 @@ from phiscale.planning.budget import (
     rank,
     solve,
 )
-<<<<<<< HEAD
-=======
-from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceModel
-from phiscale.planning.laws import ErrorLaw
-from phiscale.planning.priors import law_for
-from phiscale.training.recipes.recipe import Recipe
-from phiscale.weights.pretrained import default_weights
-from phiscale.weights.sources import weights_file
->>>>>>> 0fadbfa (Data, weights and files speak the field's words: open_dataset, DecodeLimits, ImageCache, ImageRef, adapt_weights; images, never pictures)
 from phiscale.weights.store import read_metadata
 
 logger = logging.getLogger(__name__)
@@ -77,7 +67,6 @@ def measure(request: Request, evidence: Evidence, effects: Effects) -> Evidence:
     return replace(evidence, offered=tuple(offered), ranking=ranking)
 
 
-<<<<<<< HEAD
 def pretrained_candidates(request: Request, evidence: Evidence) -> list[Candidate]:
     """Networks with weights at hand, with new heads for the classes of the images."""
     candidates = []
@@ -87,39 +76,6 @@ def pretrained_candidates(request: Request, evidence: Evidence) -> list[Candidat
         candidates.append(
             _pretrained(
                 request, evidence, name, metadata.spec, _pretraining(str(path), images_seen)
-=======
-    def _given(self, name: str, spec: Spec, source: str, seen: int | None = None) -> Candidate:
-        return estimate(
-            replace(spec, classes=len(self.images.classes)),
-            self.budget,
-            task=self._task(pretrained=True),
-            name=name,
-            pretraining=Pretraining(source) if seen is None else Pretraining(source, seen),
-            images_per_s=self.speeds.get(name),
-        )
-
-    def take_known(self) -> None:
-        """The best of the known weights that fit the budget are fetched, to compete."""
-        fit: list[Candidate] = []
-        before = len(self.offers)
-        for known in default_weights():
-            spec = replace(get_spec(known.member), resolution=known.pixels)
-            row = self._given(f"{known.member}.{known.tag}", spec, known.source)
-            if row.excluded_by is None:
-                fit.append(row)
-        refused: list[str] = []
-        for row in sorted(fit, key=lambda row: row.error):
-            if len(self.offers) - before == MOST_KNOWN:
-                break
-            try:
-                self.offers[row.name] = weights_file(row.name)
-            except WeightsError as error:
-                refused.append(str(error))
-        if refused:
-            logger.info(
-                f"--pretrained auto: {len(refused)} of the known weights cannot be had: "
-                f"{refused[0]}"
->>>>>>> 0fadbfa (Data, weights and files speak the field's words: open_dataset, DecodeLimits, ImageCache, ImageRef, adapt_weights; images, never pictures)
             )
         )
     return candidates
