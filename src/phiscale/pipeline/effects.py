@@ -17,7 +17,7 @@ from phiscale.pipeline.request import Request
 from phiscale.pipeline.trial_runs import error_after, measure_training_speed
 from phiscale.planning.budget import Candidate
 from phiscale.planning.device import DeviceModel
-from phiscale.weights.pretrained import PretrainedWeights
+from phiscale.weights.pretrained import PretrainedWeights, default_weights
 from phiscale.weights.sources import weights_file
 
 
