@@ -68,7 +68,7 @@ def test_memory_is_what_closed_forms_estimate(name: str):
 @pytest.mark.parametrize(
     ("name", "elements"), [("efficientnet_b0", 22.09e6), ("efficientnet_b2", 45.52e6)]
 )
-def test_saved_elements_are_what_torch_was_seen_to_save(name: str, elements: float):
+def test_saved_elements_are_what_torch_saves(name: str, elements: float):
     assert cost(get_spec(name)).saved_bytes / 4 == pytest.approx(elements, abs=0.005e6)
 
 
@@ -86,22 +86,20 @@ DEVIATION = {
 
 
 @pytest.mark.parametrize("name", DEVIATION)
-def test_deviations_from_the_monomial_are_the_known_ones(name: str):
-    found, (monomial, exact, *percents, blocks) = (
-        deviation(B0, MEMBERS[name].scaling),
-        DEVIATION[name],
-    )
-    assert found.monomial == pytest.approx(monomial, abs=0.0051)
-    assert found.exact == pytest.approx(exact, abs=0.0051)
+def test_deviations_from_the_monomial_are_as_published(name: str):
+    away = deviation(B0, MEMBERS[name].scaling)
+    monomial, exact, *percents, blocks = DEVIATION[name]
+    assert away.monomial == pytest.approx(monomial, abs=0.0051)
+    assert away.exact == pytest.approx(exact, abs=0.0051)
     factors = (
-        found.total,
-        found.structure,
-        found.depth_rounding,
-        found.channel_rounding,
-        found.spatial_rounding,
+        away.total,
+        away.structure,
+        away.depth_rounding,
+        away.channel_rounding,
+        away.spatial_rounding,
     )
     assert [100 * (factor - 1) for factor in factors] == pytest.approx(percents, abs=0.0501)
-    assert found.real_depth == pytest.approx(blocks, abs=0.00051)
+    assert away.real_depth == pytest.approx(blocks, abs=0.00051)
 
 
 # Powers of depth, width and resolution before any rounding, at B0 and at B7
@@ -114,7 +112,7 @@ SLOPES = {
 
 
 @pytest.mark.parametrize("name", SLOPES)
-def test_every_cost_grows_with_the_known_powers(name: str):
+def test_every_cost_grows_with_the_expected_powers(name: str):
     at_b0, at_b7 = SLOPES[name]
     within = 0.0006 if name == "macs" else 0.003
     assert slopes(B0)[name] == pytest.approx(at_b0, abs=within)
@@ -139,20 +137,20 @@ def test_doubling_the_pixels_leaves_the_parameters_and_doubling_anything_saves_n
 
 @given(spec=st.from_type(Spec), by=st.from_type(Scaling))
 def test_the_factors_of_a_deviation_multiply_to_the_exact_ratio(spec: Spec, by: Scaling):
-    found = deviation(spec, by)
+    away = deviation(spec, by)
     product = (
-        found.monomial
-        * found.structure
-        * found.depth_rounding
-        * found.channel_rounding
-        * found.spatial_rounding
+        away.monomial
+        * away.structure
+        * away.depth_rounding
+        * away.channel_rounding
+        * away.spatial_rounding
     )
-    assert product == pytest.approx(found.exact)
-    assert found.exact == pytest.approx(cost(scale(spec, by)).macs / cost(spec).macs)
+    assert product == pytest.approx(away.exact)
+    assert away.exact == pytest.approx(cost(scale(spec, by)).macs / cost(spec).macs)
 
 
 @given(spec=st.from_type(Spec))
-def test_the_layers_sum_to_the_total_and_each_has_a_path_of_its_own(spec: Spec):
+def test_the_layers_sum_to_the_total_and_no_path_occurs_twice(spec: Spec):
     counted = cost(spec)
     paths = [layer.path for layer in counted.layers]
     assert len(set(paths)) == len(paths) == counted.convs
@@ -165,7 +163,7 @@ def test_the_layers_sum_to_the_total_and_each_has_a_path_of_its_own(spec: Spec):
 
 
 @given(spec=st.from_type(Spec))
-def test_layers_stand_in_forward_order_and_hand_their_map_on(spec: Spec):
+def test_layers_are_in_forward_order_and_pass_their_map_on(spec: Spec):
     layers = [layer for layer in cost(spec).layers if layer.kind != "se"]
     assert layers[0].path == "stem" and layers[-1].path == "classifier"
     trunk = [layer for layer in layers if not layer.path.endswith("shortcut")]

@@ -1,4 +1,4 @@
-"""The members: published sizes, exactly; how each came about; how a user names a spec."""
+"""The registered models: exact published sizes, their origin, and the ways to name a spec."""
 
 from __future__ import annotations
 
@@ -193,11 +193,11 @@ def test_small_is_the_proxy_network_at_16_pixels_and_keeps_a_map_at_32():
         "resolution": Scaling(resolution=2),
         "compound": Scaling(depth=1.5, width=1.22, resolution=1.25),
     }
-    found = {
+    ratios = {
         name: cost(scale(replace(small, resolution=16), by)).macs / proxy.macs
         for name, by in arms.items()
     }
-    assert found == pytest.approx(
+    assert ratios == pytest.approx(
         {"depth": 3.89, "width": 4.11, "resolution": 3.96, "compound": 4.03}, abs=0.0075
     )
 
@@ -254,8 +254,8 @@ IMPLIED_PHI = {
 @pytest.mark.parametrize("size", IMPLIED_PHI)
 def test_the_published_members_do_not_sit_on_whole_phi(size: str):
     by = MEMBERS[f"efficientnet_{size}"].scaling
-    found = log(by.depth) / log(1.2), log(by.width) / log(1.1), log(by.resolution) / log(1.15)
-    assert found == pytest.approx(IMPLIED_PHI[size], abs=0.051 if size == "l2" else 0.0051)
+    implied = log(by.depth) / log(1.2), log(by.width) / log(1.1), log(by.resolution) / log(1.15)
+    assert implied == pytest.approx(IMPLIED_PHI[size], abs=0.051 if size == "l2" else 0.0051)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ BUILT = {
 @pytest.mark.parametrize("arm", [*TABLE_3, *TABLE_7], ids=lambda arm: f"{arm.base}-{arm.name}")
 def test_the_arms_of_tables_3_and_7_cost_about_what_is_printed(arm):
     if arm.scaling is None:
-        assert arm.name == "compound"  # the paper keeps those coefficients to itself
+        assert arm.name == "compound"  # the paper does not publish these coefficients
         return
     built = cost(scale(get_spec(arm.base), arm.scaling)).macs
     assert built == pytest.approx(arm.macs, rel=0.21)
@@ -353,7 +353,7 @@ def test_the_law_has_eight_members_and_three_arms_to_explain():
     assert LAW_ROWS[0].scaling == Scaling() and LAW_ROWS[8].scaling == Scaling(depth=4)
 
 
-def test_published_tables_name_members_that_exist():
+def test_published_tables_name_registered_models():
     names = [
         *(row.member for row in TABLE_2),
         *(arm.base for arm in (*TABLE_3, *TABLE_7)),

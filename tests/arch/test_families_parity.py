@@ -43,24 +43,29 @@ IN_TORCHVISION = {
     "regnety_1280": "regnet_y_128gf",
 }
 HEAVY = ("efficientnet_b8", "efficientnet_l2", "efficientnetv2_xl", "regnety_1280")
-TWINS = ("tf_efficientnet_b0", "tf_efficientnet_lite0", "tf_efficientnet_es", "tf_efficientnetv2_s")
+COMPARED_IN_FULL = (
+    "tf_efficientnet_b0",
+    "tf_efficientnet_lite0",
+    "tf_efficientnet_es",
+    "tf_efficientnetv2_s",
+)
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "relu6": nn.ReLU6}
 
 
-def names(known: list[str]) -> list:
-    """The heaviest are slow, and so are most of TensorFlow's twins of networks compared already."""
+def names(models: list[str]) -> list:
+    """Marks the heaviest as slow, and most TensorFlow variants of networks compared already."""
 
     def slow(name: str) -> bool:
-        return name in HEAVY or (name.startswith("tf_") and name not in TWINS)
+        return name in HEAVY or (name.startswith("tf_") and name not in COMPARED_IN_FULL)
 
-    return [pytest.param(name, marks=pytest.mark.slow if slow(name) else ()) for name in known]
+    return [pytest.param(name, marks=pytest.mark.slow if slow(name) else ()) for name in models]
 
 
 def observed(network: nn.Module, spec: Spec) -> tuple[int, int, Counter]:
-    """Parameters, MACs, and each convolution's shape, as a forward pass without data meets them."""
+    """Parameters, MACs and each convolution's shape, as hooks of a forward pass record them."""
     macs, shapes = 0, Counter()
 
-    def saw(module: nn.Module, _: object, out: torch.Tensor) -> None:
+    def record(module: nn.Module, _: object, out: torch.Tensor) -> None:
         nonlocal macs
         weights = module.weight.numel()
         side = out.shape[-1] if isinstance(module, nn.Conv2d) else 1
@@ -71,7 +76,7 @@ def observed(network: nn.Module, spec: Spec) -> tuple[int, int, Counter]:
 
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(saw)
+            module.register_forward_hook(record)
     with torch.no_grad():
         network.eval()(torch.empty(1, 3, spec.resolution, spec.resolution, device="meta"))
     return sum(weight.numel() for weight in network.parameters()), macs, shapes
@@ -79,12 +84,12 @@ def observed(network: nn.Module, spec: Spec) -> tuple[int, int, Counter]:
 
 def counted(spec: Spec) -> tuple[int, int, Counter]:
     """The same three from the spec alone."""
-    found = cost(spec)
+    whole = cost(spec)
     shapes = Counter(
         (layer.kernel, layer.channels_in, layer.channels, layer.side, layer.weights)
-        for layer in found.layers
+        for layer in whole.layers
     )
-    return found.params, found.macs, shapes
+    return whole.params, whole.macs, shapes
 
 
 @pytest.mark.parametrize("name", names([n for n in MEMBERS if n != "small"]))

@@ -142,14 +142,14 @@ def test_fixed_ends_keep_stem_head_and_the_repeats_of_the_first_and_last_stage()
 
 
 @given(name=st.sampled_from(sorted(STRATEGIES)), compute_ratio=st.floats(0.05, 200))
-def test_every_strategy_spends_the_compute_it_is_given(name: str, compute_ratio: float):
+def test_every_strategy_spends_the_target_compute(name: str, compute_ratio: float):
     assert STRATEGIES[name](compute_ratio).macs == pytest.approx(compute_ratio)
 
 
 @given(phi=st.floats(0.1, 8))
 def test_the_strategy_of_a_compound_scaling_is_the_compound_one_whatever_phi(phi: float):
-    found = Strategy.of(compound(phi))
-    assert (found.depth, found.width, found.resolution) == pytest.approx(
+    strategy = Strategy.of(compound(phi))
+    assert (strategy.depth, strategy.width, strategy.resolution) == pytest.approx(
         (0.2795, 0.2922, 0.4284), abs=1e-3
     )
 
@@ -157,8 +157,8 @@ def test_the_strategy_of_a_compound_scaling_is_the_compound_one_whatever_phi(phi
 @given(name=st.sampled_from(sorted(STRATEGIES)), compute_ratio=st.floats(1.1, 100))
 def test_the_strategy_of_a_scaling_is_recovered(name: str, compute_ratio: float):
     strategy = STRATEGIES[name]
-    found = Strategy.of(strategy(compute_ratio))
-    assert (found.depth, found.width, found.resolution) == pytest.approx(
+    recovered = Strategy.of(strategy(compute_ratio))
+    assert (recovered.depth, recovered.width, recovered.resolution) == pytest.approx(
         (strategy.depth, strategy.width, strategy.resolution), abs=1e-9
     )
 

@@ -111,7 +111,7 @@ def test_a_spec_that_no_network_has_is_refused_and_the_message_says_the_fix(
         ),
     ],
 )
-def test_json_that_is_nearly_a_spec_is_refused_never_guessed_at(edit, wrong: str, fix: str):
+def test_json_that_is_nearly_a_spec_is_refused(edit, wrong: str, fix: str):
     data = json.loads(B0.to_json())
     edit(data)
     with pytest.raises(SpecError) as caught:
@@ -125,18 +125,18 @@ def test_text_that_is_no_json_object_is_a_spec_error(text: str):
         Spec.from_json(text)
 
 
-def test_json_says_every_field_so_that_a_default_may_change_without_changing_old_networks():
+def test_json_holds_every_field_so_that_a_default_may_change_without_changing_old_networks():
     data = json.loads(B0.to_json())
     assert data["phiscale_spec"] == 1
     assert data["padding"] == "symmetric" and data["stages"][0]["expand_from"] == 0
 
 
-def test_blocks_are_counted_for_real_and_reduction_includes_stem_and_pool():
+def test_blocks_are_counted_as_built_and_reduction_includes_stem_and_pool():
     assert (B0.blocks, B0.reduction) == (16, 32)
     assert (RESNET50.blocks, RESNET50.reduction) == (16, 32)
 
 
-def test_lite_drops_squeeze_and_excite_takes_relu6_and_fixes_the_ends():
+def test_lite_drops_squeeze_and_excite_uses_relu6_and_fixes_the_ends():
     changed = lite(B0)
     assert all(stage.se_ratio == 0 for stage in changed.stages)
     assert (changed.activation, changed.fixed_ends) == ("relu6", True)

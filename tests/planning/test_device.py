@@ -86,7 +86,7 @@ def at(name: str, pixels: int) -> Spec:
 # Fits
 
 
-def test_published_latencies_of_a_processor_are_given_back_within_a_tenth() -> None:
+def test_published_latencies_of_a_processor_are_fitted_within_a_tenth() -> None:
     costs = [cost(at(name, pixels)) for name, pixels, _ in PUBLISHED_MS]
     timing = Timing.fit(costs, [time for *_, time in PUBLISHED_MS])
     assert timing.median_error <= 0.05
@@ -105,12 +105,12 @@ rate = st.one_of(st.just(0.0), st.floats(1e-3, 1e3))
 
 
 @given(st.tuples(rate, rate, rate, rate, rate, rate).filter(any))
-def test_times_that_are_linear_are_given_back_exactly(scales: tuple[float, ...]) -> None:
+def test_linear_times_are_fitted_exactly(scales: tuple[float, ...]) -> None:
     rows = [features(cost(net)) for net in NETS]
     rates = [scale / row for scale, row in zip(scales, np.mean(rows, axis=0), strict=True)]
     times = [sum(r * value for r, value in zip(rates, row, strict=True)) for row in rows]
-    found = Timing.fit([cost(net) for net in NETS], times)
-    assert found.max_error < 1e-6
+    timing = Timing.fit([cost(net) for net in NETS], times)
+    assert timing.max_error < 1e-6
 
 
 def test_no_rate_is_negative_even_where_the_best_fit_would_be() -> None:
@@ -123,17 +123,17 @@ def test_no_rate_is_negative_even_where_the_best_fit_would_be() -> None:
 def test_the_errors_are_the_median_and_the_largest_of_the_fit() -> None:
     counted = [cost(net) for net in NETS[:4]]
     timing = Timing.fit(counted, [1.0, 1.0, 1.0, 1.0])
-    found = sorted(abs(float(timing.rates(each)) - 1) for each in counted)
-    assert timing.max_error == found[-1]
-    assert timing.median_error == pytest.approx((found[1] + found[2]) / 2)
+    errors = sorted(abs(float(timing.rates(each)) - 1) for each in counted)
+    assert timing.max_error == errors[-1]
+    assert timing.median_error == pytest.approx((errors[1] + errors[2]) / 2)
 
 
 @pytest.mark.parametrize(
     ("rows", "times", "says"),
     [
-        ([[1, 2]], [1.0], "Give 6 for each time"),
-        ([[1.0] * 6], [1.0, 2.0], "do not go with 2 times"),
-        ([], [], "Give 6 for each time"),
+        ([[1, 2]], [1.0], "Use 6 features for each time"),
+        ([[1.0] * 6], [1.0, 2.0], "do not match 2 times"),
+        ([], [], "Use 6 features for each time"),
         ([[1.0] * 6], [0.0], "Measure that network again"),
         ([[1.0] * 6], [math.nan], "Measure that network again"),
     ],
@@ -176,22 +176,22 @@ def test_a_network_that_costs_more_of_everything_is_never_faster(one: int, other
 
 
 @pytest.mark.parametrize("part", ["latency", "training"])
-def test_a_part_that_was_not_measured_is_asked_for(part: str) -> None:
+def test_a_part_that_was_not_measured_is_named(part: str) -> None:
     device = DeviceModel(fingerprint=FINGERPRINT)
-    asked = {"latency": device.latency_ms, "training": device.train_images_per_s}[part]
+    predict = {"latency": device.latency_ms, "training": device.train_images_per_s}[part]
     with pytest.raises(
         UsageError, match=rf"no {part} times.*phiscale calibrate --out device\.json"
     ):
-        asked(cost(get_spec("small")))
+        predict(cost(get_spec("small")))
     assert device.errors == {}
 
 
-def test_the_errors_of_both_parts_are_told() -> None:
+def test_the_errors_of_both_parts_are_reported() -> None:
     assert DEVICE.errors == {"latency": (0.03, 0.1), "training": (0.04, 0.2)}
 
 
 def test_training_times_come_with_their_batch() -> None:
-    with pytest.raises(UsageError, match="Give both or neither"):
+    with pytest.raises(UsageError, match="Use both or neither"):
         replace(DEVICE, training_batch=None)
 
 
@@ -243,7 +243,7 @@ def set_in(data: dict[str, Any], where: str, value: object) -> None:
         ("fingerprint.date", 20250131, "fingerprint.date is 20250131, not a text"),
         ("fingerprint.gpu", "none", "fingerprint has unknown fields 'gpu'"),
         ("latency", [1, 2], r"latency is \[1, 2\], not an object"),
-        ("latency.rates.convs", -1, "rate of convs is -1"),
+        ("latency.rates.convs", -1, "rate convs=-1 is not 0 or more"),
         ("latency.rates.convs", "1", "latency.rates.convs is '1', not a number"),
         ("latency.rates.convs", math.inf, "latency.rates.convs is inf, not a finite number"),
         ("latency.rates.convs", KeyError, "latency.rates lacks 'convs'"),
@@ -251,12 +251,12 @@ def set_in(data: dict[str, Any], where: str, value: object) -> None:
         ("latency.max_error", "large", "latency.max_error is 'large', not a number"),
         ("training.median_error", -0.1, "median_error=-0.1"),
         ("training_batch", 0, "training_batch=0"),
-        ("training_batch", None, "Give both or neither"),
+        ("training_batch", None, "Use both or neither"),
         ("training", KeyError, "it lacks 'training'"),
         ("speed", 1, "it has unknown fields 'speed'"),
     ],
 )
-def test_a_file_that_is_no_device_is_refused_and_told_how(
+def test_a_file_that_is_no_device_is_refused_with_the_reason(
     where: str, value: object, says: str, tmp_path: Path
 ) -> None:
     data = json.loads(json.dumps(DEVICE.to_dict()))
@@ -276,6 +276,6 @@ def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cost_is_all_that_a_device_needs() -> None:
-    bare = replace(cost(get_spec("small")), layers=())
-    assert isinstance(bare, Cost)
-    assert DEVICE.latency_ms(bare) > 0
+    totals = replace(cost(get_spec("small")), layers=())
+    assert isinstance(totals, Cost)
+    assert DEVICE.latency_ms(totals) > 0

@@ -1,8 +1,8 @@
-"""How fast a device is, as a value: measured once by `phiscale calibrate`, used to plan elsewhere.
+"""The speed of a device as a value: `phiscale calibrate` measures it once, to plan elsewhere.
 
-Time is linear in what a network costs, with rates that cannot be negative. Activations and the
-number of convolutions say more than MACs do. Inside one family a few rates are enough to
-interpolate; far outside the sizes that were measured they are not.
+Time is linear in a network's costs, and no rate is negative. Activations and the number of
+convolutions predict it better than MACs do. The rates interpolate between measured sizes of one
+family; they do not extrapolate far beyond them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Number = Any  # float or numpy array
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Time per unit of each cost, all of them 0 or more."""
+    """Time per unit of each cost; every rate is 0 or more."""
 
-    dense_macs: float  # all but the depthwise ones
+    dense_macs: float  # all MACs but the depthwise ones
     depthwise_macs: float
     activations: float
     weight_bytes: float
@@ -36,7 +36,7 @@ class Rates:
         for name, value in values.items():
             if not _is_number(value) or value < 0:
                 raise UsageError(
-                    f"the rate of {name} is {value!r}, not 0 or more. "
+                    f"the rate {name}={value!r} is not 0 or more. "
                     "Measure again: phiscale calibrate --out device.json."
                 )
         if not any(values.values()):
@@ -46,7 +46,7 @@ class Rates:
             )
 
     def __call__(self, cost: Cost) -> Number:
-        """The time of a network, or of every network of a grid."""
+        """Returns the time of a network, or of every network of a grid."""
         rates = (getattr(self, name) for name in FEATURES)
         return sum(rate * value for rate, value in zip(rates, features(cost), strict=True))
 
@@ -55,7 +55,7 @@ FEATURES = tuple(field.name for field in fields(Rates))
 
 
 def features(cost: Cost) -> tuple[Number, ...]:
-    """What time is linear in, in the order of `FEATURES`."""
+    """Returns the costs in which time is linear, in the order of `FEATURES`."""
     return (
         cost.macs - cost.depthwise_macs,
         cost.depthwise_macs,
@@ -67,9 +67,10 @@ def features(cost: Cost) -> tuple[Number, ...]:
 
 
 def fit_linear(features: Sequence[Sequence[float]], times: Sequence[float]) -> Rates:
-    """Non-negative least squares on the relative error: a row of features and a time a network.
+    """Fits rates by non-negative least squares on the relative error.
 
-    The rates come in the unit of `times`.
+    `features`: (networks, 6), in the order of `FEATURES`. `times`: (networks,), above 0, in any
+    unit; the rates have the same one. UsageError: the shapes differ, or a time is not above 0.
     """
     import numpy as np
     from scipy.optimize import nnls
@@ -77,21 +78,21 @@ def fit_linear(features: Sequence[Sequence[float]], times: Sequence[float]) -> R
     rows, measured = np.asarray(features, dtype=float), np.asarray(times, dtype=float)
     if rows.ndim != 2 or rows.shape != (len(measured), len(FEATURES)) or not len(measured):
         raise UsageError(
-            f"features of shape {rows.shape} do not go with {len(measured)} times. "
-            f"Give {len(FEATURES)} for each time: {', '.join(FEATURES)}."
+            f"features of shape {rows.shape} do not match {len(measured)} times. "
+            f"Use {len(FEATURES)} features for each time: {', '.join(FEATURES)}."
         )
     if not (np.isfinite(measured).all() and (measured > 0).all()):
-        raise UsageError("a measured time is not above 0. Measure that network again, longer.")
+        raise UsageError("a measured time is not above 0. Measure that network again for longer.")
     relative = rows / measured[:, None]
     size = np.linalg.norm(relative, axis=0)
     size[size == 0] = 1  # a feature that no network has
-    found, _ = nnls(relative / size, np.ones(len(measured)))
-    return Rates(**dict(zip(FEATURES, map(float, found / size), strict=True)))
+    rates, _ = nnls(relative / size, np.ones(len(measured)))
+    return Rates(**dict(zip(FEATURES, map(float, rates / size), strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Rates, and how well they gave back the times they were fitted to."""
+    """Fitted rates, and their errors on the times that they were fitted to."""
 
     rates: Rates
     median_error: float  # relative
@@ -102,12 +103,12 @@ class Timing:
             value = getattr(self, name)
             if not _is_number(value) or value < 0:
                 raise UsageError(
-                    f"{name}={value!r} is no relative error. Use a fraction such as 0.05."
+                    f"{name}={value!r} is not a relative error. Use a fraction such as 0.05."
                 )
 
     @staticmethod
     def fit(costs: Sequence[Cost], times: Sequence[float]) -> Timing:
-        """From networks and their measured times; the rates come in the unit of the times."""
+        """Fits rates to measured times of networks; they have the unit of the times."""
         rates = fit_linear([features(cost) for cost in costs], times)
         errors = sorted(
             abs(float(rates(cost)) / time - 1) for cost, time in zip(costs, times, strict=True)
@@ -119,7 +120,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceFingerprint:
-    """What was measured, so that nobody takes the numbers for another machine's."""
+    """The measured machine and runtime, so that its numbers are not used for another machine."""
 
     device: str  # name of the CPU or GPU
     cores: int
@@ -132,8 +133,7 @@ class DeviceFingerprint:
         for name in ("device", "runtime", "torch", "date"):
             if not isinstance(getattr(self, name), str):
                 raise UsageError(
-                    f"{name}={getattr(self, name)!r} of a device is not a text. "
-                    "Write it between quotes."
+                    f"{name}={getattr(self, name)!r} of a device is not a text. Write it in quotes."
                 )
         for name in ("cores", "threads"):
             _positive_int(name, getattr(self, name))
@@ -141,7 +141,10 @@ class DeviceFingerprint:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceModel:
-    """One device: milliseconds of a prediction, seconds of a training image. `device.json`."""
+    """One device: milliseconds of a prediction and seconds of a training image.
+
+    Its file is `device.json`.
+    """
 
     fingerprint: DeviceFingerprint
     latency: Timing | None = None  # milliseconds, batch 1, of the exported network
@@ -151,33 +154,39 @@ class DeviceModel:
     def __post_init__(self) -> None:
         if (self.training is None) != (self.training_batch is None):
             raise UsageError(
-                "training times and their batch belong together. Give both or neither."
+                "`training` and `training_batch` belong together. Use both or neither."
             )
         if self.training_batch is not None:
             _positive_int("training_batch", self.training_batch)
 
     @property
     def errors(self) -> dict[str, tuple[float, float]]:
-        """Median and largest relative error of each calibrated part."""
+        """Returns the median and the largest relative error of each calibrated part."""
         parts = {"latency": self.latency, "training": self.training}
         return {name: (part.median_error, part.max_error) for name, part in parts.items() if part}
 
     def latency_ms(self, cost: Cost) -> Number:
-        """Milliseconds for one image, of one network or of a grid."""
-        return _measured(self.latency, "latency").rates(cost)
+        """Returns milliseconds for one image, of one network or of a grid.
+
+        UsageError: latency was not measured.
+        """
+        return _require(self.latency, "latency").rates(cost)
 
     def train_images_per_s(self, cost: Cost) -> Number:
-        """Training speed at `training_batch`, of one network or of a grid."""
-        return 1 / _measured(self.training, "training").rates(cost)
+        """Returns images per second at `training_batch`, of one network or of a grid.
+
+        UsageError: training was not measured.
+        """
+        return 1 / _require(self.training, "training").rates(cost)
 
     def training_faster(self, times: float) -> DeviceModel:
-        """The same device, training `times` as fast: a real training has corrected the model."""
-        timing = _measured(self.training, "training")
+        """Returns the device with training `times` as fast, corrected by a measured training."""
+        timing = _require(self.training, "training")
         rates = {name: getattr(timing.rates, name) / times for name in FEATURES}
         return replace(self, training=replace(timing, rates=Rates(**rates)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, complete and versioned."""
+        """Returns plain data, complete and versioned."""
         return FORMAT.encode(self)
 
     def write(self, path: Path) -> None:
@@ -186,12 +195,15 @@ class DeviceModel:
 
     @staticmethod
     def from_dict(data: Any, where: str = "the device model") -> DeviceModel:
-        """The inverse of `to_dict`. Unknown or missing fields are errors, never ignored."""
+        """Returns the device of what `to_dict` gave. `where` names the source in messages.
+
+        UsageError: a field is unknown, missing or wrong.
+        """
         return FORMAT.decode(data, where)
 
     @staticmethod
     def read(path: Path) -> DeviceModel:
-        """Reads `device.json`."""
+        """Reads `device.json`. UsageError: the file is no device model."""
         return FORMAT.read(path)
 
 
@@ -203,7 +215,7 @@ FORMAT = Format(
 )
 
 
-def _measured(part: Timing | None, name: str) -> Timing:
+def _require(part: Timing | None, name: str) -> Timing:
     if part is None:
         raise UsageError(
             f"this device model has no {name} times. "
@@ -218,4 +230,4 @@ def _is_number(value: object) -> bool:
 
 def _positive_int(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{name}={value!r} of a device is no count. Use 1 or more.")
+        raise UsageError(f"{name}={value!r} of a device is not a count. Use 1 or more.")
