@@ -57,8 +57,8 @@ def checksum(payload: Mapping[str, Any]) -> str:
 
 
 def with_checksum(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The object and its checksum."""
-    return {**payload, CHECKSUM: checksum(payload)}
+    """The object after its checksum: whoever deletes the first line of a file still has JSON."""
+    return {CHECKSUM: checksum(payload), **{k: v for k, v in payload.items() if k != CHECKSUM}}
 
 
 def write_checked(path: Path, payload: Mapping[str, Any]) -> None:

@@ -111,9 +111,9 @@ def claim(request: Request, out: Path) -> None:
     follow: raises CheckpointError for another one."""
     remove_partial_files(out)
     path, selected = out / REQUEST, (out / "choice.json").exists()
-    before = None
+    before, begun = None, path.exists()
     with nullcontext() if selected else suppress(PhiscaleError):  # damaged: written anew
-        before = FORMAT.read(path, required=True) if path.exists() else None
+        before = FORMAT.read(path, required=True) if begun else None
     if before == request:
         return
     if before is not None and selected:
@@ -122,7 +122,7 @@ def claim(request: Request, out: Path) -> None:
             f"{out} answers a request with different arguments: {'; '.join(changed[:5])}. "
             "Use the same arguments to resume it, or another `out`."
         )
-    if before is not None and before.device_model != request.device_model:
+    if begun and (before is None or before.device_model != request.device_model):
         (out / "device.json").unlink(missing_ok=True)
     FORMAT.write(path, request)
 

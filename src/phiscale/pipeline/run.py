@@ -145,6 +145,8 @@ def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Aud
     audited = _earlier_audit(request, images, out)
     if audited is None:
         logger.info("auditing images")
+        if not (out / "checkpoints").exists():  # later, the run itself knows its images
+            (out / "choice.json").unlink(missing_ok=True)  # for whichever images it was
         audited = audit(images)
         fingerprint = {"fingerprint": images.fingerprint()}
         write_checked(out / "audit.json", {**fingerprint, **audited.to_dict()})
