@@ -20,9 +20,9 @@ from phiscale.files import write_json
 from phiscale.planning.budget import effective
 from phiscale.planning.priors import SMALL_RUNS
 from phiscale.training.log import read_log
-from phiscale.training.loop import Runtime
 from phiscale.training.recipes.table import RECIPE_ENTRIES, RECIPES
-from phiscale.training.run import train_run
+from phiscale.training.run import TrainRequest, train_run
+from phiscale.training.runtime import Runtime
 
 LANES = 2  # an answer depends on them, so they are not this machine's
 EQUAL = 4.0
@@ -54,15 +54,10 @@ def main() -> None:
             recipe = replace(
                 RECIPES["small-images"], epochs=epochs, evaluations=1, lanes=LANES, seed=seed
             )
-            with training_progress() as report:
-                train_run(
-                    spec,
-                    asked.data,
-                    run,
-                    recipe,
-                    Runtime(report=report),
-                    named=RECIPE_ENTRIES["small-images"],
-                )
+            with training_progress() as callbacks:
+                entry = RECIPE_ENTRIES["small-images"]
+                request = TrainRequest(spec=spec, data=asked.data, recipe=recipe, entry=entry)
+                train_run(request, run, Runtime(callbacks=callbacks))
             last = list(read_log(run))[-1]
             built = effective(spec, base)
             rows.append(

@@ -24,10 +24,10 @@ from phiscale.arch.families import get_spec
 from phiscale.deploy.inference import evaluate_model
 from phiscale.files import read_json, write_json
 from phiscale.training.log import read_log
-from phiscale.training.loop import Runtime
 from phiscale.training.recipes.recipe import Growth, Recipe
 from phiscale.training.recipes.table import RECIPE_ENTRIES
-from phiscale.training.run import train_run
+from phiscale.training.run import TrainRequest, train_run
+from phiscale.training.runtime import Runtime
 
 NAME = "small-images"
 REPEATS, PILOT_EPOCHS = 3, 0.5
@@ -41,7 +41,9 @@ def trained(data: str, run: Path, recipe: Recipe) -> float:
 
     torch.set_num_threads(1)
     quiet = Runtime(workers=1)
-    train_run(get_spec("small"), data, run, recipe, quiet, named=RECIPE_ENTRIES[NAME], device="cpu")
+    entry = RECIPE_ENTRIES[NAME]
+    request = TrainRequest(spec=get_spec("small"), data=data, recipe=recipe, entry=entry)
+    train_run(request, run, quiet, device="cpu")
     steps = [record["seconds"] for record in read_log(run) if "loss" in record]
     return steps[-1] - steps[0]
 

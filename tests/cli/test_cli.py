@@ -27,6 +27,7 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RECIPES
+from phiscale.training.run import TrainRequest
 
 CLASSES = ("a", "b", "café 日本")
 
@@ -180,9 +181,9 @@ MISTAKES = (
     (
         "search coefficients small pictures --out text.txt",
         2,
-        r"text\.txt is a file\. Give a folder",
+        r"text\.txt is a file\. Use a folder",
     ),
-    ("search coefficients small pictures --out model", 2, r"holds other files\. Give a new folder"),
+    ("search coefficients small pictures --out model", 2, r"holds other files\. Use a new folder"),
     (f"{STUDY} --preset huge", 2, r"--preset huge is unknown: use one of 'smoke'"),
     (f"{STUDY} --seeds 0", 2, r"--seeds 0 is out of range"),
     (f"{STUDY} --epochs 0", 2, r"--epochs 0 trains nothing"),
@@ -332,8 +333,8 @@ MISTAKES = (
     ("describe small --save empty", 2, r"--save empty is a folder"),
     ("solve small --save empty", 2, r"--save empty is a folder"),
     ("calibrate --out empty", 2, r"--out empty is a folder"),
-    ("fit digits --out text.txt", 2, r"--out text\.txt is a file\. Give a folder"),
-    ("fit digits --out pictures", 2, r"--out pictures holds other files\. Give a new folder"),
+    ("fit digits --out text.txt", 2, r"--out text\.txt is a file\. Use a folder"),
+    ("fit digits --out pictures", 2, r"--out pictures holds other files\. Use a new folder"),
     ("train photos --model small --data digits --out text.txt", 2, r"--out text\.txt is a file"),
     ("train photos --model small --data digits --out pictures", 2, r"--out pictures holds other"),
 )
@@ -464,8 +465,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recipe]]:
     """The recipes that `train` is called with, instead of training."""
     recipes: list[Recipe] = []
 
-    def instead(spec: object, data: str, out: Path, recipe: Recipe, *_: object, **__: object):
-        recipes.append(recipe)
+    def instead(request: TrainRequest, out: Path, *_: object, **__: object):
+        recipes.append(request.recipe)
         return out
 
     monkeypatch.setattr("phiscale.training.run.train_run", instead)

@@ -155,8 +155,9 @@ def test_a_table_of_ones_own_with_lengths_of_training(
 def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from phiscale.data.datasets.open import open_dataset
     from phiscale.data.preprocessing import Preprocessing
-    from phiscale.training.loop import Runtime, train
+    from phiscale.training.loop import train
     from phiscale.training.recipes.table import RECIPES
+    from phiscale.training.runtime import Runtime
 
     base = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
     recipe = replace(RECIPES["characters"], epochs=0.3, evaluations=2)

@@ -79,7 +79,8 @@ sys.path.insert(0, str(golden.parent / "files"))
 import make, test_golden
 from phiscale.data.datasets.open import open_dataset
 from phiscale.arch.spec import Spec, Stage
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
+from phiscale.training.runtime import Runtime
 from phiscale.training.recipes.recipe import Recipe
 assert Stage.__dataclass_fields__["later"] and Spec.__dataclass_fields__["later"]
 assert Recipe.__dataclass_fields__["later"]
@@ -91,7 +92,7 @@ assert make.trial().key == json.loads((golden / "keys.json").read_text())["trial
 assert json.loads((golden / "spec.json").read_text()).items() >= make.TINY.to_dict().items()
 seen = []
 train(out, make.TINY, open_dataset("digits"), make.QUICK, make.TAKE,
-      Runtime(report=lambda progress: seen.append(progress.images_seen)))
+      Runtime(callbacks=[lambda progress: seen.append(progress.images_seen)]))
 assert seen[0] > 512, seen[0]  # it went on from the checkpoint
 """
 

@@ -37,9 +37,11 @@ from phiscale.report.latencies import FORMAT as TIMINGS
 from phiscale.report.latencies import Timed, Timings
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
-from phiscale.training.loop import Progress, Runtime, train
+from phiscale.training.callbacks import Progress
+from phiscale.training.loop import train
 from phiscale.training.recipes.recipe import FORMAT as RECIPE
 from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.runtime import Runtime
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import save
 
@@ -150,7 +152,7 @@ def write_run() -> None:
 
     run = HERE / "run"
     shutil.rmtree(run, ignore_errors=True)
-    runtime = Runtime(report=stop_halfway, save_every_s=1e-9, keep=1)
+    runtime = Runtime(callbacks=[stop_halfway], save_every_s=1e-9, keep=1)
     with suppress(Stopped):
         train(run, TINY, open_dataset("digits"), QUICK, TAKE, runtime)
     shutil.rmtree(run / "tensorboard", ignore_errors=True)

@@ -14,8 +14,9 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.report.runs import read_runs, rows_of, write_page
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.recipes.table import RECIPES
+from phiscale.training.runtime import Runtime
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
 

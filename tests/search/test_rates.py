@@ -11,9 +11,9 @@ from phiscale.arch.families import get_spec
 from phiscale.cli import main
 from phiscale.files import read_json
 from phiscale.search.rates import Net, compare_rates, report
-from phiscale.training.loop import Runtime
 from phiscale.training.recipes.sizing import RecipeScaling
 from phiscale.training.recipes.table import RECIPE_ENTRIES, RecipeEntry
+from phiscale.training.runtime import Runtime
 
 
 def net(best: float, width: float = 1.0, rule: float = 0.1, steps: int = 2) -> Net:
@@ -48,8 +48,8 @@ def test_two_widths_at_three_rates_go_on_where_they_were(tmp_path: Path):
     """Trained for real, on the rates of a rule that halves with each doubling of the size."""
     spec = replace(get_spec("small"), resolution=8)
     named = RECIPE_ENTRIES["characters"]
-    sizes = RecipeScaling(base=replace(spec, classes=10), images=1438, log2_rate=-1.0)
-    named = RecipeEntry(recipe=named.recipe, source=named.source, sizes=sizes)
+    scaling = RecipeScaling(base=replace(spec, classes=10), images=1438, log2_rate=-1.0)
+    named = RecipeEntry(recipe=named.recipe, source=named.source, scaling=scaling)
     recipe = replace(named.recipe, epochs=0.4, evaluations=1)
 
     def compared() -> list[Net]:

@@ -22,8 +22,9 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted
 
 STEPS = 8
@@ -100,7 +101,9 @@ def _live(
     os.dup2(null, 2)
     calls = _watch(Path(out), blow)
     runtime = Runtime(
-        save_every_s=0, timeout_s=TIMEOUT_S, report=lambda progress: time.sleep(pause_s)
+        save_every_s=0,
+        timeout_s=TIMEOUT_S,
+        callbacks=[lambda progress: time.sleep(pause_s)],
     )
     code = 0
     try:

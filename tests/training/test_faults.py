@@ -23,9 +23,10 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
 from phiscale.files import lock_folder
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.recipes.table import RECIPES
+from phiscale.training.runtime import Runtime
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

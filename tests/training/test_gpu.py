@@ -24,10 +24,12 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
 from phiscale.nn.norm import BatchNorm2d, synchronise
+from phiscale.training.callbacks import Progress
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Progress, Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.runtime import Runtime
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
@@ -123,7 +125,7 @@ def test_a_deterministic_training_resumes_to_the_bit(precision: str, tmp_path: P
     arguments = SPEC, open_dataset("digits"), recipe, TAKE
     train(tmp_path / "whole", *arguments, runtime)
     with pytest.raises(Stopped):
-        train(tmp_path / "stopped", *arguments, replace(runtime, report=stop))
+        train(tmp_path / "stopped", *arguments, replace(runtime, callbacks=[stop]))
     train(tmp_path / "stopped", *arguments, runtime)
     for name, tensor in state(tmp_path / "whole").items():
         assert torch.equal(state(tmp_path / "stopped")[name], tensor), name

@@ -27,9 +27,10 @@ from phiscale.errors import CheckpointError, TrainingError
 from phiscale.training import loop
 from phiscale.training.checkpoint import load_newest, save_checkpoint
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.parallel.lanes import Replicas
 from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.runtime import Runtime
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)

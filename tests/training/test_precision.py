@@ -11,11 +11,13 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
+from phiscale.training.callbacks import Progress
 from phiscale.training.ema import Ema
 from phiscale.training.log import read_log
-from phiscale.training.loop import MOST_OVERFLOWS, Progress, Runtime, _update, train
+from phiscale.training.loop import MOST_OVERFLOWS, _update, train
 from phiscale.training.optim import make_optimizer
 from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.runtime import Runtime
 from phiscale.training.state import State
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,11 +30,11 @@ def ended(out: Path, precision: str, stop_at: int = 0) -> dict[str, object]:
     class Stopped(Exception):
         pass
 
-    def report(progress: Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.images_seen == stop_at:
             raise Stopped
 
-    runtime = Runtime(save_every_s=0, report=report)
+    runtime = Runtime(save_every_s=0, callbacks=[stop])
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
     arguments = (out, SPEC, open_dataset("digits"), recipe, TAKE)
     if stop_at:

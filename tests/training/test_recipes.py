@@ -12,7 +12,7 @@ from phiscale.arch.scaling import compound, scale
 from phiscale.training.recipes.recipe import Growth, Recipe, Schedule
 from phiscale.training.recipes.sizing import IMAGENET_IMAGES, scale_recipe
 from phiscale.training.recipes.table import RECIPE_ENTRIES, RECIPES, long_enough
-from phiscale.training.schedule import initial_share, learning_rate, objections, rate_left
+from phiscale.training.schedule import find_problems, initial_share, learning_rate, rate_left
 
 IMAGENET = RECIPES["efficientnet-imagenet"]
 V2 = RECIPES["efficientnetv2-imagenet"]
@@ -48,7 +48,7 @@ STAGES = [
 ]
 
 
-@pytest.mark.parametrize("printed_only", [False, True])
+@pytest.mark.parametrize("published_only", [False, True])
 @pytest.mark.parametrize(("name", "member", "pixels", "magnitude", "mixup", "dropout"), STAGES)
 def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
     name: str,
@@ -57,12 +57,17 @@ def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
     magnitude: tuple[float, float],
     mixup: float,
     dropout: tuple[float, float],
-    printed_only: bool,
+    published_only: bool,
 ):
     named, spec = RECIPE_ENTRIES[name], get_spec(member)
-    assert named.sizes is not None
+    assert named.scaling is not None
     recipe = scale_recipe(
-        named.recipe, named.recipe, spec, named.sizes, IMAGENET_IMAGES, printed_only=printed_only
+        named.recipe,
+        named.recipe,
+        spec,
+        named.scaling,
+        IMAGENET_IMAGES,
+        published_only=published_only,
     )
     places = [0.0, 0.25, 0.5, 0.99]
     assert tuple(recipe.pixels(spec.resolution, place) for place in places) == pixels
@@ -76,8 +81,10 @@ def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
 @pytest.mark.parametrize("member", ["efficientnetv2_b0", "tf_efficientnetv2_b3"])
 def test_the_small_second_versions_are_trained_as_the_first_ones(member: str):
     named = RECIPE_ENTRIES["efficientnetv2-imagenet"]
-    assert named.sizes is not None
-    found = scale_recipe(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+    assert named.scaling is not None
+    found = scale_recipe(
+        named.recipe, named.recipe, get_spec(member), named.scaling, IMAGENET_IMAGES
+    )
     assert found.augment.policy == "v0" and found.augment.mixup == 0
     assert found.growth == Growth() and found.dropout == MEMBERS[member].dropout
     assert found.pixels(get_spec(member).resolution, 0) == MEMBERS[member].train_resolution
@@ -86,8 +93,10 @@ def test_the_small_second_versions_are_trained_as_the_first_ones(member: str):
 @pytest.mark.parametrize("member", ["efficientnet_b1", "efficientnet_b4", "tf_efficientnet_b7"])
 def test_published_members_take_the_numbers_printed_for_them(member: str):
     named = RECIPE_ENTRIES["efficientnet-imagenet"]
-    assert named.sizes is not None
-    found = scale_recipe(named.recipe, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+    assert named.scaling is not None
+    found = scale_recipe(
+        named.recipe, named.recipe, get_spec(member), named.scaling, IMAGENET_IMAGES
+    )
     assert found == replace(named.recipe, dropout=MEMBERS[member].dropout)
 
 
@@ -97,24 +106,24 @@ def test_published_members_take_the_numbers_printed_for_them(member: str):
 )
 def test_randaugment_where_it_is_asked_for_has_the_magnitude_printed(member: str, magnitude: float):
     named = RECIPE_ENTRIES["efficientnet-imagenet"]
-    assert named.sizes is not None
+    assert named.scaling is not None
     asked = replace(named.recipe, augment=replace(named.recipe.augment, policy="randaugment"))
-    found = scale_recipe(asked, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES)
+    found = scale_recipe(asked, named.recipe, get_spec(member), named.scaling, IMAGENET_IMAGES)
     assert found.augment.magnitude == magnitude
     own = replace(asked, augment=replace(asked.augment, magnitude=3.0))
     assert (
-        scale_recipe(own, named.recipe, get_spec(member), named.sizes, IMAGENET_IMAGES).augment
+        scale_recipe(own, named.recipe, get_spec(member), named.scaling, IMAGENET_IMAGES).augment
         == own.augment
     )
 
 
 def test_as_published_takes_what_is_printed_for_a_member_and_nothing_that_is_reckoned():
     named = RECIPE_ENTRIES["efficientnet-imagenet"]
-    assert named.sizes is not None
+    assert named.scaling is not None
     b7, odd = get_spec("efficientnet_b7"), scale(get_spec("efficientnet_b0"), compound(2.5))
-    found = scale_recipe(named.recipe, named.recipe, b7, named.sizes, 50_000, printed_only=True)
+    found = scale_recipe(named.recipe, named.recipe, b7, named.scaling, 50_000, published_only=True)
     assert found == replace(named.recipe, dropout=0.5)
-    same = scale_recipe(named.recipe, named.recipe, odd, named.sizes, 50_000, printed_only=True)
+    same = scale_recipe(named.recipe, named.recipe, odd, named.scaling, 50_000, published_only=True)
     assert same == named.recipe
 
 
@@ -133,9 +142,9 @@ def test_the_second_versions_tuning_takes_ten_thousand_updates_at_least():
 @pytest.mark.parametrize("images", [30_000, 200_000, IMAGENET_IMAGES, 10**7])
 def test_the_average_forgets_its_start_in_a_training_of_any_length(images: int):
     """0.9999 was made for 350 epochs of ImageNet; fewer updates, a half-life of the same share."""
-    sizes = RECIPE_ENTRIES["efficientnet-imagenet"].sizes
-    assert sizes is not None
-    found = scale_recipe(IMAGENET, IMAGENET, sizes.base, sizes, images)
+    scaling = RECIPE_ENTRIES["efficientnet-imagenet"].scaling
+    assert scaling is not None
+    found = scale_recipe(IMAGENET, IMAGENET, scaling.base, scaling, images)
     updates = found.images(images) // found.batch
     assert initial_share(found.ema_decay, updates) < 0.01
     assert found.ema_decay <= 0.9999
@@ -171,25 +180,25 @@ def test_what_grows_with_the_network_grows_through_the_published_numbers(
 ):
     name = "efficientnetv2-imagenet" if "v2" in member else "efficientnet-imagenet"
     named = RECIPE_ENTRIES[name]
-    assert named.sizes is not None
-    sizes = replace(named.sizes, printed={})  # by the functions alone
+    assert named.scaling is not None
+    scaling = replace(named.scaling, published={})  # by the functions alone
     asked = named.recipe
     if magnitude is not None:
         asked = replace(asked, augment=replace(asked.augment, policy="randaugment"))
-    found = scale_recipe(asked, named.recipe, get_spec(member), sizes, IMAGENET_IMAGES)
+    found = scale_recipe(asked, named.recipe, get_spec(member), scaling, IMAGENET_IMAGES)
     assert found.dropout == pytest.approx(dropout, abs=0.05)
     assert magnitude is None or found.augment.magnitude == pytest.approx(magnitude, abs=4)
     assert found.augment.mixup == pytest.approx(mixup, abs=0.07)
     assert found.drop_path == 0.2  # of all of them
-    assert found.lr_peak == named.recipe.lr_peak  # theirs is the same at all sizes
+    assert found.lr_peak == named.recipe.lr_peak  # theirs is the same at all scaling
 
 
 @given(phi=st.floats(-4, 8), images=st.integers(1000, 10_000_000))
 def test_any_phi_has_a_recipe_that_can_be_trained(phi: float, images: int):
-    sizes = RECIPE_ENTRIES["efficientnet-imagenet"].sizes
-    assert sizes is not None
+    scaling = RECIPE_ENTRIES["efficientnet-imagenet"].scaling
+    assert scaling is not None
     spec = scale(get_spec("efficientnet_b0"), compound(phi))
-    found = scale_recipe(IMAGENET, IMAGENET, spec, sizes, images)
+    found = scale_recipe(IMAGENET, IMAGENET, spec, scaling, images)
     assert 0 <= found.dropout <= 0.6 and 0 <= found.drop_path <= 0.2
     assert 0 <= found.augment.magnitude <= 30 and found.schedule.warmup_fraction <= 0.1
 
@@ -198,10 +207,10 @@ def test_requested_values_stay_and_the_other_changes_are_logged(
     caplog: pytest.LogCaptureFixture,
 ):
     requested = replace(V2, dropout=0.35)
-    sizes, spec = RECIPE_ENTRIES["efficientnetv2-imagenet"].sizes, get_spec("efficientnetv2_m")
-    assert sizes is not None
+    scaling, spec = RECIPE_ENTRIES["efficientnetv2-imagenet"].scaling, get_spec("efficientnetv2_m")
+    assert scaling is not None
     with caplog.at_level("INFO", logger="phiscale"):
-        scaled = scale_recipe(requested, V2, spec, sizes, IMAGENET_IMAGES)
+        scaled = scale_recipe(requested, V2, spec, scaling, IMAGENET_IMAGES)
     assert scaled.dropout == 0.35 and scaled.augment.mixup == 0.2
     [message] = caplog.messages
     assert "augment.mixup: 0.0 -> 0.2" in message and "dropout" not in message
@@ -209,9 +218,9 @@ def test_requested_values_stay_and_the_other_changes_are_logged(
 
 def test_a_base_network_on_its_own_pictures_keeps_its_recipe():
     for named in RECIPE_ENTRIES.values():
-        if named.sizes is not None and named.recipe.images(named.sizes.images) > 10**6:
-            sizes = named.sizes
-            same = scale_recipe(named.recipe, named.recipe, sizes.base, sizes, sizes.images)
+        if named.scaling is not None and named.recipe.images(named.scaling.images) > 10**6:
+            scaling = named.scaling
+            same = scale_recipe(named.recipe, named.recipe, scaling.base, scaling, scaling.images)
             assert same == named.recipe
 
 
@@ -230,24 +239,24 @@ def test_named_recipes_end_near_nothing_on_sets_that_they_are_for(name: str, ima
     recipe = RECIPES[name]
     if recipe.images(images) / recipe.batch < 100:
         pytest.skip("too few updates for this batch")
-    assert objections(recipe, images) == []
+    assert find_problems(recipe, images) == []
     assert rate_left(recipe, images) < 0.05
 
 
 def test_the_replication_as_published_is_told_that_its_rate_ends_at_64_percent():
     published = RECIPE_ENTRIES["cifar10-35"].published
     assert published is not None
-    said = objections(published, 45_000)
+    said = find_problems(published, 45_000)
     assert len(said) == 1 and "ends at 6" in said[0] and "--schedule.step-epochs" in said[0]
     assert 0.6 < rate_left(published, 45_000) < 0.66
 
 
 def test_the_mend_of_a_rate_that_does_not_end_is_one():
     short = replace(IMAGENET, epochs=35, batch=256)
-    (said,) = objections(short, 45_000)
+    (said,) = find_problems(short, 45_000)
     epochs = float(said.split("--schedule.step-epochs ")[1].split(",")[0])
     mended = replace(short, schedule=replace(short.schedule, step_epochs=epochs))
-    assert objections(mended, 45_000) == []
+    assert find_problems(mended, 45_000) == []
 
 
 @pytest.mark.parametrize(
@@ -258,7 +267,7 @@ def test_the_mend_of_a_rate_that_does_not_end_is_one():
     ],
 )
 def test_a_rate_that_stays_high_is_refused_whatever_its_shape(recipe: Recipe):
-    (said,) = objections(recipe, 10_000)
+    (said,) = find_problems(recipe, 10_000)
     assert "of its peak; use --schedule" in said
 
 
@@ -270,8 +279,8 @@ def test_the_weight_of_the_random_start_is_the_product_of_all_decays(cap: float,
 
 def test_an_average_that_keeps_its_random_start_is_refused():
     few = Recipe(epochs=1, batch=64, ema_decay=0.9999)
-    assert any("random start" in said for said in objections(few, 128))
-    assert objections(few, 64 * 20) == []
+    assert any("random start" in said for said in find_problems(few, 128))
+    assert find_problems(few, 64 * 20) == []
 
 
 def test_smooth_growth_ends_where_it_should_and_stages_are_equal():

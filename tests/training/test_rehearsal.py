@@ -22,8 +22,9 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training import loop
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.recipes.table import RECIPES
+from phiscale.training.runtime import Runtime
 
 SHARDS, A_SHARD, CLASSES, STEPS, BATCH, SIDE = 20, 1000, 1000, 30, 48, 64
 pytestmark = pytest.mark.slow

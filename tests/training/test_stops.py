@@ -22,9 +22,10 @@ from phiscale.errors import TrainingError
 from phiscale.training import validation
 from phiscale.training.determinism import same_bits
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup, gpu_of
 from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted, StopSignal
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,8 +14,9 @@ from phiscale.errors import MissingExtra
 from phiscale.files import read_json
 from phiscale.training import trackers
 from phiscale.training.log import read_log
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.runtime import Runtime
 from phiscale.training.trackers import TRACKERS, MLflow
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)

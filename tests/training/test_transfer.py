@@ -19,11 +19,13 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.nn.network import build
 from phiscale.nn.norm import BatchNorm2d
+from phiscale.training.callbacks import Progress
 from phiscale.training.log import read_log
-from phiscale.training.loop import Progress, Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.optim import make_optimizer
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe
 from phiscale.training.recipes.table import RECIPES, finetune_for
+from phiscale.training.runtime import Runtime
 from phiscale.weights.sources import load
 from phiscale.weights.store import read, save
 
@@ -134,7 +136,7 @@ def test_blocks_with_hardly_a_share_of_the_rate_stay_as_they_are(pretrained: Pat
     assert {name.partition(".")[0] for name in moved} == {"stages", "head", "classifier"}
     last = f"stages.{len(SPEC.stages) - 1}."
     assert all(name.startswith(last) for name in moved if name.startswith("stages"))
-    assert "blocks learn nothing" in said[-1]
+    assert "blocks are frozen" in said[-1]
 
 
 def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
@@ -151,7 +153,7 @@ def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
             raise Killed
 
     with pytest.raises(Killed):
-        runtime = Runtime(save_every_s=0, report=kill)
+        runtime = Runtime(save_every_s=0, callbacks=[kill])
         train(tmp_path / "cut", SPEC, HIGH, recipe, TAKE, runtime, start_from=pretrained)
     run(tmp_path / "cut", recipe, pretrained)
     whole, cut = (read(tmp_path / name / "best.safetensors")[1] for name in ("whole", "cut"))

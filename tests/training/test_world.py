@@ -19,9 +19,10 @@ from phiscale.data.augment.augment import Augment
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training.log import OF_THE_MACHINE, read_log
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
+from phiscale.training.runtime import Runtime
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
 TAKE = Preprocessing(size=16, crop=1.0)
@@ -50,7 +51,7 @@ def main(out: str, lanes: str, pause_s: str) -> None:
     runtime = Runtime(
         save_every_s=0,
         timeout_s=TIMEOUT_S,
-        report=lambda progress: time.sleep(float(pause_s)),
+        callbacks=[lambda progress: time.sleep(float(pause_s))],
     )
     train(Path(out), SPEC, open_dataset("digits"), replace(RECIPE, lanes=int(lanes)), TAKE, runtime)
 

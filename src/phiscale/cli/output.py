@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from phiscale.cli.parameters import as_flags
 from phiscale.text import format_table, printable
+from phiscale.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from phiscale.deploy.inference import Answer
-    from phiscale.training.loop import Progress
+    from phiscale.training.callbacks import Progress
     from phiscale.training.metrics import Metrics
 
 
@@ -101,11 +102,11 @@ def log_to(write: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def training_progress(quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
+def training_progress(quiet: bool = False) -> Iterator[Sequence[Callback]]:
     """A bar with images/s and time left on a terminal, below what is logged; a line now and then
     elsewhere. Nothing where another process speaks for all."""
     if quiet:
-        yield lambda progress: None
+        yield ()
         return
     from rich.console import Console
     from rich.progress import (
@@ -118,7 +119,7 @@ def training_progress(quiet: bool = False) -> Iterator[Callable[[Progress], None
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines()
+        yield (_Shown(_lines()),)
         return
     columns = (
         TextColumn("training"),
@@ -140,7 +141,20 @@ def training_progress(quiet: bool = False) -> Iterator[Callable[[Progress], None
             bar.update(task[0], completed=progress.images_seen, words=words)
 
         with log_to(lambda line: bar.console.print(line, markup=False, highlight=False)):
-            yield report
+            yield (_Shown(report),)
+
+
+class _Shown(Callback):
+    """Shows progress after steps and evaluations alike."""
+
+    def __init__(self, show: Callable[[Progress], None]):
+        self.show = show
+
+    def on_step(self, progress: Progress) -> None:
+        self.show(progress)
+
+    def on_evaluation(self, progress: Progress) -> None:
+        self.show(progress)
 
 
 def _lines(every_s: float = 30.0) -> Callable[[Progress], None]:

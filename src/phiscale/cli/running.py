@@ -73,8 +73,8 @@ def train(arguments: Sequence[str]) -> None:
         track: UseAppendAction[tuple[Literal["mlflow", "wandb"], ...]] = (),
     ) -> None:
         from phiscale.cli.output import training_progress
-        from phiscale.training.loop import Runtime
-        from phiscale.training.run import train_run
+        from phiscale.training.run import TrainRequest, train_run
+        from phiscale.training.runtime import Runtime
         from phiscale.training.trackers import TRACKERS
 
         for flag, value in (
@@ -86,29 +86,27 @@ def train(arguments: Sequence[str]) -> None:
             in_range(flag, value)
         spec = spec_of(model)
         trackers = tuple(TRACKERS[name]() for name in track) if first_process() else ()
-        with training_progress(quiet=not first_process()) as report:
+        with training_progress(quiet=not first_process()) as callbacks:
             runtime = Runtime(
                 workers=workers,
                 keep=keep,
                 timeout_s=timeout,
-                report=report,
+                callbacks=callbacks,
                 trackers=trackers,
                 deterministic=deterministic,
                 accept_changed_data=accept_changed_data,
             )
-            best = train_run(
-                spec,
-                data,
-                out,
-                recipe,
-                runtime,
-                named=named,
+            request = TrainRequest(
+                spec=spec,
+                data=data,
+                recipe=recipe,
+                entry=named,
                 resolution=resolution,
                 pretrained=pretrained,
-                device=device,
                 on_bad=on_bad,
                 published=as_it_was,
             )
+            best = train_run(request, out, runtime, device=device)
         if first_process():
             print(best)
 
@@ -204,9 +202,9 @@ def rates(
     from phiscale.cli.output import training_progress
     from phiscale.search.rates import compare_rates, report
     from phiscale.training.devices import compute_device
-    from phiscale.training.loop import Runtime
     from phiscale.training.parallel.lanes import lanes_for
     from phiscale.training.recipes.table import RECIPE_ENTRIES
+    from phiscale.training.runtime import Runtime
 
     if recipe not in RECIPE_ENTRIES:
         raise UsageError(f"{recipe!r} is no recipe. Use one of {', '.join(RECIPE_ENTRIES)}.")
@@ -220,13 +218,13 @@ def rates(
     if epochs is not None:
         how = replace(how, epochs=epochs)
     how = replace(how, lanes=lanes_for(how.batch, compute_device(device)))
-    with training_progress() as say:
+    with training_progress() as callbacks:
         nets = compare_rates(
             spec,
             data,
             out,
             how,
-            Runtime(report=say),
+            Runtime(callbacks=callbacks),
             named=named,
             depths=depths,
             widths=widths,
@@ -386,6 +384,6 @@ def fit(
     from phiscale.cli.output import training_progress
     from phiscale.pipeline.run import FitRuntime, run_fit
 
-    with training_progress() as report:
-        run = run_fit(request, out, FitRuntime(report=report, command=command_line()))
+    with training_progress() as callbacks:
+        run = run_fit(request, out, FitRuntime(callbacks=callbacks, command=command_line()))
     print(run.report)

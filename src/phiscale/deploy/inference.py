@@ -16,7 +16,7 @@ from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.errors import BadImage, DataError
 from phiscale.text import count_of, join_names
-from phiscale.training.devices import compute_device, sees_colours
+from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.metrics import Metrics, measure, softmax
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _logits(model: str, images: ImageSet, part: Split, device: str) -> np.ndarra
     from phiscale.weights.sources import load, weights_file
 
     network = load(weights_file(model))
-    sees_colours(network.spec, model)
+    require_rgb(network.spec, model)
     places = _places(model, network.metadata.classes, images)
     compute = compute_device(device)
     logits = logits_of(network.to(compute), part, network.preprocessing, device=compute)
@@ -170,7 +170,7 @@ def _predictor(model: str, device: str) -> Callable[[Path], list[tuple[str, floa
 
     compute = compute_device(device)
     network = load(weights_file(model)).to(compute)
-    sees_colours(network.spec, model)
+    require_rgb(network.spec, model)
     take, classes = network.preprocessing, network.metadata.classes
 
     def answer(file: Path) -> list[tuple[str, float]]:

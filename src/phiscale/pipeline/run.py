@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,11 +35,13 @@ from phiscale.planning.device import FORMAT as DEVICE_FORMAT
 from phiscale.planning.device import DeviceModel
 from phiscale.report.report import write_report
 from phiscale.text import format_table
+from phiscale.training.callbacks import AnyCallback
 from phiscale.training.devices import compute_device
 from phiscale.training.evaluate import logits_of
-from phiscale.training.loop import Progress, Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.metrics import measure
-from phiscale.training.run import own_folder
+from phiscale.training.run import check_run_folder
+from phiscale.training.runtime import Runtime
 from phiscale.weights.sources import load
 
 logger = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ _COLUMNS = (
 class FitRuntime:
     """What changes no result of a `fit`, and how it measures."""
 
-    report: Callable[[Progress], None] = lambda progress: None
+    callbacks: Sequence[AnyCallback] = ()
     command: str = ""  # as it was typed, for the report
     effects: Effects = field(default_factory=Effects)
 
@@ -90,7 +92,7 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
         plan.images,
         choice.recipe,
         choice.preprocessing,
-        Runtime(device=compute, report=runtime.report),
+        Runtime(device=compute, callbacks=runtime.callbacks),
         start_from=Path(choice.pretrained) if choice.pretrained else None,
     )
     with lock_folder(out):
@@ -112,7 +114,7 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
 def plan_fit(request: Request, out: Path, effects: Effects) -> FitPlan:
     """The stages before training: request, audit, device, choice. Raises what `fit` raises."""
     request.check()
-    own_folder(out, REQUEST)
+    check_run_folder(out, REQUEST)
     inputs = read_inputs(request)
     compute = compute_device(request.device)
     with lock_folder(out):

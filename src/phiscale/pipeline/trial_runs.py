@@ -18,9 +18,10 @@ from phiscale.pipeline.request import Request
 from phiscale.pipeline.suitable import preprocessing_for, recipe_for
 from phiscale.planning.budget import Candidate
 from phiscale.training.log import read_log
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
 from phiscale.training.parallel.lanes import lanes_for
 from phiscale.training.recipes.recipe import Recipe
+from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted
 from phiscale.weights.store import read_metadata
 

@@ -21,11 +21,11 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import TrainingError, UsageError
 from phiscale.files import read_checked, write_atomic, write_json
 from phiscale.training.log import read_log
-from phiscale.training.loop import Runtime
 from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RecipeEntry
-from phiscale.training.run import checked_images, own_folder, train_run
+from phiscale.training.run import TrainRequest, check_run_folder, checked_images, train_run
+from phiscale.training.runtime import Runtime
 from phiscale.training.state import RUN_FIX
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def compare_rates(
     `out`; begun again it goes on. Writes rates.json and rates.md there."""
     if steps < 1:
         raise UsageError(f"--steps {steps} compares nothing. Use 1 or more.")
-    own_folder(out, RESULT)
+    check_run_folder(out, RESULT)
     about: dict[str, Any] = {"command": command, "networks": []}
     nets: list[Net] = []
     images = checked_images(data, out, "stop", ProcessGroup(), runtime.workers)
@@ -93,17 +93,15 @@ def compare_rates(
                 logger.info(f"{run.name}: {len(nets) + 1} of {len(depths) * len(widths)} networks")
                 optim = replace(recipe.optim, lr_peak=rule * 2.0**step)
                 try:
-                    train_run(
-                        net,
-                        data,
-                        run,
-                        replace(recipe, optim=optim) if step else recipe,
-                        runtime,
-                        named=named,
+                    request = TrainRequest(
+                        spec=net,
+                        data=images,
+                        audited=True,
+                        recipe=replace(recipe, optim=optim) if step else recipe,
+                        entry=named,
                         resolution=resolution,
-                        device=device,
-                        checked=images,
                     )
+                    train_run(request, run, runtime, device=device)
                 except TrainingError as error:  # it diverged: an answer, too
                     logger.info(str(error))
                 if not step:  # as the recipe has grown for this network

@@ -1,4 +1,4 @@
-"""What a training computes on: a device by its name, and networks that pictures can reach."""
+"""What a training computes on: a device by its name, and networks that take RGB images."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from phiscale.arch.spec import Spec
 
 
-def sees_colours(spec: Spec, what: str) -> None:
-    """Pictures are read as RGB."""
+def require_rgb(spec: Spec, what: str) -> None:
+    """Raises UsageError where a network does not take the three channels of an image."""
     if spec.in_channels != 3:
         raise UsageError(
-            f"{what} takes {spec.in_channels} channels; pictures are read in 3. "
+            f"{what} takes {spec.in_channels} channels; images are read in 3. "
             "Use a network of 3, or call yours from Python."
         )
 
 
 def compute_device(name: str) -> torch.device:
-    """cpu, cuda or mps; auto takes an accelerator where there is one."""
+    """Returns the torch device of a name: cpu, cuda or mps; auto prefers a CUDA GPU."""
     import torch
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device here. Use --device cpu.")
+        raise UsageError("device='cuda': torch finds no CUDA device here. Use `device='cpu'`.")
     if name == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: torch finds no Apple GPU here. Use --device cpu.")
+        raise UsageError("device='mps': torch finds no Apple GPU here. Use `device='cpu'`.")
     return torch.device(name)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import torch
 from torch import nn
 
 from phiscale.arch.spec import Spec
@@ -21,56 +19,24 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.nn.blocks import Dropout
 from phiscale.training import transfer
+from phiscale.training.callbacks import Progress, as_callbacks
 from phiscale.training.checkpoint import save_checkpoint
 from phiscale.training.determinism import same_bits
 from phiscale.training.log import Log, Meter, memory_bytes
 from phiscale.training.objective import class_weights, make_objective
 from phiscale.training.parallel.lanes import Replicas
-from phiscale.training.parallel.processes import TIMEOUT_S, ProcessGroup, init_distributed
+from phiscale.training.parallel.processes import ProcessGroup, init_distributed
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.resume import first_state, open_run
+from phiscale.training.runtime import Runtime
 from phiscale.training.schedule import learning_rate
 from phiscale.training.signals import StopSignal
 from phiscale.training.state import RunConfig, State
-from phiscale.training.trackers import TensorBoard, Tracker
+from phiscale.training.trackers import TensorBoard
 from phiscale.training.validation import Validator
 
-CPU = torch.device("cpu")
-SAVE_EVERY_S = 60.0  # and at every evaluation: what a kill can cost
 SAVE_SHARE = 0.01  # of the time, at most, that saving takes
 MOST_OVERFLOWS = 50  # updates in a row that fp16 may skip while its scale falls
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a reporter is told after a step or an evaluation."""
-
-    images_seen: int
-    total: int
-    loss: float
-    images_per_s: float
-    validation_top1: float | None = None  # of the moving average, after an evaluation
-    raw_top1: float | None = None  # of the weights as they are
-    learning_rate: float = 0.0
-    wait_share: float = 0.0  # of the time, waiting for pictures
-    memory_bytes: int = 0  # the most that this process has held
-
-
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """What does not change a training's result."""
-
-    device: torch.device = CPU
-    group: ProcessGroup | None = None  # the processes, where they are joined already
-    workers: int = 2
-    keep: int = 2  # checkpoints
-    save_every_s: float = SAVE_EVERY_S  # and at every evaluation; 0: after every step
-    timeout_s: float = TIMEOUT_S  # until a silent process is taken for dead
-    trackers: Sequence[Tracker] = ()  # besides TensorBoard
-    accept_changed_data: bool = False
-    deterministic: bool = False  # on a GPU: the same bits every time, somewhat slower
-    report: Callable[[Progress], None] = lambda progress: None
-    log_level: int = logging.INFO  # of what a training says of itself
 
 
 def train(
@@ -162,19 +128,19 @@ def train(
         micro_batches = meter.waiting(batches)
         loss = rate = math.nan
 
-        def report(**said: float) -> None:
-            if group.is_rank0:
-                runtime.report(
-                    Progress(
-                        images_seen=state.images_seen,
-                        total=total,
-                        loss=loss,
-                        learning_rate=rate,
-                        images_per_s=meter.images_per_s,
-                        wait_share=meter.wait_share,
-                        memory_bytes=memory_bytes(device),
-                        **said,
-                    )
+        callbacks = as_callbacks(runtime.callbacks if group.is_rank0 else ())
+
+        def progress(**said: float) -> Progress:
+            if True:
+                return Progress(
+                    images_seen=state.images_seen,
+                    total=total,
+                    loss=loss,
+                    learning_rate=rate,
+                    images_per_s=meter.images_per_s,
+                    wait_share=meter.wait_share,
+                    memory_bytes=memory_bytes(device),
+                    **said,
                 )
 
         def leave() -> NoReturn:
@@ -187,7 +153,10 @@ def train(
                 if (found := validator.reduce(said)) is None:
                     leave()
                 validator.record(state, *found)
-                report(validation_top1=found[0].top1, raw_top1=found[1].top1)
+                for callback in callbacks:
+                    callback.on_evaluation(
+                        progress(validation_top1=found[0].top1, raw_top1=found[1].top1)
+                    )
                 saver.save()
                 meter.pause()
             if state.images_seen >= total or 0 < recipe.patience <= state.stale:
@@ -225,7 +194,8 @@ def train(
                 log.step(
                     state, meter, loss=loss, lr=rate, gradient_norm=norm, saving_share=saver.share
                 )
-            report()
+            for callback in callbacks:
+                callback.on_step(progress())
             if saver.is_due():
                 saver.save()
                 meter.pause()

@@ -1,9 +1,9 @@
-"""`train` behind the verb: pictures looked at, weights found, the recipe grown, then the loop."""
+"""Trains a network by a named recipe: checks the images, finds the weights, scales the recipe."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,15 +15,16 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import read_checked
-from phiscale.training import transfer
-from phiscale.training.devices import compute_device, sees_colours
-from phiscale.training.loop import Runtime, train
+from phiscale.training.devices import compute_device, require_rgb
+from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
 from phiscale.training.recipes.recipe import Recipe, differences
 from phiscale.training.recipes.sizing import scale_recipe
 from phiscale.training.recipes.table import RecipeEntry, long_enough
-from phiscale.training.schedule import objections
+from phiscale.training.runtime import Runtime
+from phiscale.training.schedule import find_problems
 from phiscale.training.state import RUN_FIX
+from phiscale.training.transfer import check_start
 from phiscale.weights.adapt import differing_fields
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.pretrained import original_preprocessing
@@ -32,150 +33,187 @@ from phiscale.weights.store import read_metadata
 
 logger = logging.getLogger(__name__)
 
-OF_THE_START = {"seed", "lanes", "precision", "micro_batch", "evaluations", "patience"}
-"""Fields that no source prints: a recipe is as published with any of these."""
+NOT_PUBLISHED = {"seed", "lanes", "precision", "micro_batch", "evaluations", "patience"}
+"""Fields that no source states: a recipe counts as published with any value of these."""
 
 
-def own_folder(out: Path, mark: str) -> None:
-    """Refuses a file, and a folder of other things; `mark` is the file that makes it ours."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
-    if not out.is_dir() or (out / mark).exists():
-        return
-    if any(p.name != ".lock" and p.suffix != ".part" for p in out.iterdir()):
-        raise UsageError(f"--out {out} holds other files. Give a new folder.")
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What is trained on which data, and from which weights."""
+
+    spec: Spec
+    data: str | ImageSet  # image folder, named set, tar shards, or a set that is open already
+    recipe: Recipe
+    entry: RecipeEntry | None = None  # the recipe's origin, by which it scales; None: it stays
+    published: bool = False  # keep to what the entry's source states
+    pretrained: str | None = None  # weights to start from: a source as for `import`
+    resolution: int | None = None  # pixels a side; None: the network's own
+    on_bad: Literal["stop", "skip"] = "stop"  # what an unreadable image does
+    audited: bool = False  # whether every image of `data` has been read before
 
 
 def train_run(
-    spec: Spec,
-    data: str,
-    out: Path,
-    recipe: Recipe,
-    runtime: Runtime,
-    *,
-    named: RecipeEntry,
-    resolution: int | None = None,
-    pretrained: str | None = None,
-    device: str = "auto",
-    on_bad: Literal["stop", "skip"] = "stop",
-    published: bool = False,
-    checked: ImageSet | None = None,
+    request: TrainRequest, out: Path, runtime: Runtime | None = None, *, device: str = "auto"
 ) -> Path:
-    """Trains `spec` on `data` by `recipe`, a variant of the `named` one, which grows with the
-    network unless it is to be as `published`; returns the best weights' path. `checked`: those
-    data, where every picture has been read already."""
-    with init_distributed(compute_device(device), runtime.timeout_s) as (group, compute):
-        group.run_on_rank0(lambda: own_folder(out, "recipe.json"))
-        transfer.check_start(recipe, pretrained)
-        sees_colours(spec, "--model")
-        metadata = start_from = None
-        if pretrained is not None:
-            start_from, metadata = _start(spec, pretrained)
-            spec = replace(
-                spec, norm_eps=metadata.spec.norm_eps, norm_momentum=metadata.spec.norm_momentum
-            )
-        images = checked or checked_images(data, out, on_bad, group, runtime.workers)
-        pixels = spec.resolution if resolution is None else resolution
-        spec = replace(spec, classes=len(images.classes), resolution=pixels)
-        asked = recipe
-        if published:
-            recipe = long_enough(recipe, named, len(images.train))
-        if named.sizes is not None:
-            recipe = scale_recipe(
-                recipe, named.recipe, spec, named.sizes, len(images.train), printed_only=published
-            )
-        changed = _changed(asked, named) if published else None
-        _check_length(recipe, len(images.train), changed)
-        flavour = f"tf_{name_of(spec)}"
-        if published and flavour in MEMBERS:
-            logger.info(
-                f"as published but for the network's norms and padding: those are {flavour}'s"
-            )
-        preprocessing = metadata.preprocessing if metadata is not None else _usual(spec, recipe)
-        preprocessing = replace(
-            preprocessing, size=spec.resolution
-        )  # weights expect their own otherwise
-        runtime = replace(runtime, device=compute, group=group)
+    """Trains a network into the folder `out`; returns the path of its best weights.
+
+    Reads every image once, adapts the recipe to the network and the number of images, and trains.
+    Called again with the same arguments it resumes. `device` (auto, cpu, cuda, mps) replaces
+    `runtime.device`. Raises UsageError where the arguments contradict each other, DataError where
+    images cannot be read, CheckpointError where `out` holds another run.
+    """
+    runtime = runtime or Runtime()
+    with init_distributed(compute_device(device), runtime.timeout_s) as (group, local_device):
+        group.run_on_rank0(lambda: check_run_folder(out, "recipe.json"))
+        check_start(request.recipe, request.pretrained)
+        require_rgb(request.spec, "`model`")
+        start_from, metadata = _start(request.spec, request.pretrained)
+        images = _images(request, out, group, runtime.workers)
+        spec = _adapted_spec(request, metadata, len(images.classes))
+        recipe = _adapted_recipe(request, spec, len(images.train))
+        preprocessing = metadata.preprocessing if metadata else _usual(spec, recipe)
+        # pretrained weights expect their own size otherwise
+        preprocessing = replace(preprocessing, size=spec.resolution)
+        runtime = replace(runtime, device=local_device, group=group)
         return train(out, spec, images, recipe, preprocessing, runtime, start_from=start_from)
 
 
+def check_run_folder(out: Path, marker: str) -> None:
+    """Refuses a file, and a folder with other contents; the file `marker` identifies ours."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"out={str(out)!r} is a file. Use a folder, new or of an earlier start.")
+    if not out.is_dir() or (out / marker).exists():
+        return
+    if any(p.name != ".lock" and p.suffix != ".part" for p in out.iterdir()):
+        raise UsageError(f"out={str(out)!r} holds other files. Use a new folder.")
+
+
 def checked_images(
-    data: str,
+    data: str | ImageSet,
     out: Path,
     on_bad: Literal["stop", "skip"],
     group: ProcessGroup,
     workers: int,
 ) -> ImageSet:
-    """The set, every picture of it read once, by the first process: bad ones stop the run or are
-    left out. What a run in `out` was begun with is not read again."""
-    images = open_dataset(data)
+    """Returns the readable images of `data`.
 
-    def bad() -> tuple[BadFile, ...]:
-        if (known := _skipped(images, out)) is not None:
-            return known
-        found = audit(images, workers=workers)
-        if found.bad and on_bad == "stop":
-            raise bad_files_error(found)
-        return found.bad
+    The first process reads each image once; unreadable ones stop the run or are left out. What
+    the run in `out` was begun with is not read again.
+    """
+    images = _opened(data)
 
-    skipped = group.run_on_rank0(bad)
-    if skipped:
-        logger.info(f"{len(skipped)} unreadable pictures are skipped (data.json lists them)")
-    return images.without(skipped)
+    def find_bad() -> tuple[BadFile, ...]:
+        if (skipped := _skipped(images, out)) is not None:
+            return skipped
+        result = audit(images, workers=workers)
+        if result.bad and on_bad == "stop":
+            raise bad_files_error(result)
+        return result.bad
+
+    bad = group.run_on_rank0(find_bad)
+    if bad:
+        logger.warning(f"{len(bad)} unreadable images are skipped (data.json lists them)")
+    return images.without(bad)
+
+
+def _images(request: TrainRequest, out: Path, group: ProcessGroup, workers: int) -> ImageSet:
+    if request.audited:
+        return _opened(request.data)
+    return checked_images(request.data, out, request.on_bad, group, workers)
+
+
+def _opened(data: str | ImageSet) -> ImageSet:
+    return data if isinstance(data, ImageSet) else open_dataset(data)
 
 
 def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:
-    """What the run in `out` has left out of these pictures; None if it holds none of them."""
+    """The images that the run in `out` leaves out; None if it was begun on other images."""
     if not (out / "data.json").is_file():
         return None
-    said = read_checked(out / "data.json", RUN_FIX)
-    known = tuple(BadFile(**file) for file in said.get("skipped", ()))
-    return known if images.without(known).fingerprint() == said.get("fingerprint") else None
+    stored = read_checked(out / "data.json", RUN_FIX)
+    skipped = tuple(BadFile(**file) for file in stored.get("skipped", ()))
+    return skipped if images.without(skipped).fingerprint() == stored.get("fingerprint") else None
+
+
+def _start(spec: Spec, pretrained: str | None) -> tuple[Path | None, ModelMetadata | None]:
+    """The weights to start from, which must be this network's."""
+    if pretrained is None:
+        return None, None
+    path = weights_file(pretrained, model=name_of(spec))
+    metadata = read_metadata(path)
+    if names := differing_fields(metadata.spec, _with_norms_of(metadata, spec)):
+        member = metadata.member
+        use = f"`model={member}`" if member else "the spec of those weights as `model`"
+        raise UsageError(
+            f"pretrained={pretrained!r} is {member or 'another network'}, not `model`: they "
+            f"differ in {', '.join(names)}. Use {use}."
+        )
+    if _with_norms_of(metadata, spec) != spec:
+        logger.info(
+            f"norm epsilon {metadata.spec.norm_eps:g} and momentum "
+            f"{metadata.spec.norm_momentum:g} are those of the weights"
+        )
+    return path, metadata
+
+
+def _with_norms_of(metadata: ModelMetadata, spec: Spec) -> Spec:
+    weights = metadata.spec
+    return replace(spec, norm_eps=weights.norm_eps, norm_momentum=weights.norm_momentum)
+
+
+def _adapted_spec(request: TrainRequest, metadata: ModelMetadata | None, classes: int) -> Spec:
+    spec = _with_norms_of(metadata, request.spec) if metadata else request.spec
+    return replace(spec, classes=classes, resolution=request.resolution or spec.resolution)
+
+
+def _adapted_recipe(request: TrainRequest, spec: Spec, train_images: int) -> Recipe:
+    """The recipe scaled to the network and the number of images; refuses one that is too short."""
+    recipe, entry = request.recipe, request.entry
+    changed = None
+    if entry is not None:
+        if request.published:
+            recipe = long_enough(recipe, entry, train_images)
+            changed = _changed(request.recipe, entry)
+        if entry.scaling is not None:
+            recipe = scale_recipe(
+                recipe,
+                entry.recipe,
+                spec,
+                entry.scaling,
+                train_images,
+                published_only=request.published,
+            )
+    _check_length(recipe, train_images, changed)
+    if request.published and (flavour := f"tf_{name_of(spec)}") in MEMBERS:
+        logger.info(f"as published but for the network's norms and padding: those are {flavour}'s")
+    return recipe
+
+
+def _changed(recipe: Recipe, entry: RecipeEntry) -> list[str]:
+    """The fields that differ from what the source states."""
+    changed = differences(entry.recipe.to_dict(), recipe.to_dict())
+    return [line for line in changed if line.partition(":")[0] not in NOT_PUBLISHED]
+
+
+def _check_length(recipe: Recipe, train_images: int, changed: list[str] | None) -> None:
+    """Refuses a training whose learning rate or EMA would end unfinished, unless it is published
+    so: `changed`, the differences from the source, then is empty."""
+    problems = find_problems(recipe, train_images)
+    if not problems:
+        return
+    if changed is None:
+        raise UsageError(f"This training is too short for its recipe: {'. '.join(problems)}.")
+    if changed:
+        raise UsageError(
+            f"The recipe is no longer as published ({'; '.join(changed)}), and "
+            f"{'. '.join(problems)}."
+        )
+    logger.info(f"as published: {'; '.join(problems)}")
 
 
 def _usual(spec: Spec, recipe: Recipe) -> Preprocessing:
-    """Small pictures whole; photographs as the member's authors prepare them."""
+    """Small images whole; photographs as the authors of the model prepare them."""
     if recipe.augment.frame == "shift":
         return Preprocessing(size=spec.resolution, crop=1.0)
     member = name_of(spec)
     return original_preprocessing(member) if member else Preprocessing(size=spec.resolution)
-
-
-def _changed(recipe: Recipe, named: RecipeEntry) -> list[str]:
-    """What is no longer as the source prints it."""
-    changed = differences(named.recipe.to_dict(), recipe.to_dict())
-    return [line for line in changed if line.partition(":")[0] not in OF_THE_START]
-
-
-def _check_length(recipe: Recipe, train_images: int, changed: list[str] | None) -> None:
-    """A training that would end in mid-flight is refused, unless it was published so: `changed`
-    then is empty."""
-    found = objections(recipe, train_images)
-    if not found:
-        return
-    if changed is None:
-        raise UsageError(f"This training is too short for its recipe: {'. '.join(found)}.")
-    if changed:
-        raise UsageError(
-            f"The recipe is no longer as published ({'; '.join(changed)}), and {'. '.join(found)}."
-        )
-    logger.info(f"as published: {'; '.join(found)}")
-
-
-def _start(spec: Spec, pretrained: str) -> tuple[Path, ModelMetadata]:
-    """The weights to start from, if they are this network's."""
-    path = weights_file(pretrained, model=name_of(spec))
-    metadata = read_metadata(path)
-    like = replace(spec, norm_eps=metadata.spec.norm_eps, norm_momentum=metadata.spec.norm_momentum)
-    if names := differing_fields(metadata.spec, like):
-        member = metadata.member
-        raise UsageError(
-            f"--pretrained {pretrained} is {member or 'another network'}, not --model: they "
-            f"differ in {', '.join(names)}. Say --model {member or 'SPEC of those weights'}."
-        )
-    if like != spec:
-        logger.info(
-            f"norm epsilon {like.norm_eps:g} and momentum {like.norm_momentum:g} are those of "
-            "the weights"
-        )
-    return path, metadata

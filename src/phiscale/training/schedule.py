@@ -59,7 +59,7 @@ def initial_share(cap: float, updates: int) -> float:
     return exp(growing + (updates - reached) * log(cap))
 
 
-def objections(recipe: Recipe, train_images: int) -> list[str]:
+def find_problems(recipe: Recipe, train_images: int) -> list[str]:
     """What is wrong with this length of training, and the mend of each."""
     found = []
     schedule, left = recipe.schedule, rate_left(recipe, train_images)

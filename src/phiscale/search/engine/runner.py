@@ -15,7 +15,7 @@ from phiscale.search.engine.trial import Trial
 
 if TYPE_CHECKING:
     from phiscale.data.datasets.dataset import ImageSet
-    from phiscale.training.loop import Runtime
+    from phiscale.training.runtime import Runtime
 
 Train = Callable[[Trial, "ImageSet", Path, "Runtime"], Result]
 

@@ -19,7 +19,8 @@ from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
 from phiscale.training.evaluate import logits_of
 from phiscale.training.log import read_log
-from phiscale.training.loop import Runtime, train
+from phiscale.training.loop import train
+from phiscale.training.runtime import Runtime
 from phiscale.weights.sources import load
 
 

@@ -24,7 +24,7 @@ from phiscale.training.signals import Interrupted, StopSignal
 
 if TYPE_CHECKING:
     from phiscale.data.datasets.dataset import ImageSet
-    from phiscale.training.loop import Runtime
+    from phiscale.training.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
     """Takes one training after another until the plan is at its end."""
     import torch
 
-    from phiscale.training.loop import Runtime
+    from phiscale.training.runtime import Runtime
 
     runtime = Runtime(
         device=torch.device(runner.device),

@@ -9,7 +9,7 @@ from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.spaces.rays import TOLERANCE
 from phiscale.search.study.plan import SINGLE, Settle
 from phiscale.search.study.verdict import FEWEST_SEEDS, Settled
-from phiscale.training.schedule import objections
+from phiscale.training.schedule import find_problems
 
 FEW_PICTURES = 10  # of a class
 
@@ -26,7 +26,7 @@ def critique(plan: Settle, dataset: DatasetInfo) -> Iterator[str]:
                 f"the compound arm has {floor(100 * shares[0])}-{ceil(100 * shares[-1])} % of the "
                 "compute of its rivals: this compares compute, not scaling"
             )
-    yield from objections(plan.conditions.recipe, plan.conditions.train_images or dataset.train)
+    yield from find_problems(plan.conditions.recipe, plan.conditions.train_images or dataset.train)
     yield from few_pictures(plan.conditions.train_images or dataset.train, len(dataset.classes))
     if plan.seeds < FEWEST_SEEDS:
         seeds = "one seed" if plan.seeds == 1 else f"{plan.seeds} seeds"

@@ -1,10 +1,9 @@
-"""A recipe for a network of another size: what grows with it, as functions of depth, width,
-resolution and the number of pictures.
+"""A recipe for a network of another size, as functions of its cost and of the number of images.
 
-The published recipes give numbers for their own members alone. Between and beyond them, size is
+The published recipes give numbers for their own models alone. Between and beyond them, size is
 counted in doublings of the exact multiply-adds over the recipe's base network, which grow with
-depth, width^2 and resolution^2, plus halvings of the number of training pictures: regularisation
-answers what a network could memorise of each picture. The slopes are fitted to the published tables
+depth, width^2 and resolution^2, plus halvings of the number of training images: regularisation
+answers what a network could memorise of each image. The slopes are fitted to the published tables
 (tests/training/test_recipes.py); smaller networks get less of everything, down to nothing.
 """
 
@@ -14,27 +13,28 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import log2
-from typing import Literal
+from typing import Any, Literal
 
 from phiscale.arch.costs import cost
 from phiscale.arch.families import MEMBERS, name_of
 from phiscale.arch.spec import Spec
-from phiscale.training.recipes.recipe import Growth, Recipe, differences
+from phiscale.data.augment.augment import Augment
+from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule, differences
 
 logger = logging.getLogger(__name__)
 
 IMAGENET_IMAGES = 1_281_167
-LEAST_WARMUP_UPDATES = 300  # so many updates the running mean squares need to settle
+LEAST_WARMUP_UPDATES = 300  # that the running mean squares need to settle
 MOST_WARMUP = 0.1  # of the training
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedOverrides:
-    """What a source prints for one of its members; None: the same as for all."""
+    """What a source states for one of its models; None: as for all of them."""
 
     dropout: float
     train_pixels: int
-    first_pixels: int | None = None  # of growing pictures
+    first_pixels: int | None = None  # of growing images
     policy: Literal["randaugment", "v0"] | None = None
     magnitude: float | None = None
     mixup: float | None = None
@@ -43,149 +43,166 @@ class PublishedOverrides:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeScaling:
-    """What a doubling of the size adds; of which network and how many pictures the recipe's own
-    numbers are."""
+    """What a doubling of the size adds to a recipe, and the network and number of images that the
+    recipe's own numbers are for."""
 
     base: Spec
     images: int = IMAGENET_IMAGES
     dropout: float = 0.05
-    magnitude: float = 2.3  # RandAugment's
+    magnitude: float = 2.3  # of RandAugment
     mixup: float = 0.0
-    drop_path: float = 0.05  # below the base only: the published members all have the same
+    drop_path: float = 0.05  # below the base only: the published models all have the same
     # 0: the published recipes keep one rate and one decay from B0 to B7 and from S to L
     log2_rate: float = 0.0  # of the peak learning rate
     log2_decay: float = 0.0  # of the weight decay
-    printed: Mapping[str, PublishedOverrides] = field(default_factory=dict)  # for members, by name
+    published: Mapping[str, PublishedOverrides] = field(default_factory=dict)  # by model name
 
 
-def doublings(spec: Spec, sizes: RecipeScaling, train_images: int) -> float:
-    """How many times larger than the recipe's base: 0 for the base on its own pictures."""
-    same = {"classes": sizes.base.classes, "in_channels": sizes.base.in_channels}
-    macs = cost(replace(spec, **same)).macs / cost(sizes.base).macs
-    return log2(macs) + log2(sizes.images / train_images)
+def doublings(spec: Spec, scaling: RecipeScaling, train_images: int) -> float:
+    """Returns how often the size doubled since the recipe's base: 0 for the base on its images."""
+    same = {"classes": scaling.base.classes, "in_channels": scaling.base.in_channels}
+    macs = cost(replace(spec, **same)).macs / cost(scaling.base).macs
+    return log2(macs) + log2(scaling.images / train_images)
 
 
 def scale_recipe(
     recipe: Recipe,
-    named: Recipe,
+    original: Recipe,
     spec: Spec,
-    sizes: RecipeScaling,
+    scaling: RecipeScaling,
     train_images: int,
     *,
-    printed_only: bool = False,
+    published_only: bool = False,
 ) -> Recipe:
-    """`recipe` for this network and so many pictures. What differs from the `named` recipe was
-    asked for and stays; what changed is logged. `printed_only`: nothing but what the source
-    prints for this very network."""
-    x = doublings(spec, sizes, train_images)
-    found = recipe if printed_only else _grown(recipe, named, x, sizes, train_images)
-    member = name_of(spec).removeprefix("tf_")
-    if member in sizes.printed and MEMBERS[member].spec.resolution == spec.resolution:
-        found = _of_member(found, recipe, named, sizes.printed[member], spec.resolution)
-    if changed := differences(recipe.to_dict(), found.to_dict()):
-        logger.info(f"for this network and {train_images} pictures: {', '.join(changed)}")
-    return found
+    """Returns `recipe` scaled to a network and a number of training images.
+
+    Fields that differ from the `original` recipe were set by the user and stay. The changes are
+    logged. With `published_only` the recipe gets nothing but the numbers that its source states
+    for this very network.
+    """
+    size = doublings(spec, scaling, train_images)
+    scaled = recipe if published_only else _scaled(recipe, original, size, scaling, train_images)
+    model = name_of(spec).removeprefix("tf_")
+    if model in scaling.published and MEMBERS[model].spec.resolution == spec.resolution:
+        overrides = scaling.published[model]
+        scaled = _overridden(scaled, recipe, original, overrides, spec.resolution)
+    if changed := differences(recipe.to_dict(), scaled.to_dict()):
+        logger.info(f"for this network and {train_images} images: {', '.join(changed)}")
+    return scaled
 
 
-def _grown(
-    recipe: Recipe, named: Recipe, x: float, sizes: RecipeScaling, train_images: int
+def _scaled(
+    recipe: Recipe, original: Recipe, size: float, scaling: RecipeScaling, train_images: int
 ) -> Recipe:
-    """By the functions: `x` doublings of the size, and the number of updates."""
-    how, optim = named.augment, named.optim
+    """By the functions of the size, in doublings, and of the number of updates."""
     updates = max(1, recipe.images(train_images) // recipe.batch)
-    warmup = max(named.schedule.warmup_fraction, min(MOST_WARMUP, LEAST_WARMUP_UPDATES / updates))
     return replace(
         recipe,
-        dropout=_kept(
-            recipe.dropout, named.dropout, _within(named.dropout + sizes.dropout * x, 0.6)
+        dropout=_unless_set(
+            recipe.dropout,
+            original.dropout,
+            _clamped(original.dropout + scaling.dropout * size, 0.6),
         ),
-        drop_path=_kept(
+        drop_path=_unless_set(
             recipe.drop_path,
-            named.drop_path,
-            _within(named.drop_path + sizes.drop_path * min(0.0, x), 0.5),
+            original.drop_path,
+            _clamped(original.drop_path + scaling.drop_path * min(0.0, size), 0.5),
         ),
-        schedule=replace(
-            recipe.schedule,
-            warmup_fraction=_kept(
-                recipe.schedule.warmup_fraction, named.schedule.warmup_fraction, warmup
-            ),
-        ),
-        ema_decay=_ema_decay(recipe, named, sizes, updates),
-        augment=replace(
-            recipe.augment,
-            magnitude=_magnitude(recipe, named, sizes, x),
-            mixup=_kept(recipe.augment.mixup, how.mixup, _within(how.mixup + sizes.mixup * x, 1.0)),
-        ),
-        optim=replace(
-            recipe.optim,
-            lr_peak=_kept(
-                recipe.optim.lr_peak, optim.lr_peak, optim.lr_peak * 2 ** (sizes.log2_rate * x)
-            ),
-            weight_decay=_kept(
-                recipe.optim.weight_decay,
-                optim.weight_decay,
-                optim.weight_decay * 2 ** (sizes.log2_decay * x),
-            ),
-        ),
+        schedule=_scaled_schedule(recipe.schedule, original.schedule, updates),
+        ema_decay=_scaled_ema_decay(recipe, original, scaling, updates),
+        augment=_scaled_augment(recipe.augment, original, size, scaling),
+        optim=_scaled_optim(recipe.optim, original.optim, size, scaling),
     )
 
 
-def _magnitude(recipe: Recipe, named: Recipe, sizes: RecipeScaling, x: float) -> float:
-    """Of RandAugment, which alone has one."""
-    given, own = recipe.augment, named.augment.magnitude
-    if given.policy != "randaugment":
-        return given.magnitude
-    grown = _within(own + sizes.magnitude * x, 30.0)
-    return _kept(given.magnitude, own, max(grown, named.growth.first_magnitude))
+def _scaled_schedule(schedule: Schedule, original: Schedule, updates: int) -> Schedule:
+    """A short training needs a larger share of warm-up for the same number of updates."""
+    least = min(MOST_WARMUP, LEAST_WARMUP_UPDATES / updates)
+    warmup = _unless_set(
+        schedule.warmup_fraction,
+        original.warmup_fraction,
+        max(original.warmup_fraction, least),
+    )
+    return replace(schedule, warmup_fraction=warmup)
 
 
-def _ema_decay(recipe: Recipe, named: Recipe, sizes: RecipeScaling, updates: int) -> float:
-    """The half-life stays below twice the share of the training that it has in the recipe's own; a
-    longer one would still remember the random start."""
-    if recipe.ema_decay != named.ema_decay or not named.ema_decay:
-        return recipe.ema_decay
-    made_for = named.images(sizes.images) // named.batch
-    return named.ema_decay ** max(1.0, made_for / (2 * updates))
-
-
-def _of_member(
-    found: Recipe, asked: Recipe, named: Recipe, printed: PublishedOverrides, pixels: int
-) -> Recipe:
-    """With the numbers that were printed for this member, but for those that were asked for."""
-    full = printed.train_pixels
-    growth = named.growth
-    if growth.stages and printed.first_pixels is None:
-        growth = Growth()  # its pictures do not grow
-    elif growth.stages and printed.first_pixels is not None:
-        growth = replace(growth, first_size=printed.first_pixels / full)
-    own, given = named.augment, asked.augment
-    policy = printed.policy if printed.policy and given.policy == own.policy else given.policy
-    augment = replace(found.augment, policy=policy)
-    if (
-        printed.magnitude is not None
-        and policy == "randaugment"
-        and given.magnitude == own.magnitude
-    ):
-        augment = replace(augment, magnitude=printed.magnitude)
-    if printed.mixup is not None and given.mixup == own.mixup:
-        augment = replace(augment, mixup=printed.mixup)
-    if printed.cutmix is not None and given.cutmix == own.cutmix:
-        augment = replace(augment, cutmix=printed.cutmix)
+def _scaled_optim(optim: Optim, original: Optim, size: float, scaling: RecipeScaling) -> Optim:
+    lr_peak = original.lr_peak * 2 ** (scaling.log2_rate * size)
+    weight_decay = original.weight_decay * 2 ** (scaling.log2_decay * size)
     return replace(
-        found,
-        augment=augment,
-        dropout=printed.dropout if asked.dropout == named.dropout else asked.dropout,
-        train_size=full / pixels if asked.train_size == named.train_size else asked.train_size,
-        growth=growth if asked.growth == named.growth else asked.growth,
+        optim,
+        lr_peak=_unless_set(optim.lr_peak, original.lr_peak, lr_peak),
+        weight_decay=_unless_set(optim.weight_decay, original.weight_decay, weight_decay),
     )
 
 
-def _kept(given: float, named: float, found: float) -> float:
-    """What was asked for, else what was found, of which three digits are enough."""
-    if given != named or abs(found - named) < 1e-9:
-        return given
-    return float(f"{found:.3g}")
+def _scaled_augment(
+    augment: Augment, original: Recipe, size: float, scaling: RecipeScaling
+) -> Augment:
+    mixup = _clamped(original.augment.mixup + scaling.mixup * size, 1.0)
+    augment = replace(augment, mixup=_unless_set(augment.mixup, original.augment.mixup, mixup))
+    if augment.policy != "randaugment":  # the only policy with a magnitude
+        return augment
+    magnitude = _clamped(original.augment.magnitude + scaling.magnitude * size, 30.0)
+    magnitude = max(magnitude, original.growth.first_magnitude)
+    return replace(
+        augment,
+        magnitude=_unless_set(augment.magnitude, original.augment.magnitude, magnitude),
+    )
 
 
-def _within(value: float, most: float) -> float:
+def _scaled_ema_decay(
+    recipe: Recipe, original: Recipe, scaling: RecipeScaling, updates: int
+) -> float:
+    """Keeps the half-life below twice its share of the training in the original recipe; a longer
+    one would still remember the random start."""
+    if recipe.ema_decay != original.ema_decay or not original.ema_decay:
+        return recipe.ema_decay
+    original_updates = original.images(scaling.images) // original.batch
+    return original.ema_decay ** max(1.0, original_updates / (2 * updates))
+
+
+def _overridden(
+    scaled: Recipe, recipe: Recipe, original: Recipe, overrides: PublishedOverrides, pixels: int
+) -> Recipe:
+    """With the numbers that the source states for this model, except where the user set others."""
+    growth = original.growth
+    if growth.stages and overrides.first_pixels is None:
+        growth = Growth()  # this model's images do not grow
+    elif growth.stages and overrides.first_pixels is not None:
+        growth = replace(growth, first_size=overrides.first_pixels / overrides.train_pixels)
+    train_size = overrides.train_pixels / pixels
+    return replace(
+        scaled,
+        augment=_overridden_augment(scaled.augment, recipe.augment, original.augment, overrides),
+        dropout=overrides.dropout if recipe.dropout == original.dropout else recipe.dropout,
+        train_size=train_size if recipe.train_size == original.train_size else recipe.train_size,
+        growth=growth if recipe.growth == original.growth else recipe.growth,
+    )
+
+
+def _overridden_augment(
+    scaled: Augment, augment: Augment, original: Augment, overrides: PublishedOverrides
+) -> Augment:
+    policy = augment.policy
+    if overrides.policy and augment.policy == original.policy:
+        policy = overrides.policy
+    values: dict[str, Any] = {"policy": policy}
+    for name in ("magnitude", "mixup", "cutmix"):
+        stated = getattr(overrides, name)
+        if stated is not None and getattr(augment, name) == getattr(original, name):
+            values[name] = stated
+    if policy != "randaugment":
+        values.pop("magnitude", None)
+    return replace(scaled, **values)
+
+
+def _unless_set(value: float, original: float, scaled: float) -> float:
+    """The user's value, else the scaled one, of which three digits are enough."""
+    if value != original or abs(scaled - original) < 1e-9:
+        return value
+    return float(f"{scaled:.3g}")
+
+
+def _clamped(value: float, most: float) -> float:
     return min(most, max(0.0, value))

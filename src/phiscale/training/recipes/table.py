@@ -26,7 +26,7 @@ class RecipeEntry:
     expected: str = NOT_RUN  # result, machine, hours
     published: Recipe | None = None  # as its source prints it
     published_updates: int = 0  # at least so many, however few the pictures
-    sizes: RecipeScaling | None = None  # how it grows with the network; None: not at all
+    scaling: RecipeScaling | None = None  # how it grows with the network; None: not at all
 
 
 _FINETUNE: dict[str, Any] = {
@@ -175,26 +175,26 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
         ),
         source="ours, from scratch on a few thousand photographs; weights to start from, where "
         "there are any, are better: finetune",
-        sizes=replace(_B0, images=5000),
+        scaling=replace(_B0, images=5000),
     ),
     "efficientnet-imagenet": RecipeEntry(
         recipe=_IMAGENET,
         source="tensorflow/tpu, models/official/efficientnet (arXiv:1905.11946)",
         expected=f"B0 77.1 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_IMAGENET,
-        sizes=replace(_B0, printed=V1),
+        scaling=replace(_B0, published=V1),
     ),
     "efficientnetv2-imagenet": RecipeEntry(
         recipe=_V2,
         source="google/automl, efficientnetv2 (arXiv:2104.00298): the numbers of its code",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_V2,
-        sizes=RecipeScaling(
+        scaling=RecipeScaling(
             base=get_spec("efficientnetv2_s"),
             dropout=0.07,
             magnitude=3.4,
             mixup=0.17,
-            printed=V2_CODE,
+            published=V2_CODE,
         ),
     ),
     "efficientnetv2-paper": RecipeEntry(
@@ -203,12 +203,12 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
         "grows, stronger RandAugment",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published, by the code); {NOT_RUN}",
         published=_V2_PAPER,
-        sizes=RecipeScaling(
+        scaling=RecipeScaling(
             base=get_spec("efficientnetv2_s"),
             dropout=0.07,
             magnitude=3.6,
             mixup=0.17,
-            printed=V2_TABLE,
+            published=V2_TABLE,
         ),
     ),
     "efficientnetv2-finetune": RecipeEntry(
@@ -228,7 +228,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
         "end at 1 %; what it does not print (dropout, decay, moved pictures) is EfficientNet's",
         expected="B0 89.5 % (published, one seed, rate ending at 64 % of its peak)",
         published=_CIFAR_AS_PUBLISHED,
-        sizes=_CIFAR_B0,
+        scaling=_CIFAR_B0,
     ),
     "cifar10-350": RecipeEntry(
         recipe=replace(
@@ -238,7 +238,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             evaluations=70,
         ),
         source="the same at the length of EfficientNet's paper",
-        sizes=_CIFAR_B0,
+        scaling=_CIFAR_B0,
     ),
     "finetune-few": RecipeEntry(
         recipe=Recipe(
