@@ -88,8 +88,8 @@ location.loader.exec_module(kills)
 for heavy in ("onnxruntime", "onnxscript", "torch.utils.tensorboard", "torchvision"):
     importlib.import_module(heavy)
 kills.torch.set_num_threads(1)
-from phiscale.data.datasets.open import open_images
-open_images("digits")
+from phiscale.data.datasets.open import open_dataset
+open_dataset("digits")
 for root, points in json.loads(sys.argv[1]):
     kills.fit_with_kills(pathlib.Path(root), points)
 """

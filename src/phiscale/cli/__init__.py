@@ -1,4 +1,4 @@
-"""The command line: one short function per verb. Everything heavy is imported inside the verbs."""
+"""The command line: one short function for each verb. Heavy modules are imported inside them."""
 
 import contextlib
 import io
@@ -43,13 +43,13 @@ VERBS: dict[str, Callable[..., None]] = {
     "convert": convert,
     "push": push,
 }
-"""By one word or two; the first word of two alone lists what may follow."""
+"""Commands of one word or two. The first word of two alone lists what may follow."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point. Mistakes end with one line: exit 2 for the command line, 1 for the rest."""
+    """Runs one command. A mistake ends with one line: exit 2 for the command line, else 1."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    _write_any_name()
+    _escape_unprintable_names()
     try:
         with log_to(to_stderr if first_process() else lambda line: None):
             _run(arguments)
@@ -60,16 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave(stop)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except ModuleNotFoundError as error:
+        _fail(_missing_package(error, arguments), 1)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         _fail(_OUT_OF_MEMORY, 1)
     except OSError as error:
-        what = f"{error.filename or 'output'}: {error.strerror or error}"
-        _fail(f"{what}. Check it and the free space.", 1)
+        problem = f"{error.filename or 'output'}: {error.strerror or error}"
+        _fail(f"{problem}. Check it and the free space.", 1)
 
 
 def _run(arguments: list[str]) -> None:
@@ -82,26 +84,35 @@ def _run(arguments: list[str]) -> None:
         print(f"phiscale {__version__}")
         return
     verb, rest = verb_of(arguments)
-    if (group := _of_group(verb)) and rest[:1] in ([], ["-h"], ["--help"], ["help"]):
+    group = _of_group(verb)
+    if group and rest[:1] in ([], ["-h"], ["--help"], ["help"]):
         print(_help(group))
         return
     if verb not in VERBS:
-        what = "a flag, no verb" if verb.startswith("-") else "no verb"
-        wanted = " ".join([verb, *rest[:1]]) if group else verb
-        among = ", ".join(group or VERBS)
-        raise UsageError(f"{wanted!r} is {what}.{near(wanted, VERBS)} They are {among}.")
+        raise _unknown_command(verb, rest)
     if verb != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UsageError(f"torchrun starts several of this, but {verb} is one. Call it by itself.")
+        raise UsageError(
+            f"torchrun starts several processes, but phiscale {verb} needs one. Run it without "
+            "torchrun."
+        )
     if verb == "train":
         train(rest)
     else:
         call(VERBS[verb], rest, f"phiscale {verb}")
 
 
+def _unknown_command(verb: str, rest: Sequence[str]) -> UsageError:
+    group = _of_group(verb)
+    typed = " ".join([verb, *rest[:1]]) if group else verb
+    problem = "a flag, not a command" if verb.startswith("-") else "an unknown command"
+    return UsageError(
+        f"{typed!r} is {problem}.{near(typed, VERBS)} Use one of {', '.join(group or VERBS)}."
+    )
+
+
 def verb_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The verb, of two words where there is such a one, and what follows it."""
-    two = " ".join(arguments[:2])
-    words = 2 if two in VERBS else 1
+    """The verb, which has one word or two, and the arguments that follow it."""
+    words = 2 if " ".join(arguments[:2]) in VERBS else 1
     return " ".join(arguments[:words]), list(arguments[words:])
 
 
@@ -110,20 +121,20 @@ def _of_group(word: str) -> dict[str, Callable[..., None]]:
     return {name: function for name, function in VERBS.items() if name.startswith(f"{word} ")}
 
 
-def _help(listed: Mapping[str, Callable[..., None]] = VERBS) -> str:
-    width = max(map(len, listed))
-    verbs = "\n".join(
+def _help(verbs: Mapping[str, Callable[..., None]] = VERBS) -> str:
+    width = max(map(len, verbs))
+    lines = "\n".join(
         f"  {name:<{width}}  {(function.__doc__ or '').splitlines()[0]}"
-        for name, function in listed.items()
+        for name, function in verbs.items()
     )
     return (
         "phiscale: from images, a device and a budget to the best ConvNet that fits.\n\n"
-        f"usage: phiscale VERB ... (phiscale VERB --help)\n\n{verbs}\n"
+        f"usage: phiscale VERB ... (phiscale VERB --help)\n\n{lines}\n"
     )
 
 
-def _write_any_name() -> None:
-    """Names that the terminal's encoding lacks are escaped, not fatal; nor is a closed output."""
+def _escape_unprintable_names() -> None:
+    """Escapes names that the terminal's encoding lacks; a closed output is no error either."""
     if sys.stdout is None:  # `>&-`
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (to the end)
     for stream in (sys.stdout, sys.stderr):
@@ -131,8 +142,17 @@ def _write_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _missing_package(error: ModuleNotFoundError, arguments: Sequence[str]) -> str:
+    """The line for a package that is not installed. Raises what is no missing package."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "phiscale"):
+        raise error
+    verb = verb_of(arguments)[0]
+    return f"phiscale {verb} needs {package}. Install it with: pip install phiscale"
+
+
 def _leave(stop: Interrupted) -> None:
-    """All is saved. Threads that still wait for a disk or a network are not waited for."""
+    """Ends the process at once: all is saved, and threads may still wait for a disk or network."""
     with contextlib.suppress(SystemExit):
         _fail(stop.message, stop.status)
     for stream in (sys.stdout, sys.stderr):
@@ -141,10 +161,10 @@ def _leave(stop: Interrupted) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    """Nothing in a name can forge a line."""
+    """Prints one line for each line of the message; no name in it can forge another."""
     text = "\n".join(printable(line) for line in message.split("\n"))
     if first_process():
         print(f"phiscale: {text}", file=sys.stderr)
-    elif code == 1:  # what all processes see alike, the first one tells
+    elif code == 1:  # what all processes see alike, the first one prints
         print(f"phiscale: process {os.environ['RANK']}: {text}", file=sys.stderr)
     raise SystemExit(code)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from phiscale.cli.output import to_stderr
-from phiscale.cli.values import File, Member, Switch, a_file, lines_of
+from phiscale.cli.values import File, Member, Switch, check_file, lines_of
 from phiscale.errors import UsageError
 
 Weights = Annotated[str, arg(metavar="SOURCE")]
@@ -20,23 +20,23 @@ def import_(
     model: Member = None,
     classes: File = None,
 ) -> None:
-    """Make a weights file of phiscale from timm's, torchvision's, lukemelas', Keras's or TF's.
+    """Import weights of timm, torchvision, lukemelas, Keras or TensorFlow.
 
-    Whose file it is, and of which network, is recognised from names and shapes, and said.
+    Names and shapes show which library and which network a file comes from; both are reported.
 
     Args:
-        source: file, folder of a hub repository, hf-hub:NAME, torchvision:NAME, or member.tag.
-        out: weights file to write (.safetensors).
-        model: the member, where the file fits several (padding and epsilon leave no trace in it).
-        classes: text file with the name of a class on each line, for a head of one's own.
+        source: File, folder of a hub repository, hf-hub:NAME, torchvision:NAME, or model.tag.
+        out: Weights file to write (.safetensors).
+        model: Name of the model, where the file fits several (it shows no padding and no epsilon).
+        classes: Text file with the name of a class on each line, for a custom head.
     """
     from phiscale.weights.sources import import_weights
 
-    a_file("--out", out)
+    check_file("--out", out)
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out} would hold safetensors. Name it {out.stem}.safetensors.")
-    named = lines_of("--classes", classes) if classes else None
-    metadata = import_weights(source, out, model=model or "", classes=named)
+    names = lines_of("--classes", classes) if classes else None
+    metadata = import_weights(source, out, model=model or "", classes=names)
     print(
         f"wrote {out}: {metadata.member or 'a network'}, {metadata.spec.classes} classes, "
         f"{metadata.preprocessing.size} px"
@@ -53,22 +53,22 @@ def convert(
     """Write weights under another library's names, in a file that it loads.
 
     Args:
-        weights: weights file or RUN of phiscale, or any other SOURCE.
-        out: file to write: .safetensors or .pth; .weights.h5 for Keras; .ckpt for TensorFlow.
-        to: the library.
+        weights: Weights file or RUN of phiscale, or any other SOURCE.
+        out: File to write: .safetensors or .pth; .weights.h5 for Keras; .ckpt for TensorFlow.
+        to: Library that is to load the file.
     """
     from phiscale.weights.aliases import describe_difference
     from phiscale.weights.sources import check_output, weights_file
     from phiscale.weights.store import read
     from phiscale.weights.writers import write_foreign
 
-    a_file("--out", out)
+    check_file("--out", out)
     path = weights_file(weights)
     check_output(out, path)
     metadata, tensors = read(path)
     write_foreign(out, to, metadata.spec, tensors, metadata.preprocessing)
-    if said := describe_difference(to, metadata.spec):
-        to_stderr(said)
+    if difference := describe_difference(to, metadata.spec):
+        to_stderr(f"warning: {difference}")
     print(f"wrote {out} under {to}'s names")
 
 
@@ -82,9 +82,9 @@ def push(
     """Upload weights to the Hugging Face hub, with config.json and a model card.
 
     Args:
-        weights: weights file or RUN of phiscale.
-        repo: repository, made if it is new.
-        private: hide a new repository from others.
+        weights: Weights file or RUN of phiscale.
+        repo: Repository on the hub; a new one is created.
+        private: Make a new repository private.
     """
     from phiscale.weights.hub import push as upload
     from phiscale.weights.sources import weights_file

@@ -1,4 +1,4 @@
-"""Flags of a verb: tyro reads them off the function's signature, its complaints become one line."""
+"""Flags of a verb. tyro reads them off the function's signature; its complaints become one line."""
 
 import contextlib
 import functools
@@ -19,30 +19,30 @@ from phiscale.errors import UsageError
 
 
 def call(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
-    """tyro reads the flags; then the verb runs, outside tyro, so that errors are its own."""
-    called: list[Callable[[], None]] = []
-    said = io.StringIO()
+    """Reads the flags with tyro, then runs the verb outside tyro, so that errors are the verb's."""
+    calls: list[Callable[[], None]] = []
+    complaints = io.StringIO()
 
     @functools.wraps(function)
     def later(*args: Any, **kwargs: Any) -> None:
-        called.append(functools.partial(function, *args, **kwargs))
+        calls.append(functools.partial(function, *args, **kwargs))
 
     if not asks_help(arguments):
         _check_flags(function, arguments, prog)
     try:
-        with contextlib.redirect_stderr(said), _uncoloured():
+        with contextlib.redirect_stderr(complaints), _uncoloured():
             tyro.cli(later, args=list(arguments), prog=prog)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(f"{_complaint(said.getvalue(), prog)}. See {prog} --help.") from None
+        raise UsageError(f"{_complaint(complaints.getvalue(), prog)}. See {prog} --help.") from None
     with in_flags(flags_of(function)):
-        called[0]()
+        calls[0]()
 
 
 @contextlib.contextmanager
 def _uncoloured() -> Iterator[None]:
-    """tyro colours the help of every terminal; NO_COLOR says that this one wants none."""
+    """tyro colours the help on every terminal; here it does not where NO_COLOR is set."""
     if not os.environ.get("NO_COLOR"):
         yield
         return
@@ -60,54 +60,58 @@ def asks_help(arguments: Sequence[str]) -> bool:
 
 
 def _check_flags(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
-    """Refuses unknown flags, and those given twice, of which tyro would take the last."""
+    """Refuses unknown flags, and flags given twice, of which tyro would use the last."""
     defaults: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
             grouped = is_dataclass(parameter.default)
             defaults |= _values(parameter.default) if grouped else {name: parameter.default}
-    known, given = dict(_flags(defaults)), set[str]()
+    flags, used = dict(_flags(defaults)), set[str]()
     for word in arguments:
         flag = word.partition("=")[0].replace("_", "-")
         if flag == "--":
             break
         if not flag.startswith("--"):
             continue
-        if flag not in known:
-            raise UsageError(f"unknown flag {flag}.{near(flag, known)} See {prog} --help.")
-        if known[flag] in given:
+        if flag not in flags:
+            raise UsageError(f"unknown flag {flag}.{near(flag, flags)} See {prog} --help.")
+        if flags[flag] in used:
             raise UsageError(f"{flag} is given twice. Give it once.")
-        given |= {known[flag]} - {""}
+        used |= {flags[flag]} - {""}
 
 
 def _flags(defaults: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
-    """Every flag and what may come once only: the flag, its opposite counted as the same."""
+    """Every flag with its group: flags of one group may come once. A flag and its opposite are one
+    group; the group of a flag that may be repeated is empty."""
     for name, default in defaults.items():
-        own = name.replace("_", "-")
+        plain = name.replace("_", "-")
         if is_dataclass(default):
-            yield from _flags(_values(default), f"{within}{own}.")
+            yield from _flags(_values(default), f"{within}{plain}.")
             continue
-        flag = f"--{within}{own}"
+        flag = f"--{within}{plain}"
         yield flag, "" if isinstance(default, tuple) else flag
         if isinstance(default, bool):
-            yield f"--{within}no-{own}", flag
+            yield f"--{within}no-{plain}", flag
 
 
 def _values(group: Any) -> dict[str, Any]:
     return {field.name: getattr(group, field.name) for field in fields(group)}
 
 
-_COMPLAINTS: tuple[tuple[str, str], ...] = (  # what tyro says, and what we make of it
+_COMPLAINTS: tuple[tuple[str, str], ...] = (  # tyro's, and ours
     (r"Missing value for argument '(\S+)'", r"\1 needs a value"),
     (
         r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)",
-        r"\2 \1 is unknown: use one of \3",
+        r"invalid value for \2: \1. Use one of \3",
     ),
     (
         r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: '(.*?)'",
-        r"\1 \2 is no whole number",
+        r"\1 \2 is not a whole number",
     ),
-    (r"Error parsing (\S+): .*could not convert string to float: '(.*?)'", r"\1 \2 is no number"),
+    (
+        r"Error parsing (\S+): .*could not convert string to float: '(.*?)'",
+        r"\1 \2 is not a number",
+    ),
     (r"Unrecognized options: (\S+)", r"\1 is unexpected"),
 )
 
@@ -123,11 +127,12 @@ def _complaint(text: str, prog: str) -> str:
     words = " ".join(re.sub(r"[│╭╮╰╯─]+", " ", text).split())
     words = re.sub(r" For full helptext.*", "", words)
     for theirs, ours in _COMPLAINTS:
-        if found := re.search(theirs, words):
-            return found.expand(ours)
+        if match := re.search(theirs, words):
+            return match.expand(ours)
     return words.rstrip(".")
 
 
-def near(word: str, known: Mapping[str, Any]) -> str:
-    found = get_close_matches(word, known, n=1)
-    return f" Did you mean {found[0]}?" if found else ""
+def near(word: str, names: Mapping[str, Any]) -> str:
+    """A sentence with the name that is most like a mistyped one, or nothing."""
+    matches = get_close_matches(word, names, n=1)
+    return f" Did you mean {matches[0]}?" if matches else ""

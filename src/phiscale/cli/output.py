@@ -1,4 +1,4 @@
-"""What verbs print: tables, JSON, progress."""
+"""Prints what verbs have to show: tables, JSON, progress."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 
 def show_json(value: Any) -> None:
-    """Indented; unicode as it is, where the terminal can show it."""
+    """Prints indented JSON, with Unicode characters where the terminal can show them."""
     plain = "utf" not in (sys.stdout.encoding or "utf").lower()
     print(json.dumps(value, indent=1, ensure_ascii=plain, allow_nan=False))
 
 
 def to_stderr(line: str) -> None:
-    """A remark beside the answer, which others may be reading."""
+    """Prints a remark that is not part of the result."""
     print(line, file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints `table_lines`."""
+    """Prints rows of equal keys as a plain table."""
     for line in format_table(rows):
         print(line)
 
 
 def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[int, int]:
-    """Prints as they come; returns how many could not be read, of how many."""
+    """Prints predictions as they come; returns how many images cannot be read, of how many."""
     bad = count = 0
     rows: list[dict[str, Any]] = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -71,7 +71,7 @@ def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[i
 
 
 class _LogLines(logging.Handler):
-    """What the library logs, a line each; warnings say that they are."""
+    """Writes each log record of the library as one line; warnings begin with `warning:`."""
 
     def __init__(self, write: Callable[[str], None]):
         super().__init__(logging.INFO)
@@ -84,7 +84,7 @@ class _LogLines(logging.Handler):
 
 @contextmanager
 def log_to(write: Callable[[str], None]) -> Iterator[None]:
-    """Shows through `write` what the library logs, instead of wherever it was shown before."""
+    """Writes what the library logs with `write`, instead of where an outer `log_to` writes it."""
     logger = logging.getLogger("phiscale")
     before, level = [h for h in logger.handlers if isinstance(h, _LogLines)], logger.level
     handler = _LogLines(write)
@@ -103,8 +103,9 @@ def log_to(write: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def training_progress(quiet: bool = False) -> Iterator[Sequence[Callback]]:
-    """A bar with images/s and time left on a terminal, below what is logged; a line now and then
-    elsewhere. Nothing where another process speaks for all."""
+    """A progress bar on a terminal, below what is logged; elsewhere a line now and then.
+
+    `quiet`: no progress, since another process shows it."""
     if quiet:
         yield ()
         return
@@ -175,32 +176,32 @@ def _lines(every_s: float = 30.0) -> Callable[[Progress], None]:
 
 
 def _state(progress: Progress) -> str:
-    waits = f", {100 * progress.wait_share:.0f} % waiting" if progress.wait_share >= 0.01 else ""
+    waits = f", data wait {100 * progress.wait_share:.0f} %" if progress.wait_share >= 0.01 else ""
     memory = f", {progress.memory_bytes / 1e9:.1f} GB" if progress.memory_bytes else ""
     return (
-        f"{progress.images_per_s:.0f}/s{waits}, loss {progress.loss:.3f}, "
-        f"rate {progress.learning_rate:.2g}{memory}"
+        f"{progress.images_per_s:.0f} img/s{waits}, loss {progress.loss:.3f}, "
+        f"lr {progress.learning_rate:.2g}{memory}"
     )
 
 
 def _validation(progress: Progress) -> str:
-    """Of the average that is kept, and of the weights as they are."""
+    """Validation accuracy of the EMA, which is kept, and of the raw weights."""
     if progress.validation_top1 is None or progress.raw_top1 is None:
         return ""
     top1, raw = 100 * progress.validation_top1, 100 * progress.raw_top1
-    return f", validation {top1:.2f} % (without averaging {raw:.2f} %)"
+    return f", validation top-1 {top1:.2f} % (EMA; raw weights {raw:.2f} %)"
 
 
 def metrics_lines(metrics: Metrics) -> list[str]:
-    """For a terminal."""
+    """Metrics of a model as lines for a terminal."""
     low, high = metrics.interval
     width = max([5, *(len(printable(row["name"])) for row in metrics.per_class)])
     return [
         f"top-1 {100 * metrics.top1:.2f} % [{100 * low:.2f}, {100 * high:.2f}] at 95 % on "
-        f"{metrics.images} images (always the commonest class: {100 * metrics.majority:.1f} %)",
+        f"{metrics.images} images (majority class: {100 * metrics.majority:.1f} %)",
         f"top-5 {100 * metrics.top5:.2f} %, macro-F1 {metrics.macro_f1:.4f}, "
         f"cross-entropy {metrics.cross_entropy:.4f}, "
-        f"calibration error {metrics.calibration_error:.4f}",
+        f"expected calibration error {metrics.calibration_error:.4f}",
         "",
         f"{'class':<{width}}  images  precision  recall     F1",
         *(

@@ -1,5 +1,6 @@
-"""Verbs that plan: which networks there are, what they cost, what fits, what the pictures are."""
+"""Verbs that plan: which models there are, what they cost, what fits, what the images are."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from phiscale.cli.output import show_json, table, to_stderr
+from phiscale.cli.parameters import as_flags
 from phiscale.cli.values import (
     UNLIMITED,
     Data,
@@ -18,7 +20,7 @@ from phiscale.cli.values import (
     Switch,
     Times,
     Whole,
-    a_file,
+    check_file,
     command_line,
     in_range,
     spec_of,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from phiscale.arch.spec import Spec
     from phiscale.planning.coefficients import Coefficients
 
-MOST_BLOCKS, MOST_TIMES = 5_000, 1_000  # what `describe` still scales to
+MOST_BLOCKS, MOST_TIMES = 5_000, 1_000  # that `describe` scales to
 
 
 def models(
@@ -42,37 +44,39 @@ def models(
     markdown: Switch = False,
     plot: File = None,
 ) -> None:
-    """List the networks: size, cost, published accuracy, where each is meant to live.
+    """List the models: size, cost, published accuracy, deployment target.
 
-    Of a single one, the known pretrained weights and their preprocessing too.
+    For a single model, its known pretrained weights and their preprocessing are listed too.
 
     Args:
-        pattern: part of the names, such as "*lite*".
-        json: print JSON, with the paper's headline ratios.
-        markdown: print the README's table.
-        plot: draw accuracy against size beside the paper's rivals (.png, .svg).
+        pattern: Pattern of the names, such as "*lite*".
+        json: Print JSON, with the paper's headline ratios.
+        markdown: Print the README's table.
+        plot: Draw accuracy against size, with the networks the paper compares (.png, .svg).
     """
     from phiscale.report.models import markdown_table, pretrained_rows, ratios, rows
     from phiscale.report.models import plot as draw
 
     if json + markdown + (plot is not None) > 1:
-        raise UsageError("--json, --markdown and --plot exclude each other. Give one of them.")
+        raise UsageError("--json, --markdown and --plot exclude each other. Use one of them.")
     if plot and pattern != "*":
-        raise UsageError(f"--plot draws the paper's figures, not {pattern!r}. Leave the one out.")
-    found = rows(pattern)
+        raise UsageError(
+            f"--plot draws the paper's figures, not {pattern!r}. Leave one of them out."
+        )
+    models = rows(pattern)
     if plot:
-        a_file("--plot", plot)
+        check_file("--plot", plot)
         draw(plot)
         print(f"wrote {plot}")
     elif json:
-        show_json({"models": found, "ratios": ratios()})
+        show_json({"models": models, "ratios": ratios()})
     elif markdown:
         print(markdown_table(pattern))
     else:
-        table([{**row, "pretrained": len(row["pretrained"])} for row in found])
-        if len(found) == 1 and (known := pretrained_rows(found[0]["name"])):
+        table([{**row, "pretrained": len(row["pretrained"])} for row in models])
+        if len(models) == 1 and (weights := pretrained_rows(models[0]["name"])):
             print()
-            table(known)
+            table(weights)
 
 
 def describe(
@@ -88,18 +92,18 @@ def describe(
     json: Switch = False,
     save: File = None,
 ) -> None:
-    """Show one network layer by layer, scaled if asked.
+    """Show one network layer by layer, as it is or scaled.
 
     Args:
-        spec: a member's name, a spec.json, or file.py:NAME.
-        phi: scale depth, width and resolution together by 1.2^phi, 1.1^phi, 1.15^phi.
-        coefficients: found.json whose coefficients take the place of 1.2, 1.1 and 1.15.
-        depth: scale the number of blocks by this factor.
-        width: scale the number of channels by this factor.
-        resolution: scale the pixels a side by this factor.
-        classes: of the classifier; the member's own if left out.
-        json: print JSON.
-        save: write the spec.json of what is shown.
+        spec: A model's name, a spec.json, or file.py:NAME.
+        phi: Scale depth, width and resolution together, by 1.2^phi, 1.1^phi, 1.15^phi.
+        coefficients: A found.json whose coefficients replace 1.2, 1.1 and 1.15.
+        depth: Factor of the number of blocks.
+        width: Factor of the number of channels.
+        resolution: Factor of the pixels of a side.
+        classes: Number of classes; by default the model's.
+        json: Print JSON.
+        save: Write the spec.json of the network that is shown.
     """
     from phiscale.arch.scaling import scale
     from phiscale.files import write_atomic
@@ -108,23 +112,24 @@ def describe(
 
     base = spec_of(spec)
     if coefficients and phi is None:
-        raise UsageError("--coefficients are powers of phi. Give --phi too, such as --phi 1.")
-    found = Coefficients.read(coefficients) if coefficients else None
-    by = _scaling(base, phi, found, depth, width, resolution)
+        raise UsageError("--coefficients are powers of phi. Add --phi, such as --phi 1.")
+    powers = Coefficients.read(coefficients) if coefficients else None
+    single = {"depth": depth, "width": width, "resolution": resolution}
+    by = _scaling(base, phi, powers, single)
     in_range("--classes", classes)
     if classes is not None:
         base = replace(base, classes=classes)
     network = scale(base, by)
     if save:
-        a_file("--save", save)
+        check_file("--save", save)
         write_atomic(save, network.to_json() + "\n")
     if json:
-        used = {"coefficients": found.to_dict()} if found else {}
+        used = {"coefficients": powers.to_dict()} if powers else {}
         show_json(described(base, by) | used)
     else:
         print("\n".join(lines(base, by)))
-        if found:
-            print(f"coefficients of {coefficients}: {found.summary()}")
+        if powers:
+            print(f"coefficients of {coefficients}: {powers.summary()}")
 
 
 def solve(
@@ -143,15 +148,15 @@ def solve(
     """Find the best scalings of a network within limits.
 
     Args:
-        spec: a member's name, a spec.json, or file.py:NAME.
-        device_model: device.json of `phiscale calibrate`, for --latency-ms and --train-minutes.
-        law: another error law (JSON) instead of phiscale's own.
-        coefficients: found.json: only the scalings by its alpha^phi, beta^phi, gamma^phi compete;
-            its law predicts where no other is given and it is over this network.
-        train_images: training pictures of an epoch, for --train-minutes.
-        native_pixels: shorter side of the pictures: more pixels are not tried.
-        json: print JSON.
-        save: write the best network's spec.json.
+        spec: A model's name, a spec.json, or file.py:NAME.
+        device_model: The device.json of `phiscale calibrate`, for --latency-ms and --train-minutes.
+        law: An error law (JSON) that replaces phiscale's.
+        coefficients: A found.json: only scalings by its alpha^phi, beta^phi, gamma^phi compete. Its
+            law predicts the errors, if it is over this network and --law is left out.
+        train_images: Number of training images, for --train-minutes.
+        native_pixels: Shorter side of the images in pixels; more pixels are not tried.
+        json: Print JSON.
+        save: Write the spec.json of the best network.
     """
     from phiscale.arch.families.small import SMALL_PIXELS
     from phiscale.files import write_atomic
@@ -162,20 +167,22 @@ def solve(
     from phiscale.planning.laws import Law
 
     if limits.train_minutes is not None and device_model and train_images is None:
-        raise UsageError("--train-minutes needs the number of pictures. Give --train-images N.")
+        raise UsageError(
+            "--train-minutes needs the number of training images. Add --train-images N."
+        )
     in_range("--train-images", train_images)
     in_range("--native-pixels", native_pixels)
     if save:
-        a_file("--save", save)
-    along = Coefficients.read(coefficients) if coefficients else None
+        check_file("--save", save)
+    powers = Coefficients.read(coefficients) if coefficients else None
     base = spec_of(spec)
-    if along and along.law and not law and not along.law_over(base):
+    predicts = powers is None or not powers.law or law or powers.law_over(base)
+    if powers and not predicts:
         to_stderr(
-            f"the law in {coefficients} is not over {spec} at {base.resolution} px, so "
-            "phiscale's own predicts. A search leaves the network it is over beside "
-            "it: base.json"
+            f"warning: the law in {coefficients} is not over {spec} at {base.resolution} px, so "
+            "phiscale's law predicts. Use the base.json that the search wrote."
         )
-    found = search(
+    solution = search(
         base,
         limits.budget(),
         task=PlanningTask(
@@ -183,33 +190,33 @@ def solve(
             native_pixels=native_pixels,
             device=DeviceModel.read(device_model) if device_model else None,
             law=Law.read(law) if law else None,
-            coefficients=along,
+            coefficients=powers,
         ),
         name=spec,
     )
-    if found.considered == 1 and native_pixels is None and base.resolution <= SMALL_PIXELS:
+    if solution.considered == 1 and native_pixels is None and base.resolution <= SMALL_PIXELS:
         to_stderr(
-            f"pictures are taken to have {base.resolution} px, as the base does: "
-            "--native-pixels N where they have more"
+            f"images are assumed to have {base.resolution} px, as the base does. Use "
+            "--native-pixels N where they have more."
         )
     if save:
-        write_atomic(save, found.best.spec.to_json() + "\n")
-    rows = [c.to_dict() for c in found.pareto]
+        write_atomic(save, solution.best.spec.to_json() + "\n")
+    rows = [c.to_dict() for c in solution.pareto]
     if json:
         show_json(
             {
-                "best": {**found.best.to_dict(), "spec": found.best.spec.to_dict()},
+                "best": {**solution.best.to_dict(), "spec": solution.best.spec.to_dict()},
                 "pareto": rows,
-                "pareto_total": found.pareto_total,
-                "why": explain(found),
-                "considered": found.considered,
-                "fitting": found.fitting,
-                "coefficients": along and along.to_dict(),
+                "pareto_total": solution.pareto_total,
+                "why": explain(solution),
+                "considered": solution.considered,
+                "fitting": solution.fitting,
+                "coefficients": powers and powers.to_dict(),
             }
         )
     else:
         table(rows)
-        print(explain(found))
+        print(as_flags(explain(solution)))
 
 
 def deviation(
@@ -226,56 +233,56 @@ def deviation(
     markdown: Switch = False,
     html: File = None,
 ) -> None:
-    """Say how wrong FLOPS ~ d w^2 r^2 is: MACs by cause, memory, parameters, measured time.
+    """Show how wrong FLOPS ~ d w^2 r^2 is: MACs by cause, memory, parameters, measured time.
 
     Args:
-        networks: patterns of members, each against its family's base, or a SPEC whose scalings
-            by phi are looked at; EfficientNet-B1 to B7 if left out.
-        phi: scale one network by these; 1 to 7 where no member scales it.
-        coefficients: found.json whose coefficients take the place of 1.2, 1.1 and 1.15.
-        device_model: device.json of `phiscale calibrate`: add what it says of latency.
-        measure: time all of the networks on this machine, in turns.
-        timings: JSON file of measured times: written by --measure, else read.
-        rounds: turns of each network; its time is their median.
-        json: print JSON.
-        markdown: print the page as Markdown.
-        html: write the page, with figures, to this file.
+        networks: Patterns of models, each compared with its family's base, or one SPEC that is
+            scaled by phi; by default EfficientNet-B1 to B7.
+        phi: Values of phi to scale one network by; by default 1 to 7 where no model scales it.
+        coefficients: A found.json whose coefficients replace 1.2, 1.1 and 1.15.
+        device_model: The device.json of `phiscale calibrate`, to add predicted latencies.
+        measure: Time all of the networks on this machine, in turns.
+        timings: JSON file of measured times: written with --measure, read without.
+        rounds: Measurements of each network; its time is their median.
+        json: Print JSON.
+        markdown: Print the page as Markdown.
+        html: Write the page, with figures, to this file.
     """
     from phiscale.planning.coefficients import Coefficients
     from phiscale.planning.device import DeviceModel
-    from phiscale.report import deviation as counted
+    from phiscale.report import deviation as report
     from phiscale.report.deviation import timings_of
     from phiscale.report.latencies import Timings
 
     if json and markdown:
-        raise UsageError("--json and --markdown exclude each other. Give one of them.")
+        raise UsageError("--json and --markdown exclude each other. Use one of them.")
     in_range("--rounds", rounds)
     for flag, path in (("--html", html), ("--timings", timings if measure else None)):
         if path:
-            a_file(flag, path)
+            check_file(flag, path)
     if coefficients and not networks:
         raise UsageError(
             "--coefficients scale one network. Name it: deviation efficientnet_b0 "
             "--coefficients FILE."
         )
-    along = Coefficients.read(coefficients) if coefficients else None
+    powers = Coefficients.read(coefficients) if coefficients else None
     try:
-        found = counted.scaled_networks(networks, phi, along, spec_of)
+        scaled = report.scaled_networks(networks, phi, powers, spec_of)
     except SpecError as error:
         if not str(error).startswith("phi="):
             raise
-        raise UsageError(f"--{error}") from None
-    for number, each in zip(phi, found, strict=False):
-        _refuse_huge(each.base, each.by, f"--phi {number:g}")
+        raise UsageError(str(error)) from None
+    for number, network in zip(phi, scaled, strict=False):
+        _refuse_huge(network.base, network.by, f"--phi {number:g}")
     times = Timings.read(timings) if timings and not measure else None
     if measure:
-        times = timings_of(found, rounds, command_line())
+        times = timings_of(scaled, rounds, command_line())
         if timings:
             times.write(timings)
     device = DeviceModel.read(device_model) if device_model else None
-    rows = counted.rows(found, device, times and times.by_name)
+    rows = report.rows(scaled, device, times and times.by_name)
     if json:
-        show_json(counted.plain(rows, times))
+        show_json(report.plain(rows, times))
         return
     from phiscale.files import write_atomic
     from phiscale.report.deviation_page import TITLE, conclusions, sections
@@ -286,7 +293,7 @@ def deviation(
     if markdown:
         print(as_markdown(TITLE, command_line(), sections(rows, times)), end="")
     else:
-        table(counted.table(rows))
+        table(report.table(rows))
         print("\n" + "\n".join(conclusions(rows, times)))
 
 
@@ -294,16 +301,16 @@ def calibrate(*, out: Annotated[Path, arg(metavar="FILE")], device: Device = "au
     """Measure this machine, in under a minute, so that `solve` and `fit` can plan for it.
 
     Args:
-        out: the device.json to write.
-        device: where torch trains; auto takes a GPU where there is one.
+        out: The device.json to write.
+        device: Device that torch trains on; auto uses a GPU where there is one.
     """
     from phiscale.deploy.calibrate import calibrate as measure
     from phiscale.training.devices import compute_device
 
-    a_file("--out", out)
-    found = measure(compute_device(device))
-    found.write(out)
-    for name, (median, largest) in found.errors.items():
+    check_file("--out", out)
+    model = measure(compute_device(device))
+    model.write(out)
+    for name, (median, largest) in model.errors.items():
         print(f"{name}: median error {100 * median:.0f} %, largest {100 * largest:.0f} %")
     print(f"wrote {out}")
 
@@ -312,22 +319,22 @@ def check(data: Positional[Data], /, *, json: Switch = False) -> None:
     """Audit an image set: every bad file, balance, sizes, duplicates, leaks between splits.
 
     Args:
-        data: image folder, named set (digits, cifar10, ...), or tar shards.
-        json: print JSON.
+        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        json: Print JSON.
     """
     from phiscale.data.audit import audit
     from phiscale.data.datasets.open import open_dataset
     from phiscale.errors import DataError
     from phiscale.text import count_of
 
-    found = audit(open_dataset(data))
+    audited = audit(open_dataset(data))
     if json:
-        show_json(found.to_dict())
+        show_json(audited.to_dict())
     else:
-        print(found.summary())
-    if found.bad:
+        print(audited.summary())
+    if audited.bad:
         raise DataError(
-            f"{count_of(len(found.bad), 'file')} of {printable(data)} cannot be read. Fix or "
+            f"{count_of(len(audited.bad), 'file')} of {printable(data)} cannot be read. Fix or "
             "remove them, or train without them: --on-bad skip."
         )
 
@@ -335,28 +342,28 @@ def check(data: Positional[Data], /, *, json: Switch = False) -> None:
 def _scaling(
     base: "Spec",
     phi: float | None,
-    found: "Coefficients | None",
-    depth: float,
-    width: float,
-    resolution: float,
+    coefficients: "Coefficients | None",
+    single: Mapping[str, float],
 ) -> "Scaling":
+    """The scaling by phi, or by a factor for each single dimension."""
     from phiscale.arch.scaling import Scaling, compound
 
-    single = {"depth": depth, "width": width, "resolution": resolution}
     if phi is not None and set(single.values()) != {1.0}:
-        raise UsageError("--phi sets depth, width and resolution. Give --phi or those, not both.")
+        raise UsageError("--phi sets depth, width and resolution. Use --phi or those, not both.")
     try:
-        by = Scaling(**single) if phi is None else compound(phi, **found.powers if found else {})
+        powers = coefficients.powers if coefficients else {}
+        by = Scaling(**single) if phi is None else compound(phi, **powers)
     except SpecError as error:
-        raise UsageError(f"--{error}") from None
+        raise UsageError(str(error)) from None
     _refuse_huge(base, by, None if phi is None else f"--phi {phi:g}")
     return by
 
 
 def _refuse_huge(base: "Spec", by: "Scaling", flag: str | None) -> None:
-    """`flag`: what asked for it; that of the dimension itself if None."""
+    """Raises UsageError for a network that is too large to describe. `flag`: what scales; by
+    default the flag of the dimension."""
     most = {"depth": MOST_BLOCKS / base.blocks, "width": MOST_TIMES, "resolution": MOST_TIMES}
     for name, limit in most.items():
         if (value := getattr(by, name)) > limit:
-            asked = flag or f"--{name} {value:g}"
-            raise UsageError(f"{asked} makes {name} x{value:.3g}. Use at most x{limit:.3g}.")
+            cause = flag or f"--{name} {value:g}"
+            raise UsageError(f"{cause} makes {name} x{value:.3g}. Use at most x{limit:.3g}.")

@@ -1,4 +1,4 @@
-"""Verbs that run: train, rates, evaluate, predict, export, and fit, which does it all."""
+"""Verbs that run: train, rates, evaluate, predict, export; and fit, which does it all."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,12 +15,12 @@ from phiscale.cli.values import (
     Device,
     File,
     Folder,
-    Held,
     Images,
     Limited,
     Member,
     Model,
     Number,
+    OptionalData,
     Out,
     Run,
     Seed,
@@ -29,7 +29,7 @@ from phiscale.cli.values import (
     SpecName,
     Switch,
     Whole,
-    a_file,
+    check_file,
     command_line,
     first_process,
     in_range,
@@ -45,21 +45,21 @@ def train(arguments: Sequence[str]) -> None:
 
     word = arguments[0] if arguments and not arguments[0].startswith("-") else None
     if word not in RECIPE_ENTRIES and not asks_help(arguments):
-        what = f"{word!r} is no recipe." if word else "train needs a recipe: train RECIPE ..."
-        raise UsageError(f"{what} Use one of {', '.join(RECIPE_ENTRIES)}.")
+        problem = f"unknown recipe {word!r}." if word else "train needs a recipe: train RECIPE ..."
+        raise UsageError(f"{problem} Use one of {', '.join(RECIPE_ENTRIES)}.")
     name = word if word and word in RECIPE_ENTRIES else next(iter(RECIPE_ENTRIES))
-    named = RECIPE_ENTRIES[name]
-    if as_it_was := "--as-published" in [word.replace("_", "-") for word in arguments]:
-        if named.published is None:
-            raise UsageError(f"{name} is not a published recipe. Leave --as-published out.")
-        named = replace(named, recipe=named.published)
+    entry = RECIPE_ENTRIES[name]
+    if as_source := "--as-published" in [word.replace("_", "-") for word in arguments]:
+        if entry.published is None:
+            raise UsageError(f"{name} is not a published recipe. Leave out --as-published.")
+        entry = replace(entry, recipe=entry.published)
 
     def train(
         *,
         model: SpecName,
         data: Data,
         out: Annotated[Path, arg(metavar="RUN")],
-        recipe: Annotated[Recipe, arg(name="")] = named.recipe,
+        recipe: Annotated[Recipe, arg(name="")] = entry.recipe,
         resolution: Whole = None,
         pretrained: Source = None,
         as_published: Switch = False,
@@ -100,11 +100,11 @@ def train(arguments: Sequence[str]) -> None:
                 spec=spec,
                 data=data,
                 recipe=recipe,
-                entry=named,
+                entry=entry,
                 resolution=resolution,
                 pretrained=pretrained,
                 on_bad=on_bad,
-                published=as_it_was,
+                published=as_source,
             )
             best = train_run(request, out, runtime, device=device)
         if first_process():
@@ -113,26 +113,26 @@ def train(arguments: Sequence[str]) -> None:
     train.__doc__ = f"""Train one network by a named recipe; run again, it resumes.
 
         Recipes: {", ".join(RECIPE_ENTRIES)}.
-        From pretrained weights: probe; finetune-few for under {FEW} pictures of a class, finetune,
-        finetune-many from {MANY}. The defaults below are those of {name}: {named.source}.
-        Result: {named.expected}.
+        From pretrained weights: probe; finetune-few for under {FEW} images of a class, finetune,
+        finetune-many from {MANY}. The defaults below are those of {name}: {entry.source}.
+        Result: {entry.expected}.
         On several machines: torchrun --nproc-per-node N -m phiscale train ...
 
         Args:
-            model: a member's name, a spec.json, or file.py:NAME.
-            data: image folder, named set (digits, cifar10, ...), or tar shards.
-            out: folder of the run, new or of an earlier start of the same.
-            resolution: pixels a side, other than the network's own.
-            pretrained: SOURCE of weights: file, RUN, hf-hub:NAME, torchvision:NAME, member.tag.
-            as_published: the recipe as its source prints it, flaws and all.
-            device: where to compute; auto takes a GPU where there is one.
-            on_bad: stop with the list of unreadable pictures, or skip and record them.
-            accept_changed_data: resume although pictures were added, removed or edited.
-            keep: checkpoints, the newest ones.
-            workers: threads that read and change pictures; results do not depend on it.
-            deterministic: on a GPU the same bits every time, somewhat slower.
-            timeout: until a process that shows no sign of life is taken for dead.
-            track: also log to mlflow or wandb; TensorBoard always.
+            model: A model's name, a spec.json, or file.py:NAME.
+            data: Image folder, named set (digits, cifar10, ...), or tar shards.
+            out: Folder of the run, new or of an earlier start of the same run.
+            resolution: Pixels of a side; by default the network's.
+            pretrained: SOURCE of weights: file, RUN, hf-hub:NAME, torchvision:NAME, model.tag.
+            as_published: Use the recipe as its source prints it, with its flaws.
+            device: Compute device; auto uses a GPU where there is one.
+            on_bad: Stop with the list of unreadable images, or skip and record them.
+            accept_changed_data: Resume although images were added, removed or edited.
+            keep: Number of checkpoints to keep, the newest ones.
+            workers: Threads that read and augment images; results do not depend on it.
+            deterministic: Compute the same bits every time on a GPU, somewhat slower.
+            timeout: Heartbeat timeout of a process in seconds.
+            track: Log to mlflow or wandb too; TensorBoard is always written.
         """
     prog = f"phiscale train {word if word in RECIPE_ENTRIES else 'RECIPE'}"
     call(train, arguments[1:] if word else arguments, prog)
@@ -145,26 +145,26 @@ def runs(
     html: File = None,
     json: Switch = False,
 ) -> None:
-    """Compare trainings: how far, how good, how fast; curves on a page.
+    """Compare trainings: progress, accuracy, speed; curves on a page.
 
     Args:
-        folders: runs, finished or not, or folders that hold some.
-        html: write a page with their curves to this file.
-        json: print JSON.
+        folders: Runs, finished or not, or folders that hold some.
+        html: Write a page with their curves to this file.
+        json: Print JSON.
     """
     from phiscale.report.runs import read_runs, rows_of, write_page
 
     if not folders:
         raise UsageError("runs needs a folder: runs DIR...")
     if html:
-        a_file("--html", html)
-    found = read_runs(folders)
+        check_file("--html", html)
+    summaries = read_runs(folders)
     if html:
-        write_page(html, found)
+        write_page(html, summaries)
     if json:
-        show_json(rows_of(found))
+        show_json(rows_of(summaries))
     else:
-        table(rows_of(found))
+        table(rows_of(summaries))
 
 
 def rates(
@@ -182,22 +182,23 @@ def rates(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Check that a recipe's learning rate serves the scalings of a network.
+    """Check that a recipe's learning rate suits the scalings of a network.
 
-    Trains each at rates a factor 2 apart and says where the best lies. Run again, it goes on.
+    Trains each scaling at learning rates a factor of 2 apart and shows the best. The same command
+    resumes.
 
     Args:
-        recipe: its name, as for train.
-        model: a member's name, a spec.json, or file.py:NAME.
-        data: image folder, named set (digits, cifar10, ...), or tar shards.
-        out: folder for the trainings and the report.
-        depths: factors of the number of blocks; the first is what the others are compared with.
-        widths: factors of the number of channels.
-        steps: factors of 2 to try on each side of the recipe's rate.
-        epochs: of each training; the recipe's own if left out.
-        resolution: pixels a side, other than the network's own.
-        seed: of all trainings.
-        device: where to compute; auto takes a GPU where there is one.
+        recipe: Name of a recipe, as for train.
+        model: A model's name, a spec.json, or file.py:NAME.
+        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        out: Folder for the trainings and the report.
+        depths: Factors of the number of blocks; the others are compared with the first.
+        widths: Factors of the number of channels.
+        steps: Factors of 2 to try on each side of the recipe's learning rate.
+        epochs: Epochs of each training; by default the recipe's.
+        resolution: Pixels of a side; by default the network's.
+        seed: Seed of all trainings.
+        device: Compute device; auto uses a GPU where there is one.
     """
     from phiscale.cli.output import training_progress
     from phiscale.search.rates import compare_rates, report
@@ -207,25 +208,25 @@ def rates(
     from phiscale.training.runtime import Runtime
 
     if recipe not in RECIPE_ENTRIES:
-        raise UsageError(f"{recipe!r} is no recipe. Use one of {', '.join(RECIPE_ENTRIES)}.")
+        raise UsageError(f"unknown recipe {recipe!r}. Use one of {', '.join(RECIPE_ENTRIES)}.")
     in_range("--seed", seed, least=0)
     in_range("--resolution", resolution)
     for flag, factors in (("--depths", depths), ("--widths", widths)):
         if not factors or not all(0 < factor <= 100 for factor in factors):
             raise UsageError(f"{flag} needs factors above 0, such as {flag} 1 3.")
-    named, spec = RECIPE_ENTRIES[recipe], spec_of(model)
-    how = replace(named.recipe, seed=seed, evaluations=1)
+    entry, spec = RECIPE_ENTRIES[recipe], spec_of(model)
+    varied = replace(entry.recipe, seed=seed, evaluations=1)
     if epochs is not None:
-        how = replace(how, epochs=epochs)
-    how = replace(how, lanes=lanes_for(how.batch, compute_device(device)))
+        varied = replace(varied, epochs=epochs)
+    varied = replace(varied, lanes=lanes_for(varied.batch, compute_device(device)))
     with training_progress() as callbacks:
         nets = compare_rates(
             spec,
             data,
             out,
-            how,
+            varied,
             Runtime(callbacks=callbacks),
-            named=named,
+            named=entry,
             depths=depths,
             widths=widths,
             steps=steps,
@@ -249,19 +250,19 @@ def evaluate(
     """Measure a model on a split: top-1 and top-5 with interval, per class, calibration.
 
     Args:
-        model: model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or member.tag.
-        data: image folder, named set (digits, cifar10, ...), or tar shards.
-        split: which one.
-        per_image: write every picture's answer to this CSV file.
-        json: print JSON.
-        device: where to compute; auto takes a GPU where there is one. A model.onnx runs on the CPU.
+        model: A model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or model.tag.
+        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        split: Split to evaluate on.
+        per_image: Write the prediction for every image to this CSV file.
+        json: Print JSON.
+        device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
     """
     from phiscale.cli.output import metrics_lines
     from phiscale.deploy.inference import evaluate_model, per_image_csv
     from phiscale.files import write_atomic
 
     if per_image:
-        a_file("--per-image", per_image)
+        check_file("--per-image", per_image)
     metrics, logits, part, classes = evaluate_model(model, data, split, device)
     if per_image:
         write_atomic(per_image, per_image_csv(part, logits, classes))
@@ -280,14 +281,14 @@ def predict(
     top: Annotated[int, arg(metavar="N")] = 1,
     device: Device = "auto",
 ) -> None:
-    """Class and probability of each image.
+    """Predict the class and its probability for each image.
 
     Args:
-        model: model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or member.tag.
-        images: picture files, or folders of them.
-        format: of the answer.
-        top: how many classes for each picture.
-        device: where to compute; auto takes a GPU where there is one. A model.onnx runs on the CPU.
+        model: A model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or model.tag.
+        images: Image files, or folders of them.
+        format: Output format.
+        top: Number of classes to print for each image.
+        device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
     """
     from phiscale.cli.output import print_predictions
     from phiscale.deploy.inference import predict_files
@@ -300,26 +301,26 @@ def predict(
     bad, count = print_predictions(predict_files(model, images, device), format, top)
     if bad:
         raise DataError(
-            f"{bad} of {count_of(count, 'picture')} cannot be read. "
-            "The answer says why; mend or leave them out."
+            f"{bad} of {count_of(count, 'image')} cannot be read. "
+            "The output names the reasons. Fix them or leave them out."
         )
 
 
-def export(run: Positional[Run], /, *, out: Folder = None, data: Held = None) -> None:
-    """Write model.onnx and model.json of a RUN, after comparing their answers with the network's.
+def export(run: Positional[Run], /, *, out: Folder = None, data: OptionalData = None) -> None:
+    """Export model.onnx and model.json of a RUN, and verify their outputs against PyTorch.
 
     Args:
-        run: folder of a training, or a weights file.
-        out: folder to write into; the run's own if left out.
-        data: compare on this set's validation pictures instead of on random ones.
+        run: Folder of a training, or a weights file.
+        out: Folder to write into; by default the run's.
+        data: Verify on the validation images of this set instead of on random images.
     """
     from phiscale.deploy.export import export_run
 
-    folder, said = export_run(run, out, data)
-    away = said["parity"]["relative_difference"]
+    folder, metadata = export_run(run, out, data)
+    difference = metadata["parity"]["relative_difference"]
     print(
-        f"wrote {folder / 'model.onnx'}: {said['file']['bytes'] / 1e6:.2f} MB, "
-        f"{said['latency_ms']:.3g} ms, relative difference {away:.1g}"
+        f"wrote {folder / 'model.onnx'}: {metadata['file']['bytes'] / 1e6:.2f} MB, "
+        f"{metadata['latency_ms']:.3g} ms, relative difference {difference:.1g}"
     )
 
 
@@ -342,23 +343,24 @@ def fit(
 ) -> None:
     """From images and a budget to a deployable model: choose, train, evaluate, export, report.
 
-    Run again with the same flags, it goes on where it was stopped.
+    The same command resumes where it was stopped.
 
     Args:
-        data: image folder, named set (digits, cifar10, ...), or tar shards.
-        out: folder for the model, its report and the run.
-        base: member whose scalings compete; chosen by the pictures' size if left out.
-        pretrained: SOURCE of weights that competes too: file, folder of files, RUN, hf-hub:NAME,
-            torchvision:NAME, member's name, or auto: the known ones; may be given several times.
-        from_scratch: whether scalings of the base compete.
-        device_model: device.json of `phiscale calibrate` on the target; else this machine's.
-        law: another error law (JSON).
-        coefficients: found.json: of the scalings only those by its alpha^phi, beta^phi, gamma^phi
-            compete; its law predicts where no other is given and it is over this network.
-        on_bad: stop with the list of unreadable pictures, or skip and record them.
-        min_epochs: fewest epochs worth training; 4, or 2 for pretrained networks, if left out.
-        device: where to train; auto takes a GPU where there is one.
-        seed: of the whole run.
+        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        out: Folder for the model, its report and the run.
+        base: Model whose scalings compete; by default the size of the images decides.
+        pretrained: SOURCE of weights that compete too: file, folder of files, RUN, hf-hub:NAME,
+            torchvision:NAME, a model's name, or auto: the known ones. May be repeated.
+        from_scratch: Let scalings of the base compete.
+        device_model: The device.json of `phiscale calibrate` on the target; by default this
+            machine is measured.
+        law: An error law (JSON) that replaces phiscale's.
+        coefficients: A found.json: only scalings by its alpha^phi, beta^phi, gamma^phi compete. Its
+            law predicts the errors, if it is over this network and --law is left out.
+        on_bad: Stop with the list of unreadable images, or skip and record them.
+        min_epochs: Fewest epochs worth training; by default 4, or 2 for pretrained networks.
+        device: Device that trains; auto uses a GPU where there is one.
+        seed: Seed of the whole run.
     """
     from phiscale.pipeline.request import Request
 

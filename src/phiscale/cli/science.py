@@ -1,4 +1,4 @@
-"""Verbs of scaling as a science: laws fitted to tables and runs, and what they predict."""
+"""Verbs of scaling as a science: laws fitted to tables and runs, and their predictions."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from phiscale.cli.output import show_json, table, to_stderr
-from phiscale.cli.values import Count, File, Switch, Times, a_file, parsed, spec_of
+from phiscale.cli.values import Count, File, Switch, Times, check_file, parsed, spec_of
 from phiscale.errors import UsageError
 from phiscale.planning.laws.tables import PUBLISHED
 
@@ -21,7 +21,7 @@ Base = Annotated[str | None, arg(metavar="SPEC", help_behavior_hint="")]
 Share = Annotated[str | None, arg(metavar="SHARE", help_behavior_hint="")]
 Phis = Annotated[tuple[float, ...], arg(metavar="F", help_behavior_hint="")]
 
-MOST_RUN_SD = 0.05  # above it, somebody wrote per cent
+MOST_RUN_SD = 0.05  # a larger one was meant in per cent
 
 
 def law_fit(
@@ -42,12 +42,12 @@ def law_fit(
 
     for flag, path in (("--out", out), ("--plot", plot)):
         if path:
-            a_file(flag, path)
+            check_file(flag, path)
     if not (math.isfinite(compute) and compute > 0 and compute != 1):
         raise UsageError(f"--compute {compute:g} scales nothing. Use 2, or 0.5 to shrink.")
     if plot and plot.suffix not in (".png", ".svg"):
         raise UsageError(f"cannot draw {plot.name!r}. Let the name end in .png or .svg.")
-    found = fit_sheet(
+    fitted = fit_sheet(
         _sheet(tables),
         axes=_listed(axes),
         base=None if base is None else spec_of(base),
@@ -57,37 +57,37 @@ def law_fit(
         compute=compute,
     )
     if out:
-        found.law.write(out)
+        fitted.law.write(out)
     if plot:
         from phiscale.report.law_plot import law_plot
 
-        law_plot(plot, found.law.fit, found.held, unit_of(found.law.axes.base))
+        law_plot(plot, fitted.law.fit, fitted.held, unit_of(fitted.law.axes.base))
     if json:
-        show_json(found.to_dict())
+        show_json(fitted.to_dict())
     else:
-        table(found.table())
-        print("\n".join(found.lines()))
+        table(fitted.table())
+        print("\n".join(fitted.lines()))
 
 
-law_fit.__doc__ = f"""Fit an error law to a table or to runs; say how far to trust it.
+law_fit.__doc__ = f"""Fit an error law to a table or to runs, and show how far to trust it.
 
-    A CSV file has a column error or top1 (fractions, or per cent with a % after each), and model (a
-    SPEC) or axes of its own: depth, width and resolution over the base's, or amounts such as macs;
-    if wanted name, runs, images_seen.
+    A CSV file has a column error or top1 (fractions, or per cent with a % after each number), and a
+    column model (a SPEC) or axes: depth, width and resolution over the base's, or amounts such as
+    macs. Columns name, runs and images_seen are optional.
 
     Published tables: {", ".join(PUBLISHED)}.
 
     Args:
         tables: CSV file, folders of runs, or the name of a published table.
-        axes: such as macs, or depth,width,resolution; the table's own if left out.
-        base: the network that multipliers are over; the one with fewest MACs if left out.
-        hold_out: rows to predict instead of fitting.
-        run_sd: of an error between equal trainings: 0.15% or 0.0015; from the rows if left out.
-        robust: count rows less that are far off the others.
-        compute: how many times the base's, for alpha, beta and gamma.
-        out: write the law: for `law predict`, and for --law of solve and fit.
-        plot: draw the law, its 95 % band and the rows (.png, .svg).
-        json: print JSON.
+        axes: Axes of the law, such as macs, or depth,width,resolution; by default the table's.
+        base: Network that multipliers are over; by default the one with the fewest MACs.
+        hold_out: Names of rows to predict instead of fitting.
+        run_sd: Seed standard deviation of an error: 0.15% or 0.0015; by default from the rows.
+        robust: Give rows that are far off the others less weight.
+        compute: Cost over the base's at which alpha, beta and gamma are optimal.
+        out: Write the law, for `law predict` and for --law of solve and fit.
+        plot: Draw the law, its 95 % band and the rows (.png, .svg).
+        json: Print JSON.
     """
 
 
@@ -107,7 +107,7 @@ def law_predict(
         law: what `law fit --out` wrote.
         specs: networks: members' names, spec.json, file.py:NAME; the law's base if left out.
         phi: scale each of them by 1.2^phi, 1.1^phi, 1.15^phi.
-        coefficients: found.json, whose powers replace those three.
+        coefficients: fitted.json, whose powers replace those three.
         images_seen: in training, where the law counts them.
         json: print JSON.
     """
@@ -120,15 +120,18 @@ def law_predict(
     if not specs and not phi:
         raise UsageError("law predict needs a network: law predict LAW.json SPEC..., or --phi F.")
     if coefficients and not phi:
-        raise UsageError("--coefficients are powers of phi. Give --phi too, such as --phi 1.")
-    if strange := [each for each in phi if not math.isfinite(each)]:
-        raise UsageError(f"--phi {strange[0]} is out of range. Use finite numbers.")
+        raise UsageError("--coefficients are powers of phi. Add --phi, such as --phi 1.")
+    if infinite := [value for value in phi if not math.isfinite(value)]:
+        raise UsageError(f"--phi {infinite[0]} is out of range. Use finite numbers.")
     fitted = FittedLaw.read(law)
     by = Coefficients.read(coefficients).at if coefficients else compound
     networks = scaled_networks([(name, spec_of(name)) for name in specs], phi, fitted.axes.base, by)
     for name, spec in networks:
         if not akin(spec, fitted.axes.base):
-            to_stderr(f"{name} is of another family than the law's base: it says little of it.")
+            to_stderr(
+                f"warning: {name} is of another family than the law's base. The law says little "
+                "of it."
+            )
     rows = predicted(fitted, networks, parsed("--images-seen", parse_count, images_seen))
     if json:
         show_json(rows)
@@ -137,7 +140,7 @@ def law_predict(
 
 
 def _sheet(tables: tuple[str, ...]) -> "Sheet":
-    """A file, a published table, or runs."""
+    """The rows of a file, a published table, or runs."""
     from phiscale.planning.laws.sheet import read_sheet
     from phiscale.planning.laws.tables import published_sheet
 
@@ -149,8 +152,8 @@ def _sheet(tables: tuple[str, ...]) -> "Sheet":
 
         return sheet_of_runs(paths)
     if len(paths) > 1:
-        strange = next(word for word, path in zip(tables, paths, strict=True) if not path.is_dir())
-        raise UsageError(f"{strange} is no folder of runs. Give folders, or one table.")
+        stray = next(word for word, path in zip(tables, paths, strict=True) if not path.is_dir())
+        raise UsageError(f"{stray} is not a folder of runs. Use folders, or one table.")
     if paths[0].is_file():
         return read_sheet(paths[0])
     if paths[0].suffix or len(paths[0].parts) > 1:
@@ -163,13 +166,13 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def _share(flag: str, text: str | None) -> float | None:
-    """0.15% or 0.0015."""
+    """The fraction of a text such as 0.15% or 0.0015."""
     if text is None:
         return None
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise UsageError(f"{flag}: {text!r} is no number. Write 0.15% or 0.0015.") from None
+        raise UsageError(f"{flag}: {text!r} is not a number. Use 0.15% or 0.0015.") from None
     if not 0 < value <= MOST_RUN_SD:
-        raise UsageError(f"{flag} {text} is {100 * value:g} points. Write 0.15% or 0.0015.")
+        raise UsageError(f"{flag} {text} is {100 * value:g} points. Use 0.15% or 0.0015.")
     return value

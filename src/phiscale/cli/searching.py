@@ -31,7 +31,7 @@ from phiscale.errors import UsageError
 if TYPE_CHECKING:
     from phiscale.search.engine.runner import RunnerConfig
 
-MOST_PHI = 10  # of a family: the paper's goes to 7
+MOST_PHI = 10  # of a family; the paper's has 7
 
 Sets = Annotated[tuple[str, ...], arg(metavar="DATA", help_behavior_hint="")]
 Url = Annotated[str | None, arg(metavar="URL", help_behavior_hint="")]
@@ -41,18 +41,18 @@ Spaces = Annotated[tuple[str, ...], arg(metavar="SPACE", help_behavior_hint="")]
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Who trains. Any number of machines run the same command with one --storage."""
+    """What trains. Any number of machines run the same command with one --storage."""
 
     storage: Url = None
-    """postgresql://USER@HOST/NAME, shared by machines; an SQLite file in --out if left out."""
+    """Database, postgresql://USER@HOST/NAME for several machines; by default a file in --out."""
     study_name: Annotated[str, arg(metavar="NAME")] = "phiscale"
-    """Under which the database keeps it."""
+    """Name of the study in the database."""
     workers: Whole = None
-    """Processes here; as many as there are cores if left out, one on a GPU."""
+    """Processes on this machine; by default one for each core, or one on a GPU."""
     threads: Annotated[int, arg(metavar="N")] = 1
-    """Of a training: a setting of the study, the same on all machines."""
+    """Threads of a training; a setting of the study, the same on all machines."""
     device: Device = "auto"
-    """Where to train; auto goes on where it was begun, else takes a GPU where there is one."""
+    """Device that trains; auto uses the one of the earlier start, else a GPU where there is one."""
 
     def runner(self, out: Path) -> "RunnerConfig":
         from phiscale.search.engine.database import normalized_url
@@ -67,9 +67,9 @@ class Workers:
         if self.storage is not None:
             normalized_url(self.storage)  # can it be one?
         device = compute_device(self.device).type
-        if self.device == "auto" and (begun_on := recorded_device_type(out)):
+        if self.device == "auto" and (earlier := recorded_device_type(out)):
             with suppress(UsageError):  # it may not be here
-                device = compute_device(begun_on).type
+                device = compute_device(earlier).type
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         usual = max(1, cores // self.threads) if device == "cpu" else 1
         return RunnerConfig(
@@ -105,28 +105,29 @@ def search_coefficients(
     json: Switch = False,
     workers: Together = HERE,
 ) -> None:
-    """Find alpha, beta and gamma for a network and pictures, by trainings.
+    """Search alpha, beta and gamma for a network on an image set, by trainings.
 
-    found.json in --out is what describe, solve and fit take as --coefficients. Of several DATA each
-    is searched alike, and their coefficients are compared. Run again, it goes on.
+    The found.json in --out is what describe, solve and fit take as --coefficients. With several
+    DATA, each is searched alike and their coefficients are compared. The same command resumes.
 
     Args:
-        spec: what is scaled: a member's name, a spec.json, or file.py:NAME.
-        data: image folder, named set (digits, cifar10, ...), or tar shards; or several of them.
-        out: folder of the search, new or of an earlier start of the same.
-        method: lawscale: a designed experiment and an error law. grid: the paper's search.
-        compute: times the base's cost, where coefficients are wanted; below 1 to shrink.
-        units: trainings of the base that a method may spend; confirmation comes on top.
-        cost: what is to double: macs, params, activations, weight-bytes, peak-memory,
-            train-memory, or latency-ms by --device-model.
-        device_model: device.json of `phiscale calibrate`.
-        resolution: pixels of the base; half of what the pictures have if left out.
-        epochs: of every training; of several DATA on the first, on the others as many images.
-        train_images: so many of them, evenly over the classes; all if left out.
-        seeds: of the confirmation; 0 leaves that for later.
-        rates: learning rates to choose from; 0.1 0.2 0.4 0.8 if left out.
-        seed: the first of the confirmation; of the trainings before it so many further.
-        json: print JSON.
+        spec: Network to scale: a model's name, a spec.json, or file.py:NAME.
+        data: Image folder, named set (digits, cifar10, ...), or tar shards; or several of them.
+        out: Folder of the search, new or of an earlier start of the same search.
+        method: lawscale is a designed experiment with an error law; grid is the paper's search.
+        compute: Cost over the base's at which coefficients are wanted; below 1 to shrink.
+        units: Cost of a method in trainings of the base; the confirmation is not counted.
+        cost: Cost metric: macs, params, activations, weight-bytes, peak-memory, train-memory, or
+            latency-ms by --device-model.
+        device_model: The device.json of `phiscale calibrate`.
+        resolution: Pixels of the base; by default half of what the images have.
+        epochs: Epochs of every training; with several DATA on the first, on the others as many
+            images.
+        train_images: Number of training images, evenly over the classes; by default all.
+        seeds: Seeds of the confirmation; 0 leaves it for later.
+        rates: Learning rates to choose from; by default 0.1 0.2 0.4 0.8.
+        seed: First seed of the confirmation; the trainings before it use seeds after those.
+        json: Print JSON.
     """
     from phiscale.planning.device import DeviceModel
     from phiscale.search.coefficients.search import (
@@ -146,7 +147,7 @@ def search_coefficients(
     if not 0 < epochs < math.inf:
         raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
     if not data:
-        raise UsageError("search coefficients needs DATA: pictures to train on.")
+        raise UsageError("search coefficients needs DATA: images to train on.")
     base = spec_of(spec)
     asked = Asked(
         methods=("lawscale", "grid") if method == "both" else (method,),
@@ -199,33 +200,33 @@ def study(
     json: Switch = False,
     workers: Together = HERE,
 ) -> None:
-    """Settle whether scaling all dimensions pays: matched arms, seeds, a verdict.
+    """Test whether scaling all dimensions pays: matched arms, seeds, a verdict.
 
-    Or train a family (--preset family), or compare two design spaces (--design-space).
+    It also trains a family (--preset family), or compares two design spaces (--design-space).
 
-    smoke shows that it works (70 minutes of two cores), standard takes a night, gpu minutes; --plan
-    says what differences they find. cifar10-replication says what was wrong with a study that saw
-    nothing, and asks anew. family trains members of a ray and predicts the rest. Run again, it goes
-    on.
+    The preset smoke shows that it works (70 minutes of two cores), standard takes a night, gpu
+    minutes; --plan prints the differences that they can detect. cifar10-replication repeats a
+    study that detected nothing, without its flaws. family trains models of a ray and predicts the
+    rest. The same command resumes.
 
     Args:
-        data: image folder, named set (digits, cifar10, ...), or tar shards.
-        out: folder of the study, new or of an earlier start of the same.
-        preset: how large, or what is asked.
-        model: SPEC of what is scaled; small, or the preset's, if left out.
-        resolution: pixels of the base; half of what the pictures have if left out.
-        seeds: instead of the preset's.
-        epochs: instead of the preset's.
-        train_images: instead of the preset's.
-        rates: learning rates that every arm chooses from, instead of the preset's.
-        phi: members of --preset family to train; -1 0 1 2 if left out.
-        coefficients: found.json of `search coefficients`, for --preset family.
-        design_space: two of free, compound, depth, width, resolution, uniform, dWr, compared by
-            the errors of --networks networks of each (20), all of twice the base's MACs.
-        networks: of each design space.
-        plan: only print what would be trained, and what speaks against it.
-        seed: the first of the seeds.
-        json: print JSON.
+        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        out: Folder of the study, new or of an earlier start of the same study.
+        preset: Size or question of the study.
+        model: SPEC of the network to scale; by default small, or the preset's.
+        resolution: Pixels of the base; by default half of what the images have.
+        seeds: Number of seeds; by default the preset's.
+        epochs: Epochs of a training; by default the preset's.
+        train_images: Number of training images; by default the preset's.
+        rates: Learning rates that every arm chooses from; by default the preset's.
+        phi: Values of phi to train with --preset family; by default -1 0 1 2.
+        coefficients: The found.json of `search coefficients`, for --preset family.
+        design_space: Two of free, compound, depth, width, resolution, uniform, dWr, compared by the
+            errors of --networks networks of each (20), all of twice the base's MACs.
+        networks: Number of networks of each design space.
+        plan: Only print what would be trained, and its caveats.
+        seed: First of the seeds.
+        json: Print JSON.
     """
     for flag, value in (
         ("--resolution", resolution),
@@ -238,11 +239,18 @@ def study(
     if epochs is not None and not 0 < epochs < math.inf:
         raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
     if preset != "family" and (phi or coefficients):
-        raise UsageError("--phi and --coefficients are for --preset family. Add it, or leave them.")
+        raise UsageError(
+            "--phi and --coefficients are for --preset family. Add it, or leave them out."
+        )
     if design_space and (preset != "smoke" or seeds is not None):
-        raise UsageError("--design-space takes no --preset and no --seeds: a training a network.")
+        raise UsageError(
+            "--design-space takes no --preset and no --seeds: it trains each network once. "
+            "Leave them out."
+        )
     if design_space and rates:
-        raise UsageError("--design-space takes no --rates: all its networks have one.")
+        raise UsageError(
+            "--design-space takes no --rates: all its networks have one. Leave it out."
+        )
     if networks is not None and not design_space:
         raise UsageError("--networks is for --design-space. Add it, or leave it out.")
     from phiscale.search.study import run as studies

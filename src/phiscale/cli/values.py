@@ -1,6 +1,6 @@
-"""What verbs take: how a value is called in the help, and what it must be.
+"""The values of flags: what the help calls them, and what they must be.
 
-tyro reads the flags off the verbs' annotations, so these are values here, not strings.
+tyro reads the flags off the verbs' annotations, so they are values here, not strings.
 """
 
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from phiscale.arch.spec import Spec
     from phiscale.planning.budget import Budget
 
-# What a value is called in the help; `None` is nothing to tell there.
+# What the help calls a value; it does not print a default of `None`.
 Count = Annotated[str | None, arg(metavar="COUNT", help_behavior_hint="")]
 Size = Annotated[str | None, arg(metavar="BYTES", help_behavior_hint="")]
 Number = Annotated[float | None, arg(metavar="NUMBER", help_behavior_hint="")]
@@ -28,7 +28,7 @@ Whole = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 Member = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
-Held = Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")]
+OptionalData = Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")]
 Times = Annotated[float, arg(metavar="FACTOR")]
 SpecName = Annotated[str, arg(metavar="SPEC")]
 Data = Annotated[str, arg(metavar="DATA")]
@@ -45,20 +45,20 @@ Switch = FlagCreatePairsOff[bool]
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetFlags:
-    """What the network may cost. Counts such as 400M or 1.8G, sizes such as 20MB or 20MiB."""
+    """What the network may cost. Counts: 400M or 1.8G; sizes: 20MB or 20MiB."""
 
     macs: Count = None
-    """Multiply-adds for one picture, at most."""
+    """Maximum multiply-adds for one image."""
     params: Count = None
-    """Parameters, at most."""
+    """Maximum number of parameters."""
     latency_ms: Number = None
-    """Milliseconds for one picture on the device, exported, at most."""
+    """Maximum latency of one image on the device, exported, in milliseconds."""
     weight_bytes: Size = None
-    """Size of the weights in float32, at most."""
+    """Maximum size of the weights in float32, in bytes."""
     train_memory: Size = None
-    """Memory of a training batch in float32, at most."""
+    """Maximum memory of a training batch in float32, in bytes."""
     train_minutes: Number = None
-    """Minutes of training, at most."""
+    """Maximum training time in minutes."""
 
     def budget(self) -> "Budget":
         """The limits as numbers. Raises UsageError for what is none."""
@@ -81,6 +81,7 @@ UNLIMITED = BudgetFlags()
 
 
 def spec_of(text: str) -> "Spec":
+    """The spec of a model's name, a spec.json or a file.py:NAME."""
     from phiscale.arch.families import resolve_spec
 
     try:
@@ -92,6 +93,7 @@ def spec_of(text: str) -> "Spec":
 
 
 def parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | None:
+    """The number of a count or size; an error names the flag."""
     try:
         return None if text is None else parse(text)
     except UsageError as error:
@@ -99,33 +101,36 @@ def parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | No
 
 
 def command_line() -> str:
-    """As it was typed, to be kept beside its results; but for the passwords of databases."""
+    """The command as it was typed, without the passwords of databases, to keep with its results."""
     typed = shlex.join(["phiscale", *sys.argv[1:]])
     return re.sub(r"(\w+://[^\s:/@]*):[^\s@]*@", r"\1:***@", typed)
 
 
 def first_process() -> bool:
-    """Of those that torchrun has started: the one that speaks for all."""
+    """Whether this is the process that prints for all that torchrun has started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def in_range(flag: str, value: float | None, least: int = 1) -> None:
+    """Raises UsageError for a number below `least`."""
     if value is not None and not least <= value < 2**63:
         raise UsageError(f"{flag} {value} is out of range. Use {least} or more.")
 
 
-def a_file(flag: str, path: Path) -> None:
-    """Can it be written? Told before the work, not after it."""
+def check_file(flag: str, path: Path) -> None:
+    """Raises UsageError for a file that cannot be written, before the work and not after it."""
     if path.is_dir():
         raise UsageError(f"{flag} {path} is a folder. Name a file in it.")
     if not path.parent.is_dir():
-        raise UsageError(f"{flag} {path}: there is no folder {path.parent}. Make it first.")
+        raise UsageError(f"{flag} {path}: there is no folder {path.parent}. Create it first.")
 
 
 def lines_of(flag: str, path: Path) -> tuple[str, ...]:
-    """The lines of a text file, none of them empty."""
+    """The lines of a text file that are not empty."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{flag} {path} cannot be read as text ({error}).") from None
+        raise UsageError(
+            f"{flag} {path} cannot be read as text ({error}). Use a UTF-8 file."
+        ) from None
     return tuple(line.strip() for line in lines if line.strip())
