@@ -34,7 +34,7 @@ class Cost:
     weight_bytes_bf16: Number
     weight_bytes_int8: Number  # 1 a weight; a scale and a bias of 4 bytes a channel, norm folded
     depthwise_macs: Number
-    convs: Number  # convolutions and linear layers: a device pays a little for each
+    convs: Number  # convolutions and linear layers: every one takes a device some time
     layers: tuple[Layer, ...] = field(default=(), repr=False)  # empty where values are arrays
 
     def train_bytes(self, batch: int, *, optimizer_slots: int = 2) -> Number:
@@ -216,27 +216,27 @@ def deviation(base: Spec | str, by: Scaling) -> Deviation:
     base = as_spec(base)
     net = scale(base, by)
     by = replace(by, resolution=net.resolution / base.resolution)
-    real, ideal = Shape.of(net), Shape.ideal(base, by)
-    deep = replace(ideal, repeats=real.repeats)
+    built, ideal = Shape.of(net), Shape.ideal(base, by)
+    deep = replace(ideal, repeats=built.repeats)
     wide = replace(
         deep,
-        stem=real.stem,
-        head=real.head,
-        channels=real.channels,
-        groups=real.groups,
-        expand_from=real.expand_from,
+        stem=built.stem,
+        head=built.head,
+        channels=built.channels,
+        groups=built.groups,
+        expand_from=built.expand_from,
     )
-    at_base, at_ideal, at_deep, at_wide, at_real = (
+    at_base, at_ideal, at_deep, at_wide, at_built = (
         float(sum(layer.macs * times for layer, times in _count(base, shape)))
-        for shape in (Shape.of(base), ideal, deep, wide, real)
+        for shape in (Shape.of(base), ideal, deep, wide, built)
     )
     return Deviation(
         monomial=by.macs,
-        exact=at_real / at_base,
+        exact=at_built / at_base,
         structure=at_ideal / at_base / by.macs,
         depth_rounding=at_deep / at_ideal,
         channel_rounding=at_wide / at_deep,
-        spatial_rounding=at_real / at_wide,
+        spatial_rounding=at_built / at_wide,
         real_depth=net.blocks / base.blocks,
     )
 

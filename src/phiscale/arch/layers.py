@@ -112,7 +112,9 @@ class _Counter:
             return op.channels_in * self.padded_side(op) ** 2
         if op.inputs[0] in self.kept:
             return 0
-        if self.relu and op.path.endswith(".shortcut.conv"):  # the last block's ReLU keeps it
+        if self.relu and op.path.endswith(
+            ".shortcut.conv"
+        ):  # kept by the ReLU of the block before, if that block ends with one
             return 0
         self.kept.add(op.inputs[0])
         return op.channels_in * op.side_in**2

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, cast
 from phiscale.arch.scaling import Scaling
 from phiscale.arch.spec import Spec, Stage
 
-Number = Any  # int, float or numpy array: the walk does not care
+Number = Any  # int, float or numpy array: the arithmetic is the same
 
 OperationKind = Literal[
     "dense",  # the first four are convolutions without bias
@@ -50,7 +50,7 @@ class Operation(NamedTuple):
     waiting: Number = 0  # elements of a residual that is needed later
 
 
-class Map(NamedTuple):
+class FeatureMap(NamedTuple):
     """The output of an operation: `channels` maps of `side` x `side` pixels."""
 
     name: str
@@ -73,6 +73,7 @@ class Shape:
 
     @staticmethod
     def of(spec: Spec) -> Shape:
+        """Returns the integers of one network."""
         stages = spec.stages
         return Shape(
             stem=spec.stem_channels,
@@ -149,7 +150,7 @@ class _Block(NamedTuple):
 
 
 class _Graph:
-    """Collects operations. Each method appends some and returns the map that they give."""
+    """Collects operations. A method appends some and returns the map that they compute."""
 
     def __init__(self, spec: Spec, shape: Shape):
         self.spec = spec
@@ -157,24 +158,24 @@ class _Graph:
         self.times: Number = 1  # of the operations that are appended
         self.operations: list[Operation] = []
 
-    def stem(self) -> Map:
+    def stem(self) -> FeatureMap:
         spec = self.spec
-        images = Map(IMAGES, spec.in_channels, self.shape.side)
+        images = FeatureMap(IMAGES, spec.in_channels, self.shape.side)
         x = self.conv("stem", images, self.shape.stem, spec.stem_kernel, spec.stem_stride)
         if not spec.stem_pool:
             return x
-        pooled = Map("pool_stem", x.channels, self.shrink(x.side, 2))
+        pooled = FeatureMap("pool_stem", x.channels, self.shrink(x.side, 2))
         return self.append("max_pool", pooled, x, kernel=3, stride=2)
 
-    def head(self, x: Map) -> Map:
+    def head(self, x: FeatureMap) -> FeatureMap:
         if self.spec.head_channels:
             x = self.conv("head", x, self.shape.head)
-        x = self.append("mean_pool", Map("pool", x.channels, 1), x)
+        x = self.append("mean_pool", FeatureMap("pool", x.channels, 1), x)
         if not self.spec.classes:
             return x
-        return self.append("linear", Map("classifier", self.spec.classes, 1), x)
+        return self.append("linear", FeatureMap("classifier", self.spec.classes, 1), x)
 
-    def block(self, at: str, x: Map, number: int, *, first: bool) -> Map:
+    def block(self, at: str, x: FeatureMap, number: int, *, first: bool) -> FeatureMap:
         """One block; only the first one of a stage strides and may change the channels."""
         stage, out = self.spec.stages[number], self.shape.channels[number]
         stride = stage.stride if first else 1
@@ -182,8 +183,8 @@ class _Graph:
         block = _Block(at, stage, stride, out, identity)
         match stage.block:
             case "mbconv" | "fused_mbconv":
-                own = first and stage.expand_from
-                base = self.shape.expand_from[number] if own else x.channels
+                fixed = first and stage.expand_from
+                base = self.shape.expand_from[number] if fixed else x.channels
                 return self.inverted(block, x, self.hidden(base, stage.expand))
             case "separable":
                 return self.conv(f"{at}.project", self.depthwise(block, x), out)
@@ -192,7 +193,7 @@ class _Graph:
             case "bottleneck":
                 return self.bottleneck(block, x, self.shape.groups[number])
 
-    def inverted(self, block: _Block, x: Map, hidden: Number) -> Map:
+    def inverted(self, block: _Block, x: FeatureMap, hidden: Number) -> FeatureMap:
         """MBConv; or Fused-MBConv, whose expansion and depthwise are one dense convolution."""
         at, stage, stride, out, identity = block
         fused, expands = stage.block == "fused_mbconv", stage.expand != 1
@@ -209,7 +210,7 @@ class _Graph:
             return y
         return self.add(at, x, y, times=_where(identity, 1, 0))
 
-    def basic(self, block: _Block, x: Map) -> Map:
+    def basic(self, block: _Block, x: FeatureMap) -> FeatureMap:
         """ResNet-18's and -34's: two k x k convolutions."""
         at, stage, stride, out, _ = block
         y = self.conv(f"{at}.first", x, out, stage.kernel, stride)
@@ -217,7 +218,7 @@ class _Graph:
         y = self.conv(f"{at}.second", y, out, stage.kernel, act=False, waiting=_elements(y))
         return self.activation(at, self.add(at, skip, y))
 
-    def bottleneck(self, block: _Block, x: Map, group: Number) -> Map:
+    def bottleneck(self, block: _Block, x: FeatureMap, group: Number) -> FeatureMap:
         """ResNet-50's; with groups RegNetX's; with squeeze-and-excite RegNetY's."""
         at, stage, stride, out, _ = block
         hidden, waiting = self.hidden(out, stage.expand), _elements(x)
@@ -237,7 +238,7 @@ class _Graph:
         y = self.conv(f"{at}.project", y, out, act=False, waiting=out * y.side**2)
         return self.activation(at, self.add(at, skip, y))
 
-    def shortcut(self, block: _Block, x: Map) -> Map:
+    def shortcut(self, block: _Block, x: FeatureMap) -> FeatureMap:
         """ResNet's 1x1 convolution beside a block that changes its map: norm, no activation."""
         if block.identity is True:
             return x
@@ -247,7 +248,7 @@ class _Graph:
         self.times = times
         return y
 
-    def depthwise(self, block: _Block, x: Map, waiting: Number = 0) -> Map:
+    def depthwise(self, block: _Block, x: FeatureMap, waiting: Number = 0) -> FeatureMap:
         return self.conv(
             f"{block.at}.depthwise",
             x,
@@ -259,20 +260,22 @@ class _Graph:
             waiting=waiting,
         )
 
-    def squeeze_excite(self, block: _Block, x: Map, y: Map, waiting: Number) -> Map:
+    def squeeze_excite(
+        self, block: _Block, x: FeatureMap, y: FeatureMap, waiting: Number
+    ) -> FeatureMap:
         """`y` weighed by a gate whose inside is `se_ratio` of the block's input `x` wide."""
         ratio = block.stage.se_ratio
         if not ratio:
             return y
         exact = x.channels * ratio
         squeezed = exact if self.shape.fractional else at_least(1, _floor(exact))
-        gated = Map(f"{block.at}.se", y.channels, y.side)
+        gated = FeatureMap(f"{block.at}.se", y.channels, y.side)
         return self.append("se", gated, y, squeezed=squeezed, waiting=waiting)
 
     def conv(
         self,
         at: str,
-        x: Map,
+        x: FeatureMap,
         channels: Number,
         kernel: int = 1,
         stride: int = 1,
@@ -281,31 +284,33 @@ class _Graph:
         kind: OperationKind | None = None,
         act: bool = True,
         waiting: Number = 0,
-    ) -> Map:
+    ) -> FeatureMap:
         """A convolution, its batch norm and, where `act`, its activation."""
         kind = kind or ("pointwise" if kernel == 1 else "dense")
-        y = Map(f"{at}.conv", channels, self.shrink(x.side, stride))
+        y = FeatureMap(f"{at}.conv", channels, self.shrink(x.side, stride))
         shape = (x.channels, channels, x.side, y.side)
         self.operations.append(
             Operation(
                 y.name, kind, (x.name,), *shape, self.times, kernel, stride, groups, 0, waiting
             )
         )
-        y = self.append("norm", Map(f"{at}.norm", channels, y.side), y)
+        y = self.append("norm", FeatureMap(f"{at}.norm", channels, y.side), y)
         return self.activation(at, y) if act else y
 
-    def activation(self, at: str, x: Map) -> Map:
-        return self.append("activation", Map(f"{at}.activation", x.channels, x.side), x)
+    def activation(self, at: str, x: FeatureMap) -> FeatureMap:
+        return self.append("activation", FeatureMap(f"{at}.activation", x.channels, x.side), x)
 
-    def add(self, at: str, skip: Map, branch: Map, times: Number = 1) -> Map:
+    def add(self, at: str, skip: FeatureMap, branch: FeatureMap, times: Number = 1) -> FeatureMap:
         name, channels, side = f"{at}.add", branch.channels, branch.side
         inputs = (skip.name, branch.name)
         self.operations.append(
             Operation(name, "add", inputs, channels, channels, side, side, self.times * times)
         )
-        return Map(name, channels, side)
+        return FeatureMap(name, channels, side)
 
-    def append(self, kind: OperationKind, out: Map, x: Map, **more: Number) -> Map:
+    def append(
+        self, kind: OperationKind, out: FeatureMap, x: FeatureMap, **more: Number
+    ) -> FeatureMap:
         name, channels, side = out
         self.operations.append(
             Operation(name, kind, (x.name,), x.channels, channels, x.side, side, self.times, **more)
@@ -326,7 +331,7 @@ class _Graph:
         return number / by if self.shape.fractional else number // by
 
 
-def _elements(x: Map) -> Number:
+def _elements(x: FeatureMap) -> Number:
     return x.channels * x.side**2
 
 

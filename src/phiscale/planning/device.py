@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from phiscale.arch.costs import Cost
+from phiscale.arch.ops import Number
 from phiscale.errors import UsageError
 from phiscale.files import Format
-
-Number = Any  # float or numpy array
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,7 @@ _SYMMETRIC: tuple[Member, ...] = (
     _literal("xl", XL, 384, 0.4, "high accuracy", Figure(0.872, None, README, _21K)),
 )  # fmt: skip
 
-# 0.1 is TensorFlow's 0.9: google/automl's code, where the paper's text says 0.99.
+# 0.1 is TensorFlow's 0.9: google/automl's code, where the paper has 0.99.
 EFFICIENTNET_V2: tuple[Member, ...] = (
     *_SYMMETRIC,
     *(as_tensorflow(member, norm_momentum=0.1) for member in _SYMMETRIC),

@@ -38,7 +38,7 @@ TABLE_2: tuple[PaperRow, ...] = (
 
 @dataclass(frozen=True)
 class Rival:
-    """A network that the paper compares its own with."""
+    """A network with which the paper compares EfficientNet."""
 
     name: str
     top1: float

@@ -48,7 +48,7 @@ def _member(name: str, family: str, spec: Spec, top1: float, top5: float) -> Mem
         for rival in RIVALS
         if rival.member == name
     )
-    ours = Figure(top1, top5, "torchvision 0.29, IMAGENET1K_V1", "224 px")
+    torchvision = Figure(top1, top5, "torchvision 0.29, IMAGENET1K_V1", "224 px")
     return Member(
         name=name,
         spec=spec,
@@ -58,7 +58,7 @@ def _member(name: str, family: str, spec: Spec, top1: float, top5: float) -> Mem
         train_resolution=224,
         dropout=0.0,
         drop_path=0.0,
-        published=(ours, *paper),
+        published=(torchvision, *paper),
     )
 
 

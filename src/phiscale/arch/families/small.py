@@ -1,4 +1,4 @@
-"""Our own network for images of at most 64 pixels a side."""
+"""phiscale's network for images of at most 64 pixels a side."""
 
 from __future__ import annotations
 
