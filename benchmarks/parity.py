@@ -48,6 +48,7 @@ CODE = (
     "nn/*.py",
     "arch/families/*.py",
     "arch/ops.py",
+    "arch/rounding.py",
     "arch/scaling.py",
     "arch/spec.py",
     "weights/formats.py",

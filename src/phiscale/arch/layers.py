@@ -110,11 +110,9 @@ class _Counter:
         """Returns the elements of its input that a convolution keeps and no operation before it."""
         if self.pads(op):  # an explicit pad makes a copy
             return op.channels_in * self.padded_side(op) ** 2
-        if op.inputs[0] in self.kept:
-            return 0
-        if self.relu and op.path.endswith(
-            ".shortcut.conv"
-        ):  # kept by the ReLU of the block before, if that block ends with one
+        # a shortcut's input is kept by the ReLU of the block before, if that block ends with one
+        shortcut = self.relu and op.path.endswith(".shortcut.conv")
+        if op.inputs[0] in self.kept or shortcut:
             return 0
         self.kept.add(op.inputs[0])
         return op.channels_in * op.side_in**2
