@@ -89,7 +89,7 @@ def main() -> None:
             runs[arm] = asked.runs / f"{arm}-seed{seed}", replace(recipe, epochs=epochs, seed=seed)
         for arm, seconds in both(asked.data, runs).items():
             run, _ = runs[arm]
-            found, *_ = evaluate_model(str(run), asked.data, "test")
+            found = evaluate_model(run, asked.data).metrics
             rows.append(
                 {
                     "arm": arm,

@@ -305,7 +305,7 @@ MISTAKES = (
     ("evaluate model pictures --per-image empty", 2, r"--per-image empty is a folder"),
     ("predict model", 2, r"predict needs IMAGES"),
     ("predict model nope.png", 1, r"nope\.png does not exist"),
-    ("predict model empty", 1, r"no picture in empty"),
+    ("predict model empty", 1, r"No image in 'empty'"),
     ("predict model text.txt", 1, r"1 of 1 picture cannot be read"),
     ("predict model one.png text.txt", 1, r"1 of 2 pictures cannot be read"),
     (

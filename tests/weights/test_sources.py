@@ -398,7 +398,9 @@ def test_classes_are_matched_by_name_or_by_wordnet_id():
     assert len(set(imagenet.imagenet_classes())) == 1000
 
 
-def test_an_imagenet_network_is_evaluated_on_folders_named_by_wordnet_id(tmp_path: Path):
+def test_an_imagenet_network_is_evaluated_on_folders_named_by_wordnet_id(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     for name in ("n01440764", "n02102040"):
         for number in range(10):
             path = tmp_path / "val" / name / f"{number}.png"
@@ -416,13 +418,13 @@ def test_an_imagenet_network_is_evaluated_on_folders_named_by_wordnet_id(tmp_pat
         spec=spec, preprocessing=Preprocessing(size=32), classes=imagenet.imagenet_classes()
     )
     save(tmp_path / "net.safetensors", network.state_dict(), metadata)
-    messages: list[str] = []
-    with log_to(messages.append):
-        found, logits, part, classes = evaluate_model(
-            str(tmp_path / "net.safetensors"), str(tmp_path / "val"), "test", "cpu"
-        )
-    assert classes == ("n01440764", "n02102040") and logits.shape == (len(part), 2)
-    assert found.top1 == np.mean(part.labels == 0)
+    caplog.set_level("INFO", "phiscale.deploy")
+    evaluation = evaluate_model(tmp_path / "net.safetensors", tmp_path / "val", device="cpu")
+    labels = evaluation.split.labels
+    assert evaluation.classes == ("n01440764", "n02102040")
+    assert evaluation.logits.shape == (len(labels), 2)
+    assert evaluation.metrics.top1 == np.mean(labels == 0)
+    messages = caplog.messages
     assert "answers among the data's 2 classes alone" in messages[0] and "knows 1000" in messages[0]
     assert "10 % test" in messages[1]  # nobody had split them
 

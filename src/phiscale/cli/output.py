@@ -16,7 +16,7 @@ from phiscale.text import format_table, printable
 from phiscale.training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from phiscale.deploy.inference import Answer
+    from phiscale.deploy.predict import Prediction
     from phiscale.training.callbacks import Progress
     from phiscale.training.metrics import Metrics
 
@@ -38,7 +38,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
         print(line)
 
 
-def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[int, int]:
+def print_predictions(answers: Iterable[Prediction], form: str) -> tuple[int, int]:
     """Prints predictions as they come; returns how many images cannot be read, of how many."""
     bad = count = 0
     rows: list[dict[str, Any]] = []
@@ -48,23 +48,23 @@ def print_predictions(answers: Iterable[Answer], form: str, top: int) -> tuple[i
     for answer in answers:
         count += 1
         bad += answer.error is not None
-        best = answer.top[:top]
+        best = answer.top()
         if form == "json":
             rows.append(
                 {
-                    "image": str(answer.path),
+                    "image": answer.source,
                     "error": answer.error,
                     "top": [{"class": c, "probability": p} for c, p in best],
                 }
             )
         elif form == "csv":
             for rank, (name, probability) in enumerate(best, 1):
-                writer.writerow([answer.path, rank, name, f"{probability:.6f}", ""])
+                writer.writerow([answer.source, rank, name, f"{probability:.6f}", ""])
             if answer.error:
-                writer.writerow([answer.path, "", "", "", answer.error])
+                writer.writerow([answer.source, "", "", "", answer.error])
         else:
             words = "  ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in best)
-            print(f"{printable(str(answer.path))}  {words or f'unreadable: {answer.error}'}")
+            print(f"{printable(answer.source)}  {words or f'unreadable: {answer.error}'}")
     if form == "json":
         show_json(rows)
     return bad, count

@@ -242,7 +242,7 @@ def evaluate(
     data: Positional[Data],
     /,
     *,
-    split: Literal["test", "validation", "train"] = "test",
+    split: Literal["test", "validation", "train", "all"] = "test",
     per_image: File = None,
     json: Switch = False,
     device: Device = "auto",
@@ -258,18 +258,18 @@ def evaluate(
         device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
     """
     from phiscale.cli.output import metrics_lines
-    from phiscale.deploy.inference import evaluate_model, per_image_csv
+    from phiscale.deploy.inference import evaluate_model
     from phiscale.files import write_atomic
 
     if per_image:
         check_file("--per-image", per_image)
-    metrics, logits, part, classes = evaluate_model(model, data, split, device)
+    evaluation = evaluate_model(model, data, split, device=device)
     if per_image:
-        write_atomic(per_image, per_image_csv(part, logits, classes))
+        write_atomic(per_image, evaluation.per_image_csv())
     if json:
-        show_json(metrics.to_dict())
+        show_json(evaluation.metrics.to_dict())
     else:
-        print("\n".join(metrics_lines(metrics)))
+        print("\n".join(metrics_lines(evaluation.metrics)))
 
 
 def predict(
@@ -291,14 +291,17 @@ def predict(
         device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
     """
     from phiscale.cli.output import print_predictions
-    from phiscale.deploy.inference import predict_files
+    from phiscale.deploy.inference import open_backend
+    from phiscale.deploy.predict import Predictor
     from phiscale.errors import DataError
     from phiscale.text import count_of
 
     in_range("--top", top)
     if not images:
         raise UsageError("predict needs IMAGES. See phiscale predict --help.")
-    bad, count = print_predictions(predict_files(model, images, device), format, top)
+    with open_backend(model, device, prefer_export=True) as backend:
+        predictions = Predictor(backend).iter_predictions(images, top=top)
+        bad, count = print_predictions(predictions, format)
     if bad:
         raise DataError(
             f"{bad} of {count_of(count, 'image')} cannot be read. "

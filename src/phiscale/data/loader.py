@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from phiscale.data.augment.augment import MIX, RANDOM_NUMBERS, Augment, augment_images
 from phiscale.data.augment.mixing import Mix, draw_mixes, partner_of
+from phiscale.data.batches import map_ahead
 from phiscale.data.datasets.dataset import Split
 from phiscale.data.order import Order, draw_uniforms
 from phiscale.data.preprocessing import Preprocessing
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-AHEAD = 3  # batches
 CACHE_BYTES = 3 * 2**30
 
 
@@ -163,49 +159,14 @@ class _Piece:
         self.indices = np.concatenate(parts)
 
 
-def evaluation_batches(
-    split: Split, preprocessing: Preprocessing, *, batch: int, workers: int = 1
-) -> Iterator[Batch]:
-    """Every image once, in order, as an exported model would see it."""
-
-    def make(at: int) -> Batch:
-        indices = np.arange(at, min(at + batch, len(split)))
-        pixels = [
-            np.asarray(
-                preprocessing.crop_and_resize(
-                    split.image(int(i), background=preprocessing.background)
-                )
-            )
-            for i in indices
-        ]
-        return _batch(np.stack(pixels), split, indices, indices)
-
-    yield from map_ahead(make, iter(range(0, len(split), batch)), workers)
-
-
 def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray, places: np.ndarray) -> Batch:
     labels = torch.from_numpy(np.ascontiguousarray(split.labels[indices]))
-    return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, indices, places)
+    return Batch(channels_first(pixels), labels, indices, places)
 
 
-def map_ahead(
-    make: Callable[[T], R],
-    things: Iterator[T],
-    workers: int,
-    begin: Callable[[], object] | None = None,
-) -> Generator[R]:
-    """`make` over things in threads, a few ahead, in order; each thread calls `begin` first."""
-    pool = ThreadPoolExecutor(max(1, workers), "ahead", begin)
-    waiting: list[Future[R]] = []
-    try:
-        for thing in things:
-            waiting.append(pool.submit(make, thing))
-            if len(waiting) > max(AHEAD, workers):
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
-    finally:  # without waiting: who leaves early has no time for a slow disk
-        pool.shutdown(wait=False, cancel_futures=True)
+def channels_first(pixels: NDArray[np.uint8]) -> Tensor:
+    """NHWC pixels as an NCHW tensor on the same memory."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def normalise_batch(pixels: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:

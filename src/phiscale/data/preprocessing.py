@@ -97,9 +97,13 @@ class Preprocessing:
                 f"Pixels are {pixels.dtype} of shape {pixels.shape}. "
                 "Give uint8 with three channels last: height, width, 3."
             )
-        scale = np.array([1 / (255 * s) for s in self.std], dtype=np.float32)
-        offset = np.array([m / s for m, s in zip(self.mean, self.std, strict=True)], np.float32)
-        return np.ascontiguousarray(np.moveaxis(pixels * scale - offset, -1, -3))
+        *batch, height, width, _ = pixels.shape
+        images = np.empty((*batch, 3, height, width), np.float32)
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            plane = images[..., channel, :, :]
+            np.multiply(pixels[..., channel], np.float32(1 / (255 * std)), out=plane)
+            plane -= np.float32(mean / std)
+        return images
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """An image as the network takes it: float32, 3 x size x size."""

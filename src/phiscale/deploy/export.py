@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from phiscale.data.batches import read_batches, split_reader
 from phiscale.data.datasets.dataset import Split
 from phiscale.data.datasets.open import open_dataset
-from phiscale.data.loader import evaluation_batches, normalise_batch
-from phiscale.deploy.inference import _places
-from phiscale.deploy.predict import ARTEFACT_VERSION, METADATA_KEY
+from phiscale.data.loader import channels_first, normalise_batch
+from phiscale.deploy.backend import METADATA_KEY
+from phiscale.deploy.inference import class_columns
 from phiscale.deploy.runtime import latency_ms, open_session, run
 from phiscale.errors import ExportError, UsageError
 from phiscale.files import sha256, with_checksum, write_atomic, write_checked
@@ -24,7 +25,8 @@ from phiscale.nn.network import Network
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.sources import load, weights_file
 
-PARITY_PICTURES = 256
+ARTEFACT_VERSION = 1
+PARITY_IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +121,11 @@ def _parity(network: Network, metadata: ModelMetadata, split: Split | None, sess
         generator = torch.Generator().manual_seed(0)
         batches = [torch.randn(64, channels, size, size, generator=generator)] * 1
     else:
-        some = split.subset(np.arange(min(PARITY_PICTURES, len(split))))
+        some = split.subset(np.arange(min(PARITY_IMAGES, len(split))))
+        reader, cpu = split_reader(some, metadata.preprocessing), torch.device("cpu")
         batches = [
-            normalise_batch(b.pixels, metadata.preprocessing, torch.device("cpu"))
-            for b in evaluation_batches(some, metadata.preprocessing, batch=64)
+            normalise_batch(channels_first(batch.pixels), reader.preprocessing, cpu)
+            for batch in read_batches(range(len(some)), reader, size=64)
         ]
     with torch.inference_mode():
         ours = np.concatenate([network(b).numpy() for b in batches])
@@ -146,6 +149,6 @@ def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dic
     pictures = None
     if data is not None:
         images = open_dataset(data)
-        _places(run, network.metadata.classes, images)
+        class_columns(str(run), network.metadata.classes, images)
         pictures = images.validation
     return folder, export_onnx(network, network.metadata, pictures, folder)

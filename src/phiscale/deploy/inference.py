@@ -1,109 +1,189 @@
-"""A model on pictures, whatever it is kept as: evaluated on a split, or asked about files."""
+"""`evaluate` and `predict`: a model in any form, on an image set or on images."""
 
 from __future__ import annotations
 
 import csv
 import io
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
+from phiscale.data.batches import run_batches, split_reader
 from phiscale.data.datasets.dataset import ImageSet, Split
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.datasets.published import TRANSFER_DATASETS
-from phiscale.errors import BadImage, DataError
+from phiscale.deploy.backend import Backend, OnnxBackend
+from phiscale.deploy.images import ImageLike
+from phiscale.deploy.predict import Prediction, Predictor, check_at_least
+from phiscale.errors import DataError, UsageError
 from phiscale.text import count_of, join_names
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.metrics import Metrics, measure, softmax
+from phiscale.weights.imagenet import class_indices
 
 if TYPE_CHECKING:
-    from phiscale.deploy.predict import Predictor
+    from phiscale.nn.network import Network
 
 logger = logging.getLogger(__name__)
 
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+SplitName = Literal["test", "validation", "train", "all"]
+
+
+@runtime_checkable
+class SavedRun(Protocol):
+    """A finished training, such as `phiscale.Run`."""
+
+    def load(self) -> Network:
+        """Its best network."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A model on a split: its metrics and all logits."""
+
+    metrics: Metrics
+    logits: NDArray[np.float32]
+    """Shape (images, classes of the data)."""
+    split: Split
+    classes: tuple[str, ...]
+    """Those of the data."""
+
+    def per_image_csv(self) -> bytes:
+        """See `per_image_csv`."""
+        return per_image_csv(self.split, self.logits, self.classes)
+
+
+def evaluate(
+    model: Network | SavedRun | str | Path,
+    data: ImageSet | str | Path,
+    *,
+    split: SplitName = "test",
+    device: str = "auto",
+    batch_size: int | None = None,
+) -> Metrics:
+    """Metrics of a model on a split of an image set.
+
+    Args:
+        model: a network with metadata, a run, a model.onnx, a run's folder, a weights file, or
+            any other source of weights (`hf-hub:NAME`, `torchvision:NAME`, a model's name).
+        data: an image set, or what `open_dataset` opens. The model must know its classes; the
+            metrics are then over the data's classes alone.
+        split: `"all"` is every image of the data.
+        device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`. `"auto"` leaves a network where it is, any
+            other value moves it. A model.onnx runs on the CPU.
+        batch_size: images computed at once; None: what suits the network and the device.
+
+    Raises DataError for data without this split or with unknown classes, WeightsError and
+    ExportError for a model that cannot be read, UsageError for arguments out of range.
+    """
+    return evaluate_model(model, data, split, device=device, batch_size=batch_size).metrics
 
 
 def evaluate_model(
-    model: str,
-    data: str,
-    split: str,
+    model: Network | SavedRun | str | Path,
+    data: ImageSet | str | Path,
+    split: SplitName = "test",
+    *,
     device: str = "auto",
-) -> tuple[Metrics, np.ndarray, Split, tuple[str, ...]]:
-    """Metrics and logits of a model.onnx or any SOURCE of weights on a split of `data`: of the
-    data's classes alone where the model knows others besides, which is logged."""
-    from phiscale.data.datasets.open import open_dataset
-
-    images = open_dataset(data)
+    batch_size: int | None = None,
+) -> Evaluation:
+    """As `evaluate`, with the logits of every image."""
+    check_at_least("batch_size", batch_size, 1)
+    images = data if isinstance(data, ImageSet) else open_dataset(data)
     part = dict(images.splits())[split]
-    logits = _logits(model, images, part, device)
+    with open_backend(model, device) as backend:
+        columns = class_columns(_name(model), backend.classes, images)
+        logits = compute_logits(backend, part, batch_size)[:, columns]
     for note in images.notes:  # on how they were split, above all
         logger.info(note)
     if split == "test" and images.source in TRANSFER_DATASETS:
         logger.info(TRANSFER_DATASETS[images.source].summary())
-    return measure(logits, part.labels, images.classes), logits, part, images.classes
+    return Evaluation(measure(logits, part.labels, images.classes), logits, part, images.classes)
 
 
-def _logits(model: str, images: ImageSet, part: Split, device: str) -> np.ndarray:
-    onnx = _exported(model)
-    if onnx and not Path(model, "best.safetensors").exists():
-        from phiscale.deploy.predict import Predictor
+def predict(
+    model: Network | SavedRun | str | Path,
+    images: ImageLike | Iterable[ImageLike],
+    *,
+    top: int = 5,
+    device: str = "auto",
+    batch_size: int | None = None,
+) -> Prediction | list[Prediction]:
+    """The class of images, with probabilities: one prediction for one image, a list for many.
 
-        predictor = Predictor(onnx)
-        places = _places(model, predictor.classes, images)
-        return _onnx_logits(predictor, part)[:, places]
-    from phiscale.training.evaluate import logits_of
-    from phiscale.weights.sources import load, weights_file
+    Args:
+        model: as for `evaluate`. Of a run that was exported, its model.onnx answers.
+        images: a path, folder, PIL image, uint8 array (height, width, 3) or encoded bytes; or
+            an iterable of these.
+        top: how many classes `Prediction.top` gives and a notebook shows.
+        device: as for `evaluate`.
+        batch_size: images computed at once; None: what suits the network and the device.
 
-    network = load(weights_file(model))
-    require_rgb(network.spec, model)
-    places = _places(model, network.metadata.classes, images)
-    compute = compute_device(device)
-    logits = logits_of(network.to(compute), part, network.preprocessing, device=compute)
-    return logits[:, places]
-
-
-def _exported(model: str) -> Path | None:
-    """The model.onnx that a name means, if it means one."""
-    path = Path(model, "model.onnx") if Path(model).is_dir() else Path(model)
-    return path if path.suffix == ".onnx" and path.exists() else None
+    Raises BadImage for one image that cannot be read; among many it is a prediction with `error`.
+    Raises DataError for a path that does not exist and for what is no image, and what `evaluate`
+    raises for a model or for arguments out of range.
+    """
+    with open_backend(model, device, prefer_export=True) as backend:
+        return Predictor(backend, batch_size=batch_size)(images, top=top)
 
 
-def _places(model: str | Path, classes: tuple[str, ...], images: ImageSet) -> list[int]:
-    """Where the data's classes stand among the model's."""
-    from phiscale.weights.imagenet import class_indices
+@contextmanager
+def open_backend(
+    model: Network | SavedRun | str | Path, device: str = "auto", *, prefer_export: bool = False
+) -> Iterator[Backend]:
+    """What runs a model, for the time of a `with`; a network is in eval mode within it.
 
-    found = class_indices(classes, images.classes)
-    if found is None:
+    `prefer_export`: of a run that was exported, take the model.onnx instead of the weights.
+    """
+    if isinstance(model, str | Path) and (onnx := _exported(Path(model), prefer_export)):
+        yield OnnxBackend(onnx)
+        return
+    from phiscale.deploy.torch_backend import TorchBackend, eval_mode
+
+    network = _load_network(model)
+    require_rgb(network.spec, _name(model))
+    if device != "auto" or network is not model:
+        network = network.to(compute_device(device))
+    with eval_mode(network):
+        yield TorchBackend(network)
+
+
+def compute_logits(
+    backend: Backend, split: Split, batch_size: int | None = None
+) -> NDArray[np.float32]:
+    """Logits (images, classes) of a split, in its order. An unreadable image raises DataError."""
+    reader, plan = split_reader(split, backend.preprocessing), backend.plan(batch_size)
+    batches = run_batches(backend.logits_of_pixels, range(len(split)), reader, plan)
+    return np.concatenate([logits for _, logits in batches if logits is not None])
+
+
+def class_columns(model: str, classes: Sequence[str], images: ImageSet) -> list[int]:
+    """Where the data's classes stand among the model's. Raises DataError for an unknown class."""
+    columns = class_indices(classes, images.classes)
+    if columns is None:
         raise DataError(
             f"{model} knows {count_of(len(classes), 'class', 'classes')} "
             f"({join_names(classes, 3)}), the data has {len(images.classes)} "
             f"({join_names(images.classes, 3)}). "
-            "Evaluate on data with the classes it was trained for."
+            "Use data with the classes that it was trained for."
         )
-    if len(found) < len(classes):
+    if len(columns) < len(classes):
         logger.info(
-            f"answers among the data's {count_of(len(found), 'class', 'classes')} alone: "
+            f"answers among the data's {count_of(len(columns), 'class', 'classes')} alone: "
             f"{model} knows {len(classes)}"
         )
-    return found
+    return columns
 
 
-def _onnx_logits(predictor: Predictor, part: Split) -> np.ndarray:
-    take = predictor.preprocessing
-
-    def batch(at: int) -> np.ndarray:
-        rows = range(at, min(at + 64, len(part)))
-        return np.stack([take(part.image(i, background=take.background)) for i in rows])
-
-    return np.concatenate([predictor.logits(batch(at)) for at in range(0, len(part), 64)])
-
-
-def per_image_csv(split: Split, logits: np.ndarray, classes: Sequence[str]) -> bytes:
-    """key, truth, predicted, probability of each picture, in UTF-8."""
+def per_image_csv(split: Split, logits: NDArray[np.float32], classes: Sequence[str]) -> bytes:
+    """CSV in UTF-8 with key, truth, predicted and probability of every image."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["key", "truth", "predicted", "probability"])
@@ -116,67 +196,29 @@ def per_image_csv(split: Split, logits: np.ndarray, classes: Sequence[str]) -> b
     return text.getvalue().encode(errors="backslashreplace")  # undecodable bytes of a name
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One file's prediction, or why it has none."""
-
-    path: Path
-    top: tuple[tuple[str, float], ...] = ()
-    error: str | None = None
-
-
-def predict_files(
-    model: str,
-    paths: Sequence[Path],
-    device: str = "auto",
-) -> Iterator[Answer]:
-    """An answer for each picture, in order; a folder stands for the pictures in it."""
-    files = [file for path in paths for file in _pictures(path)]
-    return _answers(_predictor(model, device), files)
-
-
-def _answers(
-    answer: Callable[[Path], list[tuple[str, float]]], files: Sequence[Path]
-) -> Iterator[Answer]:
-    for file in files:
-        try:
-            yield Answer(file, tuple(answer(file)))
-        except BadImage as error:
-            yield Answer(file, error=error.reason)
-
-
-def _pictures(path: Path) -> list[Path]:
-    if not path.exists():
-        raise DataError(f"{path} does not exist. Name image files, or folders that hold some.")
-    if not path.is_dir():
-        return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
-    if not found:
-        raise DataError(f"no picture in {path}. Name image files, or folders that hold some.")
-    return found
-
-
-def _predictor(model: str, device: str) -> Callable[[Path], list[tuple[str, float]]]:
-    """From a model.onnx without torch; from a run's weights where there is no export."""
-    if onnx := _exported(model):
-        from phiscale.deploy.predict import Predictor
-
-        predictor = Predictor(onnx)
-        return lambda file: predictor([file])[0].top(len(predictor.classes))
-    import torch
-
-    from phiscale.data.reading.decode import read_image
+def _load_network(model: Network | SavedRun | str | Path) -> Network:
+    from phiscale.nn.network import Network
     from phiscale.weights.sources import load, weights_file
 
-    compute = compute_device(device)
-    network = load(weights_file(model)).to(compute)
-    require_rgb(network.spec, model)
-    take, classes = network.preprocessing, network.metadata.classes
+    if isinstance(model, Network):
+        return model
+    if isinstance(model, str | Path):
+        return load(weights_file(model))
+    if isinstance(model, SavedRun):
+        return model.load()
+    raise UsageError(
+        f"model is of type {type(model).__name__}. "
+        "Use a Network of phiscale's, a Run, a path, or a model's name."
+    )
 
-    def answer(file: Path) -> list[tuple[str, float]]:
-        pixels = torch.from_numpy(take(read_image(file, background=take.background)))[None]
-        with torch.inference_mode():
-            row = softmax(network(pixels.to(compute)).cpu().numpy().astype(np.float64))[0]
-        return [(classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")]
 
-    return answer
+def _exported(path: Path, prefer_export: bool) -> Path | None:
+    """The model.onnx that a path means. Of a run with weights only if `prefer_export`."""
+    onnx = path / "model.onnx" if path.is_dir() else path
+    if onnx.suffix != ".onnx" or not onnx.exists():
+        return None
+    return onnx if prefer_export or not (path / "best.safetensors").exists() else None
+
+
+def _name(model: object) -> str:
+    return str(model) if isinstance(model, str | Path) else f"the {type(model).__name__}"

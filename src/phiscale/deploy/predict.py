@@ -1,111 +1,176 @@
-"""Answers from an exported model: numpy, Pillow and ONNX Runtime, no torch."""
+"""Predictions for images from any backend. A model.onnx needs no torch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+import html
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-from phiscale.data.reading.decode import read_image
-from phiscale.errors import ExportError, PhiscaleError
-from phiscale.files import verify_checksum
-from phiscale.weights.metadata import ModelMetadata
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-METADATA_KEY = "phiscale"
-ARTEFACT_VERSION = 1
+from phiscale.data.batches import ImageReader, run_batches
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.deploy.backend import Backend, OnnxBackend
+from phiscale.deploy.images import ImageLike, NamedImage, is_single, name_images
+from phiscale.errors import BadImage, UsageError
+from phiscale.text import printable
+from phiscale.training.metrics import softmax
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """One picture's answer. `probabilities` stand in the order of the model's classes."""
+    """The answer for one image, or the reason why there is none.
+
+    An unreadable image has `error` set, an empty `label`, a `probability` of NaN and no
+    `probabilities`.
+    """
 
     label: str
+    """The most probable class."""
     probability: float
-    probabilities: np.ndarray
+    """Of `label`, in [0, 1]."""
+    probabilities: NDArray[np.float64]
+    """Of every class, in the order of `classes`."""
     classes: tuple[str, ...]
+    source: str = ""
+    """Path of the image; its position, such as images[2], where there is no file."""
+    error: str | None = None
+    """Why the image cannot be read."""
+    top_count: int = 5
+    """How many classes `top` and the notebook show."""
 
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The most probable classes, best first."""
+    def top(self, count: int | None = None) -> list[tuple[str, float]]:
+        """The most probable classes and their probabilities, best first. None: `top_count`."""
+        count = self.top_count if count is None else count
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[i], float(self.probabilities[i])) for i in order]
 
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"<Prediction of {printable(self.source)}: unreadable, {self.error}>"
+        return (
+            f"<Prediction of {printable(self.source)}: {printable(self.label)} "
+            f"{100 * self.probability:.1f} %>"
+        )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        title = f"<caption>{html.escape(printable(self.source))}</caption>"
+        if self.error is not None:
+            return f"<table>{title}<tr><td>unreadable: {html.escape(self.error)}</td></tr></table>"
+        rows = "".join(
+            f"<tr><td>{html.escape(printable(name))}</td><td>{100 * probability:.1f} %</td></tr>"
+            for name, probability in self.top()
+        )
+        head = "<tr><th>class</th><th>probability</th></tr>"
+        return f"<table>{title}{head}{rows}</table>"
+
 
 class Predictor:
-    """`Predictor("model.onnx")(images)`: images are paths, bytes or PIL pictures.
+    """Answers for images: `Predictor("model.onnx")("photo.jpg")`.
 
-    All it needs (size, crop, interpolation, mean, std, classes) is read from the file itself.
+    All that it needs (size, crop, interpolation, mean, std, classes) is read from the model.
     """
 
-    def __init__(self, artefact: str | Path, *, threads: int = 0):
-        from phiscale.deploy.runtime import open_session
+    def __init__(
+        self, model: str | Path | Backend, *, threads: int = 0, batch_size: int | None = None
+    ):
+        """`model`: a model.onnx, a folder that holds one, or a backend.
 
-        path = Path(artefact)
-        path = path / "model.onnx" if path.is_dir() else path
-        if not path.is_file():
-            raise ExportError(
-                f"no model at {path}. Give a model.onnx or the folder that holds one."
-            )
-        self.session = open_session(path, threads)
-        said = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if said is None:
-            raise ExportError(
-                f"{path} does not say how to prepare its input. "
-                "Use a model.onnx that phiscale exported."
-            )
-        self.metadata = _metadata(said, str(path))
-        self.preprocessing = self.metadata.preprocessing
-        self.classes = self.metadata.classes
+        `threads`: CPU threads of ONNX Runtime; 0: one per core. `batch_size`: images computed at
+        once; None: what suits the network and the device. Raises ExportError for a file that is
+        no model of phiscale's, UsageError for `threads` or `batch_size` out of range.
+        """
+        check_at_least("threads", threads, 0)
+        check_at_least("batch_size", batch_size, 1)
+        is_path = isinstance(model, str | Path)
+        self.backend: Backend = OnnxBackend(model, threads=threads) if is_path else model
+        self.batch_size = batch_size
 
-    def __call__(self, images: Sequence[str | Path | bytes | Image.Image]) -> list[Prediction]:
-        """One prediction for each image; an unreadable one raises BadImage."""
-        return [p for batch in _batches(images, 64) for p in self._predict(batch)]
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.backend.preprocessing
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits of float32 NCHW that is already preprocessed."""
-        from phiscale.deploy.runtime import run
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.backend.classes
 
-        return run(self.session, images)
+    @overload
+    def __call__(self, images: bytes | Image.Image, *, top: int = 5) -> Prediction: ...
 
-    def _predict(self, images: Sequence[str | Path | bytes | Image.Image]) -> list[Prediction]:
-        pixels = np.stack([self.preprocessing(self._open(image)) for image in images])
-        logits = self.logits(pixels).astype(np.float64)
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        rows = shifted / shifted.sum(axis=1, keepdims=True)
-        best = rows.argmax(axis=1)
-        return [
-            Prediction(self.classes[b], float(row[b]), row, self.classes)
-            for row, b in zip(rows, best, strict=True)
-        ]
+    @overload
+    def __call__(
+        self, images: list[ImageLike] | tuple[ImageLike, ...], *, top: int = 5
+    ) -> list[Prediction]: ...
 
-    def _open(self, image: str | Path | bytes | Image.Image) -> Image.Image:
-        if isinstance(image, str):
-            image = Path(image)
-        if isinstance(image, Path | bytes):
-            return read_image(image, background=self.preprocessing.background)
-        from PIL import ImageOps
+    @overload
+    def __call__(
+        self, images: ImageLike | Iterable[ImageLike], *, top: int = 5
+    ) -> Prediction | list[Prediction]: ...
 
-        return ImageOps.exif_transpose(image)  # `preprocessing` makes it RGB, as it does a file's
+    def __call__(
+        self, images: ImageLike | Iterable[ImageLike], *, top: int = 5
+    ) -> Prediction | list[Prediction]:
+        """One prediction for one image, a list for many or for a folder.
 
+        `images`: paths, folders, bytes, PIL images, uint8 arrays (height, width, 3). `top`: how
+        many classes `Prediction.top` gives. Raises BadImage for one image that cannot be read;
+        among many it is a prediction with `error`. Raises DataError for what is no image.
+        """
+        predictions = list(self.iter_predictions(images, top=top))
+        if not is_single(images):
+            return predictions
+        [prediction] = predictions
+        if prediction.error is not None:
+            raise BadImage(f"{printable(prediction.source)} cannot be read: {prediction.error}")
+        return prediction
 
-def _metadata(text: str, where: str) -> ModelMetadata:
-    """Raises ExportError where the file's metadata are not what was written."""
-    try:
-        payload = verify_checksum(
-            json.loads(text), f"the metadata of {where}", "Export the model again."
+    def iter_predictions(
+        self, images: ImageLike | Iterable[ImageLike], *, top: int = 5
+    ) -> Iterator[Prediction]:
+        """Predictions in the order of the images, as they are computed.
+
+        Images are read a few batches ahead, so any number of them fits the memory. An image
+        that cannot be read is a prediction with `error`.
+        """
+        check_at_least("top", top, 1)
+        return self._predictions(name_images(images), top)
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (n, classes) of preprocessed images, float32 (n, 3, size, size)."""
+        return self.backend.logits(images)
+
+    def _predictions(self, images: Iterable[NamedImage], top: int) -> Iterator[Prediction]:
+        background = self.preprocessing.background
+        reader = ImageReader[NamedImage](lambda image: image.read(background), self.preprocessing)
+        plan = self.backend.plan(self.batch_size)
+        for batch, logits in run_batches(self.backend.logits_of_pixels, images, reader, plan):
+            rows = iter(() if logits is None else softmax(logits.astype(np.float64)))
+            for image, error in zip(batch.items, batch.errors, strict=True):
+                yield (
+                    self._prediction(image, next(rows), top)
+                    if error is None
+                    else self._failure(image, error, top)
+                )
+
+    def _prediction(
+        self, image: NamedImage, probabilities: NDArray[np.float64], top: int
+    ) -> Prediction:
+        best = int(probabilities.argmax())
+        label, probability = self.classes[best], float(probabilities[best])
+        return Prediction(
+            label, probability, probabilities, self.classes, image.name, top_count=top
         )
-        return ModelMetadata.from_dict(payload, where)
-    except (ValueError, RecursionError, PhiscaleError) as error:
-        if isinstance(error, PhiscaleError):
-            raise ExportError(str(error)) from None
-        raise ExportError(f"{where} has damaged metadata. Export the model again.") from None
+
+    def _failure(self, image: NamedImage, error: str, top: int) -> Prediction:
+        return Prediction("", float("nan"), np.empty(0), self.classes, image.name, error, top)
 
 
-def _batches(items: Sequence, size: int) -> Iterable[Sequence]:  # type: ignore[type-arg]
-    return (items[at : at + size] for at in range(0, len(items), size))
+def check_at_least(name: str, value: int | None, least: int) -> None:
+    """Raises UsageError for a number below `least`. None is allowed."""
+    if value is not None and value < least:
+        raise UsageError(f"{name}={value} is out of range. Use a whole number from {least}.")

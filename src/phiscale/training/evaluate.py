@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from phiscale.data.batches import (
+    MAX_BATCH,
+    BatchPlan,
+    cpu_batch_size,
+    run_batches,
+    split_reader,
+)
 from phiscale.data.datasets.dataset import Split
-from phiscale.data.loader import Batch, evaluation_batches, map_ahead, normalise_batch
+from phiscale.data.loader import channels_first, normalise_batch
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training.metrics import Metrics, measure, wilson
 from phiscale.training.parallel.allocator import keep_freed_memory
 from phiscale.training.parallel.processes import ProcessGroup
-
-MOST, MOST_PIXELS = 64, 8 * 224**2  # of a batch: maps of more pixels leave the caches and the heap
 
 
 def logits_of(
@@ -28,11 +34,11 @@ def logits_of(
     device: torch.device | None = None,
     workers: int = 2,
 ) -> np.ndarray:
-    """float32 (images, classes), every picture once, in the split's order."""
-    return answers((network,), split, preprocessing, device=device, workers=workers)[0]
+    """float32 (images, classes), every image once, in the split's order."""
+    return logits_of_all((network,), split, preprocessing, device=device, workers=workers)[0]
 
 
-def answers(
+def logits_of_all(
     networks: Sequence[nn.Module],
     split: Split,
     preprocessing: Preprocessing,
@@ -40,31 +46,45 @@ def answers(
     device: torch.device | None = None,
     workers: int = 2,
 ) -> list[np.ndarray]:
-    """The logits of several networks on the same pictures, which are read once."""
+    """The logits of several networks on the same images, which are read once."""
     device = device or torch.device("cpu")
-    if device.type == "cpu":
-        keep_freed_memory()
     were_training = [network.training for network in networks]
-    kinds = [next(network.eval().parameters()).dtype for network in networks]
+    for network in networks:
+        network.eval()
+    reader, plan = split_reader(split, preprocessing), batch_plan(preprocessing.size, device)
+    plan = replace(plan, readers=workers)
 
-    @torch.inference_mode()
-    def answer(given: Batch) -> list[np.ndarray]:
-        x = normalise_batch(given.pixels, preprocessing, device)
-        return [
-            network(x.to(kind)).float().cpu().numpy()
-            for network, kind in zip(networks, kinds, strict=True)
-        ]
+    def compute(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        x = normalise_batch(channels_first(pixels), preprocessing, device)
+        return [forward(network, x) for network in networks]
 
-    # a batch to each core rather than all cores to a batch, as in `parallel.lanes`
-    cores = torch.get_num_threads() if device.type == "cpu" else 1
-    batch = (
-        MOST if device.type != "cpu" else min(MOST, max(1, MOST_PIXELS // preprocessing.size**2))
-    )
-    batches = evaluation_batches(split, preprocessing, batch=batch, workers=workers)
-    rows = list(map_ahead(answer, batches, cores, lambda: torch.set_num_threads(1)))
+    rows = [logits for _, logits in run_batches(compute, range(len(split)), reader, plan)]
     for network, was_training in zip(networks, were_training, strict=True):
         network.train(was_training)
-    return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+    parts = (logits for logits in rows if logits is not None)
+    return [np.concatenate(batches) for batches in zip(*parts, strict=True)]
+
+
+def batch_plan(size: int, device: torch.device, batch_size: int | None = None) -> BatchPlan:
+    """How a device computes images of `size` x `size` pixels fastest.
+
+    A CPU gives a batch to each core rather than all cores to a batch, as `parallel.lanes` does.
+    """
+    if device.type != "cpu":
+        return BatchPlan(size=batch_size or MAX_BATCH)
+    keep_freed_memory()
+    return BatchPlan(
+        size=batch_size or cpu_batch_size(size),
+        streams=torch.get_num_threads(),
+        prepare_thread=lambda: torch.set_num_threads(1),
+    )
+
+
+@torch.inference_mode()
+def forward(network: nn.Module, images: Tensor) -> NDArray[np.float32]:
+    """Logits of a network in eval mode, computed in the type of its weights."""
+    weights_type = next(network.parameters()).dtype
+    return network(images.to(weights_type)).float().cpu().numpy()
 
 
 def evaluate(
@@ -114,7 +134,7 @@ def count_correct(
         return [EvalCounts(0, 0, 0.0)] * len(networks)
     labels = torch.from_numpy(np.array(part.labels))
     found = []
-    for rows in answers(networks, part, preprocessing, device=device, workers=workers):
+    for rows in logits_of_all(networks, part, preprocessing, device=device, workers=workers):
         logits = torch.from_numpy(rows).double()
         correct = int((logits.argmax(1) == labels).sum())
         found.append(

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phiscale.data.batches import read_batches, split_reader
 from phiscale.data.datasets.dataset import ImageSet, Split
-from phiscale.data.loader import evaluation_batches, normalise_batch
+from phiscale.data.loader import channels_first, normalise_batch
 from phiscale.data.order import Order
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
@@ -95,7 +96,7 @@ def _norms(
 ) -> TransferPlan:
     """The policy that the recipe asks for; `auto` goes by batch size and shift: statistics of
     enough pictures a step serve anyway; of few they are noise, so the old ones stay where they
-    still fit, else new ones are counted once."""
+    still fit, else new ones are count_of once."""
     if recipe.norms in ("train", "frozen"):
         return TransferPlan(norms=recipe.norms)
     even = min(STATISTICS_FROM, max(1, len(split) // BATCH) * BATCH)
@@ -177,8 +178,9 @@ def _reestimate(
 def _pass(
     network: Network, split: Split, preprocessing: Preprocessing, device: torch.device
 ) -> None:
-    for batch in evaluation_batches(split, preprocessing, batch=BATCH, workers=2):
-        network(normalise_batch(batch.pixels, preprocessing, device))
+    reader = split_reader(split, preprocessing)
+    for batch in read_batches(range(len(split)), reader, size=BATCH):
+        network(normalise_batch(channels_first(batch.pixels), preprocessing, device))
 
 
 def _probed(

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from phiscale.data.datasets.dataset import FileSplit, ImageSet, assemble
+from phiscale.data.datasets.listing import begins_like_image, named_like_image
 from phiscale.data.datasets.split_names import check_classes, check_known, is_junk, role_of
-from phiscale.data.reading.decode import open_at_once, regular_size
-from phiscale.data.reading.formats import HEAD_BYTES, IMAGE_SUFFIXES, detect_image_format
-from phiscale.errors import BadImage, DataError
+from phiscale.errors import DataError
 from phiscale.text import count_of, join_names, printable
 
 
@@ -214,7 +213,7 @@ class _Tree:
                 key = f"{at}/{entry.name}"
                 link = entry.is_symlink()
                 # a folder called x.jpg was meant as an image: it is listed, and reported as bad
-                if _is_folder(entry) and not _named_like_a_image(entry.name):
+                if _is_folder(entry) and not named_like_image(entry.name):
                     (links.append((folder, key)) if link else waiting.append(key))
                     continue
                 size = _size(entry)
@@ -230,8 +229,8 @@ class _Tree:
     def has_image(self, folder: str) -> bool:
         """By name, and only where no name tells, by content."""
         keys = [key for key, _ in self.files[folder]]
-        return any(_named_like_a_image(key) for key in keys) or any(
-            _begins_like_a_image(self.root / key) for key in sorted(keys)
+        return any(named_like_image(key) for key in keys) or any(
+            begins_like_image(self.root / key) for key in sorted(keys)
         )
 
     def notes(self) -> list[str]:
@@ -286,16 +285,3 @@ def _size(entry: os.DirEntry[str]) -> int:
         return entry.stat().st_size
     except OSError:
         return -1
-
-
-def _named_like_a_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (60,000 Path objects)
-
-
-def _begins_like_a_image(path: Path) -> bool:
-    try:
-        regular_size(path)
-        with open_at_once(path) as file:
-            return detect_image_format(file.read(HEAD_BYTES)) is not None
-    except (BadImage, OSError):
-        return False

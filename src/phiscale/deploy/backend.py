@@ -1,0 +1,119 @@
+"""What runs a classifier: numpy in, logits out. ONNX Runtime here, torch in `torch_backend`."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from phiscale.data.batches import BatchPlan, cpu_batch_size
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.deploy.runtime import open_session, run
+from phiscale.errors import ExportError, PhiscaleError
+from phiscale.files import verify_checksum
+from phiscale.weights.metadata import ModelMetadata
+
+METADATA_KEY = "phiscale"
+"""Where a model.onnx keeps its metadata, as JSON."""
+
+
+class Backend(Protocol):
+    """A classifier that can be run on batches. Its methods may be called from several threads."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes the network's input."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        ...
+
+    def plan(self, batch_size: int | None = None) -> BatchPlan:
+        """Batches and threads that suit this backend. `batch_size` in images; None: its own."""
+        ...
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (n, classes) of preprocessed images (n, 3, size, size)."""
+        ...
+
+    def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits (n, classes) of cropped and resized pixels (n, size, size, 3)."""
+        ...
+
+
+class OnnxBackend:
+    """A model.onnx that phiscale exported, in ONNX Runtime on the CPU. It needs no torch."""
+
+    def __init__(self, artefact: str | Path, *, threads: int = 0):
+        """Open a model.onnx, or the one in a folder. `threads`: CPU threads; 0: one per core.
+
+        Raises ExportError where there is none, or where its metadata are missing or damaged.
+        """
+        path = Path(artefact)
+        self.path = path / "model.onnx" if path.is_dir() else path
+        if not self.path.is_file():
+            raise ExportError(
+                f"No model at {self.path}. Use a model.onnx, or the folder that holds one."
+            )
+        self.threads = threads or core_count()
+        self.session = open_session(self.path, threads)
+        self.metadata = read_onnx_metadata(self.session, self.path)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.metadata.preprocessing
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.metadata.classes
+
+    def plan(self, batch_size: int | None = None) -> BatchPlan:
+        """A core to each batch: with all cores in one batch, threads wait for each other."""
+        size = batch_size or cpu_batch_size(self.preprocessing.size)
+        streams = self.threads if size > 1 else 1
+        return BatchPlan(size=size, streams=streams, readers=max(2, self.threads))
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return run(self.session, images)
+
+    def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As `logits` of the normalise_batch pixels. A single image uses all cores, a batch one."""
+        session = self.session if len(pixels) == 1 else self._one_thread_session
+        return run(session, self.preprocessing.normalise(pixels))
+
+    @cached_property
+    def _one_thread_session(self) -> ort.InferenceSession:
+        return self.session if self.threads == 1 else open_session(self.path, 1)
+
+
+def read_onnx_metadata(session: ort.InferenceSession, path: Path) -> ModelMetadata:
+    """What an exported model says about itself. Raises ExportError if missing or damaged."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ExportError(
+            f"{path} does not say how to prepare its input. "
+            "Use a model.onnx that phiscale exported."
+        )
+    try:
+        what = f"the metadata of {path}"
+        payload = verify_checksum(json.loads(text), what, "Export the model again.")
+        return ModelMetadata.from_dict(payload, str(path))
+    except PhiscaleError as error:
+        raise ExportError(str(error)) from None
+    except (ValueError, RecursionError):
+        raise ExportError(f"{path} has damaged metadata. Export the model again.") from None
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
