@@ -17,9 +17,9 @@ from phiscale.report.report import (
     BudgetRow,
     CandidateRow,
     FileRow,
+    ReportData,
     Sample,
     Snippet,
-    Story,
     amount,
     duration,
     layer_rows,
@@ -118,7 +118,7 @@ def candidate(name: str, error: float, **changed) -> CandidateRow:
     )
 
 
-def story(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **changed) -> Story:
+def story(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **changed) -> ReportData:
     """A whole run; its network's numbers are those of `small`."""
     limits = (
         BudgetRow(limit="latency_ms", asked=0.5, predicted=0.38, measured=0.412, met=True),
@@ -177,7 +177,7 @@ def story(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **changed) 
         "environment": {"cpu": "one of them", "threads": 2},
         "notes": ("The law is a prior.",),
     }
-    return Story(**{**values, **changed})
+    return ReportData(**{**values, **changed})
 
 
 class Page(HTMLParser):
@@ -224,7 +224,7 @@ STORIES = {
         DIGITS, metrics=metrics(DIGITS, right=1.0), samples=samples(DIGITS, 8, 9, 0)
     ),
     "no budget": story(budget=()),
-    "nothing but what must be": Story(
+    "nothing but what must be": ReportData(
         title="t",
         source="s",
         model="m",

@@ -29,7 +29,7 @@ from phiscale.search.engine.runner import RunnerConfig, train_with_torch
 from phiscale.search.engine.store import Store
 from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
-from phiscale.search.study.plan import Arm, Settle
+from phiscale.search.study.plan import Arm, ScalingStudy
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.signals import Interrupted
 
@@ -81,7 +81,7 @@ def digits() -> str:
     return open_dataset("digits").fingerprint()
 
 
-def settle(fingerprint: str, seeds: int = 2) -> Settle:
+def settle(fingerprint: str, seeds: int = 2) -> ScalingStudy:
     """Ten trainings: two arms, two rates, two seeds."""
     arms = tuple(
         Arm(
@@ -93,7 +93,7 @@ def settle(fingerprint: str, seeds: int = 2) -> Settle:
         )
         for name, channels in (("base", 8), ("width", 16))
     )
-    return Settle(
+    return ScalingStudy(
         conditions=TrialConditions(
             data="digits",
             fingerprint=fingerprint,

@@ -255,7 +255,7 @@ def study(
         raise UsageError("--networks is for --design-space. Add it, or leave it out.")
     from phiscale.search.study import run as studies
 
-    asked = studies.Asked(
+    asked = studies.StudyRequest(
         base=spec_of(model) if model else None,
         resolution=resolution,
         seeds=seeds,

@@ -29,9 +29,9 @@ from phiscale.report.report import (
     BudgetRow,
     CandidateRow,
     FileRow,
+    ReportData,
     Sample,
     Snippet,
-    Story,
     layer_rows,
 )
 from phiscale.training.log import read_log
@@ -78,7 +78,7 @@ class ReportInputs:
     command: str = ""
 
 
-def collect_report(out: Path, inputs: ReportInputs) -> Story:
+def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
     """Everything the report shows. Reads the sample images from the test split."""
     choice, images, exported = inputs.choice, inputs.images, inputs.exported
     network = load(out)
@@ -86,7 +86,7 @@ def collect_report(out: Path, inputs: ReportInputs) -> Story:
     tops = [record["validation_top1"] for record in log if "validation_top1" in record]
     train_s, planned_images = seconds_trained(out), choice.recipe.images(len(images.train))
     rows = [CandidateRow.of(row, chosen=row["name"] == choice.name) for row in choice.candidates]
-    return Story(
+    return ReportData(
         title=f"{images.source}: {len(images.classes)} classes",
         source=images.source,
         model=choice.name,

@@ -1,4 +1,4 @@
-"""The report of a `fit`: a `Story` of plain data made into one self-contained HTML page.
+"""The report of a `fit`: a `ReportData` of plain data made into one self-contained HTML page.
 
 The page runs no script and loads nothing. Whatever stands in a name is shown as text.
 """
@@ -122,7 +122,7 @@ class Snippet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Story:
+class ReportData:
     """Everything the page shows: fractions in [0, 1], bytes, seconds; plain data but samples."""
 
     title: str
@@ -156,7 +156,7 @@ class Story:
 
 
 def layer_rows(spec: Spec) -> tuple[LayerRow, ...]:
-    """The stem, each stage with its layers, the head and the classifier, for `Story.layers`."""
+    """The stem, each stage with its layers, the head and the classifier: `ReportData.layers`."""
     rows = []
     for path, group in groupby(cost(spec).layers, key=_part):
         layers = tuple(map(_layer_row, group))
@@ -178,12 +178,12 @@ def layer_rows(spec: Spec) -> tuple[LayerRow, ...]:
     return tuple(rows)
 
 
-def write_report(path: Path, story: Story) -> None:
+def write_report(path: Path, story: ReportData) -> None:
     """Writes the page, whole or not at all."""
     write_atomic(path, render(story))
 
 
-def render(story: Story) -> str:
+def render(story: ReportData) -> str:
     """The page as HTML."""
     from jinja2 import Environment, StrictUndefined
 
@@ -206,7 +206,7 @@ def render(story: Story) -> str:
     return page.encode(errors="backslashreplace").decode()  # undecodable bytes of a path
 
 
-def _view(story: Story) -> dict[str, Any]:
+def _view(story: ReportData) -> dict[str, Any]:
     """What the page shows and the story does not hold as such. The SVGs are our own markup."""
     from markupsafe import Markup
 

@@ -35,7 +35,7 @@ MOST_DIFFERENCES = 8  # columns for what recipes differ in
 
 
 @dataclass(frozen=True)
-class Run:
+class RunSummary:
     """What a run's folder says of it so far."""
 
     name: str
@@ -76,7 +76,7 @@ class Run:
         }
 
 
-def rows_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def rows_of(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """A row for each run, with what their recipes differ in."""
     flat = [dict(_flat(run.recipe)) for run in runs]
     names = dict.fromkeys(name for recipe in flat for name in recipe)
@@ -95,7 +95,7 @@ def _flat(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
+def read_runs(folders: Sequence[Path]) -> list[RunSummary]:
     """The runs in these folders: each is one, or holds some. Raises PhiscaleError for none."""
     paths = [path for folder in folders for path in _runs_in(folder)]
     if not paths:
@@ -117,16 +117,16 @@ def _runs_in(folder: Path) -> Iterator[Path]:
     yield from (run for run in runs if (run / "data.json").is_file())
 
 
-def _read(folder: Path) -> Run:
+def _read(folder: Path) -> RunSummary:
     fix = "Restore it, or leave this run out."
     spec, recipe, data = (
         read_checked(folder / name, fix) for name in ("spec.json", "recipe.json", "data.json")
     )
     read = Spec.from_dict(spec, str(folder / "spec.json"))
-    return Run(folder.name, read, recipe, data, tuple(read_log(folder)), folder)
+    return RunSummary(folder.name, read, recipe, data, tuple(read_log(folder)), folder)
 
 
-def write_page(path: Path, runs: Sequence[Run]) -> None:
+def write_page(path: Path, runs: Sequence[RunSummary]) -> None:
     """One self-contained page with the runs' rows and curves, whole or not at all."""
     rows = rows_of(runs)
     columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
@@ -137,7 +137,7 @@ def write_page(path: Path, runs: Sequence[Run]) -> None:
     write_atomic(path, _PAGE.format(table=f"<tr>{head}</tr>{body}", figures="".join(figures(runs))))
 
 
-def figures(runs: Sequence[Run]) -> Iterator[str]:
+def figures(runs: Sequence[RunSummary]) -> Iterator[str]:
     """An SVG for every quantity that at least one run has."""
     for key, title, times in CURVES:
         lines = [(run, _line(run, key, times)) for run in runs]
@@ -162,7 +162,7 @@ def figures(runs: Sequence[Run]) -> Iterator[str]:
             yield svg(figure, key, f"{title} of {len(runs)} runs against images seen")
 
 
-def _line(run: Run, key: str, times: float) -> tuple[list[float], list[float]]:
+def _line(run: RunSummary, key: str, times: float) -> tuple[list[float], list[float]]:
     points = [
         (r["images_seen"], times * r[key]) for r in run.log if key in r and math.isfinite(r[key])
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from phiscale.errors import DataError
 from phiscale.files import read_checked
 from phiscale.planning.laws.sheet import Sheet, TrainedNetwork
-from phiscale.report.runs import Run, read_runs
+from phiscale.report.runs import RunSummary, read_runs
 
 
 def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
@@ -51,7 +51,7 @@ def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
     return Sheet(source=f"{len(rows)} runs, {split} error", rows=rows)
 
 
-def _test_error(run: Run) -> float | None:
+def _test_error(run: RunSummary) -> float | None:
     path = run.folder / "evaluation.json"
     if not path.is_file():
         return None

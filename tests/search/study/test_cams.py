@@ -17,7 +17,7 @@ from phiscale.search.engine.folder import dataset_info
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.study import run as studies
 from phiscale.search.study.cams import cams
-from phiscale.search.study.plan import Outcome, Settle
+from phiscale.search.study.plan import Outcome, ScalingStudy
 from phiscale.search.study.presets import PRESETS
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import save
@@ -25,7 +25,7 @@ from support.answered import answer
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> tuple[Settle, Outcome, RunnerConfig]:
+def study(tmp_path: Path) -> tuple[ScalingStudy, Outcome, RunnerConfig]:
     """Two classes, and the weights of two arms."""
     random = np.random.default_rng(0)
     for name in ("a_$1", "b"):
@@ -36,7 +36,7 @@ def study(tmp_path: Path) -> tuple[Settle, Outcome, RunnerConfig]:
                 Image.fromarray(random.integers(0, 255, (32, 32, 3), np.uint8)).save(path)
     out, data = tmp_path / "s", str(tmp_path / "pictures")
     dataset = dataset_info(data, out)
-    plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=2), dataset)
+    plan = studies.plan_for(data, PRESETS["smoke"], studies.StudyRequest(seeds=2), dataset)
     outcome = answer(plan, out, lambda trial: 0.3, dataset.test_labels)
     for arm in plan.arms:
         if arm.name in ("base", "resolution"):

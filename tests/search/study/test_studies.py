@@ -30,7 +30,7 @@ from phiscale.search.study import replication
 from phiscale.search.study import report as settle_report
 from phiscale.search.study import run as studies
 from phiscale.search.study.critique import critique
-from phiscale.search.study.plan import Settle, arms_for
+from phiscale.search.study.plan import ScalingStudy, arms_for
 from phiscale.search.study.presets import PRESETS
 from support.answered import answer, result_of
 
@@ -43,7 +43,7 @@ CIFAR = DatasetInfo(
     validation=5_000,
     test_labels=np.arange(2000) % 10,
 )
-ASKED = studies.Asked(base=get_spec("small"))
+ASKED = studies.StudyRequest(base=get_spec("small"))
 
 
 @pytest.fixture(scope="module")
@@ -442,7 +442,7 @@ def test_another_first_seed_is_another_study_and_that_of_none_is_the_old_one(dat
         studies.study(data, "smoke", replace(ASKED, seed=5), RunnerConfig(out=equal), command="")
 
 
-def all_trials(plan: Settle) -> list[Trial]:
+def all_trials(plan: ScalingStudy) -> list[Trial]:
     progress = PlanProgress(plan)
     labels = CIFAR.test_labels
     while not progress.finished:
@@ -467,7 +467,7 @@ def test_design_spaces_that_cannot_be_compared_are_refused(data, tmp_path, space
 
 def test_a_failed_training_takes_its_seed_from_all_arms_and_is_named(data, tmp_path):
     dataset = dataset_info(data, tmp_path)
-    plan = studies.plan_for(data, PRESETS["smoke"], studies.Asked(seeds=8), dataset)
+    plan = studies.plan_for(data, PRESETS["smoke"], studies.StudyRequest(seeds=8), dataset)
     good = {"resolution": 0.1, "depth": 0.2}
     outcome = answer(
         plan, tmp_path, lambda trial: good.get(str(trial.attrs["arm"]), 0.4), dataset.test_labels

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from phiscale.errors import DataError
 from phiscale.planning.laws import Term
 from phiscale.search.study.resampling import (
-    Spread,
+    SeedSpread,
     bootstrap_interval,
     detectable,
     expected_error,
@@ -30,8 +30,8 @@ from phiscale.search.study.resampling import (
 )
 from phiscale.search.study.verdict import (
     SINGLES,
-    Arm,
-    Settled,
+    ArmResults,
+    StudyVerdict,
     compute_law,
     macs_correction,
     needed,
@@ -51,7 +51,7 @@ def simulated(
     seed_sd: float = 0.003,
     arm_sd: float = 0.15,
     images: int = IMAGES,
-) -> dict[str, Arm]:
+) -> dict[str, ArmResults]:
     """Arms of about 89 % with these gains in accuracy.
 
     Every image has a rate of success, most of them 1. Arms have a taste for images: it moves the
@@ -69,7 +69,7 @@ def simulated(
         correct = np.ones((seeds, images), dtype=bool)
         correct[:, :hard] = random.random((seeds, hard), dtype=np.float32) < wanted
         validation = 0.89 + gain + luck + random.normal(0, math.sqrt(0.11 / 5000), seeds)
-        found[name] = Arm(correct=correct, validation=validation)
+        found[name] = ArmResults(correct=correct, validation=validation)
     return found
 
 
@@ -345,7 +345,7 @@ def test_the_seeds_asked_for_would_have_settled_it() -> None:
 def test_as_many_seeds_as_asked_for_show_that_there_is_no_benefit_four_times_in_five() -> None:
     """By drawing means of so many seeds, not by the formula."""
     random, sd = np.random.default_rng(7), 0.004
-    of = Spread(
+    of = SeedSpread(
         difference=0.0,
         seed_differences=(0.0,) * 7,
         seed_variance=sd**2,
@@ -366,7 +366,7 @@ def test_images_are_asked_for_where_no_number_of_seeds_is_enough() -> None:
 
 
 spreads = st.builds(
-    Spread,
+    SeedSpread,
     difference=st.floats(-0.02, 0.02),
     seed_differences=st.integers(2, 40).map(lambda seeds: (0.0,) * seeds),
     seed_variance=st.floats(0, 1e-3),
@@ -377,7 +377,7 @@ spreads = st.builds(
 
 @given(spreads)
 @settings(deadline=None)
-def test_the_range_of_the_seeds_asked_for_contains_their_number(of: Spread) -> None:
+def test_the_range_of_the_seeds_asked_for_contains_their_number(of: SeedSpread) -> None:
     seeds, _ = needed(of)
     low, high = needed_range(of)
     assert low <= seeds <= high
@@ -385,7 +385,7 @@ def test_the_range_of_the_seeds_asked_for_contains_their_number(of: Spread) -> N
 
 @given(spreads, st.integers(1, 40))
 @settings(deadline=None)
-def test_more_seeds_of_the_same_spread_narrow_the_range(of: Spread, more: int) -> None:
+def test_more_seeds_of_the_same_spread_narrow_the_range(of: SeedSpread, more: int) -> None:
     known = replace(of, seed_differences=(0.0,) * (of.seeds + more))
     low, high = needed_range(of)
     narrow_low, narrow_high = needed_range(known)
@@ -394,7 +394,7 @@ def test_more_seeds_of_the_same_spread_narrow_the_range(of: Spread, more: int) -
 
 def test_the_range_holds_the_seeds_that_the_true_spread_needs_four_times_in_five() -> None:
     random, sd, held = np.random.default_rng(6), 0.01, 0
-    of = Spread(
+    of = SeedSpread(
         difference=0.006,
         seed_differences=(0.0,) * 4,
         seed_variance=sd**2,
@@ -412,7 +412,7 @@ def test_the_range_holds_the_seeds_that_the_true_spread_needs_four_times_in_five
 # The whole study
 
 
-def study(seeds: int = 7, gain: float = 0.02) -> Settled:
+def study(seeds: int = 7, gain: float = 0.02) -> StudyVerdict:
     gains = {**EQUAL, "compound": gain, "width": 0.005, "inverse": 0.0, "base": -0.03}
     arms = simulated(np.random.default_rng(0), gains, seeds=seeds)
     return settle(arms, target_compute=4.0)
@@ -448,20 +448,22 @@ def test_the_best_single_dimension_is_the_best_on_validation_not_on_test() -> No
     [
         ({"width": None}, "no arm width"),
         (
-            {"width": Arm(correct=np.ones((7, IMAGES), bool), validation=[math.nan] * 7)},
+            {"width": ArmResults(correct=np.ones((7, IMAGES), bool), validation=[math.nan] * 7)},
             "no number",
         ),
         (
-            {"width": Arm(correct=np.ones((6, IMAGES), bool), validation=np.ones(6))},
+            {"width": ArmResults(correct=np.ones((6, IMAGES), bool), validation=np.ones(6))},
             "arm width has",
         ),
         (
-            {"width": Arm(correct=np.ones((7, IMAGES), bool), validation=np.ones(6))},
+            {"width": ArmResults(correct=np.ones((7, IMAGES), bool), validation=np.ones(6))},
             "arm width has",
         ),
     ],
 )
-def test_a_study_that_is_not_whole_is_refused(change: dict[str, Arm | None], says: str) -> None:
+def test_a_study_that_is_not_whole_is_refused(
+    change: dict[str, ArmResults | None], says: str
+) -> None:
     arms: dict[str, Any] = {**simulated(np.random.default_rng(0), EQUAL), **change}
     with pytest.raises(DataError, match=says):
         settle({name: arm for name, arm in arms.items() if arm is not None})

@@ -25,7 +25,7 @@ from phiscale.nn.cam import class_activation_maps, enlarge, overlay
 from phiscale.report.page import Drawing, Section
 from phiscale.report.svg import STYLE, any_letters
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.study.plan import Outcome, Settle
+from phiscale.search.study.plan import Outcome, ScalingStudy
 from phiscale.text import printable
 from phiscale.weights.sources import load
 
@@ -44,7 +44,7 @@ class Cams:
     page: str
 
 
-def cams(plan: Settle, outcome: Outcome, runner: RunnerConfig) -> Cams | None:
+def cams(plan: ScalingStudy, outcome: Outcome, runner: RunnerConfig) -> Cams | None:
     """Nothing where the weights or the pictures are elsewhere."""
     runs = {arm.name: runner.run_of(outcome.of(arm.name)[0].key) for arm in plan.arms}
     trained = {name: run for name, run in runs.items() if run is not None}

@@ -7,14 +7,14 @@ from math import ceil, floor
 
 from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.spaces.rays import TOLERANCE
-from phiscale.search.study.plan import SINGLE, Settle
-from phiscale.search.study.verdict import FEWEST_SEEDS, Settled
+from phiscale.search.study.plan import SINGLE, ScalingStudy
+from phiscale.search.study.verdict import FEWEST_SEEDS, StudyVerdict
 from phiscale.training.schedule import find_problems
 
 FEW_PICTURES = 10  # of a class
 
 
-def critique(plan: Settle, dataset: DatasetInfo) -> Iterator[str]:
+def critique(plan: ScalingStudy, dataset: DatasetInfo) -> Iterator[str]:
     """A sentence for each fault: unequal compute, a rate or an average that does not come to rest,
     too few seeds, pixels that the pictures do not have."""
     arms = {arm.name: arm for arm in plan.arms}
@@ -50,7 +50,7 @@ def few_pictures(images: int, classes: int) -> Iterator[str]:
         yield f"{images} training pictures of {classes} classes: chance decides what they teach"
 
 
-def afterthoughts(settled: Settled) -> Iterator[str]:
+def afterthoughts(settled: StudyVerdict) -> Iterator[str]:
     """What only the numbers can say: arms of unequal compute; an arm below the base that it
     contains, which says something of the training, not of the network."""
     yield from settled.unequal

@@ -18,8 +18,8 @@ from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.report.page import Drawing, Section
 from phiscale.report.svg import BLUE, GOLD, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, drawing
-from phiscale.search.study.plan import OTHER, SINGLE, Outcome, Settle
-from phiscale.search.study.verdict import ArmSummary, Contrast, Settled
+from phiscale.search.study.plan import OTHER, SINGLE, Outcome, ScalingStudy
+from phiscale.search.study.verdict import ArmSummary, Contrast, StudyVerdict
 
 COLOURS = {
     "base": INK,
@@ -42,7 +42,7 @@ MARKS = {
 }
 
 
-def figure_sections(plan: Settle, outcome: Outcome, settled: Settled) -> list[Section]:
+def figure_sections(plan: ScalingStudy, outcome: Outcome, settled: StudyVerdict) -> list[Section]:
     """The paper's figures 8, 3 and 4 from the arms of this study."""
     found = [
         Section(
@@ -78,7 +78,7 @@ def figure_sections(plan: Settle, outcome: Outcome, settled: Settled) -> list[Se
     ]
 
 
-def _study_law(plan: Settle, outcome: Outcome) -> Posterior | None:
+def _study_law(plan: ScalingStudy, outcome: Outcome) -> Posterior | None:
     """The error law of depth, width and resolution through all arms of equal epochs, on test."""
     rows = {  # by training: arms that are one network have theirs in common
         run.key: LawRow(
@@ -98,7 +98,7 @@ def _study_law(plan: Settle, outcome: Outcome) -> Posterior | None:
     return posterior(points_of(rows.values()), source="the arms of this study")
 
 
-def _arms_figure(plan: Settle, settled: Settled) -> Drawing:
+def _arms_figure(plan: ScalingStudy, settled: StudyVerdict) -> Drawing:
     """Accuracy against exact MACs: a line from the base to each arm, bars of 95 % of the mean."""
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
@@ -138,7 +138,7 @@ def contrasts_figure(contrasts: Sequence[Contrast]) -> Drawing:
         return drawing(figure, "contrasts", "Compound minus each other arm with 95 % intervals")
 
 
-def _single_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
+def _single_figure(plan: ScalingStudy, settled: StudyVerdict, law: Posterior) -> Drawing:
     """A panel for each dimension: the law's line and interval, and what was trained on it."""
     of = {arm.name: arm for arm in settled.arms}
     with rc_context(STYLE):
@@ -160,7 +160,7 @@ def _single_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
         return drawing(figure, "single", "Accuracy against depth, width and resolution alone")
 
 
-def _width_figure(plan: Settle, settled: Settled, law: Posterior) -> Drawing:
+def _width_figure(plan: ScalingStudy, settled: StudyVerdict, law: Posterior) -> Drawing:
     """What widening gives at the depth and resolution of the arms: a line by the law for each, and
     every arm that was trained on it."""
     of = {arm.name: arm for arm in settled.arms}

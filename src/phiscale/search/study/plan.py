@@ -57,7 +57,7 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settle:
+class ScalingStudy:
     """The plan of one study."""
 
     conditions: TrialConditions

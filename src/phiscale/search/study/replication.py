@@ -13,7 +13,7 @@ from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.engine.trial import TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.critique import critique
-from phiscale.search.study.plan import Arm, Settle
+from phiscale.search.study.plan import Arm, ScalingStudy
 from phiscale.training.recipes.table import RECIPE_ENTRIES
 
 # Its compound arm is B2 at 256 pixels, where the paper's has (1.4, 1.2, 1.3).
@@ -34,14 +34,14 @@ PRINTED_FLOPS = {
 }
 
 
-def as_published(data: str, dataset: DatasetInfo) -> Settle:
+def as_published(data: str, dataset: DatasetInfo) -> ScalingStudy:
     """The study as it was done: one rate, one seed, arms of unequal compute."""
     base = replace(get_spec("efficientnet_b0"), classes=len(dataset.classes))
     specs = {name: scale(base, by) for name, by in SCALINGS.items()}
     b2 = replace(get_spec("efficientnet_b2"), classes=len(dataset.classes), resolution=256)
     recipe = RECIPE_ENTRIES["cifar10-35"].published
     assert recipe is not None
-    return Settle(
+    return ScalingStudy(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
@@ -80,7 +80,7 @@ def what_was_wrong(data: str, dataset: DatasetInfo) -> Iterator[str]:
     yield "the same question, mended:"
 
 
-def faults(plan: Settle, dataset: DatasetInfo) -> Iterator[str]:
+def faults(plan: ScalingStudy, dataset: DatasetInfo) -> Iterator[str]:
     """What speaks against any study, and what is this one's own."""
     schedule, epochs = plan.conditions.recipe.schedule, plan.conditions.recipe.epochs
     left = schedule.step_factor ** (epochs / schedule.step_epochs)

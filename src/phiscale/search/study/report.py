@@ -24,10 +24,16 @@ from phiscale.search.study.cams import cams
 from phiscale.search.study.critique import afterthoughts, critique
 from phiscale.search.study.csv_files import predictions_csv, runs_csv
 from phiscale.search.study.figures import contrasts_figure, figure_sections
-from phiscale.search.study.plan import OTHER, Outcome, Settle
+from phiscale.search.study.plan import OTHER, Outcome, ScalingStudy
 from phiscale.search.study.resampling import bootstrap_interval, spread
-from phiscale.search.study.verdict import FEWEST_SEEDS, MOST_SEEDS, Contrast, Settled, settle
-from phiscale.search.study.verdict import Arm as Answers
+from phiscale.search.study.verdict import (
+    FEWEST_SEEDS,
+    MOST_SEEDS,
+    ArmResults,
+    Contrast,
+    StudyVerdict,
+    settle,
+)
 
 TITLE = "Does compound scaling pay on these pictures?"
 
@@ -36,7 +42,7 @@ TITLE = "Does compound scaling pay on these pictures?"
 class Report:
     """The outcome and the files that tell it."""
 
-    settled: Settled
+    settled: StudyVerdict
     others: Mapping[str, Contrast]  # compound minus the arms of another compute
     files: Mapping[str, str | bytes]  # by name
 
@@ -48,7 +54,7 @@ class Report:
 
 
 def report(
-    plan: Settle,
+    plan: ScalingStudy,
     outcome: Outcome,
     dataset: DatasetInfo,
     runner: RunnerConfig,
@@ -90,7 +96,7 @@ def report(
     return Report(settled, others, files)
 
 
-def whole_seeds(plan: Settle, outcome: Outcome) -> list[int]:
+def whole_seeds(plan: ScalingStudy, outcome: Outcome) -> list[int]:
     """Those of which no arm's training failed: a failed one has no accuracy, and 0 % for it would
     decide the verdict. PhiscaleError: too few are left for any statistics."""
     seeds = range(plan.conditions.seed, plan.conditions.seed + plan.seeds)
@@ -119,14 +125,14 @@ def _failures(outcome: Outcome, left: int) -> list[str]:
     ]
 
 
-def _answers(runs: Sequence[Result], dataset: DatasetInfo, compute: float) -> Answers:
+def _answers(runs: Sequence[Result], dataset: DatasetInfo, compute: float) -> ArmResults:
     correct = [run.correct(dataset.test_labels) for run in runs]
-    return Answers(
+    return ArmResults(
         correct=np.stack(correct), validation=[1 - run.error for run in runs], compute=compute
     )
 
 
-def _plain(name: str, ours: Answers, other: Answers) -> Contrast:
+def _plain(name: str, ours: ArmResults, other: ArmResults) -> Contrast:
     of = spread(ours.correct, other.correct)
     low, high = bootstrap_interval(of)
     return Contrast(
@@ -149,7 +155,7 @@ def _between(contrast: Contrast) -> str:
 
 
 def _verdict(
-    plan: Settle, settled: Settled, dataset: DatasetInfo, further: Sequence[str]
+    plan: ScalingStudy, settled: StudyVerdict, dataset: DatasetInfo, further: Sequence[str]
 ) -> Section:
     first = settled.primary
     return Section(
@@ -169,7 +175,10 @@ def _verdict(
 
 
 def _arms(
-    plan: Settle, outcome: Outcome, answers: Mapping[str, Answers], latencies: Mapping[str, float]
+    plan: ScalingStudy,
+    outcome: Outcome,
+    answers: Mapping[str, ArmResults],
+    latencies: Mapping[str, float],
 ) -> Section:
     rows = []
     for arm in plan.arms:
@@ -215,14 +224,14 @@ def _arms(
     )
 
 
-def _same_networks(plan: Settle) -> list[list[str]]:
+def _same_networks(plan: ScalingStudy) -> list[list[str]]:
     names: dict[Any, list[str]] = {}
     for arm in plan.arms:
         names.setdefault((arm.spec, arm.epochs), []).append(arm.name)
     return [each for each in names.values() if len(each) > 1]
 
 
-def _contrasts(settled: Settled, others: Mapping[str, Contrast]) -> Section:
+def _contrasts(settled: StudyVerdict, others: Mapping[str, Contrast]) -> Section:
     rows = [
         {
             "compound minus": each.name,
@@ -256,7 +265,7 @@ def _contrasts(settled: Settled, others: Mapping[str, Contrast]) -> Section:
     )
 
 
-def _paper(plan: Settle, settled: Settled) -> Section:
+def _paper(plan: ScalingStudy, settled: StudyVerdict) -> Section:
     ours = {arm.name: arm for arm in settled.arms}
     specs = {arm.name: arm for arm in plan.arms}
     theirs = {arm.name: arm for arm in TABLE_7}
@@ -289,7 +298,7 @@ def _paper(plan: Settle, settled: Settled) -> Section:
     )
 
 
-def seeds_words(settled: Settled) -> str:
+def seeds_words(settled: StudyVerdict) -> str:
     """The seeds that would settle the difference seen, and how sure that number is."""
     low, high = settled.seeds_needed_range
     if low == high:
@@ -301,7 +310,7 @@ def seeds_words(settled: Settled) -> str:
     )
 
 
-def _power(settled: Settled) -> Section:
+def _power(settled: StudyVerdict) -> Section:
     return Section(
         title="What this study can tell",
         text=[
@@ -328,7 +337,7 @@ def _power(settled: Settled) -> Section:
     )
 
 
-def _protocol(plan: Settle, outcome: Outcome, dataset: DatasetInfo) -> Section:
+def _protocol(plan: ScalingStudy, outcome: Outcome, dataset: DatasetInfo) -> Section:
     cpu = sum(run.cpu_seconds for run in unique_results(outcome.runs.values()))
     rates = {name: recipe.optim.lr_peak for name, recipe in outcome.chosen.items()}
     drops = ", ".join(f"{each:g}" for each in plan.tuning.drop_paths)

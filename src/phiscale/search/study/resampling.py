@@ -26,7 +26,7 @@ POWER = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class SeedSpread:
     """A difference of two arms and where its variance comes from.
 
     Model of the paired differences: x[seed, image] = difference + seed + image + rest. The rest is
@@ -53,7 +53,7 @@ class Spread:
         return math.sqrt(self.seed_variance / seeds + self.image_variance / (images or self.images))
 
 
-def spread(correct: Any, other: Any) -> Spread:
+def spread(correct: Any, other: Any) -> SeedSpread:
     """The difference of two arms, `correct` minus `other`, each bool (seeds, images).
 
     Row s of both is trained with seed s; column i of both is image i. Analysis of variance of the
@@ -79,7 +79,7 @@ def spread(correct: Any, other: Any) -> Spread:
     image_squares = seeds * float(np.sum((by_image - mean) ** 2))
     rest = np.count_nonzero(x) - seeds * images * mean**2 - seed_squares - image_squares
     rest_mean = max(0.0, rest) / ((seeds - 1) * (images - 1))
-    return Spread(
+    return SeedSpread(
         difference=mean,
         seed_differences=tuple(by_seed.tolist()),
         seed_variance=seed_squares / images / (seeds - 1),
@@ -88,7 +88,7 @@ def spread(correct: Any, other: Any) -> Spread:
     )
 
 
-def bootstrap_interval(of: Spread, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(of: SeedSpread, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
     """The 95 % interval of a difference: two-level bootstrap over seeds and images.
 
     Resampling rows and columns of the table itself counts an image's luck with a seed three times

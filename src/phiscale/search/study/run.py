@@ -29,7 +29,7 @@ from phiscale.search.spaces import compare
 from phiscale.search.spaces import family as families
 from phiscale.search.study import replication
 from phiscale.search.study.critique import critique
-from phiscale.search.study.plan import Settle, arms_for
+from phiscale.search.study.plan import ScalingStudy, arms_for
 from phiscale.search.study.presets import PRESETS, Preset
 from phiscale.search.study.report import report, seeds_words
 from phiscale.search.study.resampling import detectable, expected_error, seeds_to_detect
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 Latencies = Callable[[Mapping[str, Spec]], Mapping[str, float]]
 
 
-class Said(NamedTuple):
+class StudyOutput(NamedTuple):
     """What a study has come to: in lines, and as its JSON file has it."""
 
     lines: list[str]
@@ -48,7 +48,7 @@ class Said(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class StudyRequest:
     """What the user may set beside the preset."""
 
     base: Spec | None = None  # None: the preset's
@@ -91,13 +91,13 @@ def crop_for(dataset: DatasetInfo) -> float:
 def study(
     data: str,
     preset: str,
-    asked: Asked,
+    asked: StudyRequest,
     runner: RunnerConfig,
     *,
     command: str,
     train: bool = True,
     latencies: Latencies = interleaved_ms,
-) -> Said:
+) -> StudyOutput:
     """Carries out the study in `crew.out`, begun anew or gone on with, and writes its report.
 
     `latencies` measures milliseconds of the arms' networks, once. `train=False`: only says what
@@ -120,7 +120,7 @@ def study(
     for line in critique(plan, dataset):
         logger.info(f"note: {line}")
     if not train:
-        return Said([], {"plan": plan.to_dict()})
+        return StudyOutput([], {"plan": plan.to_dict()})
     runner = runner.pinned("study", dataset, plan.to_dict())
     outcome = carry_out(plan, runner)
     times = _once(
@@ -138,11 +138,11 @@ def study(
     return _left(runner.out, "study.json", found.files, found.to_dict(), lines)
 
 
-def plan_for(data: str, preset: Preset, asked: Asked, dataset: DatasetInfo) -> Settle:
+def plan_for(data: str, preset: Preset, asked: StudyRequest, dataset: DatasetInfo) -> ScalingStudy:
     """The preset on these pictures."""
     epochs = asked.epochs or preset.epochs
     native = dataset.native_pixels
-    return Settle(
+    return ScalingStudy(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
@@ -164,7 +164,7 @@ def plan_for(data: str, preset: Preset, asked: Asked, dataset: DatasetInfo) -> S
     )
 
 
-def plan_lines(plan: Settle, seed_sd: tuple[float, float], test_images: int) -> Iterator[str]:
+def plan_lines(plan: ScalingStudy, seed_sd: tuple[float, float], test_images: int) -> Iterator[str]:
     """The arms, and what they can tell if accuracies vary so much between seeds, for a terminal."""
     for arm in plan.arms:
         yield (
@@ -203,12 +203,12 @@ def family(
     data: str,
     phis: tuple[float, ...],
     coefficients: Path | None,
-    asked: Asked,
+    asked: StudyRequest,
     runner: RunnerConfig,
     *,
     command: str,
     train: bool = True,
-) -> Said:
+) -> StudyOutput:
     """Trains the members at `phis`, predicts all from -3 to 7."""
     found = Coefficients.read(coefficients) if coefficients else None
     powers = found.powers if found else {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
@@ -241,7 +241,7 @@ def family(
         )
     logger.info(f"{plan.seeds} seeds, {epochs:g} epochs: {_bill(plan.seeds, [*units.values()])}")
     if not train:
-        return Said([], {"plan": plan.to_dict()})
+        return StudyOutput([], {"plan": plan.to_dict()})
     runner = runner.pinned("family", dataset, plan.to_dict())
     runs = carry_out(plan, runner)
     law = (found and found.law_over(plan.base)) or law_for(plan.base)
@@ -253,12 +253,12 @@ def design_spaces(
     data: str,
     spaces: tuple[str, str],
     networks: int,
-    asked: Asked,
+    asked: StudyRequest,
     runner: RunnerConfig,
     *,
     command: str,
     train: bool = True,
-) -> Said:
+) -> StudyOutput:
     """Draws networks of equal MACs from two spaces and compares the distributions of their
     errors."""
     dataset = dataset_info(data, runner.out)
@@ -288,7 +288,7 @@ def design_spaces(
     for line in plan.few():
         logger.info(f"note: {line}")
     if not train:
-        return Said([], {"plan": plan.to_dict()})
+        return StudyOutput([], {"plan": plan.to_dict()})
     runner = runner.pinned("comparison of design spaces", dataset, plan.to_dict())
     runs = carry_out(plan, runner)
     files, found = compare.report(plan, runs, command)
@@ -309,11 +309,11 @@ def _left(
     files: Mapping[str, str | bytes],
     data: dict[str, Any],
     lines: Sequence[str] = (),
-) -> Said:
+) -> StudyOutput:
     """Writes the files of a report, and `data` as JSON of that name."""
     Results(out / "results").publish()
     write_json(out / name, data)
     for each, content in files.items():
         write_atomic(out / each, content)
     page = str(out / "report.html")
-    return Said([*lines, page], {**data, "report": page})
+    return StudyOutput([*lines, page], {**data, "report": page})

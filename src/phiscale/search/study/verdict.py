@@ -22,7 +22,7 @@ from phiscale.search.study.resampling import (
     LEVEL,
     MOST_SEEDS,
     POWER,
-    Spread,
+    SeedSpread,
     bootstrap_interval,
     detectable,
     expected_seed_sd,
@@ -39,7 +39,7 @@ RANGE = 0.8  # level of the range of seeds needed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Arm:
+class ArmResults:
     """What one way of scaling answered."""
 
     correct: Any  # bool (seeds, images): the test set
@@ -71,7 +71,7 @@ class Contrast:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settled:
+class StudyVerdict:
     """The outcome of a scaling study, as its report and its JSON tell it."""
 
     verdict: str
@@ -97,7 +97,7 @@ class Settled:
 
 
 def settle(
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, ArmResults],
     *,
     compound: str = "compound",
     singles: Sequence[str] = SINGLES,
@@ -105,7 +105,7 @@ def settle(
     target_compute: float | None = None,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Settled:
+) -> StudyVerdict:
     """The verdict over all arms of a study, by name; same seeds and images in all of them.
 
     With `target_compute` (over the base's) and an arm called `base`, accuracies are brought to that
@@ -131,7 +131,7 @@ def settle(
     seeds_needed, images_needed = needed(of)
     summaries = tuple(_summary(name, arm, corrections[name]) for name, arm in arms.items())
     error = 1 - float(np.mean([each.accuracy for each in summaries]))
-    return Settled(
+    return StudyVerdict(
         verdict=verdict(
             primary.low,
             primary.high,
@@ -182,7 +182,7 @@ def verdict(
     return undecided
 
 
-def needed(of: Spread) -> tuple[int, int]:
+def needed(of: SeedSpread) -> tuple[int, int]:
     """The fewest seeds, and images, that settle a difference like this one with 80 % power.
 
     If the difference is what it seems, its interval then leaves 0 out or stays within the margin.
@@ -197,7 +197,7 @@ def needed(of: Spread) -> tuple[int, int]:
     return _seeds(of, images), images
 
 
-def needed_range(of: Spread) -> tuple[int, int]:
+def needed_range(of: SeedSpread) -> tuple[int, int]:
     """The seeds needed, with `needed`'s images, if the variance between seeds is at either end of
     its 80 % interval (chi-square): few seeds hardly tell it."""
     freedom, tail, images = of.seeds - 1, (1 - RANGE) / 2, needed(of)[1]
@@ -208,12 +208,12 @@ def needed_range(of: Spread) -> tuple[int, int]:
     return low, high
 
 
-def _seeds(of: Spread, images: int) -> int:
+def _seeds(of: SeedSpread, images: int) -> int:
     every = range(FEWEST_SEEDS, MOST_SEEDS)
     return next((seeds for seeds in every if _settles(of, seeds, images)), MOST_SEEDS)
 
 
-def _settles(of: Spread, seeds: int, images: int) -> bool:
+def _settles(of: SeedSpread, seeds: int, images: int) -> bool:
     reach, certain = _reach(of)
     normal = float(ndtri((1 + LEVEL) / 2))
     quantile = certain - normal + float(stdtrit(seeds - 1, (1 + LEVEL) / 2))
@@ -221,7 +221,7 @@ def _settles(of: Spread, seeds: int, images: int) -> bool:
     return seed_part + certain**2 * of.image_variance / images <= reach**2
 
 
-def _reach(of: Spread) -> tuple[float, float]:
+def _reach(of: SeedSpread) -> tuple[float, float]:
     """How far the interval may reach from the difference for a verdict, and how many standard
     errors that must be. To stay within the margin it may fail on either side, so that each gets
     half of what power leaves: exact at no difference, cautious beside it."""
@@ -246,7 +246,7 @@ def macs_correction(law: Term, compute: float, target_compute: float) -> float:
 
 
 def unequal(
-    arms: Mapping[str, Arm], base: str, target_compute: float, tolerance: float = 0.03
+    arms: Mapping[str, ArmResults], base: str, target_compute: float, tolerance: float = 0.03
 ) -> tuple[str, ...]:
     """Arms that no correction makes comparable, a sentence each: what they win may be compute."""
     return tuple(
@@ -257,7 +257,7 @@ def unequal(
 
 
 def _corrections(
-    arms: Mapping[str, Arm], base: str, target_compute: float | None
+    arms: Mapping[str, ArmResults], base: str, target_compute: float | None
 ) -> dict[str, float]:
     if target_compute is None or base not in arms:
         return dict.fromkeys(arms, 0.0)
@@ -271,12 +271,12 @@ def _corrections(
     }
 
 
-def _shifted(of: Spread, shift: float) -> Spread:
+def _shifted(of: SeedSpread, shift: float) -> SeedSpread:
     moved = tuple(each + shift for each in of.seed_differences)
     return replace(of, difference=of.difference + shift, seed_differences=moved)
 
 
-def _contrast(name: str, of: Spread, draws: int, seed: int) -> Contrast:
+def _contrast(name: str, of: SeedSpread, draws: int, seed: int) -> Contrast:
     low, high = bootstrap_interval(of, draws=draws, seed=seed)
     return Contrast(
         name=name,
@@ -289,7 +289,7 @@ def _contrast(name: str, of: Spread, draws: int, seed: int) -> Contrast:
     )
 
 
-def _summary(name: str, arm: Arm, correction: float) -> ArmSummary:
+def _summary(name: str, arm: ArmResults, correction: float) -> ArmSummary:
     by_seed = np.mean(arm.correct, axis=1)
     return ArmSummary(
         name=name,
@@ -301,7 +301,7 @@ def _summary(name: str, arm: Arm, correction: float) -> ArmSummary:
     )
 
 
-def _check(arms: Mapping[str, Arm], wanted: Sequence[str], compound: str) -> None:
+def _check(arms: Mapping[str, ArmResults], wanted: Sequence[str], compound: str) -> None:
     if missing := [name for name in wanted if name not in arms]:
         raise DataError(f"the study has no arm {', '.join(missing)}. Train it, or name another.")
     shape = np.shape(arms[compound].correct)
