@@ -24,13 +24,13 @@ import numpy as np
 from lawscale_truths import KINDS, Truth, truth
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
-from phiscale.arch.scaling import STRATEGIES, Strategy, compound
+from phiscale.arch.scaling import STRATEGIES, ScaledNetwork, Strategy, compound
 from phiscale.files import write_json
 from phiscale.planning.budget import LatticeAxes, ScalingLattice, lattice_depths
 from phiscale.planning.laws import LawRow
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
-from phiscale.search.coefficients.design import Point, candidates, d_optimal, points_at
+from phiscale.search.coefficients.design import candidates, d_optimal, networks_at
 from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial, TrialConditions
@@ -97,7 +97,7 @@ def trained(of: Truth, x: Any, random: np.random.Generator) -> Any:
     return of.error(x) + random.normal(0, of.run_sd, len(x))
 
 
-def star() -> tuple[Point, ...]:
+def star() -> tuple[ScaledNetwork, ...]:
     """The readable design: base, three levels of every dimension, three compound points."""
     compounds = [(by.depth, by.width, by.resolution) for by in map(compound, (-1, 1, 2))]
     axes = [
@@ -106,17 +106,17 @@ def star() -> tuple[Point, ...]:
         *((1.0, w, 1.0) for w in (0.71, 1.41, 2.0)),
         *((1.0, 1.0, r) for r in (0.71, 1.41, 2.0)),
     ]
-    return points_at(BASE, [*axes, *compounds])
+    return networks_at(BASE, [*axes, *compounds])
 
 
-def by_law(of: Truth, design: Sequence[Point], random: np.random.Generator) -> Outcome:
+def by_law(of: Truth, design: Sequence[ScaledNetwork], random: np.random.Generator) -> Outcome:
     x = np.array([(p.by.depth, p.by.width, p.by.resolution) for p in design])
     rows = [
         LawRow(depth=d, width=w, resolution=r, error=float(error))
         for (d, w, r), error in zip(x, trained(of, x, random), strict=True)
     ]
     fit = posterior(points_of(rows))
-    return Outcome(len(design), sum(p.cost for p in design), named(fit), fit)
+    return Outcome(len(design), sum(p.compute_ratio for p in design), named(fit), fit)
 
 
 def named(fit: Posterior) -> dict[float, Any]:
@@ -209,7 +209,7 @@ def _symmetric(compute: float) -> Any:
 
 
 @cache
-def designs() -> dict[str, tuple[Point, ...]]:
+def designs() -> dict[str, tuple[ScaledNetwork, ...]]:
     among = candidates(BASE)
     return {
         "law, designed": d_optimal(among, 7),

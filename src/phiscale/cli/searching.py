@@ -130,15 +130,8 @@ def search_coefficients(
         json: Print JSON.
     """
     from phiscale.planning.device import DeviceModel
-    from phiscale.search.coefficients.search import (
-        FOUND,
-        Asked,
-        compare,
-        folders,
-        search_coefficients,
-        search_several,
-        summary,
-    )
+    from phiscale.search.coefficients.request import SearchRequest
+    from phiscale.search.coefficients.search import search_coefficients
     from phiscale.search.engine.tuning import Tuning
 
     in_range("--seed", seed, 0)
@@ -149,7 +142,7 @@ def search_coefficients(
     if not data:
         raise UsageError("search coefficients needs DATA: images to train on.")
     base = spec_of(spec)
-    asked = Asked(
+    request = SearchRequest(
         methods=("lawscale", "grid") if method == "both" else (method,),
         units=units,
         compute=compute,
@@ -163,20 +156,12 @@ def search_coefficients(
         device=DeviceModel.read(device_model) if device_model else None,
         tuning=Tuning(rates=_rates(rates)) if rates else Tuning(),
     )
-    runner, common = workers.runner(out), {"command": command_line()}
-    if len(data) == 1:
-        answers = {data[0]: search_coefficients(base, data[0], asked, runner, **common)}
-    else:
-        answers = search_several(base, data, asked, runner, **common)
-    told = compare(answers)
+    runner = workers.runner(out)
+    result = search_coefficients(base, data, request, runner, command=command_line())
     if json:
-        found = {each: answer.to_dict() for each, answer in answers.items()}
-        return show_json({"found": found, "compared": told})
-    for each, folder in folders(out, data).items():
-        print("\n".join(summary(each, answers[each])))
-        print(folder / FOUND)
-    for line in told:
-        print(line)
+        found = {each: answer.to_dict() for each, answer in result.coefficients.items()}
+        return show_json({"found": found, "compared": result.comparison})
+    print(result)
 
 
 def study(

@@ -11,40 +11,40 @@ from hypothesis import strategies as st
 
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import ScaledNetwork
 from phiscale.errors import UsageError
 from phiscale.planning.budget import effective
 from phiscale.search.coefficients.design import (
-    Point,
-    _information,
     candidates,
     d_optimal,
-    points_at,
+    networks_at,
+    prior_information,
 )
 
 B0, SMALL = get_spec("efficientnet_b0"), get_spec("small")
 AMONG = {"efficientnet_b0": candidates(B0), "small": candidates(SMALL)}
 
 
-def units(points: tuple[Point, ...]) -> float:
-    return sum(point.cost for point in points)
+def units(points: tuple[ScaledNetwork, ...]) -> float:
+    return sum(point.compute_ratio for point in points)
 
 
-def told(points: tuple[Point, ...]) -> float:
+def told(points: tuple[ScaledNetwork, ...]) -> float:
     """Mean log-determinant of what runs tell of the seven numbers of a law."""
-    rows, known = _information(points, 0.0025, seed=99)
+    rows, known = prior_information(points, 0.0025, seed=99)
     return float(np.linalg.slogdet(known + rows.transpose(0, 2, 1) @ rows)[1].mean())
 
 
 def test_candidates_are_real_networks_counted_as_built() -> None:
     for point in AMONG["efficientnet_b0"]:
         assert point.by == effective(point.spec, B0)
-        assert point.cost == cost(point.spec).macs / cost(B0).macs
+        assert point.compute_ratio == cost(point.spec).macs / cost(B0).macs
     assert len({point.spec for point in AMONG["small"]}) == len(AMONG["small"])
 
 
 def test_candidates_cost_from_a_fifth_to_four_times_the_base_cheapest_first() -> None:
     for among in AMONG.values():
-        costs = [point.cost for point in among]
+        costs = [point.compute_ratio for point in among]
         assert costs == sorted(costs) and costs[0] >= 0.2 and costs[-1] <= 4
 
 
@@ -93,9 +93,9 @@ def test_it_tells_more_than_chance_and_than_one_dimension_at_a_time_for_the_same
     random = np.random.default_rng(0)
     for _ in range(20):
         order = random.permutation(len(among))
-        paid = np.cumsum([among[i].cost for i in order]) <= 7
+        paid = np.cumsum([among[i].compute_ratio for i in order]) <= 7
         assert found > told(tuple(among[i] for i in order[paid]))
-    star = points_at(
+    star = networks_at(
         B0,
         [
             (1, 1, 1),

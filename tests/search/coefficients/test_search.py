@@ -27,25 +27,22 @@ from phiscale.planning.laws import Law, Term
 from phiscale.planning.laws.checks import Checks
 from phiscale.planning.laws.optimum import optima
 from phiscale.planning.laws.sheet import read_sheet
-from phiscale.search.coefficients import law as searching
-from phiscale.search.coefficients import search as coefficients
-from phiscale.search.coefficients.law import noise
+from phiscale.search.coefficients import law as laws
+from phiscale.search.coefficients import plan as planning
+from phiscale.search.coefficients import search
+from phiscale.search.coefficients.answer import derive_coefficients
+from phiscale.search.coefficients.law import estimate_noise
 from phiscale.search.coefficients.law_report import law_sections
 from phiscale.search.coefficients.plan import SearchOutcome
-from phiscale.search.coefficients.search import (
-    Asked,
-    answer,
-    compare,
-    plan_for,
-    search_coefficients,
-    search_several,
-)
+from phiscale.search.coefficients.request import SearchRequest, plan_search
+from phiscale.search.coefficients.search import search_coefficients
+from phiscale.search.coefficients.sets import compare_sets
 from phiscale.search.engine.folder import DatasetInfo, dataset_info
 from phiscale.search.engine.result import Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Trial
 from phiscale.search.spaces.lattice import COSTS, cost_metric, lattice
-from support.answered import answer as answered
+from support.answered import derive_coefficients as answered
 
 SMALL = get_spec("small")
 AT_16 = replace(SMALL, resolution=16)
@@ -80,13 +77,16 @@ def true_error(trial: Trial, law: Law = TRUTH, noise: float = 0.002) -> float:
 
 
 def searched(
-    tmp_path: Path, noise: float = 0.002, **asked
+    tmp_path: Path, noise: float = 0.002, **request
 ) -> tuple[SearchOutcome, list[Coefficients]]:
-    plan = plan_for(SMALL, "x", Asked(**asked), PICTURES)
+    plan = plan_search(SMALL, "x", SearchRequest(**request), PICTURES)
     outcome = answered(
-        plan, tmp_path, lambda trial: true_error(trial, noise=noise), PICTURES.test_labels
+        plan,
+        tmp_path,
+        lambda trial: true_error(trial, noise=noise),
+        PICTURES.test_labels,
     )
-    return outcome, [answer(plan, found, "command") for found in outcome.searched]
+    return outcome, [derive_coefficients(plan, found, "command") for found in outcome.searched]
 
 
 # What is found
@@ -131,12 +131,12 @@ def test_the_confirmation_holds_proposals_against_what_needs_no_search(tmp_path)
         "lawscale proposal",
         "grid proposal",
         "paper ray",
-        "symmetric null",
+        "equal-split baseline",
         "uniform",
         "dWr",
     } < outcome.confirmed.keys()
     for name, place in outcome.confirmed.items():
-        assert place.cost == pytest.approx(2, rel=0.035), name
+        assert place.cost_ratio == pytest.approx(2, rel=0.035), name
         assert len(outcome.of(name)) == 3
 
 
@@ -146,11 +146,11 @@ def test_a_dimension_that_does_not_pay_is_named(tmp_path):
     def truth(trial: Trial) -> float:
         return true_error(trial) + 0.06 * math.log(trial.attrs["depth"])
 
-    plan = plan_for(SMALL, "x", Asked(), PICTURES)
+    plan = plan_search(SMALL, "x", SearchRequest(), PICTURES)
     outcome = answered(plan, tmp_path, truth, PICTURES.test_labels)
     [found] = outcome.searched
     assert found.fit is not None
-    section, *_ = law_sections(plan, found, [answer(plan, found, "command")])
+    section, *_ = law_sections(plan, found, [derive_coefficients(plan, found, "command")])
     said = " ".join(section.text)
     assert "More depth does not lower the error of these trainings" in said
     assert "More width" not in said
@@ -163,59 +163,59 @@ def test_where_the_law_does_not_hold_the_second_round_goes_everywhere(tmp_path):
         width, resolution = (math.log(trial.attrs[name]) for name in ("width", "resolution"))
         return true_error(trial) - 0.3 * width * resolution
 
-    plan = plan_for(SMALL, "x", Asked(), PICTURES)
+    plan = plan_search(SMALL, "x", SearchRequest(), PICTURES)
     [held], [found] = (
         answered(plan, tmp_path / name, truth, PICTURES.test_labels).searched
         for name, truth in (("held", true_error), ("bent", bent))
     )
-    assert found.everywhere and not held.everywhere
-    section, *_ = law_sections(plan, found, [answer(plan, found, "command")])
-    assert "the second round went wherever it was least sure" in " ".join(section.text)
+    assert found.explored_everywhere and not held.explored_everywhere
+    section, *_ = law_sections(plan, found, [derive_coefficients(plan, found, "command")])
+    assert "trained networks of all costs where the law was least sure" in " ".join(section.text)
 
 
 def test_chance_is_at_least_what_so_many_validation_pictures_leave_open(tmp_path):
     outcome, _ = searched(tmp_path, noise=0.0)
     runs = outcome.searched[0].runs
     error = float(np.mean([run.error for run in runs]))
-    few, many = noise(runs, 400), noise(runs, 10**9)
-    assert few.told == "pictures" and few.of_runs == pytest.approx(math.sqrt(error / 800))
-    assert many.of_runs < few.of_runs
+    few, many = estimate_noise(runs, 400), estimate_noise(runs, 10**9)
+    assert few.source == "images" and few.run_sd == pytest.approx(math.sqrt(error / 800))
+    assert many.run_sd < few.run_sd
 
 
 def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(searching, "law_checks", lambda found: BEATEN)
+    monkeypatch.setattr(laws, "law_checks", lambda found: BEATEN)
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
-    asked = Asked(compute=60)
+    request = SearchRequest(compute=60)
     dataset = dataset_info(data, out)
-    answered(plan_for(SMALL, data, asked, dataset), out, true_error, dataset.test_labels)
-    with pytest.raises(UsageError, match=r"no found\.json: --compute 60: .*Use a smaller"):
-        search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="c")
+    answered(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
+    with pytest.raises(UsageError, match=r"no found\.json: compute=60: .*Use a smaller"):
+        search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
     stages = {run.attrs["stage"] for run in Results(out / "results").all().values()}
     assert "confirmation" not in stages, "not a training for an answer that is none"
-    assert "is then not to be trusted beyond 8x" in (out / "report.md").read_text()
+    assert "cannot be trusted beyond 8x then" in (out / "report.md").read_text()
     assert {path.name for path in out.glob("*.json")} == {"plan.json", "base.json"}
 
 
 def test_units_that_pay_for_no_grid_are_refused_before_anything_is_trained(tmp_path):
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
-    asked = Asked(compute=16, methods=("lawscale", "grid"))
-    with pytest.raises(UsageError, match=r"--units 14 pays for no grid .*Use 3\d or more"):
-        search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="c")
+    request = SearchRequest(compute=16, methods=("lawscale", "grid"))
+    with pytest.raises(UsageError, match=r"units=14 pays for no grid .*Use units=3\d or more"):
+        search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
     assert not out.exists()
 
 
 def test_a_report_says_that_trainings_come_from_several_kinds_of_machine(tmp_path):
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
-    dataset, asked = dataset_info(data, out), Asked()
-    plan = plan_for(SMALL, data, asked, dataset)
+    dataset, request = dataset_info(data, out), SearchRequest()
+    plan = plan_search(SMALL, data, request, dataset)
     answered(plan, out, true_error, dataset.test_labels)
     results = Results(out / "results")
     for key, run in results.all().items():
         kind = "old" if run.attrs["stage"] == "tuning" else "new"
         write_json(results.path(key), replace(run, made_by={"processor": kind}).to_dict())
-    search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="c")
+    search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
     assert "Made on several kinds of machine" in (out / "report.md").read_text()
 
 
@@ -225,22 +225,22 @@ def test_a_set_without_an_answer_does_not_keep_the_others_from_theirs(tmp_path, 
     def refused_first(found, compute):
         return "far out." if found.runs[0].key in of_one else ""
 
-    monkeypatch.setattr("phiscale.search.coefficients.plan.refusal", refused_first)
+    monkeypatch.setattr(planning, "refusal_reason", refused_first)
     out, of_one = tmp_path / "out", set()
     for data in sets:
-        dataset, asked = dataset_info(data, out / Path(data).name), Asked(seeds=0)
+        dataset, request = dataset_info(data, out / Path(data).name), SearchRequest(seeds=0)
         answered(
-            plan_for(SMALL, data, asked, dataset),
+            plan_search(SMALL, data, request, dataset),
             out / Path(data).name,
             true_error,
             dataset.test_labels,
         )
         if data == sets[0]:
             of_one |= Results(out / "one" / "results").all().keys()
-    with pytest.raises(UsageError, match=r"one has no answer\. far out\."):
-        search_several(SMALL, sets, Asked(seeds=0), RunnerConfig(out=out), command="c")
+    with pytest.raises(UsageError, match=r"one has no coefficients\. far out\."):
+        search_coefficients(SMALL, sets, SearchRequest(seeds=0), RunnerConfig(out=out), command="c")
     assert (out / "other" / "found.json").exists() and not (out / "one" / "found.json").exists()
-    assert "one has no answer. far out." in (out / "report.md").read_text()
+    assert "one has no coefficients. far out." in (out / "report.md").read_text()
 
 
 def test_a_confirmation_may_be_left_for_later(tmp_path):
@@ -248,9 +248,9 @@ def test_a_confirmation_may_be_left_for_later(tmp_path):
     dataset = dataset_info(data, out)
 
     def ran(seeds: int) -> Coefficients:
-        asked = Asked(seeds=seeds)
-        answered(plan_for(SMALL, data, asked, dataset), out, true_error, dataset.test_labels)
-        return search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="c")
+        request = SearchRequest(seeds=seeds)
+        answered(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
+        return search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
 
     found = ran(0)
     assert "## Not confirmed" in (out / "report.md").read_text()
@@ -259,8 +259,8 @@ def test_a_confirmation_may_be_left_for_later(tmp_path):
     assert "## Confirmed" in confirmed and "Read before" not in confirmed
     ran(4)
     assert "Read before with 3 seeds" in (out / "report.md").read_text()
-    with pytest.raises(UsageError, match="--seeds 1 has no spread"):
-        Asked(seeds=1)
+    with pytest.raises(UsageError, match="seeds=1 has no spread"):
+        SearchRequest(seeds=1)
 
 
 def test_the_grids_answer_has_no_interval(tmp_path):
@@ -280,7 +280,7 @@ def test_noise_makes_intervals_wide(tmp_path):
 
 def test_coefficients_for_shrinking_are_found_from_smaller_networks(tmp_path):
     outcome, [found] = searched(tmp_path, compute=0.5)
-    assert outcome.searched[0].proposal.cost == pytest.approx(0.5, rel=0.1)
+    assert outcome.searched[0].proposal.cost_ratio == pytest.approx(0.5, rel=0.1)
     assert found.at(-1).macs == pytest.approx(0.5, rel=0.02)
 
 
@@ -334,8 +334,8 @@ def test_two_sets_whose_laws_differ_are_told_apart_and_like_ones_are_not(tmp_pat
         gamma=1.01,
         intervals={"alpha": (1.8, 2.0), "beta": (1.0, 1.02), "gamma": (1.0, 1.02)},
     )
-    assert "they differ" in "\n".join(compare({"one": wide, "other": deep}))
-    assert "they differ" not in "\n".join(compare({"one": wide, "again": again}))
+    assert "they differ" in "\n".join(compare_sets({"one": wide, "other": deep}))
+    assert "they differ" not in "\n".join(compare_sets({"one": wide, "again": again}))
 
 
 def test_an_answer_at_the_end_of_its_interval_does_not_differ_from_one_inside_it():
@@ -352,32 +352,34 @@ def test_an_answer_at_the_end_of_its_interval_does_not_differ_from_one_inside_it
         gamma=1.05,
         intervals={"alpha": (1.0, 1.0), "beta": (1.3, 1.41), "gamma": (1.0, 1.1)},
     )
-    assert "they differ" not in "\n".join(compare({"loose": loose, "sure": sure}))
-    assert "they differ" not in "\n".join(compare({"sure": sure, "loose": loose}))
+    assert "they differ" not in "\n".join(compare_sets({"loose": loose, "sure": sure}))
+    assert "they differ" not in "\n".join(compare_sets({"sure": sure, "loose": loose}))
 
 
 def test_of_several_sets_the_others_see_as_many_images_as_the_first(tmp_path, monkeypatch):
     sizes = {"many": 10_000, "few": 2_500}
     monkeypatch.setattr(
-        coefficients,
-        "pictures_of",
+        search,
+        "dataset_info",
         lambda data, out: replace(PICTURES, train=sizes[data], fingerprint=data),
     )
-    asked: dict[str, Asked] = {}
+    request: dict[str, SearchRequest] = {}
 
     def noted(base, data, settings, runner, **_):
-        asked[data] = settings
+        request[data] = settings
         return Coefficients(alpha=1.2, beta=1.1, gamma=1.15, data=f"{data} in {runner.out.name}")
 
-    monkeypatch.setattr(coefficients, "_searched", noted)
-    found = search_several(
-        SMALL, ["many", "few"], Asked(epochs=6), RunnerConfig(out=tmp_path), command=""
+    monkeypatch.setattr(search, "search_set", noted)
+    found = search_coefficients(
+        SMALL, ["many", "few"], SearchRequest(epochs=6), RunnerConfig(out=tmp_path), command=""
     )
-    assert {data: each.epochs for data, each in asked.items()} == {"many": 6, "few": 24}
-    assert found["few"].data == "few in few"
+    assert {data: each.epochs for data, each in request.items()} == {"many": 6, "few": 24}
+    assert found.coefficients["few"].data == "few in few"
     assert "| few | 1.200 | 1.100 | 1.150 |" in (tmp_path / "report.md").read_text()
     with pytest.raises(UsageError, match="one name"):
-        search_several(SMALL, ["a/x", "b/x"], Asked(), RunnerConfig(out=tmp_path), command="")
+        search_coefficients(
+            SMALL, ["a/x", "b/x"], SearchRequest(), RunnerConfig(out=tmp_path), command=""
+        )
 
 
 # From results to the product
@@ -396,12 +398,14 @@ def tiny_set(root: Path, seed: int = 0) -> str:
 
 def test_found_json_is_what_solve_goes_by(tmp_path):
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
-    asked = Asked(methods=("lawscale", "grid"))
+    request = SearchRequest(methods=("lawscale", "grid"))
     dataset = dataset_info(data, out)
-    answered(plan_for(SMALL, data, asked, dataset), out, true_error, dataset.test_labels)
-    said = search_coefficients(SMALL, data, asked, RunnerConfig(out=out), command="phiscale search")
+    answered(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
+    result = search_coefficients(
+        SMALL, data, request, RunnerConfig(out=out), command="phiscale search"
+    )
     found = Coefficients.read(out / "found.json")
-    assert found.powers == said.powers
+    assert found.powers == result.first.powers
     assert {path.name for path in out.glob("*.json")} == {
         "plan.json",
         "found.json",
@@ -431,7 +435,7 @@ def test_networks_on_a_ray_cost_what_is_asked_and_never_shrink_while_growing(tar
     if abs(math.log(target)) < 0.2:
         return
     place = SPACE.on_ray(STRATEGIES[name], target)
-    assert place.cost == pytest.approx(target, rel=0.25)
+    assert place.cost_ratio == pytest.approx(target, rel=0.25)
     for value in (place.by.depth, place.by.width, place.by.resolution):
         assert value > 0.985 if target > 1 else value < 1.015
 
@@ -441,8 +445,8 @@ SPACE = lattice(get_spec("efficientnet_b0"), cost_metric("macs", None))
 
 def test_the_lattice_counts_networks_as_they_are_built():
     for number in (0, 1234, len(SPACE.cost) - 1):
-        place = SPACE.place(number)
-        assert place.macs == pytest.approx(cost(place.spec).macs / cost(SPACE.base).macs)
+        place = SPACE.scaled(number)
+        assert place.compute_ratio == pytest.approx(cost(place.spec).macs / cost(SPACE.base).macs)
 
 
 def test_the_best_of_a_law_is_the_best_of_all_that_cost_as_much():

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
-from phiscale.arch.scaling import STRATEGIES, Scaling, Strategy
+from phiscale.arch.scaling import STRATEGIES, ScaledNetwork, Scaling, Strategy
 from phiscale.errors import UsageError
 from phiscale.planning.budget import effective
 from phiscale.planning.laws import Law, Term
 from phiscale.search.coefficients.law import law_error
 from phiscale.search.spaces.lattice import cost_metric, lattice
-from phiscale.search.spaces.rays import INVERSE, Matched, matched, paper_grid, symmetric
+from phiscale.search.spaces.rays import INVERSE, match_compute, paper_grid, symmetric
 
 SMALL_16 = replace(get_spec("small"), resolution=16)
 BASE_MACS = cost(SMALL_16).macs
@@ -31,8 +31,8 @@ LAW = Law(
 )
 
 
-def arm(name: str, compute: float = 4.0) -> Matched:
-    return matched(SMALL_16, {**STRATEGIES, "inverse": INVERSE}[name], compute * BASE_MACS)
+def arm(name: str, compute: float = 4.0) -> ScaledNetwork:
+    return match_compute(SMALL_16, {**STRATEGIES, "inverse": INVERSE}[name], compute * BASE_MACS)
 
 
 # Networks of equal compute
@@ -54,16 +54,16 @@ def test_the_arms_of_four_times_the_compute_of_small_at_16_pixels(
     found = arm(name)
     assert tuple(stage.repeats for stage in found.spec.stages) == repeats
     assert (found.spec.stages[-1].channels, found.spec.resolution) == (last_channels, pixels)
-    assert found.compute == pytest.approx(compute, abs=0.006)
+    assert found.compute_ratio == pytest.approx(compute, abs=0.006)
 
 
 @pytest.mark.parametrize("member", ["efficientnet_b0", "resnet50", "mobilenetv2_100"])
 @pytest.mark.parametrize("name", ["depth", "width", "resolution", "compound", "uniform"])
 def test_every_family_has_arms_within_three_percent(member: str, name: str) -> None:
     base = get_spec(member)
-    found = matched(base, STRATEGIES[name], 4 * cost(base).macs)
-    assert found.macs == cost(found.spec).macs
-    assert found.compute == pytest.approx(4, rel=0.0301)
+    found = match_compute(base, STRATEGIES[name], 4 * cost(base).macs)
+    assert found.compute_ratio == cost(found.spec).macs / cost(base).macs
+    assert found.compute_ratio == pytest.approx(4, rel=0.0301)
     assert found.off_ray <= 0.1
     assert found.by == effective(found.spec, base)
 
@@ -76,13 +76,13 @@ def test_an_arm_of_one_dimension_leaves_the_others_alone() -> None:
 
 def test_a_ray_may_be_given_by_any_scaling_on_it() -> None:
     on_it = STRATEGIES["compound"](1.7)
-    assert matched(SMALL_16, on_it, 4 * BASE_MACS) == arm("compound")
+    assert match_compute(SMALL_16, on_it, 4 * BASE_MACS) == arm("compound")
 
 
 def test_a_network_may_shrink_along_a_ray_too() -> None:
     base = get_spec("efficientnet_b0")
-    found = matched(base, STRATEGIES["compound"], cost(base).macs / 2)
-    assert found.compute == pytest.approx(0.5, rel=0.03)
+    found = match_compute(base, STRATEGIES["compound"], cost(base).macs / 2)
+    assert found.compute_ratio == pytest.approx(0.5, rel=0.03)
     assert max(found.by.depth, found.by.width, found.by.resolution) < 1
 
 
@@ -91,19 +91,21 @@ def test_a_network_may_shrink_along_a_ray_too() -> None:
 def test_whatever_the_shares_the_compute_is_met(d: float, w: float, r: float, T: float) -> None:
     total = d + w + r
     shares = Strategy(depth=d / total, width=w / total, resolution=r / total)
-    assert matched(SMALL_16, shares, T * BASE_MACS).compute == pytest.approx(T, rel=0.0301)
+    assert match_compute(SMALL_16, shares, T * BASE_MACS).compute_ratio == pytest.approx(
+        T, rel=0.0301
+    )
 
 
 def test_compute_that_no_network_has_is_refused_with_the_tolerance_that_would_do() -> None:
     with pytest.raises(UsageError, match=r"nearest is .* off\. Use tolerance=0\.1"):
-        matched(SMALL_16, STRATEGIES["resolution"], 0.5 * BASE_MACS)
-    matched(SMALL_16, STRATEGIES["resolution"], 0.5 * BASE_MACS, tolerance=0.15)
+        match_compute(SMALL_16, STRATEGIES["resolution"], 0.5 * BASE_MACS)
+    match_compute(SMALL_16, STRATEGIES["resolution"], 0.5 * BASE_MACS, tolerance=0.15)
 
 
 @pytest.mark.parametrize(("macs", "tolerance"), [(0, 0.03), (math.nan, 0.03), (1e6, 0), (1e6, 2)])
 def test_a_target_that_is_none_is_refused(macs: float, tolerance: float) -> None:
     with pytest.raises(UsageError, match="no network has that"):
-        matched(SMALL_16, STRATEGIES["depth"], macs, tolerance=tolerance)
+        match_compute(SMALL_16, STRATEGIES["depth"], macs, tolerance=tolerance)
 
 
 # Scalings without a search

@@ -24,7 +24,7 @@ from phiscale.search.engine.plan import PlanProgress
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning, edge_rate_notes, successive_halving
-from phiscale.search.spaces.compare import sample
+from phiscale.search.spaces.compare import sample_networks
 from phiscale.search.spaces.lattice import cost_metric, lattice
 from phiscale.search.study import replication
 from phiscale.search.study import report as settle_report
@@ -291,7 +291,7 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
     from phiscale.search.spaces import family as families
 
     preset = PRESETS["smoke"]
-    plan = families.Family(
+    plan = families.FamilyPlan(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
@@ -333,7 +333,7 @@ def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_p
     from phiscale.search.spaces import compare
 
     preset = PRESETS["smoke"]
-    plan = compare.Compare(
+    plan = compare.SpaceComparison(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
@@ -363,15 +363,19 @@ def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_p
 def test_networks_of_a_space_are_different_as_long_as_there_are_any():
     space = lattice(get_spec("efficientnet_b0"), cost_metric("macs", None))
     for name in ("free", "compound"):
-        drawn = [place.spec for place in sample(space, name, 2.0, 30, 0)]
-        assert len(set(drawn)) == 30, name
+        networks_by_space = [place.spec for place in sample_networks(space, name, 2.0, 30, 0)]
+        assert len(set(networks_by_space)) == 30, name
     few = lattice(
         replace(get_spec("small"), resolution=16), cost_metric("macs", None), native_pixels=32
     )
     there_are = len(few.at(2.0))
-    drawn = [place.spec for place in sample(few, "free", 2.0, there_are + 3, 0)]
-    assert len(set(drawn)) == there_are
-    assert drawn == [place.spec for place in sample(few, "free", 2.0, there_are + 3, 0)]
+    networks_by_space = [
+        place.spec for place in sample_networks(few, "free", 2.0, there_are + 3, 0)
+    ]
+    assert len(set(networks_by_space)) == there_are
+    assert networks_by_space == [
+        place.spec for place in sample_networks(few, "free", 2.0, there_are + 3, 0)
+    ]
 
 
 def test_a_plan_says_what_differences_it_finds():

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from phiscale.arch.costs import cost
+from phiscale.arch.costs import measure_scaling
 from phiscale.arch.families.small import SMALL_PIXELS
-from phiscale.arch.scaling import Scaling, effective, scale
+from phiscale.arch.scaling import ScaledNetwork, Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.planning.laws.law import RUN_SD
@@ -29,15 +29,6 @@ COST_POWER = 0.7  # between 0 (information alone) and 1 (information a unit, all
 PASSES = 5  # of exchanges; one or two are usually enough
 
 
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """A network to train: what rounding made of a candidate, and what it costs."""
-
-    spec: Spec
-    by: Scaling  # real multipliers over the base: blocks, channels, pixels
-    cost: float  # exact MACs over the base's
-
-
 @lru_cache(maxsize=4)  # a plan is followed many times, by every worker
 def candidates(
     base: Spec,
@@ -45,17 +36,17 @@ def candidates(
     native_pixels: int | None = None,
     least: float = LEAST_COST,
     most: float = MOST_COST,
-) -> tuple[Point, ...]:
+) -> tuple[ScaledNetwork, ...]:
     """Every different real network at the levels of depth, width and resolution, cheapest first.
 
     `native_pixels`: of the images; more than that would measure interpolation, not resolution.
     `least`, `most`: cost in units of the base. UsageError: none is left, or all are alike in one
     dimension.
     """
-    found = points_at(
+    found = networks_at(
         base, ((d, w, r) for d in DEPTHS for w in SIDES for r in SIDES), native_pixels
     )
-    kept = tuple(point for point in found if least <= point.cost <= most)
+    kept = tuple(point for point in found if least <= point.compute_ratio <= most)
     for name in ("depth", "width", "resolution"):
         if len({getattr(point.by, name) for point in kept}) < 2:
             raise UsageError(
@@ -67,8 +58,8 @@ def candidates(
 
 
 def d_optimal(
-    among: Sequence[Point], budget: float, *, run_sd: float = RUN_SD, seed: int = 0
-) -> tuple[Point, ...]:
+    among: Sequence[ScaledNetwork], budget: float, *, run_sd: float = RUN_SD, seed: int = 0
+) -> tuple[ScaledNetwork, ...]:
     """The runs to make of `among` within `budget` units; a point twice is two trainings of it.
 
     Cost-weighted D-optimality: greedily the run that adds most to the log-determinant of the law's
@@ -80,15 +71,15 @@ def d_optimal(
     """
     import numpy as np
 
-    costs = np.array([point.cost for point in among])
-    rows, known = _information(among, run_sd, seed)  # (draws, points, 7), (draws, 7, 7)
+    costs = np.array([point.compute_ratio for point in among])
+    rows, known = prior_information(among, run_sd, seed)  # (draws, points, 7), (draws, 7, 7)
     inverse = np.linalg.inv(known)
     chosen: list[int] = []
 
     def gains() -> Any:
         """What one more run of each point adds to the log-determinant: (points,)."""
-        told = np.sum((rows @ inverse) * rows, axis=2)  # (draws, points)
-        return np.log1p(told).mean(axis=0)
+        information = np.sum((rows @ inverse) * rows, axis=2)  # (draws, points)
+        return np.log1p(information).mean(axis=0)
 
     def count(point: int, sign: int) -> None:
         """A run more (+1) or less (-1): Sherman and Morrison."""
@@ -124,13 +115,12 @@ def d_optimal(
     return tuple(among[index] for index in sorted(chosen, key=lambda i: (costs[i], i)))
 
 
-def points_at(
+def networks_at(
     base: Spec, wanted: Iterable[tuple[float, float, float]], native_pixels: int | None = None
-) -> tuple[Point, ...]:
+) -> tuple[ScaledNetwork, ...]:
     """The different real networks nearest to multipliers of depth, width and resolution, but those
     of more pixels than the images; cheapest first."""
     step = 8 if base.resolution > SMALL_PIXELS else 4
-    base_macs = cost(base).macs
     specs: dict[Spec, None] = {}
     for depth, width, resolution in wanted:
         pixels = base.resolution
@@ -141,14 +131,11 @@ def points_at(
         ):
             wide = scale(base, Scaling(depth=depth, width=width))
             specs[replace(wide, resolution=pixels)] = None
-    found = [
-        Point(spec=spec, by=effective(spec, base), cost=cost(spec).macs / base_macs)
-        for spec in specs
-    ]
-    return tuple(sorted(found, key=lambda point: point.cost))
+    found = [measure_scaling(spec, base) for spec in specs]
+    return tuple(sorted(found, key=lambda point: point.compute_ratio))
 
 
-def _information(among: Sequence[Point], run_sd: float, seed: int) -> tuple[Any, Any]:
+def prior_information(among: Sequence[ScaledNetwork], run_sd: float, seed: int) -> tuple[Any, Any]:
     """Derivatives of e0 + sum A x^-p by e0, A, p, over `run_sd`, and the prior's information.
 
     Draws of the prior: ln p ~ N(ln 0.9, 0.8^2) as in the fit, A log-uniform in 0.8 to 5 points.

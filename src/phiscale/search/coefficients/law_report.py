@@ -1,5 +1,4 @@
-"""What a search for coefficients says of its law: the law itself, which networks it cannot tell
-apart, and which nothing betters."""
+"""Sections of a search's report on its law: the law, statistically tied networks, Pareto front."""
 
 from __future__ import annotations
 
@@ -26,22 +25,22 @@ LEAST_TERM = 0.001  # of error, 0.1 point: less is no term
 
 
 def law_sections(
-    plan: CoefficientSearch, found: MethodResult, answers: Sequence[Coefficients]
+    plan: CoefficientSearch, result: MethodResult, answers: Sequence[Coefficients]
 ) -> list[Section]:
-    """Of what a method with a law has found."""
-    law = found.fit
+    """The sections on the law that a method fitted."""
+    law = result.fit
     assert law is not None
-    return [_law(found, law, answers), _indifferent(plan, law), _pareto(plan, law)]
+    return [_law(result, law, answers), _indifferent(plan, law), _pareto(plan, law)]
 
 
-def _law(found: MethodResult, law: Posterior, answers: Sequence[Coefficients]) -> Section:
+def _law(result: MethodResult, law: Posterior, answers: Sequence[Coefficients]) -> Section:
     e0, terms = law.terms()
     words = " + ".join(f"{100 * term.A:.1f} {name}^-{term.p:.2f}" for name, term in terms.items())
     return Section(
         title="The law",
         text=[
             f"Validation error, % = {100 * e0:.1f} + {words} at the mean of the exponents.",
-            *_noise(found),
+            *_noise(result),
             *(each.extra["checks"] for each in answers if "checks" in each.extra),
             *_useless(law),
         ],
@@ -49,41 +48,42 @@ def _law(found: MethodResult, law: Posterior, answers: Sequence[Coefficients]) -
     )
 
 
-def _noise(found: MethodResult) -> Iterator[str]:
-    """A run's own chance, and what the law is off by beyond it; where the second round went."""
-    of = found.noise
-    assert of is not None
-    told = {
-        "replicates": "by networks that were trained twice",
-        "jackknife": "by runs left out",
-        "pictures": "so much so few validation pictures leave open",
-    }[of.told]
+def _noise(result: MethodResult) -> Iterator[str]:
+    """The seed standard deviation, the misfit beyond it, and where the second round went."""
+    noise = result.noise
+    assert noise is not None
+    source = {
+        "replicates": "from networks that were trained twice",
+        "jackknife": "from held-out trainings",
+        "images": "the least that so few validation images allow",
+    }[noise.source]
     yield (
-        f"A run varies by {100 * of.of_runs:.2f} points ({told}), trainings that were left out are "
-        f"off by {100 * of.beyond:.2f} more; both count as noise here, {100 * of.sd:.2f} points "
-        "together."
+        f"The seed standard deviation is {100 * noise.run_sd:.2f} points ({source}). "
+        f"Held-out trainings are off by {100 * noise.misfit_sd:.2f} points beyond that. "
+        f"Both count as noise here: {100 * noise.sd:.2f} points together."
     )
-    if found.everywhere:
+    if result.explored_everywhere:
         yield (
-            "After the design the law was off by more than twice chance, so that the second round "
-            "went wherever it was least sure, not to networks of the cost asked for alone."
+            "After the design the law was off by more than twice chance. The second round "
+            "therefore trained networks of all costs where the law was least sure, not only of the "
+            "requested cost."
         )
 
 
-def useless(law: Posterior) -> dict[str, float]:
-    """Dimensions that do not pay, for which a law can only have no term at all: the share of laws
-    that have none."""
+def useless_dimensions(law: Posterior) -> dict[str, float]:
+    """Return dimensions that do not lower the error, with the share of laws that have no term for
+    them."""
     _, c = law.draws()
     none = np.mean(c[:, 1:4] < LEAST_TERM, axis=0)
     return {axis: float(share) for axis, share in zip(DIMENSIONS, none, strict=True) if share > 0.5}
 
 
 def _useless(law: Posterior) -> Iterator[str]:
-    for axis, none in useless(law).items():
+    for axis, none in useless_dimensions(law).items():
         yield (
             f"More {axis} does not lower the error of these trainings: {100 * none:.0f} % of the "
-            "laws that explain them have no term for it. They may be too short for what it adds; "
-            f"--epochs says whether the answer for {axis} holds for longer ones."
+            "laws that explain them have no term for it. They may be too short for what it adds. "
+            f"More `epochs` show whether the answer for {axis} holds for longer ones."
         )
 
 
@@ -96,10 +96,10 @@ def _law_figure(law: Posterior) -> Drawing:
             known = law.points.x[:, axis]
             at = np.ones((50, 3))
             at[:, axis] = x = np.geomspace(known.min(), known.max(), 50)
-            found = law.predict(at)
-            low, high = found.expected_interval
+            predicted = law.predict(at)
+            low, high = predicted.expected_interval
             axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(x, 100 * found.error, color=colour)
+            axes.plot(x, 100 * predicted.error, color=colour)
             # a run brought to the base's other two dimensions by the law
             base = law.points.x.copy()
             base[:, [i for i in range(3) if i != axis]] = 1.0
@@ -119,25 +119,24 @@ def _indifferent(plan: CoefficientSearch, law: Posterior) -> Section:
             "depth": f"x{p.by.depth:.2f}",
             "width": f"x{p.by.width:.2f}",
             "pixels": p.spec.resolution,
-            plan.cost: f"x{p.cost:.2f}",
+            plan.cost: f"x{p.cost_ratio:.2f}",
         }
         for p in near[:MOST_LISTED]
     ]
     return Section(
-        title="Not told apart",
+        title="Statistically tied",
         rows=rows,
         text=[
-            f"{len(near)} of the {len(which)} networks of this cost are within 0.1 point of the "
-            "best by the law itself. Counting what the trainings leave open of it, "
-            f"{_open(space, law, which)} may be (95 %)."
+            f"{len(near)} of the {len(which)} networks of this cost are predicted within 0.1 point "
+            f"of the best. Given the law's uncertainty, {_tied(space, law, which)} may be (95 %)."
         ],
         note=f"The best {len(rows)}." if len(near) > len(rows) else "",
     )
 
 
-def _open(space: Lattice, law: Posterior, which: np.ndarray) -> int:
-    """How many of these networks at least one in forty of the laws that explain the runs has within
-    0.1 point of what the law as a whole likes best."""
+def _tied(space: Lattice, law: Posterior, which: np.ndarray) -> int:
+    """Count the networks that at least one in forty of the laws that explain the runs predicts
+    within 0.1 point of the overall best."""
     x = np.exp(space.logs[which])
     p, c = law.draws(DRAWS)
     errors = np.einsum("lnd,ld->ln", x[None] ** -p[:, None], c[:, 1:])
@@ -156,7 +155,7 @@ def _pareto(plan: CoefficientSearch, law: Posterior) -> Section:
     own = cost(plan.base)
     rows = [
         {
-            "predicted error, %": f"{100 * errors[i]:.1f}",
+            "predicted validation error, %": f"{100 * errors[i]:.1f}",
             "depth": f"x{front[i].by.depth:.2f}",
             "width": f"x{front[i].by.width:.2f}",
             "pixels": front[i].spec.resolution,
@@ -168,11 +167,11 @@ def _pareto(plan: CoefficientSearch, law: Posterior) -> Section:
         for i in sorted(range(len(front)), key=lambda i: errors[i])[::step]
     ]
     return Section(
-        title="Better in nothing else",
+        title="Pareto front",
         text=[
             f"{len(front)} networks of at most {2 * max(1.0, plan.compute):g} times the base's "
-            f"{plan.cost} that no other betters in error and {', '.join(names)} at once."
+            f"{plan.cost}: no other network is better in error and {', '.join(names)} at once."
         ],
         rows=rows,
-        note=f"Every {step}th." if step > 1 else "",
+        note=f"Every {step}th network." if step > 1 else "",
     )

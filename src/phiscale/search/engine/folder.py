@@ -44,7 +44,7 @@ class DatasetInfo:
     validation: int
     test_labels: np.ndarray
 
-    def some(self, count: int | None) -> int | None:
+    def limit(self, count: int | None) -> int | None:
         """So many of the training pictures; None where that is all of them."""
         return None if count is None or count >= self.train else count
 

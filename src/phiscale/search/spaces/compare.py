@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu
 
-from phiscale.arch.scaling import STRATEGIES, Strategy
+from phiscale.arch.scaling import STRATEGIES, ScaledNetwork, Strategy
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.report.page import Drawing, Section, page_files
@@ -23,8 +23,8 @@ from phiscale.report.svg import BLUE, ORANGE, STYLE, drawing
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial, TrialConditions
-from phiscale.search.spaces.lattice import Lattice, Place, cost_metric, lattice
-from phiscale.search.spaces.rays import off_ray
+from phiscale.search.spaces.lattice import Lattice, cost_metric, lattice
+from phiscale.search.spaces.rays import ray_distance
 
 FREE = "free"
 SPACES = (FREE, *STRATEGIES)
@@ -33,7 +33,7 @@ FEWEST = 5  # networks of a space
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare:
+class SpaceComparison:
     """The plan: so many networks of each space, a training each."""
 
     conditions: TrialConditions
@@ -57,11 +57,11 @@ class Compare:
             )
 
     @cached_property
-    def drawn(self) -> dict[str, list[Place]]:
+    def networks_by_space(self) -> dict[str, list[ScaledNetwork]]:
         """The networks of each space."""
         space = lattice(self.base, cost_metric("macs", None), native_pixels=self.native_pixels)
         return {
-            name: sample(
+            name: sample_networks(
                 space, name, self.compute, self.networks, number + 2 * self.conditions.seed
             )
             for number, name in enumerate(self.spaces)
@@ -70,7 +70,9 @@ class Compare:
     @property
     def different(self) -> dict[str, int]:
         """How many networks of each space are different."""
-        return {name: len({p.spec for p in places}) for name, places in self.drawn.items()}
+        return {
+            name: len({p.spec for p in places}) for name, places in self.networks_by_space.items()
+        }
 
     def few(self) -> Iterator[str]:
         """What speaks against the comparison: spaces that hardly have networks."""
@@ -82,21 +84,21 @@ class Compare:
                     "--resolution)."
                 )
 
-    def stages(self) -> Stages[Mapping[tuple[str, int], tuple[Place, Result]]]:
-        drawn = self.drawn
+    def stages(self) -> Stages[Mapping[tuple[str, int], tuple[ScaledNetwork, Result]]]:
+        networks_by_space = self.networks_by_space
         trials = {
             (name, number): self._trial(place, f"{name}, network {number + 1}", number)
             for number in range(self.networks)
-            for name, places in drawn.items()
+            for name, places in networks_by_space.items()
             for place in [places[number]]
         }
         results = yield list(trials.values())
         return {
-            (name, number): (drawn[name][number], results[trial.key])
+            (name, number): (networks_by_space[name][number], results[trial.key])
             for (name, number), trial in trials.items()
         }
 
-    def _trial(self, place: Place, name: str, seed: int) -> Trial:
+    def _trial(self, place: ScaledNetwork, name: str, seed: int) -> Trial:
         return self.conditions.trial(
             name,
             place.spec,
@@ -115,7 +117,9 @@ class Compare:
         }
 
 
-def sample(space: Lattice, name: str, compute: float, count: int, seed: int) -> list[Place]:
+def sample_networks(
+    space: Lattice, name: str, compute: float, count: int, seed: int
+) -> list[ScaledNetwork]:
     """So many networks of `compute` times the base: for shares of log-compute drawn evenly from
     the simplex, or around a rule's, the nearest one that was not drawn yet. A rule's space is what
     lies within 0.1 of its ray. Where there are no others they come again, for another seed."""
@@ -124,23 +128,25 @@ def sample(space: Lattice, name: str, compute: float, count: int, seed: int) -> 
     if name != FREE:
         rule = STRATEGIES[name]
         middle = np.array([rule.depth, rule.width, rule.resolution])
-        off = off_ray(space.logs[within], rule)
+        off = ray_distance(space.logs[within], rule)
         within = within[off <= max(NEAR, float(off.min()))]
     spread = 1.0 if name == FREE else 1.5 * NEAR
     found, left = [], within
     for _ in range(count):
         shares = middle + spread * (random.dirichlet([1.0, 1.0, 1.0]) - 1 / 3)
         depth, width, _ = (shares / shares.sum()).tolist()
-        drawn = Strategy(depth=depth, width=width, resolution=1 - depth - width)
+        direction = Strategy(depth=depth, width=width, resolution=1 - depth - width)
         left = left if len(left) else within
-        nearest = int(off_ray(space.logs[left], drawn).argmin())
-        found.append(space.place(int(left[nearest])))
+        nearest = int(ray_distance(space.logs[left], direction).argmin())
+        found.append(space.scaled(int(left[nearest])))
         left = np.delete(left, nearest)
     return found
 
 
 def report(
-    plan: Compare, runs: Mapping[tuple[str, int], tuple[Place, Result]], command: str
+    plan: SpaceComparison,
+    runs: Mapping[tuple[str, int], tuple[ScaledNetwork, Result]],
+    command: str,
 ) -> tuple[dict[str, str | bytes], dict[str, Any]]:
     """Files of the comparison by name, and what it found. Errors of the validation pictures."""
     errors = {

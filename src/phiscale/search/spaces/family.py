@@ -32,7 +32,7 @@ ENOUGH = 5  # members that say where errors level off
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class FamilyPlan:
     """The plan: members at these phi are trained, each with every seed."""
 
     conditions: TrialConditions
@@ -86,7 +86,7 @@ class Family:
 
 
 def report(
-    plan: Family,
+    plan: FamilyPlan,
     runs: Mapping[tuple[float, int], Result],
     law: ErrorLaw,
     command: str,
@@ -117,7 +117,7 @@ class _Member:
 
 
 def _members(
-    plan: Family, runs: Mapping[tuple[float, int], Result], phis: Sequence[float]
+    plan: FamilyPlan, runs: Mapping[tuple[float, int], Result], phis: Sequence[float]
 ) -> list[_Member]:
     found = []
     for phi in phis:

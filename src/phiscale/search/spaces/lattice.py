@@ -1,5 +1,5 @@
-"""All networks that a base can be scaled to, what each costs in one coin or another, and which of
-them a law prefers: no relaxation, no rounding of an optimum."""
+"""All networks that a base can be scaled to, what each costs for a cost metric, and which of them a
+law prefers: no relaxation, no rounding of an optimum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from phiscale.arch.costs import Cost, cost
 from phiscale.arch.families.small import SMALL_PIXELS
-from phiscale.arch.scaling import Scaling, Strategy, effective
+from phiscale.arch.scaling import ScaledNetwork, Scaling, Strategy, effective
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.planning.budget import (
@@ -26,10 +26,10 @@ from phiscale.planning.budget import (
 )
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import ErrorLaw
-from phiscale.search.spaces.rays import between, off_ray
+from phiscale.search.spaces.rays import between, ray_distance
 
-WITHIN = 0.03  # of a target cost: networks count as equally dear
-ROUNDED = 0.01  # in logs: what rounding may take of a dimension that is to stay
+WITHIN = 0.03  # of a target cost: networks count as equally costly
+ROUNDED = 0.01  # in logs: how far rounding may move a dimension that is to stay
 CostMetric = Callable[[Cost], Any]
 
 _COUNTED: Mapping[str, CostMetric] = {
@@ -44,26 +44,15 @@ COSTS = (*_COUNTED, "latency-ms")
 
 
 def cost_metric(name: str, device: DeviceModel | None) -> CostMetric:
-    """What a network costs, by name. UsageError: latency without a model of the device."""
+    """Return the cost metric of that name. UsageError: latency without a device model."""
     if name != "latency-ms":
         return _COUNTED[name]
     if device is None:
         raise UsageError(
-            "--cost latency-ms needs a model of the device. Make one with phiscale calibrate "
-            "--out device.json, then give it: --device-model device.json."
+            "cost='latency-ms' needs a device model. Make one with phiscale calibrate "
+            "--out device.json, then use `device_model`."
         )
     return device.latency_ms
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A network of the lattice."""
-
-    spec: Spec
-    by: Scaling  # over the base, as built
-    cost: float  # over the base's, in the lattice's coin
-    macs: float  # over the base's
-    off_ray: float = 0.0  # distance from the ray it was asked for, in logs of the multipliers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,15 +63,20 @@ class Lattice(ScalingLattice):
     cost: NDArray[np.float64]  # (networks,), over the base's
     macs: NDArray[np.float64]
 
-    def errors(self, law: ErrorLaw, which: np.ndarray | None = None) -> np.ndarray:
-        """What `law` predicts of all networks, or of `which`."""
+    def errors(self, law: ErrorLaw, which: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Predict the errors of all networks, or of `which`: (networks,)."""
         x = np.exp(self.logs if which is None else self.logs[which])
         return np.asarray(law.error(depth=x[:, 0], width=x[:, 1], resolution=x[:, 2]))
 
-    def at(self, target: float, within: float = WITHIN, *, any_way: bool = False) -> np.ndarray:
-        """Which networks cost `target` times the base; the nearest ones where steps are coarse. As
-        in the paper (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor the
-        other way round, but for `any_way`. UsageError: none is even within a quarter."""
+    def at(
+        self, target: float, within: float = WITHIN, *, any_way: bool = False
+    ) -> NDArray[np.int64]:
+        """Return the numbers of networks that cost `target` times the base; the nearest ones where
+        steps are coarse.
+
+        As in the paper (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor
+        the other way round, unless `any_way`. UsageError: none is even within a quarter.
+        """
         off = np.abs(np.log(self.cost / target))
         astray = (self.logs < -ROUNDED if target > 1 else self.logs > ROUNDED).any(axis=1)
         off = np.where(astray & (not any_way), np.inf, off)
@@ -90,65 +84,73 @@ class Lattice(ScalingLattice):
         if nearest > math.log(1.25):
             raise UsageError(
                 f"no network costs {target:g} times the base; the nearest is "
-                f"{self.cost[off.argmin()]:.3g}. Use another --compute."
+                f"{self.cost[off.argmin()]:.3g}. Use another `compute`."
             )
         return (off <= max(math.log1p(within), nearest + 1e-9)).nonzero()[0]
 
-    def best(self, law: ErrorLaw, target: float, *, any_way: bool = False) -> Place:
-        """The least error that `target` times the base's cost buys; of equals the cheapest."""
+    def best(self, law: ErrorLaw, target: float, *, any_way: bool = False) -> ScaledNetwork:
+        """Find the least error at `target` times the base's cost; of equals the cheapest."""
         which = self.at(target, any_way=any_way)
         errors = self.errors(law, which)
-        return self.place(int(which[np.lexsort((self.cost[which], errors))[0]]))
+        return self.scaled(int(which[np.lexsort((self.cost[which], errors))[0]]))
 
-    def on_ray(self, ray: Strategy | Scaling, target: float) -> Place:
-        """The network of that cost nearest to a ray; of equals the one nearest in cost."""
+    def on_ray(self, ray: Strategy | Scaling, target: float) -> ScaledNetwork:
+        """Find the network of that cost nearest to a ray; of equals the nearest in cost."""
         strategy = ray if isinstance(ray, Strategy) else Strategy.of(ray)
         which = self.at(target)
-        off = off_ray(self.logs[which], strategy).round(2)
+        off = ray_distance(self.logs[which], strategy).round(2)
         miss = np.abs(np.log(self.cost[which] / target))
         nearest = int(np.lexsort((miss, off))[0])
-        return replace(self.place(int(which[nearest])), off_ray=float(off[nearest]))
+        return replace(self.scaled(int(which[nearest])), off_ray=float(off[nearest]))
 
-    def indifferent(self, law: ErrorLaw, target: float, within: float = 0.001) -> list[Place]:
-        """Networks of that cost whose predicted error is within 0.1 point of the least."""
+    def indifferent(
+        self, law: ErrorLaw, target: float, within: float = 0.001
+    ) -> list[ScaledNetwork]:
+        """Find networks of that cost whose predicted error is within 0.1 point of the least."""
         which = self.at(target)
         errors = self.errors(law, which)
         near = errors <= errors.min() + within
-        return [self.place(int(i)) for i in which[near][np.argsort(errors[near], kind="stable")]]
+        return [self.scaled(int(i)) for i in which[near][np.argsort(errors[near], kind="stable")]]
 
-    def pareto(self, law: ErrorLaw, metrics: Mapping[str, CostMetric], most: float) -> list[Place]:
-        """No other network of at most `most` times the cost is better in error and every coin."""
+    def pareto(
+        self, law: ErrorLaw, metrics: Mapping[str, CostMetric], most: float
+    ) -> list[ScaledNetwork]:
+        """Find networks of at most `most` times the cost that no other beats in error and in every
+        metric at once."""
         which = (self.cost <= most).nonzero()[0]
         columns = [self.errors(law, which)]
         for metric in metrics.values():
             columns.append(self.flat(metric(self.grid.cost))[which])
-        return [self.place(int(i)) for i in which[undominated(np.stack(columns, axis=1))]]
+        return [self.scaled(int(i)) for i in which[undominated(np.stack(columns, axis=1))]]
 
     def path(
-        self, terms: np.ndarray, exponents: np.ndarray, targets: Sequence[float]
-    ) -> np.ndarray:
-        """For laws e0 + sum A x^-p, `terms` A and `exponents` p of (laws, 3): ln of the best
-        network's multipliers at each target: (laws, targets, 3)."""
-        found = np.empty((len(terms), len(targets), 3))
+        self, terms: NDArray[np.float64], exponents: NDArray[np.float64], targets: Sequence[float]
+    ) -> NDArray[np.float64]:
+        """Return ln of the best network's multipliers at each target: (laws, targets, 3).
+
+        The laws are e0 + sum A x^-p, with `terms` A and `exponents` p of (laws, 3).
+        """
+        path = np.empty((len(terms), len(targets), 3))
         for number, target in enumerate(targets):
             logs = self.logs[self.at(target)]
             errors = np.einsum("ld,lnd->ln", terms, np.exp(-exponents[:, None] * logs[None]))
-            found[:, number] = logs[errors.argmin(axis=1)]
-        return found
+            path[:, number] = logs[errors.argmin(axis=1)]
+        return path
 
-    def place(self, number: int) -> Place:
+    def scaled(self, number: int) -> ScaledNetwork:
+        """The network at this place of the flat arrays, with its multipliers and costs."""
         spec = self.network(number)
-        return Place(
+        return ScaledNetwork(
             spec=spec,
             by=effective(spec, self.base),
-            cost=float(self.cost[number]),
-            macs=float(self.macs[number]),
+            compute_ratio=float(self.macs[number]),
+            cost_ratio=float(self.cost[number]),
         )
 
 
-@lru_cache(maxsize=4)  # a plan is followed and told many times; this takes a second each
+@lru_cache(maxsize=4)  # a plan asks for it many times, and it takes a second each
 def lattice(base: Spec, metric: CostMetric, *, native_pixels: int | None = None) -> Lattice:
-    """The lattice of `base`, priced by `coin`. `native_pixels`: no more than the images have."""
+    """Build the lattice of `base` for a cost metric, with no more pixels than `native_pixels`."""
     step = 8 if base.resolution > SMALL_PIXELS else 2
     most = min(int(2.7 * base.resolution), native_pixels or 10**6)
     pixels = pixel_multiples(base, step, least=base.resolution // 3, most=most)

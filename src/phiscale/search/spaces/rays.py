@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from phiscale.arch.costs import cost
+from phiscale.arch.costs import cost, measure_scaling
 from phiscale.arch.families.small import SMALL_PIXELS
-from phiscale.arch.scaling import STRATEGIES, Scaling, Strategy, effective, scale
+from phiscale.arch.scaling import STRATEGIES, ScaledNetwork, Scaling, Strategy, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.planning.budget import (
@@ -73,21 +73,10 @@ def symmetric(compute: float, exponent: float = 2.3) -> Scaling:
     return Scaling(depth=depth, width=other, resolution=other)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Matched:
-    """A network of the MACs asked for, and where rounding has put it."""
-
-    spec: Spec
-    by: Scaling  # real multipliers over the base: blocks, channels, pixels
-    macs: int
-    compute: float  # macs over the base's
-    off_ray: float  # distance from the ray in log-multipliers: 0.05 = about 5 % in one of them
-
-
 @lru_cache(maxsize=64)  # a study asks for its arms whenever it is begun, by every start
-def matched(
+def match_compute(
     base: Spec, ray: Strategy | Scaling, target_macs: float, *, tolerance: float = TOLERANCE
-) -> Matched:
+) -> ScaledNetwork:
     """The integer network nearest to `ray` whose exact MACs are within `tolerance` of the target.
 
     `ray`: shares of log-compute, or any scaling that lies on it. The network may sit anywhere along
@@ -107,7 +96,7 @@ def matched(
             f"Use a multiple of the base's {base_macs} and a fraction such as {TOLERANCE}."
         )
     asked = strategy(target_macs / base_macs)
-    nearest: Matched | None = None
+    nearest: ScaledNetwork | None = None
     closest_miss = math.inf
     for lattices in _finer_and_finer(base, asked):
         for lattice in lattices:
@@ -116,18 +105,11 @@ def matched(
             fits = (miss <= math.log1p(tolerance)).nonzero()[0]
             if not len(fits):
                 continue
-            off = off_ray(lattice.logs[fits], strategy).round(2)
+            off = ray_distance(lattice.logs[fits], strategy).round(2)
             best = int(np.lexsort((miss[fits], off))[0])
             if nearest is None or off[best] < nearest.off_ray:
                 spec = lattice.network(int(fits[best]))
-                macs = cost(spec).macs
-                nearest = Matched(
-                    spec=spec,
-                    by=effective(spec, base),
-                    macs=macs,
-                    compute=macs / base_macs,
-                    off_ray=float(off[best]),
-                )
+                nearest = replace(measure_scaling(spec, base), off_ray=float(off[best]))
         if nearest and nearest.off_ray <= CLOSE_ENOUGH:
             break
     if nearest is None:
@@ -140,7 +122,7 @@ def matched(
     return nearest
 
 
-def off_ray(logs: Any, ray: Strategy) -> Any:
+def ray_distance(logs: Any, ray: Strategy) -> Any:
     """How far networks are from a ray through the base, by the logs of their multipliers
     (networks, 3): (networks,)."""
     import numpy as np

@@ -27,7 +27,7 @@ from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning, successive_halving
-from phiscale.search.spaces.rays import INVERSE, TOLERANCE, matched, symmetric
+from phiscale.search.spaces.rays import INVERSE, TOLERANCE, match_compute, symmetric
 from phiscale.training.recipes.recipe import Optim, Recipe, Schedule
 
 SINGLE = ("depth", "width", "resolution")
@@ -165,7 +165,7 @@ def arms_for(
             )
             continue
         try:
-            at = matched(base, rays[name], compute * base_macs, tolerance=tolerance)
+            at = match_compute(base, rays[name], compute * base_macs, tolerance=tolerance)
         except UsageError as error:
             raise UsageError(
                 f"arm {name}: {str(error).partition('. Use ')[0]}. Begin elsewhere: another "
@@ -191,7 +191,7 @@ def arms_for(
                 name=name,
                 spec=at.spec,
                 by=at.by,
-                compute=at.compute,
+                compute=at.compute_ratio,
                 epochs=epochs,
                 off_ray=at.off_ray,
             )

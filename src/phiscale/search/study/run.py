@@ -74,7 +74,7 @@ class StudyRequest:
 
     def images(self, dataset: DatasetInfo, usual: int | None) -> int | None:
         """So many of the training pictures as was asked for; None: all."""
-        return dataset.some(self.train_images or usual)
+        return dataset.limit(self.train_images or usual)
 
 
 def base_pixels(base: Spec, native: int) -> int:
@@ -215,7 +215,7 @@ def family(
     dataset = dataset_info(data, runner.out)
     preset = PRESETS["smoke"]
     epochs = asked.epochs or preset.epochs
-    plan = families.Family(
+    plan = families.FamilyPlan(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
@@ -263,7 +263,7 @@ def design_spaces(
     errors."""
     dataset = dataset_info(data, runner.out)
     preset = PRESETS["smoke"]
-    plan = compare.Compare(
+    plan = compare.SpaceComparison(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
