@@ -42,7 +42,7 @@ from phiscale.search.engine.result import Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Trial
 from phiscale.search.spaces.lattice import COSTS, cost_metric, lattice
-from support.answered import derive_coefficients as answered
+from support.synthetic import complete_plan
 
 SMALL = get_spec("small")
 AT_16 = replace(SMALL, resolution=16)
@@ -80,7 +80,7 @@ def searched(
     tmp_path: Path, noise: float = 0.002, **request
 ) -> tuple[SearchOutcome, list[Coefficients]]:
     plan = plan_search(SMALL, "x", SearchRequest(**request), PICTURES)
-    outcome = answered(
+    outcome = complete_plan(
         plan,
         tmp_path,
         lambda trial: true_error(trial, noise=noise),
@@ -147,7 +147,7 @@ def test_a_dimension_that_does_not_pay_is_named(tmp_path):
         return true_error(trial) + 0.06 * math.log(trial.attrs["depth"])
 
     plan = plan_search(SMALL, "x", SearchRequest(), PICTURES)
-    outcome = answered(plan, tmp_path, truth, PICTURES.test_labels)
+    outcome = complete_plan(plan, tmp_path, truth, PICTURES.test_labels)
     [found] = outcome.searched
     assert found.fit is not None
     section, *_ = law_sections(plan, found, [derive_coefficients(plan, found, "command")])
@@ -165,7 +165,7 @@ def test_where_the_law_does_not_hold_the_second_round_goes_everywhere(tmp_path):
 
     plan = plan_search(SMALL, "x", SearchRequest(), PICTURES)
     [held], [found] = (
-        answered(plan, tmp_path / name, truth, PICTURES.test_labels).searched
+        complete_plan(plan, tmp_path / name, truth, PICTURES.test_labels).searched
         for name, truth in (("held", true_error), ("bent", bent))
     )
     assert found.explored_everywhere and not held.explored_everywhere
@@ -189,7 +189,7 @@ def test_a_law_that_others_beat_gives_no_coefficients_far_beyond_its_trainings(
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
     request = SearchRequest(compute=60)
     dataset = dataset_info(data, out)
-    answered(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
+    complete_plan(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
     with pytest.raises(UsageError, match=r"no found\.json: compute=60: .*Use a smaller"):
         search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
     stages = {run.attrs["stage"] for run in Results(out / "results").all().values()}
@@ -210,7 +210,7 @@ def test_a_report_says_that_trainings_come_from_several_kinds_of_machine(tmp_pat
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
     dataset, request = dataset_info(data, out), SearchRequest()
     plan = plan_search(SMALL, data, request, dataset)
-    answered(plan, out, true_error, dataset.test_labels)
+    complete_plan(plan, out, true_error, dataset.test_labels)
     results = Results(out / "results")
     for key, run in results.all().items():
         kind = "old" if run.attrs["stage"] == "tuning" else "new"
@@ -229,7 +229,7 @@ def test_a_set_without_an_answer_does_not_keep_the_others_from_theirs(tmp_path, 
     out, of_one = tmp_path / "out", set()
     for data in sets:
         dataset, request = dataset_info(data, out / Path(data).name), SearchRequest(seeds=0)
-        answered(
+        complete_plan(
             plan_search(SMALL, data, request, dataset),
             out / Path(data).name,
             true_error,
@@ -249,8 +249,10 @@ def test_a_confirmation_may_be_left_for_later(tmp_path):
 
     def ran(seeds: int) -> Coefficients:
         request = SearchRequest(seeds=seeds)
-        answered(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
-        return search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
+        complete_plan(
+            plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels
+        )
+        return search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c").first
 
     found = ran(0)
     assert "## Not confirmed" in (out / "report.md").read_text()
@@ -400,7 +402,7 @@ def test_found_json_is_what_solve_goes_by(tmp_path):
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
     request = SearchRequest(methods=("lawscale", "grid"))
     dataset = dataset_info(data, out)
-    answered(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
+    complete_plan(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
     result = search_coefficients(
         SMALL, data, request, RunnerConfig(out=out), command="phiscale search"
     )

@@ -21,7 +21,7 @@ from phiscale.search.study.plan import Outcome, ScalingStudy
 from phiscale.search.study.presets import PRESETS
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import save
-from support.answered import answer
+from support.synthetic import complete_plan
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def study(tmp_path: Path) -> tuple[ScalingStudy, Outcome, RunnerConfig]:
     out, data = tmp_path / "s", str(tmp_path / "pictures")
     dataset = dataset_info(data, out)
     plan = studies.plan_for(data, PRESETS["smoke"], studies.StudyRequest(seeds=2), dataset)
-    outcome = answer(plan, out, lambda trial: 0.3, dataset.test_labels)
+    outcome = complete_plan(plan, out, lambda trial: 0.3, dataset.test_labels)
     for arm in plan.arms:
         if arm.name in ("base", "resolution"):
             torch.manual_seed(0)

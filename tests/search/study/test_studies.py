@@ -32,7 +32,7 @@ from phiscale.search.study import run as studies
 from phiscale.search.study.critique import critique
 from phiscale.search.study.plan import ScalingStudy, arms_for
 from phiscale.search.study.presets import PRESETS
-from support.answered import answer, result_of
+from support.synthetic import complete_plan, synthetic_result
 
 CIFAR = DatasetInfo(
     source="cifar10",
@@ -173,7 +173,7 @@ def run(data: str, out: Path, errors: dict[str, float], **asked) -> tuple[list[s
     # more test pictures than there are files: labels are all that statistics need
     settings = replace(ASKED, **asked)
     plan = studies.plan_for(data, PRESETS["smoke"], settings, dataset)
-    answer(plan, out, by_arm(errors), dataset.test_labels)
+    complete_plan(plan, out, by_arm(errors), dataset.test_labels)
     said = studies.study(
         data, "smoke", settings, RunnerConfig(out=out), command="phiscale study", latencies=at_once
     )
@@ -307,7 +307,7 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
         seeds=2,
         tuning=preset.tuning,
     )
-    answer(plan, out, truth, dataset.test_labels)
+    complete_plan(plan, out, truth, dataset.test_labels)
     studies.family(data, (0.0, 1.0, 2.0), None, small, RunnerConfig(out=out), command="")
     rows = [
         line.split(" | ")
@@ -351,7 +351,7 @@ def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_p
     def truth(trial: Trial) -> float:
         return 0.5 if trial.name.startswith("free") else 0.3
 
-    answer(plan, out, truth, dataset.test_labels)
+    complete_plan(plan, out, truth, dataset.test_labels)
     said = studies.design_spaces(
         data, ("free", "compound"), 8, ASKED, RunnerConfig(out=out), command=""
     )
@@ -404,7 +404,7 @@ def test_halving_keeps_the_better_half_for_a_longer_look_and_then_one():
     while True:
         tried.append([(t.recipe.optim.lr_peak, t.recipe.drop_path) for t in wanted])
         results = {
-            t.key: result_of(t, abs(t.recipe.optim.lr_peak - 0.4), CIFAR.test_labels)
+            t.key: synthetic_result(t, abs(t.recipe.optim.lr_peak - 0.4), CIFAR.test_labels)
             for t in wanted
         }
         try:
@@ -450,7 +450,9 @@ def all_trials(plan: ScalingStudy) -> list[Trial]:
     progress = PlanProgress(plan)
     labels = CIFAR.test_labels
     while not progress.finished:
-        progress.advance(lambda _: {t.key: result_of(t, 0.3, labels) for t in progress.pending})
+        progress.advance(
+            lambda _: {t.key: synthetic_result(t, 0.3, labels) for t in progress.pending}
+        )
     return progress.completed
 
 
@@ -473,7 +475,7 @@ def test_a_failed_training_takes_its_seed_from_all_arms_and_is_named(data, tmp_p
     dataset = dataset_info(data, tmp_path)
     plan = studies.plan_for(data, PRESETS["smoke"], studies.StudyRequest(seeds=8), dataset)
     good = {"resolution": 0.1, "depth": 0.2}
-    outcome = answer(
+    outcome = complete_plan(
         plan, tmp_path, lambda trial: good.get(str(trial.attrs["arm"]), 0.4), dataset.test_labels
     )
     lost = replace(
@@ -499,7 +501,7 @@ def test_a_failed_training_takes_its_seed_from_all_arms_and_is_named(data, tmp_p
 def test_trainings_from_several_kinds_of_machine_are_told_apart():
     plan = studies.plan_for("d", PRESETS["smoke"], ASKED, CIFAR)
     results = [
-        replace(result_of(trial, 0.3, CIFAR.test_labels), made_by={"processor": name})
+        replace(synthetic_result(trial, 0.3, CIFAR.test_labels), made_by={"processor": name})
         for trial, name in zip(
             PlanProgress(plan).pending[:3], ("EPYC", "EPYC", "Xeon"), strict=True
         )

@@ -108,7 +108,7 @@ def fit_law(runs: Sequence[TrainedPoint], noise: Noise, *, of_loss: bool = False
     source = f"{len(points)} trainings of a designed experiment"
     return replace(
         posterior(points, run_sd=noise.sd, source=source),
-        degrees_of_freedom=noise.degrees_of_freedom,
+        freedom=noise.degrees_of_freedom,
     )
 
 
