@@ -367,7 +367,7 @@ def test_of_several_sets_the_others_see_as_many_images_as_the_first(tmp_path, mo
     )
     request: dict[str, SearchRequest] = {}
 
-    def noted(base, data, settings, runner, **_):
+    def noted(base, data, settings, runner, command):
         request[data] = settings
         return Coefficients(alpha=1.2, beta=1.1, gamma=1.15, data=f"{data} in {runner.out.name}")
 
