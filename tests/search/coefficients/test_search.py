@@ -420,7 +420,7 @@ def test_found_json_is_what_solve_goes_by(tmp_path):
     wide = solve("efficientnet_b0", Budget(macs=800_000_000)).best
     assert chosen.width > wide.width  # the truth here pays for width
     text = (out / "report.md").read_text()
-    assert "The symmetric null" in text
+    assert "equal-split baseline" in text
     assert "within 0.1 point of the best" in text
     json.loads((out / "plan.json").read_text())
     runs = read_sheet(out / "runs.csv")
