@@ -142,10 +142,10 @@ class KerasSides:
 
     def __init__(self, pair: Pair):
         _keep_doubles()
-        self.pair, take = pair, original_preprocessing(pair.member)
+        self.pair, preprocessing = pair, original_preprocessing(pair.member)
         if pair.theirs.startswith("EfficientNetB"):  # without ImageNet's weights: x / 255 alone
-            take = replace(take, mean=(0.0,) * 3, std=(1.0,) * 3)
-        self.mean, self.std = np.array(take.mean), np.array(take.std)
+            preprocessing = replace(preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
+        self.mean, self.std = np.array(preprocessing.mean), np.array(preprocessing.std)
 
     def logits(self, kind: torch.dtype, height: int, width: int) -> tuple[Tensor, Tensor]:
         theirs, ours = self._made(kind, height, width)

@@ -56,8 +56,8 @@ def of_torchvision() -> Iterator[dict[str, Any]]:
             continue
         every = models.get_model_weights(theirs)
         for weights in sorted(every, key=lambda w: w is not every.DEFAULT):
-            take, meta = weights.transforms(), weights.meta
-            crop, resize = take.crop_size[0], take.resize_size[0]
+            transforms, meta = weights.transforms(), weights.meta
+            crop, resize = transforms.crop_size[0], transforms.resize_size[0]
             yield {
                 "source": f"torchvision:{theirs}.{weights.name}",
                 "member": member,
@@ -67,9 +67,9 @@ def of_torchvision() -> Iterator[dict[str, Any]]:
                 "train_crop": round(crop / resize, 4),
                 "crop": round(crop / resize, 4),
                 "squash": False,
-                "interpolation": take.interpolation.value,
-                "mean": list(take.mean),
-                "std": list(take.std),
+                "interpolation": transforms.interpolation.value,
+                "mean": list(transforms.mean),
+                "std": list(transforms.std),
                 "classes": len(meta["categories"]),
                 "top1": round(meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, 5),
                 "licence": (meta.get("license") or "bsd-3-clause").rpartition("/")[2],

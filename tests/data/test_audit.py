@@ -46,7 +46,7 @@ def test_all_bad_files_are_listed_and_good_ones_are_not(tidy: Path):
     error = str(bad_files_error(found))
     assert all(file.name in error for file in nasty)
     assert f"{len(nasty)} files of {found.total} cannot be read" in error
-    assert error.endswith("--on-bad skip")
+    assert error.endswith("on_bad='skip'")
     rest = images.without(found.bad)
     assert len(rest.train) == 30 + len(fine) and rest.skipped == found.bad
     assert audit(rest).bad == ()

@@ -14,44 +14,46 @@ from torchvision.transforms import v2
 from phiscale.data.augment.augment import Augment
 from phiscale.data.augment.mixing import Mix, draw_mixes, mix_images, partner_of
 from phiscale.data.datasets.open import open_dataset
-from phiscale.data.loader import ImageCache, training_batches
+from phiscale.data.loader import BatchPlan, ImageCache, training_batches
 from phiscale.data.preprocessing import Preprocessing
 
-PLACES = np.arange(4000)
-U = np.random.default_rng(0).random((4000, 3))
+SAMPLES = np.arange(4000)
+UNIFORMS = np.random.default_rng(0).random((4000, 3))
 
 
 @given(start=st.integers(0, 1000), size=st.integers(1, 40), data=st.data())
 def test_partners_are_each_others_and_never_outside_the_batch(
     start: int, size: int, data: st.DataObject
 ):
-    place = start + data.draw(st.integers(0, size - 1))
-    other = partner_of(place, start, start + size)
-    assert start <= other < start + size and partner_of(other, start, start + size) == place
-    assert other != place or size % 2 == 1
+    sample = start + data.draw(st.integers(0, size - 1))
+    other = partner_of(sample, start, start + size)
+    assert start <= other < start + size and partner_of(other, start, start + size) == sample
+    assert other != sample or size % 2 == 1
 
 
-def found(mixup: float, cutmix: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return draw_mixes(PLACES, 0, len(PLACES), mixup=mixup, cutmix=cutmix, side=64, u=U)
+def draw(mixup: float, cutmix: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return draw_mixes(
+        SAMPLES, (0, len(SAMPLES)), mixup=mixup, cutmix=cutmix, size=64, uniforms=UNIFORMS
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_mixup_leaves_the_larger_part_to_the_image_itself(alpha: float):
-    _, share, box = found(alpha, 0.0)
+    _, share, box = draw(alpha, 0.0)
     assert (share <= 0.5).all() and not box.any()
     folded = np.minimum(sample := beta_law.rvs(alpha, alpha, size=4000, random_state=1), 1 - sample)
     assert kstest(share, folded).pvalue > 1e-3
 
 
 def test_cutmix_shares_labels_by_the_area_that_was_pasted():
-    _, share, box = found(0.0, 1.0)
+    _, share, box = draw(0.0, 1.0)
     area = (box[:, 1] - box[:, 0]) * (box[:, 3] - box[:, 2]) / 64**2
     assert np.allclose(share, area) and 0.2 < share.mean() < 0.4  # cut at the edges: below 1/2
     assert (box >= 0).all() and (box <= 64).all()
 
 
 def test_where_both_are_on_pairs_take_turns():
-    _, share, box = found(0.4, 1.0)
+    _, share, box = draw(0.4, 1.0)
     cut = box[:, 1] > box[:, 0]
     assert not cut.reshape(-1, 2, 2)[:, 0].any() and cut.reshape(-1, 2, 2)[:, 1].mean() > 0.9
     assert (share[::4] > 0).any()
@@ -83,19 +85,21 @@ def test_a_blend_is_torchvisions_mixup():
 def test_a_batch_shared_out_holds_the_same_mixed_images(cuts: tuple[int, ...]):
     """Each share brings the partners along that it lacks."""
     images = open_dataset("digits")
-    how = Augment(mixup=0.4, cutmix=1.0, policy="randaugment")
-    take = Preprocessing(size=16, crop=1.0)
+    augment = Augment(mixup=0.4, cutmix=1.0, policy="randaugment")
+    preprocessing = Preprocessing(size=16, crop=1.0)
 
     def share_of(first: int, end: int) -> torch.Tensor:
         batches = training_batches(
             ImageCache(images.train, 16),
-            take,
-            lambda at: how,
-            seed=3,
-            batch=12,
-            start=24,
-            stop=36,
-            share=lambda n: (first, end),
+            preprocessing,
+            BatchPlan(
+                seed=3,
+                batch=12,
+                start=24,
+                stop=36,
+                augment_at=lambda sample: augment,
+                share=lambda images: (first, end),
+            ),
         )
         (batch,) = batches
         assert batch.mix is not None

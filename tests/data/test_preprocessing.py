@@ -104,7 +104,7 @@ def test_the_pixels_are_the_same_on_every_machine():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "mend"),
+    ("field", "value", "fix"),
     [
         ("size", 0, "Give whole pixels"),
         ("size", 32.0, "Give whole pixels"),
@@ -121,8 +121,8 @@ def test_the_pixels_are_the_same_on_every_machine():
         ("background", (0.5, 0, 0), "from 0 to 255"),
     ],
 )
-def test_values_without_sense_are_refused_with_the_mend(field: str, value: object, mend: str):
-    with pytest.raises(DataError, match=mend):
+def test_values_without_sense_are_refused_with_the_fix(field: str, value: object, fix: str):
+    with pytest.raises(DataError, match=fix):
         Preprocessing(**{"size": 32, field: value})
 
 

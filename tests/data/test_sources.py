@@ -391,7 +391,7 @@ def test_without_takes_bad_files_out_and_records_them(tmp_path: Path):
 def test_without_refuses_to_empty_a_class_or_a_split(split: str, folder: str, tmp_path: Path):
     images = open_dataset(tree(tmp_path, {"train/a": 2, "train/b": 5, "val/a": 2, "test/b": 2}))
     bad = [BadFile(split, f"{folder}/{i:03d}.png", "x") for i in range(2)]
-    with pytest.raises(DataError, match=r"can be read\. Mend or add some"):
+    with pytest.raises(DataError, match=r"can be read\. Fix or add some"):
         images.without(bad)
 
 

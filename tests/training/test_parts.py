@@ -15,7 +15,7 @@ from PIL import Image
 from phiscale.arch.families import get_spec
 from phiscale.data.augment.augment import RANDOM_NUMBERS, Augment, augment_images
 from phiscale.data.datasets.open import open_dataset
-from phiscale.data.loader import ImageCache, training_batches
+from phiscale.data.loader import BatchPlan, ImageCache, training_batches
 from phiscale.data.order import Order, draw_uniforms, hash_numbers
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, UsageError
@@ -105,16 +105,14 @@ def test_pictures_in_memory_keep_to_their_room_and_are_the_same_as_others():
     some, all_ = ImageCache(train, 8, cache_bytes=5 * one), ImageCache(train, 8)
     for index in [*range(20), *range(20)]:
         assert (some.pixels(index) == all_.pixels(index)).all()
-    assert (len(some._kept), len(all_._kept)) == (5, 20)
+    assert (len(some), len(all_)) == (5, 20)
 
 
 @given(st.integers(0, 10_000))
 def test_a_random_area_lies_inside_the_picture(place: int):
-    from phiscale.data.augment.augment import _random_area
+    from phiscale.data.augment.augment import random_area
 
-    left, top, right, bottom = _random_area(
-        50, 40, 0.08, *draw_uniforms(0, np.array([place]), 4)[0]
-    )
+    left, top, right, bottom = random_area(50, 40, 0.08, *draw_uniforms(0, np.array([place]), 4)[0])
     assert 0 <= left < right <= 50 and 0 <= top < bottom <= 40.0001
 
 
@@ -358,12 +356,14 @@ def test_a_smaller_picture_at_the_start_is_the_whole_picture() -> None:
     batches = training_batches(
         pictures,
         take,
-        lambda at: plain,
-        seed=0,
-        batch=8,
-        start=0,
-        stop=32,
-        size_at=lambda at: 8 if at < 16 else 16,
+        BatchPlan(
+            seed=0,
+            batch=8,
+            start=0,
+            stop=32,
+            augment_at=lambda sample: plain,
+            size_at=lambda sample: 8 if sample < 16 else 16,
+        ),
     )
     sides = [tuple(batch.pixels.shape[2:]) for batch in batches]
     assert sides == [(8, 8), (8, 8), (16, 16), (16, 16)]

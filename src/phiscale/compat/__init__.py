@@ -40,9 +40,11 @@ __all__ = ["Model", "create_model", "data", "is_model", "list_models", "list_pre
 class Model(Network):
     """A network with the methods and attributes that timm's networks have."""
 
-    def __init__(self, spec: Spec, take: Preprocessing, *, drop_rate: float, drop_path: float):
+    def __init__(
+        self, spec: Spec, preprocessing: Preprocessing, *, drop_rate: float, drop_path: float
+    ):
         super().__init__(spec, dropout=drop_rate, drop_path=drop_path)
-        self.preprocessing = take
+        self.preprocessing = preprocessing
         self.trained_at: dict[str, Any] = {}  # where that differs
         self.drop_rate = drop_rate
         self.num_features = self.head_hidden_size = self.features
@@ -163,10 +165,10 @@ def create_model(
     if source:
         path = weights_file(source, model=name if checkpoint_path else "")
         metadata, tensors = read(path)
-        spec, take = metadata.spec, metadata.preprocessing
+        spec, preprocessing = metadata.spec, metadata.preprocessing
     else:
         path, tensors = Path(), {}
-        spec, take = (
+        spec, preprocessing = (
             spec_of(library, name),
             tags[0].preprocessing if tags else original_preprocessing(name),
         )
@@ -175,7 +177,7 @@ def create_model(
     spec = replace(
         spec, in_channels=in_chans, classes=spec.classes if num_classes is None else num_classes
     )
-    model = Model(spec, take, drop_rate=drop_rate, drop_path=drop_path_rate)
+    model = Model(spec, preprocessing, drop_rate=drop_rate, drop_path=drop_path_rate)
     if tags:
         side = tags[0].train_pixels
         model.trained_at = {"input_size": (3, side, side), "crop_pct": tags[0].train_crop}

@@ -15,15 +15,15 @@ from phiscale.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessi
 from phiscale.errors import UsageError
 
 
-def config_of(take: Preprocessing) -> dict[str, Any]:
+def config_of(preprocessing: Preprocessing) -> dict[str, Any]:
     """A preprocessing in timm's words."""
     return {
-        "input_size": (3, take.size, take.size),
-        "interpolation": take.interpolation,
-        "mean": take.mean,
-        "std": take.std,
-        "crop_pct": take.crop,
-        "crop_mode": "squash" if take.squash else "center",
+        "input_size": (3, preprocessing.size, preprocessing.size),
+        "interpolation": preprocessing.interpolation,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+        "crop_pct": preprocessing.crop,
+        "crop_mode": "squash" if preprocessing.squash else "center",
     }
 
 
@@ -37,10 +37,10 @@ def resolve_model_data_config(
     """What `create_transform` takes, for this network: images of the size that it was trained at,
     or of that it is tested at. Of `args`, such as a script's, those that it knows override."""
     model = getattr(model, "model", model)
-    take = getattr(model, "preprocessing", None)
-    if not isinstance(take, Preprocessing):
+    preprocessing = getattr(model, "preprocessing", None)
+    if not isinstance(preprocessing, Preprocessing):
         raise UsageError("this network does not say how it sees images; use create_model's.")
-    config = config_of(take)
+    config = config_of(preprocessing)
     if not use_test_size:
         config |= getattr(model, "trained_at", {})
     given = {**(args or {}), **changes}

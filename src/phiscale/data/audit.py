@@ -132,7 +132,7 @@ def bad_files_error(audit: Audit) -> DataError:
     names = "\n".join(f"  {line}" for line in _bad_lines(audit.bad))
     return DataError(
         f"{count_of(len(audit.bad), 'file')} of {audit.total:,} cannot be read:\n{names}\n"
-        "Mend or remove them, or train without them: --on-bad skip"
+        "Fix or remove them, or leave them out: on_bad='skip'"
     )
 
 

@@ -31,14 +31,14 @@ class Batch:
 
     pixels: Tensor
     labels: Tensor
-    indices: np.ndarray
-    sample_indices: np.ndarray
+    indices: NDArray[np.int64]
+    sample_indices: NDArray[np.int64]
     mix: Mix | None = None
-    total: float = 0.0  # of the class weights of all the step's images, wherever they are
+    total: float = 0.0  # class weights of all images of the update, on all processes
 
 
 class ImageCache:
-    """A split whose decoded images stay in memory while they fit, shrunk to what is of use."""
+    """A split whose decoded images stay in memory while they fit in `cache_bytes`."""
 
     def __init__(
         self,
@@ -48,120 +48,153 @@ class ImageCache:
         cache_bytes: int = CACHE_BYTES,
     ):
         self.split, self.shortest, self.background = split, shortest, background
-        self._room = cache_bytes
-        self._kept: dict[int, np.ndarray] = {}
+        self._free_bytes = cache_bytes
+        self._cached: dict[int, NDArray[np.uint8]] = {}
 
-    def pixels(self, index: int) -> np.ndarray:
-        """uint8 HWC; its shorter side is `shortest` pixels at most, kept or not: results do not
-        depend on the memory at hand."""
-        kept = self._kept.get(index)
-        if kept is not None:
-            return kept
+    def __len__(self) -> int:
+        """Images in memory."""
+        return len(self._cached)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """Reads an image as uint8 HWC; its shorter side has at most `shortest` pixels.
+
+        An image outside the cache is shrunk too, so that results do not depend on memory.
+        """
+        cached = self._cached.get(index)
+        if cached is not None:
+            return cached
         image = self.split.image(index, background=self.background)
         shorter = min(image.size)
         if shorter > self.shortest:
             width, height = (max(1, round(s * self.shortest / shorter)) for s in image.size)
             image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
         pixels = np.asarray(image)
-        if self._room >= pixels.nbytes:
-            self._room -= pixels.nbytes
-            self._kept[index] = pixels
+        if self._free_bytes >= pixels.nbytes:
+            self._free_bytes -= pixels.nbytes
+            self._cached[index] = pixels
         return pixels
 
 
-Share = Callable[[int], tuple[int, int]]
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """Which batches a training takes, and what happens to their images.
+
+    Batches cover the samples `start` to `stop` of the training, in its order. An update has `batch`
+    images, in micro-batches of `micro_batch` images (0: one micro-batch).
+    """
+
+    seed: int
+    batch: int
+    start: int
+    stop: int
+    augment_at: Callable[[int], Augment]
+    """Changes to the images of the update that begins at a sample."""
+    micro_batch: int = 0
+    size_at: Callable[[int], int] | None = None
+    """Pixels a side in that update; None: those of the preprocessing."""
+    class_weights: NDArray[np.floating] | None = None
+    """Weight of each class in the loss; None: all are 1."""
+    share: Callable[[int], tuple[int, int]] = lambda images: (0, images)
+    """Of a micro-batch of so many images: the first, and the end, of what this process takes."""
 
 
 def training_batches(
-    images: ImageCache,
-    preprocessing: Preprocessing,
-    augment_at: Callable[[int], Augment],
-    *,
-    seed: int,
-    batch: int,
-    start: int,
-    stop: int,
-    micro: int = 0,
-    workers: int = 1,
-    share: Share = lambda images: (0, images),
-    size_at: Callable[[int], int] | None = None,
-    weights: np.ndarray | None = None,
+    images: ImageCache, preprocessing: Preprocessing, plan: BatchPlan, *, workers: int = 1
 ) -> Generator[Batch]:
-    """Augmented batches for positions start..stop of a training, in its order, in pieces of `micro`
-    images (0: whole), and of each piece the `share` of this process: which of so many images.
+    """Yields augmented micro-batches in the order of the training, prepared in `workers` threads.
 
-    `augment_at`, `size_at`: how images of the step at a position are changed, and their pixels a
-    side (those of `preprocessing` if None). `weights`: of the classes; all 1 if None.
+    Pixels are uint8 NCHW. They depend on the seed and the sample alone, not on the share.
     """
-    split = images.split
-    order = Order(len(split), seed, split.groups())
-    micro = micro or batch
+    order = Order(len(images.split), plan.seed, images.split.groups())
 
-    def pieces() -> Iterator[_Piece]:  # permutations are drawn in one thread
-        for step in range(start, stop, batch):
-            how = augment_at(step)
-            total = float(batch)
-            if weights is not None:
-                total = float(weights[split.labels[order.samples(step, step + batch)]].sum())
-            for at in range(step, step + batch, micro):
-                first, end = share(micro)
-                yield _Piece(order, how, step, at, at + micro, at + first, at + end, total)
+    def prepare(micro_batch: _MicroBatch) -> Batch:
+        return _prepare(micro_batch, images, preprocessing, plan)
 
-    def make(piece: _Piece) -> Batch:
-        how, n = piece.how, len(piece.sample_indices)
-        u = draw_uniforms(seed, piece.rows, RANDOM_NUMBERS)
-        side = size_at(piece.step) if size_at else preprocessing.size
-        take = replace(preprocessing, size=side)
-        pixels = augment_images([images.pixels(int(i)) for i in piece.indices], how, take, u)
-        mix = None
-        if how.mixup or how.cutmix:
-            partners, theirs, box = draw_mixes(
-                piece.sample_indices,
-                piece.start,
-                piece.stop,
-                mixup=how.mixup,
-                cutmix=how.cutmix,
-                side=side,
-                u=u[:n, MIX],
+    yield from map_ahead(prepare, _micro_batches(plan, order, images.split), workers)
+
+
+def _micro_batches(plan: BatchPlan, order: Order, split: Split) -> Iterator[_MicroBatch]:
+    """Runs in one thread, since it draws the permutations of the epochs."""
+    size = plan.micro_batch or plan.batch
+    for update in range(plan.start, plan.stop, plan.batch):
+        augment = plan.augment_at(update)
+        total = float(plan.batch)
+        if plan.class_weights is not None:
+            indices = order.samples(update, update + plan.batch)
+            total = float(plan.class_weights[split.labels[indices]].sum())
+        for start in range(update, update + plan.batch, size):
+            first, end = plan.share(size)
+            yield _MicroBatch(
+                order, augment, update, (start, start + size), (start + first, start + end), total
             )
-            rows = {int(place): row for row, place in enumerate(piece.rows)}
-            partner = torch.tensor([rows[int(p)] for p in partners])
-            mix = Mix(partner, torch.from_numpy(theirs), torch.from_numpy(box))
-        found = _batch(pixels, split, piece.indices, piece.sample_indices)
-        return replace(found, mix=mix, total=piece.total)
-
-    yield from map_ahead(make, pieces(), workers)
 
 
-class _Piece:
-    """A process's part first..end of the micro-batch start..stop: its places, and the rows that
-    they need, partners elsewhere among them."""
+def _prepare(
+    micro_batch: _MicroBatch, images: ImageCache, preprocessing: Preprocessing, plan: BatchPlan
+) -> Batch:
+    augment = micro_batch.augment
+    if plan.size_at:
+        preprocessing = replace(preprocessing, size=plan.size_at(micro_batch.update))
+    uniforms = draw_uniforms(plan.seed, micro_batch.rows, RANDOM_NUMBERS)
+    decoded = [images.pixels(int(i)) for i in micro_batch.indices]
+    pixels = augment_images(decoded, augment, preprocessing, uniforms)
+    mix = None
+    if augment.mixup or augment.cutmix:
+        mix = _mix(micro_batch, preprocessing.size, uniforms)
+    batch = _batch(pixels, images.split, micro_batch.indices, micro_batch.sample_indices)
+    return replace(batch, mix=mix, total=micro_batch.total)
+
+
+def _mix(micro_batch: _MicroBatch, size: int, uniforms: NDArray[np.float64]) -> Mix:
+    augment, own = micro_batch.augment, micro_batch.sample_indices
+    partners, share, box = draw_mixes(
+        own,
+        micro_batch.whole,
+        mixup=augment.mixup,
+        cutmix=augment.cutmix,
+        size=size,
+        uniforms=uniforms[: len(own), MIX],
+    )
+    rows = {int(sample): row for row, sample in enumerate(micro_batch.rows)}
+    partner = torch.tensor([rows[int(sample)] for sample in partners])
+    return Mix(partner, torch.from_numpy(share), torch.from_numpy(box))
+
+
+class _MicroBatch:
+    """The samples `own` of this process, of the samples `whole` of a micro-batch.
+
+    `rows` are the samples to read: its own, then partners that another process holds.
+    """
 
     def __init__(
         self,
         order: Order,
-        how: Augment,
-        step: int,
-        start: int,
-        stop: int,
-        first: int,
-        end: int,
+        augment: Augment,
+        update: int,
+        whole: tuple[int, int],
+        own: tuple[int, int],
         total: float,
     ):
-        self.how, self.step, self.start, self.stop = how, step, start, stop
-        self.total = total
+        self.augment, self.update, self.whole, self.total = augment, update, whole, total
+        first, end = own
         self.sample_indices = np.arange(first, end)
-        near = {partner_of(p, start, stop) for p in (first, end - 1)} if first < end else set()
-        mixed = how.mixup or how.cutmix
-        elsewhere = sorted(p for p in near if not first <= p < end) if mixed else []
+        edges = (first, end - 1) if first < end else ()
+        near = {partner_of(sample, *whole) for sample in edges}
+        is_mixed = augment.mixup or augment.cutmix
+        elsewhere = sorted(s for s in near if not first <= s < end) if is_mixed else []
         self.rows = np.array([*self.sample_indices, *elsewhere], np.int64)
-        parts = [order.samples(first, end), *(order.samples(p, p + 1) for p in elsewhere)]
+        parts = [order.samples(first, end), *(order.samples(s, s + 1) for s in elsewhere)]
         self.indices = np.concatenate(parts)
 
 
-def _batch(pixels: np.ndarray, split: Split, indices: np.ndarray, places: np.ndarray) -> Batch:
+def _batch(
+    pixels: NDArray[np.uint8],
+    split: Split,
+    indices: NDArray[np.int64],
+    sample_indices: NDArray[np.int64],
+) -> Batch:
     labels = torch.from_numpy(np.ascontiguousarray(split.labels[indices]))
-    return Batch(channels_first(pixels), labels, indices, places)
+    return Batch(channels_first(pixels), labels, indices, sample_indices)
 
 
 def channels_first(pixels: NDArray[np.uint8]) -> Tensor:
@@ -170,7 +203,10 @@ def channels_first(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def normalise_batch(pixels: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
-    """Float NCHW, channels last, as `Preprocessing.normalise` gives it."""
+    """Moves uint8 NCHW pixels to the device and normalises them as `Preprocessing.normalise` does.
+
+    Returns float32 NCHW, channels last in memory.
+    """
     pixels = pixels.to(device, non_blocking=True)
     mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
     std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1) * 255

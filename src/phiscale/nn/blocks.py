@@ -166,7 +166,7 @@ class Separable(nn.Module):
 
 
 class _Residual(_Block):
-    """ResNet's frame: the sum is activated, and a 1x1 convolution mends a changed map."""
+    """ResNet's block: the sum is activated; a 1x1 convolution matches a map of another shape."""
 
     def __init__(self, spec: Spec, stage: Stage, cin: int, stride: int, drop: float):
         super().__init__(stage, cin, stride, drop)

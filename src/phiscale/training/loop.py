@@ -14,7 +14,7 @@ from torch import nn
 
 from phiscale.arch.spec import Spec
 from phiscale.data.datasets.dataset import ImageSet
-from phiscale.data.loader import CACHE_BYTES, ImageCache, training_batches
+from phiscale.data.loader import CACHE_BYTES, BatchPlan, ImageCache, training_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.nn.blocks import Dropout
@@ -103,16 +103,18 @@ def train(
                         CACHE_BYTES // group.local_size,
                     ),
                     preprocessing,
-                    lambda at: recipe.augment_at(at / total),
-                    seed=recipe.seed,
-                    batch=recipe.batch,
-                    micro=recipe.micro_batch,
-                    start=state.images_seen,
-                    stop=total,
+                    BatchPlan(
+                        seed=recipe.seed,
+                        batch=recipe.batch,
+                        start=state.images_seen,
+                        stop=total,
+                        augment_at=lambda sample: recipe.augment_at(sample / total),
+                        micro_batch=recipe.micro_batch,
+                        size_at=lambda sample: recipe.pixels(preprocessing.size, sample / total),
+                        class_weights=weights,
+                        share=lambda images: group.local_range(images, recipe.lanes),
+                    ),
                     workers=runtime.workers,
-                    share=lambda images: group.local_range(images, recipe.lanes),
-                    size_at=lambda at: recipe.pixels(preprocessing.size, at / total),
-                    weights=weights,
                 )
             )
         )

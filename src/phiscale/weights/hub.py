@@ -130,10 +130,10 @@ def fetch(name: str) -> Repo:
     )
 
 
-def check_reachable(url: str, what: str, mend: str) -> None:
+def check_reachable(url: str, what: str, fix: str) -> None:
     """Raises WeightsError where the address has no answer."""
     if not _reachable(url):
-        raise WeightsError(f"{what}: {urlparse(url).hostname} cannot be reached. {mend}")
+        raise WeightsError(f"{what}: {urlparse(url).hostname} cannot be reached. {fix}")
 
 
 def _reachable(endpoint: str) -> bool:
@@ -173,17 +173,17 @@ def write_repo(weights: Path, folder: Path, repo: str) -> None:
     """Our file, config.json and a model card; and timm's names where timm has the network."""
     metadata, tensors = read(weights)
     save(folder / OURS, tensors, metadata)
-    take = metadata.preprocessing
+    preprocessing = metadata.preprocessing
     config: dict[str, Any] = {
         "num_classes": metadata.spec.classes,
         "label_names": list(metadata.classes),
         "pretrained_cfg": {
-            "input_size": [metadata.spec.in_channels, take.size, take.size],
-            "crop_pct": take.crop,
-            "crop_mode": "squash" if take.squash else "center",
-            "interpolation": take.interpolation,
-            "mean": list(take.mean),
-            "std": list(take.std),
+            "input_size": [metadata.spec.in_channels, preprocessing.size, preprocessing.size],
+            "crop_pct": preprocessing.crop,
+            "crop_mode": "squash" if preprocessing.squash else "center",
+            "interpolation": preprocessing.interpolation,
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
             "num_classes": metadata.spec.classes,
             "license": metadata.licence,
         },

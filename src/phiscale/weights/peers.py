@@ -135,10 +135,10 @@ def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "")
     ]
     if not fitting:
         what = f"do not fit {model}" if model else "fit no member"
-        mend = "Give weights of that network" if model else "Name the network with --model"
+        fix = "Give weights of that network" if model else "Name the network with --model"
         raise WeightsError(
             f"{len(given)} tensors under {library}'s names {what}"
-            f"{_nearest(library, members, own, given)}. {mend}."
+            f"{_nearest(library, members, own, given)}. {fix}."
         )
     return _chosen(library, fitting, hint, own, named=bool(model))
 

@@ -175,8 +175,10 @@ def import_weights(
         for p in weights_of_member(model or hint)
         if p.member == match.member and "." in (model or hint)
     ]
-    take = tagged[0].preprocessing if tagged else wanted.preprocessing
-    take = take or _from_keras(found.metadata, match) or original_preprocessing(match.member)
+    preprocessing = tagged[0].preprocessing if tagged else wanted.preprocessing
+    preprocessing = (
+        preprocessing or _from_keras(found.metadata, match) or original_preprocessing(match.member)
+    )
     guess = match.spec.classes == 1000 and not (classes or wanted.classes or tagged)
     classes = classes or wanted.classes or class_names(match.spec.classes)
     if len(classes) != match.spec.classes or len(set(classes)) != len(classes):
@@ -185,13 +187,13 @@ def import_weights(
             "names are given. Give each its own: --classes FILE."
         )
     logger.info(
-        f"{name}: {match.summary} Images: {take.summary()}."
+        f"{name}: {match.summary} Images: {preprocessing.summary()}."
         + (" Its 1000 classes are taken for ImageNet's." if guess else "")
     )
-    spec = replace(match.spec, resolution=take.size)
+    spec = replace(match.spec, resolution=preprocessing.size)
     metadata = ModelMetadata(
         spec=spec,
-        preprocessing=take,
+        preprocessing=preprocessing,
         classes=classes,
         origin=f"imported from {name}: {match.summary}",
         licence=wanted.licence,
@@ -300,14 +302,14 @@ def _of_torchvision(name: str) -> WeightsSource:
     weights = get_model_weights(theirs)[rows[0].tag]
 
     def fetch() -> Mapping[str, Tensor]:
-        mend = f"Connect once, or give the file of {weights.url}."
+        fix = f"Connect once, or give the file of {weights.url}."
         if not (kept := Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)).exists():
-            hub.check_reachable(weights.url, f"{TORCHVISION}{name}", mend)
+            hub.check_reachable(weights.url, f"{TORCHVISION}{name}", fix)
         try:
             return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
         except (URLError, OSError, RuntimeError, UnpicklingError):  # the third: a wrong hash
             raise WeightsError(
-                f"{TORCHVISION}{name} cannot be fetched, or {kept} is damaged. {mend}"
+                f"{TORCHVISION}{name} cannot be fetched, or {kept} is damaged. {fix}"
             ) from None
 
     return WeightsSource(

@@ -33,7 +33,11 @@ SUFFIXES: Mapping[Library, tuple[str, ...]] = {
 
 
 def write_foreign(
-    path: Path, library: Library, spec: Spec, tensors: Mapping[str, Tensor], take: Preprocessing
+    path: Path,
+    library: Library,
+    spec: Spec,
+    tensors: Mapping[str, Tensor],
+    preprocessing: Preprocessing,
 ) -> None:
     """Writes `tensors` of `spec` under the library's names, in the format of the path's suffix."""
     suffix = next((s for s in SUFFIXES[library] if path.name.endswith(s)), None)
@@ -51,7 +55,7 @@ def write_foreign(
         about = {"format": "pt", **({"architecture": name} if name else {})}
         write_atomic(path, to_safetensors(named, metadata=about))
     elif suffix == ".weights.h5":
-        write_atomic(path, _keras(spec, named, take))
+        write_atomic(path, _keras(spec, named, preprocessing))
     elif suffix == ".ckpt":
         _checkpoint(path, to_variables(named, name or "model"))
     else:
@@ -60,7 +64,7 @@ def write_foreign(
         write_atomic(path, content.getvalue())
 
 
-def _keras(spec: Spec, tensors: Mapping[str, Tensor], take: Preprocessing) -> bytes:
+def _keras(spec: Spec, tensors: Mapping[str, Tensor], preprocessing: Preprocessing) -> bytes:
     """Keras 3's layout: layers by kind in the order of the network, variables by number."""
     try:
         import h5py
@@ -83,7 +87,10 @@ def _keras(spec: Spec, tensors: Mapping[str, Tensor], take: Preprocessing) -> by
                 group.create_dataset(str(place), data=value)
 
         if not any(stage.block == "fused_mbconv" for stage in spec.stages):  # V1 normalises itself
-            mean, std = np.array(take.mean, np.float32), np.array(take.std, np.float32)
+            mean, std = (
+                np.array(preprocessing.mean, np.float32),
+                np.array(preprocessing.std, np.float32),
+            )
             write("normalization", "normalization", [mean, std**2, np.int32(0)])
         for layer, own in layers.items():
             norm, depthwise = "running_mean" in own, "dwconv" in layer

@@ -1,5 +1,6 @@
-"""What training does to an image before the network sees it: a function of the image and of the
-random numbers of its place in the training, nothing else.
+"""Changes an image before the network sees it in training.
+
+The result depends on the image and on the random numbers of its sample index, on nothing else.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from math import exp, log, sqrt
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from phiscale.data.augment import policies
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 
-# Which of an image's random numbers serve what.
+# Which random numbers of an image serve what.
 _AREA, _SHIFT, _FLIP, _ERASE = slice(0, 4), slice(4, 6), 6, slice(7, 12)
 MIX = slice(12, 15)  # for `mixing`
 _POLICY = slice(15, 15 + policies.NUMBERS)
@@ -25,7 +27,7 @@ RANDOM_NUMBERS = _POLICY.stop
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Which changes, how strong."""
+    """Which changes training makes to images, and how strong they are."""
 
     frame: Literal["shift", "area"] = "shift"
     """shift: the whole image moved, for small ones. area: a random part of it, for photos."""
@@ -43,72 +45,91 @@ class Augment:
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift < 1:
-            raise UsageError(f"shift={self.shift} is not a fraction of the side; use 0.125.")
+            raise UsageError(f"shift={self.shift} is not a fraction of the side. Use 0.125.")
         if not 0 < self.least_area <= 1:
-            raise UsageError(f"least_area={self.least_area} is no fraction; use 0.08 to 1.")
+            raise UsageError(
+                f"least_area={self.least_area} is not a fraction of the area. Use 0.08 to 1."
+            )
         if not 1 <= self.layers <= 3 or not 0 <= self.magnitude <= 30:
-            raise UsageError("randaugment takes 1 to 3 layers of magnitude 0 to 30.")
+            raise UsageError(
+                f"layers={self.layers}, magnitude={self.magnitude} is outside RandAugment's range. "
+                "Use 1 to 3 layers of magnitude 0 to 30."
+            )
         if not 0 <= self.erase <= 1:
-            raise UsageError(f"erase={self.erase} is no probability; use 0 to 1.")
+            raise UsageError(f"erase={self.erase} is not a probability. Use 0 to 1.")
         if not 0 <= self.cutout < 1:
-            raise UsageError(f"cutout={self.cutout} is no share of the side; use 0 to 0.5.")
+            raise UsageError(f"cutout={self.cutout} is not a fraction of the side. Use 0 to 0.5.")
         if self.erase and self.cutout:
-            raise UsageError("erase and cutout fill the same place. Use one of them.")
+            raise UsageError(
+                f"erase={self.erase} and cutout={self.cutout} fill the same area. Use one of them."
+            )
         if not 0 <= self.mixup <= 10 or not 0 <= self.cutmix <= 10:
-            raise UsageError("mixup and cutmix take the alpha of a Beta distribution: 0 to 10.")
+            raise UsageError(
+                f"mixup={self.mixup}, cutmix={self.cutmix}: one is not the alpha of a Beta "
+                "distribution. Use 0 to 10."
+            )
 
 
 def augment_images(
-    images: Sequence[np.ndarray], how: Augment, preprocessing: Preprocessing, u: np.ndarray
-) -> np.ndarray:
-    """uint8 NHWC of the training size, from RGB images of any size. `u`: RANDOM_NUMBERS uniforms
-    for each image's place."""
+    images: Sequence[NDArray[np.uint8]],
+    augment: Augment,
+    preprocessing: Preprocessing,
+    uniforms: NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    """Returns uint8 NHWC of the training size, from RGB images (uint8 HWC) of any size.
+
+    `uniforms` has RANDOM_NUMBERS numbers in [0, 1) for each image, (images, RANDOM_NUMBERS).
+    """
     framed = [
-        _framed(pixels, how, preprocessing, row)
-        for pixels, row in zip(images, u.tolist(), strict=True)
+        _frame(pixels, augment, preprocessing, row)
+        for pixels, row in zip(images, uniforms.tolist(), strict=True)
     ]
     batch = np.stack(framed)
-    if how.frame == "shift" and how.shift:
-        batch = _shifted(batch, round(how.shift * preprocessing.size), *u[:, _SHIFT].T)
-    if how.flip:
-        mirrored = u[:, _FLIP] < 0.5
+    if augment.frame == "shift" and augment.shift:
+        batch = _shift(batch, round(augment.shift * preprocessing.size), *uniforms[:, _SHIFT].T)
+    if augment.flip:
+        mirrored = uniforms[:, _FLIP] < 0.5
         batch[mirrored] = batch[mirrored, :, ::-1]
-    if not how.erase and not how.cutout:
+    if not augment.erase and not augment.cutout:
         return batch
     mean = np.round(np.array(preprocessing.mean) * 255).astype(np.uint8)
-    for image, row in zip(batch, u[:, _ERASE].tolist(), strict=True):
-        if row[0] < how.erase:
+    for image, row in zip(batch, uniforms[:, _ERASE].tolist(), strict=True):
+        if row[0] < augment.erase:
             _erase(image, mean, *row[1:])
-        elif how.cutout:
-            _cut_out(image, mean, round(how.cutout * len(image)), *row[3:])
+        elif augment.cutout:
+            _cut_out(image, mean, round(augment.cutout * len(image)), *row[3:])
     return batch
 
 
-def _framed(
-    pixels: np.ndarray, how: Augment, preprocessing: Preprocessing, u: list[float]
-) -> np.ndarray:
+def _frame(
+    pixels: NDArray[np.uint8], augment: Augment, preprocessing: Preprocessing, uniforms: list[float]
+) -> NDArray[np.uint8]:
     """One image cut and resized, then changed by the policy."""
     size = preprocessing.size
-    as_it_is = pixels.shape == (size, size, 3) and preprocessing.crop == 1.0
-    if how.frame == "shift" and as_it_is and how.policy == "none":
+    is_ready = pixels.shape == (size, size, 3) and preprocessing.crop == 1.0
+    if augment.frame == "shift" and is_ready and augment.policy == "none":
         return pixels
     image = Image.fromarray(pixels)
-    if how.frame == "shift":
+    if augment.frame == "shift":
         image = preprocessing.crop_and_resize(image)
     else:
-        box = _random_area(image.width, image.height, how.least_area, *u[_AREA])
+        box = random_area(image.width, image.height, augment.least_area, *uniforms[_AREA])
         image = image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box)
-    match how.policy:
+    match augment.policy:
         case "randaugment":
-            image = policies.randaugment(image, how.layers, how.magnitude, u[_POLICY])
+            image = policies.randaugment(
+                image, augment.layers, augment.magnitude, uniforms[_POLICY]
+            )
         case "v0":
-            image = policies.autoaugment_v0(image, u[_POLICY])
+            image = policies.autoaugment_v0(image, uniforms[_POLICY])
         case "paper":
-            image = policies.autoaugment_paper(image, u[_POLICY])
+            image = policies.autoaugment_paper(image, uniforms[_POLICY])
     return np.asarray(image)
 
 
-def _shifted(batch: np.ndarray, most: int, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+def _shift(
+    batch: NDArray[np.uint8], most: int, down: NDArray[np.float64], across: NDArray[np.float64]
+) -> NDArray[np.uint8]:
     """Each image moved by up to `most` pixels, its edge mirrored into the gap."""
     height, width = batch.shape[1:3]
     padded = np.pad(batch, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
@@ -122,7 +143,7 @@ def _shifted(batch: np.ndarray, most: int, down: np.ndarray, across: np.ndarray)
     )
 
 
-def _random_area(
+def random_area(
     width: int, height: int, least: float, area: float, aspect: float, x: float, y: float
 ) -> tuple[float, float, float, float]:
     """A box of random area and aspect 3/4..4/3 inside the image (Szegedy et al. 2015), which
@@ -135,7 +156,12 @@ def _random_area(
 
 
 def _erase(
-    image: np.ndarray, colour: np.ndarray, area: float, aspect: float, y: float, x: float
+    image: NDArray[np.uint8],
+    colour: NDArray[np.uint8],
+    area: float,
+    aspect: float,
+    y: float,
+    x: float,
 ) -> None:
     """Fills 2 to 33 % of an image, of aspect 0.3 to 3.3 (Zhong et al., arXiv:1708.04896)."""
     height, width = image.shape[:2]
@@ -146,7 +172,9 @@ def _erase(
     image[top : top + h, left : left + w] = colour
 
 
-def _cut_out(image: np.ndarray, colour: np.ndarray, side: int, y: float, x: float) -> None:
+def _cut_out(
+    image: NDArray[np.uint8], colour: NDArray[np.uint8], side: int, y: float, x: float
+) -> None:
     """Fills a square around any pixel, the part of it that is inside (DeVries and Taylor,
     arXiv:1708.04552)."""
     height, width = image.shape[:2]

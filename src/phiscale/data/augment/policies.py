@@ -3,7 +3,7 @@ are Pillow's, as torchvision's are on its images.
 
 `v0` and `randaugment` follow tensorflow/tpu, models/official/efficientnet/autoaugment.py, the code
 behind the published EfficientNets, with two properties that its papers do not tell: its contrast
-blends with the number of pixels over 256 in place of their mean, and the probability that its
+blends with the number of pixels over 256 instead of their mean, and the probability that its
 RandAugment draws for an operation is not used. `paper` is the ImageNet policy as the paper of
 AutoAugment prints it (Cubuk et al., arXiv:1805.09501, table 9).
 
@@ -113,28 +113,32 @@ PAPER: tuple[tuple[Op, Op], ...] = (
 )
 
 
-def autoaugment_v0(image: Image.Image, u: Sequence[float]) -> Image.Image:
-    """One of the 25 pairs of tensorflow/tpu's policy `v0`; `u`: NUMBERS uniforms."""
-    return _pair(image, V0, tf_argument(AUTOAUGMENT_LENGTHS), _tf_contrast, u)
+def autoaugment_v0(image: Image.Image, uniforms: Sequence[float]) -> Image.Image:
+    """One of the 25 pairs of tensorflow/tpu's policy `v0`; `uniforms`: NUMBERS uniforms."""
+    return _pair(image, V0, tf_argument(AUTOAUGMENT_LENGTHS), tf_contrast, uniforms)
 
 
-def autoaugment_paper(image: Image.Image, u: Sequence[float]) -> Image.Image:
+def autoaugment_paper(image: Image.Image, uniforms: Sequence[float]) -> Image.Image:
     """One of the 25 pairs of the paper; levels 0..9 over the paper's ranges (its table 6)."""
-    return _pair(image, PAPER, paper_argument, _contrast, u)
+    return _pair(image, PAPER, paper_argument, pillow_contrast, uniforms)
 
 
 def randaugment(
-    image: Image.Image, layers: int, magnitude: float, u: Sequence[float]
+    image: Image.Image, layers: int, magnitude: float, uniforms: Sequence[float]
 ) -> Image.Image:
     """`layers` operations of level `magnitude`, each any of the 16 (Cubuk et al.,
     arXiv:1909.13719); levels above 10 are used (EfficientNet-B7: 28)."""
     argument = tf_argument(RANDAUGMENT_LENGTHS)
-    for layer in range(layers):
-        which, sign, *place = u[4 * layer : 4 * layer + 4]
-        name = RANDAUGMENT[int(which * len(RANDAUGMENT))]
+    for layer, name in enumerate(pick_operations(layers, uniforms)):
+        sign, *position = uniforms[4 * layer + 1 : 4 * layer + 4]
         value = argument(name, magnitude, 1 if sign < 0.5 else -1, image.width)
-        image = apply(image, name, value, place, contrast=_tf_contrast)
+        image = apply_operation(image, name, value, position, contrast=tf_contrast)
     return image
+
+
+def pick_operations(layers: int, uniforms: Sequence[float]) -> list[str]:
+    """Names of the operations that RandAugment takes: each of the 16 is equally likely."""
+    return [RANDAUGMENT[int(uniforms[4 * layer] * len(RANDAUGMENT))] for layer in range(layers)]
 
 
 def _pair(
@@ -142,13 +146,13 @@ def _pair(
     policy: Sequence[tuple[Op, Op]],
     argument: Levels,
     contrast: Callable[[Image.Image, float], Image.Image],
-    u: Sequence[float],
+    uniforms: Sequence[float],
 ) -> Image.Image:
-    for number, (name, probability, level) in enumerate(policy[int(u[0] * len(policy))]):
-        taken, sign, *place = u[1 + 4 * number : 5 + 4 * number]
-        if taken < probability:
+    for number, (name, probability, level) in enumerate(policy[int(uniforms[0] * len(policy))]):
+        chance, sign, *position = uniforms[1 + 4 * number : 5 + 4 * number]
+        if chance < probability:
             value = argument(name, level, 1 if sign < 0.5 else -1, image.width)
-            image = apply(image, name, value, place, contrast=contrast)
+            image = apply_operation(image, name, value, position, contrast=contrast)
     return image
 
 
@@ -201,15 +205,15 @@ def paper_argument(name: str, level: float, sign: float, side: int) -> float:
             return 0.0
 
 
-def apply(
+def apply_operation(
     image: Image.Image,
     name: str,
     value: float,
-    place: Sequence[float] = (0.5, 0.5),
+    position: Sequence[float] = (0.5, 0.5),
     *,
     contrast: Callable[[Image.Image, float], Image.Image],
 ) -> Image.Image:
-    """One operation on an RGB image. `place`: where, as shares of the height and the width."""
+    """One operation on an RGB image. `position`: where, as shares of the height and the width."""
     match name:
         case "AutoContrast":
             return ImageOps.autocontrast(image)
@@ -236,29 +240,29 @@ def apply(
         case "Sharpness":
             return ImageEnhance.Sharpness(image).enhance(value)
         case "ShearX":
-            return _moved(image, (1, value, -value / 2, 0, 1, 0))
+            return _transform(image, (1, value, -value / 2, 0, 1, 0))
         case "ShearY":
-            return _moved(image, (1, 0, 0, value, 1, -value / 2))
+            return _transform(image, (1, 0, 0, value, 1, -value / 2))
         case "TranslateX":
-            return _moved(image, (1, 0, value, 0, 1, 0))
+            return _transform(image, (1, 0, value, 0, 1, 0))
         case "TranslateY":
-            return _moved(image, (1, 0, 0, 0, 1, value))
+            return _transform(image, (1, 0, 0, 0, 1, value))
         case "Cutout":
-            return _cut_out(image, int(value), *place)
+            return _cut_out(image, int(value), *position)
     raise ValueError(f"{name} is no operation")
 
 
-def _contrast(image: Image.Image, factor: float) -> Image.Image:
+def pillow_contrast(image: Image.Image, factor: float) -> Image.Image:
     return ImageEnhance.Contrast(image).enhance(factor)
 
 
-def _tf_contrast(image: Image.Image, factor: float) -> Image.Image:
+def tf_contrast(image: Image.Image, factor: float) -> Image.Image:
     """With the mean of the histogram, not of the image: 196 for any 224 x 224 pixels."""
     level = min(255, image.width * image.height // 256)
     return Image.blend(Image.new("RGB", image.size, (level,) * 3), image, factor)
 
 
-def _moved(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
+def _transform(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
     """`matrix` takes a pixel of the result to one of the image, both counted from corner pixels'
     centres; the terms -slope / 2 above are there since Pillow counts from the corner."""
     return image.transform(

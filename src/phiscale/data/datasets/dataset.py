@@ -29,7 +29,7 @@ from phiscale.errors import BadImage, DataError
 from phiscale.text import count_of, join_names, printable
 
 HELD_OUT = 0.1
-"""The part of each class that the test, and the part that validation, take where none is given."""
+"""The fraction of each class that is held out for a split which the data lack."""
 
 _PIECE = 32 * 1024  # bytes hashed at either end of a file
 
@@ -222,10 +222,10 @@ class ImageSet:
         }
         for name, split in kept.items():
             if not len(split):
-                raise DataError(f"No image of split '{name}' can be read. Mend or add some.")
+                raise DataError(f"No image of split '{name}' can be read. Fix or add some.")
         if lost := _lacking(kept["train"], self.classes):
             raise DataError(
-                f"No training image of {join_names(lost)} can be read. Mend or add some."
+                f"No training image of {join_names(lost)} can be read. Fix or add some."
             )
         return replace(
             self,
@@ -304,9 +304,9 @@ def hold_out(
         at = 0
         for part, share in enumerate(parts, start=1):
             left = len(ranked) - at - 1  # one stays in the rest
-            take = min(left, max(1, int(share * len(ranked) + 0.5)))
-            where.update((digest, part) for digest in ranked[at : at + take])
-            at += take
+            count = min(left, max(1, int(share * len(ranked) + 0.5)))
+            where.update((digest, part) for digest in ranked[at : at + count])
+            at += count
     places = np.array([where.get(digest, 0) for digest in digests], dtype=np.int64)
     return tuple(np.flatnonzero(places == part) for part in range(len(parts) + 1))
 

@@ -114,7 +114,7 @@ def expand_url(pattern: str, braces: Callable[[str], Sequence[str]]) -> list[Sha
         else:
             found.append(Shard(name))
     if not found:
-        raise DataError(f"No shard matches '{pattern}'. Mend the pattern.")
+        raise DataError(f"No shard matches '{pattern}'. Fix the pattern.")
     return found
 
 
@@ -125,7 +125,7 @@ def _asked(where: str, question: Callable[[Any, str], Any]) -> Any:
         system, path = fsspec.core.url_to_fs(where)
         return question(system, path)
     except FileNotFoundError:
-        raise DataError(f"{where} is not there. Mend the URL.") from None
+        raise DataError(f"{where} is not there. Fix the URL.") from None
     except ImportError as error:
         raise DataError(f"{where} cannot be opened: {error}") from None
     except Exception as error:  # every file system raises its own

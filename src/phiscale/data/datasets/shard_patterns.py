@@ -27,10 +27,10 @@ def expand(pattern: str) -> list[Path]:
         raise DataError(
             f"'{printable(pattern)}': {count_of(len(missing), 'shard')} missing: "
             f"{join_names(missing)}. "
-            "Mend the pattern, or fetch what is missing."
+            "Fix the pattern, or fetch what is missing."
         )
     if not paths:
-        raise DataError(f"No shard matches '{printable(pattern)}'. Mend the pattern.")
+        raise DataError(f"No shard matches '{printable(pattern)}'. Fix the pattern.")
     return paths
 
 

@@ -84,7 +84,7 @@ def open_shards(shards: Sequence[Path | Shard], source: str) -> ImageSet:
         )
     for split, found in samples.items():
         if not found:
-            raise DataError(f"{source}: the shards of split '{split}' hold no image. Mend them.")
+            raise DataError(f"{source}: the shards of split '{split}' hold no image. Add some.")
 
     classes, names = _classes(samples, by_split["train"][0], source)
     splits = {}
@@ -296,5 +296,5 @@ def _listed_name(label: int | str, classes: Sequence[str], source: str) -> str:
         return classes[label]
     raise DataError(
         f"{source}: label {printable(repr(label))} is not among the {len(classes)} of classes.txt. "
-        "Add it there, or mend the label."
+        "Add it there, or fix the label."
     )
