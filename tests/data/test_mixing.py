@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from phiscale.data.augment.augment import Augment
 from phiscale.data.augment.mixing import Mix, draw_mixes, mix_images, partner_of
 from phiscale.data.datasets.open import open_dataset
-from phiscale.data.loader import BatchPlan, ImageCache, training_batches
+from phiscale.data.loader import ImageCache, TrainingBatchPlan, training_batches
 from phiscale.data.preprocessing import Preprocessing
 
 SAMPLES = np.arange(4000)
@@ -92,7 +92,7 @@ def test_a_batch_shared_out_holds_the_same_mixed_images(cuts: tuple[int, ...]):
         batches = training_batches(
             ImageCache(images.train, 16),
             preprocessing,
-            BatchPlan(
+            TrainingBatchPlan(
                 seed=3,
                 batch=12,
                 start=24,

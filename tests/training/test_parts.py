@@ -15,7 +15,7 @@ from PIL import Image
 from phiscale.arch.families import get_spec
 from phiscale.data.augment.augment import RANDOM_NUMBERS, Augment, augment_images
 from phiscale.data.datasets.open import open_dataset
-from phiscale.data.loader import BatchPlan, ImageCache, training_batches
+from phiscale.data.loader import ImageCache, TrainingBatchPlan, training_batches
 from phiscale.data.order import Order, draw_uniforms, hash_numbers
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, UsageError
@@ -356,7 +356,7 @@ def test_a_smaller_picture_at_the_start_is_the_whole_picture() -> None:
     batches = training_batches(
         pictures,
         take,
-        BatchPlan(
+        TrainingBatchPlan(
             seed=0,
             batch=8,
             start=0,

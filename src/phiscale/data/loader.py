@@ -76,7 +76,7 @@ class ImageCache:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchPlan:
+class TrainingBatchPlan:
     """Which batches a training takes, and what happens to their images.
 
     Batches cover the samples `start` to `stop` of the training, in its order. An update has `batch`
@@ -99,7 +99,7 @@ class BatchPlan:
 
 
 def training_batches(
-    images: ImageCache, preprocessing: Preprocessing, plan: BatchPlan, *, workers: int = 1
+    images: ImageCache, preprocessing: Preprocessing, plan: TrainingBatchPlan, *, workers: int = 1
 ) -> Generator[Batch]:
     """Yields augmented micro-batches in the order of the training, prepared in `workers` threads.
 
@@ -113,7 +113,7 @@ def training_batches(
     yield from map_ahead(prepare, _micro_batches(plan, order, images.split), workers)
 
 
-def _micro_batches(plan: BatchPlan, order: Order, split: Split) -> Iterator[_MicroBatch]:
+def _micro_batches(plan: TrainingBatchPlan, order: Order, split: Split) -> Iterator[_MicroBatch]:
     """Runs in one thread, since it draws the permutations of the epochs."""
     size = plan.micro_batch or plan.batch
     for update in range(plan.start, plan.stop, plan.batch):
@@ -130,7 +130,10 @@ def _micro_batches(plan: BatchPlan, order: Order, split: Split) -> Iterator[_Mic
 
 
 def _prepare(
-    micro_batch: _MicroBatch, images: ImageCache, preprocessing: Preprocessing, plan: BatchPlan
+    micro_batch: _MicroBatch,
+    images: ImageCache,
+    preprocessing: Preprocessing,
+    plan: TrainingBatchPlan,
 ) -> Batch:
     augment = micro_batch.augment
     if plan.size_at:

@@ -14,7 +14,7 @@ from torch import nn
 
 from phiscale.arch.spec import Spec
 from phiscale.data.datasets.dataset import ImageSet
-from phiscale.data.loader import CACHE_BYTES, BatchPlan, ImageCache, training_batches
+from phiscale.data.loader import CACHE_BYTES, ImageCache, TrainingBatchPlan, training_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.nn.blocks import Dropout
@@ -103,7 +103,7 @@ def train(
                         CACHE_BYTES // group.local_size,
                     ),
                     preprocessing,
-                    BatchPlan(
+                    TrainingBatchPlan(
                         seed=recipe.seed,
                         batch=recipe.batch,
                         start=state.images_seen,
