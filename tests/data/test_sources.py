@@ -445,7 +445,7 @@ def test_a_set_that_cannot_be_fetched_says_what_to_do(tmp_path: Path, monkeypatc
     with pytest.raises(
         DataError, match=r"no route to host\. Go online, or put torchvision's files"
     ):
-        named._from_arrays("mnist", offline, tmp_path)
+        named._from_arrays("mnist", offline, tmp_path, named.assemble)
 
 
 def test_a_set_without_a_download_is_made_by_hand(tmp_path: Path, monkeypatch):

@@ -277,6 +277,19 @@ def test_an_unreadable_image_ends_an_evaluation(run: Path, tmp_path: Path) -> No
         evaluate(run, tmp_path, split="all")
 
 
+def test_all_is_every_image_of_a_named_set(run: Path) -> None:
+    assert evaluate(run / "model.onnx", "digits", split="all").images == 1797
+
+
+def test_class_folders_of_one_image_each_can_be_measured(run: Path, tmp_path: Path) -> None:
+    for label in range(10):
+        (tmp_path / str(label)).mkdir()
+        photo(label).save(tmp_path / str(label) / "only.png")
+    evaluation = evaluate_model(run / "model.onnx", tmp_path, "all")
+    assert evaluation.metrics.images == 10
+    assert evaluation.per_image_csv().splitlines()[1].startswith(b"0/only.png,0,")
+
+
 def test_no_torch_setting_is_left_changed(run: Path, photos: Path) -> None:
     threads = torch.get_num_threads()
     predict(run / "best.safetensors", photos)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from phiscale.data.batches import run_batches, split_reader
 from phiscale.data.datasets.dataset import ImageSet, Split
+from phiscale.data.datasets.evaluated import select_split
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.deploy.backend import Backend, OnnxBackend
@@ -96,8 +97,8 @@ def evaluate_model(
 ) -> Evaluation:
     """As `evaluate`, with the logits of every image."""
     check_at_least("batch_size", batch_size, 1)
-    images = data if isinstance(data, ImageSet) else open_dataset(data)
-    part = dict(images.splits())[split]
+    images = data if isinstance(data, ImageSet) else open_dataset(data, split=split)
+    part = select_split(images, split)
     with open_backend(model, device) as backend:
         columns = class_columns(_name(model), backend.classes, images)
         logits = compute_logits(backend, part, batch_size)[:, columns]

@@ -14,14 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from phiscale.data.datasets.dataset import FileSplit, ImageSet, assemble
+from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.listing import begins_like_image, named_like_image
 from phiscale.data.datasets.split_names import check_classes, check_known, is_junk, role_of
 from phiscale.errors import DataError
 from phiscale.text import count_of, join_names, printable
 
 
-def open_folder(root: Path, source: str) -> ImageSet:
-    """The image set in a folder. Raises DataError for a layout that cannot be trained on."""
+def open_folder(root: Path, source: str, split: str | None = None) -> ImageSet:
+    """The image set in a folder. Raises DataError for a layout that cannot be used.
+
+    `split`: see `open.open_dataset`.
+    """
     folders, files = _listing(root)
     if not folders and not files:
         raise DataError(f"{source} is empty. Put a folder of images per class into it.")
@@ -30,7 +34,7 @@ def open_folder(root: Path, source: str) -> ImageSet:
             f"{source} has files but no class folders. "
             "Put the images of each class into a folder that bears the class's name."
         )
-    layout = _layout(root, folders, source)
+    layout = _layout(root, folders, source, needs_train=split is None)
     notes = list(layout.notes)
     if files:
         notes.append(
@@ -41,24 +45,45 @@ def open_folder(root: Path, source: str) -> ImageSet:
     tree.visit(layout.class_folders())
     notes += tree.notes()
 
+    if "train" not in layout.splits:
+        return _open_held_out(tree, layout, source, notes)
     classes = sorted(layout.splits["train"])
     where = f"{source}/{layout.names['train']}" if layout.names["train"] else source
     _check_train(tree, layout, classes, where, source)
     splits = {}
-    for split, class_folders in layout.splits.items():
+    for role, class_folders in layout.splits.items():
         filled = {name: folder for name, folder in class_folders.items() if tree.files[folder]}
-        if split != "train":
-            name = layout.names[split]
+        if role != "train":
+            name = layout.names[role]
             if not filled:
                 raise DataError(
                     f"{source}: folder '{printable(name)}' has no images in class folders. "
                     "Fill it as train is, or remove it."
                 )
             check_known(filled, classes, name, source)
-        splits[split] = _split(root, tree, filled, classes)
-    return assemble(
+        splits[role] = _split(root, tree, filled, classes)
+    combine = keep_splits if split == "all" else assemble
+    return combine(
         source, classes, splits["train"], splits.get("validation"), splits.get("test"), notes
     )
+
+
+def _open_held_out(tree: _Tree, layout: _Layout, source: str, notes: list[str]) -> ImageSet:
+    """The image set of held-out folders alone, whose classes are those that have images."""
+    filled = {
+        role: {name: folder for name, folder in folders.items() if tree.has_image(folder)}
+        for role, folders in layout.splits.items()
+    }
+    classes = sorted({name for folders in filled.values() for name in folders})
+    if not classes:
+        raise DataError(f"{source} has no image in any class folder. Put some there.")
+    check_classes(classes, source)
+    splits = {
+        role: _split(tree.root, tree, folders, classes)
+        for role, folders in filled.items()
+        if folders
+    }
+    return keep_splits(source, classes, **splits, notes=notes)
 
 
 @dataclass
@@ -77,7 +102,7 @@ class _Layout:
         return [folder for classes in self.splits.values() for folder in classes.values()]
 
 
-def _layout(root: Path, folders: Sequence[str], source: str) -> _Layout:
+def _layout(root: Path, folders: Sequence[str], source: str, *, needs_train: bool) -> _Layout:
     layout = _Layout()
     roles: dict[str, str] = {}
     for name in folders:
@@ -93,6 +118,10 @@ def _layout(root: Path, folders: Sequence[str], source: str) -> _Layout:
     if not roles or (others and not nested):  # a class may well be called "train"
         layout.names["train"] = ""
         layout.splits["train"] = {name: name for name in folders}
+        return layout
+    if "train" not in roles and nested and not others and not needs_train:
+        for role, name in roles.items():
+            layout.add(root, role, name)
         return layout
     if "train" not in roles:
         if others:

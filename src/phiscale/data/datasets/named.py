@@ -16,10 +16,14 @@ import numpy as np
 
 from phiscale import files
 from phiscale.data.datasets.dataset import ArraySplit, FileSplit, ImageSet, Split, assemble
+from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.folders import open_folder
 from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.errors import DataError
 from phiscale.text import printable
+
+Combine = Callable[..., ImageSet]
+"""`assemble`, or `keep_splits` where the set is only measured."""
 
 TIMEOUT_S = 30.0
 """How long a server may stay silent during a download."""
@@ -56,20 +60,24 @@ NAMED: dict[str, _Known] = {
 _WITHOUT_LOADER = ("oxford-pets",)
 
 
-def open_named(name: str) -> ImageSet:
-    """A set by its name in NAMED. Raises DataError if it is neither cached nor to be had."""
+def open_named(name: str, split: str | None = None) -> ImageSet:
+    """A set by its name in NAMED. Raises DataError if it is neither cached nor to be had.
+
+    `split`: see `open.open_dataset`.
+    """
+    combine: Combine = keep_splits if split == "all" else assemble
     known = NAMED[name]
     if name == "digits":
-        return _digits()
+        return _digits(combine)
     if not known.torchvision:
-        return _by_hand(name, cache_folder() / name)
+        return _by_hand(name, cache_folder() / name, split)
     from torchvision import datasets
 
     build: Callable[..., Any] = getattr(datasets, known.torchvision)
     root = cache_folder() / name
     if known.splits:
-        return _from_files(name, build, root, known.splits)
-    return _from_arrays(name, build, root)
+        return _from_files(name, build, root, known.splits, combine)
+    return _from_arrays(name, build, root, combine)
 
 
 def cache_folder() -> Path:
@@ -77,23 +85,23 @@ def cache_folder() -> Path:
     return files.cache_folder() / "datasets"
 
 
-def _by_hand(name: str, folder: Path) -> ImageSet:
+def _by_hand(name: str, folder: Path, split: str | None) -> ImageSet:
     """A set of class folders that the user has put into the cache."""
     if not folder.is_dir():
         raise DataError(TRANSFER_DATASETS[name].manual_steps(name, printable(str(folder))))
-    return open_folder(folder, name)
+    return open_folder(folder, name, split)
 
 
-def _digits() -> ImageSet:
+def _digits(combine: Combine) -> ImageSet:
     from sklearn.datasets import load_digits
 
     found: Any = load_digits()
     pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)  # n 8 8, 0..16 in the source
     names = tuple(str(digit) for digit in found.target_names)
-    return assemble("digits", names, _array_split("digits", pixels, found.target))
+    return combine("digits", names, _array_split("digits", pixels, found.target))
 
 
-def _from_arrays(name: str, build: Callable[..., Any], root: Path) -> ImageSet:
+def _from_arrays(name: str, build: Callable[..., Any], root: Path, combine: Combine) -> ImageSet:
     parts = []
     for split, is_train in (("train", True), ("test", False)):
 
@@ -102,11 +110,11 @@ def _from_arrays(name: str, build: Callable[..., Any], root: Path) -> ImageSet:
 
         parts.append((split, _cached_or_fetched(name, make, root)))
     splits = [_array_split(split, np.asarray(d.data), d.targets) for split, d in parts]
-    return assemble(name, tuple(parts[0][1].classes), splits[0], test=splits[1])
+    return combine(name, tuple(parts[0][1].classes), splits[0], test=splits[1])
 
 
 def _from_files(
-    name: str, build: Callable[..., Any], root: Path, names: tuple[str, ...]
+    name: str, build: Callable[..., Any], root: Path, names: tuple[str, ...], combine: Combine
 ) -> ImageSet:
     splits: list[Split] = []
     classes: tuple[str, ...] = ()
@@ -126,7 +134,7 @@ def _from_files(
         splits.append(_file_split(root, parts))
     validation = splits[1] if len(splits) == 3 else None
     test = splits[-1] if len(splits) > 1 else None
-    return assemble(name, classes, splits[0], validation, test)
+    return combine(name, classes, splits[0], validation, test)
 
 
 def _cached_or_fetched(name: str, make: Callable[[bool], Any], root: Path) -> Any:

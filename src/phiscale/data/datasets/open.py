@@ -18,18 +18,21 @@ from phiscale.text import printable
 __all__ = ["BadFile", "ImageSet", "Split", "open_dataset"]
 
 
-def open_dataset(data: str | Path) -> ImageSet:
+def open_dataset(data: str | Path, *, split: str | None = None) -> ImageSet:
     """The images that DATA means. Nothing is decoded. Raises DataError with what to change.
 
     DATA is an image folder, a named set (`digits`, `cifar10`, ...) or tar shards
     (`"shards-{000..099}.tar"`, a wildcard, one tar, or a folder of tars, on this disk or behind a
     URL of fsspec's).
+
+    `split`: the split to evaluate, where the set is not for training. The folder may then lack
+    train, and "all" keeps the images as they lie: nothing is held out.
     """
     source = str(data)
     if not source or "\0" in source:
         raise DataError("The data path is empty or has a NUL. Give a folder, a set or shards.")
     if "://" in source:
-        return open_shards(expand_url(source, braced), printable(source))
+        return open_shards(expand_url(source, braced), printable(source), split)
     path = Path(data)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -37,7 +40,7 @@ def open_dataset(data: str | Path) -> ImageSet:
         raise DataError(f"'{printable(source)}' cannot be read: {error.strerror}.") from error
     name = source.lower().replace("_", "-")
     if is_folder:
-        images = _open_directory(path, printable(source))
+        images = _open_directory(path, printable(source), split)
         if isinstance(data, str) and name in NAMED:
             note = f"'{source}' is a folder here; the named set of that name is not read"
             images = images.with_note(note)
@@ -48,17 +51,17 @@ def open_dataset(data: str | Path) -> ImageSet:
             "or an uncompressed .tar."
         )
     if is_file:
-        return open_shards([path], printable(source))
+        return open_shards([path], printable(source), split)
     if isinstance(data, str) and name in NAMED:
-        return open_named(name)
+        return open_named(name, split)
     if any(c in source for c in "{*?["):
-        return open_shards(expand(source), printable(source))
+        return open_shards(expand(source), printable(source), split)
     near = difflib.get_close_matches(name, NAMED, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else f" Sets known by name: {', '.join(NAMED)}."
     raise DataError(f"'{printable(source)}' does not exist.{hint}")
 
 
-def _open_directory(path: Path, source: str) -> ImageSet:
+def _open_directory(path: Path, source: str, split: str | None) -> ImageSet:
     """Class folders where there are any, else tars; so a tar may stay beside what it was."""
     try:
         folders = [sub for sub in path.iterdir() if sub.is_dir() and not sub.name.startswith(".")]
@@ -71,4 +74,6 @@ def _open_directory(path: Path, source: str) -> ImageSet:
         raise DataError(
             f"'{source}' cannot be read: {error.strerror}. Give yourself the permission."
         ) from error
-    return open_shards(shards, source) if shards and not has_classes else open_folder(path, source)
+    if shards and not has_classes:
+        return open_shards(shards, source, split)
+    return open_folder(path, source, split)

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from phiscale.data.datasets.dataset import ImageSet, Split, assemble
+from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.shard_cache import Shard, index_of, shard_at
 from phiscale.data.datasets.shard_patterns import by_split_name
 from phiscale.data.datasets.split_names import check_classes, check_known, is_junk
@@ -67,8 +68,13 @@ class ShardSplit(Split):
         return self.shard_of
 
 
-def open_shards(shards: Sequence[Path | Shard], source: str) -> ImageSet:
-    """The image set in these tars. Raises DataError for shards or labels that cannot be used."""
+def open_shards(
+    shards: Sequence[Path | Shard], source: str, evaluated: str | None = None
+) -> ImageSet:
+    """The image set in these tars. Raises DataError for shards or labels that cannot be used.
+
+    `evaluated`: the split to measure, as in `open.open_dataset`.
+    """
     placed = [shard if isinstance(shard, Shard) else Shard(str(shard)) for shard in shards]
     by_split = by_split_name(placed, source)
     index = {split: _Index(shards) for split, shards in by_split.items()}
@@ -100,7 +106,8 @@ def open_shards(shards: Sequence[Path | Shard], source: str) -> ImageSet:
             shard_of=_int64(sample.shard for sample in found),
             offsets=_int64(sample.offset for sample in found),
         )
-    return assemble(
+    combine = keep_splits if evaluated == "all" else assemble
+    return combine(
         source, classes, splits["train"], splits.get("validation"), splits.get("test"), notes
     )
 
