@@ -34,6 +34,22 @@ FIXED = {
     "Predictor",
     "create_model",
     "list_models",
+    "RECIPES",
+    "Coefficients",
+    "DeviceModel",
+    "Law",
+    "Metrics",
+    "Prediction",
+    "Recipe",
+    "Run",
+    "audit",
+    "evaluate",
+    "export",
+    "open_dataset",
+    "predict",
+    "scaling_study",
+    "search_coefficients",
+    "train",
 }
 
 TORCH_FREE = (

@@ -17,10 +17,23 @@ if TYPE_CHECKING:
     from phiscale.arch.scaling import Scaling, compound, scale
     from phiscale.arch.spec import Spec, Stage
     from phiscale.compat import create_model, list_models
-    from phiscale.deploy.predict import Predictor
+    from phiscale.data.audit import audit
+    from phiscale.data.datasets.open import open_dataset
+    from phiscale.deploy.inference import evaluate, predict
+    from phiscale.deploy.predict import Prediction, Predictor
     from phiscale.nn.network import build
+    from phiscale.pipeline.export import export
     from phiscale.pipeline.fit import fit
+    from phiscale.pipeline.run_folder import Run
+    from phiscale.pipeline.train import train
     from phiscale.planning.budget import Budget, PlanningTask, solve
+    from phiscale.planning.coefficients import Coefficients
+    from phiscale.planning.device import DeviceModel
+    from phiscale.planning.laws import Law
+    from phiscale.search.functions import scaling_study, search_coefficients
+    from phiscale.training.metrics import Metrics
+    from phiscale.training.recipes.recipe import Recipe
+    from phiscale.training.recipes.table import RECIPES
     from phiscale.weights.sources import load
     from phiscale.weights.store import save
 
@@ -30,48 +43,80 @@ __version__ = "0.1.0"
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
-    "MEMBERS": "arch.families",
     "Budget": "planning.budget",
+    "Coefficients": "planning.coefficients",
     "Cost": "arch.costs",
+    "DeviceModel": "planning.device",
+    "Law": "planning.laws",
+    "MEMBERS": "arch.families",
+    "Metrics": "training.metrics",
     "PlanningTask": "planning.budget",
+    "Prediction": "deploy.predict",
     "Predictor": "deploy.predict",
+    "RECIPES": "training.recipes.table",
+    "Recipe": "training.recipes.recipe",
+    "Run": "pipeline.run_folder",
     "Scaling": "arch.scaling",
     "Spec": "arch.spec",
     "Stage": "arch.spec",
+    "audit": "data.audit",
     "build": "nn.network",
     "compound": "arch.scaling",
     "cost": "arch.costs",
     "create_model": "compat",
+    "evaluate": "deploy.inference",
+    "export": "pipeline.export",
     "fit": "pipeline.fit",
     "get_spec": "arch.families",
     "list_models": "compat",
     "load": "weights.sources",
+    "open_dataset": "data.datasets.open",
+    "predict": "deploy.inference",
     "save": "weights.store",
     "scale": "arch.scaling",
+    "scaling_study": "search.functions",
+    "search_coefficients": "search.functions",
     "solve": "planning.budget",
+    "train": "pipeline.train",
 }
 
 __all__ = [
     "MEMBERS",
+    "RECIPES",
     "Budget",
+    "Coefficients",
     "Cost",
+    "DeviceModel",
+    "Law",
+    "Metrics",
     "PlanningTask",
+    "Prediction",
     "Predictor",
+    "Recipe",
+    "Run",
     "Scaling",
     "Spec",
     "Stage",
     "__version__",
+    "audit",
     "build",
     "compound",
     "cost",
     "create_model",
+    "evaluate",
+    "export",
     "fit",
     "get_spec",
     "list_models",
     "load",
+    "open_dataset",
+    "predict",
     "save",
     "scale",
+    "scaling_study",
+    "search_coefficients",
     "solve",
+    "train",
 ]
 
 

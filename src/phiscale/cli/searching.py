@@ -1,9 +1,7 @@
 """Verbs that train many networks to learn from them: search coefficients, study."""
 
 import math
-import os
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -55,30 +53,10 @@ class Workers:
     """Device that trains; auto uses the one of the earlier start, else a GPU where there is one."""
 
     def runner(self, out: Path) -> "RunnerConfig":
-        from phiscale.search.engine.database import normalized_url
-        from phiscale.search.engine.folder import recorded_device_type
-        from phiscale.search.engine.runner import RunnerConfig
-        from phiscale.training.devices import compute_device
+        """How the trainings run in this folder."""
+        from phiscale.search.functions import runner_for
 
-        in_range("--workers", self.workers)
-        in_range("--threads", self.threads)
-        if not self.study_name or self.study_name != self.study_name.strip():
-            raise UsageError("--study-name is empty or has spaces around it. Use a plain name.")
-        if self.storage is not None:
-            normalized_url(self.storage)  # can it be one?
-        device = compute_device(self.device).type
-        if self.device == "auto" and (earlier := recorded_device_type(out)):
-            with suppress(UsageError):  # it may not be here
-                device = compute_device(earlier).type
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        usual = max(1, cores // self.threads) if device == "cpu" else 1
-        return RunnerConfig(
-            out=out,
-            storage=self.storage,
-            name=self.study_name,
-            device=device,
-            workers=self.workers or usual,
-        )
+        return runner_for(out, **asdict(self))
 
 
 HERE = Workers()
@@ -133,12 +111,12 @@ def search_coefficients(
     from phiscale.search.coefficients.request import SearchRequest
     from phiscale.search.coefficients.search import search_coefficients
     from phiscale.search.engine.tuning import Tuning
+    from phiscale.search.functions import check_numbers
 
     in_range("--seed", seed, 0)
     in_range("--resolution", resolution)
     in_range("--train-images", train_images)
-    if not 0 < epochs < math.inf:
-        raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
+    check_numbers(epochs, rates)
     if not data:
         raise UsageError("search coefficients needs DATA: images to train on.")
     base = spec_of(spec)
@@ -154,10 +132,9 @@ def search_coefficients(
         threads=workers.threads,
         seed=seed,
         device=DeviceModel.read(device_model) if device_model else None,
-        tuning=Tuning(rates=_rates(rates)) if rates else Tuning(),
+        tuning=Tuning(rates=rates) if rates else Tuning(),
     )
-    runner = workers.runner(out)
-    result = search_coefficients(base, data, request, runner, command=command_line())
+    result = search_coefficients(base, data, request, workers.runner(out), command=command_line())
     if json:
         found = {each: answer.to_dict() for each, answer in result.coefficients.items()}
         return show_json({"found": found, "compared": result.comparison})
@@ -221,8 +198,9 @@ def study(
         in_range(flag, value)
     in_range("--seed", seed, 0)
     in_range("--seeds", seeds, 2)
-    if epochs is not None and not 0 < epochs < math.inf:
-        raise UsageError(f"--epochs {epochs:g} trains nothing. Use a number above 0.")
+    from phiscale.search.functions import check_numbers
+
+    check_numbers(epochs, rates)
     if preset != "family" and (phi or coefficients):
         raise UsageError(
             "--phi and --coefficients are for --preset family. Add it, or leave them out."
@@ -240,13 +218,13 @@ def study(
         raise UsageError("--networks is for --design-space. Add it, or leave it out.")
     from phiscale.search.study import run as studies
 
-    asked = studies.StudyRequest(
+    request = studies.StudyRequest(
         base=spec_of(model) if model else None,
         resolution=resolution,
         seeds=seeds,
         epochs=epochs,
         train_images=train_images,
-        rates=_rates(rates),
+        rates=rates,
         threads=workers.threads,
         seed=seed,
     )
@@ -255,29 +233,24 @@ def study(
     if design_space:
         if len(design_space) != 2:
             raise UsageError("--design-space compares two. Use e.g. --design-space free compound.")
-        said = studies.design_spaces(
-            data, (design_space[0], design_space[1]), networks or 20, asked, runner, **common
+        output = studies.design_spaces(
+            data, (design_space[0], design_space[1]), networks or 20, request, runner, **common
         )
     elif preset == "family":
         phis = _finite("--phi", phi) or (-1.0, 0.0, 1.0, 2.0)
         if far := [each for each in phis if abs(each) > MOST_PHI]:
             raise UsageError(f"--phi {far[0]:g} is out of range. Use -{MOST_PHI} to {MOST_PHI}.")
-        said = studies.family(data, phis, coefficients, asked, runner, **common)
+        output = studies.family(data, phis, coefficients, request, runner, **common)
     else:
-        said = studies.study(data, preset, asked, runner, **common)
+        output = studies.study(data, preset, request, runner, **common)
     if json:
-        return show_json(said.data)
-    for line in said.lines:
+        return show_json(output.data)
+    for line in output.lines:
         print(line)
 
 
-def _rates(rates: tuple[float, ...]) -> tuple[float, ...]:
-    if any(rate <= 0 for rate in _finite("--rates", rates)):
-        raise UsageError(f"--rates {min(rates):g} trains nothing. Use numbers above 0.")
-    return rates
-
-
 def _finite(flag: str, numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """The numbers. Raises UsageError for an infinite one."""
     for number in numbers:
         if not math.isfinite(number):
             raise UsageError(f"{flag} {number} is out of range. Use finite numbers.")

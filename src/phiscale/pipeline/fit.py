@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from phiscale.pipeline.limits import budget_of
+from phiscale.pipeline.notebook import default_callbacks
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.run import FitRuntime, run_fit
 from phiscale.pipeline.run_folder import Run
 from phiscale.planning.budget import Budget
+from phiscale.training.callbacks import AnyCallback
 
 PathOrName = str | os.PathLike[str]
 
@@ -37,6 +39,7 @@ def fit(
     min_epochs: float | None = None,
     device: str = "auto",
     seed: int = 0,
+    callbacks: Sequence[AnyCallback] = (),
 ) -> Run:
     """Chooses the best network within a budget, trains it, evaluates it once, exports it and writes
     a report. The same call resumes a `fit` that was stopped.
@@ -50,7 +53,7 @@ def fit(
     of files, a `Run`, "hf-hub:NAME", "torchvision:NAME", a model's name, or "auto": the known ones.
     `from_scratch`: whether scalings of the base compete. `device_model`, `law`, `coefficients`:
     files of `calibrate`, `law fit` and `search coefficients`. `on_bad`: what happens to unreadable
-    images. `min_epochs`: the fewest epochs worth training.
+    images. `min_epochs`: the fewest epochs worth training. `callbacks` receive the progress.
 
     Raises UsageError for contradicting arguments, DataError for images that cannot be used,
     BudgetError where no network fits, CheckpointError where `out` holds the result of different
@@ -80,7 +83,8 @@ def fit(
         device=device,
         seed=seed,
     )
-    return run_fit(request, Path(out), FitRuntime())
+    runtime = FitRuntime(callbacks=callbacks or default_callbacks())
+    return run_fit(request, Path(out), runtime)
 
 
 def _sources(pretrained: PathOrName | Sequence[PathOrName] | None) -> tuple[str, ...]:

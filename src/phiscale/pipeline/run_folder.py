@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from phiscale.arch.spec import FORMAT as SPEC_FORMAT
 from phiscale.arch.spec import Spec
@@ -19,7 +19,12 @@ from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import read_metadata
 
 if TYPE_CHECKING:
+    from phiscale.data.datasets.dataset import ImageSet
+    from phiscale.deploy.images import ImageLike
+    from phiscale.deploy.inference import SplitName
+    from phiscale.deploy.predict import Prediction
     from phiscale.nn.network import Network
+    from phiscale.training.metrics import Metrics
 
 RECIPE, SPEC, WEIGHTS, REPORT = "recipe.json", "spec.json", "best.safetensors", "report.html"
 
@@ -102,6 +107,27 @@ class Run(os.PathLike[str]):
         from phiscale.weights.sources import load
 
         return load(self.weights)
+
+    def predict(
+        self, images: ImageLike | Iterable[ImageLike], *, top: int = 5
+    ) -> Prediction | list[Prediction]:
+        """The class of images, with probabilities: see `phiscale.predict`."""
+        from phiscale.deploy.inference import predict
+
+        return predict(self.folder, images, top=top)
+
+    def evaluate(self, data: ImageSet | str | Path, split: SplitName = "test") -> Metrics:
+        """Metrics of the best weights on a split of an image set: see `phiscale.evaluate`."""
+        from phiscale.deploy.inference import evaluate
+
+        return evaluate(self.weights, data, split=split)
+
+    def export(self, to: Literal["onnx"] = "onnx", *, data: str | None = None) -> Path:
+        """Writes the deployable file into the folder, after its outputs were verified; returns its
+        path. `data`: an image set whose validation images verify it, instead of random ones."""
+        from phiscale.pipeline.export import export
+
+        return export(self.weights, to, data=data)
 
     def _repr_html_(self) -> str:
         rows = {"network": f"{self.spec.blocks} blocks, {self.spec.resolution} px"}

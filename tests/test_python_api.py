@@ -1,0 +1,168 @@
+"""The functions and classes at the top of phiscale, as a Python user meets them."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import phiscale
+from phiscale.errors import CheckpointError, UsageError
+from phiscale.pipeline.notebook import bar, in_kernel
+from phiscale.training.callbacks import Progress
+from support.fits import EVERYTHING
+
+FIT = (
+    "data",
+    "out",
+    "train_minutes",
+    "latency_ms",
+    "macs",
+    "params",
+    "weight_bytes",
+    "train_memory_bytes",
+    "budget",
+    "base",
+    "pretrained",
+    "from_scratch",
+    "device_model",
+    "law",
+    "coefficients",
+    "on_bad",
+    "min_epochs",
+    "device",
+    "seed",
+    "callbacks",
+)
+
+SIGNATURES = {
+    "audit": ("images", "limits", "workers", "progress"),
+    "build": None,
+    "compound": ("phi", "alpha", "beta", "gamma"),
+    "evaluate": ("model", "data", "split", "device", "batch_size"),
+    "export": ("model", "to", "out", "data"),
+    "fit": FIT,
+    "get_spec": ("name",),
+    "load": ("source", "classes", "in_channels"),
+    "open_dataset": ("data",),
+    "predict": ("model", "images", "top", "device", "batch_size"),
+    "solve": ("base", "budget", "task", "name", "axes", "family_offset", "candidates"),
+    "train": (
+        "model",
+        "data",
+        "out",
+        "recipe",
+        "pretrained",
+        "resolution",
+        "on_bad",
+        "device",
+        "callbacks",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in phiscale.__all__ if name[0] != "_"])
+def test_every_public_name_has_a_docstring_or_is_a_table(name: str):
+    value = getattr(phiscale, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert (value.__doc__ or "").strip().splitlines()[0]
+    else:
+        assert len(value)
+
+
+@pytest.mark.parametrize(("name", "parameters"), SIGNATURES.items())
+def test_functions_spell_out_their_parameters(name: str, parameters: tuple[str, ...] | None):
+    signature = inspect.signature(getattr(phiscale, name))
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    assert (
+        inspect.Parameter.VAR_KEYWORD not in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds
+    )
+    assert all(p.annotation is not p.empty for p in signature.parameters.values())
+    if parameters is not None:
+        assert tuple(signature.parameters) == parameters
+
+
+def test_a_run_answers_for_itself(fitted: Path):
+    run = phiscale.Run(fitted)
+    assert run.folder == fitted and Path(run) == fitted
+    assert run.spec == phiscale.load(fitted).spec
+    assert run.recipe.seed == 3
+    assert run.weights == fitted / "best.safetensors"
+    assert run.report == fitted / "report.html"
+    assert 0 <= run.metrics["top1"] <= 1
+    assert [record["images_seen"] for record in run.history] == sorted(
+        record["images_seen"] for record in run.history
+    )
+    assert any("validation_top1" in record for record in run.history)
+    assert str(fitted) in run._repr_html_() and "top-1 accuracy" in run._repr_html_()
+
+
+def test_a_run_predicts_evaluates_and_loads(fitted: Path):
+    run, digits = phiscale.Run(fitted), phiscale.open_dataset("digits")
+    image = digits.test.image(0)
+    one = run.predict(image)
+    assert isinstance(one, phiscale.Prediction) and one.label in digits.classes
+    many = run.predict([image, np.asarray(image.convert("RGB"))])
+    assert isinstance(many, list) and [each.label for each in many] == [one.label] * 2
+    metrics = run.evaluate(digits)
+    assert metrics.top1 == run.metrics["top1"]
+    assert phiscale.evaluate(run.load(), digits).top1 == metrics.top1
+    assert phiscale.evaluate(run, digits).top1 == metrics.top1
+
+
+def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"holds no training: neither recipe\.json"):
+        phiscale.Run(tmp_path)
+    with pytest.raises(CheckpointError, match="no folder"):
+        phiscale.Run(tmp_path / "nope")
+
+
+def test_fit_from_python_returns_a_run_and_calls_back(plan_files: Path, tmp_path: Path):
+    steps: list[Progress] = []
+    arguments = {
+        "train_minutes": 0.02,
+        "macs": "330K",
+        "min_epochs": 0.05,
+        "device_model": plan_files / "device.json",
+        "law": plan_files / "law.json",
+    }
+    run = phiscale.fit("digits", tmp_path / "run", callbacks=[steps.append], **arguments)
+    assert {path.name for path in run.folder.iterdir()} >= EVERYTHING
+    assert run.spec.resolution and run.report is not None
+    assert steps and steps[-1].images_seen == steps[-1].total
+    with pytest.raises(CheckpointError, match=r"seed=0 -> 1"):
+        phiscale.fit("digits", tmp_path / "run", seed=1, **arguments)
+
+
+def test_train_takes_a_spec_an_open_set_and_a_recipe(tmp_path: Path):
+    from dataclasses import replace
+
+    recipe = replace(phiscale.RECIPES["characters"], epochs=0.2, evaluations=1)
+    spec = replace(phiscale.get_spec("small"), resolution=8)
+    run = phiscale.train(spec, phiscale.open_dataset("digits"), tmp_path / "run", recipe)
+    assert (run.spec.resolution, run.spec.classes) == (8, 10)
+    assert run.report is None and run.recipe.epochs == 0.2
+    assert phiscale.load(run).spec == run.spec
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda out: phiscale.fit("digits", out, latency_ms=0), r"latency.ms.0 is no limit"),
+        (lambda out: phiscale.fit("digits", out, macs="lots"), r"macs='lots' is no count"),
+        (lambda out: phiscale.fit("digits", out, from_scratch=False), r"`from_scratch=False`"),
+        (lambda out: phiscale.train("small", "digits", out, "fotos"), r"unknown recipe 'fotos'"),
+        (lambda out: phiscale.search_coefficients("small", "digits", out, seeds=1), r"seeds=1"),
+        (lambda out: phiscale.scaling_study("digits", out, epochs=0), r"epochs=0 trains nothing"),
+    ],
+)
+def test_errors_name_the_parameter_and_leave_no_folder(call, says: str, tmp_path: Path):  # type: ignore
+    with pytest.raises(UsageError, match=says):
+        call(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_progress_in_a_notebook_is_one_line():
+    progress = Progress(images_seen=50, total=100, loss=0.5, images_per_s=10.0)
+    assert bar(progress, width=4) == "██░░ 50/100 images, 10 img/s, loss 0.500"
+    assert not in_kernel()
