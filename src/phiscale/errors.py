@@ -1,17 +1,18 @@
-"""Everything that phiscale raises on purpose.
+"""The errors that phiscale raises on purpose.
 
-The first sentence says what is wrong, the second what to type.
+A message says what is wrong with the value quoted, then what to do. It names Python parameters
+(`latency_ms=0`); the command line writes them as flags.
 
 PhiscaleError
-├── UsageError        the command line or arguments contradict each other or themselves (exit 2)
+├── UsageError        arguments that contradict each other or themselves (exit 2)
 ├── SpecError         a network that cannot be built
 ├── BudgetError       limits that no network meets
 ├── DataError         images or folders that cannot be used
 │   └── BadImage      one image that cannot be read
 ├── CheckpointError   a run that cannot be resumed
-├── TrainingError     a training that cannot go on (a loss that is not a number, ...)
+├── TrainingError     a training that cannot continue (a loss that is not a number, ...)
 ├── WeightsError      a weights file that does not fit or cannot be trusted
-├── ExportError       an artefact that differs from its network
+├── ExportError       an exported file that differs from its network
 └── MissingExtra      an optional dependency that is not installed
 """
 
@@ -19,27 +20,50 @@ from __future__ import annotations
 
 
 class PhiscaleError(Exception):
-    """A mistake that the reader of the message can mend. Shown without a traceback, exit 1."""
+    """A mistake that the reader of the message can fix.
+
+    The command line prints it without a traceback and exits with 1. Example:
+    "cannot write out/spec.json: No space left on device. Free some space or write elsewhere."
+    """
 
 
 class UsageError(PhiscaleError):
-    """Arguments that contradict each other or themselves. Exit 2."""
+    """Arguments that contradict each other or themselves.
+
+    The command line exits with 2. Example:
+    "erase=0.25 and cutout=0.5 fill the same area. Use one of them."
+    """
 
 
 class SpecError(PhiscaleError, ValueError):
-    """A spec that no network can be built from. The message says what to change."""
+    """A spec that no network can be built from.
+
+    Example: "kernel=4 is even, so 'same' padding cannot be symmetric. Use 3 or 5."
+    """
 
 
 class BudgetError(PhiscaleError):
-    """Limits that no network meets. The message names the limit and the nearest network."""
+    """Limits that no network meets.
+
+    The message names the limit and the nearest network. Example:
+    "no network fits macs=1000; the smallest has 5.2M. Raise macs."
+    """
 
 
 class DataError(PhiscaleError):
-    """A data set that cannot be used. The message names the folder or file."""
+    """A data set that cannot be used.
+
+    The message names the folder or the file. Example:
+    "photos is empty. Put a folder of images per class into it."
+    """
 
 
 class BadImage(DataError):
-    """One image that cannot be read. `reason` is short and stands beside the file's name."""
+    """One image that cannot be read.
+
+    `reason` is short and stands beside the name of the file. Example:
+    "cut short: the file ends before the image does"
+    """
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -47,31 +71,47 @@ class BadImage(DataError):
 
 
 class CheckpointError(PhiscaleError):
-    """A run folder that cannot be resumed as asked."""
+    """A run folder that cannot be resumed with these arguments.
+
+    The message names what differs and how to start elsewhere. Example:
+    "run 'out' was trained with lr_peak=0.256, this recipe has 0.128. Use the recipe of the run."
+    """
 
 
 class TrainingError(PhiscaleError):
-    """A training that cannot go on."""
+    """A training that cannot continue.
+
+    Example: "the loss is not a number after 12,800 images. Use a lower lr_peak."
+    """
 
 
 class WeightsError(PhiscaleError):
-    """A weights file that does not fit its network, or that cannot be trusted."""
+    """A weights file that does not fit its network, or that cannot be trusted.
+
+    Example: "b0.pth: 1 tensors hold NaN or infinity (stem.conv.weight). Use another file."
+    """
 
 
 class ExportError(PhiscaleError):
-    """An exported artefact whose answers differ from its network's."""
+    """An exported file whose outputs differ from those of its network.
+
+    Example: "model.onnx and the network differ by 0.1 in a logit. Export the model again."
+    """
 
 
 class MissingExtra(PhiscaleError):
-    """An optional dependency that is not installed; the message is the pip line."""
+    """An optional dependency that is not installed.
 
-    def __init__(self, verb: str, package: str, extra: str):
-        super().__init__(f"{verb} needs {package}. pip install 'phiscale[{extra}]'")
+    Example: "reading Keras's weights needs h5py. pip install 'phiscale[keras]'"
+    """
+
+    def __init__(self, task: str, package: str, extra: str):
+        super().__init__(f"{task} needs {package}. pip install 'phiscale[{extra}]'")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Python's own, or torch's, which is a RuntimeError like others."""
-    words = ("out of memory", "can't allocate memory")
+    """Tells whether memory ran out: Python's error, or torch's, which is a RuntimeError."""
+    phrases = ("out of memory", "can't allocate memory")
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+        isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
     )

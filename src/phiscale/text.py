@@ -1,5 +1,7 @@
-"""Words for people: names in sentences, where nothing in a name can forge a line of a report,
-and plain tables."""
+"""Text for people: names and counts in sentences, and plain tables.
+
+No character of a name can break a line of a report.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,14 @@ from typing import Any
 
 
 def printable(name: str) -> str:
-    """The name with control characters, line breaks and undecodable bytes as escapes."""
+    """Returns the name with control characters, line breaks and undecodable bytes as escapes."""
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def join_names(names: Iterable[str], most: int = 5) -> str:
-    """'a', 'b', 'c' and 4 more."""
+    """Joins names for a sentence: 'a', 'b', 'c' and 4 more."""
     quoted = [f"'{printable(name)}'" for name in names]
     left = len(quoted) - most
     if left > 0:
@@ -27,12 +29,12 @@ def join_names(names: Iterable[str], most: int = 5) -> str:
 
 
 def count_of(number: int, noun: str, plural: str = "") -> str:
-    """1 image, 2 images, 3 classes."""
+    """Returns a number with its noun: 1 image, 2 images, 3 classes."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Rows of equal keys; columns that are empty throughout are left out."""
+    """Yields the lines of a table. Rows have equal keys; empty columns are left out."""
     columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     cells = [[_cell(row[key]) for key in columns] for row in rows]
     widths = [max(len(c), *(len(r[i]) for r in cells)) for i, c in enumerate(columns)]

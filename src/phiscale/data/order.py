@@ -1,12 +1,13 @@
-"""Which sample stands at which place, and its random numbers: pure functions of (seed, position).
+"""The order of a training's samples and their random numbers: pure functions of (seed, index).
 
-A position counts the images of a training from its first to its last. Nothing here has a state, so
-a resumed training, or one with another number of workers, sees exactly the same images.
+A sample index counts the images of a training from its first to its last. Nothing here has a state.
+So a resumed training, or one with another number of workers, sees exactly the same images.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 WINDOW = 16  # groups that are read, and mixed, at a time
 
@@ -19,16 +20,18 @@ class Order:
     again before the next epoch.
     """
 
-    def __init__(self, size: int, seed: int, groups: np.ndarray | None = None):
+    def __init__(self, size: int, seed: int, groups: NDArray[np.int64] | None = None):
         self.size, self.seed = size, seed
-        self._files: list[np.ndarray] = []  # the samples of each, if they are more than a window
+        self._files: list[
+            NDArray[np.int64]
+        ] = []  # the samples of each, if they are more than a window
         if groups is not None and len(np.unique(groups)) > WINDOW:
             members = np.argsort(groups, kind="stable")
             _, starts = np.unique(groups[members], return_index=True)
             self._files = np.split(members, starts[1:])
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
 
-    def _permuted(self, epoch: int) -> np.ndarray:
+    def _permuted(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, epoch))
         if not self._files:
             return rng.permutation(self.size)
@@ -40,8 +43,8 @@ class Order:
             ]
         )
 
-    def samples(self, start: int, stop: int) -> np.ndarray:
-        """Sample indices at positions start..stop, across epochs if need be."""
+    def samples(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Returns the indices into the split of the samples start..stop, across epochs if need be."""
         parts = []
         while start < stop:
             epoch, offset = divmod(start, self.size)
@@ -54,7 +57,7 @@ class Order:
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-def hash_numbers(*numbers: int | np.ndarray) -> np.ndarray:
+def hash_numbers(*numbers: int | NDArray[np.integer]) -> NDArray[np.uint64]:
     """One well-spread uint64 from several numbers or arrays (splitmix64, Steele et al. 2014)."""
     state = np.uint64(0)
     with np.errstate(over="ignore"):
@@ -66,8 +69,12 @@ def hash_numbers(*numbers: int | np.ndarray) -> np.ndarray:
     return np.asarray(state)
 
 
-def draw_uniforms(seed: int, positions: np.ndarray, count: int, first: int = 0) -> np.ndarray:
-    """(positions, count) numbers in [0, 1) that belong to these places of this training: the
-    `first` of each place and those after it."""
-    mixed = hash_numbers(seed, positions[:, None], np.arange(first, first + count)[None, :])
+def draw_uniforms(
+    seed: int, sample_indices: NDArray[np.int64], count: int, first: int = 0
+) -> NDArray[np.float64]:
+    """Returns the numbers `first` to `first + count` of each sample, in [0, 1).
+
+    They depend on the seed and the sample alone. Shape (samples, count).
+    """
+    mixed = hash_numbers(seed, sample_indices[:, None], np.arange(first, first + count)[None, :])
     return (mixed >> np.uint64(11)) / 2.0**53

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from phiscale.data.reading.pixels import WHITE, to_rgb
@@ -90,7 +91,7 @@ class Preprocessing:
             box=(left, top, left + side, top + side),
         )
 
-    def normalise(self, pixels: np.ndarray) -> np.ndarray:
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 HWC or NHWC -> float32 CHW or NCHW: (pixels / 255 - mean) / std."""
         if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
             raise DataError(
@@ -105,7 +106,7 @@ class Preprocessing:
             plane -= np.float32(mean / std)
         return images
 
-    def __call__(self, image: Image.Image) -> np.ndarray:
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """An image as the network takes it: float32, 3 x size x size."""
         return self.normalise(np.asarray(self.crop_and_resize(image)))
 

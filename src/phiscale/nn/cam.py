@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -46,7 +47,7 @@ def class_activation_maps(network: Network, images: Tensor, labels: Tensor) -> T
     return smooth[:, 0].clamp(0, 1)
 
 
-def overlay(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
+def overlay(image: NDArray[np.uint8], cam: NDArray[np.floating]) -> NDArray[np.uint8]:
     """The image in grey under its map's colours: uint8 H W 3, at least 96 pixels a side.
 
     Dark purple to yellow grows evenly in lightness (inferno), so it reads in print and by the
@@ -66,7 +67,7 @@ def overlay(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
     return np.clip(mixed * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def enlarge(image: np.ndarray, least: int = LEAST_SIDE) -> np.ndarray:
+def enlarge(image: NDArray[np.uint8], least: int = LEAST_SIDE) -> NDArray[np.uint8]:
     """Every pixel as a square of pixels, so that the shorter side has at least `least`."""
     times = -(-least // min(image.shape[:2]))
     return image.repeat(times, axis=0).repeat(times, axis=1) if times > 1 else image

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from phiscale.data.reading.decode import (
@@ -40,9 +41,9 @@ class Split(ABC):
 
     keys: tuple[str, ...]
     """What reports call each image: its path within the data, or shard and key."""
-    labels: np.ndarray
+    labels: NDArray[np.int64]
     """int64, indices into the classes."""
-    sizes: np.ndarray
+    sizes: NDArray[np.int64]
     """int64, bytes of each image as stored; -1 where there is no readable file."""
 
     def __post_init__(self) -> None:
@@ -57,10 +58,10 @@ class Split(ABC):
         return f"<{type(self).__name__} of {count_of(len(self), 'image')}>"
 
     @abstractmethod
-    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes | np.ndarray:
+    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes | NDArray[np.uint8]:
         """DecodedImage i as stored: its file's bytes, or uint8 pixels. Raises BadImage."""
 
-    def groups(self) -> np.ndarray | None:
+    def groups(self) -> NDArray[np.int64] | None:
         """Of each image the file that it is read from, where many share one: their order in a
         training then goes through the files one after the other. None: any order will do."""
         return None
@@ -68,7 +69,7 @@ class Split(ABC):
     PER_IMAGE: ClassVar[tuple[str, ...]] = ()
     """Names of a subclass's own arrays that have a row for each image."""
 
-    def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
         """These images only, in this order."""
         rows = np.asarray(indices, dtype=np.int64)
         arrays = {name: getattr(self, name)[rows] for name in ("labels", "sizes", *self.PER_IMAGE)}
@@ -159,9 +160,9 @@ class ArraySplit(Split):
 
     PER_IMAGE: ClassVar[tuple[str, ...]] = ("pixels",)
 
-    pixels: np.ndarray
+    pixels: NDArray[np.uint8]
 
-    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> np.ndarray:
+    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
         return self.pixels[i]
 
 
@@ -284,8 +285,8 @@ def _lacking(split: Split, classes: Sequence[str]) -> list[str]:
 
 
 def hold_out(
-    digests: Sequence[bytes], labels: np.ndarray, parts: Sequence[float]
-) -> tuple[np.ndarray, ...]:
+    digests: Sequence[bytes], labels: NDArray[np.int64], parts: Sequence[float]
+) -> tuple[NDArray[np.int64], ...]:
     """Indices of the rest, then of each held-out part; every index once, in rising order.
 
     Within each class the distinct contents are ranked by digest, and the first go to the first

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phiscale import files
 from phiscale.data.datasets.dataset import ArraySplit, FileSplit, ImageSet, Split, assemble
@@ -166,7 +167,7 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _array_split(split: str, pixels: np.ndarray, labels: Any) -> ArraySplit:
+def _array_split(split: str, pixels: NDArray[np.uint8], labels: Any) -> ArraySplit:
     count = len(pixels)
     return ArraySplit(
         keys=tuple(f"{split}/{i:05d}" for i in range(count)),

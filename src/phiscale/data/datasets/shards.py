@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phiscale.data.datasets.dataset import ImageSet, Split, assemble
 from phiscale.data.datasets.evaluated import keep_splits
@@ -38,9 +39,9 @@ class ShardSplit(Split):
     PER_IMAGE: ClassVar[tuple[str, ...]] = ("shard_of", "offsets")
 
     shards: tuple[str, ...]
-    shard_of: np.ndarray
+    shard_of: NDArray[np.int64]
     """int64, which shard each image is in."""
-    offsets: np.ndarray
+    offsets: NDArray[np.int64]
     """int64, bytes from the shard's start."""
 
     def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
@@ -64,7 +65,7 @@ class ShardSplit(Split):
             raise BadImage(f"cut short: shard {printable(shard.name)} ends before the image does")
         return data
 
-    def groups(self) -> np.ndarray:
+    def groups(self) -> NDArray[np.int64]:
         return self.shard_of
 
 
@@ -112,7 +113,7 @@ def open_shards(
     )
 
 
-def _int64(values: Iterable[int]) -> np.ndarray:
+def _int64(values: Iterable[int]) -> NDArray[np.int64]:
     return np.fromiter(values, dtype=np.int64)
 
 

@@ -9,6 +9,7 @@ Colour profiles are not applied, neither here nor in training, evaluation or ser
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from phiscale.errors import BadImage
@@ -66,7 +67,7 @@ def _eight_bits(image: Image.Image, raw_mode: str) -> tuple[Image.Image, Image.I
         table = np.minimum((np.arange(65536) * 255 + top // 2) // top, 255).astype(np.uint8)
         grey = table[values]
     else:
-        grey = _scaled(values, *_span(image, values))
+        grey = _scale(values, *_span(image, values))
     if _white_is_zero(image):
         grey = 255 - grey
     alpha = None
@@ -89,7 +90,7 @@ def _span(image: Image.Image, values: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _scale(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
     scale = 255 / (high - low) if high > low else 0.0
     return np.rint((values.astype(np.float64) - low) * scale).astype(np.uint8)
 
