@@ -44,7 +44,7 @@ class Order:
         )
 
     def samples(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Returns the indices into the split of the samples start..stop, across epochs if need be."""
+        """Returns the indices into the split of the samples start..stop, across epochs."""
         parts = []
         while start < stop:
             epoch, offset = divmod(start, self.size)
