@@ -216,7 +216,7 @@ def test_a_report_says_that_trainings_come_from_several_kinds_of_machine(tmp_pat
         kind = "old" if run.attrs["stage"] == "tuning" else "new"
         write_json(results.path(key), replace(run, made_by={"processor": kind}).to_dict())
     search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
-    assert "Made on several kinds of machine" in (out / "report.md").read_text()
+    assert "Trained on several kinds of machine" in (out / "report.md").read_text()
 
 
 def test_a_set_without_an_answer_does_not_keep_the_others_from_theirs(tmp_path, monkeypatch):
@@ -258,9 +258,9 @@ def test_a_confirmation_may_be_left_for_later(tmp_path):
     assert "## Not confirmed" in (out / "report.md").read_text()
     assert ran(3).powers == found.powers
     confirmed = (out / "report.md").read_text()
-    assert "## Confirmed" in confirmed and "Read before" not in confirmed
+    assert "## Confirmed" in confirmed and "Looked at before" not in confirmed
     ran(4)
-    assert "Read before with 3 seeds" in (out / "report.md").read_text()
+    assert "Looked at before with 3 seeds" in (out / "report.md").read_text()
     with pytest.raises(UsageError, match="seeds=1 has no spread"):
         SearchRequest(seeds=1)
 
@@ -286,7 +286,7 @@ def test_coefficients_for_shrinking_are_found_from_smaller_networks(tmp_path):
     assert found.at(-1).macs == pytest.approx(0.5, rel=0.02)
 
 
-# Another coin, other pictures
+# Other cost metrics, other images
 
 
 @pytest.mark.parametrize("metric", [metric for metric in COSTS if metric != "latency-ms"])

@@ -323,8 +323,8 @@ def test_a_mistake_of_the_machine_is_no_result(plan: Several, tmp_path: Path):
     assert carry_out(plan, here(tmp_path))
 
 
-def test_other_pictures_are_refused(tmp_path: Path):
-    with pytest.raises(PhiscaleError, match="digits holds other pictures"):
+def test_other_images_are_refused(tmp_path: Path):
+    with pytest.raises(PhiscaleError, match="digits holds other images"):
         carry_out(Several(trials=some(1, "others")), here(tmp_path))
     with closing(here(tmp_path).store()) as store:
         assert [entry.state.name for entry in store.trials()] == ["WAITING"], "nobody took it"
@@ -353,7 +353,7 @@ def test_a_server_that_stays_away_is_one_line(
     with closing(Store(postgres.url("away"), "x")) as store:
         postgres.stop()
         try:
-            with pytest.raises(StoreError, match=r"Check --storage, and that the server") as told:
+            with pytest.raises(StoreError, match=r"Check `storage`, and that the server") as told:
                 store.enqueue(some(1), {})
             assert "\n" not in str(told.value)
         finally:

@@ -25,7 +25,7 @@ from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import MOST_DEATHS, Store
-from phiscale.search.engine.store import _here as here
+from phiscale.search.engine.store import this_process as here
 from phiscale.search.engine.trial import Trial
 from phiscale.training import devices
 from support.workers import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
@@ -98,7 +98,7 @@ def test_a_worker_without_signs_of_life_loses_its_trial_and_what_it_notes_later_
     lost, other = stores("x", heartbeat_timeout_s=1), stores("x", heartbeat_timeout_s=1)
     [trial] = some(1)
     claim = taken(lost, (trial,))
-    with lost.alive(claim):
+    with lost.heartbeats(claim):
         time.sleep(2.5)
         assert taken(other, (trial,)) is None
     time.sleep(2.5)
@@ -148,7 +148,7 @@ def test_a_machine_with_another_type_of_device_may_not_join(tmp_path: Path):
     runner = RunnerConfig(out=tmp_path / "here", storage=url, train=invented, attrs=attrs)
     carry_out(plan, runner)
     other = replace(runner, out=tmp_path / "there", attrs={**attrs, "device": "cuda"})
-    with pytest.raises(UsageError, match=r"was begun on cpu.*Use --device cpu"):
+    with pytest.raises(UsageError, match=r"was begun on cpu.*Use device='cpu'"):
         carry_out(plan, other)
 
 
@@ -163,7 +163,7 @@ def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(
     elsewhere = replace(here, device="cpu", attrs={"kind": "k", "device": "cpu"})
     here.results.write(made(one.trials[0]))
     assert carry_out(one, elsewhere) == one.trials[0].key, "nothing to train"
-    with pytest.raises(UsageError, match=r"was begun on cuda.*Use --device cuda"):
+    with pytest.raises(UsageError, match=r"was begun on cuda.*Use device='cuda'"):
         carry_out(two, elsewhere)
 
 
@@ -290,7 +290,7 @@ def test_optuna_and_its_dashboard_read_the_study(stores: Stores, url: str):
 @pytest.mark.parametrize(
     ("storage", "words"),
     [
-        ("mysql://me@there/study", "workers are only kept apart in PostgreSQL and SQLite"),
+        ("mysql://me@there/study", "only PostgreSQL and SQLite keep workers apart"),
         ("what?", "is no database. Use postgresql://USER@HOST/NAME or sqlite:///FILE"),
         ("sqlite:////nowhere/at/all/study.db", "unable to open database file"),
     ],
@@ -305,7 +305,7 @@ def test_a_storage_that_cannot_be_is_one_line(storage: str, words: str):
 def test_a_server_that_is_not_there_is_said_at_once_and_without_the_password():
     pytest.importorskip("psycopg", reason="pip install 'phiscale[postgres]'")
     began = time.monotonic()
-    with pytest.raises(PhiscaleError, match=r"refused.*Check --storage") as told:
+    with pytest.raises(PhiscaleError, match=r"refused.*Check `storage`") as told:
         Store("postgresql://me:secret@127.0.0.1:1/study", "x")
     assert time.monotonic() - began < 20 and "secret" not in str(told.value)
 

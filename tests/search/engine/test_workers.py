@@ -189,7 +189,7 @@ def test_sigterm_saves_all_and_says_so_in_one_line(
     command.terminate()
     command.join(30)
     assert command.exitcode == 143 and time.monotonic() - began < 30
-    assert "run the same command to go on" in said(runner)[-1]
+    assert "run the same command to resume" in said(runner)[-1]
     with closing(runner.store()) as store:
         assert "RUNNING" not in {entry.state.name for entry in store.trials()}
     finish(plans["search"], runner)

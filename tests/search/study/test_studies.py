@@ -244,7 +244,7 @@ def test_a_study_goes_on_with_more_seeds_and_says_so(data, tmp_path):
     _, out = run(data, tmp_path / "s", EQUAL)
     said, _ = run(data, out, EQUAL, seeds=7)
     assert not said[0].startswith("undecided: need S'=7")
-    assert "Read before with 4 seeds, and gone on with" in (out / "report.md").read_text()
+    assert "Looked at before with 4 seeds, then continued" in (out / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_a_rate_at_an_end_of_those_tried_is_said():
     said = edge_rate_notes({"base": 0.2, "wide": 0.8, "deep": 0.1, "both": 0.8}, Tuning())
     assert said == [
         "At an end of the rates tried: 0.1 of deep; 0.8 of wide and both. Better ones may lie "
-        "beyond: --rates."
+        "beyond: use other `rates`."
     ]
     assert (
         edge_rate_notes({"base": 0.2}, Tuning())

@@ -1,4 +1,4 @@
-"""Carries out a plan of trainings: makes its store, sends for workers, ends with the outcome."""
+"""Carries out a plan of trainings: opens its store, starts workers, returns the outcome."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from phiscale.search.engine.worker import logger, run_worker
 
 
 def carry_out(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
-    """What the plan has come to, every training of it done. Begun again it goes on."""
+    """Do every training of a plan and return its outcome. An interrupted plan resumes.
+
+    UsageError: it was begun on another type of device, or the database holds another study.
+    TrainingError: a worker could not go on.
+    """
     results, progress = runner.results, PlanProgress(plan)
     results.sweep()
     progress.advance(results.read)
-    made = results.read([trial.key for trial in progress.trials]).values()
-    others = {str(run.made_by.get("device", runner.device_type)) for run in made} - {
-        runner.device_type
-    }
-    if others and not progress.finished:
-        raise _another_device(str(runner.out), others.pop())
-    with closing(_ready(runner, progress)) as store:  # notes what it does not know
+    results_so_far = results.read([trial.key for trial in progress.trials]).values()
+    other_devices = {
+        str(run.made_by.get("device", runner.device_type)) for run in results_so_far
+    } - {runner.device_type}
+    if other_devices and not progress.finished:
+        raise _wrong_device(str(runner.out), other_devices.pop())
+    with closing(_open_store(runner, progress)) as store:
         if not progress.finished:
             if runner.workers == 1:
                 run_worker(plan, runner)
@@ -36,45 +40,45 @@ def carry_out(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
             progress.advance(results.read)
             _note_all(store, progress, results)
     if not progress.finished:
-        raise TrainingError("not every training was done. Run the same command to go on.")
+        raise TrainingError("some trainings are not done. Run the same command to resume.")
     return progress.outcome  # type: ignore[return-value]
 
 
-def _another_device(what: str, device: str) -> UsageError:
+def _wrong_device(what: str, device: str) -> UsageError:
     return UsageError(
-        f"{what} was begun on {device}, and another device adds up to other digits. "
-        f"Use --device {device}."
+        f"{what} was begun on {device}; floating-point results differ on another device. "
+        f"Use device={device!r}."
     )
 
 
-def _ready(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
-    """The store, made once, before the workers meet in it; our own file is made anew if damaged."""
+def _open_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
+    """Open the store before any worker does. Our own file is made anew if it is damaged."""
     before = runner.database.stat().st_ino if runner.database.exists() else None
     try:
-        return _filled(runner, progress)
+        return _fill_store(runner, progress)
     except DamagedStore as error:
         if runner.storage is not None:
             raise
-        # two commands may find the damage; the second must not move what the first has made
+        # two commands may find the damage: the second must not move the first one's new file
         if runner.database.exists() and runner.database.stat().st_ino == before:
             aside = move_aside(runner.database)
-            logger.info(f"{error} Done: the old one is {aside.name}.")
-        return _filled(runner, progress)
+            logger.info(f"{error} Done: the old file is {aside.name}.")
+        return _fill_store(runner, progress)
 
 
-def _filled(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
+def _fill_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
     store = runner.store()
     try:
         store.check()
         store.release_stale()
-        if runner.attrs and (known := store.attrs(runner.attrs)) != runner.attrs:
+        if runner.attrs and (recorded := store.attrs(runner.attrs)) != runner.attrs:
             where = redacted_url(runner.storage) if runner.storage else runner.database
-            if known != {**runner.attrs, "device": known.get("device")}:
+            if recorded != {**runner.attrs, "device": recorded.get("device")}:
                 raise UsageError(
-                    f"{runner.name} in {where} is another study. Use another --study-name."
+                    f"{runner.name} in {where} is another study. Use another `study_name`."
                 )
             if not progress.finished:
-                raise _another_device(f"{runner.name} in {where}", known["device"])
+                raise _wrong_device(f"{runner.name} in {where}", recorded["device"])
         store.record(progress.trials, runner.results.read([trial.key for trial in progress.trials]))
     except BaseException:
         store.close()
@@ -83,10 +87,10 @@ def _filled(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
 
 
 def _note_all(store: Store, progress: PlanProgress[Any], results: Results) -> None:
-    """Results whose workers died before they could note them. All is done: a database that is away
-    now takes nothing from that."""
+    """Note results whose workers died before they did. Everything is done by now, so a database
+    that is away does not matter."""
     try:
         store.release_stale()
         store.record(progress.trials, results.read([trial.key for trial in progress.trials]))
     except StoreError as error:
-        logger.info(f"the results are complete, the database is not: {error}")
+        logger.warning(f"the results are complete, the database is not: {error}")

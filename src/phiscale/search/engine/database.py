@@ -1,4 +1,4 @@
-"""The database of a study: how it is opened, what is waited for, what ends in one clear line."""
+"""The database of a study: opening it, waiting for it, and errors in one line each."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from sqlalchemy.engine import URL, make_url
 
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 
-PATIENCE_S = 60.0  # with a database that is locked or away
-BUSY_S = 10.0  # of it inside SQLite, at a time
+PATIENCE_S = 60.0  # how long a locked or absent database is waited for
+BUSY_S = 10.0  # of that, inside one call of SQLite
 
 T = TypeVar("T")
 
 
 class StoreError(PhiscaleError):
-    """A database that cannot be used. Results are safe: they are files."""
+    """A database cannot be used. Results are safe: they are files."""
 
 
 class DamagedStore(StoreError):
-    """A database that is not as it was written."""
+    """A database is not as it was written."""
 
     def __init__(self, url: str, what: str):
         super().__init__(
@@ -37,13 +37,13 @@ class DamagedStore(StoreError):
 
 
 def sqlite_url(path: Path) -> str:
-    """Of a file, whatever its name."""
+    """Return the URL of an SQLite file, whatever its name."""
     return URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
 def open_storage(url: str, heartbeat_timeout_s: float) -> RDBStorage:
-    """Optuna's storage at `url`, made where there is none. MissingExtra: the driver of it."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails is said in our words
+    """Open Optuna's storage at `url`, or create it. MissingExtra: its driver is not installed."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # errors are reported in our words
     return retry(lambda: _open(url, heartbeat_timeout_s), url, first=True)
 
 
@@ -59,39 +59,39 @@ def _open(url: str, heartbeat_timeout_s: float) -> RDBStorage:
                 grace_period=max(1, int(heartbeat_timeout_s)),
             )
     except ImportError:
-        raise MissingExtra("--storage postgresql://...", "psycopg", "postgres") from None
+        raise MissingExtra("storage='postgresql://...'", "psycopg", "postgres") from None
     if sqlite:
-        # What is read there may be over when it is written, so that two workers would take one
-        # trial: every transaction takes the database as a whole.
-        event.listen(storage.engine, "connect", _by_hand)
-        event.listen(storage.engine, "begin", _whole)
+        # A read may be outdated when its write follows, so that two workers would claim one
+        # trial: every transaction locks the whole database.
+        event.listen(storage.engine, "connect", _manual_transactions)
+        event.listen(storage.engine, "begin", _begin_immediate)
         storage.engine.dispose()
     return storage
 
 
-def _by_hand(connection: Any, _: Any) -> None:
+def _manual_transactions(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where `_whole` says, not on their own
 
 
-def _whole(connection: Any) -> None:
+def _begin_immediate(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def check_integrity(storage: RDBStorage, url: str) -> None:
-    """DamagedStore where SQLite finds a fault in its file."""
+    """Raise DamagedStore where SQLite finds a fault in its file."""
     if not url.startswith("sqlite"):
         return
 
-    def said() -> str:
+    def message() -> str:
         with storage.engine.connect() as connection:
             return str(connection.execute(text("PRAGMA integrity_check(1)")).scalar())
 
-    if (found := retry(said, url)) != "ok":
-        raise DamagedStore(url, " ".join(found.split()))
+    if (verdict := retry(message, url)) != "ok":
+        raise DamagedStore(url, " ".join(verdict.split()))
 
 
 def move_aside(path: Path) -> Path:
-    """Renames a damaged SQLite file and its journal, which would be played into a new one."""
+    """Rename a damaged SQLite file and its journal, which would be applied to a new file."""
     aside = path.with_name(f"{path.name}.damaged")
     for end in ("-journal", "-wal", "-shm", ""):
         if (old := path.with_name(path.name + end)).exists():
@@ -102,8 +102,11 @@ def move_aside(path: Path) -> Path:
 def retry(
     call: Callable[[], T], url: str, *, first: bool = False, patience_s: float | None = None
 ) -> T:
-    """Again while a database is locked or away, for a while; then one clear line. `first`: nobody
-    has reached it yet, so that one that is away is a mistake in its address."""
+    """Repeat a call while the database is locked or away, for a while.
+
+    `first`: nobody has reached it yet, so that an absent one is a mistake in its address.
+    StoreError: it stays away. DamagedStore: it cannot be read.
+    """
     began, wait = time.monotonic(), 0.05
     patience = PATIENCE_S if patience_s is None else patience_s
     while True:
@@ -113,26 +116,26 @@ def retry(
             raise
         except (StorageInternalError, exc.SQLAlchemyError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-            said = " ".join(str(getattr(cause, "orig", None) or error).split()).rstrip(".?")
-            kind = _kind(cause, said, url, first)
+            message = " ".join(str(getattr(cause, "orig", None) or error).split()).rstrip(".?")
+            kind = _classify(cause, message, url, first)
             if kind == "passing" and time.monotonic() - began < patience:
                 pass
             elif kind == "damaged":
-                raise DamagedStore(url, said) from None
+                raise DamagedStore(url, message) from None
             else:
-                raise StoreError(f"{redacted_url(url)}: {said}. {_mend(said)}.") from None
+                raise StoreError(f"{redacted_url(url)}: {message}. {_advice(message)}.") from None
         except _UNREADABLE as error:
-            # what is in its tables cannot be read, or is another version's
-            said = " ".join(str(error).split())[:200]
-            raise DamagedStore(url, f"it cannot be read: {said}") from None
+            # its tables cannot be read, or are another version's
+            message = " ".join(str(error).split())[:200]
+            raise DamagedStore(url, f"it cannot be read: {message}") from None
         time.sleep(wait)
         wait = min(2.0, 2 * wait)
 
 
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
-_OF_THE_DISK = ("readonly", "unable to open", "disk is full", "disk I/O", "No space left")
+_DISK_ERRORS = ("readonly", "unable to open", "disk is full", "disk I/O", "No space left")
 _REFUSED = ("authentication", 'FATAL: database "', 'FATAL: role "')
-_AWAY = (
+_ABSENT = (
     "Connection refused",
     "could not translate",
     "Name or service",
@@ -141,42 +144,43 @@ _AWAY = (
 )
 
 
-def _kind(error: BaseException | None, said: str, url: str, first: bool) -> str:
-    """Whether what a database said passes, is the machine's or the address's, or its own damage."""
-    if any(words in said for words in (*_OF_THE_DISK, *_REFUSED, *(_AWAY if first else ()))):
+def _classify(error: BaseException | None, message: str, url: str, first: bool) -> str:
+    """Tell errors that pass from those of the machine or the address, and from damage."""
+    if any(words in message for words in (*_DISK_ERRORS, *_REFUSED, *(_ABSENT if first else ()))):
         return "not ours"
-    if isinstance(error, exc.IntegrityError) or "already exists" in said:
-        return "passing"  # of two that make one database, the second finds tables half made
+    if isinstance(error, exc.IntegrityError) or "already exists" in message:
+        return "passing"  # of two that create one database, the second finds half of the tables
     if url.startswith("sqlite"):
-        return "passing" if "locked" in said else "damaged"
+        return "passing" if "locked" in message else "damaged"
     passing = (exc.OperationalError, exc.ProgrammingError, exc.InternalError, exc.InterfaceError)
     return "passing" if isinstance(error, passing) else "not ours"
 
 
-def _mend(said: str) -> str:
-    if any(words in said for words in _OF_THE_DISK):
+def _advice(message: str) -> str:
+    if any(words in message for words in _DISK_ERRORS):
         return "Check its folder, its permissions and the free space"
-    return "Check --storage, and that the server runs"
+    return "Check `storage`, and that the server runs"
 
 
 def redacted_url(url: str) -> str:
-    """Without the password."""
+    """Return a URL without its password, for messages."""
     return make_url(url).render_as_string(hide_password=True).replace("+psycopg", "", 1)
 
 
 def normalized_url(url: str) -> str:
-    """postgresql:// means psycopg 3 here, whatever SQLAlchemy's version takes it for."""
+    """Return the URL with its driver: postgresql:// means psycopg 3 here. UsageError: neither
+    PostgreSQL nor SQLite."""
     try:
-        known = make_url(url)
+        parsed = make_url(url)
     except exc.ArgumentError:
         raise UsageError(
-            f"--storage {url} is no database. Use postgresql://USER@HOST/NAME or sqlite:///FILE."
+            f"storage={url!r} is no database. Use postgresql://USER@HOST/NAME or sqlite:///FILE."
         ) from None
-    if known.get_backend_name() not in ("sqlite", "postgresql"):
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise UsageError(
-            f"--storage {redacted_url(url)}: workers are only kept apart in PostgreSQL and SQLite. "
+            f"storage={redacted_url(url)!r}: only PostgreSQL and SQLite keep workers apart. "
             "Use postgresql://USER@HOST/NAME or sqlite:///FILE."
         )
-    if known.drivername == "postgresql":
-        known = known.set(drivername="postgresql+psycopg")
-    return known.render_as_string(hide_password=False)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed.render_as_string(hide_password=False)

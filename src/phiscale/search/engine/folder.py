@@ -1,5 +1,5 @@
-"""The folder of a study or a search: what it was begun as, and the pictures' truth, so that its
-statistics can be done again from the folder alone."""
+"""The folder of a study or a search: its plan and the facts of its images, so that its statistics
+can be repeated from the folder alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phiscale.data.audit import audit, bad_files_error
 from phiscale.data.datasets.open import open_dataset
@@ -28,24 +29,24 @@ from phiscale.text import printable
 from phiscale.training.recipes.recipe import differences
 
 PLAN = "plan.json"
-PLAN_FIX = "Delete it: results are kept, and the same command makes it anew."
-MOST_NAMED = 3  # settings that differ
+PLAN_FIX = "Delete it: results are kept, and the same command writes it again."
+MOST_NAMED = 3  # settings that differ, in a message
 
 
 @dataclass(frozen=True, eq=False)
 class DatasetInfo:
-    """What a plan needs to know of its pictures."""
+    """Facts of an image set that a plan needs."""
 
     source: str
     fingerprint: str
     classes: tuple[str, ...]
-    native_pixels: int  # of a typical picture's shorter side
-    train: int  # how many
+    native_pixels: int  # median of the images' shorter sides
+    train: int  # number of images
     validation: int
-    test_labels: np.ndarray
+    test_labels: NDArray[np.int64]
 
     def limit(self, count: int | None) -> int | None:
-        """So many of the training pictures; None where that is all of them."""
+        """Limit a number of training images; None where that is all of them."""
         return None if count is None or count >= self.train else count
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,58 +68,66 @@ class DatasetInfo:
 
 
 def dataset_info(data: str, out: Path) -> DatasetInfo:
-    """The pictures, all of them read once; not again where the folder was begun with them.
-    DataError lists those that cannot be read."""
+    """Read every image once and return the facts; cached in the folder. DataError: some images
+    cannot be read."""
     images = open_dataset(data)
     if (out / PLAN).exists():
-        known = DatasetInfo.from_dict(_read(out)["pictures"])
-        if known.fingerprint == images.fingerprint():
-            return known
-    found = audit(images)
-    if found.bad:
-        raise bad_files_error(found)
-    assert found.shorter_side is not None
+        cached = DatasetInfo.from_dict(_read(out)["pictures"])
+        if cached.fingerprint == images.fingerprint():
+            return cached
+    report = audit(images)
+    if report.bad:
+        raise bad_files_error(report)
+    assert report.shorter_side is not None
     return DatasetInfo(
         source=images.source,
         fingerprint=images.fingerprint(),
         classes=images.classes,
-        native_pixels=int(found.shorter_side.median),
+        native_pixels=int(report.shorter_side.median),
         train=len(images.train),
         validation=len(images.validation),
         test_labels=np.asarray(images.test.labels),
     )
 
 
-def pin_folder(
+def begin_or_resume(
     out: Path, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Makes the folder this plan's; returns what a database should say of it, too. More seeds than
-    before are the same plan, looked at again. UsageError where it is another's, with what differs.
+    """Claim the folder for a plan, and return attributes that identify it in a database.
+
+    More seeds than before are the same plan; that its results were looked at before is recorded.
+    UsageError: the folder belongs to another plan; the message says what differs.
     """
     if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file. Give a folder, new or of an earlier start.")
+        raise UsageError(
+            f"out={str(out)!r} is a file. Use a folder: a new one, or one of an earlier start."
+        )
     attrs = {"kind": kind, "plan": _hash(dataset.fingerprint, plan)}
-    said = {"phiscale": kind, "pictures": dataset.to_dict(), "plan": json.loads(json.dumps(plan))}
+    payload = {
+        "phiscale": kind,
+        "pictures": dataset.to_dict(),
+        "plan": json.loads(json.dumps(plan)),
+    }
     if not (out / PLAN).exists():
         if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
-            raise UsageError(f"--out {out} holds other files. Give a new folder.")
-        write_checked(out / PLAN, said)
+            raise UsageError(f"out={str(out)!r} holds other files. Use a new folder.")
+        write_checked(out / PLAN, payload)
         return attrs
-    known = _read(out)
-    if known["phiscale"] != kind:
-        raise UsageError(f"--out {out} is of a {known['phiscale']}. Give a new folder.")
+    recorded = _read(out)
+    if recorded["phiscale"] != kind:
+        raise UsageError(f"out={str(out)!r} belongs to a {recorded['phiscale']}. Use a new folder.")
     changed = [
         line
         for part in ("pictures", "plan")
-        for line in differences(_without(known[part]), _without(said[part]))
+        for line in differences(_without(recorded[part]), _without(payload[part]))
     ]
     if not changed:
         return attrs
-    before, now = known["plan"].get("seeds"), said["plan"].get("seeds")
+    before, now = recorded["plan"].get("seeds"), payload["plan"].get("seeds")
     if changed == [f"seeds: {before} -> {now}"] and now > before:
-        # a look at the data, after which one went on: whoever reads the verdict should know
-        looks = [*known.get("looks", ()), before]
-        write_checked(out / PLAN, {**said, "looks": looks})
+        # the results were looked at before more seeds followed: readers should know
+        looks = [*recorded.get("looks", ()), before]
+        write_checked(out / PLAN, {**payload, "looks": looks})
         return attrs
     words = "; ".join(each[:100] for each in sorted(changed, key=len)[:MOST_NAMED])
     if len(changed) > MOST_NAMED:
@@ -129,8 +138,8 @@ def pin_folder(
 
 
 def recorded_device_type(out: Path) -> str | None:
-    """The type of device that trainings of the folder, or of a set's folder in it, were made on;
-    None where there are none. What is not ours is passed over."""
+    """Return the type of device that trainings of the folder, or of a set's folder in it, ran on;
+    None where there are none. Foreign files are ignored."""
     for plan in (out / PLAN, *sorted(out.glob(f"*/{PLAN}"))):
         for result in readable_results(plan.parent) if plan.exists() else ():
             if device := result.made_by.get("device"):
@@ -139,7 +148,7 @@ def recorded_device_type(out: Path) -> str | None:
 
 
 def readable_results(out: Path) -> Iterator[Result]:
-    """The results in a folder that can be read; what is not ours is passed over."""
+    """Yield the results in a folder that can be read; foreign files are ignored."""
     results = Results(out / "results")
     with suppress(PhiscaleError):
         yield from results.from_published.values()
@@ -149,29 +158,29 @@ def readable_results(out: Path) -> Iterator[Result]:
 
 
 def read_looks(out: Path) -> tuple[int, ...]:
-    """With how many seeds this was looked at before it went on with more: none is no look."""
+    """Return with how many seeds the results were looked at before more followed."""
     return tuple(seeds for seeds in _read(out).get("looks", ()) if seeds)
 
 
 def look_notes(looks: Sequence[int]) -> list[str]:
-    """What a report says of earlier looks."""
+    """Caveats of a report whose results were looked at before more seeds followed."""
     if not looks:
         return []
     return [
-        f"Read before with {', '.join(map(str, looks))} seeds, and gone on with: every look adds "
-        "its own chance of a false verdict, which the interval does not count."
+        f"Looked at before with {', '.join(map(str, looks))} seeds, then continued: every look "
+        "adds its own chance of a false verdict, which the interval does not count."
     ]
 
 
 def machine_notes(results: Iterable[Result]) -> list[str]:
-    """What a report says of trainings that were not all made on one kind of machine."""
+    """Caveats of a report whose trainings ran on several kinds of machine."""
     kinds = Counter(", ".join(map(str, each.made_by.values())) for each in unique_results(results))
     if len(kinds) < 2:
         return []
     listed = "; ".join(f"{count} on {kind}" for kind, count in kinds.most_common())
     return [
-        f"Made on several kinds of machine ({listed}). Sums come out in another order there, so a "
-        "seed made anew on another kind is another draw, not the same training."
+        f"Trained on several kinds of machine ({listed}). Floating-point results differ "
+        "between them: a seed repeated on another kind is another draw, not the same training."
     ]
 
 
@@ -179,17 +188,17 @@ OURS = {"results", "results.jsonl", "trainings", "study.db", "study.db-journal",
 
 
 def _read(out: Path) -> dict[str, Any]:
-    """PhiscaleError where it is not what `pin` writes."""
-    said = read_checked(out / PLAN, PLAN_FIX)
+    """PhiscaleError: it is not what `begin_or_resume` writes."""
+    payload = read_checked(out / PLAN, PLAN_FIX)
     parts = {"phiscale", "pictures", "plan"}
     fields = set(DatasetInfo.__dataclass_fields__)
-    if not (parts <= said.keys() and said["pictures"].keys() == fields):
-        raise PhiscaleError(f"{out / PLAN} is not what a study writes. {PLAN_FIX}")
-    return said
+    if not (parts <= payload.keys() and payload["pictures"].keys() == fields):
+        raise PhiscaleError(f"{out / PLAN} was not written by a study or search. {PLAN_FIX}")
+    return payload
 
 
 def _without(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the pictures are does not matter, which they are does."""
+    """Without the place of the images: which images they are matters, not where they are."""
     return {name: value for name, value in values.items() if name not in ("data", "source")}
 
 

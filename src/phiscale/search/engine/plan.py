@@ -1,4 +1,4 @@
-"""What is trained for what: stages of trials, each following from the results of those before."""
+"""A plan: stages of trials, each following from the results of those before."""
 
 from __future__ import annotations
 
@@ -10,50 +10,51 @@ from phiscale.search.engine.trial import Trial, TrialConditions
 
 Outcome = TypeVar("Outcome", covariant=True)
 Stages = Generator[Sequence[Trial], Mapping[str, Result], Outcome]
-"""Yields the trials of a stage, is sent their results by key when all are there; returns what the
-whole has come to."""
+"""Yields the trials of a stage and receives their results by key; returns the outcome of all."""
 
 
 class Plan(Protocol[Outcome]):
-    """What is trained for what. Frozen: workers get copies."""
+    """Decides what is trained. Frozen: workers get copies."""
 
     @property
     def conditions(self) -> TrialConditions:
         """What all trainings have in common."""
         ...
 
-    def stages(self) -> Stages[Outcome]: ...
+    def stages(self) -> Stages[Outcome]:
+        """Start the generator of stages; a pure function of the results it receives."""
+        ...
 
 
 class PlanProgress(Generic[Outcome]):
-    """How far a plan has come."""
+    """How far a plan has come, given the results so far."""
 
     def __init__(self, plan: Plan[Outcome]):
         self._stages = plan.stages()
-        self.completed: list[Trial] = []  # of the stages that are complete
+        self.completed: list[Trial] = []  # trials of complete stages
         self.pending: Sequence[Trial] = ()
         self.outcome: Outcome | None = None
         self.finished = False
-        self._go_on(None)
+        self._next_stage(None)
 
     @property
     def trials(self) -> list[Trial]:
-        """All that are known so far."""
+        """All trials so far."""
         return [*self.completed, *self.pending]
 
-    def _go_on(self, results: Mapping[str, Result] | None) -> None:
+    def _next_stage(self, results: Mapping[str, Result] | None) -> None:
         try:
             self.pending = next(self._stages) if results is None else self._stages.send(results)
         except StopIteration as end:
             self.pending, self.outcome, self.finished = (), end.value, True
 
     def advance(self, read: Callable[[Sequence[str]], dict[str, Result]]) -> dict[str, Result]:
-        """As far as the results reach. Returns those of the stage that is not complete."""
+        """Advance as far as the results reach. Return those of the first incomplete stage."""
         while not self.finished:
             keys = [trial.key for trial in self.pending]
-            found = read(keys)
-            if len(found) < len(set(keys)):
-                return found
+            results = read(keys)
+            if len(results) < len(set(keys)):
+                return results
             self.completed += self.pending
-            self._go_on(found)
+            self._next_stage(results)
         return {}

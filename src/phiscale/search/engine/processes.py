@@ -1,4 +1,4 @@
-"""Workers in processes of their own, and the one that leads them: it trains nothing."""
+"""Workers in processes of their own, and their supervisor, which trains nothing."""
 
 from __future__ import annotations
 
@@ -24,73 +24,75 @@ from phiscale.training.signals import Interrupted, StopSignal
 
 logger = logging.getLogger(__name__)
 
-SAVING_S = 22.0  # for workers that were told to stop: who leads them has 25 itself
-NOTING_S = 5.0  # for workers at the end of the plan: what they have not noted is noted then
+SAVING_S = 22.0  # for workers to save when stopped: the supervisor itself has 25
+NOTING_S = 5.0  # for workers to end with the plan: the supervisor notes what they did not
 
 
 @dataclass(frozen=True)
-class _Worker:
+class _WorkerProcess:
     process: BaseProcess
-    last_words: Connection  # why it could not go on
+    error: Connection  # why it could not go on
 
 
 def supervise(
     plan: Plan[Any], runner: RunnerConfig, progress: PlanProgress[Any], store: Store
 ) -> None:
-    """Until all workers have come to the end of the plan. One that dies is replaced, as long as
-    trainings get done. Raises what a worker could not go on for."""
+    """Run workers until the plan is finished. One that dies is replaced while trainings get done.
+
+    TrainingError: why a worker could not go on.
+    """
     context = multiprocessing.get_context(runner.start)
     if runner.start == "forkserver":
         context.set_forkserver_preload(
             ["phiscale.search.engine.train_trial", "phiscale.search.engine.processes"]
         )
-    most = MOST_DEATHS * runner.workers  # each may be at a trial that kills it
+    most_deaths = MOST_DEATHS * runner.workers  # each may be training a trial that kills it
 
-    def begin() -> _Worker:
-        store.close()  # a fork would inherit it
-        mine, its = context.Pipe(duplex=False)
-        process = context.Process(target=_process, args=(plan, runner, its))  # type: ignore[attr-defined]
+    def start_worker() -> _WorkerProcess:
+        store.close()  # a fork would inherit the connection
+        our_end, its_end = context.Pipe(duplex=False)
+        process = context.Process(target=_main, args=(plan, runner, its_end))  # type: ignore[attr-defined]
         process.start()
-        return _Worker(process, mine)
+        return _WorkerProcess(process, our_end)
 
-    results = runner.results  # remembers what it has read
+    results = runner.results  # caches what it has read
     with StopSignal() as stop:
-        pool = [begin() for _ in range(runner.workers)]
-        said, done, deaths = "", -1, 0
+        pool = [start_worker() for _ in range(runner.workers)]
+        last_line, done, deaths = "", -1, 0
         try:
             while pool and not progress.finished:
                 if stop.caught is not None:
                     stop.leave(
-                        f"stopped; results are in {runner.out}: run the same command to go on"
+                        f"stopped; results are in {runner.out}: run the same command to resume"
                     )
                 time.sleep(POLL_S)
-                found = progress.advance(results.read)
-                if not progress.finished and said != (line := _so_far(progress, found)):
-                    logger.info(said := line)
-                if done != (now := len(progress.completed) + len(found)):
+                known = progress.advance(results.read)
+                if not progress.finished and last_line != (line := _progress_line(progress, known)):
+                    logger.info(last_line := line)
+                if done != (now := len(progress.completed) + len(known)):
                     done, deaths = now, 0
                 for worker in [w for w in pool if w.process.exitcode is not None]:
                     pool.remove(worker)
                     if worker.process.exitcode == 0:
                         continue
-                    if why := _heard(worker.last_words):
+                    if why := _received_error(worker.error):
                         raise TrainingError(why)
                     deaths += 1
                     code = worker.process.exitcode
-                    if code == 1 or deaths > most:
+                    if code == 1 or deaths > most_deaths:
                         raise TrainingError(
-                            f"workers end with exit code {code}. Run the same command to go on."
+                            f"workers end with exit code {code}. Run the same command to resume."
                         )
-                    logger.warning(f"a worker died (exit code {code}); another goes on")
+                    logger.warning(f"a worker died (exit code {code}); another one replaces it")
                     store.release_stale(blame=True)
-                    pool.append(begin())
+                    pool.append(start_worker())
         finally:
-            # at the end of the plan nobody has anything to save, and one may be hung
+            # when the plan is finished nobody has anything to save, and one may hang
             _end([worker.process for worker in pool], NOTING_S if progress.finished else SAVING_S)
 
 
 def _end(pool: list[BaseProcess], seconds: float) -> None:
-    """All save at once."""
+    """Stop all workers at once; kill those that need longer."""
     for process in pool:
         process.terminate()
     latest = time.monotonic() + seconds
@@ -101,22 +103,24 @@ def _end(pool: list[BaseProcess], seconds: float) -> None:
             process.join()
 
 
-def _heard(last_words: Connection) -> str | None:
+def _received_error(error_pipe: Connection) -> str | None:
     try:
-        return last_words.recv() if last_words.poll() else None
-    except EOFError:  # it died without any
+        return error_pipe.recv() if error_pipe.poll() else None
+    except EOFError:  # it died without a message
         return None
 
 
-def _so_far(progress: PlanProgress[Any], found: Mapping[str, Result]) -> str:
-    work = {trial.key: trial.macs_spent for trial in progress.pending}
-    share = sum(work[key] for key in found) / max(1e-9, sum(work.values()))
-    return f"{len(found)} of {len(work)} trainings of this stage ({100 * share:.0f} % of the work)"
+def _progress_line(progress: PlanProgress[Any], known: Mapping[str, Result]) -> str:
+    macs = {trial.key: trial.macs_spent for trial in progress.pending}
+    share = sum(macs[key] for key in known) / max(1e-9, sum(macs.values()))
+    return (
+        f"{len(known)} of {len(macs)} trainings of this stage ({100 * share:.0f} % of the compute)"
+    )
 
 
-def _process(plan: Plan[Any], runner: RunnerConfig, last_words: Connection) -> None:
-    """The main function of a worker's process. It does not outlive the one that began it."""
-    threading.Thread(target=_follow_parent, daemon=True).start()
+def _main(plan: Plan[Any], runner: RunnerConfig, error_pipe: Connection) -> None:
+    """The main function of a worker's process. It does not outlive its supervisor."""
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         run_worker(plan, runner)
     except Interrupted as stopped:
@@ -124,11 +128,11 @@ def _process(plan: Plan[Any], runner: RunnerConfig, last_words: Connection) -> N
     except KeyboardInterrupt:
         os._exit(130)
     except PhiscaleError as error:
-        last_words.send(str(error))
+        error_pipe.send(str(error))
         os._exit(1)
 
 
-def _follow_parent() -> None:
+def _stop_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""Where a plan is carried out, and by how many: the settings of workers, as a value."""
+"""Where a plan is carried out, and by how many workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from phiscale.search.engine.database import normalized_url, open_storage, sqlite_url
-from phiscale.search.engine.folder import DatasetInfo, pin_folder
+from phiscale.search.engine.folder import DatasetInfo, begin_or_resume
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.store import HEARTBEAT_TIMEOUT_S, Store
 from phiscale.search.engine.trial import Trial
@@ -21,7 +21,7 @@ Train = Callable[[Trial, "ImageSet", Path, "Runtime"], Result]
 
 
 def train_with_torch(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
-    """Trains it; torch is only imported where that happens."""
+    """Train a trial. torch is imported only here."""
     from phiscale.search.engine.train_trial import train_trial
 
     return train_trial(trial, images, run, runtime)
@@ -29,29 +29,34 @@ def train_with_torch(trial: Trial, images: ImageSet, run: Path, runtime: Runtime
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerConfig:
-    """Where a plan is carried out, and by how many. Of all this only the type of the device changes
-    results, in their last digits: a study keeps to the one it was begun on."""
+    """Where a plan is carried out, and by how many workers.
+
+    Only the type of the device changes results, in their last digits: a study keeps to the one it
+    was begun on.
+    """
 
     out: Path
     storage: str | None = None  # None: an SQLite file in `out`
     name: str = "phiscale"
     workers: int = 1
     device: str = "cpu"
-    heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S
+    heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S  # then a silent worker counts as dead
     attrs: Mapping[str, Any] = field(default_factory=dict)  # of the plan, for the dashboard
-    train: Train = train_with_torch  # in the folder of the training; may raise
+    train: Train = train_with_torch  # trains a trial in its folder; may raise
     start: Literal["forkserver", "spawn", "fork"] = "forkserver"  # imports torch once for all
 
     @property
     def results(self) -> Results:
+        """The results in `out`."""
         return Results(self.out / "results")
 
     @property
     def database(self) -> Path:
-        """SQLite's file, where there is no other storage."""
+        """The SQLite file that is used without another storage."""
         return self.out / "study.db"
 
     def store(self) -> Store:
+        """Open the queue of trials."""
         self.out.mkdir(parents=True, exist_ok=True)
         return Store(
             self.storage or sqlite_url(self.database),
@@ -60,19 +65,23 @@ class RunnerConfig:
         )
 
     def pinned(self, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]) -> RunnerConfig:
-        """The same in a folder that is this plan's from here on. A server is tried before, so that
-        a mistyped address leaves nothing behind. UsageError: the folder is of another plan."""
+        """Claim the folder for a plan, and return the same settings with the plan's attributes.
+
+        A server is tried first, so that a mistyped address leaves nothing behind. UsageError: the
+        folder belongs to another plan.
+        """
         if self.storage is not None:
             open_storage(normalized_url(self.storage), self.heartbeat_timeout_s).engine.dispose()
-        kept = pin_folder(self.out, kind, dataset, plan)
+        kept = begin_or_resume(self.out, kind, dataset, plan)
         return replace(self, attrs={**kept, "device": self.device_type})
 
     @property
     def device_type(self) -> str:
+        """`cpu`, `cuda`, ...: the device without its number."""
         return self.device.partition(":")[0]
 
     def run_of(self, key: str) -> Path | None:
-        """The folder of a finished training, if it was done here."""
+        """Return the folder of a finished training, if it ran here."""
         found = (path.parent for path in (self.out / "trainings").glob(f"{key}*/best.safetensors"))
-        # one that was lost in its midst has a best network, too, but is not tidied
+        # an abandoned training has a best network, too, but still has its checkpoints
         return min(found, key=lambda run: ((run / "checkpoints").exists(), run), default=None)

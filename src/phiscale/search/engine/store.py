@@ -1,12 +1,13 @@
-"""Who trains which trial: Optuna's database holds that, for any number of workers on any number of
-machines. It may be lost: results are files, and a new database is filled from them.
+"""The queue of trials, in Optuna's database: who trains which, on any number of machines.
 
-A worker that has taken a trial shows signs of life; one that shows none for `lease_s` is taken for
-dead and another goes on with its trial. Optuna's own loop is not used, since a worker must not be
-given a trial that nobody asked for; its heartbeats and its lock on a trial's state are.
+The database may be lost: results are files, and a new one is filled from them.
 
-Two workers may put up one trial at once. The entry with the lowest number that waits, runs or is
-settled is the one that counts; numbers are given out in order, so all workers agree on it.
+A worker that has claimed a trial sends heartbeats. After `heartbeat_timeout_s` without one it
+counts as dead, and another worker resumes the trial. Optuna's own loop is not used, since it would
+hand out trials that no plan contains; its heartbeats and its lock on a trial's state are used.
+
+Two workers may enqueue one trial at once. The entry with the lowest number that waits, runs or is
+settled counts. Numbers are given out in order, so all workers agree on it.
 """
 
 from __future__ import annotations
@@ -48,15 +49,15 @@ from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
 
 HEARTBEAT_TIMEOUT_S = 60.0
-MOST_DEATHS = 8  # of workers at one trial, none further than those before: then it is not chance
-LEAVING_S = 3.0  # of patience with a database that should hear that a worker ends
+MOST_DEATHS = 8  # of workers at one trial without progress: then it is not chance
+LEAVING_S = 3.0  # how long a worker that ends waits for the database
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that is this worker's to train, while it shows signs of life."""
+    """A trial that is this worker's to train, while it sends heartbeats."""
 
     key: str
     number: int  # of Optuna's trial
@@ -64,7 +65,7 @@ class Claim:
 
 
 class Store:
-    """Optuna's study of one name in one database."""
+    """The queue of one study in one database."""
 
     def __init__(self, url: str, name: str, *, heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S):
         self.url, self.name, self.heartbeat_timeout_s = (
@@ -89,71 +90,74 @@ class Store:
             return optuna.load_study(storage=self.storage, study_name=self.name)
 
     def close(self) -> None:
-        """Lets go of the database until it is used again: a process that is begun must not have
-        this one's connection."""
+        """Disconnect until the next use: a new process must not inherit this connection."""
         self.storage.remove_session()
         self.storage.engine.dispose()
 
     def check(self) -> None:
-        """DamagedStore where anything in it cannot be read, or is not what was written."""
+        """Raise DamagedStore where anything cannot be read, or is not what was written."""
         check_integrity(self.storage, self.url)
         self._fail_stale()
-        self._known()
+        self._statuses()
         self.attrs()
         if not self.url.startswith("sqlite"):
-            return  # a server looks after its pages itself
+            return  # a server checks its pages itself
         for entry in self.trials():
             if is_settled(entry):
                 result = self._result(entry)
-                said = (entry.user_attrs.get("key"), entry.value)
-                if result is None or said != (result.key, result.validation_error):
+                written = (entry.user_attrs.get("key"), entry.value)
+                if result is None or written != (result.key, result.validation_error):
                     raise DamagedStore(self.url, f"trial {entry.number} is not what was written")
 
     def attrs(self, what: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What the study is, as its first worker said it; `what` says it if nobody has."""
-        known = self._try(lambda: self.study.user_attrs).get("phiscale")
-        if not known and what:
+        """Return the attributes that the study's first worker set; set them to `what` if there are
+        none."""
+        recorded = self._try(lambda: self.study.user_attrs).get("phiscale")
+        if not recorded and what:
             self._try(lambda: self.study.set_user_attr("phiscale", dict(what)))
             return dict(what)
-        return known or {}
+        return recorded or {}
 
     def trials(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
-        """Optuna's, in the order of their numbers."""
+        """Return Optuna's entries, in the order of their numbers."""
         return self._try(lambda: self.study.get_trials(deepcopy=False, states=states))
 
     def enqueue(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, str]:
-        """Puts up what nobody has taken yet, what is lost anew, and notes results that it does not
-        know. Returns the keys of trials whose workers died too often, and a sentence."""
+        """Enqueue trials that nobody has claimed or that were lost, and note new results.
+
+        Returns why trials are given up, by key: their workers died too often.
+        """
         self._fail_stale()
         statuses = self.record(trials, results)
         failed_too_often: dict[str, str] = {}
         for trial in {trial.key: trial for trial in trials}.values():
-            what = statuses.get(trial.key, TrialStatus())
-            for entry in what.surplus:
+            status = statuses.get(trial.key, TrialStatus())
+            for entry in status.surplus:
                 self.release(self._claim_of(entry), "another entry is of the same trial")
             if trial.key in results:
                 continue
-            if what.entry is None and what.deaths >= MOST_DEATHS:
+            if status.entry is None and status.deaths >= MOST_DEATHS:
                 failed_too_often[trial.key] = f"{MOST_DEATHS} workers died at it"
-            elif what.entry is None:
+            elif status.entry is None:
                 self._add(trial)
         return failed_too_often
 
     def record(
         self, trials: Sequence[Trial], results: Mapping[str, Result]
     ) -> dict[str, TrialStatus]:
-        """Notes results that it does not know. One that is being trained is its worker's to note.
+        """Note new results, and return the status of every trial in the database, by key.
 
-        Each is put up first: of two workers that note the same, one finds that it is noted.
-        Returns what is known of all trials that it knows."""
+        Results of running trials are left to their workers. Each trial is enqueued first, so that
+        of two workers that note one result the second finds it noted.
+        """
         done = {trial.key: trial for trial in trials if trial.key in results}
-        statuses = self._known()
+        statuses = self._statuses()
         new = [
             trial for key, trial in done.items() if statuses.get(key, TrialStatus()).entry is None
         ]
         for trial in new:
             self._add(trial)
-        statuses = self._known() if new else statuses
+        statuses = self._statuses() if new else statuses
         for key in done:
             entry = statuses.get(key, TrialStatus()).entry
             if entry is not None and entry.state is TrialState.WAITING:
@@ -162,70 +166,70 @@ class Store:
 
     def _add(self, trial: Trial) -> None:
         params = numeric_params(trial)
-        words = {name: word for name, word in trial.attrs.items() if isinstance(word, str)}
+        host = {name: word for name, word in trial.attrs.items() if isinstance(word, str)}
         self._try(
             lambda: self.study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
                     params=params,
-                    user_attrs=words | {"key": trial.key, "name": trial.name},
+                    user_attrs=host | {"key": trial.key, "name": trial.name},
                     distributions={name: FloatDistribution(-MOST, MOST) for name in params},
                 )
             )
         )
 
     def claim(self, keys: Sequence[str]) -> Claim | None:
-        """One of the wanted trials that waits, in their order; None where none does."""
-        statuses = self._known()
+        """Claim the first of these trials that waits; None where none does."""
+        statuses = self._statuses()
         for key in dict.fromkeys(keys):
             entry = statuses.get(key, TrialStatus()).entry
             if entry is None or entry.state is not TrialState.WAITING:
                 continue
             claim = self._claim_of(entry)
-            # a sign of life first: one who dies just after taking a trial is missed as well
+            # a heartbeat first: a worker that dies right after its claim is noticed as well
             self._try(lambda id=claim.id: self.storage.record_heartbeat(id))
             with suppress(UpdateFinishedTrialError):
                 if self._try(
                     lambda id=claim.id: self.storage.set_trial_state_values(id, TrialState.RUNNING)
                 ):
-                    self.note(claim, "worker", _here())
+                    self.note(claim, "worker", this_process())
                     return claim
         return None
 
     @contextmanager
-    def alive(self, claim: Claim) -> Iterator[None]:
-        """Signs of life while inside. A database that is away for a while is waited for."""
-        over = threading.Event()
+    def heartbeats(self, claim: Claim) -> Iterator[None]:
+        """Send heartbeats while inside. A database may be away for a while."""
+        ended = threading.Event()
 
-        def beat() -> None:
-            while not over.wait(max(0.25, self.heartbeat_timeout_s / 4)):
+        def send() -> None:
+            while not ended.wait(max(0.25, self.heartbeat_timeout_s / 4)):
                 try:
                     self.storage.record_heartbeat(claim.id)
-                except Exception:  # it may come back; results are files
+                except Exception:  # the database may come back
                     continue
                 finally:
                     self.storage.remove_session()
 
-        thread = threading.Thread(target=beat, daemon=True)
+        thread = threading.Thread(target=send, daemon=True)
         thread.start()
         try:
             yield
         finally:
-            over.set()
-            thread.join(LEAVING_S)  # it may be waiting for a database that is away
+            ended.set()
+            thread.join(LEAVING_S)  # it may be waiting for an absent database
 
     def holds(self, claim: Claim) -> bool:
-        """Whether nobody has taken the trial for lost."""
+        """Whether the claim still holds: the worker did not count as dead."""
         trial = self._try(lambda: self.storage.get_trial(claim.id))
         return trial.state is TrialState.RUNNING
 
     def note(self, claim: Claim, name: str, value: Any) -> None:
-        """Something about a trial, for whoever looks. UpdateFinishedTrialError: it is over."""
+        """Attach a value to a trial, for people. UpdateFinishedTrialError: it is finished."""
         self._try(lambda: self.storage.set_trial_user_attr(claim.id, name, value))
 
     def finish(self, claim: Claim, result: Result) -> bool:
-        """Notes the result. False, and nothing happens, if it was taken for lost or finished in the
-        meantime."""
+        """Note a result. Returns False, and changes nothing, where the claim was lost or the trial
+        finished in the meantime."""
         failed = result.failed is not None
         with suppress(UpdateFinishedTrialError):
             self.note(claim, "result", json.dumps(result.to_dict()))
@@ -237,8 +241,8 @@ class Store:
         return False
 
     def release(self, claim: Claim, why: str) -> None:
-        """Gives a trial back unfinished; this counts as nobody's death. If the database is away, it
-        will notice by itself: who leaves does not wait."""
+        """Give a trial back unfinished; this counts as no death. An absent database is not waited
+        for: it will notice by the missing heartbeats."""
         with suppress(UpdateFinishedTrialError, StoreError):
             for call in (
                 lambda: self.storage.set_trial_user_attr(claim.id, "released", why),
@@ -247,12 +251,14 @@ class Store:
                 retry(call, self.url, patience_s=LEAVING_S)
 
     def release_stale(self, *, blame: bool = False) -> None:
-        """Of workers of this machine whose process is gone: no need to wait for their lease.
-        `blame`: nobody is known to have killed them, so it may be the trial's doing."""
-        host = _here()["host"]
+        """Release claims of workers of this machine whose process is gone, without the timeout.
+
+        `blame`: nobody is known to have killed them, so the trial may have.
+        """
+        host = this_process()["host"]
         for trial in self.trials((TrialState.RUNNING,)):
             worker = trial.user_attrs.get("worker") or {}
-            if worker.get("host") != host or _lives(worker.get("process", 0)):
+            if worker.get("host") != host or _is_running(worker.get("process", 0)):
                 continue
             claim = self._claim_of(trial)
             if not blame:
@@ -264,29 +270,29 @@ class Store:
                 )
 
     def results(self, keys: Sequence[str]) -> Iterator[Result]:
-        """Those of the wanted trials that the database knows: other machines' files."""
-        wanted = set(keys)
+        """Yield results that the database has of these trials, such as other machines'."""
+        pending = set(keys)
         for entry in self.trials():
-            if entry.user_attrs.get("key") in wanted and (result := self._result(entry)):
+            if entry.user_attrs.get("key") in pending and (result := self._result(entry)):
                 yield result
 
-    def _known(self) -> dict[str, TrialStatus]:
-        """What the database knows, by key."""
+    def _statuses(self) -> dict[str, TrialStatus]:
+        """The status of every trial, by key."""
         return self._try(lambda: trial_statuses(self.trials(), self._result))
 
     def _result(self, entry: FrozenTrial) -> Result | None:
-        """What an entry says that came of its trial; None also where that is damaged."""
+        """The result that an entry holds; None where it has none, or a damaged one."""
         text = entry.user_attrs.get("result")
         if text is None:
             return None
         if entry.number not in self._read:
             try:
-                found = Result.from_dict(json.loads(text))
+                decoded = Result.from_dict(json.loads(text))
             except (PhiscaleError, ValueError):
-                found = None
+                decoded = None
             if not entry.state.is_finished():
-                return found
-            self._read[entry.number] = found
+                return decoded
+            self._read[entry.number] = decoded
         return self._read[entry.number]
 
     def _fail_stale(self) -> None:
@@ -296,25 +302,26 @@ class Store:
 
     def _claim_of(self, entry: FrozenTrial) -> Claim:
         number = entry.number
-        found = self._try(
+        decoded = self._try(
             lambda: self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
         )
-        return Claim(str(entry.user_attrs.get("key")), number, found)
+        return Claim(str(entry.user_attrs.get("key")), number, decoded)
 
     def _try(self, call: Callable[[], T]) -> T:
         return retry(call, self.url)
 
 
-def _here() -> dict[str, Any]:
-    """Where process numbers are told apart: a start of a machine, or a container on it."""
+def this_process() -> dict[str, Any]:
+    """Return this process, and the machine, its boot and its container: where a process number
+    means one process."""
     spaces = [Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")]
-    words = [socket.gethostname()]
+    host = [socket.gethostname()]
     with suppress(OSError):
-        words += [spaces[0].read_text().strip(), str(spaces[1].readlink())]
-    return {"host": " ".join(words), "process": os.getpid()}
+        host += [spaces[0].read_text().strip(), str(spaces[1].readlink())]
+    return {"host": " ".join(host), "process": os.getpid()}
 
 
-def _lives(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Trains a trial for real."""
+"""Trains a trial with torch."""
 
 from __future__ import annotations
 
@@ -25,29 +25,31 @@ from phiscale.weights.sources import load
 
 
 def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
-    """Trains in the folder `run`, going on where an earlier start of it was stopped. A training
-    that fails by its own doing is a result, too. Raises Interrupted where a signal came."""
+    """Train in the folder `run`, or resume there. A training that diverges is a result, too.
+
+    Interrupted: a signal came.
+    """
     torch.set_num_threads(trial.threads)
-    some = replace(images, train=evenly(images.train, trial.train_images))
-    counted = cost(trial.spec)
+    subset = replace(images, train=draw_evenly(images.train, trial.train_images))
+    costs = cost(trial.spec)
     common = {
         "key": trial.key,
         "name": trial.name,
         "attrs": dict(trial.attrs),
         "trial": trial.to_dict(),
         "validation_images": len(images.validation),
-        "macs": counted.macs,
-        "params": counted.params,
-        "activations": counted.activations,
+        "macs": costs.macs,
+        "params": costs.params,
+        "activations": costs.activations,
         "made_by": {
             "torch": torch.__version__,
             "processor": cpu_name(),
             "device": runtime.device.type,
         },
     }
-    began = time.process_time()
+    start = time.process_time()
     try:
-        best = train(run, trial.spec, some, trial.recipe, trial.preprocessing, runtime)
+        best = train(run, trial.spec, subset, trial.recipe, trial.preprocessing, runtime)
     except TrainingError as error:
         if error.__context__ is not None and is_out_of_memory(error.__context__):
             raise  # another machine may have more
@@ -55,14 +57,14 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> 
     log = list(read_log(run))
     steps = [row for row in log if "loss" in row]
     last = [row for row in log if "validation_top1" in row][-1]
-    if "validation_cross_entropy" not in last:  # the log leaves out what is not a number
+    if "validation_cross_entropy" not in last:  # the log leaves out NaN
         return Result(
             **common,
             validation_error=None,
             validation_loss=None,
             failed="its validation loss is not a number. Use lower rates.",
         )
-    found = Result(
+    result = Result(
         **common,
         validation_error=round(1 - last["validation_top1"], 6),
         validation_loss=last["validation_cross_entropy"],
@@ -70,41 +72,40 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> 
         seconds=round(steps[-1]["seconds"], 2),
     )
     if not trial.test:
-        return replace(found, cpu_seconds=round(time.process_time() - began, 1))
+        return replace(result, cpu_seconds=round(time.process_time() - start, 1))
     network = load(best).to(runtime.device)
     logits = logits_of(network, images.test, trial.preprocessing, device=runtime.device, workers=1)
-    answers = logits.argmax(axis=1)
-    wrong = float(np.mean(answers != images.test.labels))
+    predictions = logits.argmax(axis=1)
+    wrong = float(np.mean(predictions != images.test.labels))
     return replace(
-        found,
-        test_predictions=answers,
+        result,
+        test_predictions=predictions,
         test_error=round(wrong, 6),
-        cpu_seconds=round(time.process_time() - began, 1),
+        cpu_seconds=round(time.process_time() - start, 1),
     )
 
 
 def tidy(run: Path) -> None:
-    """Keeps of a finished training what figures need, not what resumes it."""
+    """Delete what would resume a finished training; keep what figures need."""
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
-def evenly(split: Split, count: int | None, seed: int = 0) -> Split:
-    """`count` pictures, of every class as many, drawn by the seed; all where None or no more."""
+def draw_evenly(split: Split, count: int | None, seed: int = 0) -> Split:
+    """Draw `count` images by the seed, as many of every class as possible; None: all."""
     if count is None or count >= len(split):
         return split
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(split))
-    ranks = np.zeros(len(split), np.int64)  # of a picture within its class
+    ranks = np.zeros(len(split), np.int64)  # of an image within its class
     for label in np.unique(split.labels):
-        mine = order[split.labels[order] == label]
-        ranks[mine] = np.arange(len(mine))
+        members = order[split.labels[order] == label]
+        ranks[members] = np.arange(len(members))
     first = order[np.argsort(ranks[order], kind="stable")][:count]
     return split.subset(np.sort(first))
 
 
 def in_memory(images: ImageSet) -> ImageSet:
-    """Small pictures of one size are decoded once for all trials, if memory allows; others stay
-    where they are."""
+    """Decode small images of one size once for all trials, if memory allows."""
     return replace(images, **{name: _decoded(split) for name, split in images.splits()})
 
 

@@ -1,7 +1,7 @@
-"""One worker: it follows the plan, a pure function of results, and takes what nobody else has.
+"""One worker: it follows the plan, a pure function of results, and trains what nobody else has.
 
-There is no head: every worker does so, here or on many machines, stopped and begun again as often
-as need be.
+No worker is special. Any number of them do the same, on one machine or on many, and each may be
+stopped and started again at any time.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
-SAVE_EVERY_S = 20.0  # of a training: what a kill costs
-COPIES = 5  # tries to copy a folder that another writes in
+SAVE_EVERY_S = 20.0  # between checkpoints: what a kill costs
+COPIES = 5  # attempts to copy a folder while another worker writes in it
 
 
 def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
-    """Takes one training after another until the plan is at its end."""
+    """Train one trial after another until the plan is finished."""
     import torch
 
     from phiscale.training.runtime import Runtime
@@ -47,32 +47,34 @@ def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
         log_level=logging.DEBUG,
     )
     progress, results = PlanProgress(plan), runner.results
-    stopped = f"stopped; results are in {runner.out}: run the same command to go on"
+    stopped = f"stopped; results are in {runner.out}: run the same command to resume"
     images: ImageSet | None = None
     with closing(runner.store()) as store, StopSignal() as stop:
         while True:
             if stop.caught is not None:
                 stop.leave(stopped)
-            found = progress.advance(results.read)
+            known = progress.advance(results.read)
             if progress.finished:
                 return
-            failed_too_often = store.enqueue(progress.pending, found)
-            missing = {trial.key: trial for trial in progress.pending if trial.key not in found}
+            failed_too_often = store.enqueue(progress.pending, known)
+            missing = {trial.key: trial for trial in progress.pending if trial.key not in known}
             for result in store.results(list(missing)):
                 results.write(result)
             for key, why in failed_too_often.items():
                 results.write(_failed(missing[key], why))
             if missing.keys() - failed_too_often.keys():
-                images = images or _pictures(plan)  # takes a while, in which no lease is kept alive
+                images = images or _load_images(
+                    plan
+                )  # slow: before a trial is claimed, as no heartbeats are sent
             claim = store.claim([key for key in missing if key not in failed_too_often])
             if claim is None:
                 time.sleep(POLL_S)
                 continue
             trial = missing[claim.key]
-            if known := results.read([trial.key]).get(trial.key):  # of one who lost it, by now
-                store.finish(claim, known)
+            if finished := results.read([trial.key]).get(trial.key):  # by another worker
+                store.finish(claim, finished)
                 continue
-            logger.info(f"{trial.name}: {len(found) + 1} of {len(progress.pending)} of this stage")
+            logger.info(f"{trial.name}: {len(known) + 1} of {len(progress.pending)} of this stage")
             try:
                 assert images is not None
                 _train(trial, images, claim, store, runner, runtime)
@@ -84,15 +86,15 @@ def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
                 raise
 
 
-def _pictures(plan: Plan[Any]) -> ImageSet:
+def _load_images(plan: Plan[Any]) -> ImageSet:
     from phiscale.data.datasets.open import open_dataset
     from phiscale.search.engine.train_trial import in_memory
 
     images = open_dataset(plan.conditions.data)
     if images.fingerprint() != plan.conditions.fingerprint:
         raise DataError(
-            f"{plan.conditions.data} holds other pictures than those that the study was begun "
-            "with. Give it those."
+            f"{plan.conditions.data} holds other images than those that the study was begun with. "
+            "Use the same images, or a new `out`."
         )
     return in_memory(images)
 
@@ -105,31 +107,33 @@ def _train(
     runner: RunnerConfig,
     runtime: Runtime,
 ) -> None:
-    """Trains it and keeps its result. Where another worker has the trial by now, it does not matter
-    what went wrong here."""
+    """Train a trial and keep its result. Errors are ignored where another worker has claimed the
+    trial by now."""
     from phiscale.search.engine.train_trial import tidy
 
     try:
-        run = _folder(runner.out, claim)
+        run = _run_folder(runner.out, claim)
         store.note(claim, "from", _images_seen(run))
-        with store.alive(claim):
+        with store.heartbeats(claim):
             try:
-                found = _result(trial, images, run, runner.train, runtime)
+                result = _result(trial, images, run, runner.train, runtime)
             except CheckpointError:  # damaged, or another version's
                 shutil.rmtree(run)
-                found = _result(trial, images, run, runner.train, runtime)
-    except (PhiscaleError, RuntimeError):  # the lease may be lost, too
+                result = _result(trial, images, run, runner.train, runtime)
+    except (PhiscaleError, RuntimeError):  # the claim may be lost, too
         if not store.holds(claim):
             return
         raise
-    if _keep(found, claim, store, runner):
+    if _keep(result, claim, store, runner):
         tidy(run)
 
 
 def _keep(result: Result, claim: Claim, store: Store, runner: RunnerConfig) -> bool:
-    """Whether it counts. In one folder the first file is right, and the database is told. Of
-    machines that share only a server the first one to finish there is right for all: one that is
-    late keeps nothing."""
+    """Keep a result if it is the first; say whether it is.
+
+    In one folder the first file counts, and the database follows it. Between machines that share
+    only a server, the first result noted there counts: a later one is kept nowhere.
+    """
     if runner.storage is None:
         store.finish(claim, runner.results.write(result))
         return True
@@ -140,12 +144,12 @@ def _keep(result: Result, claim: Claim, store: Store, runner: RunnerConfig) -> b
 
 
 def _result(trial: Trial, images: ImageSet, run: Path, train: Train, runtime: Runtime) -> Result:
-    """What a training gives, or the reason why it gives nothing. What the machine did to it is no
-    result: that is raised."""
+    """Return what a training gives, or the reason why it gives nothing. Faults of the machine are
+    no result: they are raised."""
     import torch
 
     try:
-        found = train(trial, images, run, runtime)
+        result = train(trial, images, run, runtime)
     except (PhiscaleError, MemoryError, torch.AcceleratorError):
         raise
     except OSError as error:
@@ -153,13 +157,13 @@ def _result(trial: Trial, images: ImageSet, run: Path, train: Train, runtime: Ru
             f"cannot write {error.filename or run}: {error.strerror}. Free some "
             "space or write elsewhere."
         ) from None
-    except Exception as error:  # nobody knows what a network may do
+    except Exception as error:  # a network may fail in any way
         return _failed(trial, " ".join(f"{type(error).__name__}: {error}".split())[:500])
     try:
-        found.check()
+        result.check()
     except (ValueError, TypeError, AttributeError) as error:
         return _failed(trial, f"it gave {error}")
-    return found
+    return result
 
 
 def _failed(trial: Trial, why: str) -> Result:
@@ -175,29 +179,29 @@ def _failed(trial: Trial, why: str) -> Result:
     )
 
 
-def _folder(out: Path, claim: Claim) -> Path:
-    """Of the training: an earlier worker's, whose checkpoint it goes on from; a copy of that where
-    the worker that lost its lease is still there and holds it."""
-    own = out / "trainings" / claim.key
+def _run_folder(out: Path, claim: Claim) -> Path:
+    """Return the folder of a training: an earlier worker's, to resume from its checkpoint. Where a
+    worker that lost its claim still holds it, a copy."""
+    folder = out / "trainings" / claim.key
     try:
-        with lock_folder(own):
-            return own
+        with lock_folder(folder):
+            return folder
     except PhiscaleError:
-        if not (own / ".lock").exists():
+        if not (folder / ".lock").exists():
             raise
-    copy = own.with_name(f"{claim.key}-{claim.number}")
+    copy = folder.with_name(f"{claim.key}-{claim.number}")
     for _ in range(COPIES):
         try:
             shutil.copytree(
-                own, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock", "*.part")
+                folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock", "*.part")
             )
             return copy
-        except OSError:  # it has replaced a file in the meantime
+        except OSError:  # the other worker has replaced a file in the meantime
             shutil.rmtree(copy, ignore_errors=True)
-    return copy  # from the first step, then
+    return copy  # it starts from the first step
 
 
 def _images_seen(run: Path) -> int:
-    """By the newest checkpoint."""
+    """Images seen, by the newest checkpoint."""
     seen = [int(path.name[:12]) for path in (run / "checkpoints").glob("*-*-*.pt")]
     return max(seen, default=0)
