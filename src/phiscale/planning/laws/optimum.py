@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 
 from phiscale.arch.scaling import Scaling
 from phiscale.errors import UsageError
+from phiscale.planning.laws.exponents import cell_weights, grid_cells
+from phiscale.planning.laws.law import COARSE, EXPONENTS
 from phiscale.planning.laws.points import COST_EXPONENTS
-from phiscale.planning.laws.posterior import Posterior, equal_split_posterior
+from phiscale.planning.laws.posterior import Posterior
+from phiscale.planning.laws.projection import features, project
 
 DIMENSIONS = ("depth", "width", "resolution")
 COSTS = np.array([COST_EXPONENTS[axis] for axis in DIMENSIONS])
@@ -199,9 +202,28 @@ def _offsets(p: Floats, a: Floats) -> Three | None:
 
 def _equal_split(fit: Posterior, compute_ratio: float) -> Floats:
     """ln of the multipliers that are best if all dimensions have the same A and p."""
-    p, weight = equal_split_posterior(fit, DIMENSIONS)
+    p, weight = _equal_split_posterior(fit)
     single = optima(np.repeat(p[:, None], 3, axis=1), np.ones((len(p), 3)), compute_ratio)
     return weight @ single
+
+
+def _equal_split_posterior(fit: Posterior) -> tuple[Floats, Floats]:
+    """If all dimensions had one A and one p between them: the p and the weight of each (cells,).
+
+    Other axes, such as images, keep terms of their own on a coarse grid.
+    """
+    points = fit.points
+    shared = [points.axes.index(axis) for axis in DIMENSIONS]
+    others = [number for number in range(len(points.axes)) if number not in shared]
+    exponents = np.geomspace(EXPONENTS[0], EXPONENTS[-1], 97)
+    cells = grid_cells([exponents, *[np.array(COARSE)] * len(others)])
+    together = features(points.x[:, shared], np.repeat(cells[:, :1], len(shared), axis=1))
+    columns = [np.ones((*together.shape[:2], 1)), together[..., 1:].sum(2, keepdims=True)]
+    if others:
+        columns.append(features(points.x[:, others], cells[:, 1:])[..., 1:])
+    squares, _ = project(np.concatenate(columns, axis=2), points.error, points.runs)
+    weight = cell_weights(squares, cells, fit.run_sd)
+    return cells[:, 0], weight / weight.sum()
 
 
 def _inside(draws: Floats, point: Floats) -> bool:

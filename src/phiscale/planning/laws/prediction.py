@@ -1,4 +1,4 @@
-"""An error that was predicted, and how far off it may be."""
+"""A predicted error and its intervals."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 class PredictedError:
     """Errors as fractions, floats or arrays alike.
 
-    `sd` is of the expected error of such networks; `run_sd` is added to it for a single run. Where
-    run_sd itself was estimated, from `freedom` degrees of freedom, intervals are Student's.
+    `sd` is that of the expected error of such networks; `run_sd` is added to it for a single run.
+    Where run_sd was estimated, from `freedom` degrees of freedom, intervals are Student's.
     """
 
     error: Any
@@ -37,13 +37,13 @@ class PredictedError:
         return self._around(self.sd)
 
     def _around(self, sd: Any) -> tuple[Any, Any]:
-        # a difference of errors may be negative, an error may not: whoever shows it cuts it
+        # a difference of errors may be negative, an error may not: whoever shows it clips it
         half = quantile_95(self.freedom) * sd
         return self.error - half, self.error + half
 
 
 def quantile_95(freedom: float) -> float:
-    """How many sd an interval of 95 % reaches to each side."""
+    """Standard deviations from the mean to each end of a 95 % interval."""
     if freedom <= len(T_95):
         return T_95[max(1, int(freedom)) - 1]
     return NORMAL_95 + (NORMAL_95**3 + NORMAL_95) / (4 * freedom)

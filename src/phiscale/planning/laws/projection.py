@@ -2,8 +2,8 @@
 
     y = c0 + sum_i c_i x_i^-p_i          c >= 0
 
-Solved exactly for thousands of exponents at once: there is no start to choose and no iteration to
-stop too early, which is what made published fits of scaling laws wrong (arXiv:2404.10102).
+It is solved exactly for thousands of exponents at once. There is no start to choose and no
+iteration that stops too early, which made published fits of scaling laws wrong (arXiv:2404.10102).
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 RIDGE = 1e-10  # of normalised columns: it only matters where two of them are the same
 
+Floats = NDArray[np.float64]
 
-def features(x: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+
+def features(x: Floats, exponents: Floats) -> Floats:
     """1 and x_i^-p_i: (points, axes), (cells, axes) -> (cells, points, 1 + axes)."""
     powers = np.exp(-exponents[:, None, :] * np.log(x)[None])
     return np.concatenate([np.ones((*powers.shape[:2], 1)), powers], axis=2)
 
 
-def project(
-    columns: np.ndarray, y: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def project(columns: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats]:
     """Least squares y = columns @ c with c >= 0, for every cell.
 
     `columns` (cells, rows, terms); `y` (rows,) or (cells, rows); `weight` (rows,), of each square.
-    Returns the weighted squares left over (cells,) and c (cells, terms). Few terms: where the free
-    solution has a negative coefficient, trying every smaller set of columns is exact.
+    Returns the weighted squares that remain (cells,) and c (cells, terms). The terms are few, so
+    where the free solution has a negative coefficient every smaller set of columns is tried: exact.
     """
     cells, _, terms = columns.shape
     root = np.sqrt(weight)
@@ -38,40 +39,41 @@ def project(
     target = np.broadcast_to(root * y, columns.shape[:2])
     gram = columns.transpose(0, 2, 1) @ columns + RIDGE * np.eye(terms)
     moment = (columns.transpose(0, 2, 1) @ target[..., None])[..., 0]
-    best, found = np.full(cells, np.inf), np.zeros((cells, terms))
-    left = np.arange(cells)  # whose solution is not known to be the best one
+    best, coefficients = np.full(cells, np.inf), np.zeros((cells, terms))
+    open_cells: NDArray[np.intp] = np.arange(cells)  # the best solution is not certain yet
     for size in range(terms, 0, -1):
-        for active in combinations(range(terms), size):
-            chosen = list(active)
-            square = gram[np.ix_(left, chosen, chosen)]
-            solved = np.linalg.solve(square, moment[np.ix_(left, chosen)][..., None])[..., 0]
-            fits = (columns[np.ix_(left, range(columns.shape[1]), chosen)] @ solved[..., None])[
-                ..., 0
-            ]
-            squares = np.sum((fits - target[left]) ** 2, axis=1)
+        for active in map(np.array, combinations(range(terms), size)):
+            square = gram[open_cells[:, None, None], active[:, None], active]
+            solved = np.linalg.solve(square, moment[open_cells[:, None], active, None])[..., 0]
+            used = columns[open_cells][:, :, active]
+            fits = (used @ solved[..., None])[..., 0]
+            squares = np.sum((fits - target[open_cells]) ** 2, axis=1)
             # a column less is preferred where it does as well
-            better = (solved >= 0).all(axis=1) & (squares <= best[left] * (1 + 1e-12))
-            rows = left[better]
+            better = (solved >= 0).all(axis=1) & (squares <= best[open_cells] * (1 + 1e-12))
+            rows = open_cells[better]
             best[rows] = squares[better]
-            found[rows] = 0
-            found[np.ix_(rows, chosen)] = solved[better]
+            coefficients[rows] = 0
+            coefficients[rows[:, None], active] = solved[better]
         if size == terms:
-            left = left[~np.isfinite(best)]  # the free solution, where allowed, is the best
-        if not len(left):
+            open_cells = open_cells[~np.isfinite(best)]  # an allowed free solution is the best
+        if not len(open_cells):
             break
-    return best, found / norm
+    return best, coefficients / norm
 
 
-def covariance(columns: np.ndarray, weight: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """Covariance of each cell's coefficients for errors of variance 1 / weight: (cells, terms,
-    terms). Coefficients that stand at their bound of 0 are taken as known."""
+def covariance(columns: Floats, weight: Floats, coefficients: Floats) -> Floats:
+    """Covariance of each cell's coefficients for errors of variance 1 / weight.
+
+    (cells, rows, terms), (rows,), (cells, terms) -> (cells, terms, terms). Coefficients at their
+    bound of 0 have no variance.
+    """
     free = (coefficients > 0).astype(float)
     columns = columns * (np.sqrt(weight)[:, None] * free[:, None, :])
     norm = np.linalg.norm(columns, axis=1)
     norm[norm == 0] = 1.0
     columns = columns / norm[:, None, :]
     gram = columns.transpose(0, 2, 1) @ columns
-    places = np.arange(gram.shape[1])
-    gram[:, places, places] += RIDGE + (1 - free)
+    diagonal = range(gram.shape[1])
+    gram[:, diagonal, diagonal] += RIDGE + (1 - free)
     inverse = np.linalg.inv(gram) * free[:, :, None] * free[:, None, :]
     return inverse / (norm[:, :, None] * norm[:, None, :])

@@ -142,7 +142,7 @@ def prior_information(among: Sequence[ScaledNetwork], run_sd: float, seed: int) 
     """
     import numpy as np
 
-    from phiscale.planning.laws.posterior import PRIOR_MEDIAN, PRIOR_SPREAD
+    from phiscale.planning.laws.exponents import PRIOR_MEDIAN, PRIOR_SPREAD
 
     random = np.random.default_rng(seed)
     p = np.exp(np.log(PRIOR_MEDIAN) + PRIOR_SPREAD * random.standard_normal((PRIOR_DRAWS, 3)))

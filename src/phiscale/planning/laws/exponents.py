@@ -1,0 +1,36 @@
+"""The grid of exponents that a posterior averages over, and the weight of each of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phiscale.planning.laws.law import COARSE, EXPONENTS
+
+PRIOR_MEDIAN, PRIOR_SPREAD = 0.9, 0.8  # of an exponent: ln p ~ N(ln 0.9, 0.8^2)
+
+Floats = NDArray[np.float64]
+
+
+def default_grid(axes: int) -> tuple[float, ...]:
+    """Exponents from 0.15 to 4 on each of so many axes: about 2,000 cells at most."""
+    if axes >= 3:
+        return EXPONENTS if axes == 3 else COARSE
+    low, high = EXPONENTS[0], EXPONENTS[-1]
+    return tuple(map(float, np.geomspace(low, high, 97 if axes == 1 else 33)))
+
+
+def grid_cells(axes: Sequence[Floats]) -> Floats:
+    """Every combination of exponents: (cells, axes)."""
+    mesh = np.meshgrid(*axes, indexing="ij")
+    return np.stack([axis.ravel() for axis in mesh], axis=1)
+
+
+def cell_weights(squares: Floats, cells: Floats, run_sd: float) -> Floats:
+    """Posterior weight of each cell, 1 for the likeliest: (cells,), (cells, axes) -> (cells,)."""
+    odds = squares / (2 * run_sd**2) + np.sum(
+        np.log(cells / PRIOR_MEDIAN) ** 2 / (2 * PRIOR_SPREAD**2), axis=1
+    )
+    return np.exp(odds.min() - odds)
