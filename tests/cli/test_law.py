@@ -53,7 +53,7 @@ def test_rows_held_out_stand_beside_what_was_predicted(
     out = ran(HELD, capsys)
     b7 = next(line for line in out.splitlines() if line.startswith("efficientnet_b7"))
     assert "held out" in b7 and " 15.7 " in b7
-    assert "error % = " in out and "Points off on 6 rows left out" in out
+    assert "error % = " in out and "Error in points on 6 left-out rows" in out
     rows = in_json(HELD, capsys)["rows"]
     held = [row for row in rows if row["held_out"]]
     assert [row["network"] for row in held] == ["efficientnet_b6", "efficientnet_b7"]
@@ -223,7 +223,7 @@ MISTAKES = (
     ("law fit nope/", 2, r"nope/? is no file, folder"),
     ("law fit empty", 1, r"empty is no run and holds none"),
     ("law fit two.csv empty", 2, r"two\.csv is no folder of runs\. Give folders, or one table"),
-    ("law fit two.csv", 2, r"2 rows cannot fit a law of macs\. Give at least 3"),
+    ("law fit two.csv", 2, r"2 rows cannot fit a law of macs\. Use at least 3"),
     ("law fit nan.csv", 1, r"error of row 2 in nan\.csv is 'nan'"),
     ("law fit same.csv", 2, r"all rows have macs 1, .*Add a network of another macs"),
     ("law fit text.csv", 1, r"text\.csv has no header"),
@@ -247,7 +247,7 @@ MISTAKES = (
     ("law predict edited.json small", 2, r'edited\.json is damaged: .*delete its "sha256" line'),
     ("solve small --law edited.json", 2, r'edited\.json is damaged: .*delete its "sha256" line'),
     ("law predict bent.json --phi 12", 2, r"does not know its base\. Fit it again with --base"),
-    ("law predict bent-based.json --phi 12", 2, r"small phi 12 has .*Ask for at most 8x, or train"),
+    ("law predict bent-based.json --phi 12", 2, r"small phi 12 has .*Use at most 8x, or train"),
     ("law predict macs.json small --images-seen 1M", 2, r"the law does not count them\. Drop"),
     ("law predict latency.json small", 2, r"law is one of latency_ms, .*Fit one with --axes macs"),
     ("solve small --macs 1M --law macs.json", 2, r"macs\.json is a law of macs\. Fit one of depth"),

@@ -180,7 +180,7 @@ def test_lengths_of_training_are_an_axis_where_they_differ() -> None:
         ("macs,error\n1,nan", r"error of row 1 .*'nan'"),
         ("macs,error\n1,", r"error of row 1 .*'empty'"),
         ("macs,error\n1,-3", r"error of row 1 .*'-3'"),
-        ("macs,error\n1,0.9\n2,1.5", r"1\.5 and 0\.9: per cent or fractions\? Write a %"),
+        ("macs,error\n1,0.9\n2,1.5", r"and 0\.9, a mixture of per cent and fractions\."),
         ("macs,error\n1,130", r"above 100 %"),
         ("macs,error\n0,0.1", r"macs of row 1 .*'0'.*above 0"),
         ("macs,error,runs\n1,0.1,0", r"runs of row 1"),
@@ -202,7 +202,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("axis", "says"),
     [
-        ("width", r"row 1 has no width.*column model and --base"),
+        ("width", r"row 1 has no width.*column model and the argument `base`"),
         ("params", r"column params or mod"),
         ("images", r"no images_seen"),
         ("banana", r"no banana. Add a column banana"),
@@ -252,16 +252,16 @@ def test_the_law_stands_its_ground_on_the_published_rows() -> None:
     found = check(fit, sheet.points(sheet.axes_over(("macs",))))
     assert found.rms["law"] < found.rms["macs"] < found.rms["quadratic"]
     assert (found.winner, found.better_models, found.rows) == ("law", (), 11)
-    found.allow(1000.0, "anything")
+    found.require_range(1000.0, "anything")
 
 
 def test_a_law_of_the_wrong_form_goes_no_farther_than_eight_times_its_rows() -> None:
     found = check(posterior(bent(), run_sd=0.0005))
     assert found.better_models == ("quadratic",) and found.winner == "quadratic"
     assert "Clearly better than the law" in found.summary()
-    found.allow(8.0, "near")
-    with pytest.raises(UsageError, match=r"far has 9x .*quadratic .*Ask for at most 8x, or train"):
-        found.allow(9.0, "far")
+    found.require_range(8.0, "near")
+    with pytest.raises(UsageError, match=r"far has 9x .*quadratic .*Use at most 8x, or train"):
+        found.require_range(9.0, "far")
 
 
 def test_a_gaussian_process_finds_what_the_law_leaves_over() -> None:

@@ -173,8 +173,8 @@ def test_networks_on_one_ray_can_be_fitted_though_their_terms_are_confounded() -
         (PUBLISHED_ROWS[:3], "3 rows cannot fit.*at least 4"),
         (PUBLISHED_ROWS[:1] * 5, "all rows have depth 1.*another depth"),
         (PUBLISHED_ROWS[8:9] + PUBLISHED_ROWS[:1] * 4, "all rows have width 1.*another width"),
-        ([*PUBLISHED_ROWS, LawRow(depth=0, width=1, resolution=1, error=0.1)], "not above 0.*drop"),
-        ([*PUBLISHED_ROWS, LawRow(depth=1, width=1, resolution=1, error=math.nan)], "no number"),
+        ([*PUBLISHED_ROWS, LawRow(depth=0, width=1, resolution=1, error=0.1)], "above 0.*remove"),
+        ([*PUBLISHED_ROWS, LawRow(depth=1, width=1, resolution=1, error=math.nan)], "not a number"),
     ],
 )
 def test_rows_that_cannot_be_fitted_are_refused(rows: list[LawRow], says: str) -> None:

@@ -397,9 +397,9 @@ def test_each_cell_may_have_errors_of_its_own() -> None:
     ("change", "says"),
     [
         ({"x": np.array([[1.0], [1.0], [1.0]])}, r"all rows have macs 1.*another macs"),
-        ({"x": np.array([[1.0], [-2.0], [4.0]])}, r"b holds a multiplier.*Mend or drop"),
-        ({"error": np.array([0.3, 0.2, math.nan])}, r"c holds .*no number"),
-        ({"runs": np.array([1.0, 0.0, 1.0])}, r"b holds .*number of runs"),
+        ({"x": np.array([[1.0], [-2.0], [4.0]])}, r"b has a multiplier.*Fix or remove"),
+        ({"error": np.array([0.3, 0.2, math.nan])}, r"c has .*not a number"),
+        ({"runs": np.array([1.0, 0.0, 1.0])}, r"b has .*number of runs"),
     ],
 )
 def test_points_that_cannot_be_fitted_are_named(change: dict[str, np.ndarray], says: str) -> None:

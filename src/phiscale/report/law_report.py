@@ -216,7 +216,7 @@ def predicted(
     for name, spec in networks:
         place = axes.position(name, spec, values)
         beyond = float(fit.points.beyond(np.array(place)))
-        law.checks.allow(beyond, name)
+        law.checks.require_range(beyond, name)
         said, over = fit.predict(place), fit.predict(place, reference=origin)
         if float(said.error) > 1:
             raise UsageError(

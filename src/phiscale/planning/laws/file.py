@@ -1,8 +1,8 @@
-"""law.json: what `phiscale law fit --out` writes.
+"""`law.json`, as `phiscale law fit --out` writes it.
 
-It is the file that `--law` of `solve` and `fit` takes, where its axes are depth, width and
-resolution, and holds in "fit" what the numbers came from: the rows, so that `phiscale law predict`
-has intervals. A posterior is found again from its rows in milliseconds, so it is not kept.
+`solve` and `fit` take it as their law if its axes are depth, width and resolution. Its "fit" holds
+the rows that the numbers came from, so that `phiscale law predict` has intervals. The posterior is
+fitted again from the rows, which takes milliseconds, so the file does not hold it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from phiscale.planning.laws.sheet import DIMENSIONS, Axes
 
 @dataclass(frozen=True)
 class FitRow:
-    """A trained network, as `law.json` keeps it."""
+    """A trained network in `law.json`."""
 
     name: str
     x: tuple[float, ...]  # on each axis
@@ -35,8 +35,8 @@ class FitRow:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """The "fit" of `law.json`: what its numbers came from."""
+class FitRecord:
+    """The "fit" of `law.json`: the rows that its numbers came from."""
 
     axes: tuple[str, ...]
     units: Mapping[str, float]
@@ -49,7 +49,7 @@ class Fit:
 
 
 FIT = Format(
-    Fit,
+    FitRecord,
     "phiscale_fit",
     UsageError,
     "Write it again with phiscale law fit TABLE --out law.json.",
@@ -58,14 +58,14 @@ FIT = Format(
 
 @dataclass(frozen=True, eq=False)
 class FittedLaw:
-    """A law, what its axes mean, and how it stood its checks."""
+    """A law with its rows, the meaning of its axes, and its checks against other models."""
 
     fit: Posterior
     axes: Axes
     checks: Checks
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: a point estimate for every reader, and the rows for ours."""
+        """Plain data: the point estimate, and the rows that it was fitted to."""
         return with_checksum({**self._estimate(), "fit": FIT.encode(self._record())})
 
     def _estimate(self) -> dict[str, Any]:
@@ -81,10 +81,10 @@ class FittedLaw:
             "terms": {axis: asdict(term) for axis, term in terms.items()},
         }
 
-    def _record(self) -> Fit:
+    def _record(self) -> FitRecord:
         fit, points = self.fit, self.fit.points
         rows = zip(points.names, points.x, points.error, points.runs, strict=True)
-        return Fit(
+        return FitRecord(
             axes=self.axes.names,
             units=dict(self.axes.units),
             base=self.axes.base,
@@ -99,12 +99,12 @@ class FittedLaw:
         )
 
     def write(self, path: Path) -> None:
-        """Writes the JSON that `read` reads."""
+        """Writes `law.json`."""
         write_json(path, self.to_dict())
 
     @staticmethod
     def read(path: Path) -> FittedLaw:
-        """The inverse. Raises UsageError for a file that holds no rows, or not what they need."""
+        """Reads `law.json`. Raises UsageError for a file without the rows of a fit."""
         return FittedLaw.from_dict(read_json(path), str(path))
 
     @staticmethod
@@ -119,28 +119,28 @@ class FittedLaw:
                 f"{where} does not hold the rows that a law was fitted to. "
                 "Write it with phiscale law fit TABLE --out law.json."
             )
-        kept = FIT.decode(payload["fit"], f'the "fit" of {where}')
-        width = len(kept.axes)
-        if any(len(row.x) != width for row in kept.rows):
+        record = FIT.decode(payload["fit"], f'the "fit" of {where}')
+        width = len(record.axes)
+        if any(len(row.x) != width for row in record.rows):
             raise UsageError(f'the "fit" of {where} has rows of other axes. {FIT.fix}')
         points = Points(
-            kept.axes,
-            np.array([row.x for row in kept.rows], dtype=float).reshape(-1, width),
-            np.array([row.error for row in kept.rows], dtype=float),
-            np.array([row.runs for row in kept.rows], dtype=float),
-            tuple(row.name for row in kept.rows),
+            record.axes,
+            np.array([row.x for row in record.rows], dtype=float).reshape(-1, width),
+            np.array([row.error for row in record.rows], dtype=float),
+            np.array([row.runs for row in record.rows], dtype=float),
+            tuple(row.name for row in record.rows),
         )
         fit = posterior(
             require_fittable(points, fewest_rows(points.axes)),
-            run_sd=kept.run_sd,
+            run_sd=record.run_sd,
             source=str(payload.get("source", "")),
         )
-        freedom = np.inf if kept.freedom is None else kept.freedom
-        axes = Axes(names=kept.axes, base=kept.base, units=kept.units)
-        fit = replace(fit, run_sd_from=kept.run_sd_from, freedom=freedom)
-        return FittedLaw(fit, axes, kept.checks)
+        freedom = np.inf if record.freedom is None else record.freedom
+        axes = Axes(names=record.axes, base=record.base, units=record.units)
+        fit = replace(fit, run_sd_from=record.run_sd_from, freedom=freedom)
+        return FittedLaw(fit, axes, record.checks)
 
 
 def fewest_rows(axes: tuple[str, ...]) -> int:
-    """Rows below which there is nothing to fit: as many as coefficients, three at least."""
+    """The least number of rows: as many as coefficients, but at least three."""
     return max(3, len(axes) + 1)

@@ -1,4 +1,4 @@
-"""From rows to the numbers of a law. numpy is loaded when a fit is asked for, not before."""
+"""Fits the numbers of a law to rows. numpy is imported when a fit is needed, not before."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from phiscale.planning.laws.law import IMAGES_UNIT, RUN_SD, Law, LawRow, Term
 
 
 def fit_law(rows: Iterable[LawRow], *, run_sd: float = RUN_SD, source: str = "a fit") -> Law:
-    """The law through measured errors: the point estimate of `posterior`; with its images term if
-    every row says how many it saw. `run_sd` is the run-to-run standard deviation of an error.
+    """Fits a law to measured errors: the point estimate of `posterior`.
 
-    Errors: UsageError for fewer than 4 rows, for a dimension that no row changes, for no numbers.
+    It has an images term if every row has `images_seen`. `run_sd`: the seed standard deviation of
+    an error. Raises UsageError for fewer than 4 rows, for a dimension that no row changes, and for
+    values that are not numbers.
     """
     from phiscale.planning.laws.points import points_of, require_fittable
     from phiscale.planning.laws.posterior import posterior
@@ -23,9 +24,10 @@ def fit_law(rows: Iterable[LawRow], *, run_sd: float = RUN_SD, source: str = "a 
 def fit_lengths(
     rows: Iterable[tuple[float, float]], images_unit: float = IMAGES_UNIT
 ) -> tuple[float, Term]:
-    """c and A s^-p from (images seen, error) of one network trained to several lengths.
+    """Fits error = c + A s^-p to (images seen, error) of one network trained to several lengths.
 
-    error = c + A s^-p with c, A >= 0 by least squares, p on a grid; seeds are pooled.
+    c, A >= 0 by least squares, p on a grid; seeds are pooled. Returns c and the term. Raises
+    UsageError for fewer than 3 lengths.
     """
     import numpy as np
 
@@ -37,10 +39,10 @@ def fit_lengths(
     ):
         raise UsageError(
             f"{len(np.unique(pairs[:, 0]))} lengths of training cannot fit the images "
-            "term. Give errors of one network at 3 lengths or more."
+            "term. Use errors of one network at 3 lengths or more."
         )
     grid = np.geomspace(0.05, 3, 120)[:, None]
     columns = features(pairs[:, :1] / images_unit, grid)
-    squares, found = project(columns, pairs[:, 1], np.ones(len(pairs)))
+    squares, coefficients = project(columns, pairs[:, 1], np.ones(len(pairs)))
     best = int(squares.argmin())
-    return float(found[best, 0]), Term(float(found[best, 1]), float(grid[best, 0]))
+    return float(coefficients[best, 0]), Term(float(coefficients[best, 1]), float(grid[best, 0]))

@@ -1,4 +1,4 @@
-"""The law of depth, width, resolution and images seen as numbers: what `--law FILE` holds."""
+"""The law of depth, width, resolution and images seen as numbers, and its file `law.json`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from phiscale.arch.scaling import Scaling
 from phiscale.errors import UsageError
 from phiscale.files import Format
 
 EXPONENTS = tuple(0.15 * (4 / 0.15) ** (i / 12) for i in range(13))
-COARSE = EXPONENTS[::2]  # where a fourth term multiplies the cells, or where speed counts
-RUN_SD = 0.0025  # of an error on ImageNet, where nobody measured it
+COARSE = EXPONENTS[::2]  # for a fourth term, which multiplies the cells, and for speed
+RUN_SD = 0.0025  # of an error on ImageNet, where it was not measured
 
 IMAGES_UNIT = 1e6
 
@@ -22,28 +22,28 @@ Number = Any  # float or numpy array
 
 
 class ErrorLaw(Protocol):
-    """Anything that predicts an error and knows how far off it usually is."""
+    """Anything that predicts an error and states how far off it usually is."""
 
     @property
     def sd(self) -> float:
-        """Typical error of a prediction; networks closer than this are for a race to tell apart."""
+        """Typical error of a prediction, a fraction. Networks closer than this are tied."""
         ...
 
     @property
     def source(self) -> str:
-        """What it was fitted to."""
+        """The data that it was fitted to."""
         ...
 
     def error(
         self, *, depth: Number, width: Number, resolution: Number, images: Number | None = None
     ) -> Number:
-        """Top-1 error as a fraction, at these multipliers over the base and images seen."""
+        """Predicts the top-1 error, a fraction, at multipliers over the base and images seen."""
         ...
 
 
 @dataclass(frozen=True)
 class Term:
-    """A x^-p: the error that is left because x is no larger."""
+    """A x^-p: the error that remains because x is finite."""
 
     A: float
     p: float
@@ -62,7 +62,10 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """The additive law as a point estimate; how sure it is, `Posterior` knows."""
+    """The additive law as a point estimate. `Posterior` adds how certain it is.
+
+    `Law.read("law.json")` reads one, `fit_law(rows)` fits one.
+    """
 
     e0: float
     depth: Term
@@ -89,51 +92,54 @@ class Law:
     def error(
         self, *, depth: Number, width: Number, resolution: Number, images: Number | None = None
     ) -> Number:
-        """Floats or numpy arrays. `images=None`: trained to the end, the last term left out.
+        """Predicts the top-1 error, a fraction: floats or numpy arrays.
 
-        Below the base the powers grow fast: the published law is within a point of TinyNet-A and B
-        (arXiv:2010.14819), 5 points too dark for C and D, 14 for E. There it ranks, no more.
+        `images=None`: trained to the end, so the last term is left out. Below the base the powers
+        grow fast: the published law is within a point of TinyNet-A and B (arXiv:2010.14819), but 5
+        points too pessimistic for C and D and 14 for E. There it only ranks networks.
         """
         error = self.e0 + self.depth(depth) + self.width(width) + self.resolution(resolution)
         return error if images is None else error + self.images(images / self.images_unit)
 
-    def optimum(self, compute: float) -> Scaling:
-        """The least error with depth * width^2 * resolution^2 = `compute`, before any rounding.
+    def optimum(self, compute_ratio: float) -> Scaling:
+        """The scaling of least error with depth * width^2 * resolution^2 = `compute_ratio`.
 
-        There every term buys the same for a unit of log-compute: p A x^-p = price * c, c = 1, 2, 2.
+        It is not rounded. There every term gains the same from a unit of log-compute:
+        p A x^-p = price * c with c = 1, 2, 2. Raises UsageError if an A is 0.
         """
         terms = ((self.depth, 1), (self.width, 2), (self.resolution, 2))
-        if not (math.isfinite(compute) and compute > 0) or any(not term.A for term, _ in terms):
+        if not (math.isfinite(compute_ratio) and compute_ratio > 0) or any(
+            not term.A for term, _ in terms
+        ):
             raise UsageError(
-                f"no optimum at compute={compute} of a law with A = "
-                f"{[term.A for term, _ in terms]}. All of them must be above 0."
+                f"compute_ratio={compute_ratio} has no optimum in a law with A = "
+                f"{[term.A for term, _ in terms]}. Use values above 0."
             )
 
         def logs(price: float) -> list[float]:
             return [(math.log(term.p * term.A / c) - price) / term.p for term, c in terms]
 
-        low, high = -200.0, 200.0  # of the log of the price: dearer means smaller
+        low, high = -200.0, 200.0  # of the log of the price: a higher price means smaller networks
         for _ in range(100):
             middle = (low + high) / 2
             spent = sum(c * x for (_, c), x in zip(terms, logs(middle), strict=True))
-            low, high = (middle, high) if spent > math.log(compute) else (low, middle)
+            low, high = (middle, high) if spent > math.log(compute_ratio) else (low, middle)
         depth, width, resolution = map(math.exp, logs(low))
         return Scaling(depth=depth, width=width, resolution=resolution)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, versioned: what `--law FILE` holds."""
+        """Plain data, versioned: the content of `law.json`."""
         return FORMAT.encode(self)
 
     def write(self, path: Path) -> None:
-        """Writes the JSON that `read` reads."""
+        """Writes `law.json`."""
         FORMAT.write(path, self)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the law") -> Law:
-        """The inverse of `to_dict`. Unknown or missing fields are errors, never ignored."""
-        own = isinstance(data, Mapping) and data.get(FORMAT.marker) == FORMAT.version
-        if own and isinstance(data.get("terms"), Mapping):
-            axes = ascii(", ".join(map(str, data["terms"])))[1:-1]
+        """The inverse of `to_dict`. Raises UsageError for unknown or missing fields."""
+        if other := _other_axes(data):
+            axes = ascii(", ".join(other))[1:-1]
             raise UsageError(
                 f"{where} is a law of {axes}. Fit one of depth, width and resolution: "
                 "phiscale law fit TABLE --axes depth,width,resolution."
@@ -141,9 +147,9 @@ class Law:
         return FORMAT.decode(data, where)
 
     @staticmethod
-    def read(path: Path) -> Law:
-        """Reads `--law FILE`."""
-        return Law.from_dict(FORMAT.payload(path), str(path))
+    def read(path: Path | str) -> Law:
+        """Reads `law.json`. Raises UsageError for a file that holds no such law."""
+        return Law.from_dict(FORMAT.payload(Path(path)), str(path))
 
 
 FORMAT = Format(
@@ -155,14 +161,25 @@ FORMAT = Format(
 )
 
 
+def _other_axes(data: Any) -> list[str]:
+    """The axes of a law of other axes, as `FittedLaw` writes it; none if it is no such law."""
+    if not isinstance(data, Mapping):
+        return []
+    fields = cast(Mapping[str, Any], data)
+    terms = fields.get("terms")
+    if fields.get(FORMAT.marker) != FORMAT.version or not isinstance(terms, Mapping):
+        return []
+    return [str(axis) for axis in cast(Mapping[str, Any], terms)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class LawRow:
-    """One trained network, or the mean of `runs` equal ones, for a fit."""
+    """A trained network, or the mean of `runs` equal ones, to fit a law to."""
 
     name: str = ""
-    depth: float  # real blocks over the base's
+    depth: float  # blocks over the base's, as built
     width: float
     resolution: float
     error: float  # fraction
-    images_seen: float | None = None  # in training; None where all rows are trained to the end
+    images_seen: float | None = None  # in training; None if all rows are trained to the end
     runs: float = 1.0

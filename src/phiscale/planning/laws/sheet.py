@@ -1,4 +1,4 @@
-"""Tables of trained networks: who they are and what error they had, before a law chooses its axes.
+"""Tables of trained networks and their errors, before the axes of a law are chosen.
 
 A CSV file has a header, a row for each network, and comments that begin with #:
 
@@ -6,13 +6,13 @@ A CSV file has a header, a row for each network, and comments that begin with #:
     model, top1, runs
     small, 81.2%, 3
 
-error or top1   a fraction or per cent: all at most 1 are fractions, all above 1 are per cent, a %
-                after each number says so; a mixture is refused
+error or top1   fractions if all are at most 1, per cent if all are above 1 or have a % sign;
+                a mixture is refused
 model           a member's name, a spec.json or file.py:NAME: its axes are counted exactly
-name, runs      what to call the row; how many equal trainings it is the mean of
+name, runs      the row's name; the number of equal trainings that it is the mean of
 images_seen     in training
-anything else   a number above 0 that may be an axis: depth, width and resolution are multipliers
-                over the base's, all others amounts such as macs, params, latency_ms
+other columns   numbers above 0 that may be axes: depth, width and resolution are multipliers
+                over the base's; all others are amounts such as macs, params, latency_ms
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 DIMENSIONS = ("depth", "width", "resolution")
 COUNTED = ("macs", "params", "activations")  # exactly, from a spec
-WORDS = ("name", "model", "error", "top1", "runs")  # columns that are no axes
-# nor are these of our own runs.csv
-NOTES = (
+NOT_AXES = ("name", "model", "error", "top1", "runs")  # columns of any table
+# columns of our `runs.csv` that are no axes either
+RUN_COLUMNS = (
     "validation_error",
     "test_error",
     "method",
@@ -52,39 +52,42 @@ NOTES = (
     "failed",
     "key",
 )
-ALIKE = 0.98  # of one dimension's variance that the others explain: they are one ray
+COLLINEAR = 0.98  # of one dimension's variance that the others explain: the rows are one ray
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """One network, trained; or the mean of `runs` equal trainings."""
+    """One trained network, or the mean of `runs` equal trainings."""
 
     name: str
     error: float  # fraction
     runs: float = 1.0
     spec: Spec | None = None
-    values: Mapping[str, float] = field(default_factory=dict)  # columns that may be axes
+    values: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Columns that may be axes."""
 
     @property
     def macs(self) -> float:
-        """What it costs; where neither counts nor a spec say so, d w^2 r^2."""
-        if self.spec is not None or "macs" in self.values:
-            return self.values.get("macs") or cost(self.spec).macs  # type: ignore[arg-type]
+        """MACs from the table, else counted from the spec, else d w^2 r^2."""
+        if macs := self.values.get("macs"):
+            return macs
+        if self.spec is not None:
+            return cost(self.spec).macs
         d, w, r = (self.values.get(axis, 1.0) for axis in DIMENSIONS)
         return d * w**2 * r**2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """How a network's place is counted: multipliers over the base, and amounts over its amounts."""
+    """How networks are placed on axes: multipliers over the base, and amounts over units."""
 
     names: tuple[str, ...]
     base: Spec | None = None
-    units: Mapping[str, float] = field(default_factory=dict)  # of amounts: 1 on that axis
+    units: Mapping[str, float] = field(default_factory=dict[str, float])  # 1 on that axis
 
     def position(self, name: str, spec: Spec | None, values: Mapping[str, float]) -> list[float]:
-        """Where a network stands on each axis. Raises UsageError for one that cannot be told."""
-        place: list[float] = []
+        """Where a network is on each axis. Raises UsageError for an axis that has no value."""
+        position: list[float] = []
         for axis in self.names:
             column = "images_seen" if axis == "images" else axis
             if column in values:
@@ -94,33 +97,36 @@ class Axes:
             elif axis in DIMENSIONS and spec is not None and self.base is not None:
                 amount = getattr(effective(spec, self.base), axis)
             else:
-                raise UsageError(f"{name} has no {column}. {self._mend(axis, column)}")
-            place.append(amount / self.units.get(axis, 1.0))
-        return place
+                raise UsageError(f"{name} has no {column}. {self._advice(axis, column)}")
+            position.append(amount / self.units.get(axis, 1.0))
+        return position
 
     @staticmethod
-    def _mend(axis: str, column: str) -> str:
+    def _advice(axis: str, column: str) -> str:
         if axis in DIMENSIONS:
-            return f"Add a column {column}, or a column model and --base SPEC."
+            return f"Add a column {column}, or a column model and the argument `base`."
         return f"Add a column {column}{' or model' if axis in COUNTED else ''}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """Rows, and what is known of the whole of them."""
+    """The rows of a table, and what its comments say of all of them."""
 
     source: str
     rows: tuple[TrainedNetwork, ...]
-    axes: tuple[str, ...] = ()  # that suit them, if the table says so
-    run_sd: float | None = None  # of an error, if the table says so
+    axes: tuple[str, ...] = ()  # the table's choice, if it makes one
+    run_sd: float | None = None  # seed standard deviation of an error, if the table has one
 
     def base(self) -> TrainedNetwork:
-        """The network that costs least: what multipliers are over, unless somebody says else."""
+        """The network that costs least: the default base of multipliers."""
         return min(self.rows, key=lambda row: row.macs)
 
     def choose_axes(self, base: Spec | None = None) -> tuple[str, ...]:
-        """The table's own; else depth, width and resolution if the rows tell them apart, else MACs;
-        and images seen if they differ."""
+        """The axes of the table, else those that its rows determine.
+
+        Depth, width and resolution if they vary apart from each other, else MACs; and images seen
+        if they differ.
+        """
         if self.axes:
             return self.axes
         seen = {row.values.get("images_seen") for row in self.rows}
@@ -129,25 +135,25 @@ class Sheet:
             points = self.points(self.axes_over(DIMENSIONS, base))
         except UsageError:
             return ("macs", *images)
-        return (*DIMENSIONS, *images) if _told_apart(points) else ("macs", *images)
+        return (*DIMENSIONS, *images) if _vary_apart(points) else ("macs", *images)
 
     def axes_over(self, names: Sequence[str], base: Spec | None = None) -> Axes:
-        """These axes, over a base or over the row that costs least."""
+        """These axes over a base, or over the row that costs least."""
         first = self.base()
-        own = Axes(names=tuple(names), base=base or first.spec)
+        of_base = base or first.spec
         amounts = [axis for axis in names if axis not in DIMENSIONS]
-        values = {} if base is not None else first.values
+        values: Mapping[str, float] = {} if base is not None else first.values
         units = {
             axis: IMAGES_UNIT
             if axis == "images"
-            else Axes(names=(axis,)).position(first.name, own.base, values)[0]
+            else Axes(names=(axis,)).position(first.name, of_base, values)[0]
             for axis in amounts
             if base is None or axis in COUNTED or axis == "images"
         }
-        return Axes(names=own.names, base=own.base, units=units)
+        return Axes(names=tuple(names), base=of_base, units=units)
 
     def points(self, axes: Axes) -> Points:
-        """The rows on these axes. Raises UsageError for an axis that a row does not tell."""
+        """The rows on these axes. Raises UsageError for an axis that a row has no value for."""
         import numpy as np
 
         from phiscale.planning.laws.points import Points
@@ -162,8 +168,8 @@ class Sheet:
         )
 
 
-def _told_apart(points: Points) -> bool:
-    """Do the rows vary each axis apart from the others, or walk along one ray?"""
+def _vary_apart(points: Points) -> bool:
+    """Whether each axis varies apart from the others, not along one ray."""
     import numpy as np
 
     logs = np.log(points.x)
@@ -172,25 +178,27 @@ def _told_apart(points: Points) -> bool:
         return False
     for number in range(logs.shape[1]):
         others = np.delete(logs, number, axis=1)
-        left = logs[:, number] - others @ np.linalg.lstsq(others, logs[:, number], rcond=None)[0]
-        if left @ left < (1 - ALIKE) * logs[:, number] @ logs[:, number]:
+        column = logs[:, number]
+        slopes = np.asarray(np.linalg.lstsq(others, column, rcond=None)[0])
+        residual = column - others @ slopes
+        if residual @ residual < (1 - COLLINEAR) * column @ column:
             return False
     return True
 
 
 def read_sheet(path: Path) -> Sheet:
-    """A table of one's own. Errors: DataError that names the file, the row and the mend."""
+    """Reads a CSV file. Raises DataError that names the file, the row and what to change."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text ({error}). Name a CSV file.") from None
+        raise DataError(f"{path} cannot be read as text ({error}). Use a CSV file.") from None
     return sheet_of(text, str(path))
 
 
 def sheet_of(text: str, where: str) -> Sheet:
-    """The same from the file's text; `where` names it in errors."""
+    """Reads the text of a CSV file; `where` names it in errors."""
     lines = text.splitlines()
-    said = dict(
+    comments = dict(
         (match[1], match[2].strip())
         for line in lines
         if (match := re.match(r"#\s*(source|axes|run_sd):(.*)", line))
@@ -202,30 +210,30 @@ def sheet_of(text: str, where: str) -> Sheet:
     if len(header) < 2 or len(set(header)) < len(header) or not all(header):
         raise DataError(
             f"{where} has no header of different names. "
-            "Let its first line be such as: model,top1 or macs,error."
+            "Start it with a line such as model,top1 or macs,error."
         )
     for number, row in enumerate(rows, 1):
         if len(row) != len(header):
             raise DataError(
                 f"row {number} of {where} has {len(row)} cells, the header {len(header)}. "
-                "Give every row as many as the header."
+                "Write as many cells in every row as in the header."
             )
     if not rows:
         raise DataError(f"{where} has a header and no rows. Add one for each trained network.")
     columns = {head: [row[place] for row in rows] for place, head in enumerate(header)}
     trained = tuple(_trained(columns, len(rows), where))
-    run_sd = _number("run_sd", where, said["run_sd"]) if "run_sd" in said else None
-    axes = tuple(re.findall(r"\w+", said.get("axes", "")))
-    return Sheet(source=said.get("source") or where, rows=trained, axes=axes, run_sd=run_sd)
+    run_sd = _number("run_sd", where, comments["run_sd"]) if "run_sd" in comments else None
+    axes = tuple(re.findall(r"\w+", comments.get("axes", "")))
+    return Sheet(source=comments.get("source") or where, rows=trained, axes=axes, run_sd=run_sd)
 
 
 def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterable[TrainedNetwork]:
-    given = [kind for kind in ("error", "top1") if kind in columns]
-    given = given or [kind for kind in ("validation_error",) if kind in columns]  # our own runs.csv
-    if len(given) != 1:
-        both = "both error and top1" if given else "no column error or top1"
-        raise DataError(f"{where} has {both}. Give one of them.")
-    [kind] = given
+    kinds = [kind for kind in ("error", "top1") if kind in columns]
+    kinds = kinds or [kind for kind in ("validation_error",) if kind in columns]  # our `runs.csv`
+    if len(kinds) != 1:
+        both = "both error and top1" if kinds else "no column error or top1"
+        raise DataError(f"{where} has {both}. Use one of them.")
+    [kind] = kinds
     models = columns.get("model", [""] * count)
     names = columns.get("name", models)
     names = [name or f"row {number}" for number, name in enumerate(names, 1)]
@@ -236,7 +244,7 @@ def _trained(columns: Mapping[str, list[str]], count: int, where: str) -> Iterab
             for name, cell in zip(names, cells, strict=True)
         ]
         for head, cells in columns.items()
-        if head == "runs" or (head not in (*WORDS, *NOTES) and any(map(_is_number, cells)))
+        if head == "runs" or (head not in (*NOT_AXES, *RUN_COLUMNS) and any(map(_is_number, cells)))
     }
     runs = numbers.pop("runs", [1.0] * count)
     for number, name in enumerate(names):
@@ -259,13 +267,13 @@ def _fractions(kind: str, cells: Sequence[str], names: Sequence[str], where: str
     if any(per_cent) and not all(per_cent):
         one, other = cells[per_cent.index(True)], cells[per_cent.index(False)]
         raise DataError(
-            f"{where} has {kind} {one} and {other}: per cent or fractions? "
-            "Write a % after each, or fractions of 1 throughout."
+            f"{where} has {kind} {one} and {other}, a mixture of per cent and fractions. "
+            "Write a % sign after every number, or fractions of 1 in all rows."
         )
     shares = [value / 100 if per_cent[0] else value for value in values] if values else []
     for name, share in zip(names, shares, strict=True):
         if share > 1:
-            raise DataError(f"{kind} of {name} in {where} is above 100 %. Mend or drop that row.")
+            raise DataError(f"{kind} of {name} in {where} is above 100 %. Fix or remove that row.")
     return shares
 
 
@@ -281,7 +289,7 @@ def _number(
 ) -> float:
     value = float(cell) if _is_number(cell) else math.nan
     if not (math.isfinite(value) and above(value)):
-        raise DataError(f"{what} in {where} is {cell or 'empty'!r}. Give a number above 0.")
+        raise DataError(f"{what} in {where} is {cell or 'empty'!r}. Use a number above 0.")
     return value
 
 

@@ -1,7 +1,7 @@
 """Published tables by name: what `phiscale law fit NAME` fits.
 
-Built from the figures that the members and the paper's tables hold already; a file in
-`tables/published/` holds what is nowhere else. Heavy imports wait until a table is asked for.
+They are built from the figures of the members and of the paper's tables. A file in
+`tables/published/` holds what is nowhere else. Heavy imports wait until a table is needed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 FILES = Path(__file__).parent.parent / "tables" / "published"
 
-# Taken for one training on ImageNet, where the source does not say: trainings that differ in their
-# seed alone differ by about sqrt(error / 2n) on n = 50,000 pictures (arXiv:2304.01910).
+# Assumed for one training on ImageNet where the source does not say: trainings that differ in their
+# seed alone differ by about sqrt(error / 2n) on n = 50,000 images (arXiv:2304.01910).
 RUN_SD = 0.0015
 RUN_SD_MIXED = 0.0025  # where recipes differ between rows
 LAW_AXES = ("depth", "width", "resolution")
@@ -47,7 +47,7 @@ PUBLISHED: dict[str, str] = {
     "pycls-efficientnet": "B0-B5 after 100 epochs without augmentation",
 }
 
-# Tables of members: how their names begin, and the condition of the figure.
+# Tables of members: the start of their names, and the condition of the figure.
 _SERIES: dict[str, tuple[str, str]] = {
     "efficientnet": ("efficientnet_b", "AutoAugment"),
     "efficientnet-v1": ("efficientnet_b", "the first version's recipe"),
@@ -65,13 +65,13 @@ _SERIES: dict[str, tuple[str, str]] = {
 
 
 def published_sheet(name: str) -> Sheet:
-    """A published table. Raises UsageError, with the nearest name, for one that is not there."""
+    """Returns a published table. Raises UsageError with the nearest name for an unknown one."""
     from phiscale.planning.laws.sheet import Sheet, read_sheet
 
     if name not in PUBLISHED:
         near = get_close_matches(name.lower(), PUBLISHED, n=1)
-        mend = f"Did you mean {near[0]}?" if near else f"Tables are {', '.join(PUBLISHED)}."
-        raise UsageError(f"{name} is no file, folder or published table. {mend}")
+        advice = f"Did you mean {near[0]}?" if near else f"Tables are {', '.join(PUBLISHED)}."
+        raise UsageError(f"{name} is no file, folder or published table. {advice}")
     if (FILES / f"{name}.csv").is_file():
         return read_sheet(FILES / f"{name}.csv")
     if name in _SERIES:
@@ -86,7 +86,7 @@ def _series(name: str) -> tuple[str, tuple[TrainedNetwork, ...]]:
     from phiscale.planning.laws.sheet import TrainedNetwork
 
     begins, condition = _SERIES[name]
-    found = [
+    figures = [
         (member, figure)
         for member in MEMBERS.values()
         if member.name.startswith(begins)
@@ -99,9 +99,9 @@ def _series(name: str) -> tuple[str, tuple[TrainedNetwork, ...]]:
         TrainedNetwork(
             name=member.name, error=round(1 - figure.top1, 6), runs=runs, spec=member.spec
         )
-        for member, figure in found
+        for member, figure in figures
     )
-    return f"{found[0][1].source}; {condition}", tuple(rows)
+    return f"{figures[0][1].source}; {condition}", tuple(rows)
 
 
 def _joint() -> tuple[str, tuple[TrainedNetwork, ...]]:
@@ -128,8 +128,8 @@ def _scaled(name: str) -> tuple[str, tuple[TrainedNetwork, ...]]:
         "table3-resnet50": ("resnet50", TABLE_3),
     }
     base, arms = tables[name]
-    known = [arm for arm in arms if arm.base == base and arm.scaling is not None]
-    return known[0].source, tuple(_arms(known))
+    scaled = [arm for arm in arms if arm.base == base and arm.scaling is not None]
+    return scaled[0].source, tuple(_arms(scaled))
 
 
 def _arms(arms: Iterable[PaperArm]) -> Iterable[TrainedNetwork]:
