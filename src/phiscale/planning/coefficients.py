@@ -36,7 +36,8 @@ class Coefficients:
     method: str = "given"  # lawscale, grid, ...
     law: Law | None = None  # of the errors of `base` scaled
     source: str = ""  # the command, or whose figures they are
-    extra: Mapping[str, Any] = field(default_factory=dict)  # whatever the search wants kept
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Notes of a search."""
 
     def __post_init__(self) -> None:
         for name in NAMES:

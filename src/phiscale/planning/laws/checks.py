@@ -170,7 +170,8 @@ def find_outliers(fit: Posterior) -> tuple[Outlier, ...]:
     points, outliers = fit.points, list[Outlier]()
     step = max(1, round(len(fit.grid) / FEW_EXPONENTS)) if len(points.axes) > 2 else 1
     off = np.abs(fit.left_out.error - points.error) / np.hypot(fit.left_out.sd, fit.run_sd)
-    suspects = {points.names[row] for row in np.argsort(-np.nan_to_num(off))[:SUSPECTS]}
+    farthest = map(int, np.argsort(-np.nan_to_num(off))[:SUSPECTS])
+    suspects = {points.names[row] for row in farthest}
     while len(outliers) < len(fit.points) // 4:
         candidates = [
             _test_row(points, row, fit.grid[::step], fit.run_sd) if name in suspects else None

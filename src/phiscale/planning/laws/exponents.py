@@ -19,7 +19,8 @@ def default_grid(axes: int) -> tuple[float, ...]:
     if axes >= 3:
         return EXPONENTS if axes == 3 else COARSE
     low, high = EXPONENTS[0], EXPONENTS[-1]
-    return tuple(map(float, np.geomspace(low, high, 97 if axes == 1 else 33)))
+    line: Floats = np.geomspace(low, high, 97 if axes == 1 else 33, dtype=np.float64)
+    return tuple(map(float, line))
 
 
 def grid_cells(axes: Sequence[Floats]) -> Floats:

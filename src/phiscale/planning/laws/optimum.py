@@ -90,7 +90,7 @@ def optimum(fit: Posterior, compute_ratio: float, *, draws: int = 1000, seed: in
     p, c = fit.draws(draws, seed)
     p, c = p[:, places], c[:, [1 + place for place in places]]
     single = optima(p, c, compute_ratio)
-    slopes = (1 / p) / np.sum(COSTS / p, axis=1, keepdims=True)
+    slopes: Floats = (1 / p) / np.sum(COSTS / p, axis=1, keepdims=True)
     equal = _equal_split(fit, compute_ratio)
     costs = np.sum(c * (np.exp(-p * equal) - np.exp(-p * best)), axis=1)
     to_powers = math.log(2) / math.log(compute_ratio)
@@ -215,8 +215,9 @@ def _equal_split_posterior(fit: Posterior) -> tuple[Floats, Floats]:
     points = fit.points
     shared = [points.axes.index(axis) for axis in DIMENSIONS]
     others = [number for number in range(len(points.axes)) if number not in shared]
-    exponents = np.geomspace(EXPONENTS[0], EXPONENTS[-1], 97)
-    cells = grid_cells([exponents, *[np.array(COARSE)] * len(others)])
+    exponents: Floats = np.geomspace(EXPONENTS[0], EXPONENTS[-1], 97, dtype=np.float64)
+    coarse: Floats = np.array(COARSE)
+    cells = grid_cells([exponents, *[coarse] * len(others)])
     together = features(points.x[:, shared], np.repeat(cells[:, :1], len(shared), axis=1))
     columns = [np.ones((*together.shape[:2], 1)), together[..., 1:].sum(2, keepdims=True)]
     if others:

@@ -161,8 +161,9 @@ class Posterior:
     def marginal(self, axis: str) -> tuple[Floats, Floats]:
         """Exponents on an axis and the weighted A of each: (exponents,) twice."""
         number = self.points.axes.index(axis)
-        p, place = np.unique(self.exponents[:, number], return_inverse=True)
-        return p, np.bincount(place, self.weight * self.coefficients[:, 1 + number], len(p))
+        p, cell = np.unique(self.exponents[:, number], return_inverse=True)
+        terms = np.bincount(cell, self.weight * self.coefficients[:, 1 + number], len(p))
+        return p, np.asarray(terms, dtype=float)
 
     def draws(self, count: int = 1000, seed: int = 0) -> tuple[Floats, Floats]:
         """Laws drawn by their likelihood: exponents (count, axes), coefficients (count, 1 + axes).
@@ -191,7 +192,7 @@ class Posterior:
         residuals = root * (self.points.error - mean)
         shrunk = math.sqrt(len(residuals) / self.points.freedom)  # the fit has made them small
         residuals = (residuals - residuals.mean()) * shrunk
-        run_sd = max(LEAST_RUN_SD, float(np.sqrt(np.mean(residuals**2))))
+        run_sd = max(LEAST_RUN_SD, math.sqrt(float((residuals**2).mean())))
         return [
             _fit(replace(self.points, error=mean + drawn / root), run_sd, self.grid, self.source)
             for drawn in random.choice(residuals, (count, len(residuals)))
@@ -280,5 +281,6 @@ def _jackknife_sd(
         products = points.runs * inside * (fit.left_out.error - points.error)
         if not np.isfinite(products).any():
             return None
-        run_sd = max(LEAST_RUN_SD, math.sqrt(max(0.0, float(np.nanmean(products)))))
+        mean = float(np.nanmean(products))  # pyright: ignore[reportUnknownArgumentType]
+        run_sd = max(LEAST_RUN_SD, math.sqrt(max(0.0, mean)))
     return run_sd, points.freedom

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 RIDGE = 1e-10  # of normalised columns: it only matters where two of them are the same
 
 Floats = NDArray[np.float64]
+Places = NDArray[np.intp]
 
 
 def features(x: Floats, exponents: Floats) -> Floats:
@@ -40,12 +41,13 @@ def project(columns: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats]
     gram = columns.transpose(0, 2, 1) @ columns + RIDGE * np.eye(terms)
     moment = (columns.transpose(0, 2, 1) @ target[..., None])[..., 0]
     best, coefficients = np.full(cells, np.inf), np.zeros((cells, terms))
-    open_cells: NDArray[np.intp] = np.arange(cells)  # the best solution is not certain yet
+    open_cells: Places = np.arange(cells, dtype=np.intp)  # the best solution is not certain yet
+    every_row: Places = np.arange(columns.shape[1], dtype=np.intp)
     for size in range(terms, 0, -1):
-        for active in map(np.array, combinations(range(terms), size)):
-            square = gram[open_cells[:, None, None], active[:, None], active]
-            solved = np.linalg.solve(square, moment[open_cells[:, None], active, None])[..., 0]
-            used = columns[open_cells][:, :, active]
+        for active in (np.array(each, dtype=np.intp) for each in combinations(range(terms), size)):
+            square = gram[np.ix_(open_cells, active, active)]
+            solved = np.linalg.solve(square, moment[np.ix_(open_cells, active)][..., None])[..., 0]
+            used = columns[np.ix_(open_cells, every_row, active)]
             fits = (used @ solved[..., None])[..., 0]
             squares = np.sum((fits - target[open_cells]) ** 2, axis=1)
             # a column less is preferred where it does as well
@@ -53,7 +55,7 @@ def project(columns: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats]
             rows = open_cells[better]
             best[rows] = squares[better]
             coefficients[rows] = 0
-            coefficients[rows[:, None], active] = solved[better]
+            coefficients[np.ix_(rows, active)] = solved[better]
         if size == terms:
             open_cells = open_cells[~np.isfinite(best)]  # an allowed free solution is the best
         if not len(open_cells):

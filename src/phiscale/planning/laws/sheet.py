@@ -23,7 +23,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from phiscale.arch.costs import cost
 from phiscale.arch.families import resolve_spec
@@ -33,6 +33,8 @@ from phiscale.errors import DataError, SpecError, UsageError
 from phiscale.planning.laws.law import IMAGES_UNIT
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from phiscale.planning.laws.points import Points
 
 DIMENSIONS = ("depth", "width", "resolution")
@@ -177,9 +179,9 @@ def _vary_apart(points: Points) -> bool:
     if len(points) < 4 or points.constant():
         return False
     for number in range(logs.shape[1]):
-        others = np.delete(logs, number, axis=1)
+        others: NDArray[np.float64] = np.delete(logs, number, axis=1)
         column = logs[:, number]
-        slopes = np.asarray(np.linalg.lstsq(others, column, rcond=None)[0])
+        slopes = cast("NDArray[np.float64]", np.linalg.lstsq(others, column, rcond=None)[0])
         residual = column - others @ slopes
         if residual @ residual < (1 - COLLINEAR) * column @ column:
             return False
