@@ -111,10 +111,10 @@ def test_a_long_log_gives_no_larger_picture_than_a_short_one():
 
 def test_pareto_says_what_its_marks_mean_and_numbers_them_as_the_table_does():
     said = words(pareto(networks(), "net 4", {"latency_ms": 1.5}, sd=0.01))
-    assert {"chosen", "within the limits", "ruled out", "your limit"} <= set(said)
+    assert {"selected", "within the limits", "excluded", "your limit"} <= set(said)
     assert {"1", "5", "12", "latency of one image, ms", "predicted error, %"} <= set(said)
     plain = words(pareto(networks(4), "net 1"))
-    assert not {"ruled out", "your limit", "the law's uncertainty"} & set(plain)
+    assert not {"ruled out", "your limit", "statistically tied (law)"} & set(plain)
 
 
 def test_pareto_counts_macs_where_a_latency_is_not_known():

@@ -42,7 +42,7 @@ ODD = (
     "a" * 200,
     "many words " * 20,
     "line\nbreak\x1b[2J\u202e",
-    "{{ story.command }}",
+    "{{ report.command }}",
 )
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -215,7 +215,7 @@ class Page(HTMLParser):
 
 HUNDRED = tuple(f"class {i:03}" for i in range(100))
 DIGITS = tuple("0123456789")
-STORIES = {
+REPORTS = {
     "ordinary": story(),
     "ten classes, photos": story(DIGITS, 256, samples=samples(DIGITS, 256, 12, 12)),
     "odd names": story(ODD, title=EVIL, source=EVIL, command=EVIL, why=EVIL, notes=ODD),
@@ -236,8 +236,8 @@ STORIES = {
         audit=audit(("a", "b"), shorter_side=None, aspect=None, modes={}),
     ),
 }
-PAGES = {kind: render(each) for kind, each in STORIES.items()}
-each_story = pytest.mark.parametrize("kind", STORIES)
+PAGES = {kind: render(each) for kind, each in REPORTS.items()}
+each_story = pytest.mark.parametrize("kind", REPORTS)
 
 
 @each_story
@@ -269,7 +269,7 @@ def test_the_page_is_small(kind: str):
 
 @each_story
 def test_the_verdict_comes_first_and_holds_the_interval_and_the_baseline(kind: str):
-    text, said = Page(PAGES[kind]).plain, STORIES[kind].metrics
+    text, said = Page(PAGES[kind]).plain, REPORTS[kind].metrics
     low, high = said["interval"]
     for number in (
         percent(said["top1"]),
@@ -277,7 +277,7 @@ def test_the_verdict_comes_first_and_holds_the_interval_and_the_baseline(kind: s
         percent(said["majority"]),
     ):
         place = text.find(number.replace("\N{NO-BREAK SPACE}", " "))
-        assert 0 <= place < text.index("Budget and what became of it")
+        assert 0 <= place < text.index("Budget: requested and measured")
 
 
 def test_markup_in_names_is_shown_and_never_obeyed():
@@ -285,7 +285,7 @@ def test_markup_in_names_is_shown_and_never_obeyed():
     assert page.text.count(EVIL) >= 8
     assert "<script" not in PAGES["odd names"]
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in Page(PAGES["ordinary"]).tags}
-    assert "{{ story.command }}" in page.text
+    assert "{{ report.command }}" in page.text
     assert "line\\nbreak\\x1b[2J\\u202e" in page.text
 
 
@@ -303,15 +303,15 @@ def test_numbers_stand_with_their_units():
         "5.29 M",
         "385 M",
         "Within all 3 limits that you set.",
-        "Validation, which chose the checkpoint, said 87.3 %.",
+        "Validation accuracy, by which the checkpoint was selected: 87.3 %.",
         "MACs of one image no limit",
-        "Predicted error 12.3 % (a prior for these pictures); the test says",
-        "256 pictures: the same class for 100 %",
+        "Top-1 error: 12.3 % predicted (a prior for these images)",
+        "256 images: the same class for 100 %",
         "seed 7",
         "phiscale predict out photo.jpg",
         "latency_ms 0.9 > 0.5",
         "over 100",
-        "88 % sure",
+        "probability 88 %",
         "The law is a prior.",
         "Add some.",
         "threads 2",
@@ -327,7 +327,7 @@ def test_sections_stand_in_the_order_of_a_reader():
         "choice",
         "training",
         "classes",
-        "pictures",
+        "samples",
         "data",
         "cost",
         "use",
@@ -344,8 +344,8 @@ def test_a_limit_that_was_broken_is_said_at_the_top():
 
 def test_a_network_that_learnt_nothing_is_called_that():
     text = Page(render(story(metrics=metrics(("cat", "dog"), 60, right=0.5)))).plain
-    assert "No better than always naming the commonest class" in text
-    assert "No better" not in Page(PAGES["ordinary"]).plain
+    assert "Not significantly better than always predicting the largest class" in text
+    assert "Not significantly better" not in Page(PAGES["ordinary"]).plain
 
 
 def test_without_a_budget_the_page_says_so():
@@ -354,16 +354,16 @@ def test_without_a_budget_the_page_says_so():
 
 def test_a_perfect_result_shows_no_mistakes():
     text = Page(PAGES["digits of 8 px, all right"]).plain
-    assert "No test picture was named wrongly." in text
-    assert "The commonest mistakes" not in text and "✗ says" not in text
+    assert "Every test image was classified correctly." in text
+    assert "Most frequent confusions" not in text and "✗ predicted" not in text
 
 
 def test_many_classes_show_the_hardest_and_fold_the_rest():
     page = Page(PAGES["a hundred classes"])
-    assert "The ten that are found least" in page.plain
+    assert "The ten classes with the lowest recall" in page.plain
     assert "All 100 classes" in page.plain
-    assert "What is taken for what" not in page.plain
-    assert "The commonest mistakes" in page.plain
+    assert "Confusion matrix" not in page.plain
+    assert "Most frequent confusions" in page.plain
 
 
 def test_bad_files_and_duplicates_are_named_but_not_by_the_thousand():
@@ -374,7 +374,7 @@ def test_bad_files_and_duplicates_are_named_but_not_by_the_thousand():
     html = render(story(audit=audit(("cat", "dog"), bad=bad, duplicates=twins)))
     text = Page(html).plain
     assert "5,000 files cannot be read." in text and "and 4800 more" in text
-    assert "900 pictures more than once" in text and "and 800 more" in text
+    assert "900 images more than once" in text and "and 800 more" in text
     assert len(html) < 500_000
 
 

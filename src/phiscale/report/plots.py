@@ -1,4 +1,4 @@
-"""The report's pictures: curves of a training, what was weighed, what was mistaken for what."""
+"""Figures of the report: training curves, candidates, confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
 from phiscale.report.svg import BLUE, GREY, INK, ORANGE, STYLE, svg
 from phiscale.text import printable
@@ -26,22 +27,22 @@ _POINTS = 240  # of a curve: more are not seen
 def curves(
     log: Iterable[Mapping[str, Any]], total: int, train_images: int | None = None
 ) -> tuple[str, ...]:
-    """Loss and validation top-1 against images seen, up to the `total` planned: two pictures.
+    """Loss and validation top-1 against images seen, up to the planned `total`: two figures.
 
-    `log` holds the records of log.jsonl; `train_images` adds the epochs to the axis. A picture
-    without a number to show is left out.
+    `log` holds the records of log.jsonl; `train_images` adds the epochs to the axis. A figure
+    without a value to show is left out.
     """
     records = list(log)
     losses = _series(records, "loss")
     entropies = _series(records, "validation_cross_entropy")
     top1 = _series(records, "validation_top1")
-    pictures = []
+    figures = []
     with rc_context(STYLE):
         if losses:
-            pictures.append(_loss(losses, entropies, total, train_images))
+            figures.append(_loss(losses, entropies, total, train_images))
         if top1:
-            pictures.append(_top1(top1, total, train_images))
-    return tuple(pictures)
+            figures.append(_top1(top1, total, train_images))
+    return tuple(figures)
 
 
 def _loss(losses: Series, entropies: Series, total: int, train_images: int | None) -> str:
@@ -93,9 +94,9 @@ def pareto(
 ) -> str:
     """Predicted error against latency, or against MACs where a latency is not known.
 
-    Rows have name, macs, latency_ms, predicted_error, ruled_out and, where the picture is to refer
+    Rows have name, macs, latency_ms, predicted_error, ruled_out and, where the figure refers
     to a table, its number `no`. `budget` holds macs and latency_ms; `sd`, of the law, is drawn as
-    the band in which it cannot tell networks from the chosen one.
+    a band around the selected network: networks in it are statistically tied with it.
     """
     quantity = "latency_ms" if all(row.get("latency_ms") for row in candidates) else "macs"
     limit = (budget or {}).get(quantity)
@@ -121,15 +122,15 @@ def pareto(
                 color=BLUE,
                 alpha=0.08,
                 linewidth=0,
-                label="the law's uncertainty",
+                label="statistically tied (law)",
             )
         front = _front(fit + best)
         if len(front) > 1:
             axes.plot(*zip(*front, strict=True), color=BLUE, linewidth=1, alpha=0.6)
         for group, style, label in (
-            (out, {"marker": "x", "color": GREY, "s": 26, "linewidths": 1.4}, "ruled out"),
+            (out, {"marker": "x", "color": GREY, "s": 26, "linewidths": 1.4}, "excluded"),
             (fit, {"marker": "o", "color": BLUE, "s": 30}, "within the limits"),
-            (best, {"marker": "D", "color": ORANGE, "s": 75, "zorder": 4}, "chosen"),
+            (best, {"marker": "D", "color": ORANGE, "s": 75, "zorder": 4}, "selected"),
         ):
             if group:
                 axes.scatter([p[0] for p in group], [p[1] for p in group], label=label, **style)
@@ -159,7 +160,8 @@ def pareto(
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | None:
-    """Rows are the truth and sum to 100 %; None above 40 classes, where pairs say more."""
+    """The confusion matrix: rows are true classes and sum to 100 %. None above 40 classes, where
+    `worst_pairs` says more."""
     counts = np.asarray(matrix, dtype=float)
     number = len(classes)
     if number > MOST_CLASSES or number < 2:
@@ -202,14 +204,14 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
         axes.tick_params(length=0, labelsize=size, labelcolor=INK, labeltop=True, labelbottom=False)
         axes.spines[:].set_visible(False)
         return svg(
-            figure, "confusion", "Rows: truth. Columns: what was predicted. Per cent of the row"
+            figure, "confusion", "Rows: true class. Columns: predicted class. Per cent of the row"
         )
 
 
 def worst_pairs(
     matrix: Sequence[Sequence[int]], classes: Sequence[str], most: int = 12
 ) -> list[dict[str, Any]]:
-    """The commonest mistakes: truth, predicted, how many images, their share of that truth's."""
+    """The most frequent confusions: true and predicted class, images, share of the true class."""
     counts = np.asarray(matrix, dtype=np.int64)
     wrong = counts - np.diag(counts.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
@@ -227,7 +229,7 @@ def worst_pairs(
 
 
 def shortened(name: str, most: int) -> str:
-    """The name in at most `most` columns, cut in the middle: endings tell names apart too."""
+    """The name in at most `most` columns, cut in the middle, since endings differ too."""
     name = printable(name)
     if _columns(name) <= most:
         return name
@@ -255,7 +257,7 @@ def _series(records: Iterable[Mapping[str, Any]], key: str) -> Series:
     return [(r["images_seen"], r[key]) for r in records if key in r and math.isfinite(r[key])]
 
 
-def _smooth(series: Series) -> tuple[np.ndarray, np.ndarray]:
+def _smooth(series: Series) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means over a twentieth of the training around each of at most 240 places."""
     x, y = np.array(series).T
     half = max(0, len(x) // 40)
@@ -283,7 +285,7 @@ def _panel(title: str, total: int, train_images: int | None) -> tuple[Figure, An
 
 
 def _front(points: Sequence[tuple[float, float, Any]]) -> list[tuple[float, float]]:
-    """Points that no other beats in both."""
+    """The Pareto front: points that no other point beats in both coordinates."""
     front: list[tuple[float, float]] = []
     for x, y, _ in sorted(points, key=lambda p: p[:2]):
         if not front or y < front[-1][1]:
@@ -318,14 +320,14 @@ def _number(figure: Figure, axes: Any, points: Sequence[tuple[float, float, Any]
                 break
 
 
-def _levels(shares: np.ndarray) -> Iterable[tuple[float, np.ndarray]]:
-    """Cells by shade: one path a shade keeps the file small."""
+def _levels(shares: NDArray[np.float64]) -> Iterable[tuple[float, NDArray[np.intp]]]:
+    """The cells of each shade: one path for each keeps the file small."""
     shade = np.ceil(shares / 2.5).astype(int)  # 0, then steps of 2.5 points
     for level in np.unique(shade):
         yield level / 40, np.argwhere(shade == level)
 
 
-def _squares(cells: np.ndarray) -> Outline:
+def _squares(cells: NDArray[np.intp]) -> Outline:
     corners = [
         (c + dx, r + dy) for r, c in cells for dx, dy in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))
     ]

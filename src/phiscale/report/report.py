@@ -42,7 +42,7 @@ class BudgetRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateRow:
-    """A network that was considered. Depth and width are multipliers over the base."""
+    """A candidate. Depth and width are multipliers over the base."""
 
     name: str
     depth: float
@@ -53,7 +53,7 @@ class CandidateRow:
     latency_ms: float | None
     images_per_s: float | None  # in training
     epochs: float | None
-    predicted_error: float  # a fraction; may exceed 1, where it is a mere rank
+    predicted_error: float  # a fraction; above 1 it only ranks
     ruled_out: str | None = None  # by which limit, in words
     chosen: bool = False
     pretrained: str | None = None
@@ -80,7 +80,7 @@ class CandidateRow:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """A test picture as the network saw it, and where it looked for the class it named."""
+    """A test image as the network saw it, with the activation map of its predicted class."""
 
     image: np.ndarray  # uint8 H W 3
     cam_overlay: np.ndarray  # uint8 H W 3: `cam.overlay` of the predicted class's map
@@ -115,7 +115,7 @@ class FileRow:
 
 @dataclass(frozen=True)
 class Snippet:
-    """Something to copy."""
+    """Code to copy."""
 
     title: str
     code: str
@@ -139,11 +139,11 @@ class ReportData:
     budget: tuple[BudgetRow, ...] = ()
     why: str
     candidates: tuple[CandidateRow, ...] = ()  # of the table
-    pareto: tuple[CandidateRow, ...] = ()  # more points of the picture
+    pareto: tuple[CandidateRow, ...] = ()  # more points of the figure
     law_sd: float | None = None  # of predicted errors, a fraction
-    race: tuple[Mapping[str, Any], ...] = ()  # rows of choice.json's race
+    race: tuple[Mapping[str, Any], ...] = ()  # rows of the short runs in choice.json
     log: tuple[Mapping[str, Any], ...] = ()  # records of log.jsonl
-    planned_images: int = 0  # that training was to see
+    planned_images: int = 0  # of the whole training
     train_images: int | None = None  # in an epoch
     audit: Mapping[str, Any]  # Audit.to_dict()
     samples: tuple[Sample, ...] = ()
@@ -178,12 +178,12 @@ def layer_rows(spec: Spec) -> tuple[LayerRow, ...]:
     return tuple(rows)
 
 
-def write_report(path: Path, story: ReportData) -> None:
+def write_report(path: Path, report: ReportData) -> None:
     """Writes the page, whole or not at all."""
-    write_atomic(path, render(story))
+    write_atomic(path, render(report))
 
 
-def render(story: ReportData) -> str:
+def render(report: ReportData) -> str:
     """The page as HTML."""
     from jinja2 import Environment, StrictUndefined
 
@@ -202,34 +202,34 @@ def render(story: ReportData) -> str:
         "shown": lambda text: printable(str(text)),
     }
     template = (files("phiscale.report") / "report.html.j2").read_text(encoding="utf-8")
-    page = environment.from_string(template).render(story=story, **_view(story))
+    page = environment.from_string(template).render(report=report, **_view(report))
     return page.encode(errors="backslashreplace").decode()  # undecodable bytes of a path
 
 
-def _view(story: ReportData) -> dict[str, Any]:
-    """What the page shows and the story does not hold as such. The SVGs are our own markup."""
+def _view(report: ReportData) -> dict[str, Any]:
+    """Values of the template that follow from the report's data. The SVGs are our own markup."""
     from markupsafe import Markup
 
-    metrics = story.metrics
+    metrics = report.metrics
     names = [row["name"] for row in metrics["per_class"]]
-    table = sorted(story.candidates, key=lambda row: (not row.chosen, row.predicted_error))
+    table = sorted(report.candidates, key=lambda row: (not row.chosen, row.predicted_error))
     points = [{**asdict(row), "no": number} for number, row in enumerate(table, 1)]
     known = {row.name for row in table}
-    points += [asdict(row) for row in story.pareto if row.name not in known]
+    points += [asdict(row) for row in report.pareto if row.name not in known]
     chosen = next((row for row in table if row.chosen), None)
-    asked = {row.limit: row.asked for row in story.budget}
+    asked = {row.limit: row.asked for row in report.budget}
     matrix = confusion(metrics["confusion"], names)
-    macs, params = (sum(getattr(row, what) for row in story.layers) for what in ("macs", "params"))
-    train = story.train_images or sum(story.audit["counts"].get("train", ())) or None
+    macs, params = (sum(getattr(row, what) for row in report.layers) for what in ("macs", "params"))
+    train = report.train_images or sum(report.audit["counts"].get("train", ())) or None
     return {
-        "asked": {row.limit: row for row in story.budget if row.asked},
-        "broken": [row for row in story.budget if row.met is False],
+        "asked": {row.limit: row for row in report.budget if row.asked},
+        "broken": [row for row in report.budget if row.met is False],
         "candidates": table,
         "chosen": chosen,
-        "curves": [Markup(svg) for svg in curves(story.log, story.planned_images, train)]
-        if story.planned_images
+        "curves": [Markup(svg) for svg in curves(report.log, report.planned_images, train)]
+        if report.planned_images
         else [],
-        "pareto": Markup(pareto(points, chosen and chosen.name, asked, sd=story.law_sd))
+        "pareto": Markup(pareto(points, chosen and chosen.name, asked, sd=report.law_sd))
         if len(points) > 1
         else None,
         "confusion": Markup(matrix) if matrix else None,
@@ -245,11 +245,11 @@ def _view(story: ReportData) -> dict[str, Any]:
                 "sample": s,
                 "small": max(s.image.shape[:2]) <= 64,
             }
-            for s in story.samples
+            for s in report.samples
         ],
         "macs": macs,
         "params": params,
-        "cells": story.layers[-2].side if len(story.layers) > 1 else None,
+        "cells": report.layers[-2].side if len(report.layers) > 1 else None,
         "limits": _LIMITS,
     }
 
@@ -284,17 +284,17 @@ def _stage_kind(stage: Stage) -> str:
 
 
 def _data_uri(pixels: np.ndarray) -> str:
-    """Small pictures exactly, photographs as JPEG."""
+    """Small images losslessly, photographs as JPEG."""
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    exact = max(picture.size) <= 128
-    picture.thumbnail((_MOST_PIXELS, _MOST_PIXELS))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    exact = max(image.size) <= 128
+    image.thumbnail((_MOST_PIXELS, _MOST_PIXELS))
     file = io.BytesIO()
     if exact:
-        picture.save(file, "PNG", optimize=True)
+        image.save(file, "PNG", optimize=True)
     else:
-        picture.save(file, "JPEG", quality=82, optimize=True)
+        image.save(file, "JPEG", quality=82, optimize=True)
     kind = "png" if exact else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
