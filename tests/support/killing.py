@@ -101,6 +101,7 @@ def _live(
     os.dup2(null, 2)
     calls = _watch(Path(out), blow)
     runtime = Runtime(
+        own_process=True,
         save_every_s=0,
         timeout_s=TIMEOUT_S,
         callbacks=[lambda progress: time.sleep(pause_s)],

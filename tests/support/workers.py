@@ -31,6 +31,7 @@ from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.plan import Arm, ScalingStudy
 from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.ownership import own_process
 from phiscale.training.signals import Interrupted
 
 STEPS = 12
@@ -248,7 +249,8 @@ def _live(plan: Any, runner: RunnerConfig) -> None:
     os.dup2(null, 2)
     code = 0
     try:
-        carry_out(plan, runner)
+        with own_process():  # as the command line does
+            carry_out(plan, runner)
     except Interrupted as stop:
         _append(said, f"{stop.message}\n")
         code = stop.status

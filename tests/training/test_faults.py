@@ -60,8 +60,8 @@ def digits() -> ImageSet:
 def run(
     out: Path | str, recipe: Recipe = RECIPE, images: ImageSet | None = None, spec: Spec = SPEC
 ):
-    quiet = Runtime()
-    return train(Path(out), spec, images or digits(), recipe, TAKE, quiet)
+    runtime = Runtime(own_process=True)
+    return train(Path(out), spec, images or digits(), recipe, TAKE, runtime)
 
 
 @pytest.fixture(scope="session")

@@ -24,11 +24,12 @@ from phiscale.cli.output import log_to
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, TrainingError
-from phiscale.training import loop
+from phiscale.training import saving
 from phiscale.training.checkpoint import load_newest, save_checkpoint
 from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import train
 from phiscale.training.parallel.lanes import Replicas
+from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
 
@@ -127,8 +128,8 @@ def test_too_little_memory_says_how_much_was_asked_of_it(
     def fail(*_: object) -> float:
         raise error
 
-    monkeypatch.setattr(Replicas, "add", fail)
-    with pytest.raises(TrainingError, match=r"64 pictures of 8 px at once.*--micro-batch 32"):
+    monkeypatch.setattr(Replicas, "run", fail)
+    with pytest.raises(TrainingError, match=r"64 images of 8 px at once.*`micro_batch=32`"):
         trained(tmp_path / "run")
 
 
@@ -207,12 +208,12 @@ def test_saving_takes_a_hundredth_of_the_time_however_slow_the_disk(
 ):
     """By a clock of its own: steps of 10 s, saves of 3 s."""
     now = [0.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(saving.time, "monotonic", lambda: now[0])
 
     def slow(*_: object) -> None:
         now[0] += 3.0
 
-    monkeypatch.setattr(loop, "save_checkpoint", slow)
+    monkeypatch.setattr(saving, "save_checkpoint", slow)
 
     class Flushed:
         def flush(self) -> int:
@@ -224,7 +225,7 @@ def test_saving_takes_a_hundredth_of_the_time_however_slow_the_disk(
         def state_dict(self) -> dict[str, int]:
             return {}
 
-    saver = loop._Saver(tmp_path, Held(), Flushed(), Runtime(), loop.ProcessGroup())  # type: ignore[arg-type]
+    saver = saving.Saver(tmp_path, Held(), Flushed(), Runtime(), ProcessGroup())  # type: ignore[arg-type]
     saves = []
     for _ in range(2000):
         now[0] += 10.0
@@ -239,12 +240,12 @@ def test_an_update_that_half_precision_skips_leaves_the_statistics_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """One forward pass overflows; the average of weights and statistics must not hear of it."""
-    add, steps = Replicas.add, [0]
+    run, steps = Replicas.run, [0]
 
     def overflowing(
-        self: Replicas, loss_of: object, images: int, sample_indices: np.ndarray
+        self: Replicas, step: object, images: int, sample_indices: np.ndarray
     ) -> float:
-        found = add(self, loss_of, images, sample_indices)  # type: ignore[arg-type]
+        found = run(self, step, images, sample_indices)  # type: ignore[arg-type]
         steps[0] += 1
         if steps[0] == 3:
             for buffer in self.networks[0].buffers():
@@ -254,7 +255,7 @@ def test_an_update_that_half_precision_skips_leaves_the_statistics_as_they_were(
                 parameter.grad = torch.full_like(parameter, float("inf"))
         return found
 
-    monkeypatch.setattr(Replicas, "add", overflowing)
+    monkeypatch.setattr(Replicas, "run", overflowing)
     trained(tmp_path / "run", recipe=replace(RECIPE, precision="fp16"))
     state = load_newest(tmp_path / "run" / "checkpoints", print)
     assert state is not None
@@ -315,9 +316,9 @@ def test_the_process_that_keeps_the_meeting_place_stops_and_the_others_leave(tmp
 
 HANGING = """
 import os, signal, sys, time
-from phiscale.data.loader import Pictures
+from phiscale.data.loader import ImageCache
 
-reads, pixels = [0], Pictures.pixels
+reads, pixels = [0], ImageCache.pixels
 
 def hanging(self, index):
     reads[0] += 1
@@ -326,7 +327,7 @@ def hanging(self, index):
         time.sleep(600)
     return pixels(self, index)
 
-Pictures.pixels = hanging
+ImageCache.pixels = hanging
 from phiscale.cli import main
 main(sys.argv[1:])
 """

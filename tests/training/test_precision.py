@@ -14,7 +14,7 @@ from phiscale.nn.network import build
 from phiscale.training.callbacks import Progress
 from phiscale.training.ema import Ema
 from phiscale.training.log import read_log
-from phiscale.training.loop import MOST_OVERFLOWS, _update, train
+from phiscale.training.loop import MOST_OVERFLOWS, train, update_weights
 from phiscale.training.optim import make_optimizer
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
@@ -79,7 +79,7 @@ def test_an_overflow_skips_the_update_lowers_the_scale_and_in_the_end_stops():
     for number in range(MOST_OVERFLOWS + 1):
         for p in network.parameters():
             p.grad = torch.full_like(p, float("inf"))
-        norm = _update(state, 1.0, 0.1, RECIPE)
+        norm = update_weights(state, 1.0, 0.1, 0.0)
         assert (norm is None) == (number == MOST_OVERFLOWS)
     assert scaler.get_scale() < first and state.ema.updates == 0
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
@@ -96,5 +96,5 @@ def test_an_infinite_gradient_stops_exact_training_before_the_update():
     before = network.stem.conv.weight.clone()
     for p in network.parameters():
         p.grad = torch.full_like(p, float("nan"))
-    assert _update(state, 1.0, 0.1, RECIPE) is None
+    assert update_weights(state, 1.0, 0.1, 0.0) is None
     assert torch.equal(network.stem.conv.weight, before)

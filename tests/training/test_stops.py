@@ -20,9 +20,10 @@ from phiscale.data.loader import ImageCache
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError
 from phiscale.training import validation
-from phiscale.training.determinism import same_bits
+from phiscale.training.determinism import deterministic_kernels
 from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import train
+from phiscale.training.ownership import own_process
 from phiscale.training.parallel.processes import ProcessGroup, gpu_of
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
@@ -35,7 +36,7 @@ RECIPE = Recipe(epochs=0.4, batch=64, evaluations=3, optim=Optim(lr_peak=0.1))
 
 
 def trained(out: Path) -> Path:
-    return train(out, SPEC, open_dataset("digits"), RECIPE, TAKE, Runtime())
+    return train(out, SPEC, open_dataset("digits"), RECIPE, TAKE, Runtime(own_process=True))
 
 
 def timeless(run: Path) -> list[dict[str, object]]:
@@ -105,8 +106,9 @@ def test_what_does_not_listen_is_left_all_the_same():
     """A step that hangs, a disk that does not answer: out after the time given, with 143."""
     program = (
         "import os, signal, threading\n"
+        "from phiscale.training.ownership import own_process\n"
         "from phiscale.training.signals import StopSignal\n"
-        "with StopSignal(leave_s=0.5):\n"
+        "with own_process(), StopSignal(leave_s=0.5):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    threading.Event().wait(60)\n"
     )
@@ -116,7 +118,7 @@ def test_what_does_not_listen_is_left_all_the_same():
 
 
 def test_a_second_ctrl_c_does_not_wait():
-    with pytest.raises(KeyboardInterrupt), StopSignal() as stop:
+    with pytest.raises(KeyboardInterrupt), own_process(), StopSignal() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.caught == signal.SIGINT
         os.kill(os.getpid(), signal.SIGINT)
@@ -170,21 +172,22 @@ def test_the_deterministic_switch_is_on_inside_and_as_it_was_outside(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    with same_bits(wanted=True):
+    with deterministic_kernels(enabled=True):
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.are_deterministic_algorithms_enabled()
-    with same_bits(wanted=False):
+    with deterministic_kernels(enabled=False):
         assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
 
 
 def test_a_signal_between_two_waits_is_heard_by_the_inner_and_told_to_the_outer():
-    with StopSignal() as outer:
+    with own_process(), StopSignal() as outer:
         signal.raise_signal(signal.SIGTERM)
         with StopSignal() as inner:
             assert inner.unless_caught(lambda: "work") is None
     assert outer.caught == signal.SIGTERM
-    with StopSignal() as outer:
+    with own_process(), StopSignal() as outer:
         with StopSignal() as inner:
             signal.raise_signal(signal.SIGINT)
         assert outer.caught == inner.caught == signal.SIGINT

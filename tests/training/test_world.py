@@ -49,6 +49,7 @@ def main(out: str, lanes: str, pause_s: str) -> None:
     """What each process runs."""
     torch.set_num_threads(1)
     runtime = Runtime(
+        own_process=True,
         save_every_s=0,
         timeout_s=TIMEOUT_S,
         callbacks=[lambda progress: time.sleep(float(pause_s))],

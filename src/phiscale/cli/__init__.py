@@ -17,6 +17,7 @@ from phiscale.cli.searching import search_coefficients, study
 from phiscale.cli.values import first_process
 from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
 from phiscale.text import printable
+from phiscale.training.ownership import own_process
 from phiscale.training.signals import Interrupted
 
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _escape_unprintable_names()
     try:
-        with log_to(to_stderr if first_process() else lambda line: None):
+        with own_process(), log_to(to_stderr if first_process() else lambda line: None):
             _run(arguments)
         sys.stdout.flush()
     except PhiscaleError as error:

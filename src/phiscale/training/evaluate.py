@@ -21,7 +21,9 @@ from phiscale.data.batches import (
 from phiscale.data.datasets.dataset import Split
 from phiscale.data.loader import channels_first, normalise_batch
 from phiscale.data.preprocessing import Preprocessing
+from phiscale.training.determinism import unchanged_thread_count
 from phiscale.training.metrics import Metrics, measure, wilson
+from phiscale.training.ownership import is_own_process
 from phiscale.training.parallel.allocator import keep_freed_memory
 from phiscale.training.parallel.processes import ProcessGroup
 
@@ -58,7 +60,8 @@ def logits_of_all(
         x = normalise_batch(channels_first(pixels), preprocessing, device)
         return [forward(network, x) for network in networks]
 
-    rows = [logits for _, logits in run_batches(compute, range(len(split)), reader, plan)]
+    with unchanged_thread_count():
+        rows = [logits for _, logits in run_batches(compute, range(len(split)), reader, plan)]
     for network, was_training in zip(networks, were_training, strict=True):
         network.train(was_training)
     parts = (logits for logits in rows if logits is not None)
@@ -72,7 +75,8 @@ def batch_plan(size: int, device: torch.device, batch_size: int | None = None) -
     """
     if device.type != "cpu":
         return BatchPlan(size=batch_size or MAX_BATCH)
-    keep_freed_memory()
+    if is_own_process():
+        keep_freed_memory()
     return BatchPlan(
         size=batch_size or cpu_batch_size(size),
         streams=torch.get_num_threads(),

@@ -1,4 +1,8 @@
-"""The training loop. Images seen are its only clock; run again, it goes on where it was."""
+"""The training loop: forward, backward, clip, update, EMA. Images seen are its only clock.
+
+Beside this file: `state.py` (what a checkpoint holds), `objective.py` (the loss), `optim.py`,
+`ema.py`, `schedule.py`, and `parallel/README.md` (processes, lanes, micro-batches).
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,43 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 from torch import nn
 
 from phiscale.arch.spec import Spec
 from phiscale.data.datasets.dataset import ImageSet
-from phiscale.data.loader import CACHE_BYTES, ImageCache, TrainingBatchPlan, training_batches
+from phiscale.data.loader import (
+    CACHE_BYTES,
+    Batch,
+    ImageCache,
+    TrainingBatchPlan,
+    training_batches,
+)
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
-from phiscale.nn.blocks import Dropout
-from phiscale.training import transfer
 from phiscale.training.callbacks import Progress, as_callbacks
-from phiscale.training.checkpoint import save_checkpoint
-from phiscale.training.determinism import same_bits
+from phiscale.training.determinism import deterministic_kernels, unchanged_thread_count
 from phiscale.training.log import Log, Meter, memory_bytes
-from phiscale.training.objective import class_weights, make_objective
+from phiscale.training.objective import Objective, class_weights, make_objective
+from phiscale.training.ownership import own_process
 from phiscale.training.parallel.lanes import Replicas
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.resume import first_state, open_run
 from phiscale.training.runtime import Runtime
+from phiscale.training.saving import Saver
 from phiscale.training.schedule import learning_rate
 from phiscale.training.signals import StopSignal
 from phiscale.training.state import RunConfig, State
 from phiscale.training.trackers import TensorBoard
+from phiscale.training.transfer import check_start
 from phiscale.training.validation import Validator
 
-SAVE_SHARE = 0.01  # of the time, at most, that saving takes
-MOST_OVERFLOWS = 50  # updates in a row that fp16 may skip while its scale falls
+MOST_OVERFLOWS = 50  # updates in a row that fp16 may skip while its loss scale falls
 
 
 def train(
@@ -49,26 +60,29 @@ def train(
     *,
     start_from: Path | None = None,
 ) -> Path:
-    """Trains `spec` on `images` into the folder `run`; returns its `best.safetensors`.
+    """Trains a network into the folder `run`; returns the path of its best weights.
 
-    Run again with the same arguments it resumes, bit for bit as if never stopped (same machine and
-    number of threads). `start_from`: a weights file whose tensors the network starts with, its head
-    made anew where the classes differ. Under torchrun every process calls it alike.
-    Raises CheckpointError where the folder holds another run.
+    Called again with the same arguments it resumes, bit for bit as if it had never stopped (on the
+    same machine with the same number of threads). `start_from`: a weights file for the start; the
+    classifier is new where the classes differ. Under torchrun every process makes the same call.
+
+    Nothing global stays changed in the calling process. A KeyboardInterrupt or an exception of a
+    callback leaves the last checkpoint, from which the next call resumes.
+
+    Raises CheckpointError where `run` holds another run, TrainingError where the loss is no longer
+    finite, memory runs out or another process is lost.
     """
     runtime = runtime or Runtime()
     with ExitStack() as stack:
-        stack.enter_context(_memory(recipe, preprocessing.size))
-        stack.enter_context(same_bits(runtime.deterministic))
-        group, device = (
-            (runtime.group, runtime.device)
-            if runtime.group
-            else stack.enter_context(init_distributed(runtime.device, runtime.timeout_s))
-        )
-        signal = stack.enter_context(StopSignal())
-        level = runtime.log_level if group.is_rank0 else logging.DEBUG
-        group.check(recipe.lanes, recipe.batch // recipe.micro_batches)
-        transfer.check_start(recipe, start_from)
+        # --- process group, device, folder ------------------------------------------------------
+        stack.enter_context(_explained_out_of_memory(recipe, preprocessing.size))
+        stack.enter_context(own_process(runtime.own_process))
+        stack.enter_context(unchanged_thread_count())
+        stack.enter_context(deterministic_kernels(runtime.deterministic))
+        group, device = stack.enter_context(_process_group(runtime))
+        stop = stack.enter_context(StopSignal())
+        group.check(recipe.lanes, recipe.images_at_once)
+        check_start(recipe, start_from)
         config = RunConfig(
             spec=spec,
             images=images,
@@ -76,125 +90,134 @@ def train(
             preprocessing=preprocessing,
             start_from=start_from,
             accept_changed_data=runtime.accept_changed_data,
-            log_level=level,
+            log_level=runtime.log_level if group.is_rank0 else logging.DEBUG,
         )
-        saved = open_run(run, config, group, stack)
+        checkpoint = open_run(run, config, group, stack)
+
+        # --- state ------------------------------------------------------------------------------
         total = recipe.images(len(images.train))
-        state = signal.unless_caught(
-            lambda: first_state(config, device, total, run, group, resumed=saved is not None)
+        state = stop.unless_caught(
+            lambda: first_state(config, device, total, run, group, resumed=checkpoint is not None)
         )
         if state is None:
-            signal.leave("stopped before the first step; run the same command to begin")
-        if saved is not None:
-            state.load_state_dict(saved)
-        state.network.train()  # before it is copied: the lanes train alike
-        lanes = stack.enter_context(
-            closing(Replicas(state.network, recipe.lanes, recipe.seed, group, state.scaler.scale))
-        )
+            stop.leave("stopped before the first step; run the same command to begin")
+        if checkpoint is not None:
+            state.load_state_dict(checkpoint)
+        state.network.train()  # before it is copied, so that all replicas train alike
+        replicas = Replicas(state.network, recipe.lanes, recipe.seed, group)
+        stack.enter_context(closing(replicas))
+
+        # --- data -------------------------------------------------------------------------------
         weights = class_weights(recipe, images)
         objective = make_objective(recipe, weights, preprocessing, device)
-        batches = stack.enter_context(
-            closing(
-                training_batches(
-                    ImageCache(
-                        images.train,
-                        _shortest(preprocessing, recipe),
-                        preprocessing.background,
-                        CACHE_BYTES // group.local_size,
-                    ),
-                    preprocessing,
-                    TrainingBatchPlan(
-                        seed=recipe.seed,
-                        batch=recipe.batch,
-                        start=state.images_seen,
-                        stop=total,
-                        augment_at=lambda sample: recipe.augment_at(sample / total),
-                        micro_batch=recipe.micro_batch,
-                        size_at=lambda sample: recipe.pixels(preprocessing.size, sample / total),
-                        class_weights=weights,
-                        share=lambda images: group.local_range(images, recipe.lanes),
-                    ),
-                    workers=runtime.workers,
-                )
-            )
+        cache = ImageCache(
+            images.train,
+            _shortest_side(preprocessing, recipe),
+            preprocessing.background,
+            CACHE_BYTES // group.local_size,
         )
-        trackers = (TensorBoard(), *runtime.trackers)
-        log = (
-            stack.enter_context(closing(Log(run, state, trackers, device, total)))
-            if group.is_rank0
-            else None
+        plan = TrainingBatchPlan(
+            seed=recipe.seed,
+            batch=recipe.batch,
+            micro_batch=recipe.micro_batch,
+            start=state.images_seen,
+            stop=total,
+            augment_at=lambda images_seen: recipe.augment_at(images_seen / total),
+            size_at=lambda images_seen: recipe.pixels(preprocessing.size, images_seen / total),
+            class_weights=weights,
+            share=lambda images: group.local_range(images, recipe.lanes),
         )
-        saver = _Saver(run, state, log, runtime, group)
-        validator = Validator(config, run, log, device, group, runtime.workers)
-        meter, began = Meter(), time.monotonic() - state.seconds
-        micro_batches = meter.waiting(batches)
-        loss = rate = math.nan
+        batches = training_batches(cache, preprocessing, plan, workers=runtime.workers)
+        meter = Meter()
+        micro_batches = meter.waiting(stack.enter_context(closing(batches)))
 
+        # --- log, evaluation, checkpoints -------------------------------------------------------
+        log = None
+        if group.is_rank0:
+            trackers = (TensorBoard(), *runtime.trackers)
+            log = stack.enter_context(closing(Log(run, state, trackers, device, total)))
         callbacks = as_callbacks(runtime.callbacks if group.is_rank0 else ())
+        validator = Validator(config, run, log, device, group, runtime.workers)
+        saver = Saver(run, state, log, runtime, group)
+        began = time.monotonic() - state.seconds
+        loss = lr = math.nan
 
-        def progress(**said: float) -> Progress:
-            if True:
-                return Progress(
-                    images_seen=state.images_seen,
-                    total=total,
-                    loss=loss,
-                    learning_rate=rate,
-                    images_per_s=meter.images_per_s,
-                    wait_share=meter.wait_share,
-                    memory_bytes=memory_bytes(device),
-                    **said,
-                )
+        def progress(**validation: float) -> Progress:
+            return Progress(
+                images_seen=state.images_seen,
+                total=total,
+                loss=loss,
+                learning_rate=lr,
+                images_per_s=meter.images_per_s,
+                wait_share=meter.wait_share,
+                memory_bytes=memory_bytes(device),
+                **validation,
+            )
 
         def leave() -> NoReturn:
             saver.save()
-            signal.leave(f"saved in {run}; run the same command to go on")
+            stop.leave(f"saved in {run}; run the same command to resume")
 
+        # --- training loop ----------------------------------------------------------------------
         while True:
+            # Evaluate the EMA weights, which are kept where they are the best, and the raw ones.
             if validator.is_due(state, total, recipe.evaluations):
-                said = signal.unless_caught(lambda: validator.evaluate(state))
-                if (found := validator.reduce(said)) is None:
+                counts = stop.unless_caught(partial(validator.evaluate, state))
+                results = validator.reduce(counts)
+                if results is None:  # one of the processes is to stop
                     leave()
-                validator.record(state, *found)
+                validator.record(state, *results)
+                averaged, raw = results
                 for callback in callbacks:
                     callback.on_evaluation(
-                        progress(validation_top1=found[0].top1, raw_top1=found[1].top1)
+                        progress(validation_top1=averaged.top1, raw_top1=raw.top1)
                     )
                 saver.save()
                 meter.pause()
             if state.images_seen >= total or 0 < recipe.patience <= state.stale:
                 break
-            rate = learning_rate(
+
+            # Forward and backward: the gradients of all micro-batches and replicas add up.
+            replicas.set_dropout(recipe.dropout_at(state.images_seen / total))
+            replicas.begin_step(undoable=recipe.micro_batches > 1 or state.scaler.is_enabled())
+            loss_here, first_image = 0.0, ""
+            for _ in range(recipe.micro_batches):
+                batch = stop.unless_caught(partial(next, micro_batches))
+                if group.any(batch is None or stop.caught is not None):
+                    replicas.undo_step()
+                    leave()
+                assert batch is not None
+                step = partial(forward_backward, objective, state.scaler, batch)
+                loss_here += replicas.run(step, recipe.images_at_once, batch.sample_indices)
+                first_image = first_image or images.train.keys[int(batch.indices[0])]
+            loss = replicas.reduce_gradients(loss_here)
+
+            # Clip, update, average.
+            lr = learning_rate(
                 state.images_seen,
                 total=total,
                 peak=recipe.lr_peak,
                 train_images=len(images.train),
                 schedule=recipe.schedule,
             )
-            _set_dropout(lanes, recipe.dropout_at(state.images_seen / total))
-            lanes.begin(keep=recipe.micro_batches > 1 or state.scaler.is_enabled())
-            part, first = 0.0, ""
-            for _ in range(recipe.micro_batches):
-                batch = signal.unless_caught(lambda: next(micro_batches))
-                if group.any(batch is None or signal.caught is not None):
-                    lanes.drop()  # the unfinished step
-                    leave()
-                assert batch is not None
-                part += lanes.add(
-                    objective(batch), recipe.batch // recipe.micro_batches, batch.sample_indices
-                )
-                first = first or images.train.keys[int(batch.indices[0])]
-            loss = lanes.finish(part)
-            norm = _update(state, loss, rate, recipe)
-            if norm is None:
-                raise TrainingError(_not_finite(loss, state, rate, first))
+            gradient_norm = update_weights(state, loss, lr, recipe.optim.clip_norm)
+            if gradient_norm is None:
+                raise TrainingError(_not_finite(loss, state, lr, first_image))
             if state.overflows:
-                lanes.drop()  # its statistics, too
+                replicas.undo_step()  # the batch statistics of a skipped update
             state.images_seen += recipe.batch
             meter.step(recipe.batch)
             state.seconds = time.monotonic() - began
+
+            # Log, report, save.
             if log:
                 log.step(
-                    state, meter, loss=loss, lr=rate, gradient_norm=norm, saving_share=saver.share
+                    state,
+                    meter,
+                    loss=loss,
+                    lr=lr,
+                    gradient_norm=gradient_norm,
+                    saving_share=saver.share,
                 )
             for callback in callbacks:
                 callback.on_step(progress())
@@ -204,20 +227,35 @@ def train(
         return run / "best.safetensors"
 
 
-def _update(state: State, loss: float, rate: float, recipe: Recipe) -> float | None:
-    """One update; returns the gradient's norm. None, and nothing changed, where the loss or the
-    gradient is not finite: half precision may skip some such updates while its scale falls."""
+def forward_backward(
+    objective: Objective,
+    scaler: torch.amp.GradScaler,
+    batch: Batch,
+    network: nn.Module,
+    rows: slice,
+) -> float:
+    """Adds the gradients of these rows of a micro-batch to the network's; returns their loss."""
+    loss = objective(batch, network, rows)
+    scaler.scale(loss).backward()
+    return loss.item()
+
+
+def update_weights(state: State, loss: float, lr: float, clip_norm: float) -> float | None:
+    """Clips the gradient, updates the weights and their EMA; returns the norm before clipping.
+
+    Returns None, and changes nothing, where the loss or the gradient is not finite. Half precision
+    may skip some such updates in a row, while its loss scale falls: then the norm is returned and
+    `state.overflows` counts them.
+    """
     for param_group in state.optimizer.param_groups:
-        param_group["lr"] = rate * param_group["share"]
+        param_group["lr"] = lr * param_group["share"]
     state.scaler.unscale_(state.optimizer)
-    gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
-    total = nn.utils.get_total_norm(gradients)
-    norm = total.item()
+    parameters = list(state.network.parameters())
+    total_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = total_norm.item()
     if math.isfinite(loss) and math.isfinite(norm):
-        if recipe.optim.clip_norm:
-            nn.utils.clip_grads_with_norm_(
-                state.network.parameters(), recipe.optim.clip_norm, total
-            )
+        if clip_norm:
+            nn.utils.clip_grads_with_norm_(parameters, clip_norm, total_norm)
         state.overflows = 0
         state.scaler.step(state.optimizer)
         state.scaler.update()
@@ -230,74 +268,43 @@ def _update(state: State, loss: float, rate: float, recipe: Recipe) -> float | N
     return norm
 
 
-class _Saver:
-    """Saves on time, but never so often that it takes a share of the time worth naming."""
-
-    def __init__(
-        self, run: Path, state: State, log: Log | None, runtime: Runtime, group: ProcessGroup
-    ):
-        self.run, self.state, self.log, self.group = run, state, log, group
-        self.every_s, self.keep = runtime.save_every_s, runtime.keep
-        self.began = self.last = time.monotonic()
-        self.took_s = self.spent_s = 0.0
-
-    @property
-    def share(self) -> float:
-        """Of the time since this start, what saving took."""
-        return round(self.spent_s / max(1e-9, time.monotonic() - self.began), 5)
-
-    def is_due(self) -> bool:
-        seldom = max(self.every_s, self.took_s / SAVE_SHARE) if self.every_s else 0.0
-        return self.group.broadcast(time.monotonic() - self.last > seldom)
-
-    def save(self) -> None:
-        start = time.monotonic()
-        if self.log is not None:
-            self.state.log_bytes = self.log.flush()
-            save_checkpoint(
-                self.run / "checkpoints", self.state.images_seen, self.state.state_dict(), self.keep
-            )
-        self.group.barrier()  # for a slow disk no one is taken for dead
-        self.last = time.monotonic()
-        self.took_s = self.last - start
-        self.spent_s += self.took_s
+@contextmanager
+def _process_group(runtime: Runtime) -> Iterator[tuple[ProcessGroup, torch.device]]:
+    """The processes of this training: those of the runtime, else those that torchrun started."""
+    if runtime.group is not None:
+        yield runtime.group, runtime.device
+        return
+    with init_distributed(runtime.device, runtime.timeout_s) as (group, device):
+        yield group, device
 
 
-def _set_dropout(lanes: Replicas, rate: float) -> None:
-    """Sets the rate before the classifier, which may grow."""
-    for network in lanes.networks:
-        dropout = network.get_submodule("dropout")
-        assert isinstance(dropout, Dropout)
-        dropout.rate = rate
-
-
-def _shortest(preprocessing: Preprocessing, recipe: Recipe) -> int:
-    """Pixels of the shorter side that training can use."""
+def _shortest_side(preprocessing: Preprocessing, recipe: Recipe) -> int:
+    """Pixels of the shorter side of an image that training can use."""
     spare = 1.0 if recipe.augment.frame == "shift" else 1.3
     return math.ceil(preprocessing.size * spare / preprocessing.crop)
 
 
 @contextmanager
-def _memory(recipe: Recipe, pixels: int) -> Iterator[None]:
+def _explained_out_of_memory(recipe: Recipe, pixels: int) -> Iterator[None]:
     """Says what was too large, and that the run is not lost: another micro-batch is another recipe,
-    but a machine with more memory goes on with this one."""
+    but a machine with more memory resumes this one."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        once = recipe.batch // recipe.micro_batches
+        smaller = max(1, recipe.images_at_once // 2)
         raise TrainingError(
-            f"out of memory with {once} pictures of {pixels} px at once. Checkpoints are intact: "
-            f"go on where there is more, or begin anew with --micro-batch {max(1, once // 2)} or a "
-            "smaller --resolution and another --out."
+            f"out of memory with {recipe.images_at_once} images of {pixels} px at once. "
+            "Checkpoints are intact: resume on a machine with more memory, or start anew with "
+            f"`micro_batch={smaller}` or a smaller `resolution` and another `out`."
         ) from None
 
 
-def _not_finite(loss: float, state: State, rate: float, names: str) -> str:
+def _not_finite(loss: float, state: State, lr: float, first_image: str) -> str:
     what = f"the loss became {loss}" if not math.isfinite(loss) else "the gradient is not finite"
     return (
-        f"{what} at {state.images_seen} images (learning rate {rate:.4g}; "
-        f"batch: {names}, ...). The last checkpoint is intact. Lower the rate "
-        "(train: --optim.lr-peak) and use another --out."
+        f"{what} at {state.images_seen} images (learning rate {lr:.4g}; "
+        f"batch: {first_image}, ...). The last checkpoint is intact. Lower `optim.lr_peak` "
+        "and use another `out`."
     )

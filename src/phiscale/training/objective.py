@@ -1,4 +1,4 @@
-"""What is minimised: cross-entropy with smoothed labels, of classes that may weigh more or less."""
+"""The loss: cross-entropy with label smoothing and, where a recipe asks for it, class weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from phiscale.data.augment.mixing import mix_images
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.loader import Batch, normalise_batch
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.training.parallel.lanes import LossOf
 from phiscale.training.recipes.recipe import Recipe
 
-KINDS = {
+DTYPES = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
@@ -25,8 +24,12 @@ KINDS = {
 }
 
 
+Objective = Callable[[Batch, nn.Module, slice], torch.Tensor]
+"""Of a micro-batch, a network and rows: what these rows add to the mean loss of the whole step."""
+
+
 def class_weights(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
-    """Of mean 1; None where all classes weigh alike."""
+    """Returns the weight of each class in the loss, 1 on average; None: all alike."""
     if recipe.class_weights == "none":
         return None
     counts = np.bincount(images.train.labels, minlength=len(images.classes))
@@ -39,38 +42,40 @@ def make_objective(
     weights: np.ndarray | None,
     preprocessing: Preprocessing,
     device: torch.device,
-) -> Callable[[Batch], LossOf]:
-    """For a batch: what rows of it add to the mean loss of the whole step."""
-    kind = KINDS[recipe.precision]
-    given = torch.float64 if kind == torch.float64 else torch.float32
-    weight = None if weights is None else torch.tensor(weights, dtype=given, device=device)
+) -> Objective:
+    """Returns the function of the loss. `weights`: of the classes; None: all alike."""
+    dtype = DTYPES[recipe.precision]
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    weight = None if weights is None else torch.tensor(weights, dtype=exact, device=device)
 
-    def loss_of(batch: Batch, network: nn.Module, part: slice) -> torch.Tensor:
-        x = normalise_batch(batch.pixels[part], preprocessing, device).to(given)
-        labels = batch.labels[part].to(device)
-        mix = batch.mix.select(part, device) if batch.mix else None
+    def objective(batch: Batch, network: nn.Module, rows: slice) -> torch.Tensor:
+        x = normalise_batch(batch.pixels[rows], preprocessing, device).to(exact)
+        labels = batch.labels[rows].to(device)
+        mix = batch.mix.select(rows, device) if batch.mix else None
         if mix is not None:
             x = mix_images(
-                x, normalise_batch(batch.pixels[mix.partner], preprocessing, device).to(given), mix
+                x, normalise_batch(batch.pixels[mix.partner], preprocessing, device).to(exact), mix
             )
-        with _precision(device, kind):
+        with _precision(device, dtype):
             logits = network(x)
-        logits = logits.to(given)
+        logits = logits.to(exact)
 
-        def against(labels: torch.Tensor) -> torch.Tensor:
+        def cross_entropy(labels: torch.Tensor) -> torch.Tensor:
             return F.cross_entropy(
                 logits, labels, weight, reduction="none", label_smoothing=recipe.label_smoothing
             )
 
-        loss = against(labels)
+        loss = cross_entropy(labels)
         if mix is not None:
-            loss = loss.lerp(against(batch.labels[mix.partner].to(device)), mix.share.to(given))
+            loss = loss.lerp(
+                cross_entropy(batch.labels[mix.partner].to(device)), mix.share.to(exact)
+            )
         return loss.sum() / batch.total
 
-    return lambda batch: lambda network, part: loss_of(batch, network, part)
+    return objective
 
 
-def _precision(device: torch.device, kind: torch.dtype) -> AbstractContextManager[object]:
-    if kind in (torch.float32, torch.float64):
+def _precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    if dtype in (torch.float32, torch.float64):
         return nullcontext()
-    return torch.autocast(device.type, kind)
+    return torch.autocast(device.type, dtype)

@@ -13,6 +13,7 @@ from phiscale.files import lock_folder
 from phiscale.nn.network import build
 from phiscale.training import transfer
 from phiscale.training.checkpoint import load_newest
+from phiscale.training.determinism import seeded
 from phiscale.training.ema import Ema
 from phiscale.training.optim import make_optimizer
 from phiscale.training.parallel.processes import ProcessGroup
@@ -54,8 +55,8 @@ def first_state(
 ) -> State:
     """The state before the first step; what a checkpoint holds is loaded over it."""
     recipe, spec, images = config.recipe, config.spec, config.images
-    torch.manual_seed(recipe.seed)
-    network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
+    with seeded(recipe.seed):
+        network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if config.start_from is not None:
         metadata, tensors = read(config.start_from)
         tensors = adapt_weights(

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C wait for the end of a step; a second Ctrl-C does not, nor does what hangs."""
+"""Signals: SIGTERM and Ctrl-C wait for the end of a step; a second Ctrl-C and a hang do not."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+from phiscale.training.ownership import is_own_process
+
 T = TypeVar("T")
 
-LEAVE_S = 25.0  # after SIGTERM, saved or not: what started us kills after 30
+LEAVE_S = 25.0  # after SIGTERM, saved or not: schedulers send SIGKILL after 30
 
 
 class Interrupted(SystemExit):
-    """Left early, everything saved. `code` is 143 after SIGTERM, 130 after Ctrl-C."""
+    """A signal ended the work early; everything is saved. `status` is 143 after SIGTERM, 130 after
+    Ctrl-C."""
 
     def __init__(self, code: int, message: str):
         super().__init__(code)
         self.status, self.message = code, message
 
 
-class _GivenUp(Interrupted):
-    """What `StopSignal.unless_caught` was doing."""
+class _BrokenOff(Interrupted):
+    """Breaks off what `StopSignal.unless_caught` was doing."""
 
 
 class StopSignal:
-    """While inside, remembers a signal instead of dying of it. One inside another hears what that
-    has heard, and tells it what came meanwhile."""
+    """While inside, remembers SIGTERM or SIGINT, so that the work can end at a good moment.
+
+    An inner one starts with the signal that an outer one has caught, and passes on what it catches.
+    In a process of a host program (`ownership`) and outside the main thread it installs nothing:
+    signals are the host's, and `caught` stays None.
+    """
 
     def __init__(self, leave_s: float = LEAVE_S) -> None:
         self.caught: int | None = None
@@ -37,7 +44,8 @@ class StopSignal:
         self._watchdog: threading.Timer | None = None
 
     def __enter__(self) -> StopSignal:
-        self.active = threading.current_thread() is threading.main_thread()
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self.active = in_main_thread and is_own_process()
         if self.active:
             self.before = {
                 s: signal.signal(s, self._catch) for s in (signal.SIGTERM, signal.SIGINT)
@@ -70,28 +78,28 @@ class StopSignal:
         self.caught = number
         if self._breakable:
             self._breakable = False
-            raise _GivenUp(128 + number, "stopped; run the same command to go on")
+            raise _BrokenOff(128 + number, "stopped; run the same command to resume")
 
     def unless_caught(self, work: Callable[[], T]) -> T | None:
-        """What `work` returns, or None where a signal came: it is given up half-way then."""
+        """Returns what `work` returns, or None where a signal came, which breaks it off."""
         try:
             self._breakable = True
             return work() if self.caught is None else None
-        except _GivenUp:
+        except _BrokenOff:
             return None
         finally:
             self._breakable = False
 
     def leave(self, message: str) -> NoReturn:
-        """Ends the program as the signal asked, or as the one that another process got."""
+        """Ends the program with the status of the signal that this or another process got."""
         raise Interrupted(128 + (self.caught or signal.SIGTERM), message)
 
 
 def _leave_at_once() -> None:
-    """What is on the disk is whole at any time; only the work since the last save is lost."""
+    """Ends the process. Files are whole at any time; only the work since the last save is lost."""
     os.write(
         2,
-        b"phiscale: stopped in the midst of something slow; "
-        b"run the same command to go on from the last save\n",
+        b"phiscale: stopped during a slow operation; "
+        b"run the same command to resume from the last checkpoint\n",
     )
     os._exit(128 + signal.SIGTERM)

@@ -20,6 +20,7 @@ from phiscale.search.engine.result import Result
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import MOST_DEATHS, Store
 from phiscale.search.engine.worker import POLL_S, run_worker
+from phiscale.training.ownership import own_process
 from phiscale.training.signals import Interrupted, StopSignal
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,8 @@ def _main(plan: Plan[Any], runner: RunnerConfig, error_pipe: Connection) -> None
     """The main function of a worker's process. It does not outlive its supervisor."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        run_worker(plan, runner)
+        with own_process():
+            run_worker(plan, runner)
     except Interrupted as stopped:
         os._exit(stopped.status)
     except KeyboardInterrupt:

@@ -1,8 +1,10 @@
-"""A batch on several cores at once: every lane takes its share forward and backward in a thread of
-its own, and the lanes meet once a step. torch's own threads meet at every operation, hundreds of
-times a step, which costs much on small networks and more on cores that others use too.
+"""Replicas of a network, one to a lane: a part of each batch that has a CPU core to itself.
 
-On several machines the lanes are spread over them, or the machines over the lanes.
+Every lane takes its part forward and backward in a thread of its own, and the lanes wait for each
+other once per micro-batch. torch's own threads wait for each other at every operation, hundreds of
+times a step, which costs much on small networks and more on cores that other programs use too.
+
+With several processes the lanes are spread over them, or the processes over the lanes (README.md).
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phiscale.data.order import draw_uniforms
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network
 from phiscale.nn.norm import synchronise
+from phiscale.training.ownership import is_own_process
 from phiscale.training.parallel.allocator import keep_freed_memory
 from phiscale.training.parallel.processes import ProcessGroup, translate_errors
 
@@ -26,28 +30,23 @@ LEAST_SHARE = 16  # images a lane: batch statistics of fewer are noise
 _MASKS = 1 << 20  # where the random numbers of dropout begin: far from those of augmentation
 
 LossOf = Callable[[nn.Module, slice], Tensor]
+"""Of a network and of rows of a micro-batch: what they add to the loss of the step."""
+
+Step = Callable[[nn.Module, slice], float]
+"""Forward and backward of these rows; returns their loss, and leaves gradients in the network."""
 
 
 class Replicas:
-    """`count` copies of a network, over all machines, that share its weights; each has its own
-    gradients and, within a step, its own batch-norm statistics, whose mean is left behind.
+    """`count` copies of a network, over all processes, that share its weights.
 
-    What comes out depends on `count`, not on which lane was faster, and not on the number of
-    machines but for the order in which numbers are added.
+    Each has its own gradients and, within a step, its own batch statistics, which are averaged
+    afterwards. The result depends on `count`, not on which lane was faster. The number of processes
+    changes only the order of floating-point additions.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        count: int,
-        seed: int,
-        group: ProcessGroup | None = None,
-        scaled: Callable[[Tensor], Tensor] = lambda loss: loss,
-    ):
-        self.scaled = scaled  # what keeps small gradients of half precision
+    def __init__(self, network: Network, count: int, seed: int, group: ProcessGroup | None = None):
         self.group, self.count, self.seed = group or ProcessGroup(), count, seed
-        device = next(network.parameters()).device
-        if device.type == "cpu":
+        if is_own_process() and next(network.parameters()).device.type == "cpu":
             keep_freed_memory()
         here = len(self.group.lane_ranges(count, count))
         self.networks = [network, *(_replica(network) for _ in range(here - 1))]
@@ -57,69 +56,83 @@ class Replicas:
         if here > 1:
             threads = max(1, torch.get_num_threads() // here)
             self.pool = ThreadPoolExecutor(here, "lane", torch.set_num_threads, (threads,))
-        self._before: list[Tensor] = []
+        self._buffers_before: list[Tensor] = []
 
     def gradients(self, loss_of: LossOf, images: int, at: int) -> float:
-        """A whole step of one micro-batch at the positions from `at`."""
-        self.begin()
-        first, end = self.group.local_range(images, self.count)
-        return self.finish(self.add(loss_of, images, np.arange(at + first, at + end)))
+        """Computes the gradient of a whole step of one micro-batch, whose samples count from `at`;
+        returns the loss."""
 
-    def begin(self, keep: bool = False) -> None:
-        """Starts a step; `keep` what `drop` needs to take it back."""
+        def step(network: nn.Module, rows: slice) -> float:
+            loss = loss_of(network, rows)
+            loss.backward()
+            return loss.item()
+
+        self.begin_step()
+        first, end = self.group.local_range(images, self.count)
+        return self.reduce_gradients(self.run(step, images, np.arange(at + first, at + end)))
+
+    def set_dropout(self, rate: float) -> None:
+        """Sets the dropout rate before the classifier, which may grow during a training."""
+        for network in self.networks:
+            dropout = network.get_submodule("dropout")
+            assert isinstance(dropout, Dropout)
+            dropout.rate = rate
+
+    def begin_step(self, undoable: bool = False) -> None:
+        """Clears the gradients; `undoable`: keeps what `undo_step` needs."""
         for network in self.networks:
             network.zero_grad(set_to_none=True)
-        self._before = [b.clone() for b in self.networks[0].buffers()] if keep else []
+        self._buffers_before = (
+            [buffer.clone() for buffer in self.networks[0].buffers()] if undoable else []
+        )
 
-    def add(self, loss_of: LossOf, images: int, sample_indices: np.ndarray) -> float:
-        """Runs forward and backward on one micro-batch; returns the loss of this process's rows.
+    def run(self, step: Step, images: int, sample_indices: NDArray[np.int64]) -> float:
+        """Runs `step` on every lane of this process; returns the sum of their losses.
 
         `images`: rows of the micro-batch over all processes. `sample_indices`: positions in the
         training of the rows here, which fix their dropout and stochastic depth.
-        `loss_of(network, part)`: what the rows in `part` add to the step's loss."""
-        cuts = self.group.lane_ranges(images, self.count)
-        start = cuts[0][0]
+        """
+        ranges = self.group.lane_ranges(images, self.count)
+        start = ranges[0][0]
 
-        def run(lane: int) -> float:
-            part = slice(cuts[lane][0] - start, cuts[lane][1] - start)
+        def run_lane(lane: int) -> float:
+            rows = slice(ranges[lane][0] - start, ranges[lane][1] - start)
             network = self.networks[lane]
-            draw_masks(network, self.seed, sample_indices[part])
-            loss = loss_of(network, part)
-            self.scaled(loss).backward()
-            return loss.item()
+            draw_masks(network, self.seed, sample_indices[rows])
+            return step(network, rows)
 
         if self.pool is not None:
-            losses = list(self.pool.map(run, range(len(cuts))))
+            losses = list(self.pool.map(run_lane, range(len(ranges))))
         else:
             with translate_errors():
-                losses = [run(0)]
+                losses = [run_lane(0)]
         self._average_statistics()
         return sum(losses)
 
-    def finish(self, loss: float) -> float:
-        """Leaves the gradient of the whole batch in the network of every process; returns the whole
-        loss, whose parts here add up to `loss`."""
+    def reduce_gradients(self, loss: float) -> float:
+        """Sums the gradients of all replicas into the network of every process; returns the sum of
+        the processes' losses, of which `loss` is this one's."""
         first, *others = self.networks
         with torch.no_grad():
             for other in others:
                 for mine, theirs in zip(first.parameters(), other.parameters(), strict=True):
                     if mine.grad is not None and theirs.grad is not None:
                         mine.grad += theirs.grad
-        whole = torch.tensor([loss], dtype=torch.float64)
+        total = torch.tensor([loss], dtype=torch.float64)
         self.group.all_reduce_([p.grad for p in first.parameters() if p.grad is not None])
-        self.group.all_reduce_([whole])
-        return whole.item()
+        self.group.all_reduce_([total])
+        return total.item()
 
-    def drop(self) -> None:
-        """Takes back what the step that was begun did to the statistics."""
+    def undo_step(self) -> None:
+        """Restores the batch statistics from before an undoable step."""
         with torch.no_grad():
-            for network in self.networks if self._before else ():
-                for mine, before in zip(network.buffers(), self._before, strict=True):
+            for network in self.networks if self._buffers_before else ():
+                for mine, before in zip(network.buffers(), self._buffers_before, strict=True):
                     mine.copy_(before)
 
     @torch.no_grad()
     def _average_statistics(self) -> None:
-        """The statistics of all lanes become their mean."""
+        """Replaces the batch statistics of all replicas by their mean."""
         if self.count == 1:
             return
         means = []
@@ -138,7 +151,7 @@ class Replicas:
             self.pool.shutdown()
 
 
-def draw_masks(network: Network, seed: int, sample_indices: np.ndarray) -> None:
+def draw_masks(network: Network, seed: int, sample_indices: NDArray[np.int64]) -> None:
     """Draws the dropout and stochastic depth masks of these samples of the training."""
     device = next(network.parameters()).device
     at = _MASKS
@@ -155,14 +168,14 @@ def draw_masks(network: Network, seed: int, sample_indices: np.ndarray) -> None:
 
 
 def lanes_for(batch: int, device: torch.device) -> int:
-    """As many as there are cores for torch, if each has its share; a GPU needs but one."""
+    """Returns the number of lanes for a batch: a core each, `LEAST_SHARE` images each; 1 on a GPU."""
     if device.type != "cpu":
         return 1
     return max(1, min(torch.get_num_threads(), batch // LEAST_SHARE))
 
 
 def _replica(network: Network) -> Network:
-    """A copy with gradients and buffers of its own; its weights are the network's memory."""
+    """A copy with gradients and buffers of its own, whose weights are the network's memory."""
     replica = copy.deepcopy(network)
     for theirs, mine in zip(replica.parameters(), network.parameters(), strict=True):
         theirs.data = mine.data

@@ -167,6 +167,11 @@ class Recipe:
         return self.batch // (self.micro_batch or self.batch)
 
     @property
+    def images_at_once(self) -> int:
+        """Images of a micro-batch, over all processes."""
+        return self.batch // self.micro_batches
+
+    @property
     def lr_peak(self) -> float:
         """The highest learning rate of this batch."""
         optim = self.optim

@@ -1,0 +1,28 @@
+"""Whose process this is: phiscale's own, or one that a host program lends to the library.
+
+Only in a process of its own does phiscale handle signals, end the process, and change how the C
+library allocates memory. The command line and the processes that phiscale starts are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_depth = 0
+
+
+def is_own_process() -> bool:
+    """Whether this process is phiscale's own."""
+    return _depth > 0
+
+
+@contextmanager
+def own_process(enabled: bool = True) -> Iterator[None]:
+    """Declares, while inside, that this process is phiscale's own. Not `enabled`: no change."""
+    global _depth
+    _depth += enabled
+    try:
+        yield
+    finally:
+        _depth -= enabled

@@ -1,0 +1,52 @@
+"""When checkpoints are written during a training."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from phiscale.training.checkpoint import save_checkpoint
+from phiscale.training.log import Log
+from phiscale.training.parallel.processes import ProcessGroup
+from phiscale.training.runtime import Runtime
+from phiscale.training.state import State
+
+SAVE_SHARE = 0.01  # of the time, at most, that saving takes
+
+
+class Saver:
+    """Saves every `runtime.save_every_s` seconds, but never for more than `SAVE_SHARE` of the time.
+
+    The process of rank 0 writes; all others wait for it at a barrier.
+    """
+
+    def __init__(
+        self, run: Path, state: State, log: Log | None, runtime: Runtime, group: ProcessGroup
+    ):
+        self.run, self.state, self.log, self.group = run, state, log, group
+        self.every_s, self.keep = runtime.save_every_s, runtime.keep
+        self.began = self.last = time.monotonic()
+        self.last_took_s = self.total_s = 0.0
+
+    @property
+    def share(self) -> float:
+        """The share of the time since this start that saving took."""
+        return round(self.total_s / max(1e-9, time.monotonic() - self.began), 5)
+
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint: the same answer in all processes."""
+        pause_s = max(self.every_s, self.last_took_s / SAVE_SHARE) if self.every_s else 0.0
+        return self.group.broadcast(time.monotonic() - self.last > pause_s)
+
+    def save(self) -> None:
+        """Writes a checkpoint."""
+        start = time.monotonic()
+        if self.log is not None:
+            self.state.log_bytes = self.log.flush()
+            save_checkpoint(
+                self.run / "checkpoints", self.state.images_seen, self.state.state_dict(), self.keep
+            )
+        self.group.barrier()  # a slow disk must not make the others time out
+        self.last = time.monotonic()
+        self.last_took_s = self.last - start
+        self.total_s += self.last_took_s
