@@ -30,8 +30,8 @@ from phiscale.search.engine.store import Store
 from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.plan import Arm, ScalingStudy
-from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.ownership import own_process
+from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.signals import Interrupted
 
 STEPS = 12

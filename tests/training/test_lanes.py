@@ -78,14 +78,16 @@ def test_dropout_and_stochastic_depth_follow_the_pictures_place_not_its_lane() -
     step(whole, 1)
     step(shared, 3)
     with closing(Replicas(pieces, 1, seed=7)) as lanes:
-        lanes.begin()
+        lanes.begin_step()
         for at in range(0, IMAGES, 7):
-            places = np.arange(at, min(at + 7, IMAGES))
-            lanes.add(
-                lambda n, p, at=at: loss_of(n, slice(at + p.start, at + p.stop)),
-                len(places),
-                places,
-            )
+            sample_indices = np.arange(at, min(at + 7, IMAGES))
+
+            def backward(network: nn.Module, rows: slice, at: int = at) -> float:
+                loss = loss_of(network, slice(at + rows.start, at + rows.stop))
+                loss.backward()
+                return loss.item()
+
+            lanes.run(backward, len(sample_indices), sample_indices)
     assert torch.allclose(gradient(whole), gradient(shared), rtol=1e-9, atol=1e-12)
     assert torch.allclose(gradient(whole), gradient(pieces), rtol=1e-9, atol=1e-12)
     undropped = network().eval()

@@ -242,9 +242,7 @@ def test_an_update_that_half_precision_skips_leaves_the_statistics_as_they_were(
     """One forward pass overflows; the average of weights and statistics must not hear of it."""
     run, steps = Replicas.run, [0]
 
-    def overflowing(
-        self: Replicas, step: object, images: int, sample_indices: np.ndarray
-    ) -> float:
+    def overflowing(self: Replicas, step: object, images: int, sample_indices: np.ndarray) -> float:
         found = run(self, step, images, sample_indices)  # type: ignore[arg-type]
         steps[0] += 1
         if steps[0] == 3:
@@ -357,4 +355,4 @@ def test_a_disk_that_does_not_answer_does_not_keep_a_process_that_was_told_to_le
         timeout=100,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 143 and "run the same command to go on" in done.stderr
+    assert done.returncode == 143 and "run the same command to resume" in done.stderr

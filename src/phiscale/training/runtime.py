@@ -31,8 +31,10 @@ class Runtime:
     accept_changed_data: bool = False
     deterministic: bool = False  # on a GPU: the same bits every time, somewhat slower
     own_process: bool = field(default_factory=is_own_process)
-    """Whether the process is phiscale's own, as it is at the command line. Only then SIGTERM and Ctrl-C
-    end a training at the next step with a checkpoint, and freed memory is kept, which makes training
-    on a CPU up to a third faster. Otherwise signals, memory and exits belong to the host program."""
+    """Whether the process is phiscale's own, as it is at the command line.
+
+    Only then SIGTERM and Ctrl-C end a training at the next step with a checkpoint. Only then freed
+    memory is kept, which makes training on a CPU up to a third faster. Otherwise signals, memory
+    and exits belong to the host program."""
 
     log_level: int = logging.INFO  # of the remarks of this training

@@ -168,7 +168,7 @@ def draw_masks(network: Network, seed: int, sample_indices: NDArray[np.int64]) -
 
 
 def lanes_for(batch: int, device: torch.device) -> int:
-    """Returns the number of lanes for a batch: a core each, `LEAST_SHARE` images each; 1 on a GPU."""
+    """Returns how many lanes a batch has: a core and `LEAST_SHARE` images each; 1 on a GPU."""
     if device.type != "cpu":
         return 1
     return max(1, min(torch.get_num_threads(), batch // LEAST_SHARE))

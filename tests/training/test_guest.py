@@ -1,0 +1,170 @@
+"""As a library, a training leaves the process of its host as it was."""
+
+import asyncio
+import locale
+import os
+import random
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from phiscale.arch.families import get_spec
+from phiscale.arch.scaling import Scaling, scale
+from phiscale.data.datasets.open import open_dataset
+from phiscale.data.preprocessing import Preprocessing
+from phiscale.training.callbacks import Callback, Progress
+from phiscale.training.loop import train
+from phiscale.training.ownership import is_own_process, own_process
+from phiscale.training.parallel import lanes
+from phiscale.training.recipes.recipe import Optim, Recipe
+from phiscale.training.runtime import Runtime
+
+SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
+PREPROCESSING = Preprocessing(size=8, crop=1.0)
+RECIPE = Recipe(epochs=0.2, batch=64, lanes=2, evaluations=2, optim=Optim(lr_peak=0.1))
+
+
+def trained(out: Path, *callbacks: Any, **runtime: Any) -> Path:
+    runtime_ = Runtime(callbacks=callbacks, **runtime)
+    return train(out, SPEC, open_dataset("digits"), RECIPE, PREPROCESSING, runtime_)
+
+
+def process_state() -> dict[str, Any]:
+    """What a host program would notice."""
+    return {
+        "environment": dict(os.environ),
+        "folder": Path.cwd(),
+        "warnings": list(warnings.filters),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "signals": {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)},
+        "threads": torch.get_num_threads(),
+        "threads of later threads": in_a_thread(torch.get_num_threads),
+        "torch generator": torch.default_generator.get_state().tolist(),
+        "numpy generator": np.random.get_state()[1].tolist(),  # type: ignore[index, union-attr]
+        "python generator": random.getstate(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "benchmark": torch.backends.cudnn.benchmark,
+        "gradients": torch.is_grad_enabled(),
+        "owned": is_own_process(),
+    }
+
+
+def in_a_thread(work: Callable[[], Any]) -> Any:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """A number of threads that is nobody's default."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("where", ["here", "thread", "event loop"])
+def test_nothing_global_stays_changed(
+    where: str, three_threads: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    trained(tmp_path / "first")  # what the first import of a library changes is not ours
+    capfd.readouterr()
+    before = process_state()
+
+    def run() -> Path:
+        return trained(tmp_path / "run", deterministic=True)
+
+    if where == "here":
+        best = run()
+    elif where == "thread":
+        best = in_a_thread(run)
+    else:
+        best = asyncio.run(asyncio.to_thread(run))  # type: ignore[arg-type]
+    assert best.is_file()
+    after = process_state()
+    assert {k for k in before if before[k] != after[k]} == set()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_leaves_the_host_as_it_was_and_a_checkpoint_to_resume_from(
+    error: type[BaseException], three_threads: None, tmp_path: Path
+):
+    def interrupt(progress: Progress) -> None:
+        if progress.images_seen >= 192:
+            raise error
+
+    whole = trained(tmp_path / "whole")
+    before = process_state()
+    with pytest.raises(error):
+        trained(tmp_path / "cut", interrupt, save_every_s=0)
+    after = process_state()
+    assert {k for k in before if before[k] != after[k]} == set()
+    resumed: list[int] = []
+    best = trained(tmp_path / "cut", lambda progress: resumed.append(progress.images_seen))
+    assert resumed[0] == 192
+    assert best.read_bytes() == whole.read_bytes()
+
+
+def test_the_signal_handler_of_the_host_stays_and_is_called(tmp_path: Path):
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def send(progress: Progress) -> None:
+        assert signal.getsignal(signal.SIGTERM) is handler
+        if progress.images_seen == 64:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        assert trained(tmp_path / "run", send).is_file()
+        assert received == [signal.SIGTERM] and signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_memory_is_kept_only_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calls: list[int] = []
+    monkeypatch.setattr(lanes, "keep_freed_memory", lambda: calls.append(1))
+    trained(tmp_path / "guest")
+    assert not calls
+    trained(tmp_path / "own", own_process=True)
+    assert calls and not is_own_process()
+    with own_process():
+        assert Runtime().own_process
+    assert not Runtime().own_process
+
+
+def test_callbacks_hear_of_steps_and_of_evaluations(tmp_path: Path):
+    class Recorder(Callback):
+        def __init__(self) -> None:
+            self.steps: list[Progress] = []
+            self.evaluations: list[Progress] = []
+
+        def on_step(self, progress: Progress) -> None:
+            self.steps.append(progress)
+
+        def on_evaluation(self, progress: Progress) -> None:
+            self.evaluations.append(progress)
+
+    class Silent(Callback): ...
+
+    recorder, seen = Recorder(), []
+    trained(tmp_path / "run", recorder, Silent(), lambda progress: seen.append(progress))
+    assert seen == recorder.steps and seen[-1].images_seen == seen[-1].total == 256
+    assert all(progress.validation_top1 is None for progress in seen)
+    assert [progress.images_seen for progress in recorder.evaluations] == [128, 256]
+    assert all(0 <= (progress.validation_top1 or 0) <= 1 for progress in recorder.evaluations)
