@@ -96,7 +96,7 @@ def test_a_stopped_training_says_that_it_is_saved_and_resumes(
         _, error = running.communicate()
     assert running.returncode == code
     last = error.decode().splitlines()[-1]
-    assert last == "phiscale: saved in run; run the same command to go on"
+    assert last == "phiscale: saved in run; run the same command to resume"
 
 
 def test_ctrl_c_before_the_work_has_begun_is_one_line_too(tmp_path: Path):
