@@ -121,7 +121,7 @@ def test_an_export_that_differs_leaves_no_file(tmp_path: Path, monkeypatch: pyte
     import phiscale.deploy.export as export
 
     monkeypatch.setattr(export, "run", lambda session, images: np.ones((len(images), 10)))
-    with pytest.raises(ExportError, match="differs from ours"):
+    with pytest.raises(ExportError, match="differs from the trained one"):
         export_onnx(random_network(), METADATA, None, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -16,7 +16,8 @@ from phiscale.deploy.export import export_onnx
 from phiscale.deploy.inference import evaluate, evaluate_model, predict
 from phiscale.deploy.predict import Prediction, Predictor
 from phiscale.errors import BadImage, DataError, PhiscaleError, UsageError
-from phiscale.nn.network import Network, build
+from phiscale.nn.network import build
+from phiscale.pipeline.run_folder import Run
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.sources import load
 from phiscale.weights.store import save
@@ -226,12 +227,9 @@ def test_a_network_without_metadata_is_refused(photos: Path) -> None:
 
 
 def test_a_finished_run_is_a_model(run: Path, photos: Path) -> None:
-    class Run:
-        def load(self) -> Network:
-            return load(run / "best.safetensors")
-
-    answer, same = predict(Run(), photos / "a.png"), predict(run, photos / "a.png")
-    assert answer.label == same.label  # type: ignore[union-attr]
+    answer, same = predict(Run(run), photos / "a.png"), predict(run, photos / "a.png")
+    assert np.array_equal(answer.probabilities, same.probabilities)  # type: ignore[union-attr]
+    assert evaluate(Run(run), "digits") == evaluate(run, "digits")
 
 
 # --- evaluation -----------------------------------------------------------------------------------

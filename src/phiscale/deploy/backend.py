@@ -52,7 +52,7 @@ class Backend(Protocol):
 class OnnxBackend:
     """A model.onnx that phiscale exported, in ONNX Runtime on the CPU. It needs no torch."""
 
-    def __init__(self, artefact: str | Path, *, threads: int = 0):
+    def __init__(self, artefact: str | os.PathLike[str], *, threads: int = 0):
         """Open a model.onnx, or the one in a folder. `threads`: CPU threads; 0: one per core.
 
         Raises ExportError where there is none, or where its metadata are missing or damaged.

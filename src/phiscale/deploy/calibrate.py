@@ -1,7 +1,7 @@
-"""Measures this machine in under a minute: milliseconds of an answer, seconds of a training image.
+"""Measures this machine in under a minute: latency of a prediction, seconds of a training image.
 
-Both are fitted to scalings of two bases (pictures up to 64 pixels, and photographs), so that
-`solve` and `fit` interpolate. Latency is ONNX Runtime's on twins of the networks; training is
+Both are fitted to scalings of two bases (for images up to 64 pixels, and for photographs), so
+that `solve` and `fit` interpolate. Latency is ONNX Runtime's on twins of the networks; training is
 torch's.
 """
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 TRAINING_BATCH = 64
 
-# (base, depth, width, pixels): corners and middles of what `fit` would choose among
+# (base, depth, width, pixels): corners and middles of the candidates of `fit`
 _LATENCY = (
     ("small", 1, 1, 32),
     ("small", 1, 1, 16),
@@ -65,36 +65,38 @@ _TRAINING = (
 )
 
 
-def calibrate(compute: torch.device | None = None) -> DeviceModel:
-    """This machine as a value that `solve` and `fit` take, here or elsewhere. `compute`: where
-    torch trains; the CPU if None."""
+def calibrate(device: torch.device | None = None) -> DeviceModel:
+    """Measure this machine, for `solve` and `fit` here or elsewhere.
+
+    `device`: where torch trains; None: the CPU.
+    """
     logger.info("measuring latency with ONNX Runtime")
-    answers = [(cost(spec), measured_latency_ms(spec, seconds=0.4)) for spec in _specs(_LATENCY)]
+    latencies = [(cost(spec), measure_latency_ms(spec, seconds=0.4)) for spec in _specs(_LATENCY)]
     logger.info("measuring training steps with torch")
-    steps = [(cost(spec), measured_seconds_per_image(spec, compute)) for spec in _specs(_TRAINING)]
+    steps = [(cost(spec), measure_seconds_per_image(spec, device)) for spec in _specs(_TRAINING)]
     return DeviceModel(
-        fingerprint=fingerprint(compute),
-        latency=_timing(answers),
-        training=_timing(steps),
+        fingerprint=describe_device(device),
+        latency=_fit_timing(latencies),
+        training=_fit_timing(steps),
         training_batch=TRAINING_BATCH,
     )
 
 
-def measured_latency_ms(spec: Spec, *, seconds: float = 1.0, threads: int = 0) -> float:
-    """Median milliseconds of the exported network's shape on one picture, here and now."""
+def measure_latency_ms(spec: Spec, *, seconds: float = 1.0, threads: int = 0) -> float:
+    """Median milliseconds that an untrained export of a network takes for one image."""
     size = spec.resolution
     session = open_session(untrained_onnx(spec), threads)
     return latency_ms(session, (1, spec.in_channels, size, size), seconds)
 
 
-def measured_seconds_per_image(
+def measure_seconds_per_image(
     spec: Spec,
-    compute: torch.device | None = None,
+    device: torch.device | None = None,
     *,
     batch: int = TRAINING_BATCH,
     seconds: float = 1.0,
 ) -> float:
-    """Median seconds a training image takes: forward, backward, update, moving average."""
+    """Median seconds of a training image: forward, backward, update, moving average."""
     import torch
     from torch import nn
     from torch.nn import functional as F
@@ -105,30 +107,32 @@ def measured_seconds_per_image(
     from phiscale.training.parallel.lanes import Replicas, lanes_for
     from phiscale.training.recipes.recipe import Optim
 
-    compute = compute or torch.device("cpu")
-    network = build(spec).to(compute).to(memory_format=torch.channels_last).train()
+    device = device or torch.device("cpu")
+    network = build(spec).to(device).to(memory_format=torch.channels_last).train()
     optimizer, ema = make_optimizer(network, Optim()), Ema(network, 0.99)
     x = torch.randn(batch, spec.in_channels, spec.resolution, spec.resolution)
-    x = x.to(compute).contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(batch, device=compute) % spec.classes  # all alike would end in denormals
+    x = x.to(device).contiguous(memory_format=torch.channels_last)
+    labels = (
+        torch.arange(batch, device=device) % spec.classes
+    )  # equal labels would end in denormals
 
     def loss_of(network: nn.Module, part: slice) -> torch.Tensor:
         return F.cross_entropy(network(x[part]), labels[part], reduction="sum") / batch
 
     times: list[float] = []
     end = time.perf_counter() + seconds
-    with closing(Replicas(network, lanes_for(batch, compute), seed=0)) as lanes:
+    with closing(Replicas(network, lanes_for(batch, device), seed=0)) as replicas:
         while len(times) < 4 or time.perf_counter() < end:
             start = time.perf_counter()
-            lanes.gradients(loss_of, batch, at=0)
+            replicas.gradients(loss_of, batch, at=0)
             optimizer.step()
             ema.update(network)
             times.append(time.perf_counter() - start)
-    return statistics.median(times[1:]) / batch  # the first one plans
+    return statistics.median(times[1:]) / batch  # the first one plans its kernels
 
 
-def fingerprint(compute: torch.device | None = None) -> DeviceFingerprint:
-    """This machine, so that nobody takes its numbers for another's."""
+def describe_device(device: torch.device | None = None) -> DeviceFingerprint:
+    """Describe this machine, so that its numbers are not used for another."""
     import onnxruntime
     import torch
 
@@ -137,13 +141,14 @@ def fingerprint(compute: torch.device | None = None) -> DeviceFingerprint:
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         runtime=f"onnxruntime {onnxruntime.__version__}",
-        torch=f"{torch.__version__} on {_name(compute)}",
+        torch=f"{torch.__version__} on {_device_name(device)}",
         date=date.today().isoformat(),
     )
 
 
-def _timing(measured: list[tuple[Cost, float]]) -> Timing:
-    return Timing.fit([each for each, _ in measured], [time for _, time in measured])
+def _fit_timing(measured: list[tuple[Cost, float]]) -> Timing:
+    costs, times = zip(*measured, strict=True)
+    return Timing.fit(list(costs), list(times))
 
 
 def _specs(rows: tuple[tuple[str, float, float, int], ...]) -> Iterator[Spec]:
@@ -151,16 +156,16 @@ def _specs(rows: tuple[tuple[str, float, float, int], ...]) -> Iterator[Spec]:
         yield replace(scale(get_spec(base), Scaling(depth=depth, width=width)), resolution=pixels)
 
 
-def _name(compute: torch.device | None) -> str:
+def _device_name(device: torch.device | None) -> str:
     import torch
 
-    if compute is None or compute.type != "cuda":
-        return "cpu" if compute is None else compute.type
-    return torch.cuda.get_device_name(compute)
+    if device is None or device.type != "cuda":
+        return "cpu" if device is None else device.type
+    return torch.cuda.get_device_name(device)
 
 
 def cpu_name() -> str:
-    """The processor's model where the system says it, else its architecture."""
+    """The processor's model where the system names it, else its architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""A run made into files that need no torch: model.onnx, and model.json that says how to feed it."""
+"""Exports a run to files that need no torch: model.onnx, and model.json with how to feed it."""
 
 from __future__ import annotations
 
@@ -31,36 +31,44 @@ PARITY_IMAGES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far the exported file's answers are from the network's."""
+    """How far the logits of the exported file are from those of the network."""
 
-    pictures: int
-    largest_difference: float  # of logits
-    relative_difference: float  # norm of the difference over the norm of the logits
-    same_top1: float  # share of pictures
+    images: int
+    largest_difference: float
+    """Of a logit."""
+    relative_difference: float
+    """Norm of the difference over the norm of the logits."""
+    same_top1: float
+    """Share of the images with the same most probable class, in [0, 1]."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As model.json has it."""
+        fields = asdict(self)
+        return {"pictures": fields.pop("images"), **fields}
 
 
 def export_onnx(
     network: Network, metadata: ModelMetadata, split: Split | None, out: Path
 ) -> dict[str, Any]:
-    """Writes `out/model.onnx` and `out/model.json`; returns the latter's content.
+    """Write `out/model.onnx` and `out/model.json`; return the content of model.json.
 
-    Batch is free, pixels are fixed. Answers on up to 256 pictures of `split` (random ones without
-    it) are compared first; above 1e-3 of relative difference nothing is written and ExportError
-    raised.
+    The batch size is free, the image size is fixed. Logits on up to 256 images of `split`, or on
+    random ones without it, are compared first. Above a relative difference of 1e-3, or with other
+    classes for more than 1 % of the images, nothing is written and ExportError is raised.
     """
     model = _onnx(network, metadata)
     session = open_session(model)
     parity = _parity(network, metadata, split, session)
     if not parity.relative_difference < 1e-3 or parity.same_top1 < 0.99:
         raise ExportError(
-            f"the exported network differs from ours: relative difference "
+            f"The exported network differs from the trained one: relative difference "
             f"{parity.relative_difference:.2g}, same top-1 {parity.same_top1:.3f} "
-            f"on {parity.pictures} pictures. Nothing was written; please report this with the "
+            f"on {parity.images} images. Nothing was written; please report this with the "
             "spec.json."
         )
     size = metadata.spec.resolution
     shape = (1, metadata.spec.in_channels, size, size)
-    described = {
+    content = {
         "phiscale_artefact": ARTEFACT_VERSION,
         **metadata.to_dict(),
         "input": {
@@ -71,13 +79,13 @@ def export_onnx(
             "made_by": "preprocessing below: centre crop, resize, / 255, - mean, / std",
         },
         "output": {"name": "logits", "type": "float32", "shape": ["batch", metadata.spec.classes]},
-        "parity": asdict(parity),
+        "parity": parity.to_dict(),
         "latency_ms": round(latency_ms(session, shape, 2.0), 4),
         "file": {"name": "model.onnx", "bytes": len(model), "sha256": sha256(model)},
     }
     write_atomic(out / "model.onnx", model)
-    write_checked(out / "model.json", described)
-    return described
+    write_checked(out / "model.json", content)
+    return content
 
 
 def _onnx(network: Network, metadata: ModelMetadata) -> bytes:
@@ -102,7 +110,7 @@ def _onnx(network: Network, metadata: ModelMetadata) -> bytes:
                 output_names=["logits"],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
             )
-    except Exception as error:  # whatever the exporter raises becomes one line
+    except Exception as error:  # the exporter raises anything
         raise ExportError(f"this network cannot be exported to ONNX: {error}") from error
     finally:
         for logger, level in zip(quiet, levels, strict=True):
@@ -119,7 +127,7 @@ def _parity(network: Network, metadata: ModelMetadata, split: Split | None, sess
     size, channels = metadata.spec.resolution, metadata.spec.in_channels
     if split is None or len(split) == 0:
         generator = torch.Generator().manual_seed(0)
-        batches = [torch.randn(64, channels, size, size, generator=generator)] * 1
+        batches = [torch.randn(64, channels, size, size, generator=generator)]
     else:
         some = split.subset(np.arange(min(PARITY_IMAGES, len(split))))
         reader, cpu = split_reader(some, metadata.preprocessing), torch.device("cpu")
@@ -132,7 +140,7 @@ def _parity(network: Network, metadata: ModelMetadata, split: Split | None, sess
     theirs = np.concatenate([run(session, b.contiguous().numpy()) for b in batches])
     difference = ours - theirs
     return Parity(
-        pictures=len(ours),
+        images=len(ours),
         largest_difference=float(np.abs(difference).max()),
         relative_difference=float(np.linalg.norm(difference) / max(1e-12, np.linalg.norm(ours))),
         same_top1=float((ours.argmax(1) == theirs.argmax(1)).mean()),
@@ -140,15 +148,15 @@ def _parity(network: Network, metadata: ModelMetadata, split: Split | None, sess
 
 
 def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dict[str, Any]]:
-    """Writes model.onnx and model.json; returns their folder and what model.json says."""
+    """Write model.onnx and model.json; return their folder and the content of model.json."""
     weights = weights_file(run)
     folder = weights.parent if out is None else out
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is a file. Give a folder.")
+        raise UsageError(f"out={folder} is a file. Use a folder.")
     network = load(weights)
-    pictures = None
+    split = None
     if data is not None:
         images = open_dataset(data)
         class_columns(str(run), network.metadata.classes, images)
-        pictures = images.validation
-    return folder, export_onnx(network, network.metadata, pictures, folder)
+        split = images.validation
+    return folder, export_onnx(network, network.metadata, split, folder)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,15 +37,6 @@ logger = logging.getLogger(__name__)
 SplitName = Literal["test", "validation", "train", "all"]
 
 
-@runtime_checkable
-class SavedRun(Protocol):
-    """A finished training, such as `phiscale.Run`."""
-
-    def load(self) -> Network:
-        """Its best network."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """A model on a split: its metrics and all logits."""
@@ -62,7 +54,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Network | SavedRun | str | Path,
+    model: Network | str | os.PathLike[str],
     data: ImageSet | str | Path,
     *,
     split: SplitName = "test",
@@ -72,7 +64,7 @@ def evaluate(
     """Metrics of a model on a split of an image set.
 
     Args:
-        model: a network with metadata, a run, a model.onnx, a run's folder, a weights file, or
+        model: a network with metadata, a Run or its folder, a model.onnx, a weights file, or
             any other source of weights (`hf-hub:NAME`, `torchvision:NAME`, a model's name).
         data: an image set, or what `open_dataset` opens. The model must know its classes; the
             metrics are then over the data's classes alone.
@@ -88,7 +80,7 @@ def evaluate(
 
 
 def evaluate_model(
-    model: Network | SavedRun | str | Path,
+    model: Network | str | os.PathLike[str],
     data: ImageSet | str | Path,
     split: SplitName = "test",
     *,
@@ -110,7 +102,7 @@ def evaluate_model(
 
 
 def predict(
-    model: Network | SavedRun | str | Path,
+    model: Network | str | os.PathLike[str],
     images: ImageLike | Iterable[ImageLike],
     *,
     top: int = 5,
@@ -137,13 +129,13 @@ def predict(
 
 @contextmanager
 def open_backend(
-    model: Network | SavedRun | str | Path, device: str = "auto", *, prefer_export: bool = False
+    model: Network | str | os.PathLike[str], device: str = "auto", *, prefer_export: bool = False
 ) -> Iterator[Backend]:
     """What runs a model, for the time of a `with`; a network is in eval mode within it.
 
     `prefer_export`: of a run that was exported, take the model.onnx instead of the weights.
     """
-    if isinstance(model, str | Path) and (onnx := _exported(Path(model), prefer_export)):
+    if isinstance(model, str | os.PathLike) and (onnx := _exported(Path(model), prefer_export)):
         yield OnnxBackend(onnx)
         return
     from phiscale.deploy.torch_backend import TorchBackend, eval_mode
@@ -197,16 +189,14 @@ def per_image_csv(split: Split, logits: NDArray[np.float32], classes: Sequence[s
     return text.getvalue().encode(errors="backslashreplace")  # undecodable bytes of a name
 
 
-def _load_network(model: Network | SavedRun | str | Path) -> Network:
+def _load_network(model: Network | str | os.PathLike[str]) -> Network:
     from phiscale.nn.network import Network
     from phiscale.weights.sources import load, weights_file
 
     if isinstance(model, Network):
         return model
-    if isinstance(model, str | Path):
-        return load(weights_file(model))
-    if isinstance(model, SavedRun):
-        return model.load()
+    if isinstance(model, str | os.PathLike):
+        return load(weights_file(os.fspath(model)))
     raise UsageError(
         f"model is of type {type(model).__name__}. "
         "Use a Network of phiscale's, a Run, a path, or a model's name."
@@ -222,4 +212,6 @@ def _exported(path: Path, prefer_export: bool) -> Path | None:
 
 
 def _name(model: object) -> str:
-    return str(model) if isinstance(model, str | Path) else f"the {type(model).__name__}"
+    return (
+        os.fspath(model) if isinstance(model, str | os.PathLike) else f"the {type(model).__name__}"
+    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import overload
 
 import numpy as np
@@ -77,7 +77,11 @@ class Predictor:
     """
 
     def __init__(
-        self, model: str | Path | Backend, *, threads: int = 0, batch_size: int | None = None
+        self,
+        model: str | os.PathLike[str] | Backend,
+        *,
+        threads: int = 0,
+        batch_size: int | None = None,
     ):
         """`model`: a model.onnx, a folder that holds one, or a backend.
 
@@ -87,7 +91,7 @@ class Predictor:
         """
         check_at_least("threads", threads, 0)
         check_at_least("batch_size", batch_size, 1)
-        is_path = isinstance(model, str | Path)
+        is_path = isinstance(model, str | os.PathLike)
         self.backend: Backend = OnnxBackend(model, threads=threads) if is_path else model
         self.batch_size = batch_size
 

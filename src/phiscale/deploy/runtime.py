@@ -1,4 +1,4 @@
-"""ONNX Runtime: sessions, and how long one answer takes."""
+"""ONNX Runtime: sessions, and the latency of one run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from phiscale.errors import ExportError
 
 
 def open_session(model: bytes | Path, threads: int = 0) -> ort.InferenceSession:
-    """A CPU session; `threads` 0 = as many as the machine has cores."""
+    """Open a CPU session. `threads`: 0: one per core. Raises ExportError."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -27,8 +28,8 @@ def open_session(model: bytes | Path, threads: int = 0) -> ort.InferenceSession:
         ) from None
 
 
-def run(session: ort.InferenceSession, images: np.ndarray) -> np.ndarray:
-    """Logits of float32 NCHW."""
+def run(session: ort.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits (n, classes) of float32 images (n, 3, size, size)."""
     return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
 
 

@@ -1,4 +1,4 @@
-"""Latencies of many networks on this machine, measured so that they can be compared."""
+"""Measures latencies of many networks on this machine, so that they can be compared."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from phiscale.deploy.untrained_onnx import untrained_onnx
 logger = logging.getLogger(__name__)
 
 
-def interleaved_ms(
+def measure_interleaved_ms(
     specs: Mapping[str, Spec],
     *,
     rounds: int = 7,
     seconds: float = 0.2,
     threads: int = 0,
 ) -> dict[str, float]:
-    """Milliseconds of one picture through each network's exported shape, ONNX Runtime on the CPU.
+    """Milliseconds that each network's export takes for one image, in ONNX Runtime on the CPU.
 
-    Every round times each network once, in an order of its own, for `seconds` or one run; a
-    network's time is the median of its rounds. So a machine that gets slower meets all of them
-    alike. All networks are held in memory at once. `threads` 0 = as many as there are cores.
+    Every round times every network once, in a random order, for `seconds` or one run. The result
+    is the median of the rounds, so that a machine that slows down affects all networks alike.
+    All networks are in memory at once. `threads`: CPU threads; 0: one per core.
     """
     sessions = {name: open_session(untrained_onnx(spec), threads) for name, spec in specs.items()}
-    pictures = {
+    images = {
         name: np.zeros((1, spec.in_channels, spec.resolution, spec.resolution), np.float32)
         for name, spec in specs.items()
     }
@@ -40,12 +40,12 @@ def interleaved_ms(
     for number in range(rounds):
         logger.info(f"round {number + 1} of {rounds}: {len(specs)} networks")
         for name in order.sample(list(specs), len(specs)):
-            run(sessions[name], pictures[name])  # the one before has taken the caches
-            once: list[float] = []
+            run(sessions[name], images[name])  # the previous network has filled the caches
+            run_times: list[float] = []
             end = time.perf_counter() + seconds
-            while not once or time.perf_counter() < end:
+            while not run_times or time.perf_counter() < end:
                 start = time.perf_counter()
-                run(sessions[name], pictures[name])
-                once.append(time.perf_counter() - start)
-            times[name].append(statistics.median(once))
-    return {name: 1e3 * statistics.median(each) for name, each in times.items()}
+                run(sessions[name], images[name])
+                run_times.append(time.perf_counter() - start)
+            times[name].append(statistics.median(run_times))
+    return {name: 1e3 * statistics.median(medians) for name, medians in times.items()}

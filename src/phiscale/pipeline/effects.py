@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 
 from phiscale.arch.spec import Spec
-from phiscale.deploy.calibrate import calibrate, measured_latency_ms
+from phiscale.deploy.calibrate import calibrate, measure_latency_ms
 from phiscale.pipeline.evidence import Evidence
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.trial_runs import error_after, measure_training_speed
@@ -34,7 +34,7 @@ class Effects:
     """How a `fit` measures, trains briefly and fetches weights. Tests pass fixed figures."""
 
     calibrate: Callable[[torch.device], DeviceModel] = calibrate
-    latency_ms: Callable[[Spec], float] = measured_latency_ms
+    latency_ms: Callable[[Spec], float] = measure_latency_ms
     images_per_s: MeasureSpeed = measure_training_speed
     error_after: Callable[[Request, Evidence, Candidate, float, Path], float] = error_after
     clock: Callable[[], float] = time.monotonic

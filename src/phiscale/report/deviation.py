@@ -293,18 +293,18 @@ def timings_of(
     command: str = "",
 ) -> Timings:
     """Milliseconds of these networks and their bases on this machine, measured in turns."""
-    from phiscale.deploy.calibrate import fingerprint
-    from phiscale.deploy.timing import interleaved_ms
+    from phiscale.deploy.calibrate import describe_device
+    from phiscale.deploy.timing import measure_interleaved_ms
 
     load = os.getloadavg()[0]
     specs = {each.over: (each.base, each.family) for each in networks}
     specs |= {each.name: (each.spec, each.family) for each in networks}
-    times = interleaved_ms({name: s for name, (s, _) in specs.items()}, rounds=rounds)
+    times = measure_interleaved_ms({name: s for name, (s, _) in specs.items()}, rounds=rounds)
     timed = tuple(
         Timed.of(name, family, cost(spec), times[name]) for name, (spec, family) in specs.items()
     )
     return Timings(
-        fingerprint=fingerprint(),
+        fingerprint=describe_device(),
         rounds=rounds,
         networks=timed,
         command=command,

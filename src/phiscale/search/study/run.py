@@ -14,7 +14,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
-from phiscale.deploy.timing import interleaved_ms
+from phiscale.deploy.timing import measure_interleaved_ms
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import read_checked, write_atomic, write_checked, write_json
 from phiscale.planning.coefficients import Coefficients
@@ -96,7 +96,7 @@ def study(
     *,
     command: str,
     train: bool = True,
-    latencies: Latencies = interleaved_ms,
+    latencies: Latencies = measure_interleaved_ms,
 ) -> StudyOutput:
     """Carries out the study in `crew.out`, begun anew or gone on with, and writes its report.
 
