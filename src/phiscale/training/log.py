@@ -35,7 +35,7 @@ OF_THE_MACHINE = (
 
 
 class Meter:
-    """Images per second, and the share of time that went into waiting for pictures, over the recent
+    """Images per second, and the share of time that went into waiting for images, over the recent
     steps; evaluations and saves are left out."""
 
     def __init__(self) -> None:

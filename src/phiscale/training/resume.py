@@ -29,7 +29,7 @@ def open_run(
 ) -> dict[str, Any] | None:
     """The first process takes the folder, until `stack` ends, and reads its newest checkpoint; all
     get that, or what spoke against it."""
-    group.barrier()  # listing pictures takes some longer than others
+    group.barrier()  # listing images takes some longer than others
     if len(set(group.all_gather(config.digest()))) > 1:
         raise TrainingError(
             "the processes of this training see other data or were given other flags. Start all "

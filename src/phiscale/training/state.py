@@ -22,8 +22,8 @@ from phiscale.training.recipes.recipe import Recipe, differences
 logger = logging.getLogger(__name__)
 
 RUN_FIX = "Restore it, or use another --out."
-OF_THE_PICTURES = {"train_images", "fingerprint", "notes", "skipped"}
-"""Fields of data.json that pictures added, removed or edited change."""
+DATA_FIELDS = {"train_images", "fingerprint", "notes", "skipped"}
+"""Fields of data.json that images added, removed or edited change."""
 
 
 @dataclass
@@ -126,7 +126,7 @@ class RunConfig:
         changed = [line for line in differences(as_now, value) if not line.startswith("source:")]
         if not changed:  # or only moved to another place
             return
-        if name == "data.json" and {line.partition(":")[0] for line in changed} <= OF_THE_PICTURES:
+        if name == "data.json" and {line.partition(":")[0] for line in changed} <= DATA_FIELDS:
             if self.accept_changed_data:
                 self.log(f"the data are not those of the last start ({'; '.join(changed[:3])})")
                 return

@@ -29,9 +29,9 @@ from phiscale.training.recipes.recipe import Recipe
 Norms = Literal["train", "frozen", "reestimated"]
 
 ENOUGH_SHARE = 2 * LEAST_SHARE  # images a lane whose own statistics serve as well as old ones
-FAR = 0.3  # of a standard deviation: means that are so far off no longer fit the pictures
-STATISTICS_FROM, BATCH = 1024, 32  # pictures
-PROBED_AT_MOST = 20_000  # pictures: their features fit in memory
+FAR = 0.3  # of a standard deviation: means that are so far off no longer fit the images
+STATISTICS_FROM, BATCH = 1024, 32  # images
+PROBED_AT_MOST = 20_000  # images: their features fit in memory
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's penalty, chosen on validation
 
 
@@ -41,7 +41,7 @@ class TransferPlan:
 
     norms: Norms
     shift: float | None = None  # of batch statistics, in standard deviations
-    share: int | None = None  # pictures that a norm would see at once
+    share: int | None = None  # images that a norm would see at once
     strength: float | None = None  # of the probe's penalty
     validation_top1: float | None = None  # of the probe
 
@@ -50,14 +50,14 @@ class TransferPlan:
             ""
             if self.shift is None
             else (
-                f" (those of these pictures are {self.shift:.2f} standard deviations off; "
-                f"a norm sees {self.share} pictures at once)"
+                f" (those of these images are {self.shift:.2f} standard deviations off; "
+                f"a norm sees {self.share} images at once)"
             )
         )
         said = {
-            "train": "batch norms learn from the new pictures",
+            "train": "batch norms learn from the new images",
             "frozen": "batch norms keep their old statistics",
-            "reestimated": "batch norms take the new pictures' statistics and keep them",
+            "reestimated": "batch norms take the new images' statistics and keep them",
         }[self.norms]
         probe = ""
         if self.validation_top1 is not None:
@@ -95,7 +95,7 @@ def _norms(
     device: torch.device,
 ) -> TransferPlan:
     """The policy that the recipe asks for; `auto` goes by batch size and shift: statistics of
-    enough pictures a step serve anyway; of few they are noise, so the old ones stay where they
+    enough images a step serve anyway; of few they are noise, so the old ones stay where they
     still fit, else new ones are count_of once."""
     if recipe.norms in ("train", "frozen"):
         return TransferPlan(norms=recipe.norms)
@@ -136,7 +136,7 @@ def set_norm_policy(network: nn.Module, norms: Norms) -> None:
 def _shift(
     network: Network, split: Split, preprocessing: Preprocessing, device: torch.device
 ) -> float:
-    """How far these pictures' means are from the running ones, in their standard deviations: the
+    """How far these images' means are from the running ones, in their standard deviations: the
     root mean square over channels, averaged over the batch norms of the network as it is."""
     sums: dict[BatchNorm2d, Tensor] = {}
 
@@ -212,7 +212,7 @@ def _probed(
     assert found is not None
     top1, strength, model = found
     weight = np.zeros((len(images.classes), x.shape[1]))
-    bias = np.full(len(images.classes), -1e2)  # classes that train has no picture of
+    bias = np.full(len(images.classes), -1e2)  # classes that train has no image of
     rows, offset = np.asarray(model.coef_), np.asarray(model.intercept_)
     if len(model.classes_) == 2:  # one row for two classes: half each
         rows, offset = np.stack([-rows[0], rows[0]]) / 2, np.array([-offset[0], offset[0]]) / 2
@@ -235,7 +235,7 @@ class _Body(nn.Module):
 
 
 def _spread(split: Split, most: int) -> np.ndarray:
-    """At most so many of a split's pictures, in an order that knows no class."""
+    """At most so many of a split's images, in an order that knows no class."""
     order = Order(len(split), 0).samples(0, len(split))
     return np.sort(order[:most])
 

@@ -1,5 +1,6 @@
-"""The processes of one training: who has which pictures, and how they speak. `torchrun` starts
-them; without it there is one.
+"""The processes of one training: which rows of a batch each has, and how they communicate.
+
+`torchrun` starts them; without it there is one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ HEARTBEATS = 4  # signs of life in a timeout
 
 
 class ProcessGroup:
-    """This process among `size`. Every method must be called by all of them alike."""
+    """The processes of a training, seen from this one. All of them must make the same calls."""
 
     def __init__(
         self, rank: int = 0, size: int = 1, timeout_s: float = TIMEOUT_S, store: Any = None
@@ -40,7 +41,7 @@ class ProcessGroup:
 
     @property
     def is_rank0(self) -> bool:
-        """Whether this process writes the files and speaks."""
+        """Whether this process writes the files and the log."""
         return self.rank == 0
 
     def lane_ranges(self, images: int, lanes: int) -> list[tuple[int, int]]:
@@ -79,7 +80,7 @@ class ProcessGroup:
         micro-batch are too few for them."""
         if images < max(lanes, self.size):
             raise UsageError(
-                f"A micro-batch of {images} pictures cannot be shared by {lanes} lanes and "
+                f"A micro-batch of {images} images cannot be shared by {lanes} lanes and "
                 f"{self.size} processes; raise --batch or --micro-batch."
             )
         if self.size % lanes and lanes % self.size:
@@ -110,7 +111,7 @@ class ProcessGroup:
             tensor.copy_(piece.view(tensor.shape))
 
     def broadcast(self, value: T) -> T:
-        """The first process's value."""
+        """Returns the value that the process of rank 0 has."""
         if self.size == 1:
             return value
         held: list[Any] = [value]
@@ -119,7 +120,7 @@ class ProcessGroup:
         return held[0]
 
     def run_on_rank0(self, work: Callable[[], T]) -> T:
-        """What the first process finds, who may take its time; an error of it is everyone's."""
+        """Runs `work` on rank 0 only; all processes get its result, or raise its error."""
         if self.size == 1:
             return work()
         found: T | PhiscaleError | None = None
@@ -213,7 +214,7 @@ class ProcessGroup:
             over.set()
 
     def all_gather(self, value: T) -> list[T]:
-        """Everyone's values, by rank."""
+        """Returns the values of all processes, by rank."""
         if self.size == 1:
             return [value]
         held: list[Any] = [None] * self.size
@@ -235,7 +236,7 @@ _LOST = (
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Makes one line of what the collectives say when a process died or hangs."""
+    """Turns the errors of collective operations into a TrainingError of one line."""
     try:
         yield
     except RuntimeError as error:

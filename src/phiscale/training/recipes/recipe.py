@@ -21,7 +21,7 @@ class Optim:
     # sgd is Nesterov's; muon is sgd with orthogonalised updates of 1x1 convolutions
     name: Literal["sgd", "muon", "adamw", "rmsprop_tf"] = "sgd"
     lr_peak: float = 0.1  # the highest learning rate ...
-    lr_images: int = 0  # ... of a batch of so many pictures, linear in it; 0: of any batch
+    lr_images: int = 0  # ... of a batch of so many images, linear in it; 0: of any batch
     momentum: float = 0.9  # sgd, muon: Nesterov; adamw: beta 1; rmsprop_tf: momentum
     decay: float = 0.0  # of the mean square; 0: the usual 0.9 of rmsprop_tf, 0.999 of adamw
     eps: float = 1e-3  # rmsprop_tf: inside the root; adamw takes 1e-8
@@ -62,11 +62,11 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """Small pictures first teach as much in less time; what makes them harder grows with them
+    """Small images first teach as much in less time; what makes them harder grows with them
     (progressive resizing: Howard 2018, DAWNBench; progressive learning: Tan and Le,
     arXiv:2104.00298, section 4)."""
 
-    first_size: float = 1.0  # share of the pictures' side at the start; 1 = no growth
+    first_size: float = 1.0  # share of the images' side at the start; 1 = no growth
     until: float = 1.0  # share of the training at which all is full size
     stages: int = 0  # equal steps of growth, the first and the full size among them; 0: smooth
     first_magnitude: float = -1.0  # RandAugment's at the start; below 0: as later
@@ -93,7 +93,7 @@ class Growth:
         return along if not self.stages else int(along * self.stages) / (self.stages - 1)
 
     def pixels(self, full: int, progress: float) -> int:
-        """A side of the training pictures; smooth growth goes in steps of 4 px."""
+        """A side of the training images; smooth growth goes in steps of 4 px."""
         along = self.along(progress)
         if self.first_size == 1 or along >= 1:
             return full
@@ -109,8 +109,8 @@ class Growth:
 class Recipe:
     """Everything about a training but the network and the data."""
 
-    epochs: float = 30.0  # passes over the training pictures; fractions are fine
-    batch: int = 128  # pictures of one update, over all machines
+    epochs: float = 30.0  # passes over the training images; fractions are fine
+    batch: int = 128  # images of one update, over all machines
     micro_batch: int = 0  # of them at once, over all machines, a batch for the norms; 0 = all
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
@@ -122,7 +122,7 @@ class Recipe:
     ema_half_life_fraction: float = 0.02  # of the training; 0 = no averaging ...
     ema_decay: float = 0.0  # ... or the highest decay of an update; 0: by the fraction
     evaluations: int = 20  # on the validation split, spread evenly; the best is kept
-    train_size: float = 1.0  # side of training pictures at full size over the evaluation's
+    train_size: float = 1.0  # side of training images at full size over the evaluation's
     growth: Growth = field(default_factory=Growth)
     head: Literal["random", "probe"] = "random"  # new classifier; probe: best on frozen features
     layer_decay: float = 1.0  # rate of a block over that of the block after it ...
@@ -178,11 +178,11 @@ class Recipe:
         return optim.lr_peak * (self.batch / optim.lr_images if optim.lr_images else 1)
 
     def pixels(self, full: int, progress: float) -> int:
-        """A side of the training pictures, `full` being the evaluation's."""
+        """A side of the training images, `full` being the evaluation's."""
         return self.growth.pixels(round(full * self.train_size), progress)
 
     def augment_at(self, progress: float) -> Augment:
-        """The changes to the pictures at this share of the training."""
+        """The changes to the images at this share of the training."""
         how, growth = self.augment, self.growth
         return replace(
             how,

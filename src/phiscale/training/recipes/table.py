@@ -13,7 +13,7 @@ from phiscale.training.recipes.published import V1, V2_CODE, V2_TABLE
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
 from phiscale.training.recipes.sizing import RecipeScaling
 
-FEW, MANY = 50, 1000  # pictures of a class
+FEW, MANY = 50, 1000  # images of a class
 NOT_RUN = "not run here"
 
 
@@ -25,7 +25,7 @@ class RecipeEntry:
     source: str
     expected: str = NOT_RUN  # result, machine, hours
     published: Recipe | None = None  # as its source prints it
-    published_updates: int = 0  # at least so many, however few the pictures
+    published_updates: int = 0  # at least so many, however few the images
     scaling: RecipeScaling | None = None  # how it grows with the network; None: not at all
 
 
@@ -121,7 +121,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             augment=Augment(frame="shift", shift=0.125),
             growth=Growth(first_size=0.75, until=0.6),
         ),
-        source="ours, for pictures up to 64 px from scratch; docs/log.md has what was tried",
+        source="ours, for images up to 64 px from scratch; docs/log.md has what was tried",
         expected="CIFAR-10 on two CPU cores: 0.83 in 20 minutes, 0.86 in 40 (small, x2.25 wide)",
     ),
     "characters": RecipeEntry(
@@ -218,14 +218,14 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             augment=Augment(frame="area", least_area=0.35, erase=0.25),
         ),
         source="google/automl, efficientnetv2; there at a constant rate and for 10,000 updates at "
-        "least, whole pictures with a square cut out; here parts of pictures, ending at nothing",
+        "least, whole images with a square cut out; here parts of images, ending at nothing",
         published=_V2_TUNED,
         published_updates=10_000,
     ),
     "cifar10-35": RecipeEntry(
         recipe=_CIFAR_35,
         source="a replication of EfficientNet on CIFAR-10 (35 epochs, RMSProp), its rate made to "
-        "end at 1 %; what it does not print (dropout, decay, moved pictures) is EfficientNet's",
+        "end at 1 %; what it does not print (dropout, decay, moved images) is EfficientNet's",
         expected="B0 89.5 % (published, one seed, rate ending at 64 % of its peak)",
         published=_CIFAR_AS_PUBLISHED,
         scaling=_CIFAR_B0,
@@ -249,7 +249,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             evaluations=30,
             **_FINETUNE,
         ),
-        source="ours, from pretrained weights, on a few dozen pictures a class: the best linear "
+        source="ours, from pretrained weights, on a few dozen images a class: the best linear "
         "classifier first, then the blocks near it more than the first ones",
     ),
     "finetune": RecipeEntry(
@@ -261,7 +261,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             evaluations=15,
             **_FINETUNE,
         ),
-        source="the same on hundreds of pictures a class",
+        source="the same on hundreds of images a class",
         expected="10 classes of 3,000 clothing photos, Lite0, 15 minutes on two CPU cores: 0.93",
     ),
     "finetune-many": RecipeEntry(
@@ -273,7 +273,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             evaluations=16,
             **_FINETUNE,
         ),
-        source="the same on thousands of pictures a class: the whole network alike",
+        source="the same on thousands of images a class: the whole network alike",
     ),
     "probe": RecipeEntry(
         recipe=Recipe(epochs=0, head="probe", norms="frozen"),
@@ -296,7 +296,7 @@ def long_enough(recipe: Recipe, named: RecipeEntry, train_images: int) -> Recipe
 
 
 def finetune_for(pictures_a_class: float) -> str:
-    """The name of the recipe for so many training pictures of each class."""
+    """The name of the recipe for so many training images of each class."""
     if pictures_a_class < FEW:
         return "finetune-few"
     return "finetune" if pictures_a_class < MANY else "finetune-many"
