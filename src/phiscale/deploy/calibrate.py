@@ -112,9 +112,8 @@ def measure_seconds_per_image(
     optimizer, ema = make_optimizer(network, Optim()), Ema(network, 0.99)
     x = torch.randn(batch, spec.in_channels, spec.resolution, spec.resolution)
     x = x.to(device).contiguous(memory_format=torch.channels_last)
-    labels = (
-        torch.arange(batch, device=device) % spec.classes
-    )  # equal labels would end in denormals
+    # labels that are all equal would end in denormals
+    labels = torch.arange(batch, device=device) % spec.classes
 
     def loss_of(network: nn.Module, part: slice) -> torch.Tensor:
         return F.cross_entropy(network(x[part]), labels[part], reduction="sum") / batch
