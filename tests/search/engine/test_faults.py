@@ -19,6 +19,7 @@ import pytest
 
 from phiscale.cli.output import log_to
 from phiscale.errors import PhiscaleError
+from phiscale.files import with_checksum
 from phiscale.search.engine import database
 from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.database import StoreError
@@ -239,6 +240,51 @@ def test_a_damaged_result_is_had_again_once_it_is_deleted(plan: Several, done: P
     (half / "study.db").unlink()
     carry_out(plan, here(half))
     same(plan, half, done)
+
+
+@pytest.mark.parametrize("kind", ["cut", "digit", "no checksum"])
+def test_a_damaged_line_of_the_published_results_hides_no_other_result(
+    kind: str, plan: Several, done: Path, tmp_path: Path
+):
+    """The line is named once; its training is run again, and all others are read."""
+    shutil.copytree(done / "results", tmp_path / "results")
+    Results(tmp_path / "results").publish()
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    damaged = json.loads(lines[1])
+    lines[1] = {
+        "cut": lines[1][:100],
+        "digit": lines[1].replace(str(damaged["validation_error"]), "0.1234"),
+        "no checksum": json.dumps({k: v for k, v in damaged.items() if k != "sha256"}),
+    }[kind]
+    (tmp_path / "results.jsonl").write_text("\n".join(lines) + "\n")
+    only_in_a_file = json.loads(lines[0])["key"]
+    for path in (tmp_path / "results").glob("*.json"):
+        if path.stem != only_in_a_file:
+            path.unlink()
+    messages: list[str] = []
+    trained: list[str] = []
+
+    def train(trial: Any, *_: Any) -> Any:
+        trained.append(trial.key)
+        return invented(trial)
+
+    with log_to(messages.append):
+        carry_out(plan, here(tmp_path, train=train))
+    assert trained == [damaged["key"]]
+    named = [line for line in messages if "results.jsonl is damaged in line 2" in line]
+    assert len(named) == 1 and named[0].startswith("warning: ")
+    same(plan, tmp_path, done)
+
+
+def test_a_published_result_of_a_newer_version_is_refused(
+    plan: Several, done: Path, tmp_path: Path
+):
+    """It is not damaged, and must not be overwritten."""
+    [line] = [min((done / "results").glob("*.json")).read_text()]
+    newer = with_checksum(json.loads(line) | {"phiscale_result": 2})
+    (tmp_path / "results.jsonl").write_text(json.dumps(newer) + "\n")
+    with pytest.raises(PhiscaleError, match=r"results\.jsonl, line 1,.*[Uu]pdate phiscale"):
+        carry_out(plan, here(tmp_path, train=never))
 
 
 def test_every_flipped_bit_of_a_result_is_noticed_or_changes_nothing(done: Path, tmp_path: Path):

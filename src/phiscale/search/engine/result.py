@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from phiscale.files import (
     write_json,
 )
 from phiscale.search.engine.trial import trial_key
+
+logger = logging.getLogger(__name__)
 
 WRITING_S = 600.0  # longer than writing a result can take
 
@@ -114,7 +117,7 @@ class Result:
         return result
 
 
-FORMAT = Format(Result, "phiscale_result", PhiscaleError, "Delete it: it is run anew.")
+FORMAT = Format(Result, "phiscale_result", PhiscaleError, "Delete it; its training is run again.")
 
 
 def unique_results(results: Iterable[Result]) -> list[Result]:
@@ -174,26 +177,43 @@ class Results:
 
     @property
     def _all(self) -> dict[str, Result]:
-        return self.from_published | self._read
+        return {**self.from_published, **self._read}
 
     @cached_property
-    def from_published(self) -> dict[str, Result]:
-        """Results in `results.jsonl`, by key."""
+    def from_published(self) -> Mapping[str, Result]:
+        """Results in `results.jsonl`, by key. Damaged lines are left out, with a warning."""
         if not self.published.exists():
             return {}
-        results: list[Result] = []
-        for number, line in enumerate(self.published.read_bytes().splitlines(), 1):
-            where = f"{self.published}, line {number},"
-            try:
-                results.append(Result.from_dict(json.loads(line), where))
-            except (ValueError, RecursionError):
-                raise PhiscaleError(f"{where} is damaged. Delete it: it is run anew.") from None
-        return {result.key: result for result in results}
+        status = self.published.stat()
+        return _read_lines(self.published, (status.st_mtime_ns, status.st_size))
 
     def _one(self, key: str) -> Result:
         result = Result.from_dict(read_json(self.path(key)), str(self.path(key)))
         if result.key != key:
-            raise PhiscaleError(
-                f"{self.path(key)} is the result of another training. Delete it: it is run anew."
-            )
+            raise PhiscaleError(f"{self.path(key)} is the result of another training. {FORMAT.fix}")
         return result
+
+
+@lru_cache(maxsize=8)  # many objects read one file: a damaged line is reported once
+def _read_lines(path: Path, version: tuple[int, int]) -> dict[str, Result]:
+    """Read `results.jsonl`. `version`: time of its last change and its size.
+
+    PhiscaleError: a line is as it was written, but no result that this version can read.
+    """
+    results: list[Result] = []
+    damaged: list[str] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        where = f"{path}, line {number},"
+        try:
+            payload = json.loads(line)
+            verify_checksum(payload, where, FORMAT.fix)
+        except (ValueError, RecursionError, PhiscaleError):
+            damaged.append(str(number))
+            continue
+        results.append(Result.from_dict(payload, where))
+    if damaged:
+        logger.warning(
+            f"{path} is damaged in line {', '.join(damaged)}: what is lost there is trained again, "
+            "unless results/ has it."
+        )
+    return {result.key: result for result in results}
