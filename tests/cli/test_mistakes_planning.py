@@ -54,7 +54,7 @@ MISTAKES = (
     ("describe small --classes 0", 2, r"--classes 0 is out of range"),
     ("describe small --classes many", 2, r"--classes many is not a whole number"),
     ("solve small --macs 1", 1, r"macs <= 1: the smallest network takes .* Raise --macs to "),
-    ("solve small --latency-ms 5", 2, r"--latency-ms needs a model of the device\. .*calibrate"),
+    ("solve small --latency-ms 5", 2, r"--latency-ms needs a device model\. .*calibrate"),
     ("solve small --train-minutes 5", 2, r"--train-minutes needs the training speed .*calibrate"),
     ("solve small --train-minutes 5 --device-model device.json", 2, r"Add --train-images N"),
     ("describe nope.json", 1, r"nope\.json does not exist"),

@@ -226,7 +226,7 @@ def test_a_lattice_has_a_network_at_least_as_good_as_the_ray():
 
 
 def test_limits_that_no_network_of_the_ray_meets_are_refused():
-    with pytest.raises(BudgetError, match=r"by these coefficients has macs <= 10.*Raise --macs to"):
+    with pytest.raises(BudgetError, match=r"by these coefficients has macs <= 10.*Raise `macs` to"):
         solve(SMALL, Budget(macs=10), task=ON_RAY)
 
 

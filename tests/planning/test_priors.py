@@ -109,7 +109,7 @@ def test_without_the_runs_there_is_no_law_and_the_error_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(priors, "SMALL_RUNS", tmp_path / "none.json")
     for law in (photos_law, small_law):
-        with pytest.raises(DataError, match=r"none\.json is missing.*--law FILE"):
+        with pytest.raises(DataError, match=r"none\.json is missing.*as `law`"):
             law()
 
 

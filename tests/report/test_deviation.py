@@ -85,7 +85,7 @@ def test_found_coefficients_take_the_place_of_the_papers():
     ("words", "phis", "says"),
     [
         (["zzz*"], (), "no member matches"),
-        (["resnet*"], (1,), "names 5 networks, and --phi scales one. Name one"),
+        (["resnet*"], (1,), "names 5 networks, and `phi` scales one. Name one"),
         (["mobilenetv?_100"], (), "2 networks, none of which scales another. Name one"),
     ],
 )

@@ -29,7 +29,7 @@ def test_the_best_rate_lies_at_the_bottom_of_the_parabola(best: float):
 
 def test_a_best_rate_at_the_end_of_the_grid_is_said_to_be_perhaps_beyond_it():
     assert net(3.0).best == 2.0
-    assert "use --steps 3" in report([net(0.0), net(3.0, width=2)], "")[-1]
+    assert "use steps=3" in report([net(0.0), net(3.0, width=2)], "")[-1]
 
 
 def test_drift_is_of_the_rate_and_the_verdict_of_the_rule():
@@ -41,7 +41,7 @@ def test_drift_is_of_the_rate_and_the_verdict_of_the_rule():
     assert lines[-1].startswith("The rule holds") and "1.00 steps" in lines[-1]
     assert report([net(0.0), net(-1.2, width=2.0)], "")[-1].startswith("The rule does not hold")
     both = report([net(2.0), net(2.0, width=2.0)], "")  # alike, but not what the rule says
-    assert both[-2].startswith("The rule does not hold") and "--steps 3" in both[-1]
+    assert both[-2].startswith("The rule does not hold") and "steps=3" in both[-1]
 
 
 def test_two_widths_at_three_rates_go_on_where_they_were(tmp_path: Path):
@@ -80,7 +80,7 @@ def test_two_widths_at_three_rates_go_on_where_they_were(tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("rates nope --model small --data digits --out r", "'nope' is no recipe"),
+        ("rates nope --model small --data digits --out r", "unknown recipe 'nope'"),
         ("rates characters --model small --data digits --out r --steps 0", "--steps 0"),
         ("rates characters --model small --data digits --out r --widths 0", "--widths needs"),
     ],

@@ -98,5 +98,5 @@ def test_a_tracker_that_is_not_installed_says_what_to_type(
     name: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(__import__("sys").modules, name, None)
-    with pytest.raises(MissingExtra, match=rf"--track {name} needs .*phiscale\[track\]"):
+    with pytest.raises(MissingExtra, match=rf"track={name} needs .*phiscale\[track\]"):
         TRACKERS[name]()  # before anything else is done

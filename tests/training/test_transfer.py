@@ -224,7 +224,7 @@ def test_training_ends_when_nothing_gets_better_and_stays_ended(pretrained: Path
 
 @pytest.mark.parametrize("recipe", [RECIPES["probe"], RECIPES["finetune"]])
 def test_recipes_that_build_on_weights_ask_for_some(recipe: Recipe, tmp_path: Path):
-    with pytest.raises(UsageError, match=r"Add --pretrained SOURCE"):
+    with pytest.raises(UsageError, match=r"Add `pretrained`"):
         train(tmp_path / "run", SPEC, HIGH, recipe, TAKE)
     assert not (tmp_path / "run" / "recipe.json").exists()
 

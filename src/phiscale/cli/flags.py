@@ -29,14 +29,15 @@ def call(function: Callable[..., None], arguments: Sequence[str], prog: str) -> 
 
     if not asks_help(arguments):
         _check_flags(function, arguments, prog)
-    try:
-        with contextlib.redirect_stderr(complaints), _uncoloured():
-            tyro.cli(later, args=list(arguments), prog=prog)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise UsageError(f"{_complaint(complaints.getvalue(), prog)}. See {prog} --help.") from None
     with in_flags(flags_of(function)):
+        try:
+            with contextlib.redirect_stderr(complaints), _uncoloured():
+                tyro.cli(later, args=list(arguments), prog=prog)
+        except SystemExit as stop:
+            if stop.code in (0, None):
+                raise
+            complaint = _complaint(complaints.getvalue(), prog)
+            raise UsageError(f"{complaint}. See {prog} --help.") from None
         calls[0]()
 
 

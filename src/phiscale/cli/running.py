@@ -9,6 +9,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from phiscale.cli.flags import asks_help, call
 from phiscale.cli.output import show_json, table
+from phiscale.cli.parameters import as_flags
 from phiscale.cli.values import (
     UNLIMITED,
     Data,
@@ -234,7 +235,7 @@ def rates(
             device=device,
             command=command_line(),
         )
-    print("\n".join(report(nets, command_line())))
+    print(as_flags("\n".join(report(nets, command_line()))))
 
 
 def evaluate(

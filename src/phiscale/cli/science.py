@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from phiscale.cli.output import show_json, table, to_stderr
+from phiscale.cli.parameters import as_flags
 from phiscale.cli.values import Count, File, Switch, Times, check_file, parsed, spec_of
 from phiscale.errors import UsageError
 from phiscale.planning.laws.tables import PUBLISHED
@@ -66,7 +67,7 @@ def law_fit(
         show_json(fitted.to_dict())
     else:
         table(fitted.table())
-        print("\n".join(fitted.lines()))
+        print(as_flags("\n".join(fitted.lines())))
 
 
 law_fit.__doc__ = f"""Fit an error law to a table or to runs, and show how far to trust it.

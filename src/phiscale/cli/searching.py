@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from phiscale.cli.output import show_json
+from phiscale.cli.parameters import as_flags
 from phiscale.cli.values import (
     Data,
     Device,
@@ -138,7 +139,7 @@ def search_coefficients(
     if json:
         found = {each: answer.to_dict() for each, answer in result.coefficients.items()}
         return show_json({"found": found, "compared": result.comparison})
-    print(result)
+    print(as_flags(str(result)))
 
 
 def study(
@@ -246,7 +247,7 @@ def study(
     if json:
         return show_json(output.data)
     for line in output.lines:
-        print(line)
+        print(as_flags(line))
 
 
 def _finite(flag: str, numbers: tuple[float, ...]) -> tuple[float, ...]:

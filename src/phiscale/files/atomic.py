@@ -97,7 +97,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         file = (folder / ".lock").open("a+")
     except OSError as error:
         raise PhiscaleError(
-            f"cannot write in {folder}: {error.strerror}. Choose another --out."
+            f"cannot write in {folder}: {error.strerror}. Choose another `out`."
         ) from None
     with file:
         try:
@@ -106,7 +106,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             file.seek(0)
             raise PhiscaleError(
                 f"{folder} is in use by process {file.read().strip() or '?'}. "
-                "Wait for it, or choose another --out."
+                "Wait for it, or choose another `out`."
             ) from None
         file.truncate(0)
         file.write(f"{os.getpid()} on {platform.node()}")

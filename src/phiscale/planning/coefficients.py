@@ -1,6 +1,6 @@
 """Found coefficients as a value: `found.json`, which a search writes and the product takes.
 
-Wherever phi is taken, `--coefficients found.json` puts them in the place of 1.2, 1.1 and 1.15.
+Wherever phi is taken, a found.json puts them in the place of 1.2, 1.1 and 1.15.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Coefficients:
 
     @staticmethod
     def read(path: Path | str) -> Coefficients:
-        """Reads `--coefficients FILE`."""
+        """Reads a found.json."""
         return FORMAT.read(Path(path))
 
 

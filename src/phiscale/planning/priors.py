@@ -92,7 +92,7 @@ def read_runs(path: Path) -> list[LawRow]:
     if not path.exists():
         raise DataError(
             f"{path} is missing, so no law can count images seen. "
-            "Give a whole law with --law FILE, or install phiscale again."
+            "Use a whole law as `law`, or install phiscale again."
         )
     names = ("depth", "width", "resolution", "images_seen", "error")
     try:

@@ -94,7 +94,7 @@ def scaled_networks(
             if len(members) > 1:
                 raise UsageError(
                     f"{word!r} names {len(members)} networks"
-                    f"{', and --phi scales one' if phis else ', none of which scales another'}. "
+                    f"{', and `phi` scales one' if phis else ', none of which scales another'}. "
                     "Name one: phiscale deviation efficientnet_b0 --phi 1 2."
                 )
             own = _by_phi(word, spec_of(word), phis or PHIS, along)

@@ -40,7 +40,7 @@ class Timed:
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """Of one machine: `--timings FILE`."""
+    """Of one machine: a timings file."""
 
     fingerprint: DeviceFingerprint
     rounds: int  # every network's time is the median of so many, interleaved with the others'
@@ -59,7 +59,7 @@ class Timings:
 
     @staticmethod
     def read(path: Path) -> Timings:
-        """Reads `--timings FILE`. Raises UsageError for anything but what `write` wrote."""
+        """Reads a timings file. Raises UsageError for anything but what `write` wrote."""
         return FORMAT.read(path)
 
 

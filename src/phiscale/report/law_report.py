@@ -26,7 +26,7 @@ RUN_SD_SAYS = {
     "given": "given",
     "replicates": "from rows at the same place",
     "jackknife": "from rows left out",
-    "assumed": "assumed: --run-sd says otherwise",
+    "assumed": "assumed: `run_sd` replaces it",
 }
 
 
@@ -64,7 +64,7 @@ class LawReport:
         return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """For --json: fractions."""
+        """As JSON; errors are fractions."""
         found = self.found
         return {
             "law": self.law.to_dict(),
@@ -183,7 +183,7 @@ def _row_of(name: str, names: Sequence[str]) -> int:
     if name not in names:
         near = get_close_matches(name, names, n=1)
         mend = f"Did you mean {near[0]}?" if near else f"Rows are {', '.join(names)}."
-        raise UsageError(f"--hold-out {name} is no row of the table. {mend}")
+        raise UsageError(f"hold_out={name} is no row of the table. {mend}")
     return names.index(name)
 
 
@@ -200,14 +200,14 @@ def predicted(
     if strange := set(axes.names) - {*DIMENSIONS, *COUNTED, "images"}:
         raise UsageError(
             f"the law is one of {', '.join(sorted(strange))}, which a network does not tell. "
-            "Fit one with --axes macs or --axes depth,width,resolution."
+            "Fit one with axes=macs or axes=depth,width,resolution."
         )
     if ("images" in axes.names) != (images_seen is not None):
         needs = "counts images seen. Give" if images_seen is None else "does not count them. Drop"
-        raise UsageError(f"--images-seen: the law {needs} --images-seen.")
+        raise UsageError(f"`images_seen`: the law {needs} `images_seen`.")
     if axes.base is None:
         raise UsageError(
-            "the law does not know its base. Fit it again with --base SPEC, or from a table with "
+            "the law does not know its base. Fit it again with `base`, or from a table with "
             "a column model."
         )
     values = {} if images_seen is None else {"images_seen": images_seen}

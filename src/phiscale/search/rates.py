@@ -76,7 +76,7 @@ def compare_rates(
     """Trains `spec` at all `depths` x `widths` and 2 x `steps` + 1 rates, each in a folder in
     `out`; begun again it goes on. Writes rates.json and rates.md there."""
     if steps < 1:
-        raise UsageError(f"--steps {steps} compares nothing. Use 1 or more.")
+        raise UsageError(f"steps={steps} compares nothing. Use 1 or more.")
     check_run_folder(out, RESULT)
     about: dict[str, Any] = {"command": command, "networks": []}
     nets: list[Net] = []
@@ -148,6 +148,6 @@ def report(nets: Sequence[Net], command: str) -> list[str]:
     if at_end:
         lines.append(
             f"At the end of the grid, so perhaps beyond it: {', '.join(at_end)}; "
-            f"use --steps {max(steps) + 1}."
+            f"use steps={max(steps) + 1}."
         )
     return lines

@@ -65,18 +65,18 @@ def find_problems(recipe: Recipe, train_images: int) -> list[str]:
     schedule, left = recipe.schedule, rate_left(recipe, train_images)
     ends = schedule.shape == "cosine" and schedule.final_fraction <= MOST_LEFT
     if left > MOST_LEFT and not ends:  # few updates make the last one early, no more
-        mend = "--schedule.shape cosine"
+        fix = "schedule.shape='cosine'"
         if schedule.shape == "step":
             epochs = recipe.epochs * log(schedule.step_factor) / log(MOST_LEFT / 2)
-            mend = f"--schedule.step-epochs {epochs:.2g}, or {mend}"
+            fix = f"schedule.step_epochs={epochs:.2g}, or {fix}"
         elif schedule.shape == "cosine":
-            mend = "--schedule.final-fraction 0"
-        found.append(f"the learning rate ends at {100 * left:.0f} % of its peak; use {mend}")
+            fix = "schedule.final_fraction=0"
+        found.append(f"the learning rate ends at {100 * left:.0f} % of its peak; use {fix}")
     updates = recipe.images(train_images) // recipe.batch
     share = initial_share(ema_cap(recipe, updates), updates)
     if updates and share > MOST_INITIAL:
         found.append(
             f"the moving average ends with {100 * share:.0f} % of its weight on the random start "
-            f"({updates} updates); train longer, take a smaller --batch or a lower --ema-decay"
+            f"({updates} updates); train longer, use a smaller `batch` or a lower `ema_decay`"
         )
     return found

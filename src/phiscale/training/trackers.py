@@ -99,4 +99,4 @@ def _extra(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise MissingExtra(f"--track {name}", name, "track") from None
+        raise MissingExtra(f"track={name}", name, "track") from None

@@ -79,7 +79,7 @@ def prepare(
     in its checkpoint but the batch norms' policy, which `transfer.json` keeps and `apply` sets."""
     path = run / "transfer.json"
     if resumed and path.exists():
-        return TransferPlan(**read_checked(path, "Restore it, or use another --out."))
+        return TransferPlan(**read_checked(path, "Restore it, or use another `out`."))
     plan = _norms(network, recipe, images.train, preprocessing, device)
     if recipe.head == "probe":
         plan = _probed(network, plan, recipe, images, preprocessing, device)
@@ -244,5 +244,5 @@ def check_start(recipe: Recipe, start_from: Path | str | None) -> None:
     """A recipe that builds on weights needs some."""
     if start_from is None and (recipe.head == "probe" or recipe.norms != "train"):
         raise UsageError(
-            "this recipe starts from pretrained weights (--head, --norms). Add --pretrained SOURCE."
+            "this recipe starts from pretrained weights (`head`, `norms`). Add `pretrained`."
         )

@@ -93,7 +93,7 @@ def to_ours(library: Library, spec: Spec, tensors: Mapping[str, Tensor]) -> dict
     if unknown := sorted(tensors.keys() - back.keys()):
         raise WeightsError(
             f"{len(unknown)} tensors ({', '.join(unknown[:3])}) are not {library}'s for this "
-            "network. Name another one with --model."
+            "network. Name another one with `model`."
         )
     found = {back[name]: tensor for name, tensor in tensors.items()}
     for name in _shapes(spec):
@@ -135,7 +135,7 @@ def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "")
     ]
     if not fitting:
         what = f"do not fit {model}" if model else "fit no member"
-        fix = "Give weights of that network" if model else "Name the network with --model"
+        fix = "Give weights of that network" if model else "Name the network with `model`"
         raise WeightsError(
             f"{len(given)} tensors under {library}'s names {what}"
             f"{_nearest(library, members, own, given)}. {fix}."

@@ -22,7 +22,7 @@ class PretrainedWeights:
     """Weights that somebody published for a member."""
 
     source: str
-    """What --pretrained takes: hf-hub:NAME or torchvision:NAME."""
+    """What `pretrained` takes: hf-hub:NAME or torchvision:NAME."""
     member: str
     tag: str
     pixels: int

@@ -184,7 +184,7 @@ def import_weights(
     if len(classes) != match.spec.classes or len(set(classes)) != len(classes):
         raise WeightsError(
             f"{name} has {match.spec.classes} classes, but {len(set(classes))} "
-            "names are given. Give each its own: --classes FILE."
+            "names are given. Give each its own with `classes`."
         )
     logger.info(
         f"{name}: {match.summary} Images: {preprocessing.summary()}."
@@ -211,7 +211,7 @@ def check_output(out: Path, source: str | Path) -> None:
     """Nothing is written over what is being read, nor under a name that others take for theirs."""
     read = _file_of(source)
     if out.exists() and read.exists() and out.samefile(read):
-        raise UsageError(f"--out {out} is the file to read. Name another one.")
+        raise UsageError(f"out='{out}' is the file to read. Name another one.")
 
 
 def _check_model(model: str) -> None:
@@ -221,7 +221,7 @@ def _check_model(model: str) -> None:
         try:
             get_spec(member)  # says which are near
         except SpecError as error:
-            raise UsageError(f"--model: {error}") from None
+            raise UsageError(f"`model`: {error}") from None
     if tag and not weights_of_member(model):
         _no_tag(model)
 

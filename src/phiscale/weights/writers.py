@@ -43,7 +43,7 @@ def write_foreign(
     suffix = next((s for s in SUFFIXES[library] if path.name.endswith(s)), None)
     if suffix is None:
         raise UsageError(
-            f"--out {path}: {library} reads {' or '.join(SUFFIXES[library])}. "
+            f"out='{path}': {library} reads {' or '.join(SUFFIXES[library])}. "
             f"Name it {path.stem.split('.')[0]}{SUFFIXES[library][0]}."
         )
     named = {

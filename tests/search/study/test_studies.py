@@ -98,7 +98,7 @@ def test_the_longer_arm_is_the_base_for_as_many_times_the_epochs():
 
 
 def test_an_arm_with_more_pixels_than_the_pictures_is_refused_with_the_mend():
-    with pytest.raises(UsageError, match=r"needs 64 px, the pictures have 32.*--resolution 16"):
+    with pytest.raises(UsageError, match=r"needs 64 px, the pictures have 32.*resolution=16"):
         arms_for(
             get_spec("small"), compute=4, epochs=1, names=("base", "resolution"), native_pixels=32
         )

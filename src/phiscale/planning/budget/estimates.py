@@ -210,20 +210,18 @@ def _require_device(budget: Budget, task: PlanningTask, images_per_s: float | No
     device = task.device
     if budget.latency_ms is not None and not (device and device.latency):
         raise UsageError(
-            "--latency-ms needs a model of the device. Make one with "
-            "phiscale calibrate --out device.json, "
-            "then give it: --device-model device.json."
+            "`latency_ms` needs a device model. Make one with "
+            "phiscale calibrate --out device.json, then use `device_model`."
         )
     if budget.train_minutes is None:
         return
     if images_per_s is None and not (device and device.training):
         raise UsageError(
-            "--train-minutes needs the training speed of the device. "
-            "Measure it with phiscale calibrate --out device.json, then give it: "
-            "--device-model device.json."
+            "`train_minutes` needs the training speed of the device. Measure it with "
+            "phiscale calibrate --out device.json, then use `device_model`."
         )
     if task.train_images is None:
-        raise UsageError("--train-minutes needs the number of training images. Give train_images.")
+        raise UsageError("`train_minutes` needs the number of training images. Add `train_images`.")
 
 
 def _float(value: Any) -> float | None:

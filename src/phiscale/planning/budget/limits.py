@@ -9,14 +9,6 @@ from dataclasses import dataclass, fields
 
 from phiscale.errors import UsageError
 
-FLAGS = {
-    "macs": "--macs",
-    "params": "--params",
-    "latency_ms": "--latency-ms",
-    "weight_bytes": "--weight-bytes",
-    "train_memory_bytes": "--train-memory",
-    "train_minutes": "--train-minutes",
-}
 _COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _BYTES = {
     "": 1,
@@ -47,11 +39,11 @@ class Budget:
         for name, value in self.limits.items():
             if isinstance(value, bool) or not (math.isfinite(value) and value > 0):
                 raise UsageError(
-                    f"{FLAGS[name]} {value} is no limit. Use a number above 0, or leave it out."
+                    f"{name}={value} is no limit. Use a number above 0, or leave it out."
                 )
             if value < 1 and name not in ("latency_ms", "train_minutes"):
                 raise UsageError(
-                    f"{FLAGS[name]} {value:g} is less than one. Counts are in units: "
+                    f"{name}={value:g} is less than one. Counts are in units: "
                     "write 400M or 1.8G, and 20MB for bytes."
                 )
 

@@ -14,7 +14,7 @@ from phiscale.errors import BudgetError, UsageError
 from phiscale.planning.budget.candidates import Candidate
 from phiscale.planning.budget.estimates import Estimator
 from phiscale.planning.budget.lattice import ALL_AXES, LatticeAxes
-from phiscale.planning.budget.limits import FLAGS, Budget, enough, quantity, typed
+from phiscale.planning.budget.limits import Budget, enough, quantity, typed
 from phiscale.planning.budget.pareto import undominated
 from phiscale.planning.budget.pools import Pool, candidates_pool, lattice_pool, merge, ray_pool
 from phiscale.planning.budget.solution import Solution
@@ -159,7 +159,7 @@ def _no_network(pool: Pool, limits: Mapping[str, float], kind: str) -> str:
     takes = " and ".join(quantity(limit.name, limit.value) for limit in broken)
     if any(limit.name == "train_minutes" for limit in broken):
         takes += " for the fewest epochs worth it"
-    raised = " and ".join(f"{FLAGS[limit.name]} to {enough(limit)}" for limit in broken)
+    raised = " and ".join(f"`{limit.name}` to {enough(limit)}" for limit in broken)
     together = " together" if len(culprits) > 1 else ""
     which = "smallest" if len(broken) == 1 else "nearest"
     return (

@@ -22,7 +22,7 @@ UNCONFIRMED = Section(
     title="Not confirmed",
     text=[
         "The proposed networks were not compared with scalings that need no search. To confirm "
-        "them, run the same command with --seeds 3."
+        "them, run the same command with seeds=3."
     ],
 )
 _NOTE = (

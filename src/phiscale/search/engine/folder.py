@@ -133,7 +133,7 @@ def begin_or_resume(
     if len(changed) > MOST_NAMED:
         words += f"; and {len(changed) - MOST_NAMED} more"
     raise UsageError(
-        f"{out} was begun with other settings: {printable(words)}. Give those, or a new --out."
+        f"{out} was begun with other settings: {printable(words)}. Use those, or a new `out`."
     )
 
 

@@ -47,14 +47,12 @@ class SpaceComparison:
         for name in self.spaces:
             if name not in SPACES:
                 raise UsageError(
-                    f"--design-space {name} is unknown. Use two of {', '.join(SPACES)}."
+                    f"design_space={name!r} is unknown. Use two of {', '.join(SPACES)}."
                 )
         if self.spaces[0] == self.spaces[1]:
-            raise UsageError("--design-space compares two. Give two different ones.")
+            raise UsageError("`design_space` compares two. Use two different ones.")
         if self.networks < FEWEST:
-            raise UsageError(
-                f"--networks {self.networks} has no distribution. Use {FEWEST} or more."
-            )
+            raise UsageError(f"networks={self.networks} has no distribution. Use {FEWEST} or more.")
 
     @cached_property
     def networks_by_space(self) -> dict[str, list[ScaledNetwork]]:
@@ -80,8 +78,8 @@ class SpaceComparison:
             if 2 * different < self.networks:
                 yield (
                     f"{name} has only {different} networks of these MACs, so the same come again, "
-                    "with other seeds: take a base of more blocks, channels or pixels (--model, "
-                    "--resolution)."
+                    "with other seeds: take a base of more blocks, channels or pixels (`model`, "
+                    "`resolution`)."
                 )
 
     def stages(self) -> Stages[Mapping[tuple[str, int], tuple[ScaledNetwork, Result]]]:

@@ -153,7 +153,7 @@ def _said(members: Sequence[_Member], law: ErrorLaw, own: Posterior | None) -> I
     if own is None:
         yield (
             f"Predicted by {law.source}: its level is that data's, differences mean more. With "
-            f"{FEWEST} members trained the family has a law of its own: --phi."
+            f"{FEWEST} members trained the family has a law of its own: `phi`."
         )
         return
     yield (
@@ -169,7 +169,7 @@ def _said(members: Sequence[_Member], law: ErrorLaw, own: Posterior | None) -> I
     largest = max(trained, key=lambda each: each.macs)
     yield (
         f"Nothing is predicted beyond {FARTHEST:g} times the MACs of phi {largest.phi:g}, the "
-        "largest that was trained: train a larger one with --phi for that."
+        "largest that was trained: train a larger one with `phi` for that."
     )
 
 

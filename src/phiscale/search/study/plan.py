@@ -169,13 +169,13 @@ def arms_for(
         except UsageError as error:
             raise UsageError(
                 f"arm {name}: {str(error).partition('. Use ')[0]}. Begin elsewhere: another "
-                "--resolution or --model."
+                "`resolution` or `model`."
             ) from None
         if at.off_ray > FURTHEST:
             raise UsageError(
                 f"arm {name} would be depth x{at.by.depth:.2f}, width x{at.by.width:.2f}, "
                 f"resolution x{at.by.resolution:.2f}: nothing nearer to it has {compute:g} times "
-                "the base's MACs. Begin elsewhere: another --resolution or --model."
+                "the base's MACs. Begin elsewhere: another `resolution` or `model`."
             )
         if native_pixels is not None and at.spec.resolution > native_pixels:
             step = 8 if native_pixels > SMALL_PIXELS else 4
@@ -184,7 +184,7 @@ def arms_for(
             )
             raise UsageError(
                 f"arm {name} needs {at.spec.resolution} px, the pictures have {native_pixels}. "
-                f"Begin lower: --resolution {max(step, fits // step * step)}."
+                f"Begin lower: resolution={max(step, fits // step * step)}."
             )
         found.append(
             Arm(

@@ -106,7 +106,7 @@ def whole_seeds(plan: ScalingStudy, outcome: Outcome) -> list[int]:
         why = next(run.failed for run in outcome.runs.values() if run.failed)
         raise PhiscaleError(
             f"trainings of {len(failed)} of {plan.seeds} seeds failed ({why}). "
-            "Look at results/, and give more --seeds."
+            "Look at results/, and use more `seeds`."
         )
     return whole
 

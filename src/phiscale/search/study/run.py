@@ -111,7 +111,7 @@ def study(
     plan = plan_for(data, PRESETS[preset], asked, dataset)
     if plan.seeds < 2:
         raise UsageError(
-            f"--seeds {plan.seeds} has no spread. Use {FEWEST_SEEDS} or more; fewer "
+            f"seeds={plan.seeds} has no spread. Use {FEWEST_SEEDS} or more; fewer "
             "only say how many it takes."
         )
     logger.info(f"{preset}: {PRESETS[preset].says}")

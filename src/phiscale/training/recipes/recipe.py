@@ -148,7 +148,7 @@ class Recipe:
             self.micro_batch >= 0 and self.batch % (self.micro_batch or self.batch) == 0,
             "micro-batch",
             self.micro_batch,
-            f"0, or a part of --batch {self.batch}",
+            f"0, or a divisor of batch={self.batch}",
         )
         for name in (
             "label_smoothing",
@@ -214,7 +214,7 @@ FORMAT = Format(
     Recipe,
     "phiscale_recipe",
     PhiscaleError,
-    "Start the training again, into another --out.",
+    "Start the training again, into another `out`.",
     by_hand=True,
 )
 
@@ -229,7 +229,7 @@ def _as_floats(value: Any) -> None:
 
 def _must(holds: bool, flag: str, value: float, use: str) -> None:
     if not holds:
-        raise UsageError(f"--{flag} {value} is out of range; use {use}.")
+        raise UsageError(f"{flag.replace('-', '_')}={value} is out of range; use {use}.")
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
