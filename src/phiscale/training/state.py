@@ -21,7 +21,7 @@ from phiscale.training.recipes.recipe import Recipe, differences
 
 logger = logging.getLogger(__name__)
 
-RUN_FIX = "Restore it, or use another --out."
+RUN_FIX = "Restore it, or use another `out`."
 DATA_FIELDS = {"train_images", "fingerprint", "notes", "skipped"}
 """Fields of data.json that images added, removed or edited change."""
 
@@ -64,7 +64,7 @@ class State:
         if not known - self._ADDED <= state.keys() <= known:
             raise CheckpointError(
                 "the checkpoint was written by another version of phiscale, which this one cannot "
-                "go on from. Use that version, or another --out."
+                "go on from. Use that version, or another `out`."
             )
         for name in self._PARTS:
             getattr(self, name).load_state_dict(state[name])
@@ -132,11 +132,11 @@ class RunConfig:
                 return
             raise CheckpointError(
                 f"{run} was trained on other data: {'; '.join(changed[:5])}. Put the old ones "
-                "back, say --accept-changed-data to go on with these, or use another --out."
+                "back, use `accept_changed_data=True` to resume with these, or use another `out`."
             )
         raise CheckpointError(
             f"{run} holds another run: {name} differs in {'; '.join(changed[:5])}. "
-            "Use the same arguments to resume it, or another --out."
+            "Use the same arguments to resume it, or another `out`."
         )
 
 

@@ -81,12 +81,12 @@ class ProcessGroup:
         if images < max(lanes, self.size):
             raise UsageError(
                 f"A micro-batch of {images} images cannot be shared by {lanes} lanes and "
-                f"{self.size} processes; raise --batch or --micro-batch."
+                f"{self.size} processes; raise `batch` or `micro_batch`."
             )
         if self.size % lanes and lanes % self.size:
             raise UsageError(
-                f"--lanes {lanes} cannot be spread over {self.size} processes; "
-                f"use --lanes 1 or {self.size}."
+                f"lanes={lanes} cannot be spread over {self.size} processes; "
+                f"use lanes=1 or lanes={self.size}."
             )
 
     def any(self, flag: bool) -> bool:
