@@ -28,7 +28,7 @@ MISTAKES = (
     (f"{SEARCH} --epochs nan", 2, r"--epochs nan trains nothing"),
     ("study images --out new --preset family --phi 50 --plan", 2, r"--phi 50 .* -10 to 10"),
     (f"{SEARCH} --rates 0", 2, r"--rates 0 trains nothing"),
-    (f"{SEARCH} --storage mysql://x/y", 2, r"only kept apart in PostgreSQL and SQLite"),
+    (f"{SEARCH} --storage mysql://x/y", 2, r"only PostgreSQL and SQLite keep workers apart"),
     (f"{SEARCH} --storage nonsense", 2, r"--storage nonsense is no database"),
     (f"{SEARCH} --workers 0", 2, r"--workers 0 is out of range"),
     (f"{SEARCH} --out text.txt", 2, r"--out is given twice"),

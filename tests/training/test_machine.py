@@ -183,7 +183,7 @@ def test_data_may_move_but_a_change_must_be_accepted(tmp_path: Path):
     moved = data.rename(tmp_path / "there")
     trained(tmp_path / "run", str(moved), recipe=recipe)
     (moved / "a" / "0.png").unlink()
-    with pytest.raises(CheckpointError, match="--accept-changed-data"):
+    with pytest.raises(CheckpointError, match="accept_changed_data=True"):
         trained(tmp_path / "run", str(moved), recipe=recipe)
     said: list[str] = []
     accepting = replace(QUIET, accept_changed_data=True)
