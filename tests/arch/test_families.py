@@ -477,6 +477,13 @@ def test_each_way_to_name_a_spec_wrongly_is_a_spec_error_of_one_line(
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["a" * 5000, "folder/" * 1000 + "spec.json", "a" * 300 + ".py:X"])
+def test_a_path_that_is_too_long_is_one_short_line(text: str):
+    with pytest.raises(SpecError, match=r"\.\.\. cannot be read: File name too long\.") as caught:
+        resolve_spec(text)
+    assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
+
+
 def test_a_model_s_name_is_taken_where_a_spec_is():
     spec = get_spec("efficientnet_b0")
     assert cost("efficientnet_b0") == cost(spec)

@@ -30,6 +30,7 @@ class Cart:
     notes: Mapping[str, Any] = field(default_factory=dict)
     size: tuple[int, int] = (1, 2)
     owner: str | None = None
+    hub: str | Wheel = "none"
     brakes: int = added_field(0)
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ def test_an_added_field_is_written_only_where_it_says_something():
         (lambda d: d.update(test_cart=True), r'"test_cart" is True, not 1'),
         (lambda d: d.pop("weight"), r"it: it lacks 'weight'\. Build another\."),
         (lambda d: d.pop("owner"), r"it lacks 'owner'"),
-        (lambda d: d.update(speed=1), r"it has unknown fields 'speed'"),
+        (lambda d: d.update(speed=1), r"it has unknown fields 'speed' \(known: wheels, "),
         (lambda d: d.update(weight="2"), r"weight is '2', not a number"),
         (lambda d: d.update(weight=True), r"weight is True, not a number"),
         (lambda d: d.update(weight=float("nan")), r"weight is nan, not a finite number"),
@@ -70,6 +71,8 @@ def test_an_added_field_is_written_only_where_it_says_something():
         (lambda d: d.update(notes=[]), r"notes is \[\], not an object"),
         (lambda d: d["wheels"][1].update(pixels=2.5), r"wheels\[1\]\.pixels is 2\.5, not a whole"),
         (lambda d: d["wheels"][0].pop("pixels"), r"wheels\[0\] lacks 'pixels'"),
+        (lambda d: d.update(hub=3), r"hub is 3, not a text or a wheel\. Build another"),
+        (lambda d: d.update(hub={"name": "a"}), r"hub lacks 'pixels'"),
         (lambda d: d["wheels"].append(7), r"wheels\[2\] is 7, not an object"),
         (lambda d: d.update(owner="a\x1b[31m" * 99), r"^(?!.*\x1b)"),
     ],

@@ -1,6 +1,7 @@
 """A built network is what its spec's cost says, layer by layer."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from phiscale.arch.costs import cost
 from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
+from phiscale.errors import SpecError
 from phiscale.nn.network import build
 
 LIGHT = [name for name, member in MEMBERS.items() if cost(member.spec).macs < 1.2e9]
@@ -156,7 +158,15 @@ def test_tensorflow_padding_puts_the_odd_pixel_right_and_below():
     assert padded[0, 0, :4, :4].min() == 1 and padded[0, 0, 4].max() == 0
 
 
-def test_classes_and_channels_can_be_given_when_building():
+def test_a_model_s_name_or_a_file_builds_the_network_of_its_spec(tmp_path: Path):
+    assert build("efficientnet_b0", initialised=False).spec == get_spec("efficientnet_b0")
+    (tmp_path / "spec.json").write_text(SMALL.to_json())
+    assert build(str(tmp_path / "spec.json"), classes=7).spec == replace(SMALL, classes=7)
+    with pytest.raises(SpecError, match="'efficientnet_b9' is not a model"):
+        build("efficientnet_b9")
+
+
+def test_classes_and_channels_can_be_set_when_building():
     network = build(SMALL, classes=7, in_channels=1)
     assert network.spec == replace(SMALL, classes=7, in_channels=1)
     assert network(torch.randn(2, 1, 32, 32)).shape == (2, 7)

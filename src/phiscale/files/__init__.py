@@ -1,5 +1,8 @@
-"""Everything that a run leaves behind: `atomic` writes files whole or not at all and locks folders,
-`records` turns dataclasses into versioned JSON and back."""
+"""Files that a run leaves behind, all of them written and read through here.
+
+`atomic` writes files whole or not at all and locks folders. `records` turns dataclasses into
+versioned JSON and back, `decoding` checks each value, `checksums` finds edits and damage.
+"""
 
 from phiscale.files.atomic import (
     cache_folder,
@@ -11,18 +14,17 @@ from phiscale.files.atomic import (
     write_atomic,
     write_json,
 )
-from phiscale.files.records import (
+from phiscale.files.checksums import (
     CHECKSUM,
-    Format,
-    added_field,
     canonical,
     checksum,
-    encoded_field,
     read_checked,
     verify_checksum,
     with_checksum,
     write_checked,
 )
+from phiscale.files.decoding import added_field, encoded_field
+from phiscale.files.records import Format
 
 __all__ = [
     "CHECKSUM",

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: everything that a run leaves behind is written through here."""
+"""Writes files whole or not at all, locks folders, reads JSON."""
 
 from __future__ import annotations
 
@@ -17,30 +17,34 @@ from phiscale.errors import DataError, PhiscaleError
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes beside, syncs, renames: a kill at any point leaves the old file or the new one."""
+    """Writes a file so that a kill at any point leaves the old file or the new one.
+
+    The content goes into a file beside it, which is synced and renamed. PhiscaleError: no space
+    or no permission.
+    """
     data = content.encode() if isinstance(content, str) else content
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
+        with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise PhiscaleError(
             f"cannot write {path}: {error.strerror}. Free some space or write elsewhere."
         ) from None
 
 
 def cache_folder() -> Path:
-    """$PHISCALE_CACHE, else ours in the user's cache folder."""
-    if own := os.environ.get("PHISCALE_CACHE"):
-        return Path(own)
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared, "phiscale")
+    """Returns $PHISCALE_CACHE, else the folder `phiscale` in the user's cache folder."""
+    if folder := os.environ.get("PHISCALE_CACHE"):
+        return Path(folder)
+    if user_cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(user_cache, "phiscale")
     try:
         return Path.home() / ".cache" / "phiscale"
     except RuntimeError as error:
@@ -48,15 +52,15 @@ def cache_folder() -> Path:
 
 
 def remove_partial_files(folder: Path, older_than_s: float = 0.0) -> None:
-    """Drops what writes that were killed have left beside."""
-    for half in folder.rglob(".*.part"):
+    """Deletes the partial files of writes that were killed."""
+    for partial in folder.rglob(".*.part"):
         with suppress(FileNotFoundError):  # it was just renamed
-            if not older_than_s or time.time() - half.stat().st_mtime > older_than_s:
-                half.unlink()
+            if not older_than_s or time.time() - partial.stat().st_mtime > older_than_s:
+                partial.unlink()
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
+    """Syncs a folder, so that renames in it survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -65,17 +69,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as JSON, atomically."""
+    """Writes a value as JSON, whole or not at all."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # a file name that is no unicode, escaped as \\udcff
+    except UnicodeEncodeError:  # a file name that is not Unicode, escaped as \\udcff
         text = json.dumps(value, indent=1)
     write_atomic(path, text + "\n")
 
 
 def read_json(path: Path, fix: str = "Make it again or delete it.") -> Any:
-    """Reads a JSON file; errors name it. `fix`: the sentence that says what to do if it is none."""
+    """Reads a JSON file.
+
+    PhiscaleError: it cannot be read, or it is not JSON. `fix` is the last sentence of that error.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -85,13 +92,16 @@ def read_json(path: Path, fix: str = "Make it again or delete it.") -> Any:
 
 
 def sha256(content: bytes | str) -> str:
-    """Hexadecimal digest."""
+    """Returns the hexadecimal SHA-256 of bytes, or of a text in UTF-8."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """One process a folder. The system drops the lock of a process that dies, however it dies."""
+    """Keeps other processes out of a folder. PhiscaleError: another process is in it.
+
+    The system drops the lock of a process that dies, however it dies.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("a+")

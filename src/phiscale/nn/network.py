@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from phiscale.arch.families import as_spec
 from phiscale.arch.spec import Spec
 from phiscale.nn.blocks import ConvNorm, Dropout, build_block, pad_same
 from phiscale.nn.init import Linear, initialise
@@ -80,7 +81,7 @@ class Network(nn.Module):
 
 
 def build(
-    spec: Spec,
+    model: Spec | str,
     *,
     classes: int | None = None,
     in_channels: int | None = None,
@@ -88,12 +89,14 @@ def build(
     drop_path: float = 0.0,
     initialised: bool = True,
 ) -> Network:
-    """The network of a spec, initialised as the original is (draws from torch's generator).
+    """Builds the network of a model: a Spec, a model's name, or a file that holds a spec.
 
-    `dropout` (before the classifier) and `drop_path` (rate of the last block; 0 at the first,
-    linear between) act in training only. `initialised=False` leaves the memory as it is, for
-    weights that are loaded at once.
+    Initial weights are drawn from torch's generator, as the original does. `dropout` (before the
+    classifier) and `drop_path` act in training only; `drop_path` is the rate of the last block, and
+    rates rise linearly from 0 at the first. `initialised=False` leaves the memory as it is, for
+    weights that are loaded at once. SpecError: no such model.
     """
+    spec = as_spec(model)
     if classes is not None or in_channels is not None:
         spec = replace(
             spec,

@@ -84,6 +84,14 @@ def resolve_spec(text: str) -> Spec:
     """
     if text in MEMBERS:
         return MEMBERS[text].spec
+    try:
+        return _spec_of_file_or_name(text)
+    except OSError as error:  # such as a path that is too long
+        short = ascii(text) if len(text) <= 60 else f"{text[:60]!a}..."
+        raise SpecError(f"{short} cannot be read: {error.strerror}. Check the path.") from None
+
+
+def _spec_of_file_or_name(text: str) -> Spec:
     file, _, name = text.rpartition(":")
     if file.endswith(".py"):
         return spec_from_python_file(Path(file), name)
