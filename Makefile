@@ -21,7 +21,7 @@ test-all: $(VENV)/.dev  ## the slow ones too
 faults: $(VENV)/.dev  ## hundreds of kills, damaged files and nasty images: half an hour
 	PHISCALE_EVERY_FAULT=1 $(PYTEST) tests/training/test_kills.py tests/training/test_world.py \
 		tests/training/test_machine.py tests/training/test_stops.py \
-		tests/training/test_faults.py tests/pipeline/test_fit_story.py tests/data tests/search
+		tests/training/test_faults.py tests/pipeline tests/data tests/search
 
 check: $(VENV)/.dev  ## formatting, lint, types, imports one way
 	$(BIN)/ruff format --check .
