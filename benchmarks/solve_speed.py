@@ -57,7 +57,7 @@ def main() -> None:
     print(f"fit the published law     {seconds(published_law):6.2f} s")
     counting = seconds(lambda: cost_grid(base, depths, widths, resolutions))
     print(f"count all exactly         {counting:6.2f} s")
-    budget, task = Budget(macs=1.83e9), PlanningTask(device=DEVICE)
+    budget, task = Budget(macs=1.83e9), PlanningTask(device_model=DEVICE)
     print(f"solve, MACs               {seconds(lambda: solve(base, budget)):6.2f} s")
     budget = Budget(macs=1.83e9, params=12.3e6, latency_ms=25.0)
     print(f"solve, with latency       {seconds(lambda: solve(base, budget, task=task)):6.2f} s")

@@ -148,8 +148,11 @@ def test_train_takes_a_spec_an_open_set_and_a_recipe(tmp_path: Path):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda out: phiscale.fit("digits", out, latency_ms=0), r"latency_ms=0 is no limit"),
-        (lambda out: phiscale.fit("digits", out, macs="lots"), r"macs='lots' is no count"),
+        (
+            lambda out: phiscale.fit("digits", out, latency_ms=0),
+            r"latency.ms.0 is not a finite number above 0",
+        ),
+        (lambda out: phiscale.fit("digits", out, macs="lots"), r"macs='lots' is not a count"),
         (lambda out: phiscale.fit("digits", out, from_scratch=False), r"`from_scratch=False`"),
         (lambda out: phiscale.train("small", "digits", out, "fotos"), r"unknown recipe 'fotos'"),
         (lambda out: phiscale.search_coefficients("small", "digits", out, seeds=1), r"seeds=1"),

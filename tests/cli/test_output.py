@@ -22,7 +22,7 @@ SPLIT = "80 % train, 10 % validate, 10 % test: by content hash, within each clas
         ("describe small --phi -1", r"stages\.0"),
         ("deviation small --phi 1", r"^Memory does not grow as d w² r²"),
         ("deviation resnet34 --device-model device.json", r"modelled ms"),
-        ("solve small --macs 1M", r"least predicted error"),
+        ("solve small --macs 1M", r"predicted top-1 error .* the least of"),
         (
             "describe small --phi 1 --coefficients found.json",
             r"of found\.json: 1\.3\^phi, 1\.1\^phi",

@@ -149,7 +149,7 @@ def test_limits_are_numbers_or_text_with_a_unit():
 @pytest.mark.parametrize(
     ("limits", "says"),
     [
-        ({"macs": "lots"}, r"^macs='lots' is no count\. Write 400M"),
+        ({"macs": "lots"}, r"^macs='lots' is not a count\. Use one such as 400M"),
         ({"latency_ms": "5"}, r"^latency_ms='5' is text\. Use a number"),
         ({"params": 9}, r"^`params` is in `budget` too"),
     ],

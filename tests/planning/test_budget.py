@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,7 +80,9 @@ DEVICE = DeviceModel(
 # A lattice that can be checked one by one
 DEPTHS, WIDTHS, PIXELS = (0.5, 1.0, 1.5, 2.0), (0.5, 0.75, 1.0, 1.25, 1.5, 2.0), (16, 24, 32, 40)
 AXES = LatticeAxes(depths=DEPTHS, widths=WIDTHS, pixels=PIXELS)
-TASK = PlanningTask(law=LAW, device=DEVICE, train_images=40_000, native_pixels=32, law_base=SMALL)
+TASK = PlanningTask(
+    law=LAW, device_model=DEVICE, train_images=40_000, native_pixels=32, law_base=SMALL
+)
 SHORT = replace(TASK, max_epochs=30)
 LAW_ALONE = PlanningTask(law=LAW, law_base=SMALL)
 FEW_WIDTHS = LatticeAxes(widths=lattice_widths(60))
@@ -521,15 +525,16 @@ def test_a_certain_law_leaves_nothing_to_a_race() -> None:
 def test_the_explanation_names_what_won_what_it_costs_and_what_was_ruled_out() -> None:
     text = explain(solve(SMALL, Budget(macs=4e6, params=2e5), axes=AXES, task=TASK))
     for part in (
-        "px: the least predicted error",
-        "%",
+        " px (",
+        "): predicted top-1 error ",
+        " % (a prior), the least of ",
+        "networks within all limits",
         "points",
-        "networks that fit",
         "M MACs",
         " ms",
         "epochs",
-        "ruled out by macs ",
-        "params ",
+        f"Of {len(DEPTHS) * len(WIDTHS) * len(PIXELS)} networks, excluded by macs: ",
+        "by params: ",
     ):
         assert part in text
     assert "\n" not in text
@@ -537,8 +542,40 @@ def test_the_explanation_names_what_won_what_it_costs_and_what_was_ruled_out() -
 
 def test_the_explanation_of_two_equals_sends_them_to_a_race() -> None:
     text = explain(solve(B0, Budget(macs=400e6), axes=FEW_WIDTHS))
-    assert "The law cannot tell it from depth x" in text
-    assert text.endswith(": a race can.")
+    assert "Statistically tied with depth x" in text
+    assert text.endswith("; short trial runs can separate them.")
+
+
+def test_a_notebook_shows_the_explanation_and_the_pareto_front_as_a_table() -> None:
+    solution = solve(SMALL, Budget(macs=4e6), axes=AXES, task=TASK)
+    page = solution._repr_html_()
+    assert f"<caption>{html.escape(explain(solution))}</caption>" in page
+    assert "<th>predicted top-1 error</th>" in page and "<th>latency</th>" in page
+    assert page.count("<tr>") == 1 + len(solution.pareto)
+    assert all(f"<td>{html.escape(each.name)}</td>" in page for each in solution.pareto)
+    assert "latency" not in solve(SMALL, axes=AXES, task=LAW_ALONE)._repr_html_()
+
+
+def test_a_notebook_shows_the_names_of_candidates_as_text() -> None:
+    named = estimate(SMALL, task=LAW_ALONE, name="<b>bold</b> & plain")
+    page = rank([named], sd=0.01)._repr_html_()
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; plain" in page and "<b>" not in page
+
+
+def test_a_base_may_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(SMALL.to_json())
+    (tmp_path / "mine.py").write_text(
+        "from phiscale.arch.families import get_spec\nNET = get_spec('small')\n"
+    )
+    for base in ("small", str(tmp_path / "spec.json"), f"{tmp_path / 'mine.py'}:NET"):
+        assert (
+            solve(base, Budget(macs=4e6), axes=AXES, task=TASK).best
+            == solved(Budget(macs=4e6)).best
+        )
+        assert estimate(base, task=TASK) == estimate(SMALL, task=TASK)
+    for function in (solve, estimate):
+        with pytest.raises(SpecError, match=r"'smal' is not a model.*small"):
+            function("smal")
 
 
 def test_a_candidate_is_a_row_of_plain_numbers() -> None:
@@ -563,14 +600,17 @@ def test_a_limit_missed_by_a_hair_is_told_with_enough_digits() -> None:
     [
         (
             Budget(latency_ms=0.001),
-            r"no scaling of small has latency_ms <= 0\.001: the smallest network takes 0\.\d+ ms "
+            r"no scaling of small has latency_ms <= 0\.001: the smallest network needs 0\.\d+ ms "
             r"\(depth x0\.50, width x0\.\d+, 16 px\)\. Raise `latency_ms` to 0\.\d+\.",
         ),
-        (Budget(macs=1000), r"takes \d+K MACs.*Raise `macs` to \d+K\."),
+        (Budget(macs=1000), r"needs \d+K MACs.*Raise `macs` to \d+K\."),
         (Budget(params=1000), r"K params.*Raise `params` to"),
         (Budget(weight_bytes=1000), r"KB of weights.*Raise `weight_bytes` to \d+KB\."),
         (Budget(train_memory_bytes=1e5), r"MB of training memory.*Raise `train_memory_bytes` to"),
-        (Budget(train_minutes=0.001), r"minutes for the fewest epochs.*Raise `train_minutes` to"),
+        (
+            Budget(train_minutes=0.001),
+            r"minutes for the fewest useful epochs.*Raise `train_minutes` to",
+        ),
         (Budget(macs=1000, params=1e9, latency_ms=100), r"has macs <= 1K: "),
     ],
 )
@@ -608,8 +648,8 @@ def test_the_limits_that_a_refusal_suggests_are_enough(budget: Budget, name: str
         solved(impossible)
     raised = {}
     for part in str(refusal.value).rpartition("Raise ")[2].rstrip(".").split(" and "):
-        flag, _, amount = part.partition(" to ")
-        field = {"--train-memory": "train_memory_bytes"}.get(flag, flag[2:].replace("-", "_"))
+        quoted, _, amount = part.partition(" to ")
+        field = quoted.strip("`")
         parse = {
             "latency_ms": float,
             "train_minutes": float,
@@ -624,14 +664,30 @@ def test_the_limits_that_a_refusal_suggests_are_enough(budget: Budget, name: str
 @pytest.mark.parametrize(
     ("budget", "kept", "says"),
     [
-        (Budget(latency_ms=5), {}, r"`latency_ms`.*phiscale calibrate --out device\.json"),
-        (Budget(latency_ms=5), {"device": replace(DEVICE, latency=None)}, "phiscale calibrate"),
-        (Budget(train_minutes=5), {"train_images": 100}, r"`train_minutes`.*phiscale calibrate"),
-        (Budget(train_minutes=5), {"device": DEVICE}, "number of training images"),
+        (
+            Budget(latency_ms=5),
+            {},
+            r"`latency_ms`.*phiscale calibrate --out device\.json.*`device_model`",
+        ),
+        (
+            Budget(latency_ms=5),
+            {"device_model": replace(DEVICE, latency=None)},
+            "phiscale calibrate",
+        ),
+        (
+            Budget(train_minutes=5),
+            {"train_images": 100},
+            r"`train_minutes`.*phiscale calibrate.*`device_model`",
+        ),
+        (
+            Budget(train_minutes=5),
+            {"device_model": DEVICE},
+            "number of training images.*`train_images`",
+        ),
         (Budget(), {"train_images": 0}, "train_images=0"),
         (Budget(), {"native_pixels": -1}, "native_pixels=-1"),
         (Budget(), {"batch": 0}, "batch=0"),
-        (Budget(), {"min_epochs": 10, "max_epochs": 5}, "Lower min_epochs or raise max_epochs"),
+        (Budget(), {"min_epochs": 10, "max_epochs": 5}, "Lower `min_epochs` or raise `max_epochs`"),
     ],
 )
 def test_arguments_that_lack_something_or_contradict_are_refused(
@@ -644,12 +700,14 @@ def test_arguments_that_lack_something_or_contradict_are_refused(
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True])
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_limit_is_a_number_above_zero(name: str, value: float) -> None:
-    with pytest.raises(UsageError, match=r"[a-z_]+=.* is no limit.*leave it out"):
+    with pytest.raises(
+        UsageError, match=rf"{name}={value} is not a finite number above 0.*leave it out"
+    ):
         Budget(**{name: value})
 
 
 def test_a_count_below_one_is_a_unit_that_was_forgotten() -> None:
-    with pytest.raises(UsageError, match=r"macs=0\.4 is less than one.*400M"):
+    with pytest.raises(UsageError, match=r"macs=0\.4 is less than 1.*400e6"):
         Budget(macs=0.4)
     assert Budget(latency_ms=0.4, train_minutes=0.5).limits == {
         "latency_ms": 0.4,
@@ -696,13 +754,13 @@ def test_sizes_are_read(text: str, size: int) -> None:
     ["", "M", "400 MB", "-4M", "4X", "nan", "inf", "1,8G", "4M4", "0", "0.1", "1e99", "1e999"],
 )
 def test_what_is_no_count_is_refused_and_shown_one(text: str) -> None:
-    with pytest.raises(UsageError, match=r"is no count.*400M or 1\.8G"):
+    with pytest.raises(UsageError, match=r"is not a count.*400M or 1\.8G"):
         parse_count(text)
 
 
 @pytest.mark.parametrize("text", ["20M", "20 megabytes", "twenty", "0MB", "20iB"])
 def test_what_is_no_size_is_refused_and_shown_both_kinds(text: str) -> None:
-    with pytest.raises(UsageError, match=r"is no size.*20MB \(10\^6\) or 20MiB \(2\^20\)"):
+    with pytest.raises(UsageError, match=r"is not a size.*20MB \(10\^6\) or 20MiB \(2\^20\)"):
         parse_bytes(text)
 
 

@@ -188,7 +188,7 @@ def solve(
         task=PlanningTask(
             train_images=train_images,
             native_pixels=native_pixels,
-            device=DeviceModel.read(device_model) if device_model else None,
+            device_model=DeviceModel.read(device_model) if device_model else None,
             law=Law.read(law) if law else None,
             coefficients=powers,
         ),

@@ -307,7 +307,7 @@ def _task(request: Request, evidence: Evidence, *, pretrained: bool = False) -> 
     return PlanningTask(
         train_images=len(evidence.images.train),
         native_pixels=native_pixels(evidence.audit),
-        device=evidence.device,
+        device_model=evidence.device,
         law=evidence.law,
         coefficients=evidence.coefficients,
         batch=recipe.batch,

@@ -1,4 +1,4 @@
-"""A network as the planner sees it: its costs, its predicted error, the limits it meets."""
+"""A candidate: a network with its costs, its predicted error and its limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Candidate:
     width: float
     resolution: float
     cost: Cost
-    error: float  # predicted, a fraction; far below the base a mere rank that may exceed 1
+    error: float  # predicted, a fraction; far below the base only a rank, which may exceed 1
     limits: tuple[Limit, ...] = ()
     latency_ms: float | None = None
     train_images_per_s: float | None = None
@@ -32,7 +32,7 @@ class Candidate:
 
     @property
     def excluded_by(self) -> str | None:
-        """The limits that it breaks, in words; None if it meets all of them."""
+        """The limits that it exceeds, in words; None if it is within all of them."""
         return ", ".join(str(limit) for limit in self.limits if not limit.met) or None
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from phiscale.arch.costs import Cost, cost
-from phiscale.arch.families import get_spec
+from phiscale.arch.families import as_spec
 from phiscale.arch.ops import Number
 from phiscale.arch.scaling import Scaling, effective
 from phiscale.arch.spec import Spec
@@ -40,15 +40,15 @@ def estimate(
     images_per_s: float | None = None,
     family_offset: float = 0.0,
 ) -> Candidate:
-    """Estimates one network by the rules of `solve`: its costs, its error, the limits it breaks.
+    """Estimates one network by the rules of `solve`: its costs, its error, the limits it exceeds.
 
-    `network`: a spec or a member's name. `task.law_base`: the network whose multiples the law
-    counts. `pretraining`: the law counts the images that these weights have seen, and fewer epochs
-    are enough. `images_per_s`: measured training speed, instead of the device model's.
-    `family_offset`: error that the network's family has beyond the law's at the same scaling.
-    Raises UsageError for limits that need a device model where there is none.
+    `network`: a spec, a model's name, a spec.json or file.py:NAME. `pretraining`: the law counts
+    the images that these weights have seen, and fewer epochs are enough. `images_per_s`: measured
+    training speed, used instead of the device model's. `family_offset`: error of the network's
+    family beyond the law's at the same scaling. Raises UsageError for limits that need a device
+    model where there is none, SpecError for a text that names no network.
     """
-    spec = get_spec(network) if isinstance(network, str) else network
+    spec = as_spec(network)
     estimator = Estimator.of(
         spec,
         budget or Budget(),
@@ -110,7 +110,7 @@ class Estimator:
             budget=budget,
             law=task.law_of(network),
             base=task.base_of(network),
-            device=task.device,
+            device=task.device_model,
             train_images=task.train_images,
             native_pixels=task.pixels_of(network),
             batch=task.memory_batch(),
@@ -206,8 +206,8 @@ class Estimator:
 
 
 def _require_device(budget: Budget, task: PlanningTask, images_per_s: float | None) -> None:
-    """Raises UsageError where a limit needs times of a device, or images, that are not there."""
-    device = task.device
+    """Raises UsageError where a limit needs times of a device, or images, that the task lacks."""
+    device = task.device_model
     if budget.latency_ms is not None and not (device and device.latency):
         raise UsageError(
             "`latency_ms` needs a device model. Make one with "

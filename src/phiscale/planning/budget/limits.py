@@ -1,4 +1,4 @@
-"""Limits: what a network may cost, how they are typed, and how a network stands to them."""
+"""Limits: what a network may cost, and how costs are read and written."""
 
 from __future__ import annotations
 
@@ -26,25 +26,34 @@ _BYTES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Upper limits, each of them kept exactly; None = no limit."""
+    """Upper limits of a network's costs. None: no limit.
+
+    Raises UsageError for a limit that is not a finite number above 0, and for a count below 1.
+    """
 
     macs: float | None = None
+    """Multiply-adds for one image."""
     params: float | None = None
-    latency_ms: float | None = None  # one image, by the device model
-    weight_bytes: float | None = None  # fp32
-    train_memory_bytes: float | None = None  # fp32, of a batch
+    """Number of parameters."""
+    latency_ms: float | None = None
+    """Latency of one image by the device model, in milliseconds."""
+    weight_bytes: float | None = None
+    """Size of the weights in float32, in bytes."""
+    train_memory_bytes: float | None = None
+    """Memory of a training batch in float32, in bytes."""
     train_minutes: float | None = None
+    """Training time in minutes."""
 
     def __post_init__(self) -> None:
         for name, value in self.limits.items():
             if isinstance(value, bool) or not (math.isfinite(value) and value > 0):
                 raise UsageError(
-                    f"{name}={value} is no limit. Use a number above 0, or leave it out."
+                    f"{name}={value} is not a finite number above 0. Use one, or leave it out."
                 )
             if value < 1 and name not in ("latency_ms", "train_minutes"):
                 raise UsageError(
-                    f"{name}={value:g} is less than one. Counts are in units: "
-                    "write 400M or 1.8G, and 20MB for bytes."
+                    f"{name}={value:g} is less than 1, and its unit is 1. "
+                    "Use 400e6 for 400M, and 20e6 for 20MB."
                 )
 
     @property
@@ -55,50 +64,58 @@ class Budget:
 
 
 def parse_count(text: str) -> int:
-    """400M, 1.8G (or 1.8B, as papers write); a bare number is units."""
+    """Reads a count such as 400M or 1.8G (1.8B, as papers write it); a bare number is units.
+
+    Raises UsageError for other text and for a count that is not from 1 to 2^63.
+    """
     return _parse(text, _COUNTS, "count", "400M or 1.8G")
 
 
 def parse_bytes(text: str) -> int:
-    """20MB = 20 * 10^6, 20MiB = 20 * 2^20; a bare number is bytes."""
+    """Reads a size: 20MB is 20 * 10^6, 20MiB is 20 * 2^20, and a bare number is bytes.
+
+    Raises UsageError for other text and for a size that is not from 1 to 2^63.
+    """
     return _parse(text, _BYTES, "size", "20MB (10^6) or 20MiB (2^20)")
 
 
 def _parse(text: str, units: Mapping[str, int], what: str, example: str) -> int:
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*([A-Za-z]*)\s*", text)
-    unit = units.get(found[3].upper()) if found else None
-    if found is None or unit is None:
-        raise UsageError(f"{text!r} is no {what}. Write {example}.")
-    value = float(found[1] + (found[2] or "")) * unit
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*([A-Za-z]*)\s*", text)
+    unit = units.get(match[3].upper()) if match else None
+    if match is None or unit is None:
+        raise UsageError(f"{text!r} is not a {what}. Use one such as {example}.")
+    value = float(match[1] + (match[2] or "")) * unit
     if not 1 <= value < 2**63:
-        raise UsageError(f"{text!r} is no {what} of 1 or more. Write {example}.")
+        raise UsageError(f"{text!r} is not a {what} of 1 or more. Use one such as {example}.")
     return round(value)
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What one network takes of one limit. Of training minutes: what its fewest epochs take."""
+    """A limit and what one network needs of it."""
 
     name: str
-    value: float
+    value: float  # what the network needs; of training minutes: for its fewest epochs
     allowed: float
 
     @property
     def met(self) -> bool:
+        """Whether the network is within the limit."""
         return self.value <= self.allowed
 
     def __str__(self) -> str:
         for digits in (3, 6, 12):  # 400M > 400M would say nothing
-            taken, allowed = (typed(self.name, n, digits) for n in (self.value, self.allowed))
-            if taken != allowed:
+            value, allowed = (shorten(self.name, n, digits) for n in (self.value, self.allowed))
+            if value != allowed:
                 break
-        return f"{self.name} {taken} > {allowed}"
+        return f"{self.name} {value} > {allowed}"
 
 
-# How they are written and read
+# How costs are written
 
 
 def percent(error: float) -> str:
+    """An error with its unit: 23.1 %."""
     return f"{100 * error:.1f} %" if error < 0.99 else "over 99 %"
 
 
@@ -108,7 +125,7 @@ def _scaled(value: float, units: Sequence[tuple[str, float]]) -> tuple[float, st
 
 
 def _units(limit: str) -> list[tuple[str, float]]:
-    """The units that the command line takes, largest first."""
+    """The units of a limit that `parse_count` and `parse_bytes` read, largest first."""
     if limit in ("macs", "params"):
         return [("G", 1e9), ("M", 1e6), ("K", 1e3), ("", 1)]
     if limit in ("weight_bytes", "train_memory_bytes"):
@@ -116,20 +133,21 @@ def _units(limit: str) -> list[tuple[str, float]]:
     return [("", 1)]
 
 
-def typed(limit: str, value: float, digits: int = 3) -> str:
-    """As one types it: 1.83G, 20MB, 0.08."""
+def shorten(limit: str, value: float, digits: int = 3) -> str:
+    """A value of a limit, as people write it: 1.83G, 20MB, 0.08."""
     number, unit = _scaled(value, _units(limit))
     return f"{number:.0f}{unit}" if number >= 1000 else f"{number:.{digits}g}{unit}"
 
 
-def enough(limit: Limit) -> str:
-    """The least round number that the network would fit in, as one types it."""
+def sufficient(limit: Limit) -> str:
+    """The least round number that the network is within, as people write it."""
     number, unit = _scaled(limit.value, _units(limit.name))
     step = 10.0 ** (math.floor(math.log10(number)) - 1)
     return f"{math.ceil(number / step) * step:g}{unit}"
 
 
 def quantity(limit: str, value: float) -> str:
+    """A value of a limit with its noun: 1.83G MACs, 20MB of weights, 0.08 ms."""
     nouns = {
         "macs": "MACs",
         "params": "params",
@@ -138,4 +156,4 @@ def quantity(limit: str, value: float) -> str:
         "train_memory_bytes": "of training memory",
         "train_minutes": "minutes",
     }
-    return f"{typed(limit, value)} {nouns[limit]}"
+    return f"{shorten(limit, value)} {nouns[limit]}"

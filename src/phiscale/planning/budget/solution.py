@@ -1,4 +1,4 @@
-"""What a search within a budget answers: the best network, the Pareto front, and words for both."""
+"""The result of `solve`: the best network, the Pareto front, and an explanation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def finalists(solution: Solution, limit: int = 3) -> tuple[Candidate, ...]:
 
 
 def explain(solution: Solution) -> str:
-    """Why that network, in one line of a few sentences."""
+    """Why the best network is the best, in one line of a few sentences."""
     best, sd = solution.best, f"{100 * solution.law_sd:.1f}"
     costs = [quantity("macs", best.cost.macs), quantity("params", best.cost.params)]
     if best.latency_ms is not None:
@@ -51,17 +51,20 @@ def explain(solution: Solution) -> str:
     if best.epochs is not None:
         costs.append(f"{best.epochs:.3g} epochs")
     text = (
-        f"{best.name}: the least predicted error of {solution.fitting:,} networks that fit "
-        f"({', '.join(costs)}): {percent(best.error)}, a prior; ± {sd} points between networks."
+        f"{best.name} ({', '.join(costs)}): predicted top-1 error {percent(best.error)} (a prior), "
+        f"the least of {solution.fitting:,} networks within all limits. "
+        f"Differences between networks are predicted to ± {sd} points."
     )
-    if over := [f"{limit} {count:,}" for limit, count in solution.excluded.items() if count]:
-        text += f" Of {solution.considered:,}, ruled out by {', '.join(over)}."
+    if over := [f"by {limit}: {count:,}" for limit, count in solution.excluded.items() if count]:
+        text += f" Of {solution.considered:,} networks, excluded {', '.join(over)}."
     if solution.coefficients:
         text += f" All lie on the ray of the coefficients {solution.coefficients.summary()}."
     if solution.near_best:
-        text += f" Others within 0.1 point: {solution.near_best:,}."
+        text += f" Other networks within 0.1 point: {solution.near_best:,}."
     if tied := [each.name for each in finalists(solution)[1:]]:
-        text += f" The law cannot tell it from {' or '.join(tied)}: a race can."
+        text += (
+            f" Statistically tied with {' and '.join(tied)}; short trial runs can separate them."
+        )
     return text
 
 

@@ -1,4 +1,4 @@
-"""The choice: the least predicted error of the networks that fit, and the Pareto front."""
+"""Selects the network of least predicted error within all limits, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from phiscale.arch.families import get_spec
+from phiscale.arch.families import as_spec
 from phiscale.arch.spec import Spec
 from phiscale.errors import BudgetError, UsageError
 from phiscale.planning.budget.candidates import Candidate
 from phiscale.planning.budget.estimates import Estimator
 from phiscale.planning.budget.lattice import ALL_AXES, LatticeAxes
-from phiscale.planning.budget.limits import Budget, enough, quantity, typed
+from phiscale.planning.budget.limits import Budget, quantity, shorten, sufficient
 from phiscale.planning.budget.pareto import undominated
 from phiscale.planning.budget.pools import Pool, candidates_pool, lattice_pool, merge, ray_pool
 from phiscale.planning.budget.solution import Solution
@@ -45,14 +45,15 @@ def solve(
 ) -> Solution:
     """Finds the scaling of `base` with the least predicted error within `budget`.
 
-    `base`: a spec or a member's name. `task`: the images, the device and the law. `name`: what
-    messages call the base. `axes`: the multipliers to try; those of `task.coefficients` have
-    precedence. `family_offset`: error that these networks have beyond those of `task.law_base` at
-    the same scaling. `candidates`: networks of `estimate`, which compete under the same rules.
-    Raises BudgetError where no network fits, UsageError where the task lacks something.
+    `base`: a spec, a model's name, a spec.json or file.py:NAME. `task`: the images, the device and
+    the law. `name`: what messages call the base. `axes`: the multipliers to try; those of
+    `task.coefficients` have precedence. `family_offset`: error that these networks have beyond
+    those of `task.law_base` at the same scaling. `candidates`: networks from `estimate`, which
+    compete under the same rules. Raises BudgetError where no network fits, UsageError where the
+    task lacks something, SpecError for a text that names no network.
     """
     name = name or (base if isinstance(base, str) else "this network")
-    spec = get_spec(base) if isinstance(base, str) else base
+    spec = as_spec(base)
     budget = budget or Budget()
     estimator = Estimator.of(spec, budget, task, family_offset=family_offset)
     if task.coefficients is None:
@@ -62,21 +63,21 @@ def solve(
         name = f"{name} by these coefficients"
     others = candidates_pool(candidates, budget.limits)
     pool = merge([pool, others]) if others else pool
-    solution = _choose(pool, budget.limits, estimator.law.sd, f"scaling of {name}")
+    solution = _select(pool, budget.limits, estimator.law.sd, f"scaling of {name}")
     return replace(solution, coefficients=task.coefficients)
 
 
 def rank(candidates: Iterable[Candidate], *, sd: float) -> Solution:
-    """Makes `solve`'s choice among some candidates; `sd` is that of the law that estimated them."""
+    """Selects among some candidates as `solve` does; `sd`: of the law that estimated them."""
     rows = list(candidates)
     allowed = rows[0].allowed if rows else {}
     pool = candidates_pool(rows, allowed)
     if pool is None:
-        raise UsageError("there is no network to choose from. Name at least one candidate.")
-    return _choose(pool, allowed, sd, "candidate")
+        raise UsageError("there are no candidates. Name at least one.")
+    return _select(pool, allowed, sd, "candidate")
 
 
-def _choose(pool: Pool, limits: Mapping[str, float], sd: float, kind: str) -> Solution:
+def _select(pool: Pool, limits: Mapping[str, float], sd: float, kind: str) -> Solution:
     """`kind`: what the networks are, for a message."""
     import numpy as np
 
@@ -105,7 +106,7 @@ def _choose(pool: Pool, limits: Mapping[str, float], sd: float, kind: str) -> So
 
 
 def _least(pool: Pool, places: Places) -> int:
-    """Of these, the one with the least error; then the fewest MACs, then parameters."""
+    """The place of the least error; among equal ones, of the fewest MACs, then parameters."""
     import numpy as np
 
     error = pool.error[places]
@@ -146,7 +147,7 @@ def _no_network(pool: Pool, limits: Mapping[str, float], kind: str) -> str:
     """Names the fewest limits that exclude all networks, and the network nearest to all limits."""
     import numpy as np
 
-    culprits = next(
+    impossible = next(
         names
         for size in range(1, len(limits) + 1)
         for names in combinations(limits, size)
@@ -154,15 +155,15 @@ def _no_network(pool: Pool, limits: Mapping[str, float], kind: str) -> str:
     )
     excess = np.max([pool.values[name] / limits[name] for name in limits], axis=0)
     nearest = pool.candidate(int(excess.argmin()))
-    broken = [limit for limit in nearest.limits if not limit.met]
-    wanted = " and ".join(f"{name} <= {typed(name, limits[name])}" for name in culprits)
-    takes = " and ".join(quantity(limit.name, limit.value) for limit in broken)
-    if any(limit.name == "train_minutes" for limit in broken):
-        takes += " for the fewest epochs worth it"
-    raised = " and ".join(f"`{limit.name}` to {enough(limit)}" for limit in broken)
-    together = " together" if len(culprits) > 1 else ""
-    which = "smallest" if len(broken) == 1 else "nearest"
+    exceeded = [limit for limit in nearest.limits if not limit.met]
+    wanted = " and ".join(f"{name} <= {shorten(name, limits[name])}" for name in impossible)
+    needs = " and ".join(quantity(limit.name, limit.value) for limit in exceeded)
+    if any(limit.name == "train_minutes" for limit in exceeded):
+        needs += " for the fewest useful epochs"
+    raised = " and ".join(f"`{limit.name}` to {sufficient(limit)}" for limit in exceeded)
+    together = " together" if len(impossible) > 1 else ""
+    which = "smallest" if len(exceeded) == 1 else "nearest"
     return (
-        f"no {kind} has {wanted}{together}: the {which} network takes {takes} ({nearest.name}). "
+        f"no {kind} has {wanted}{together}: the {which} network needs {needs} ({nearest.name}). "
         f"Raise {raised}."
     )

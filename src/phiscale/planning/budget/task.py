@@ -32,7 +32,7 @@ class PlanningTask:
 
     None: those of the base if it is made for small images, else no limit.
     """
-    device: DeviceModel | None = None
+    device_model: DeviceModel | None = None
     """Predicts latency and training speed. Limits of milliseconds and minutes need it."""
     law: ErrorLaw | None = None
     """Predicts errors. None: the law of `coefficients` if it is over the base, else the prior."""
@@ -66,7 +66,7 @@ class PlanningTask:
         return law or law_for(base, lengths=self.train_images is not None)
 
     def pixels_of(self, network: Spec) -> int | None:
-        """Pixels a side that the images have, as far as that is known."""
+        """The shorter side of the images in pixels; None where the task does not say."""
         base = self.base_of(network)
         if self.native_pixels is None and base.resolution <= SMALL_PIXELS:
             return base.resolution
@@ -74,7 +74,7 @@ class PlanningTask:
 
     def memory_batch(self) -> int:
         """Images in a batch, for training memory."""
-        measured = self.device.training_batch if self.device else None
+        measured = self.device_model.training_batch if self.device_model else None
         return self.batch or measured or DEFAULT_BATCH
 
     def least_epochs(self, pretrained: bool) -> float:
@@ -90,16 +90,16 @@ def fewest_epochs(pretrained: bool) -> int:
 
 
 def require_positive(name: str, value: float | None) -> None:
-    """Raises UsageError for a number that is not finite and above 0; None passes."""
+    """Raises UsageError for a number that is not finite and above 0. None is accepted."""
     if value is not None and not (math.isfinite(value) and value > 0):
-        raise UsageError(f"{name}={value} is not above 0. Use 1 or more.")
+        raise UsageError(f"{name}={value} is not a finite number above 0. Use one.")
 
 
 def _require_order(min_epochs: float, max_epochs: float) -> None:
     if min_epochs > max_epochs:
         raise UsageError(
             f"min_epochs={min_epochs:g} is more than max_epochs={max_epochs:g}. "
-            "Lower min_epochs or raise max_epochs."
+            "Lower `min_epochs` or raise `max_epochs`."
         )
 
 
