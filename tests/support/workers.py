@@ -325,7 +325,7 @@ def in_database(runner: RunnerConfig) -> dict[str, list[str]]:
     """How the entries of every trial that settle it stand there: there should be one of each."""
     states: dict[str, list[str]] = {}
     with closing(runner.store()) as store:
-        for entry in store.trials():
+        for entry in store.database.entries():
             if entry.state.name == "COMPLETE" or "failed" in entry.user_attrs:
                 states.setdefault(entry.user_attrs["key"], []).append(entry.state.name)
     return states
@@ -363,7 +363,7 @@ def write(url: str, count: int) -> None:
             time.sleep(0.1)
             continue
         for number in range(OF_A_TRIAL - 1):
-            store.note(claim, f"update {number}", os.getpid())
+            store.claims.note(claim, f"update {number}", os.getpid())
         store.finish(claim, invented(by_key[claim.key]))
 
 

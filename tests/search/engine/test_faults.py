@@ -329,7 +329,7 @@ def test_a_training_that_goes_wrong_is_a_failed_result_and_never_the_best(
     assert sorted(states.values()) == ["COMPLETE", *["FAIL"] * (len(mixed.kinds) - 1)]
     [best] = [key for key, result in results.items() if result.failed is None]
     with closing(runner.store()) as store:
-        assert store.study.best_trial.user_attrs["key"] == best
+        assert store.database.study.best_trial.user_attrs["key"] == best
     begun = len((tmp_path / "begun").read_text().splitlines())
     finish(plan, runner)
     assert len((tmp_path / "begun").read_text().splitlines()) == begun
@@ -373,7 +373,9 @@ def test_other_images_are_refused(tmp_path: Path):
     with pytest.raises(PhiscaleError, match="digits holds other images"):
         carry_out(Several(trials=some(1, "others")), here(tmp_path))
     with closing(here(tmp_path).store()) as store:
-        assert [entry.state.name for entry in store.trials()] == ["WAITING"], "nobody took it"
+        assert [entry.state.name for entry in store.database.entries()] == ["WAITING"], (
+            "nobody took it"
+        )
 
 
 @pytest.mark.skipif(not EVERY, reason="PHISCALE_EVERY_FAULT=1")

@@ -22,10 +22,10 @@ from phiscale.cli.searching import Workers
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search.engine import database
 from phiscale.search.engine.carry_out import carry_out
+from phiscale.search.engine.claims import this_process as here
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import MOST_DEATHS, Store
-from phiscale.search.engine.store import this_process as here
 from phiscale.search.engine.trial import Trial
 from phiscale.training import devices
 from support.workers import CONTEXT, OF_A_TRIAL, Several, digits, invented, some, taken, write
@@ -64,7 +64,7 @@ def test_eight_that_write_at_once_lose_nothing_and_count_nothing_twice(
         process.join(900)
     assert [process.exitcode for process in pool] == [0] * WRITERS
     with closing(Store(url, "crowd")) as store:
-        entries = store.trials()
+        entries = store.database.entries()
     done = [entry for entry in entries if entry.state is TrialState.COMPLETE]
     assert Counter(entry.user_attrs["key"] for entry in done) == Counter(
         trial.key for trial in some(count)
@@ -77,7 +77,7 @@ def test_eight_that_write_at_once_lose_nothing_and_count_nothing_twice(
 
 
 def states(store: Store) -> list[str]:
-    return [entry.state.name for entry in store.trials()]
+    return [entry.state.name for entry in store.database.entries()]
 
 
 def test_a_trial_is_taken_once_and_in_the_order_asked(stores: Stores):
@@ -89,7 +89,7 @@ def test_a_trial_is_taken_once_and_in_the_order_asked(stores: Stores):
     one.finish(first, invented(trials[0]))
     two.finish(second, invented(trials[1]))
     one.finish(second, invented(trials[1], validation_error=0.9))  # too late
-    assert [entry.value for entry in one.trials()] == [1 / 3, 1 / 4]
+    assert [entry.value for entry in one.database.entries()] == [1 / 3, 1 / 4]
 
 
 def test_a_worker_without_signs_of_life_loses_its_trial_and_what_it_notes_later_is_void(
@@ -98,16 +98,16 @@ def test_a_worker_without_signs_of_life_loses_its_trial_and_what_it_notes_later_
     lost, other = stores("x", heartbeat_timeout_s=1), stores("x", heartbeat_timeout_s=1)
     [trial] = some(1)
     claim = taken(lost, (trial,))
-    with lost.heartbeats(claim):
+    with lost.claims.heartbeats(claim):
         time.sleep(2.5)
         assert taken(other, (trial,)) is None
     time.sleep(2.5)
     its = taken(other, (trial,))
-    assert its.number != claim.number and not lost.holds(claim)
+    assert its.number != claim.number and not lost.claims.holds(claim)
     assert not lost.finish(claim, invented(trial, validation_error=0.9))
-    lost.release(claim, "too late")
+    lost.claims.release(claim, "too late")
     assert other.finish(its, invented(trial))
-    assert [entry.value for entry in other.trials((TrialState.COMPLETE,))] == [1 / 3]
+    assert [entry.value for entry in other.database.entries((TrialState.COMPLETE,))] == [1 / 3]
     assert other.enqueue((trial,), {}) == {}
     assert states(other) == ["FAIL", "COMPLETE"]
 
@@ -118,8 +118,8 @@ def test_a_result_that_comes_after_its_lease_was_lost_is_kept_nowhere(tmp_path: 
 
     def late(trial: Trial, *_: object) -> Result:
         other = Store(url, "phiscale")
-        for entry in other.trials((TrialState.RUNNING,)):
-            other.storage.set_trial_state_values(entry._trial_id, TrialState.FAIL)
+        for entry in other.database.entries((TrialState.RUNNING,)):
+            other.database.storage.set_trial_state_values(entry._trial_id, TrialState.FAIL)
         its = taken(other, (trial,))
         assert other.finish(its, invented(trial, validation_error=0.1))
         return invented(trial, validation_error=0.9)
@@ -188,8 +188,8 @@ def test_auto_goes_on_where_a_folder_was_begun_and_what_is_not_ours_is_passed_ov
 def dies_at(store: Store, trial: Trial, began_at: int, dead: int) -> None:
     """As far as the database can see."""
     claim = taken(store, (trial,))
-    store.note(claim, "from", began_at)
-    store.note(claim, "worker", {**here(), "process": dead})
+    store.claims.note(claim, "from", began_at)
+    store.claims.note(claim, "worker", {**here(), "process": dead})
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_a_trial_that_kills_its_workers_is_given_up_unless_they_come_further_eac
         assert store.enqueue((deadly, slow), {}) == {}
         dies_at(store, deadly, 0, dead)
         dies_at(store, slow, 100 * number, dead)
-        store.release_stale(blame=True)
+        store.claims.release_stale(blame=True)
     assert store.enqueue((deadly, slow), {}) == {deadly.key: f"{MOST_DEATHS} workers died at it"}
 
 
@@ -218,7 +218,7 @@ def test_who_kills_the_command_is_not_the_trials_fault(stores: Stores, dead: int
     store = stores("x")
     for _ in range(MOST_DEATHS + 1):
         dies_at(store, trial, 0, dead)
-        store.release_stale()
+        store.claims.release_stale()
     assert store.enqueue((trial,), {}) == {}
 
 
@@ -228,7 +228,7 @@ def test_but_one_that_ends_its_command_again_and_again_is_given_up_too(stores: S
     for _ in range(4 * MOST_DEATHS):
         assert store.enqueue((trial,), {}) == {}
         dies_at(store, trial, 0, dead)
-        store.release_stale()
+        store.claims.release_stale()
     assert trial.key in store.enqueue((trial,), {})
 
 
@@ -245,7 +245,7 @@ def test_results_fill_an_empty_database_once_though_two_fill_it(stores: Stores):
     assert states(one) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     known = {result.key: result.to_dict()["sha256"] for result in two.results(list(results))}
     assert known == {key: result.to_dict()["sha256"] for key, result in results.items()}
-    assert two.enqueue(trials, results) == {} and len(two.trials()) == 4
+    assert two.enqueue(trials, results) == {} and len(two.database.entries()) == 4
 
 
 def test_a_result_that_comes_from_elsewhere_settles_the_trial_that_waits(stores: Stores):
@@ -260,9 +260,9 @@ def test_two_studies_of_one_database_know_nothing_of_each_other(stores: Stores):
     trials = some(1)
     one, two = stores("one"), stores("two")
     one.finish(taken(one, trials), invented(trials[0]))
-    assert two.trials() == [] and taken(two, trials) is not None
-    assert one.attrs({"what": 1}) == {"what": 1} and two.attrs() == {}
-    assert one.attrs({"what": 2}) == {"what": 1}
+    assert two.database.entries() == [] and taken(two, trials) is not None
+    assert one.database.attrs({"what": 1}) == {"what": 1} and two.database.attrs() == {}
+    assert one.database.attrs({"what": 2}) == {"what": 1}
 
 
 def test_optuna_and_its_dashboard_read_the_study(stores: Stores, url: str):

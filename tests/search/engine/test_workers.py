@@ -191,7 +191,7 @@ def test_sigterm_saves_all_and_says_so_in_one_line(
     assert command.exitcode == 143 and time.monotonic() - began < 30
     assert "run the same command to resume" in said(runner)[-1]
     with closing(runner.store()) as store:
-        assert "RUNNING" not in {entry.state.name for entry in store.trials()}
+        assert "RUNNING" not in {entry.state.name for entry in store.database.entries()}
     finish(plans["search"], runner)
     ends_alike(plans["search"], runner, undisturbed["search"])
 

@@ -70,8 +70,8 @@ def _fill_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
     store = runner.store()
     try:
         store.check()
-        store.release_stale()
-        if runner.attrs and (recorded := store.attrs(runner.attrs)) != runner.attrs:
+        store.claims.release_stale()
+        if runner.attrs and (recorded := store.database.attrs(runner.attrs)) != runner.attrs:
             where = redacted_url(runner.storage) if runner.storage else runner.database
             if recorded != {**runner.attrs, "device": recorded.get("device")}:
                 raise UsageError(
@@ -90,7 +90,7 @@ def _note_all(store: Store, progress: PlanProgress[Any], results: Results) -> No
     """Note results whose workers died before they did. Everything is done by now, so a database
     that is away does not matter."""
     try:
-        store.release_stale()
+        store.claims.release_stale()
         store.record(progress.trials, results.read([trial.key for trial in progress.trials]))
     except StoreError as error:
         logger.warning(f"the results are complete, the database is not: {error}")

@@ -1,4 +1,7 @@
-"""The database of a study: opening it, waiting for it, and errors in one line each."""
+"""Databases that hold queues of trials: opening one, waiting for one, and errors in one line each.
+
+Either an SQLite file or a PostgreSQL server, used through Optuna's storage.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 
-PATIENCE_S = 60.0  # how long a locked or absent database is waited for
+PATIENCE_S = 60.0  # how long to wait for a locked or absent database
 BUSY_S = 10.0  # of that, inside one call of SQLite
 
 T = TypeVar("T")
@@ -43,7 +46,7 @@ def sqlite_url(path: Path) -> str:
 
 def open_storage(url: str, heartbeat_timeout_s: float) -> RDBStorage:
     """Open Optuna's storage at `url`, or create it. MissingExtra: its driver is not installed."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # errors are reported in our words
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # `retry` reports errors in one line
     return retry(lambda: _open(url, heartbeat_timeout_s), url, first=True)
 
 
@@ -70,7 +73,7 @@ def _open(url: str, heartbeat_timeout_s: float) -> RDBStorage:
 
 
 def _manual_transactions(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # transactions begin where `_whole` says, not on their own
+    connection.isolation_level = None  # `_begin_immediate` begins transactions, not the driver
 
 
 def _begin_immediate(connection: Any) -> None:
@@ -100,15 +103,14 @@ def move_aside(path: Path) -> Path:
 
 
 def retry(
-    call: Callable[[], T], url: str, *, first: bool = False, patience_s: float | None = None
+    call: Callable[[], T], url: str, *, first: bool = False, patience_s: float = PATIENCE_S
 ) -> T:
-    """Repeat a call while the database is locked or away, for a while.
+    """Repeat a call while the database is locked or away, for `patience_s`.
 
-    `first`: nobody has reached it yet, so that an absent one is a mistake in its address.
-    StoreError: it stays away. DamagedStore: it cannot be read.
+    `first`: nobody has reached the database yet, so that an absent one is a mistake in its address.
+    StoreError: it stays locked or away. DamagedStore: it cannot be read.
     """
     began, wait = time.monotonic(), 0.05
-    patience = PATIENCE_S if patience_s is None else patience_s
     while True:
         try:
             return call()
@@ -118,7 +120,7 @@ def retry(
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             message = " ".join(str(getattr(cause, "orig", None) or error).split()).rstrip(".?")
             kind = _classify(cause, message, url, first)
-            if kind == "passing" and time.monotonic() - began < patience:
+            if kind == "passing" and time.monotonic() - began < patience_s:
                 pass
             elif kind == "damaged":
                 raise DamagedStore(url, message) from None
@@ -145,15 +147,15 @@ _ABSENT = (
 
 
 def _classify(error: BaseException | None, message: str, url: str, first: bool) -> str:
-    """Tell errors that pass from those of the machine or the address, and from damage."""
+    """Return whether an error will pass, shows damage, or has a cause outside the database."""
     if any(words in message for words in (*_DISK_ERRORS, *_REFUSED, *(_ABSENT if first else ()))):
-        return "not ours"
+        return "outside"
     if isinstance(error, exc.IntegrityError) or "already exists" in message:
-        return "passing"  # of two that create one database, the second finds half of the tables
+        return "passing"  # of two that create one database, the second sees half of the tables
     if url.startswith("sqlite"):
         return "passing" if "locked" in message else "damaged"
     passing = (exc.OperationalError, exc.ProgrammingError, exc.InternalError, exc.InterfaceError)
-    return "passing" if isinstance(error, passing) else "not ours"
+    return "passing" if isinstance(error, passing) else "outside"
 
 
 def _advice(message: str) -> str:

@@ -1,4 +1,7 @@
-"""Workers in processes of their own, and their supervisor, which trains nothing."""
+"""Workers in processes of their own, and the supervisor that starts, replaces and stops them.
+
+The supervisor trains nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,23 @@ from typing import Any
 
 from phiscale.errors import PhiscaleError, TrainingError
 from phiscale.search.engine.plan import Plan, PlanProgress
-from phiscale.search.engine.result import Result
+from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import MOST_DEATHS, Store
-from phiscale.search.engine.worker import POLL_S, run_worker
+from phiscale.search.engine.worker import POLL_S, run_worker, stop_message
 from phiscale.training.ownership import own_process
 from phiscale.training.signals import Interrupted, StopSignal
 
 logger = logging.getLogger(__name__)
 
-SAVING_S = 22.0  # for workers to save when stopped: the supervisor itself has 25
-NOTING_S = 5.0  # for workers to end with the plan: the supervisor notes what they did not
+SAVING_S = 22.0  # time for workers to save when stopped: the supervisor itself has 25
+NOTING_S = 5.0  # time for workers to end with the plan: the supervisor notes what they did not
 
 
 @dataclass(frozen=True)
 class _WorkerProcess:
     process: BaseProcess
-    error: Connection  # why it could not go on
+    error_pipe: Connection  # receives why it could not go on
 
 
 def supervise(
@@ -42,86 +45,115 @@ def supervise(
 
     TrainingError: why a worker could not go on.
     """
-    context = multiprocessing.get_context(runner.start)
-    if runner.start == "forkserver":
-        context.set_forkserver_preload(
-            ["phiscale.search.engine.train_trial", "phiscale.search.engine.processes"]
-        )
-    most_deaths = MOST_DEATHS * runner.workers  # each may be training a trial that kills it
-
-    def start_worker() -> _WorkerProcess:
-        store.close()  # a fork would inherit the connection
-        our_end, its_end = context.Pipe(duplex=False)
-        process = context.Process(target=_main, args=(plan, runner, its_end))  # type: ignore[attr-defined]
-        process.start()
-        return _WorkerProcess(process, our_end)
-
     results = runner.results  # caches what it has read
     with StopSignal() as stop:
-        pool = [start_worker() for _ in range(runner.workers)]
-        last_line, done, deaths = "", -1, 0
+        pool = _Pool(plan, runner, store)
+        reporter = _ProgressReporter(progress)
         try:
-            while pool and not progress.finished:
+            while pool.workers and not progress.finished:
                 if stop.caught is not None:
-                    stop.leave(
-                        f"stopped; results are in {runner.out}: run the same command to resume"
-                    )
+                    stop.leave(stop_message(runner))
                 time.sleep(POLL_S)
-                known = progress.advance(results.read)
-                if not progress.finished and last_line != (line := _progress_line(progress, known)):
-                    logger.info(last_line := line)
-                if done != (now := len(progress.completed) + len(known)):
-                    done, deaths = now, 0
-                for worker in [w for w in pool if w.process.exitcode is not None]:
-                    pool.remove(worker)
-                    if worker.process.exitcode == 0:
-                        continue
-                    if why := _received_error(worker.error):
-                        raise TrainingError(why)
-                    deaths += 1
-                    code = worker.process.exitcode
-                    if code == 1 or deaths > most_deaths:
-                        raise TrainingError(
-                            f"workers end with exit code {code}. Run the same command to resume."
-                        )
-                    logger.warning(f"a worker died (exit code {code}); another one replaces it")
-                    store.release_stale(blame=True)
-                    pool.append(start_worker())
+                stage_results = progress.advance(results.read)
+                reporter.report(stage_results)
+                pool.replace_dead(trained=len(progress.completed) + len(stage_results))
         finally:
             # when the plan is finished nobody has anything to save, and one may hang
-            _end([worker.process for worker in pool], NOTING_S if progress.finished else SAVING_S)
+            pool.stop(NOTING_S if progress.finished else SAVING_S)
 
 
-def _end(pool: list[BaseProcess], seconds: float) -> None:
-    """Stop all workers at once; kill those that need longer."""
-    for process in pool:
-        process.terminate()
-    latest = time.monotonic() + seconds
-    for process in pool:
-        process.join(max(0.0, latest - time.monotonic()))
-        if process.exitcode is None:
-            process.kill()
-            process.join()
+class _Pool:
+    """The worker processes of one supervisor. All are started at once."""
+
+    def __init__(self, plan: Plan[Any], runner: RunnerConfig, store: Store):
+        self.plan, self.runner, self.store = plan, runner, store
+        self.context = multiprocessing.get_context(runner.start)
+        if runner.start == "forkserver":
+            self.context.set_forkserver_preload(
+                ["phiscale.search.engine.train_trial", "phiscale.search.engine.processes"]
+            )
+        self.trained, self.deaths = -1, 0  # deaths since a training was done
+        self.most_deaths = MOST_DEATHS * runner.workers  # each may train a trial that kills it
+        self.workers = [self._start() for _ in range(runner.workers)]
+
+    def _start(self) -> _WorkerProcess:
+        self.store.close()  # a fork would inherit the connection
+        receiver, sender = self.context.Pipe(duplex=False)
+        process = self.context.Process(  # type: ignore[attr-defined]
+            target=_main, args=(self.plan, self.runner, sender)
+        )
+        process.start()
+        return _WorkerProcess(process, receiver)
+
+    def replace_dead(self, trained: int) -> None:
+        """Start a worker for each that died. `trained`: the number of results by now.
+
+        TrainingError: a worker could not go on, or workers die without getting trainings done.
+        """
+        if self.trained != trained:
+            self.trained, self.deaths = trained, 0
+        for worker in [each for each in self.workers if each.process.exitcode is not None]:
+            self.workers.remove(worker)
+            code = worker.process.exitcode
+            if code == 0:
+                continue
+            if why := _received_error(worker.error_pipe):
+                raise TrainingError(why)
+            self.deaths += 1
+            if code == 1 or self.deaths > self.most_deaths:
+                raise TrainingError(
+                    f"workers end with exit code {code}. Run the same command to resume."
+                )
+            logger.warning(f"a worker died (exit code {code}); another one replaces it")
+            self.store.claims.release_stale(blame=True)
+            self.workers.append(self._start())
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop all workers at once; kill those that need longer."""
+        processes = [worker.process for worker in self.workers]
+        for process in processes:
+            process.terminate()
+        latest = time.monotonic() + timeout_s
+        for process in processes:
+            process.join(max(0.0, latest - time.monotonic()))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+
+
+class _ProgressReporter:
+    """Logs how far a stage is, whenever that changes."""
+
+    def __init__(self, progress: PlanProgress[Any]):
+        self.progress, self.last_line = progress, ""
+
+    def report(self, stage_results: Mapping[str, Result]) -> None:
+        """Log the progress of the stage; nothing once the plan is finished."""
+        if self.progress.finished:
+            return
+        line = _progress_line(self.progress, stage_results)
+        if line != self.last_line:
+            self.last_line = line
+            logger.info(line)
 
 
 def _received_error(error_pipe: Connection) -> str | None:
     try:
         return error_pipe.recv() if error_pipe.poll() else None
-    except EOFError:  # it died without a message
+    except EOFError:  # the worker died without a message
         return None
 
 
-def _progress_line(progress: PlanProgress[Any], known: Mapping[str, Result]) -> str:
+def _progress_line(progress: PlanProgress[Any], results: Mapping[str, Result]) -> str:
     macs = {trial.key: trial.macs_spent for trial in progress.pending}
-    share = sum(macs[key] for key in known) / max(1e-9, sum(macs.values()))
-    return (
-        f"{len(known)} of {len(macs)} trainings of this stage ({100 * share:.0f} % of the compute)"
-    )
+    percent = 100 * sum(macs[key] for key in results) / max(1e-9, sum(macs.values()))
+    return f"{len(results)} of {len(macs)} trainings of this stage ({percent:.0f} % of the compute)"
 
 
 def _main(plan: Plan[Any], runner: RunnerConfig, error_pipe: Connection) -> None:
     """The main function of a worker's process. It does not outlive its supervisor."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
+    logging.getLogger(Results.__module__).setLevel(logging.ERROR)  # the supervisor has warned
     try:
         with own_process():
             run_worker(plan, runner)
@@ -138,4 +170,4 @@ def _stop_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)  # saves
+    os.kill(os.getpid(), signal.SIGTERM)  # the worker saves its training, then ends

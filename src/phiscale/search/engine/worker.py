@@ -1,7 +1,7 @@
-"""One worker: it follows the plan, a pure function of results, and trains what nobody else has.
+"""One worker: it claims a trial, trains it, keeps its result, and claims the next.
 
-No worker is special. Any number of them do the same, on one machine or on many, and each may be
-stopped and started again at any time.
+Workers are all alike. Any number of them run, on one machine or on many, and each may be stopped
+and started again at any time. Each follows the plan, a pure function of the results.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from phiscale.errors import CheckpointError, DataError, PhiscaleError
 from phiscale.files import lock_folder
+from phiscale.search.engine.claims import Claim
 from phiscale.search.engine.plan import Plan, PlanProgress
 from phiscale.search.engine.result import Result
-from phiscale.search.engine.runner import RunnerConfig, Train
-from phiscale.search.engine.store import Claim, Store
+from phiscale.search.engine.runner import RunnerConfig
+from phiscale.search.engine.store import Store
 from phiscale.search.engine.trial import Trial
 from phiscale.training.signals import Interrupted, StopSignal
 
@@ -35,55 +36,144 @@ COPIES = 5  # attempts to copy a folder while another worker writes in it
 
 def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
     """Train one trial after another until the plan is finished."""
+    with closing(runner.store()) as store, StopSignal() as stop:
+        worker = _Worker(plan, runner, store)
+        while True:
+            if stop.caught is not None:
+                stop.leave(stop_message(runner))
+            missing = worker.missing_trials()
+            if worker.progress.finished:
+                return
+            claim = store.claim(list(missing))
+            if claim is None:
+                time.sleep(POLL_S)
+                continue
+            try:
+                worker.carry_out(missing[claim.key], claim)
+            except BaseException as error:
+                store.claims.release(claim, "stopped")
+                if isinstance(error, Interrupted):
+                    stop.leave(stop_message(runner))
+                raise
+
+
+def stop_message(runner: RunnerConfig) -> str:
+    """Return what a command that was stopped says last."""
+    return f"stopped; results are in {runner.out}: run the same command to resume"
+
+
+class _Worker:
+    """What a worker has at hand: the plan and its progress, the queue, results and images."""
+
+    def __init__(self, plan: Plan[Any], runner: RunnerConfig, store: Store):
+        self.plan, self.runner, self.store = plan, runner, store
+        self.progress, self.results = PlanProgress(plan), runner.results
+        self.runtime = _runtime(runner.device)
+        self.images: ImageSet | None = None
+
+    def missing_trials(self) -> dict[str, Trial]:
+        """Return trials of the stage that lack a result and may be trained, by key.
+
+        Before that, queue and files exchange their results. A trial at which workers died too often
+        gets a failed result.
+        """
+        results = self.progress.advance(self.results.read)
+        if self.progress.finished:
+            return {}
+        pending = self.progress.pending
+        failed_too_often = self.store.enqueue(pending, results)
+        missing = {trial.key: trial for trial in pending if trial.key not in results}
+        for result in self.store.results(list(missing)):
+            self.results.write(result)
+        for key, why in failed_too_often.items():
+            self.results.write(_failed(missing.pop(key), why))
+        if missing and self.images is None:
+            # it is slow: before a trial is claimed, as no heartbeats are sent
+            self.images = _load_images(self.plan)
+        return missing
+
+    def carry_out(self, trial: Trial, claim: Claim) -> None:
+        """Train a claimed trial, unless another worker has its result by now."""
+        if result := self.results.read([trial.key]).get(trial.key):
+            self.store.finish(claim, result)
+            return
+        keys = [pending.key for pending in self.progress.pending]
+        number = len(self.results.read(keys)) + 1
+        logger.info(f"{trial.name}: {number} of {len(keys)} of this stage")
+        self._train(trial, claim)
+
+    def _train(self, trial: Trial, claim: Claim) -> None:
+        """Train a trial and keep its result. Errors are ignored where another worker has claimed
+        the trial by now."""
+        from phiscale.search.engine.train_trial import tidy
+
+        claims = self.store.claims
+        try:
+            run = _run_folder(self.runner.out, claim)
+            claims.note(claim, "from", _images_seen(run))
+            with claims.heartbeats(claim):
+                try:
+                    result = self._result(trial, run)
+                except CheckpointError:  # damaged, or another version's
+                    shutil.rmtree(run)
+                    result = self._result(trial, run)
+        except (PhiscaleError, RuntimeError):  # the claim may be lost, too
+            if not claims.holds(claim):
+                return
+            raise
+        if self._keep(result, claim):
+            tidy(run)
+
+    def _result(self, trial: Trial, run: Path) -> Result:
+        """Return the result of a training, or the reason why it failed. Faults of the machine are
+        no result: they are raised."""
+        import torch
+
+        assert self.images is not None
+        try:
+            result = self.runner.train(trial, self.images, run, self.runtime)
+        except (PhiscaleError, MemoryError, torch.AcceleratorError):
+            raise
+        except OSError as error:
+            raise PhiscaleError(
+                f"cannot write {error.filename or run}: {error.strerror}. Free some "
+                "space or write elsewhere."
+            ) from None
+        except Exception as error:  # a network may fail in any way
+            return _failed(trial, " ".join(f"{type(error).__name__}: {error}".split())[:500])
+        try:
+            result.check()
+        except (ValueError, TypeError, AttributeError) as error:
+            return _failed(trial, f"it gave {error}")
+        return result
+
+    def _keep(self, result: Result, claim: Claim) -> bool:
+        """Keep a result if it is the first, and return whether it is.
+
+        In one folder the first file counts, and the database follows it. Between machines that
+        share only a server, the first result noted there counts: a later one is kept nowhere.
+        """
+        if self.runner.storage is None:
+            self.store.finish(claim, self.results.write(result))
+            return True
+        first = self.store.finish(claim, result)
+        if first:
+            self.results.write(result)
+        return first
+
+
+def _runtime(device: str) -> Runtime:
     import torch
 
     from phiscale.training.runtime import Runtime
 
-    runtime = Runtime(
-        device=torch.device(runner.device),
+    return Runtime(
+        device=torch.device(device),
         workers=1,
         keep=2,
         save_every_s=SAVE_EVERY_S,
         log_level=logging.DEBUG,
     )
-    progress, results = PlanProgress(plan), runner.results
-    stopped = f"stopped; results are in {runner.out}: run the same command to resume"
-    images: ImageSet | None = None
-    with closing(runner.store()) as store, StopSignal() as stop:
-        while True:
-            if stop.caught is not None:
-                stop.leave(stopped)
-            known = progress.advance(results.read)
-            if progress.finished:
-                return
-            failed_too_often = store.enqueue(progress.pending, known)
-            missing = {trial.key: trial for trial in progress.pending if trial.key not in known}
-            for result in store.results(list(missing)):
-                results.write(result)
-            for key, why in failed_too_often.items():
-                results.write(_failed(missing[key], why))
-            if missing.keys() - failed_too_often.keys():
-                images = images or _load_images(
-                    plan
-                )  # slow: before a trial is claimed, as no heartbeats are sent
-            claim = store.claim([key for key in missing if key not in failed_too_often])
-            if claim is None:
-                time.sleep(POLL_S)
-                continue
-            trial = missing[claim.key]
-            if finished := results.read([trial.key]).get(trial.key):  # by another worker
-                store.finish(claim, finished)
-                continue
-            logger.info(f"{trial.name}: {len(known) + 1} of {len(progress.pending)} of this stage")
-            try:
-                assert images is not None
-                _train(trial, images, claim, store, runner, runtime)
-            except Interrupted:
-                store.release(claim, "stopped")
-                stop.leave(stopped)
-            except BaseException:
-                store.release(claim, "stopped")
-                raise
 
 
 def _load_images(plan: Plan[Any]) -> ImageSet:
@@ -97,73 +187,6 @@ def _load_images(plan: Plan[Any]) -> ImageSet:
             "Use the same images, or a new `out`."
         )
     return in_memory(images)
-
-
-def _train(
-    trial: Trial,
-    images: ImageSet,
-    claim: Claim,
-    store: Store,
-    runner: RunnerConfig,
-    runtime: Runtime,
-) -> None:
-    """Train a trial and keep its result. Errors are ignored where another worker has claimed the
-    trial by now."""
-    from phiscale.search.engine.train_trial import tidy
-
-    try:
-        run = _run_folder(runner.out, claim)
-        store.note(claim, "from", _images_seen(run))
-        with store.heartbeats(claim):
-            try:
-                result = _result(trial, images, run, runner.train, runtime)
-            except CheckpointError:  # damaged, or another version's
-                shutil.rmtree(run)
-                result = _result(trial, images, run, runner.train, runtime)
-    except (PhiscaleError, RuntimeError):  # the claim may be lost, too
-        if not store.holds(claim):
-            return
-        raise
-    if _keep(result, claim, store, runner):
-        tidy(run)
-
-
-def _keep(result: Result, claim: Claim, store: Store, runner: RunnerConfig) -> bool:
-    """Keep a result if it is the first; say whether it is.
-
-    In one folder the first file counts, and the database follows it. Between machines that share
-    only a server, the first result noted there counts: a later one is kept nowhere.
-    """
-    if runner.storage is None:
-        store.finish(claim, runner.results.write(result))
-        return True
-    first = store.finish(claim, result)
-    if first:
-        runner.results.write(result)
-    return first
-
-
-def _result(trial: Trial, images: ImageSet, run: Path, train: Train, runtime: Runtime) -> Result:
-    """Return what a training gives, or the reason why it gives nothing. Faults of the machine are
-    no result: they are raised."""
-    import torch
-
-    try:
-        result = train(trial, images, run, runtime)
-    except (PhiscaleError, MemoryError, torch.AcceleratorError):
-        raise
-    except OSError as error:
-        raise PhiscaleError(
-            f"cannot write {error.filename or run}: {error.strerror}. Free some "
-            "space or write elsewhere."
-        ) from None
-    except Exception as error:  # a network may fail in any way
-        return _failed(trial, " ".join(f"{type(error).__name__}: {error}".split())[:500])
-    try:
-        result.check()
-    except (ValueError, TypeError, AttributeError) as error:
-        return _failed(trial, f"it gave {error}")
-    return result
 
 
 def _failed(trial: Trial, why: str) -> Result:
@@ -198,7 +221,7 @@ def _run_folder(out: Path, claim: Claim) -> Path:
             return copy
         except OSError:  # the other worker has replaced a file in the meantime
             shutil.rmtree(copy, ignore_errors=True)
-    return copy  # it starts from the first step
+    return copy  # without checkpoints: the training starts from the first step
 
 
 def _images_seen(run: Path) -> int:

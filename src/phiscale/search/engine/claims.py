@@ -1,0 +1,139 @@
+"""Claims of trials: which worker trains which, shown by heartbeats.
+
+A worker that has claimed a trial sends heartbeats. After `heartbeat_timeout_s` without one it
+counts as dead, and another worker may claim the trial.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from phiscale.search.engine.database import StoreError
+from phiscale.search.engine.entries import WORKER_LOST
+from phiscale.search.engine.study_database import StudyDatabase
+
+LEAVING_S = 3.0  # how long a worker that ends waits for the database
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that one worker may train, as long as it sends heartbeats."""
+
+    key: str
+    number: int  # of the entry in Optuna's study
+    id: int  # of the entry in Optuna's storage
+
+
+class Claims:
+    """Claims in the database of one study."""
+
+    def __init__(self, database: StudyDatabase):
+        self.database = database
+
+    def of(self, entry: FrozenTrial) -> Claim:
+        """Return the claim that stands for an entry, whoever holds it."""
+        key = str(entry.user_attrs.get("key"))
+        return Claim(key, entry.number, self.database.entry_id(entry))
+
+    def acquire(self, entry: FrozenTrial) -> Claim | None:
+        """Claim an entry that waits; None where another worker was faster."""
+        claim, storage = self.of(entry), self.database.storage
+        # a heartbeat first: a worker that dies right after its claim is noticed as well
+        self.database.call(lambda: storage.record_heartbeat(claim.id))
+        with suppress(UpdateFinishedTrialError):
+            if self.database.set_state(claim.id, TrialState.RUNNING):
+                self.note(claim, "worker", this_process())
+                return claim
+        return None
+
+    @contextmanager
+    def heartbeats(self, claim: Claim) -> Iterator[None]:
+        """Send heartbeats while inside. A database may be away for a while."""
+        storage, ended = self.database.storage, threading.Event()
+
+        def send() -> None:
+            while not ended.wait(max(0.25, self.database.heartbeat_timeout_s / 4)):
+                try:
+                    storage.record_heartbeat(claim.id)
+                except Exception:  # the database may come back
+                    continue
+                finally:
+                    storage.remove_session()
+
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(LEAVING_S)  # it may be waiting for an absent database
+
+    def holds(self, claim: Claim) -> bool:
+        """Return whether the claim still holds: its worker has not been counted as dead."""
+        entry = self.database.call(lambda: self.database.storage.get_trial(claim.id))
+        return entry.state is TrialState.RUNNING
+
+    def note(self, claim: Claim, name: str, value: Any) -> None:
+        """Attach a value to an entry, for people. UpdateFinishedTrialError: it is finished."""
+        storage = self.database.storage
+        self.database.call(lambda: storage.set_trial_user_attr(claim.id, name, value))
+
+    def release(self, claim: Claim, why: str) -> None:
+        """Give a trial back unfinished; this counts as no death.
+
+        An absent database is not waited for: it will notice by the missing heartbeats.
+        """
+        storage = self.database.storage
+        with suppress(UpdateFinishedTrialError, StoreError):
+            for call in (
+                lambda: storage.set_trial_user_attr(claim.id, "released", why),
+                lambda: storage.set_trial_state_values(claim.id, TrialState.FAIL),
+            ):
+                self.database.call(call, patience_s=LEAVING_S)
+
+    def release_stale(self, *, blame: bool = False) -> None:
+        """Release claims of workers of this machine whose process has ended, without the timeout.
+
+        `blame`: nobody is known to have killed them, so the trial may have.
+        """
+        host = this_process()["host"]
+        for entry in self.database.entries((TrialState.RUNNING,)):
+            worker = entry.user_attrs.get("worker") or {}
+            if worker.get("host") != host or _is_running(worker.get("process", 0)):
+                continue
+            claim = self.of(entry)
+            if not blame:
+                self.release(claim, WORKER_LOST)
+                continue
+            with suppress(UpdateFinishedTrialError):
+                self.database.set_state(claim.id, TrialState.FAIL)
+
+
+def this_process() -> dict[str, Any]:
+    """Return the number of this process, and where it means one process: the machine, its boot and
+    its container."""
+    boot, container = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    host = [socket.gethostname()]
+    with suppress(OSError):
+        host += [boot.read_text().strip(), str(container.readlink())]
+    return {"host": " ".join(host), "process": os.getpid()}
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

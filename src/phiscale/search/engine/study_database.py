@@ -1,0 +1,108 @@
+"""One study in Optuna's database: its attributes and its entries, one or more of each trial.
+
+Every call is repeated for a while if the database is locked or away (`database.retry`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.exceptions import DuplicatedStudyError
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from phiscale.search.engine.database import PATIENCE_S, normalized_url, open_storage, retry
+from phiscale.search.engine.entries import MOST, numeric_params
+from phiscale.search.engine.trial import Trial
+
+T = TypeVar("T")
+
+
+class StudyDatabase:
+    """A connection to one study. The study is created if it is not there yet."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        heartbeat_timeout_s: float,
+        patience_s: float = PATIENCE_S,
+    ):
+        self.url, self.name = normalized_url(url), name
+        self.heartbeat_timeout_s, self.patience_s = heartbeat_timeout_s, patience_s
+        self.storage = open_storage(self.url, heartbeat_timeout_s)
+        self.study = self.call(self._create_or_load)
+        self.id = self.call(lambda: self.storage.get_study_id_from_name(name))
+
+    def _create_or_load(self) -> optuna.Study:
+        try:
+            return optuna.create_study(
+                storage=self.storage,
+                study_name=self.name,
+                direction="minimize",
+                load_if_exists=True,
+            )
+        except DuplicatedStudyError:  # another worker created it in the meantime
+            return optuna.load_study(storage=self.storage, study_name=self.name)
+
+    def call(self, function: Callable[[], T], patience_s: float | None = None) -> T:
+        """Call the function, again and again while the database is locked or away."""
+        return retry(
+            function, self.url, patience_s=self.patience_s if patience_s is None else patience_s
+        )
+
+    def close(self) -> None:
+        """Disconnect until the next use: a new process must not inherit this connection."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
+    def attrs(self, attrs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the attributes that the study's first worker set. If there are none, set `attrs`
+        and return them."""
+        recorded = self.call(lambda: self.study.user_attrs).get("phiscale")
+        if not recorded and attrs:
+            self.call(lambda: self.study.set_user_attr("phiscale", dict(attrs)))
+            return dict(attrs)
+        return recorded or {}
+
+    def entries(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
+        """Return the entries, in the order of their numbers."""
+        return self.call(lambda: self.study.get_trials(deepcopy=False, states=states))
+
+    def entry_id(self, entry: FrozenTrial) -> int:
+        """Return the number that Optuna's storage knows an entry by."""
+        return self.call(
+            lambda: self.storage.get_trial_id_from_study_id_trial_number(self.id, entry.number)
+        )
+
+    def add(self, trial: Trial) -> None:
+        """Add an entry that waits for a worker."""
+        params = numeric_params(trial)
+        texts = {name: value for name, value in trial.attrs.items() if isinstance(value, str)}
+        self.call(
+            lambda: self.study.add_trial(
+                create_trial(
+                    state=TrialState.WAITING,
+                    params=params,
+                    user_attrs=texts | {"key": trial.key, "name": trial.name},
+                    distributions={name: FloatDistribution(-MOST, MOST) for name in params},
+                )
+            )
+        )
+
+    def set_state(self, id: int, state: TrialState, values: list[float] | None = None) -> bool:
+        """Change the state of an entry. Returns False where another worker was faster.
+
+        UpdateFinishedTrialError: the entry is finished.
+        """
+        return self.call(lambda: self.storage.set_trial_state_values(id, state, values))
+
+    def fail_stale(self) -> None:
+        """Fail entries whose workers have sent no heartbeat for `heartbeat_timeout_s`."""
+        with warnings.catch_warnings():  # heartbeats are called experimental
+            warnings.simplefilter("ignore")
+            self.call(lambda: optuna.storages.fail_stale_trials(self.study))
