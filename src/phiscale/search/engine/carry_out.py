@@ -23,20 +23,10 @@ def carry_out(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
     results, progress = runner.results, PlanProgress(plan)
     results.sweep()
     progress.advance(results.read)
-    results_so_far = results.read([trial.key for trial in progress.trials]).values()
-    other_devices = {
-        str(run.made_by.get("device", runner.device_type)) for run in results_so_far
-    } - {runner.device_type}
-    if other_devices and not progress.finished:
-        raise _wrong_device(str(runner.out), other_devices.pop())
+    _check_device(runner, progress, results)
     with closing(_open_store(runner, progress)) as store:
         if not progress.finished:
-            if runner.workers == 1:
-                run_worker(plan, runner)
-            else:
-                from phiscale.search.engine.processes import supervise
-
-                supervise(plan, runner, progress, store)
+            _run_workers(plan, runner, progress, store)
             progress.advance(results.read)
             _note_all(store, progress, results)
     if not progress.finished:
@@ -44,22 +34,42 @@ def carry_out(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
     return progress.outcome  # type: ignore[return-value]
 
 
-def _wrong_device(what: str, device: str) -> UsageError:
+def _run_workers(
+    plan: Plan[Any], runner: RunnerConfig, progress: PlanProgress[Any], store: Store
+) -> None:
+    if runner.workers == 1:
+        run_worker(plan, runner)
+        return
+    from phiscale.search.engine.processes import supervise
+
+    supervise(plan, runner, progress, store)
+
+
+def _check_device(runner: RunnerConfig, progress: PlanProgress[Any], results: Results) -> None:
+    """Raise UsageError where results come from another type of device and more are to follow."""
+    results_so_far = results.read([trial.key for trial in progress.trials]).values()
+    devices = {str(run.made_by.get("device", runner.device_type)) for run in results_so_far}
+    other_devices = devices - {runner.device_type}
+    if other_devices and not progress.finished:
+        raise _wrong_device(str(runner.out), other_devices.pop())
+
+
+def _wrong_device(where: str, device: str) -> UsageError:
     return UsageError(
-        f"{what} was begun on {device}; floating-point results differ on another device. "
+        f"{where} was begun on {device}; floating-point results differ on another device. "
         f"Use device={device!r}."
     )
 
 
 def _open_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
-    """Open the store before any worker does. Our own file is made anew if it is damaged."""
+    """Open the store before any worker does. A damaged file in `out` is replaced by a new one."""
     before = runner.database.stat().st_ino if runner.database.exists() else None
     try:
         return _fill_store(runner, progress)
     except DamagedStore as error:
         if runner.storage is not None:
             raise
-        # two commands may find the damage: the second must not move the first one's new file
+        # two commands may notice the damage: the second must not move the first one's new file
         if runner.database.exists() and runner.database.stat().st_ino == before:
             aside = move_aside(runner.database)
             logger.info(f"{error} Done: the old file is {aside.name}.")
@@ -71,14 +81,7 @@ def _fill_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
     try:
         store.check()
         store.claims.release_stale()
-        if runner.attrs and (recorded := store.database.attrs(runner.attrs)) != runner.attrs:
-            where = redacted_url(runner.storage) if runner.storage else runner.database
-            if recorded != {**runner.attrs, "device": recorded.get("device")}:
-                raise UsageError(
-                    f"{runner.name} in {where} is another study. Use another `study_name`."
-                )
-            if not progress.finished:
-                raise _wrong_device(f"{runner.name} in {where}", recorded["device"])
+        _check_attrs(store, runner, progress)
         store.record(progress.trials, runner.results.read([trial.key for trial in progress.trials]))
     except BaseException:
         store.close()
@@ -86,9 +89,23 @@ def _fill_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
     return store
 
 
+def _check_attrs(store: Store, runner: RunnerConfig, progress: PlanProgress[Any]) -> None:
+    """Raise UsageError where the database holds another study, or one of another device."""
+    if not runner.attrs:
+        return
+    recorded = store.database.attrs(runner.attrs)
+    if recorded == runner.attrs:
+        return
+    where = redacted_url(runner.storage) if runner.storage else runner.database
+    if recorded != {**runner.attrs, "device": recorded.get("device")}:
+        raise UsageError(f"{runner.name} in {where} is another study. Use another `study_name`.")
+    if not progress.finished:
+        raise _wrong_device(f"{runner.name} in {where}", recorded["device"])
+
+
 def _note_all(store: Store, progress: PlanProgress[Any], results: Results) -> None:
-    """Note results whose workers died before they did. Everything is done by now, so a database
-    that is away does not matter."""
+    """Note results that their workers did not note before they died. All trainings are done by now,
+    so a database that is away does not matter."""
     try:
         store.claims.release_stale()
         store.record(progress.trials, results.read([trial.key for trial in progress.trials]))

@@ -1,4 +1,7 @@
-"""The status of a trial, from the entries that Optuna's database has of it."""
+"""The status of each trial: waiting, running or settled, and how many workers died at it.
+
+It follows from the entries that Optuna's database has of the trial.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
 
-WORKER_LOST = "its worker is gone"  # released with its supervisor
+WORKER_LOST = "its worker is gone"  # reason of a release: the whole command ended
 LOST_WORKER_WEIGHT = 0.25  # of a death: a user may have killed the whole command
 MOST = 1e12  # bound of every number that describes a trial
 

@@ -1,5 +1,7 @@
-"""The folder of a study or a search: its plan and the facts of its images, so that its statistics
-can be repeated from the folder alone."""
+"""The folder of a study or a search: `plan.json` holds its plan and the facts of its images.
+
+The statistics of a study can be repeated from its folder alone.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +33,7 @@ from phiscale.training.recipes.recipe import differences
 PLAN = "plan.json"
 PLAN_FIX = "Delete it: results are kept, and the same command writes it again."
 MOST_NAMED = 3  # settings that differ, in a message
+OURS = {"results", "results.jsonl", "trainings", "study.db", "study.db-journal", ".lock"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,32 +111,43 @@ def begin_or_resume(
         "pictures": dataset.to_dict(),
         "plan": json.loads(json.dumps(plan)),
     }
-    if not (out / PLAN).exists():
-        if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
-            raise UsageError(f"out={str(out)!r} holds other files. Use a new folder.")
-        write_checked(out / PLAN, payload)
-        return attrs
+    if (out / PLAN).exists():
+        _resume(out, payload)
+    else:
+        _begin(out, payload)
+    return attrs
+
+
+def _begin(out: Path, payload: Mapping[str, Any]) -> None:
+    if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
+        raise UsageError(f"out={str(out)!r} holds other files. Use a new folder.")
+    write_checked(out / PLAN, payload)
+
+
+def _resume(out: Path, payload: Mapping[str, Any]) -> None:
+    """Compare a plan with the recorded one. More seeds are recorded; another plan is refused."""
     recorded = _read(out)
-    if recorded["phiscale"] != kind:
+    if recorded["phiscale"] != payload["phiscale"]:
         raise UsageError(f"out={str(out)!r} belongs to a {recorded['phiscale']}. Use a new folder.")
-    changed = [
+    changes = [
         line
         for part in ("pictures", "plan")
         for line in differences(_without(recorded[part]), _without(payload[part]))
     ]
-    if not changed:
-        return attrs
+    if not changes:
+        return
     before, now = recorded["plan"].get("seeds"), payload["plan"].get("seeds")
-    if changed == [f"seeds: {before} -> {now}"] and now > before:
+    if changes == [f"seeds: {before} -> {now}"] and now > before:
         # the results were looked at before more seeds followed: readers should know
         looks = [*recorded.get("looks", ()), before]
         write_checked(out / PLAN, {**payload, "looks": looks})
-        return attrs
-    words = "; ".join(each[:100] for each in sorted(changed, key=len)[:MOST_NAMED])
-    if len(changed) > MOST_NAMED:
-        words += f"; and {len(changed) - MOST_NAMED} more"
+        return
+    listed = "; ".join(line[:100] for line in sorted(changes, key=len)[:MOST_NAMED])
+    if len(changes) > MOST_NAMED:
+        listed += f"; and {len(changes) - MOST_NAMED} more"
     raise UsageError(
-        f"{out} was begun with other settings: {printable(words)}. Use those, or a new `out`."
+        f"out={str(out)!r} was begun with other settings: {printable(listed)}. "
+        "Use those, or a new `out`."
     )
 
 
@@ -163,7 +177,7 @@ def read_looks(out: Path) -> tuple[int, ...]:
 
 
 def look_notes(looks: Sequence[int]) -> list[str]:
-    """Caveats of a report whose results were looked at before more seeds followed."""
+    """Return caveats of a report whose results were looked at before more seeds followed."""
     if not looks:
         return []
     return [
@@ -173,7 +187,7 @@ def look_notes(looks: Sequence[int]) -> list[str]:
 
 
 def machine_notes(results: Iterable[Result]) -> list[str]:
-    """Caveats of a report whose trainings ran on several kinds of machine."""
+    """Return caveats of a report whose trainings ran on several kinds of machine."""
     kinds = Counter(", ".join(map(str, each.made_by.values())) for each in unique_results(results))
     if len(kinds) < 2:
         return []
@@ -184,11 +198,8 @@ def machine_notes(results: Iterable[Result]) -> list[str]:
     ]
 
 
-OURS = {"results", "results.jsonl", "trainings", "study.db", "study.db-journal", ".lock"}
-
-
 def _read(out: Path) -> dict[str, Any]:
-    """PhiscaleError: it is not what `begin_or_resume` writes."""
+    """Read the plan. PhiscaleError: it is not what `begin_or_resume` writes."""
     payload = read_checked(out / PLAN, PLAN_FIX)
     parts = {"phiscale", "pictures", "plan"}
     fields = set(DatasetInfo.__dataclass_fields__)
@@ -198,7 +209,7 @@ def _read(out: Path) -> dict[str, Any]:
 
 
 def _without(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the place of the images: which images they are matters, not where they are."""
+    """Leave out the place of the images: which images they are matters, not where they are."""
     return {name: value for name, value in values.items() if name not in ("data", "source")}
 
 

@@ -1,4 +1,4 @@
-"""A plan: stages of trials, each following from the results of those before."""
+"""A plan: stages of trials. Each stage follows from the results of the stages before."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Results of trials: what a training gave, one file each. This module imports no torch.
+"""Results of trials, one file each. This module imports no torch.
 
-The files are the truth. Whatever else holds a result, such as the database, is filled from them.
+The files count. Whatever else holds a result, such as the database, is filled from them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def unpack_labels(text: str | None) -> NDArray[np.int64] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a training gave. Where it gave nothing, `failed` says why and the numbers are None."""
+    """The result of a training. Where it failed, `failed` says why and the numbers are None."""
 
     key: str
     name: str
@@ -98,7 +98,11 @@ class Result:
         if self.validation_loss is not None and not isfinite(self.validation_loss):
             raise ValueError(f"a loss of {self.validation_loss}")
         if (self.validation_error is None) != (self.failed is not None):
-            raise ValueError("no error and no reason" if self.failed is None else "an error too")
+            raise ValueError(
+                "no error and no reason for it"
+                if self.failed is None
+                else "an error of a training that failed"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a checksum, since a flipped digit is still a number."""

@@ -29,7 +29,7 @@ def train_with_torch(trial: Trial, images: ImageSet, run: Path, runtime: Runtime
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerConfig:
-    """Where a plan is carried out, and by how many workers.
+    """Folder, database, device and workers of a plan.
 
     Only the type of the device changes results, in their last digits: a study keeps to the one it
     was begun on.
@@ -40,7 +40,7 @@ class RunnerConfig:
     name: str = "phiscale"
     workers: int = 1
     device: str = "cpu"
-    heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S  # then a silent worker counts as dead
+    heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S  # a silent worker counts as dead after it
     attrs: Mapping[str, Any] = field(default_factory=dict)  # of the plan, for the dashboard
     train: Train = train_with_torch  # trains a trial in its folder; may raise
     start: Literal["forkserver", "spawn", "fork"] = "forkserver"  # imports torch once for all
@@ -72,8 +72,8 @@ class RunnerConfig:
         """
         if self.storage is not None:
             open_storage(normalized_url(self.storage), self.heartbeat_timeout_s).engine.dispose()
-        kept = begin_or_resume(self.out, kind, dataset, plan)
-        return replace(self, attrs={**kept, "device": self.device_type})
+        plan_attrs = begin_or_resume(self.out, kind, dataset, plan)
+        return replace(self, attrs={**plan_attrs, "device": self.device_type})
 
     @property
     def device_type(self) -> str:
@@ -82,6 +82,6 @@ class RunnerConfig:
 
     def run_of(self, key: str) -> Path | None:
         """Return the folder of a finished training, if it ran here."""
-        found = (path.parent for path in (self.out / "trainings").glob(f"{key}*/best.safetensors"))
+        runs = (path.parent for path in (self.out / "trainings").glob(f"{key}*/best.safetensors"))
         # an abandoned training has a best network, too, but still has its checkpoints
-        return min(found, key=lambda run: ((run / "checkpoints").exists(), run), default=None)
+        return min(runs, key=lambda run: ((run / "checkpoints").exists(), run), default=None)

@@ -1,5 +1,8 @@
-"""A learning rate for each network, by successive halving (Jamieson and Talwalkar,
-arXiv:1502.07943). Networks are never compared: short trainings favour small ones."""
+"""Tuning of the learning rate of each network, by successive halving.
+
+Jamieson and Talwalkar, arXiv:1502.07943. Networks are never compared with each other: short
+trainings favour small ones.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Trial
 from phiscale.training.recipes.recipe import Recipe
 
-SEED = 1000  # of tuning alone
+SEED = 1000  # of trainings that tune; no other training has it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """The rates that each arm tries: all for part of a training, the better half for more."""
+    """Rates that each arm tries: all for a part of a training, the better half for more."""
 
     rates: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
     drop_paths: tuple[float, ...] = (0.0,)
@@ -29,17 +32,20 @@ class Tuning:
             or list(self.lengths) != sorted(set(self.lengths))
             or not (self.lengths[0] > 0 and self.lengths[-1] <= 1)
         ):
-            raise UsageError(f"lengths={self.lengths} are no rungs. Use rising shares up to 1.")
+            raise UsageError(
+                f"lengths={self.lengths} are no shares of a training. Use rising shares up to 1, "
+                "such as (0.25, 0.5)."
+            )
         if not self.rates or not self.drop_paths or not all(0 < r < math.inf for r in self.rates):
-            raise UsageError(f"rates={self.rates} cannot be trained at. Use numbers above 0.")
+            raise UsageError(f"rates={self.rates} are no learning rates. Use numbers above 0.")
 
     def __str__(self) -> str:
-        """When rates are compared, for a report."""
+        """Describe when rates are compared, for a report."""
         lengths = " and ".join(f"{length:.2g}" for length in self.lengths)
         return f"{'by halving ' if len(self.lengths) > 1 else ''}at {lengths} of the length"
 
     def recipes(self, recipe: Recipe) -> list[Recipe]:
-        """The recipes to try, lowest rates first: of equals the first wins."""
+        """Return the recipes to try, lowest rates first: of equals the first wins."""
         return [
             replace(recipe, drop_path=drop_path, optim=replace(recipe.optim, lr_peak=rate))
             for rate in sorted(self.rates)
@@ -55,27 +61,27 @@ def successive_halving(
     `trial(name, recipe)` describes a training of an arm. TrainingError: all trainings of an arm
     failed.
     """
-    left = {name: tuning.recipes(recipe) for name in names}
+    remaining = {name: tuning.recipes(recipe) for name in names}
     for length in tuning.lengths if len(tuning.recipes(recipe)) > 1 else ():
         trials = {
             name: [
                 trial(name, replace(r, epochs=recipe.epochs * length, seed=SEED)) for r in recipes
             ]
-            for name, recipes in left.items()
+            for name, recipes in remaining.items()
         }
-        results = yield [each for name in names for each in trials[name]]
+        results = yield [one for name in names for one in trials[name]]
         for name in names:
-            errors = [results[each.key].error for each in trials[name]]
+            errors = [results[one.key].error for one in trials[name]]
             keep = 1 if length == tuning.lengths[-1] else math.ceil(len(errors) / 2)
             best = sorted(range(len(errors)), key=lambda i: (errors[i], i))[:keep]
             if errors[best[0]] == 1.0:
                 raise TrainingError(f"every training of {name} failed. Use lower `rates`.")
-            left[name] = [left[name][i] for i in sorted(best)]
-    return {name: recipes[0] for name, recipes in left.items()}
+            remaining[name] = [remaining[name][i] for i in sorted(best)]
+    return {name: recipes[0] for name, recipes in remaining.items()}
 
 
 def edge_rate_notes(best_rates: Mapping[str, float], tuning: Tuning) -> list[str]:
-    """Caveats of a report on best rates at an end of those tried."""
+    """Return caveats of a report: best rates at an end of those tried."""
     ends = {min(tuning.rates): [], max(tuning.rates): []}
     for name, rate in best_rates.items():
         if len(tuning.rates) > 1 and rate in ends:
