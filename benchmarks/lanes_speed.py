@@ -21,7 +21,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.nn.network import build
-from phiscale.training.parallel.lanes import Replicas, lanes_for
+from phiscale.training.parallel.replicas import Replicas, lanes_for
 
 BATCH = 64
 REPEATS, SECONDS = 5, 3.0

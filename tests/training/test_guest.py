@@ -23,7 +23,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.training.callbacks import Callback, Progress
 from phiscale.training.loop import train
 from phiscale.training.ownership import is_own_process, own_process
-from phiscale.training.parallel import lanes
+from phiscale.training.parallel import replicas
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
 
@@ -138,7 +138,7 @@ def test_memory_is_kept_only_in_a_process_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     calls: list[int] = []
-    monkeypatch.setattr(lanes, "keep_freed_memory", lambda: calls.append(1))
+    monkeypatch.setattr(replicas, "keep_freed_memory", lambda: calls.append(1))
     trained(tmp_path / "guest")
     assert not calls
     trained(tmp_path / "own", own_process=True)

@@ -28,8 +28,8 @@ from phiscale.training import saving
 from phiscale.training.checkpoint import load_newest, save_checkpoint
 from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import train
-from phiscale.training.parallel.lanes import Replicas
 from phiscale.training.parallel.processes import ProcessGroup
+from phiscale.training.parallel.replicas import Replicas
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
 

@@ -243,20 +243,20 @@ def test_named_recipes_end_near_nothing_on_sets_that_they_are_for(name: str, ima
     assert rate_left(recipe, images) < 0.05
 
 
-def test_the_replication_as_published_is_told_that_its_rate_ends_at_64_percent():
+def test_the_published_replication_has_one_problem_its_learning_rate_ends_at_64_percent():
     published = RECIPE_ENTRIES["cifar10-35"].published
     assert published is not None
-    said = find_problems(published, 45_000)
-    assert len(said) == 1 and "ends at 6" in said[0] and "--schedule.step-epochs" in said[0]
+    (problem,) = find_problems(published, 45_000)
+    assert "ends at 6" in problem and "schedule.step_epochs=" in problem
     assert 0.6 < rate_left(published, 45_000) < 0.66
 
 
-def test_the_mend_of_a_rate_that_does_not_end_is_one():
+def test_the_suggested_step_epochs_solve_the_problem():
     short = replace(IMAGENET, epochs=35, batch=256)
-    (said,) = find_problems(short, 45_000)
-    epochs = float(said.split("--schedule.step-epochs ")[1].split(",")[0])
-    mended = replace(short, schedule=replace(short.schedule, step_epochs=epochs))
-    assert find_problems(mended, 45_000) == []
+    (problem,) = find_problems(short, 45_000)
+    epochs = float(problem.split("schedule.step_epochs=")[1].split(",")[0])
+    fixed = replace(short, schedule=replace(short.schedule, step_epochs=epochs))
+    assert find_problems(fixed, 45_000) == []
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_the_mend_of_a_rate_that_does_not_end_is_one():
 )
 def test_a_rate_that_stays_high_is_refused_whatever_its_shape(recipe: Recipe):
     (said,) = find_problems(recipe, 10_000)
-    assert "of its peak; use --schedule" in said
+    assert "of its peak; use schedule." in said
 
 
 @given(cap=st.floats(0, 0.99999), updates=st.integers(0, 3000))

@@ -204,7 +204,7 @@ def rates(
     from phiscale.cli.output import training_progress
     from phiscale.search.rates import compare_rates, report
     from phiscale.training.devices import compute_device
-    from phiscale.training.parallel.lanes import lanes_for
+    from phiscale.training.parallel.replicas import lanes_for
     from phiscale.training.recipes.table import RECIPE_ENTRIES
     from phiscale.training.runtime import Runtime
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
@@ -49,6 +50,8 @@ class BatchPlan:
     """Threads that read and resize images."""
     prepare_thread: Callable[[], object] | None = None
     """Called once in each computing thread, before its first batch."""
+    surrounding: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Makes the context of the whole computation: it restores what `prepare_thread` changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,8 @@ def run_batches(
         return batch, compute(batch.pixels) if len(batch.pixels) else None
 
     batches = read_batches(items, reader, size=plan.size, readers=plan.readers)
-    yield from map_ahead(computed, batches, plan.streams, plan.prepare_thread)
+    with plan.surrounding():
+        yield from map_ahead(computed, batches, plan.streams, plan.prepare_thread)
 
 
 def map_ahead(

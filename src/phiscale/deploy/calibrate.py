@@ -104,7 +104,7 @@ def measure_seconds_per_image(
     from phiscale.nn.network import build
     from phiscale.training.ema import Ema
     from phiscale.training.optim import make_optimizer
-    from phiscale.training.parallel.lanes import Replicas, lanes_for
+    from phiscale.training.parallel.replicas import Replicas, lanes_for
     from phiscale.training.recipes.recipe import Optim
 
     device = device or torch.device("cpu")

@@ -19,7 +19,7 @@ from phiscale.pipeline.suitable import preprocessing_for, recipe_for
 from phiscale.planning.budget import Candidate
 from phiscale.training.log import read_log
 from phiscale.training.loop import train
-from phiscale.training.parallel.lanes import lanes_for
+from phiscale.training.parallel.replicas import lanes_for
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted

@@ -60,8 +60,7 @@ def logits_of_all(
         x = normalise_batch(channels_first(pixels), preprocessing, device)
         return [forward(network, x) for network in networks]
 
-    with unchanged_thread_count():
-        rows = [logits for _, logits in run_batches(compute, range(len(split)), reader, plan)]
+    rows = [logits for _, logits in run_batches(compute, range(len(split)), reader, plan)]
     for network, was_training in zip(networks, were_training, strict=True):
         network.train(was_training)
     parts = (logits for logits in rows if logits is not None)
@@ -71,7 +70,7 @@ def logits_of_all(
 def batch_plan(size: int, device: torch.device, batch_size: int | None = None) -> BatchPlan:
     """How a device computes images of `size` x `size` pixels fastest.
 
-    A CPU gives a batch to each core rather than all cores to a batch, as `parallel.lanes` does.
+    A CPU gives a batch to each core rather than all cores to a batch, as `parallel.replicas` does.
     """
     if device.type != "cpu":
         return BatchPlan(size=batch_size or MAX_BATCH)
@@ -81,6 +80,7 @@ def batch_plan(size: int, device: torch.device, batch_size: int | None = None) -
         size=batch_size or cpu_batch_size(size),
         streams=torch.get_num_threads(),
         prepare_thread=lambda: torch.set_num_threads(1),
+        surrounding=unchanged_thread_count,
     )
 
 

@@ -34,8 +34,8 @@ from phiscale.training.determinism import deterministic_kernels, unchanged_threa
 from phiscale.training.log import Log, Meter, memory_bytes
 from phiscale.training.objective import Objective, class_weights, make_objective
 from phiscale.training.ownership import own_process
-from phiscale.training.parallel.lanes import Replicas
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
+from phiscale.training.parallel.replicas import Replicas
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.resume import first_state, open_run
 from phiscale.training.runtime import Runtime

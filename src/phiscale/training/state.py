@@ -63,8 +63,8 @@ class State:
         known = {*self._PARTS, *self._NUMBERS}
         if not known - self._ADDED <= state.keys() <= known:
             raise CheckpointError(
-                "the checkpoint was written by another version of phiscale, which this one cannot "
-                "go on from. Use that version, or another `out`."
+                "The checkpoint was written by another version of phiscale; this one cannot resume "
+                "it. Use that version, or another `out`."
             )
         for name in self._PARTS:
             getattr(self, name).load_state_dict(state[name])

@@ -23,7 +23,7 @@ from phiscale.nn.network import Network
 from phiscale.nn.norm import BatchNorm2d
 from phiscale.training.evaluate import logits_of
 from phiscale.training.optim import rate_shares
-from phiscale.training.parallel.lanes import LEAST_SHARE
+from phiscale.training.parallel.replicas import LEAST_SHARE
 from phiscale.training.recipes.recipe import Recipe
 
 Norms = Literal["train", "frozen", "reestimated"]

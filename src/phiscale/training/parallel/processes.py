@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -23,9 +23,9 @@ from phiscale.errors import PhiscaleError, TrainingError, UsageError
 
 T = TypeVar("T")
 
-TIMEOUT_S = 60.0  # until a process that says nothing is taken for dead
+TIMEOUT_S = 60.0  # without a heartbeat, until a process counts as dead
 START_S = 3600.0  # until all processes have been started
-HEARTBEATS = 4  # signs of life in a timeout
+HEARTBEATS = 4  # in a timeout
 
 
 class ProcessGroup:
@@ -45,10 +45,11 @@ class ProcessGroup:
         return self.rank == 0
 
     def lane_ranges(self, images: int, lanes: int) -> list[tuple[int, int]]:
-        """Which of a batch's `images` this process takes, one range for each lane that runs here.
+        """Returns this process's rows of a batch of `images`: a range for each of its lanes.
 
-        The batch falls into `lanes` equal parts, however many processes there are: each process
-        has some of the lanes, or each lane has some of the processes."""
+        The batch falls into `lanes` equal parts, however many processes there are. Each process
+        has several lanes, or each lane several processes.
+        """
         if lanes >= self.size:
             here = lanes // self.size
             mine = range(self.rank * here, (self.rank + 1) * here)
@@ -58,12 +59,12 @@ class ProcessGroup:
         return [_part(*_part(0, images, lane, lanes), place, helpers)]
 
     def local_range(self, images: int, lanes: int) -> tuple[int, int]:
-        """The same as one range: a process's lanes are neighbours."""
+        """Returns the same rows as one range, since the lanes of a process are neighbours."""
         parts = self.lane_ranges(images, lanes)
         return parts[0][0], parts[-1][1]
 
     def lane_group(self, lanes: int) -> dist.ProcessGroup | None:
-        """The processes that share this one's lane; None if it is alone with it."""
+        """Returns the processes that share this one's lane; None where it has one for itself."""
         if lanes >= self.size:
             return None
         helpers = self.size // lanes
@@ -71,36 +72,39 @@ class ProcessGroup:
         return groups[self.rank // helpers]
 
     def subgroup(self, ranks: range) -> Any:
-        """Processes that speak among themselves; those outside call it, too."""
+        """Returns a group for messages among `ranks`. All processes must call it, others too."""
         with translate_errors():
             return dist.new_group(list(ranks), timedelta(seconds=self.timeout_s))
 
     def check(self, lanes: int, images: int) -> None:
-        """Raises UsageError where lanes and processes cannot share each other, or the `images` of a
-        micro-batch are too few for them."""
+        """Raises UsageError where `lanes` cannot be spread evenly over the processes, or where a
+        micro-batch of `images` is too small for them."""
         if images < max(lanes, self.size):
             raise UsageError(
                 f"A micro-batch of {images} images cannot be shared by {lanes} lanes and "
-                f"{self.size} processes; raise `batch` or `micro_batch`."
+                f"{self.size} processes. Raise `batch` or `micro_batch`."
             )
         if self.size % lanes and lanes % self.size:
             raise UsageError(
-                f"lanes={lanes} cannot be spread over {self.size} processes; "
-                f"use lanes=1 or lanes={self.size}."
+                f"lanes={lanes} cannot be spread over {self.size} processes. "
+                f"Use `lanes=1` or `lanes={self.size}`."
             )
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
+        """Returns whether `flag` holds in any process."""
         if self.size == 1:
             return flag
-        said = torch.tensor([float(flag)])
+        highest = torch.tensor([float(flag)])
         with translate_errors():
-            dist.all_reduce(said, dist.ReduceOp.MAX, self.everyone)
-        return bool(said.item())
+            dist.all_reduce(highest, dist.ReduceOp.MAX, self.everyone)
+        return bool(highest.item())
 
     def all_reduce_(self, tensors: list[Tensor]) -> None:
-        """Each becomes its sum over the processes, in one message of a fixed layout, so that the
-        order of additions and with it every bit is the same after a resumption."""
+        """Replaces each tensor by its sum over the processes.
+
+        One message of a fixed layout keeps the order of additions, and with it every bit, the same
+        after a resumption.
+        """
         if self.size == 1 or not tensors:
             return
         whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -114,30 +118,33 @@ class ProcessGroup:
         """Returns the value that the process of rank 0 has."""
         if self.size == 1:
             return value
-        held: list[Any] = [value]
+        values: list[Any] = [value]
         with translate_errors():
-            dist.broadcast_object_list(held, src=0, group=self.everyone)
-        return held[0]
+            dist.broadcast_object_list(values, src=0, group=self.everyone)
+        return values[0]
 
     def run_on_rank0(self, work: Callable[[], T]) -> T:
         """Runs `work` on rank 0 only; all processes get its result, or raise its error."""
         if self.size == 1:
             return work()
-        found: T | PhiscaleError | None = None
+        result: T | PhiscaleError | None = None
         if self.is_rank0:
             try:
-                found = work()
+                result = work()
             except PhiscaleError as error:
-                found = error
+                result = error
         self.barrier()
-        found = self.broadcast(found)
-        if isinstance(found, PhiscaleError):
-            raise found
-        return found  # type: ignore[return-value]
+        result = self.broadcast(result)
+        if isinstance(result, PhiscaleError):
+            raise result
+        return result  # type: ignore[return-value]
 
     def barrier(self) -> None:
-        """Waits for everyone, however long they take while they show signs of life: before
-        messages, whose timeout is for those who already wait for each other."""
+        """Waits for all processes, however long they take, while they send heartbeats.
+
+        Collective operations have a timeout, which suits processes that already wait for each
+        other. A barrier before one lets them arrive first.
+        """
         if self.size == 1:
             return
         self.barriers += 1
@@ -163,7 +170,7 @@ class ProcessGroup:
             pause_s = min(0.2, 1.5 * pause_s)
 
     def _all_arrived(self, name: str) -> bool:
-        """Whether all are there; the first one counts, the others look for its word."""
+        """Whether all have arrived: rank 0 counts them, the others read its mark in the store."""
         if not self.is_rank0:
             return self.store.check([f"{name} open"])
         if self.store.add(name, 0) < self.size:
@@ -172,8 +179,11 @@ class ProcessGroup:
         return True
 
     def _ask_store(self, question: Callable[[], T]) -> T:
-        """The store's answer. It waits for ever where the process that keeps it is stopped, so a
-        thread asks, which is left behind then."""
+        """Returns the store's answer.
+
+        A store waits for ever where the process that keeps it is stopped. So a thread asks, and
+        is left behind in that case.
+        """
         answers: list[T | RuntimeError] = []
 
         def ask() -> None:
@@ -195,7 +205,7 @@ class ProcessGroup:
 
     @contextmanager
     def heartbeat(self) -> Iterator[None]:
-        """While inside, a thread shows that this process lives."""
+        """Sends heartbeats from a thread while inside."""
         over = threading.Event()
 
         def beat() -> None:
@@ -217,10 +227,10 @@ class ProcessGroup:
         """Returns the values of all processes, by rank."""
         if self.size == 1:
             return [value]
-        held: list[Any] = [None] * self.size
+        values: list[Any] = [None] * self.size
         with translate_errors():
-            dist.all_gather_object(held, value, self.everyone)
-        return held
+            dist.all_gather_object(values, value, self.everyone)
+        return values
 
 
 def _part(start: int, stop: int, number: int, count: int) -> tuple[int, int]:
@@ -250,34 +260,43 @@ def translate_errors() -> Iterator[None]:
 def init_distributed(
     device: torch.device, timeout_s: float = TIMEOUT_S
 ) -> Iterator[tuple[ProcessGroup, torch.device]]:
-    """The processes that torchrun has started, each with its GPU where there are GPUs."""
+    """Joins the processes that torchrun has started; yields them and this one's device.
+
+    On GPUs that is one of the machine's GPUs, which is also torch's current one while inside.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ProcessGroup(), device
         return
     backend = "gloo"
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if device.type == "cuda":
-        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        device, alone = gpu_of(local_rank, local_size, torch.cuda.device_count())
-        torch.cuda.set_device(device)
-        backend = "cpu:gloo,cuda:nccl" if alone else "gloo"
+    with ExitStack() as stack:
+        if device.type == "cuda":
+            local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+            device, alone = gpu_of(local_rank, local_size, torch.cuda.device_count())
+            stack.enter_context(torch.cuda.device(device))  # back to the host's GPU afterwards
+            backend = "cpu:gloo,cuda:nccl" if alone else "gloo"
+        yield _joined(stack, backend, local_size, timeout_s), device
+
+
+def _joined(stack: ExitStack, backend: str, local_size: int, timeout_s: float) -> ProcessGroup:
+    """Joins the job that torchrun describes in the environment, until `stack` ends."""
     start = timedelta(seconds=START_S)
     with translate_errors():
         store, rank, size = next(rendezvous("env://", timeout=start))
-        # torchrun's store outlives a restart: what the dead have written there must not be found
+        # torchrun's store outlives a restart: what ended processes wrote there must not be read
         store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
         dist.init_process_group(backend, timeout=start, store=store, rank=rank, world_size=size)
-    try:
-        group = ProcessGroup(rank, size, timeout_s, PrefixStore("phiscale", store))
-        group.everyone, group.local_size = group.subgroup(range(size)), local_size
-        with group.heartbeat():
-            yield group, device
-    finally:
-        dist.destroy_process_group()
+    stack.callback(dist.destroy_process_group)
+    group = ProcessGroup(rank, size, timeout_s, PrefixStore("phiscale", store))
+    group.everyone, group.local_size = group.subgroup(range(size)), local_size
+    stack.enter_context(group.heartbeat())
+    return group
 
 
 def gpu_of(local_rank: int, local_size: int, gpus: int) -> tuple[torch.device, bool]:
-    """The GPU of a machine's process, and whether each has one to itself: where they share, NCCL
-    refuses to serve them and gloo carries their messages."""
+    """Returns the GPU of a machine's process, and whether each process has one to itself.
+
+    Where processes share a GPU, NCCL refuses to serve them; gloo then carries their messages.
+    """
     return torch.device("cuda", local_rank % max(1, gpus)), local_size <= gpus

@@ -32,13 +32,13 @@ class Optim:
 
     def __post_init__(self) -> None:
         _as_floats(self)
-        _must(0 < self.lr_peak < inf, "optim.lr-peak", self.lr_peak, "a number above 0")
+        _must(0 < self.lr_peak < inf, "optim.lr_peak", self.lr_peak, "a number above 0")
         _must(0 <= self.momentum < 1, "optim.momentum", self.momentum, FRACTION)
         _must(0 <= self.decay < 1, "optim.decay", self.decay, FRACTION)
         _must(0 < self.eps < inf, "optim.eps", self.eps, "a number above 0")
-        _must(0 <= self.weight_decay < inf, "optim.weight-decay", self.weight_decay, "0 or more")
-        _must(0 <= self.clip_norm < inf, "optim.clip-norm", self.clip_norm, "0 or more")
-        _must(self.lr_images >= 0, "optim.lr-images", self.lr_images, "0 or more")
+        _must(0 <= self.weight_decay < inf, "optim.weight_decay", self.weight_decay, "0 or more")
+        _must(0 <= self.clip_norm < inf, "optim.clip_norm", self.clip_norm, "0 or more")
+        _must(self.lr_images >= 0, "optim.lr_images", self.lr_images, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +54,10 @@ class Schedule:
     def __post_init__(self) -> None:
         _as_floats(self)
         warmup, final, factor = self.warmup_fraction, self.final_fraction, self.step_factor
-        _must(0 <= warmup < 1, "schedule.warmup-fraction", warmup, "0 to 0.5")
-        _must(0 <= final <= 1, "schedule.final-fraction", final, "0 to 1")
-        _must(0 < factor <= 1, "schedule.step-factor", factor, "above 0, at most 1")
-        _must(0 < self.step_epochs < inf, "schedule.step-epochs", self.step_epochs, "2.4")
+        _must(0 <= warmup < 1, "schedule.warmup_fraction", warmup, "0 to 0.5")
+        _must(0 <= final <= 1, "schedule.final_fraction", final, "0 to 1")
+        _must(0 < factor <= 1, "schedule.step_factor", factor, "above 0, at most 1")
+        _must(0 < self.step_epochs < inf, "schedule.step_epochs", self.step_epochs, "2.4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Growth:
         _as_floats(self)
         _must(
             0 < self.first_size <= 1,
-            "growth.first-size",
+            "growth.first_size",
             self.first_size,
             "0.5 to 1: of the full side",
         )
@@ -138,15 +138,15 @@ class Recipe:
         _as_floats(self)
         if self.head != "probe" or self.epochs != 0:  # a probe alone is a training, too
             _must(0 < self.epochs < inf, "epochs", self.epochs, "a number above 0")
-        _must(0 < self.layer_decay <= 1, "layer-decay", self.layer_decay, "0.5 to 1")
+        _must(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "0.5 to 1")
         _must(self.patience >= 0, "patience", self.patience, "0 or more")
         _must(0 <= self.seed < 2**63, "seed", self.seed, "0 or more")
-        _must(0 < self.train_size <= 1, "train-size", self.train_size, "0.5 to 1")
+        _must(0 < self.train_size <= 1, "train_size", self.train_size, "0.5 to 1")
         for name in ("batch", "evaluations", "lanes"):
             _must(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _must(
             self.micro_batch >= 0 and self.batch % (self.micro_batch or self.batch) == 0,
-            "micro-batch",
+            "micro_batch",
             self.micro_batch,
             f"0, or a divisor of batch={self.batch}",
         )
@@ -159,7 +159,7 @@ class Recipe:
             "least_share",
         ):
             value = getattr(self, name)
-            _must(0 <= value < 1, name.replace("_", "-"), value, FRACTION)
+            _must(0 <= value < 1, name, value, FRACTION)
 
     @property
     def micro_batches(self) -> int:
@@ -227,9 +227,10 @@ def _as_floats(value: Any) -> None:
             object.__setattr__(value, each.name, float(number))
 
 
-def _must(holds: bool, flag: str, value: float, use: str) -> None:
+def _must(holds: bool, name: str, value: float, use: str) -> None:
+    """Raises UsageError for the parameter `name` unless the condition `holds`."""
     if not holds:
-        raise UsageError(f"{flag.replace('-', '_')}={value} is out of range; use {use}.")
+        raise UsageError(f"{name}={value} is out of range; use {use}.")
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:

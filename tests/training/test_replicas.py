@@ -14,7 +14,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network, build
-from phiscale.training.parallel.lanes import LEAST_SHARE, Replicas, lanes_for
+from phiscale.training.parallel.replicas import LEAST_SHARE, Replicas, lanes_for
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16, classes=5)
 IMAGES = 3 * LEAST_SHARE + 1  # no even share
@@ -77,8 +77,8 @@ def test_dropout_and_stochastic_depth_follow_the_pictures_place_not_its_lane() -
                 module.train()  # batch statistics play no part
     step(whole, 1)
     step(shared, 3)
-    with closing(Replicas(pieces, 1, seed=7)) as lanes:
-        lanes.begin_step()
+    with closing(Replicas(pieces, 1, seed=7)) as replicas:
+        replicas.begin_step()
         for at in range(0, IMAGES, 7):
             sample_indices = np.arange(at, min(at + 7, IMAGES))
 
@@ -87,7 +87,7 @@ def test_dropout_and_stochastic_depth_follow_the_pictures_place_not_its_lane() -
                 loss.backward()
                 return loss.item()
 
-            lanes.run(backward, len(sample_indices), sample_indices)
+            replicas.run(backward, len(sample_indices), sample_indices)
     assert torch.allclose(gradient(whole), gradient(shared), rtol=1e-9, atol=1e-12)
     assert torch.allclose(gradient(whole), gradient(pieces), rtol=1e-9, atol=1e-12)
     undropped = network().eval()
@@ -113,11 +113,11 @@ def test_batch_statistics_are_the_mean_over_lanes() -> None:
 
 def test_lanes_share_weights_so_that_an_update_reaches_all_of_them() -> None:
     first = network()
-    with closing(Replicas(first, 2, seed=0)) as lanes:
+    with closing(Replicas(first, 2, seed=0)) as replicas:
         optimizer = torch.optim.SGD(first.parameters(), lr=0.1)
-        lanes.gradients(loss_of, IMAGES, at=0)
+        replicas.gradients(loss_of, IMAGES, at=0)
         optimizer.step()
-        for mine, theirs in zip(first.parameters(), lanes.networks[1].parameters(), strict=True):
+        for mine, theirs in zip(first.parameters(), replicas.networks[1].parameters(), strict=True):
             assert torch.equal(mine, theirs)
 
 
@@ -135,7 +135,7 @@ def test_a_failure_in_a_lane_is_the_steps() -> None:
         return loss_of(network, part)
 
     with (
-        closing(Replicas(network(), 2, seed=0)) as lanes,
+        closing(Replicas(network(), 2, seed=0)) as replicas,
         pytest.raises(ValueError, match="second"),
     ):
-        lanes.gradients(failing, IMAGES, at=0)
+        replicas.gradients(failing, IMAGES, at=0)
