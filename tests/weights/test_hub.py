@@ -97,14 +97,14 @@ def test_the_hub_is_asked_by_its_own_client(tmp_path: Path, monkeypatch: pytest.
         return str(tmp_path / file)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(hub, "_reachable", lambda endpoint: True)
+    monkeypatch.setattr(hub, "is_reachable", lambda endpoint: True)
     assert load("hf-hub:timm/resnet18.mine@v1").spec == SPEC
     files = ("config.json", "phiscale.safetensors", "model.safetensors")
     assert asked == [("timm/resnet18.mine", file, "v1") for file in files]
 
 
 def test_offline_the_hub_gives_one_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hub, "_reachable", lambda endpoint: False)
+    monkeypatch.setattr(hub, "is_reachable", lambda endpoint: False)
     with pytest.raises(WeightsError, match=r"hub cannot be reached\. Connect once, or fetch"):
         load("hf-hub:timm/resnet18.a1_in1k")
     with pytest.raises(WeightsError, match="cannot be reached"):

@@ -18,7 +18,8 @@ from torch import Tensor
 from phiscale.cli import main
 from phiscale.cli.output import log_to
 from phiscale.data.reading.decode import read_image
-from phiscale.weights.sources import import_weights, load
+from phiscale.weights.importing import import_weights
+from phiscale.weights.sources import load
 
 SHARED = Path(os.environ.get("PHISCALE_SHARED", Path(__file__).parents[3] / "shared"))
 WEIGHTS = SHARED / "weights" / "efficientnet_lite0_backbone.safetensors"

@@ -20,6 +20,7 @@ from phiscale.deploy.inference import evaluate_model
 from phiscale.errors import PhiscaleError, UsageError, WeightsError
 from phiscale.nn.network import build
 from phiscale.weights import hub
+from phiscale.weights.importing import import_weights
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.peers import to_theirs
 from phiscale.weights.pretrained import (
@@ -27,7 +28,7 @@ from phiscale.weights.pretrained import (
     pretrained_weights,
     weights_of_member,
 )
-from phiscale.weights.sources import import_weights, load, weights_file, weights_files
+from phiscale.weights.sources import load, weights_file, weights_files
 from phiscale.weights.store import read, save
 
 SPEC = replace(get_spec("resnet18"), classes=4)
@@ -238,7 +239,7 @@ def test_a_cache_of_timms_without_a_config_is_enough(
         return str(theirs)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", cached)
-    monkeypatch.setattr(hub, "_reachable", lambda endpoint: False)
+    monkeypatch.setattr(hub, "is_reachable", lambda endpoint: False)
     network = load("hf-hub:timm/resnet18.a1_in1k")
     assert network.metadata.licence == "apache-2.0" and network.preprocessing.size == 288
 
@@ -246,7 +247,7 @@ def test_a_cache_of_timms_without_a_config_is_enough(
 def test_torchvisions_weights_offline_give_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setattr(hub, "_reachable", lambda url: False)
+    monkeypatch.setattr(hub, "is_reachable", lambda url: False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match=r"download\.pytorch\.org cannot be reached\. Connect"):
         load("torchvision:resnet18")

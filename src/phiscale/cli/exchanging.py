@@ -30,7 +30,7 @@ def import_(
         model: Name of the model, where the file fits several (it shows no padding and no epsilon).
         classes: Text file with the name of a class on each line, for a custom head.
     """
-    from phiscale.weights.sources import import_weights
+    from phiscale.weights.importing import import_weights
 
     check_file("--out", out)
     if out.suffix != ".safetensors":
@@ -58,7 +58,8 @@ def convert(
         to: Library that is to load the file.
     """
     from phiscale.weights.aliases import describe_difference
-    from phiscale.weights.sources import check_output, weights_file
+    from phiscale.weights.importing import check_output
+    from phiscale.weights.sources import weights_file
     from phiscale.weights.store import read
     from phiscale.weights.writers import write_foreign
 

@@ -25,13 +25,14 @@ from phiscale.nn.init import Linear, initialise
 from phiscale.nn.network import Network
 from phiscale.weights.adapt import adapt_weights
 from phiscale.weights.aliases import member_of
+from phiscale.weights.locate import HUB, TORCHVISION
 from phiscale.weights.peers import LIBRARIES, Library, library_of, spec_of, to_ours
 from phiscale.weights.pretrained import (
     original_preprocessing,
     pretrained_weights,
     weights_of_member,
 )
-from phiscale.weights.sources import HUB, TORCHVISION, weights_file
+from phiscale.weights.sources import weights_file
 from phiscale.weights.store import fill, read
 
 __all__ = ["Model", "create_model", "data", "is_model", "list_models", "list_pretrained"]

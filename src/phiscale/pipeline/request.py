@@ -16,7 +16,8 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import Law
 from phiscale.training.recipes.recipe import differences
-from phiscale.weights.sources import AUTO, weights_files
+from phiscale.weights.locate import AUTO
+from phiscale.weights.sources import weights_files
 from phiscale.weights.store import read as read_weights
 
 REQUEST = "request.json"  # makes a folder one of `fit`

@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face hub: down, checked and cached by its own client, and up."""
+"""Weights on the Hugging Face hub: fetched and cached by its own client, read, and pushed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Repo:
-    """A repository's weights, and what its config.json says of them."""
+    """Weights in a repository, and its config.json."""
 
     weights: Path
     config: Mapping[str, Any]
@@ -52,7 +52,7 @@ class Repo:
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        """Of evaluation, if it says all that is needed."""
+        """The preprocessing of evaluation; None where config.json lacks part of it."""
         config = self._pretrained
         try:
             size = config.get("test_input_size") or config["input_size"]
@@ -69,12 +69,12 @@ class Repo:
 
     @property
     def _pretrained(self) -> Mapping[str, Any]:
-        found = self.config.get("pretrained_cfg", self.config)
-        return found if isinstance(found, Mapping) else {}
+        config = self.config.get("pretrained_cfg", self.config)
+        return config if isinstance(config, Mapping) else {}
 
 
 def local_repo(folder: Path) -> Repo | None:
-    """A folder laid out as a repository, if it is one."""
+    """Returns the repository in a folder; None where the folder is not laid out as one."""
     weights = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if weights is None or not (folder / "config.json").is_file():
         return None
@@ -87,27 +87,30 @@ def _repo(weights: Path, config: Path) -> Repo:
 
 
 def fetch(name: str) -> Repo:
-    """`ORG/NAME[@REVISION]` from the cache or the hub. Raises WeightsError, offline too."""
+    """Fetches `ORG/NAME[@REVISION]` from the hub, or from the cache where there is no connection.
+
+    WeightsError: it is not there. UsageError: it is no name on the hub.
+    """
     repo, _, revision = name.partition("@")
     if not _REPO.fullmatch(repo) or ".." in repo:
         raise UsageError(f"hf-hub:{name} is no name on the hub. Write hf-hub:ORG/NAME.")
     from huggingface_hub import constants, errors, hf_hub_download
 
-    online = _reachable(constants.ENDPOINT)
-    at = {"revision": revision or None, "local_files_only": not online}
+    online = is_reachable(constants.ENDPOINT)
+    options = {"revision": revision or None, "local_files_only": not online}
 
-    def have(file: str) -> Path | None:
+    def download(file: str) -> Path | None:
         try:
-            return Path(hf_hub_download(repo, file, **at))
+            return Path(hf_hub_download(repo, file, **options))
         except errors.EntryNotFoundError as error:
             if online and isinstance(error, errors.LocalEntryNotFoundError):
                 raise  # the connection was lost
             return None
 
     try:
-        config = have("config.json")  # timm's own cache has none
+        config = download("config.json")  # timm's own cache has none
         for file in FILES:
-            if (weights := have(file)) is not None:
+            if (weights := download(file)) is not None:
                 return _repo(weights, config) if config else Repo(weights=weights, config={})
     except errors.RepositoryNotFoundError:
         raise WeightsError(
@@ -131,13 +134,16 @@ def fetch(name: str) -> Repo:
 
 
 def check_reachable(url: str, what: str, fix: str) -> None:
-    """Raises WeightsError where the address has no answer."""
-    if not _reachable(url):
+    """Raises WeightsError where a host cannot be reached. `what`, `fix`: parts of the message."""
+    if not is_reachable(url):
         raise WeightsError(f"{what}: {urlparse(url).hostname} cannot be reached. {fix}")
 
 
-def _reachable(endpoint: str) -> bool:
-    """Told by one name lookup: the client would try for half a minute. A proxy looks names up."""
+def is_reachable(endpoint: str) -> bool:
+    """Tells by one name lookup whether a host can be reached; the client would try for 30 s.
+
+    Behind a proxy, which looks names up itself, every host counts as reachable.
+    """
     if getproxies():
         return True
     try:
@@ -148,7 +154,10 @@ def _reachable(endpoint: str) -> bool:
 
 
 def push(weights: Path, repo: str, *, private: bool = False, client: Any = None) -> str:
-    """Uploads a weights file of ours as a repository that timm reads too; returns its address."""
+    """Uploads a weights file of phiscale as a repository that timm reads too.
+
+    Returns its address. WeightsError: the hub refuses. `client` stands in for huggingface_hub's.
+    """
     if not _REPO.fullmatch(repo):
         raise UsageError(f"{repo!r} is no name on the hub. Write ORG/NAME.")
     if client is None:
@@ -170,7 +179,10 @@ def push(weights: Path, repo: str, *, private: bool = False, client: Any = None)
 
 
 def write_repo(weights: Path, folder: Path, repo: str) -> None:
-    """Our file, config.json and a model card; and timm's names where timm has the network."""
+    """Writes a repository: phiscale's weights file, config.json and a model card.
+
+    Where timm has the network, the weights are also written under timm's names.
+    """
     metadata, tensors = read(weights)
     save(folder / OURS, tensors, metadata)
     preprocessing = metadata.preprocessing
