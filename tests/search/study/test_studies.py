@@ -24,7 +24,8 @@ from phiscale.search.engine.plan import PlanProgress
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning, edge_rate_notes, successive_halving
-from phiscale.search.spaces.compare import sample_networks
+from phiscale.search.spaces.compare_spaces import SpaceComparison, sample_networks
+from phiscale.search.spaces.family import FamilyPlan
 from phiscale.search.spaces.lattice import cost_metric, lattice
 from phiscale.search.study import replication
 from phiscale.search.study import report as settle_report
@@ -288,10 +289,8 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
         studies.family(
             data, (0.0, 1.0, 2.0), None, small, RunnerConfig(out=out), command="", train=False
         )
-    from phiscale.search.spaces import family as families
-
     preset = PRESETS["smoke"]
-    plan = families.FamilyPlan(
+    plan = FamilyPlan(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
@@ -330,10 +329,8 @@ def test_a_family_predicts_what_it_did_not_train(data, tmp_path):
 def test_a_space_of_better_networks_has_its_distribution_to_the_left(data, tmp_path):
     out = tmp_path / "e"
     dataset = dataset_info(data, out)
-    from phiscale.search.spaces import compare
-
     preset = PRESETS["smoke"]
-    plan = compare.SpaceComparison(
+    plan = SpaceComparison(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
@@ -460,7 +457,7 @@ def all_trials(plan: ScalingStudy) -> list[Trial]:
     ("spaces", "networks", "said"),
     [
         (("free", "free"), 8, "compares two"),
-        (("free", "narrow"), 8, "narrow is unknown"),
+        (("free", "narrow"), 8, "design_space='narrow' is unknown"),
         (("free", "compound"), 2, "no distribution"),
     ],
 )

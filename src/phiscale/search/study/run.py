@@ -25,8 +25,10 @@ from phiscale.search.engine.result import Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import TrialConditions
 from phiscale.search.engine.tuning import Tuning
-from phiscale.search.spaces import compare
-from phiscale.search.spaces import family as families
+from phiscale.search.spaces.compare_spaces import SpaceComparison
+from phiscale.search.spaces.compare_spaces_report import comparison_report
+from phiscale.search.spaces.family import FamilyPlan
+from phiscale.search.spaces.family_report import family_report
 from phiscale.search.study import replication
 from phiscale.search.study.critique import critique
 from phiscale.search.study.plan import ScalingStudy, arms_for
@@ -215,7 +217,7 @@ def family(
     dataset = dataset_info(data, runner.out)
     preset = PRESETS["smoke"]
     epochs = asked.epochs or preset.epochs
-    plan = families.FamilyPlan(
+    plan = FamilyPlan(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
@@ -245,7 +247,7 @@ def family(
     runner = runner.pinned("family", dataset, plan.to_dict())
     runs = carry_out(plan, runner)
     law = (found and found.law_over(plan.base)) or law_for(plan.base)
-    files, members = families.report(plan, runs, law, command)
+    files, members = family_report(plan, runs, law, command)
     return _left(runner.out, "family.json", files, {"members": members})
 
 
@@ -263,7 +265,7 @@ def design_spaces(
     errors."""
     dataset = dataset_info(data, runner.out)
     preset = PRESETS["smoke"]
-    plan = compare.SpaceComparison(
+    plan = SpaceComparison(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
@@ -285,13 +287,13 @@ def design_spaces(
         f"{2 * networks} trainings, the compute of {plan.compute * 2 * networks:,.0f} of the base "
         "for as many epochs"
     )
-    for line in plan.few():
+    for line in plan.caveats():
         logger.info(f"note: {line}")
     if not train:
         return StudyOutput([], {"plan": plan.to_dict()})
     runner = runner.pinned("comparison of design spaces", dataset, plan.to_dict())
     runs = carry_out(plan, runner)
-    files, found = compare.report(plan, runs, command)
+    files, found = comparison_report(plan, runs, command)
     return _left(runner.out, "spaces.json", files, found)
 
 
