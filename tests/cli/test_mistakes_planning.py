@@ -93,7 +93,7 @@ MISTAKES = (
         2,
         r'device\.json: "phiscale_coefficients" is None, not 1\. Write ',
     ),
-    ("solve small --coefficients shrinks.json", 2, r"lets no network grow with phi\. Give"),
+    ("solve small --coefficients shrinks.json", 2, r"so no network grows with phi\. Use"),
     ("describe small --phi 1 --coefficients shrinks.json", 2, r"shrinks\.json: alpha \* beta"),
     ("solve small --macs 1 --coefficients found.json", 1, r"by these coefficients has macs <= 1"),
     ("check nope", 1, r"'nope' does not exist\. Sets known by name: digits"),

@@ -237,6 +237,11 @@ def test_the_undominated_are_those_that_no_other_row_equals_or_betters(
     assert list(points[found, 0]) == sorted(points[found, 0])
 
 
+def test_the_undominated_of_one_column_is_its_least() -> None:
+    values = np.random.default_rng(0).permutation(30_000).astype(float)
+    assert undominated(values[:, None]).tolist() == [values.argmin()]
+
+
 @pytest.mark.parametrize("columns", [2, 3, 4])
 def test_the_undominated_of_many_rows_beat_all_the_others(columns: int) -> None:
     random = np.random.default_rng(columns)

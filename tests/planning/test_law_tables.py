@@ -14,13 +14,14 @@ from phiscale.errors import DataError, UsageError
 from phiscale.planning.laws.checks import Checks, check, find_outliers
 from phiscale.planning.laws.points import Points
 from phiscale.planning.laws.posterior import posterior
-from phiscale.planning.laws.sheet import Axes, Sheet, read_sheet, sheet_of
+from phiscale.planning.laws.sheet import Axes, Sheet
+from phiscale.planning.laws.sheet_file import parse_sheet, read_sheet
 from phiscale.planning.laws.tables import FILES, PUBLISHED, published_sheet
 from phiscale.planning.priors import PUBLISHED_ROWS
 
 
 def read(text: str) -> Sheet:
-    return sheet_of(text, "table.csv")
+    return parse_sheet(text, "table.csv")
 
 
 def errors_of(name: str) -> list[float]:

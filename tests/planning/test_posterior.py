@@ -15,6 +15,8 @@ from scipy.optimize import nnls
 
 from phiscale.errors import UsageError
 from phiscale.planning.laws import COARSE, EXPONENTS
+from phiscale.planning.laws.checks import Checks
+from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.optimum import Optimum, bootstrap_intervals, optima, optimum
 from phiscale.planning.laws.points import Points, points_of, require_fittable
 from phiscale.planning.laws.posterior import posterior
@@ -415,6 +417,26 @@ def test_points_that_cannot_be_fitted_are_named(change: dict[str, np.ndarray], s
         require_fittable(replace(fine, **change), 3)
     with pytest.raises(UsageError, match=r"3 rows cannot fit a law of macs.*at least 4"):
         require_fittable(fine, 4)
+
+
+@pytest.mark.parametrize("run_sd", [0.0, -0.001, 1e308, 1e-200, math.nan, math.inf])
+def test_a_seed_standard_deviation_that_no_fit_can_use_is_refused(run_sd: float) -> None:
+    with pytest.raises(UsageError, match=r"^run_sd=\S+ is not a seed standard deviation"):
+        posterior(JOINT, run_sd=run_sd, grid=COARSE)
+
+
+@pytest.mark.parametrize("run_sd", [0, 1e308])
+def test_a_fitted_law_with_such_a_seed_standard_deviation_is_refused(run_sd: float) -> None:
+    sheet = published_sheet("efficientnet")
+    axes = sheet.axes_over(("macs",))
+    law = FittedLaw(posterior(sheet.points(axes), run_sd=0.0015), axes, Checks())
+    payload = law.to_dict()
+    del payload["sha256"]
+    assert FittedLaw.from_dict(payload, "law.json").fit.run_sd == 0.0015
+    payload["fit"]["run_sd"] = run_sd
+    with pytest.raises(UsageError, match=r"law\.json: run_sd=\S+ is not a seed") as refusal:
+        FittedLaw.from_dict(payload, "law.json")
+    assert "\n" not in str(refusal.value)
 
 
 def test_coefficients_are_plain_values() -> None:

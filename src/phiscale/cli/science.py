@@ -142,7 +142,7 @@ def law_predict(
 
 def _sheet(tables: tuple[str, ...]) -> "Sheet":
     """The rows of a file, a published table, or runs."""
-    from phiscale.planning.laws.sheet import read_sheet
+    from phiscale.planning.laws.sheet_file import read_sheet
     from phiscale.planning.laws.tables import published_sheet
 
     if not tables:

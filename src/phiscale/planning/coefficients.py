@@ -1,6 +1,6 @@
-"""Found coefficients as a value: `found.json`, which a search writes and the product takes.
+"""Coefficients of compound scaling, and their file `found.json`, which a search writes.
 
-Wherever phi is taken, a found.json puts them in the place of 1.2, 1.1 and 1.15.
+Wherever a phi scales a network, they replace the paper's 1.2, 1.1 and 1.15.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Coefficients:
-    """depth = alpha^phi, width = beta^phi, resolution = gamma^phi (arXiv:1905.11946, eq. 3), and
-    how the three were found. Raises UsageError for numbers that scale nothing."""
+    """Coefficients of compound scaling and where they come from.
+
+    depth = alpha^phi, width = beta^phi, resolution = gamma^phi (arXiv:1905.11946, eq. 3). Raises
+    UsageError for coefficients by which no network grows.
+    """
 
     alpha: float
     beta: float
     gamma: float
     intervals: Mapping[str, Interval] | None = None  # of alpha, beta, gamma, at 95 %
-    cost: str = "macs"  # what about doubles with every phi
-    base: str | Spec = ""  # what was scaled: a SPEC as typed, or the network itself
-    data: str = ""  # the set that the trainings were on
+    cost: str = "macs"  # the metric that about doubles with every phi
+    base: str | Spec = ""  # the network that was scaled: its name or file, or its spec
+    data: str = ""  # the image set of the trainings
     method: str = "given"  # lawscale, grid, ...
-    law: Law | None = None  # of the errors of `base` scaled
-    source: str = ""  # the command, or whose figures they are
+    law: Law | None = None  # predicts the errors of scalings of `base`
+    source: str = ""  # the command, or the publication
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Notes of a search."""
 
@@ -44,24 +47,24 @@ class Coefficients:
             _positive(name, getattr(self, name))
         if not self.growth > 1:
             raise UsageError(
-                f"alpha * beta^2 * gamma^2 = {self.growth:.4g} lets no network grow with phi. "
-                "Give coefficients whose product is above 1; the paper's is 1.92."
+                f"alpha * beta^2 * gamma^2 = {self.growth:.4g}, so no network grows with phi. "
+                "Use coefficients that make it more than 1; the paper's make it 1.92."
             )
         for name, interval in (self.intervals or {}).items():
             if name not in NAMES:
-                raise UsageError(f"an interval of {name!r}. Give those of alpha, beta and gamma.")
+                raise UsageError(f"intervals has {name!r}. Use alpha, beta and gamma.")
             low, high = (_positive(f"an end of {name}'s interval", end) for end in interval)
             if low > high:
                 raise UsageError(f"{name}'s interval [{low}, {high}] is empty. Swap its ends.")
 
     @property
     def powers(self) -> dict[str, float]:
-        """For `compound(phi, **found.powers)`."""
+        """alpha, beta and gamma by name, for `compound(phi, **coefficients.powers)`."""
         return {name: getattr(self, name) for name in NAMES}
 
     @property
     def growth(self) -> float:
-        """MACs for one more phi by the paper's approximation, alpha * beta^2 * gamma^2."""
+        """Factor of MACs for one more phi, by the paper's alpha * beta^2 * gamma^2."""
         return self.alpha * self.beta**2 * self.gamma**2
 
     def at(self, phi: float) -> Scaling:
@@ -69,17 +72,19 @@ class Coefficients:
         return compound(phi, **self.powers)
 
     def law_over(self, base: Spec) -> Law | None:
-        """Its law, if its multipliers are over `base`, whatever the classes. Of another network, or
-        of the same at other pixels, it says nothing. A file that names no base is taken at its
-        word."""
-        own = self.base
-        if isinstance(own, str) and own in MEMBERS:
-            own = MEMBERS[own].spec
-        same = bare(own) == bare(base) if isinstance(own, Spec) else not own
+        """The law, if its multipliers are over `base`, whose classes may differ; else None.
+
+        It says nothing about another network, or about the same one at other pixels. Coefficients
+        that name no base are used for any.
+        """
+        scaled = self.base
+        if isinstance(scaled, str) and scaled in MEMBERS:
+            scaled = MEMBERS[scaled].spec
+        same = bare(scaled) == bare(base) if isinstance(scaled, Spec) else not scaled
         return self.law if same else None
 
     def summary(self) -> str:
-        """1.2^phi, 1.1^phi, 1.15^phi (lawscale, small on cifar10)."""
+        """Returns a text such as: 1.2^phi, 1.1^phi, 1.15^phi (lawscale, small on cifar10)."""
         base = self.base
         if isinstance(base, Spec):
             base = f"a network of {base.blocks} blocks"
@@ -96,7 +101,7 @@ class Coefficients:
         return {name: f"{value:.3f}{ends.get(name, '')}" for name, value in self.powers.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, complete and versioned: what `found.json` holds."""
+        """Plain data, complete and versioned: the content of `found.json`."""
         return FORMAT.encode(self)
 
     def write(self, path: Path) -> None:
@@ -105,13 +110,15 @@ class Coefficients:
 
     @staticmethod
     def from_dict(data: Any, where: str = "the coefficients") -> Coefficients:
-        """The inverse of `to_dict`. Only the version and the three numbers have to be there;
-        unknown fields are errors, never ignored. Raises UsageError, which names `where`."""
+        """The inverse of `to_dict`. Only the version and the three numbers are required.
+
+        Raises UsageError, which names `where`, for unknown fields and wrong values.
+        """
         return FORMAT.decode(data, where)
 
     @staticmethod
     def read(path: Path | str) -> Coefficients:
-        """Reads a found.json."""
+        """Reads `found.json`. Raises UsageError for a file that holds no coefficients."""
         return FORMAT.read(Path(path))
 
 
@@ -119,8 +126,7 @@ FORMAT = Format(
     Coefficients,
     "phiscale_coefficients",
     UsageError,
-    'Write "phiscale_coefficients": 1, "alpha", "beta" and "gamma"; anything of your own belongs '
-    'into "extra".',
+    'Write "phiscale_coefficients": 1, "alpha", "beta" and "gamma"; put notes into "extra".',
     by_hand=True,
 )
 

@@ -1,5 +1,8 @@
-"""The laws that `phiscale` starts from where nobody gives one: fitted to published results and to
-runs of our own, which are data here and in `tables/small_runs.json`. Priors, never the truth."""
+"""The laws that predict errors where the user names no law: priors.
+
+They are fitted to published results, which stand here, and to our own runs in
+`tables/small_runs.json`. On other data they are a prior, not a measurement.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from phiscale.files import read_json
 from phiscale.planning.laws import Law, LawRow, fit_law, fit_lengths
 
 SMALL_RUNS = Path(__file__).parent / "tables" / "small_runs.json"
-RUN_SD = 0.006  # of an error of a quarter, counted on 5,000 validation pictures
+RUN_SD = 0.006  # of an error of a quarter, counted on 5,000 validation images
 
 
 def _row(name: str, depth: float, width: float, resolution: float, top1: float) -> LawRow:
@@ -22,8 +25,8 @@ def _row(name: str, depth: float, width: float, resolution: float, top1: float) 
 
 
 # Top-1 on ImageNet, arXiv:1905.11946v5: Table 2 (B0-B7) and the three single-dimension arms of
-# Table 7. Depth is real blocks / 16, width the root of the ratio of the summed squares of the
-# blocks' channels, as built. Table 7 prints 77.3 for B0 where Table 2 has 77.1: it is 77.1 here.
+# Table 7. Depth is blocks as built / 16. Width is the root of the ratio of the summed squares of
+# the blocks' channels, as built. Table 7 prints 77.3 for B0 where Table 2 has 77.1; 77.1 is used.
 PUBLISHED_ROWS: tuple[LawRow, ...] = (
     #    network           depth   width   pixels  top-1
     _row("efficientnet_b0", 1.0000, 1.0000, 1.0000, 77.1),
@@ -43,7 +46,7 @@ PUBLISHED_ROWS: tuple[LawRow, ...] = (
 def law_for(base: Spec, *, lengths: bool = True) -> Law:
     """The prior for scalings of `base`; `lengths`: with its term for images seen.
 
-    Networks for small pictures follow our own runs of `small`: ImageNet's deep and long trainings
+    Networks for small images follow our own runs of `small`: ImageNet's deep and long trainings
     say little about them (docs/decisions/0006-law-of-small.md).
     """
     if base.resolution <= SMALL_PIXELS:
@@ -63,9 +66,9 @@ def published_law() -> Law:
 def photos_law() -> Law:
     """`published_law` with the images term and the level of our own runs of `small` on CIFAR-10.
 
-    The published runs were all equally long, so the term cannot be read off them; and what error is
-    left at the end is the data's, not the network's. On other data the level is off, differences
-    between networks less so.
+    The published runs were all equally long, so they do not determine the term. The error that is
+    left at the end depends on the data, not on the network. On other data the level is off, and
+    differences between networks less so.
     """
     law = published_law()
     scaled = law.depth.A + law.width.A + law.resolution.A
@@ -80,15 +83,19 @@ def photos_law() -> Law:
 
 @cache
 def small_law() -> Law:
-    """The law of our own runs of `small` on CIFAR-10: itself trained to several lengths, and its
-    scalings trained equally short."""
+    """The law of our own runs of `small` on CIFAR-10.
+
+    `small` itself was trained to several lengths, its scalings to one short length.
+    """
     source = "our runs of small and its scalings on CIFAR-10"
     return fit_law(read_runs(SMALL_RUNS), run_sd=RUN_SD, source=source)
 
 
 def read_runs(path: Path) -> list[LawRow]:
-    """The runs of `small` and its scalings (multipliers as built, validation errors), kept as
-    package data beside the command that made them."""
+    """Reads runs of `small` and its scalings: multipliers as built and validation errors.
+
+    Raises DataError for a file that is missing or has no such rows.
+    """
     if not path.exists():
         raise DataError(
             f"{path} is missing, so no law can count images seen. "
@@ -101,11 +108,11 @@ def read_runs(path: Path) -> list[LawRow]:
     except (TypeError, KeyError, ValueError):
         raise DataError(
             f"{path} has no rows of numbers {', '.join(names)}. "
-            "Make it again with the command that stands in it, or install phiscale again."
+            "Create it again with the command in it, or install phiscale again."
         ) from None
     if any((run.images_seen or 0) <= 0 or not 0 <= run.error <= 1 for run in runs):
         raise DataError(
-            f"{path} has an error outside 0 to 1 or no images seen. Make it again with "
-            "the command that stands in it."
+            f"{path} has an error outside 0 to 1 or no images seen. "
+            "Create it again with the command in it, or install phiscale again."
         )
     return runs

@@ -26,7 +26,7 @@ from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timi
 from phiscale.planning.laws import Law, Term
 from phiscale.planning.laws.checks import Checks
 from phiscale.planning.laws.optimum import optima
-from phiscale.planning.laws.sheet import read_sheet
+from phiscale.planning.laws.sheet_file import read_sheet
 from phiscale.search.coefficients import law as laws
 from phiscale.search.coefficients import plan as planning
 from phiscale.search.coefficients import search

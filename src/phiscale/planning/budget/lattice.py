@@ -1,6 +1,6 @@
-"""All scalings of a base where rounding changes something: the one enumeration of networks.
+"""All scalings of a base that rounding tells apart: the one enumeration of networks.
 
-    LatticeAxes()           every depth, width and resolution that matters, as far as is sensible
+    LatticeAxes()           every depth, width and resolution that makes another network
     ScalingLattice.of(...)  the networks at these axes, with their exact costs
 
 `ray` walks through them by alpha^phi, beta^phi, gamma^phi.
@@ -31,7 +31,7 @@ LATTICE_SIZE = 500_000  # networks
 
 @dataclass(frozen=True, kw_only=True)
 class LatticeAxes:
-    """The multipliers of a lattice. None: all that matter on that axis."""
+    """The multipliers of a lattice. None: all that make another network on that axis."""
 
     depths: Sequence[float | Spec] | None = None  # a spec: the base with other repeats
     widths: Sequence[float] | None = None
@@ -141,7 +141,7 @@ def lattice_resolutions(spec: Spec, native_pixels: int | None = None) -> list[in
 
 
 def pixel_step(spec: Spec) -> int:
-    """Pixels between two resolutions that are worth telling apart."""
+    """The step between resolutions, in pixels: smaller steps hardly change a network."""
     return 8 if spec.resolution > SMALL_PIXELS else 4
 
 
@@ -156,7 +156,7 @@ def pixel_multiples(spec: Spec, step: int, *, least: float = 0, most: float) -> 
 
 
 def most_pixels(spec: Spec, native_pixels: int | None) -> int:
-    """What the images have, unless that leaves less than the least."""
+    """The most pixels a side: those of the images, but at least the least of the lattice."""
     least = least_pixels(spec, pixel_step(spec))
     return sys.maxsize if native_pixels is None else max(native_pixels, least)
 

@@ -18,7 +18,7 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import Format, read_json, verify_checksum, with_checksum, write_json
 from phiscale.planning.laws.checks import Checks
-from phiscale.planning.laws.law import FORMAT
+from phiscale.planning.laws.law import FORMAT, require_run_sd
 from phiscale.planning.laws.points import Points, require_fittable
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.planning.laws.sheet import DIMENSIONS, Axes
@@ -46,6 +46,9 @@ class FitRecord:
     freedom: float | None  # None: any number
     rows: tuple[FitRow, ...]
     checks: Checks
+
+    def __post_init__(self) -> None:
+        require_run_sd(self.run_sd)
 
 
 FIT = Format(

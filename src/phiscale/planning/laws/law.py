@@ -15,6 +15,7 @@ from phiscale.files import Format
 EXPONENTS = tuple(0.15 * (4 / 0.15) ** (i / 12) for i in range(13))
 COARSE = EXPONENTS[::2]  # for a fourth term, which multiplies the cells, and for speed
 RUN_SD = 0.0025  # of an error on ImageNet, where it was not measured
+RUN_SD_RANGE = (1e-9, 1e9)  # beyond it, squares of a seed standard deviation overflow or vanish
 
 IMAGES_UNIT = 1e6
 
@@ -104,8 +105,8 @@ class Law:
     def optimum(self, compute_ratio: float) -> Scaling:
         """The scaling of least error with depth * width^2 * resolution^2 = `compute_ratio`.
 
-        It is not rounded. There every term gains the same from a unit of log-compute:
-        p A x^-p = price * c with c = 1, 2, 2. Raises UsageError if an A is 0.
+        It is not rounded. At the optimum every term gains the same g from a unit of log-compute:
+        p A x^-p = g c with c = 1, 2, 2. Raises UsageError if an A is 0.
         """
         terms = ((self.depth, 1), (self.width, 2), (self.resolution, 2))
         if not (math.isfinite(compute_ratio) and compute_ratio > 0) or any(
@@ -116,14 +117,14 @@ class Law:
                 f"{[term.A for term, _ in terms]}. Use values above 0."
             )
 
-        def logs(price: float) -> list[float]:
-            return [(math.log(term.p * term.A / c) - price) / term.p for term, c in terms]
+        def logs(log_gain: float) -> list[float]:
+            return [(math.log(term.p * term.A / c) - log_gain) / term.p for term, c in terms]
 
-        low, high = -200.0, 200.0  # of the log of the price: a higher price means smaller networks
+        low, high = -200.0, 200.0  # of ln g: a higher one means smaller networks
         for _ in range(100):
             middle = (low + high) / 2
-            spent = sum(c * x for (_, c), x in zip(terms, logs(middle), strict=True))
-            low, high = (middle, high) if spent > math.log(compute_ratio) else (low, middle)
+            log_compute = sum(c * x for (_, c), x in zip(terms, logs(middle), strict=True))
+            low, high = (middle, high) if log_compute > math.log(compute_ratio) else (low, middle)
         depth, width, resolution = map(math.exp, logs(low))
         return Scaling(depth=depth, width=width, resolution=resolution)
 
@@ -150,6 +151,17 @@ class Law:
     def read(path: Path | str) -> Law:
         """Reads `law.json`. Raises UsageError for a file that holds no such law."""
         return Law.from_dict(FORMAT.payload(Path(path)), str(path))
+
+
+def require_run_sd(run_sd: float) -> float:
+    """Returns a seed standard deviation. Raises UsageError for one that no fit can use."""
+    least, most = RUN_SD_RANGE
+    if not least <= run_sd <= most:
+        raise UsageError(
+            f"run_sd={run_sd} is not a seed standard deviation of an error. "
+            "Use a fraction such as 0.0025."
+        )
+    return run_sd
 
 
 FORMAT = Format(

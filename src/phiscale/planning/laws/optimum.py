@@ -1,11 +1,11 @@
 """alpha, beta, gamma from a law: where it is least under depth * width^2 * resolution^2 = T.
 
-    ln x_i(T) = (ln(p_i A_i / c_i) - ln price) / p_i,   c = 1, 2, 2: a line in ln T with
+    ln x_i(T) = (ln(p_i A_i / c_i) - ln g) / p_i,   c = 1, 2, 2: a line in ln T with
     slope (1 / p_i) / sum_j(c_j / p_j) and an offset, 0 for all only if the base is balanced
 
-So the coefficients depend on T unless the base is balanced. The slopes alone are what they tend to.
-As in the paper (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor grows
-while the network shrinks.
+g is what a unit of log-compute gains, the same in every dimension. So the coefficients depend on T
+unless the base is balanced; for large T they tend to the slopes. As in the paper
+(arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor grows while it shrinks.
 """
 
 from __future__ import annotations
@@ -135,19 +135,19 @@ def _dimensions_of(fit: Posterior) -> list[int]:
 def mean_optimum(fit: Posterior, compute_ratio: float) -> Floats:
     """ln of depth, width, resolution (3,) where the posterior mean error is least.
 
-    The mean is additive too, and convex in each ln x: each falls with the price of log-compute.
+    The mean is additive too, and convex in each ln x: each falls as g grows.
     """
     lines = [fit.marginal(axis) for axis in DIMENSIONS]
     reach = math.log(compute_ratio) / COSTS
     places = [np.linspace(min(0, end), max(0, end), 2001) for end in reach]
-    # what a unit of log-compute buys there: falls along every line
+    # ln g there: falls along every line
     gains = [
         np.log(np.maximum(1e-300, np.exp(-np.outer(u, p)) @ (p * a))) - math.log(c)
         for u, (p, a), c in zip(places, lines, COSTS, strict=True)
     ]
 
-    def at(price: Floats) -> Floats:
-        logs = [np.interp(-price, -gain, u) for u, gain in zip(places, gains, strict=True)]
+    def at(log_gain: Floats) -> Floats:
+        logs = [np.interp(-log_gain, -gain, u) for u, gain in zip(places, gains, strict=True)]
         return np.stack(logs, axis=-1)
 
     return _within_budget(at, np.zeros(1), compute_ratio)[0]
@@ -161,10 +161,10 @@ def bootstrap_intervals(
     They check those of `optimum`, since they do not draw from the law's run_sd. None where the rows
     are too few.
     """
-    if not (again := fit.bootstrap(count)):
+    if not (fits := fit.bootstrap(count)):
         return None
     power = math.log(2) / math.log(compute_ratio)
-    powers = np.exp([power * mean_optimum(law, compute_ratio) for law in again])
+    powers = np.exp([power * mean_optimum(each, compute_ratio) for each in fits])
     return _three(np.quantile(powers, 0.025, axis=0)), _three(np.quantile(powers, 0.975, axis=0))
 
 
@@ -174,19 +174,19 @@ def optima(p: Floats, a: Floats, compute_ratio: float) -> Floats:
     reach = math.log(compute_ratio) / COSTS
     low, high = np.minimum(0, reach), np.maximum(0, reach)
 
-    def at(price: Floats) -> Floats:
-        return np.clip((gains - price[:, None]) / p, low, high)
+    def at(log_gain: Floats) -> Floats:
+        return np.clip((gains - log_gain[:, None]) / p, low, high)
 
     return _within_budget(at, np.zeros(len(p)), compute_ratio)
 
 
 def _within_budget(at: Callable[[Floats], Floats], start: Floats, compute_ratio: float) -> Floats:
-    """`at(price)` (laws, 3) at the price where it costs `compute_ratio`, for every law at once."""
+    """`at(ln g)` (laws, 3) at the g where it has `compute_ratio`, for every law at once."""
     low, high = start - 800.0, start + 800.0
     for _ in range(70):
         middle = (low + high) / 2
-        dear = at(middle) @ COSTS > math.log(compute_ratio)
-        low, high = np.where(dear, middle, low), np.where(dear, high, middle)
+        above = at(middle) @ COSTS > math.log(compute_ratio)
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
     return at((low + high) / 2)
 
 
@@ -196,8 +196,8 @@ def _offsets(p: Floats, a: Floats) -> Three | None:
     if not len(p):
         return None
     gains = np.log(p * a / COSTS)
-    price = np.sum(COSTS * gains / p, axis=1) / np.sum(COSTS / p, axis=1)
-    return _three(((gains - price[:, None]) / p).mean(0))
+    log_gain = np.sum(COSTS * gains / p, axis=1) / np.sum(COSTS / p, axis=1)
+    return _three(((gains - log_gain[:, None]) / p).mean(0))
 
 
 def _equal_split(fit: Posterior, compute_ratio: float) -> Floats:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phiscale.planning.laws.exponents import cell_weights, default_grid, grid_cells
-from phiscale.planning.laws.law import IMAGES_UNIT, RUN_SD, Law, Number, Term
+from phiscale.planning.laws.law import IMAGES_UNIT, RUN_SD, Law, Number, Term, require_run_sd
 from phiscale.planning.laws.points import Points
 from phiscale.planning.laws.prediction import PredictedError
 from phiscale.planning.laws.projection import covariance, features, project
@@ -212,7 +212,7 @@ def posterior(
     `run_sd`: the seed standard deviation of an error. None: it is pooled from rows at equal x, else
     estimated by the jackknife, else 0.0025. `grid`: the exponents tried on each axis; fewer are
     faster. `robust`: rows that are far off count less (Huber). `points.require_fittable` checks
-    beforehand whether a law can be fitted.
+    beforehand whether a law can be fitted. Raises UsageError for a `run_sd` of 0 or beyond reason.
     """
     grid = tuple(grid or default_grid(len(points.axes)))
     source_of_sd, sd, freedom = _choose_run_sd(points, run_sd, grid, source)
@@ -229,7 +229,7 @@ def _choose_run_sd(
 ) -> tuple[str, float, float]:
     """Where run_sd comes from, its value and its degrees of freedom."""
     if run_sd is not None:
-        return "given", run_sd, math.inf
+        return "given", require_run_sd(run_sd), math.inf
     if (replicates := _replicate_sd(points)) is not None:
         return "replicates", *replicates
     if (jackknife := _jackknife_sd(points, grid, source)) is not None:

@@ -66,7 +66,8 @@ _SERIES: dict[str, tuple[str, str]] = {
 
 def published_sheet(name: str) -> Sheet:
     """Returns a published table. Raises UsageError with the nearest name for an unknown one."""
-    from phiscale.planning.laws.sheet import Sheet, read_sheet
+    from phiscale.planning.laws.sheet import Sheet
+    from phiscale.planning.laws.sheet_file import read_sheet
 
     if name not in PUBLISHED:
         near = get_close_matches(name.lower(), PUBLISHED, n=1)
