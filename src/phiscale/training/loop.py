@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,14 +29,14 @@ from phiscale.data.loader import (
 )
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
-from phiscale.training.callbacks import Progress, as_callbacks
 from phiscale.training.determinism import deterministic_kernels, unchanged_thread_count
-from phiscale.training.log import Log, Meter, memory_bytes
+from phiscale.training.log import Log, Meter
 from phiscale.training.objective import Objective, class_weights, make_objective
 from phiscale.training.ownership import own_process
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
 from phiscale.training.parallel.replicas import Replicas
 from phiscale.training.recipes.recipe import Recipe
+from phiscale.training.reporting import Reporter
 from phiscale.training.resume import first_state, open_run
 from phiscale.training.runtime import Runtime
 from phiscale.training.saving import Saver
@@ -76,11 +76,7 @@ def train(
     with ExitStack() as stack:
         # --- process group, device, folder ------------------------------------------------------
         stack.enter_context(_explained_out_of_memory(recipe, preprocessing.size))
-        stack.enter_context(own_process(runtime.own_process))
-        stack.enter_context(unchanged_thread_count())
-        stack.enter_context(deterministic_kernels(runtime.deterministic))
-        group, device = stack.enter_context(_process_group(runtime))
-        stop = stack.enter_context(StopSignal())
+        group, device, stop = _enter_process(stack, runtime)
         group.check(recipe.lanes, recipe.images_at_once)
         check_start(recipe, start_from)
         config = RunConfig(
@@ -107,52 +103,20 @@ def train(
         replicas = Replicas(state.network, recipe.lanes, recipe.seed, group)
         stack.enter_context(closing(replicas))
 
-        # --- data -------------------------------------------------------------------------------
-        weights = class_weights(recipe, images)
-        objective = make_objective(recipe, weights, preprocessing, device)
-        cache = ImageCache(
-            images.train,
-            _shortest_side(preprocessing, recipe),
-            preprocessing.background,
-            CACHE_BYTES // group.local_size,
-        )
-        plan = TrainingBatchPlan(
-            seed=recipe.seed,
-            batch=recipe.batch,
-            micro_batch=recipe.micro_batch,
-            start=state.images_seen,
-            stop=total,
-            augment_at=lambda images_seen: recipe.augment_at(images_seen / total),
-            size_at=lambda images_seen: recipe.pixels(preprocessing.size, images_seen / total),
-            class_weights=weights,
-            share=lambda images: group.local_range(images, recipe.lanes),
-        )
-        batches = training_batches(cache, preprocessing, plan, workers=runtime.workers)
+        # --- data, log, checkpoints -------------------------------------------------------------
+        objective = make_objective(recipe, class_weights(recipe, images), preprocessing, device)
         meter = Meter()
+        batches = _batches(config, state.images_seen, total, group, runtime.workers)
         micro_batches = meter.waiting(stack.enter_context(closing(batches)))
-
-        # --- log, evaluation, checkpoints -------------------------------------------------------
         log = None
         if group.is_rank0:
             trackers = (TensorBoard(), *runtime.trackers)
             log = stack.enter_context(closing(Log(run, state, trackers, device, total)))
-        callbacks = as_callbacks(runtime.callbacks if group.is_rank0 else ())
+        callbacks = runtime.callbacks if group.is_rank0 else ()
+        reporter = Reporter(state, meter, log, callbacks, device, total)
         validator = Validator(config, run, log, device, group, runtime.workers)
         saver = Saver(run, state, log, runtime, group)
         began = time.monotonic() - state.seconds
-        loss = lr = math.nan
-
-        def progress(**validation: float) -> Progress:
-            return Progress(
-                images_seen=state.images_seen,
-                total=total,
-                loss=loss,
-                learning_rate=lr,
-                images_per_s=meter.images_per_s,
-                wait_share=meter.wait_share,
-                memory_bytes=memory_bytes(device),
-                **validation,
-            )
 
         def leave() -> NoReturn:
             saver.save()
@@ -160,18 +124,14 @@ def train(
 
         # --- training loop ----------------------------------------------------------------------
         while True:
-            # Evaluate the EMA weights, which are kept where they are the best, and the raw ones.
+            # Evaluate the EMA weights and the raw ones. The best EMA weights are kept.
             if validator.is_due(state, total, recipe.evaluations):
                 counts = stop.unless_caught(partial(validator.evaluate, state))
                 results = validator.reduce(counts)
-                if results is None:  # one of the processes is to stop
+                if results is None:  # a signal has stopped one of the processes
                     leave()
                 validator.record(state, *results)
-                averaged, raw = results
-                for callback in callbacks:
-                    callback.on_evaluation(
-                        progress(validation_top1=averaged.top1, raw_top1=raw.top1)
-                    )
+                reporter.evaluation(*results)
                 saver.save()
                 meter.pause()
             if state.images_seen >= total or 0 < recipe.patience <= state.stale:
@@ -180,7 +140,7 @@ def train(
             # Forward and backward: the gradients of all micro-batches and replicas add up.
             replicas.set_dropout(recipe.dropout_at(state.images_seen / total))
             replicas.begin_step(undoable=recipe.micro_batches > 1 or state.scaler.is_enabled())
-            loss_here, first_image = 0.0, ""
+            loss_here, first_image = 0.0, ""  # of this process
             for _ in range(recipe.micro_batches):
                 batch = stop.unless_caught(partial(next, micro_batches))
                 if group.any(batch is None or stop.caught is not None):
@@ -192,7 +152,7 @@ def train(
                 first_image = first_image or images.train.keys[int(batch.indices[0])]
             loss = replicas.reduce_gradients(loss_here)
 
-            # Clip, update, average.
+            # Clip, update the weights and their EMA.
             lr = learning_rate(
                 state.images_seen,
                 total=total,
@@ -203,24 +163,14 @@ def train(
             gradient_norm = update_weights(state, loss, lr, recipe.optim.clip_norm)
             if gradient_norm is None:
                 raise TrainingError(_not_finite(loss, state, lr, first_image))
-            if state.overflows:
-                replicas.undo_step()  # the batch statistics of a skipped update
+            if state.overflows:  # fp16 skipped the update, so its batch statistics go, too
+                replicas.undo_step()
             state.images_seen += recipe.batch
-            meter.step(recipe.batch)
             state.seconds = time.monotonic() - began
+            meter.step(recipe.batch)
 
-            # Log, report, save.
-            if log:
-                log.step(
-                    state,
-                    meter,
-                    loss=loss,
-                    lr=lr,
-                    gradient_norm=gradient_norm,
-                    saving_share=saver.share,
-                )
-            for callback in callbacks:
-                callback.on_step(progress())
+            # Report, save.
+            reporter.step(loss=loss, lr=lr, gradient_norm=gradient_norm, saving_share=saver.share)
             if saver.is_due():
                 saver.save()
                 meter.pause()
@@ -268,14 +218,43 @@ def update_weights(state: State, loss: float, lr: float, clip_norm: float) -> fl
     return norm
 
 
-@contextmanager
-def _process_group(runtime: Runtime) -> Iterator[tuple[ProcessGroup, torch.device]]:
-    """The processes of this training: those of the runtime, else those that torchrun started."""
-    if runtime.group is not None:
-        yield runtime.group, runtime.device
-        return
-    with init_distributed(runtime.device, runtime.timeout_s) as (group, device):
-        yield group, device
+def _enter_process(
+    stack: ExitStack, runtime: Runtime
+) -> tuple[ProcessGroup, torch.device, StopSignal]:
+    """Changes the process for a training, until `stack` ends: threads, kernels, group, signals."""
+    stack.enter_context(own_process(runtime.own_process))
+    stack.enter_context(unchanged_thread_count())
+    stack.enter_context(deterministic_kernels(runtime.deterministic))
+    group, device = runtime.group, runtime.device
+    if group is None:  # the caller has not joined the processes that torchrun started
+        joined = init_distributed(runtime.device, runtime.timeout_s)
+        group, device = stack.enter_context(joined)
+    return group, device, stack.enter_context(StopSignal())
+
+
+def _batches(
+    config: RunConfig, start: int, total: int, group: ProcessGroup, workers: int
+) -> Generator[Batch]:
+    """The micro-batches from image `start` of the training to its end: this process's rows."""
+    recipe, images, preprocessing = config.recipe, config.images, config.preprocessing
+    cache = ImageCache(
+        images.train,
+        _shortest_side(preprocessing, recipe),
+        preprocessing.background,
+        CACHE_BYTES // group.local_size,
+    )
+    plan = TrainingBatchPlan(
+        seed=recipe.seed,
+        batch=recipe.batch,
+        micro_batch=recipe.micro_batch,
+        start=start,
+        stop=total,
+        augment_at=lambda images_seen: recipe.augment_at(images_seen / total),
+        size_at=lambda images_seen: recipe.pixels(preprocessing.size, images_seen / total),
+        class_weights=class_weights(recipe, images),
+        share=lambda images: group.local_range(images, recipe.lanes),
+    )
+    return training_batches(cache, preprocessing, plan, workers=workers)
 
 
 def _shortest_side(preprocessing: Preprocessing, recipe: Recipe) -> int:
@@ -286,8 +265,11 @@ def _shortest_side(preprocessing: Preprocessing, recipe: Recipe) -> int:
 
 @contextmanager
 def _explained_out_of_memory(recipe: Recipe, pixels: int) -> Iterator[None]:
-    """Says what was too large, and that the run is not lost: another micro-batch is another recipe,
-    but a machine with more memory resumes this one."""
+    """Turns an error of memory into a TrainingError that says what was too large.
+
+    The run is not lost. Another micro-batch is another recipe, but a machine with more memory
+    resumes this one.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
