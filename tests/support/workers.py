@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from phiscale.arch.scaling import Scaling
+from phiscale.arch.scaling import ScaledNetwork, Scaling
 from phiscale.arch.spec import Spec, Stage
 from phiscale.data.augment.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
@@ -29,7 +29,8 @@ from phiscale.search.engine.runner import RunnerConfig, train_with_torch
 from phiscale.search.engine.store import Store
 from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
-from phiscale.search.study.plan import Arm, ScalingStudy
+from phiscale.search.study.arms import Arm
+from phiscale.search.study.plan import ScalingStudy
 from phiscale.training.ownership import own_process
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.signals import Interrupted
@@ -87,9 +88,9 @@ def settle(fingerprint: str, seeds: int = 2) -> ScalingStudy:
     arms = tuple(
         Arm(
             name=name,
-            spec=net(channels),
-            by=Scaling(width=channels / 8),
-            compute=1.0,
+            network=ScaledNetwork(
+                spec=net(channels), by=Scaling(width=channels / 8), compute_ratio=1.0
+            ),
             epochs=RECIPE.epochs,
         )
         for name, channels in (("base", 8), ("width", 16))

@@ -217,9 +217,12 @@ def study(
         )
     if networks is not None and not design_space:
         raise UsageError("--networks is for --design-space. Add it, or leave it out.")
-    from phiscale.search.study import run as studies
+    from phiscale.search.study.request import StudyRequest
+    from phiscale.search.study.run import run_study
+    from phiscale.search.study.run_family import run_family
+    from phiscale.search.study.run_spaces import run_design_spaces
 
-    request = studies.StudyRequest(
+    request = StudyRequest(
         base=spec_of(model) if model else None,
         resolution=resolution,
         seeds=seeds,
@@ -234,16 +237,16 @@ def study(
     if design_space:
         if len(design_space) != 2:
             raise UsageError("--design-space compares two. Use e.g. --design-space free compound.")
-        output = studies.design_spaces(
+        output = run_design_spaces(
             data, (design_space[0], design_space[1]), networks or 20, request, runner, **common
         )
     elif preset == "family":
         phis = _finite("--phi", phi) or (-1.0, 0.0, 1.0, 2.0)
         if far := [each for each in phis if abs(each) > MOST_PHI]:
             raise UsageError(f"--phi {far[0]:g} is out of range. Use -{MOST_PHI} to {MOST_PHI}.")
-        output = studies.family(data, phis, coefficients, request, runner, **common)
+        output = run_family(data, phis, coefficients, request, runner, **common)
     else:
-        output = studies.study(data, preset, request, runner, **common)
+        output = run_study(data, preset, request, runner, **common)
     if json:
         return show_json(output.data)
     for line in output.lines:

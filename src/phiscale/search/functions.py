@@ -20,7 +20,9 @@ from phiscale.search.engine.database import normalized_url
 from phiscale.search.engine.folder import recorded_device_type
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.tuning import Tuning
-from phiscale.search.study.run import StudyOutput, StudyRequest, study
+from phiscale.search.study.output import StudyOutput
+from phiscale.search.study.request import StudyRequest
+from phiscale.search.study.run import run_study
 from phiscale.training.devices import compute_device
 
 PathOrName = str | os.PathLike[str]
@@ -133,7 +135,7 @@ def scaling_study(
         threads=threads,
         device=device,
     )
-    return study(os.fspath(data), preset, request, runner, command="", train=not plan)
+    return run_study(os.fspath(data), preset, request, runner, command="", train=not plan)
 
 
 def runner_for(

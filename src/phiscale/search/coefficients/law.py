@@ -14,7 +14,7 @@ from phiscale.planning.laws import LawRow
 from phiscale.planning.laws.checks import FARTHEST, Checks, check
 from phiscale.planning.laws.points import Points, points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
-from phiscale.search.study.resampling import expected_seed_sd
+from phiscale.search.study.power import expected_seed_sd
 
 Method = Literal["lawscale", "grid"]
 Triple = tuple[float, float, float]

@@ -36,7 +36,7 @@ from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces.lattice import Lattice, cost_metric, lattice
 from phiscale.search.spaces.rays import symmetric
-from phiscale.search.study.plan import FURTHEST
+from phiscale.search.study.arms import MAX_OFF_RAY
 
 SECOND_ROUND = 0.3  # of the units, spent where the law of the first trainings points
 STAGES = ("design", "second round", "grid")
@@ -121,7 +121,7 @@ class CoefficientSearch:
         networks |= {
             name: network
             for name, ray in rays.items()
-            if (network := space.on_ray(ray, self.compute)).off_ray <= FURTHEST
+            if (network := space.on_ray(ray, self.compute)).off_ray <= MAX_OFF_RAY
         }
         fit = next((result.fit for result in searched if result.fit), None)
         if fit is not None:
@@ -129,7 +129,7 @@ class CoefficientSearch:
                 name: space.on_ray(STRATEGIES[name], self.compute)
                 for name in ("depth", "width", "resolution")
             }
-            pure = [name for name, network in singles.items() if network.off_ray <= FURTHEST]
+            pure = [name for name, network in singles.items() if network.off_ray <= MAX_OFF_RAY]
             if pure:  # else rounding leaves no network that scales one dimension alone
                 best = min(pure, key=lambda name: law_error(fit, singles[name].by))
                 networks[f"{best} alone"] = singles[best]

@@ -16,7 +16,7 @@ from phiscale.search.coefficients.plan import SearchOutcome
 from phiscale.search.coefficients.report_inputs import ReportInputs
 from phiscale.search.engine.folder import look_notes
 from phiscale.search.spaces.rays import ray_distance
-from phiscale.search.study.resampling import bootstrap_interval, sign_flip, spread
+from phiscale.search.study.resampling import bootstrap_interval, measure_spread, sign_flip_test
 
 UNCONFIRMED = Section(
     title="Not confirmed",
@@ -90,12 +90,12 @@ def _row(inputs: ReportInputs, name: str, correct: Correct) -> dict[str, Any]:
         "p": None,
     }
     if network.spec != outcome.confirmed[first].spec:
-        difference = spread(correct[first], correct[name])
+        difference = measure_spread(correct[first], correct[name])
         low, high = bootstrap_interval(difference)
         row |= {
             f"{first} minus it": f"{100 * difference.difference:+.2f}",
             "95 %": f"[{100 * low:+.2f}, {100 * high:+.2f}]",
-            "p": f"{sign_flip(difference.seed_differences):.2f}",
+            "p": f"{sign_flip_test(difference.seed_differences):.2f}",
         }
     return row
 

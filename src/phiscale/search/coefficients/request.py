@@ -15,7 +15,7 @@ from phiscale.search.engine.trial import TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces.lattice import COSTS, cost_metric
 from phiscale.search.study.plan import RECIPE
-from phiscale.search.study.run import base_pixels, crop_for
+from phiscale.search.study.request import choose_base_pixels, choose_crop
 from phiscale.training.recipes.recipe import Recipe
 
 
@@ -65,18 +65,19 @@ def plan_search(
 ) -> CoefficientSearch:
     """Turn a request into a plan on these images. UsageError: they have too few pixels."""
     native = dataset.native_pixels
-    pixels = request.resolution or base_pixels(base, native)
+    pixels = request.resolution or choose_base_pixels(base, native)
     if pixels > native and request.resolution:
         raise UsageError(
             f"resolution={pixels} is more than the images' {native} pixels. "
-            f"Use resolution={base_pixels(base, native)}, so that larger networks see real pixels."
+            f"Use resolution={choose_base_pixels(base, native)}, so that larger networks see real "
+            "pixels."
         )
     return CoefficientSearch(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
             recipe=replace(request.recipe, epochs=request.epochs),
-            crop=crop_for(dataset),
+            crop=choose_crop(dataset),
             train_images=dataset.limit(request.train_images),
             threads=request.threads,
             seed=request.seed,

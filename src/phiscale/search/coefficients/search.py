@@ -21,7 +21,7 @@ from phiscale.search.coefficients.sets import compare_sets, set_folders
 from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_looks
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.study.critique import few_pictures
+from phiscale.search.study.check_design import check_image_count
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def search_set(
     plan = plan_search(base, data, request, dataset)
     _check_feasible(plan)
     runner = runner.pinned("search for coefficients", dataset, plan.to_dict())
-    for line in few_pictures(images_per_epoch(dataset, request), len(dataset.classes)):
+    for line in check_image_count(images_per_epoch(dataset, request), len(dataset.classes)):
         logger.warning(line)
     outcome = carry_out(plan, runner)
     answers = [derive_coefficients(plan, result, command) for result in outcome.searched]

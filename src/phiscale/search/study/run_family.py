@@ -1,0 +1,86 @@
+"""`phiscale study --preset family`: trains models of a ray and predicts the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from phiscale.arch.costs import cost
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.priors import law_for
+from phiscale.search.engine.carry_out import carry_out
+from phiscale.search.engine.folder import DatasetInfo, dataset_info
+from phiscale.search.engine.runner import RunnerConfig
+from phiscale.search.spaces.family import FamilyPlan
+from phiscale.search.spaces.family_report import family_report
+from phiscale.search.study.output import StudyFiles, StudyOutput, write_study
+from phiscale.search.study.presets import PRESETS
+from phiscale.search.study.request import StudyRequest, describe_compute
+
+logger = logging.getLogger(__name__)
+
+PAPER_POWERS = {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
+SEEDS = 3
+
+
+def run_family(
+    data: str,
+    phis: Sequence[float],
+    coefficients: Path | None,
+    request: StudyRequest,
+    runner: RunnerConfig,
+    *,
+    command: str = "",
+    train: bool = True,
+) -> StudyOutput:
+    """Trains the models at `phis` and predicts all from phi -3 to 7. The same call resumes.
+
+    `coefficients`: a found.json; None: the paper's. `train=False`: only log what would be trained.
+    UsageError: the folder belongs to another study.
+    """
+    measured = Coefficients.read(coefficients) if coefficients else None
+    powers = measured.powers if measured else PAPER_POWERS
+    dataset = dataset_info(data, runner.out)
+    plan = plan_family(data, phis, powers, request, dataset)
+    _log_plan(plan, dataset)
+    if not train:
+        return StudyOutput(data={"plan": plan.to_dict()})
+    runner = runner.pinned("family", dataset, plan.to_dict())
+    runs = carry_out(plan, runner)
+    law = (measured and measured.law_over(plan.base)) or law_for(plan.base)
+    report, members = family_report(plan, runs, law, command)
+    files = StudyFiles(json_name="family.json", data={"members": members}, report=report)
+    return write_study(runner.out, files)
+
+
+def plan_family(
+    data: str,
+    phis: Sequence[float],
+    powers: dict[str, float],
+    request: StudyRequest,
+    dataset: DatasetInfo,
+) -> FamilyPlan:
+    """Turns a request into a plan on these images. `powers`: alpha, beta and gamma."""
+    preset = PRESETS["smoke"]
+    return FamilyPlan(
+        conditions=request.conditions(data, dataset, preset, request.epochs or preset.epochs),
+        base=request.base_spec(dataset, preset),
+        phis=tuple(sorted(set(phis))),
+        seeds=request.seeds or SEEDS,
+        tuning=request.tuning(preset),
+        **powers,
+    )
+
+
+def _log_plan(plan: FamilyPlan, dataset: DatasetInfo) -> None:
+    units = {phi: cost(plan.member(phi)).macs / cost(plan.base).macs for phi in plan.phis}
+    for phi, unit in units.items():
+        spec = plan.member(phi)
+        upsampled = " (more than the images')" if spec.resolution > dataset.native_pixels else ""
+        logger.info(
+            f"phi {phi:g}: {spec.blocks} blocks, {spec.resolution} px{upsampled}, "
+            f"{unit:.2f}x the base's MACs"
+        )
+    compute = describe_compute(plan.seeds, [*units.values()])
+    logger.info(f"{plan.seeds} seeds, {plan.conditions.recipe.epochs:g} epochs: {compute}")

@@ -1,0 +1,77 @@
+"""`phiscale study --design-space`: compares two design spaces by the errors of their networks."""
+
+from __future__ import annotations
+
+import logging
+
+from phiscale.search.engine.carry_out import carry_out
+from phiscale.search.engine.folder import DatasetInfo, dataset_info
+from phiscale.search.engine.runner import RunnerConfig
+from phiscale.search.spaces.compare_spaces import SpaceComparison
+from phiscale.search.spaces.compare_spaces_report import comparison_report
+from phiscale.search.study.output import StudyFiles, StudyOutput, write_study
+from phiscale.search.study.presets import PRESETS
+from phiscale.search.study.request import StudyRequest
+
+logger = logging.getLogger(__name__)
+
+COMPUTE_RATIO = 2.0  # of all networks, over the base
+
+
+def run_design_spaces(
+    data: str,
+    spaces: tuple[str, str],
+    networks: int,
+    request: StudyRequest,
+    runner: RunnerConfig,
+    *,
+    command: str = "",
+    train: bool = True,
+) -> StudyOutput:
+    """Trains networks of equal MACs from two design spaces and compares the distributions of their
+    errors. The same call resumes.
+
+    `networks`: of each space. `train=False`: only log what would be trained.
+    UsageError: unknown or equal spaces, or the folder belongs to another study.
+    """
+    dataset = dataset_info(data, runner.out)
+    plan = plan_comparison(data, spaces, networks, request, dataset)
+    _log_plan(plan)
+    if not train:
+        return StudyOutput(data={"plan": plan.to_dict()})
+    runner = runner.pinned("comparison of design spaces", dataset, plan.to_dict())
+    runs = carry_out(plan, runner)
+    report, results = comparison_report(plan, runs, command)
+    files = StudyFiles(json_name="spaces.json", data=results, report=report)
+    return write_study(runner.out, files)
+
+
+def plan_comparison(
+    data: str,
+    spaces: tuple[str, str],
+    networks: int,
+    request: StudyRequest,
+    dataset: DatasetInfo,
+) -> SpaceComparison:
+    """Turns a request into a plan on these images."""
+    preset = PRESETS["smoke"]
+    return SpaceComparison(
+        conditions=request.conditions(data, dataset, preset, request.epochs or preset.epochs / 2),
+        base=request.base_spec(dataset, preset),
+        spaces=spaces,
+        networks=networks,
+        compute=COMPUTE_RATIO,
+        native_pixels=dataset.native_pixels,
+    )
+
+
+def _log_plan(plan: SpaceComparison) -> None:
+    first, second = plan.spaces
+    count = 2 * plan.networks
+    logger.info(
+        f"{plan.networks} networks of {first} and of {second}, "
+        f"{plan.conditions.recipe.epochs:g} epochs: {count} trainings, the compute of "
+        f"{plan.compute * count:,.0f} trainings of the base for as many epochs"
+    )
+    for line in plan.caveats():
+        logger.info(f"note: {line}")
