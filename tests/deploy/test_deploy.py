@@ -64,7 +64,7 @@ def test_the_file_beside_says_how_to_feed_it_and_how_well_it_agrees(exported: Pa
     said = json.loads((exported / "model.json").read_text())
     assert said["input"]["shape"] == ["batch", 3, 16, 16] and said["output"]["shape"][1] == 10
     assert said["preprocessing"]["size"] == 16 and said["classes"][3] == "3"
-    assert said["parity"]["pictures"] == min(256, len(open_dataset("digits").validation))
+    assert said["parity"]["images"] == min(256, len(open_dataset("digits").validation))
     assert said["parity"]["relative_difference"] < 1e-4 and said["parity"]["same_top1"] == 1.0
     model = (exported / "model.onnx").read_bytes()
     assert said["latency_ms"] > 0

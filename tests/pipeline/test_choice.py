@@ -105,10 +105,10 @@ def test_short_runs_correct_the_laws_predictions(plan_files: Path, tmp_path: Pat
         error_after=error_after, least_short_run_s=0.0, least_short_run_epochs=0.0
     )
     choice = plan_fit(request(plan_files), tmp_path / "out", effects).choice
-    rows = choice.race["rows"]
+    rows = choice.short_runs["rows"]
     assert choice.name == rows[1]["name"] and len(rows) >= 2
     assert all(
-        row["corrected"] == row["predicted"] + row["validation_error"] - row["foretold"]
+        row["corrected"] == row["predicted"] + row["validation_error"] - row["predicted_short"]
         for row in rows
     )
     assert re.search(r"short runs: .* 50\.0 %.* 1\.0 %.*Selected: ", choice.why)
@@ -116,7 +116,7 @@ def test_short_runs_correct_the_laws_predictions(plan_files: Path, tmp_path: Pat
 
 def test_minutes_that_are_too_few_for_short_runs_are_said_so(plan_files: Path, tmp_path: Path):
     choice = plan_fit(request(plan_files), tmp_path / "out", fixed_effects()).choice
-    assert not choice.race and "too few for short runs" in choice.why
+    assert not choice.short_runs and "too few for short runs" in choice.why
 
 
 def test_a_pretrained_network_that_only_lacks_time_is_named_beside_the_winner():

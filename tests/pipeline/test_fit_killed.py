@@ -104,7 +104,7 @@ POINTS = (  # file, and which of those of that name: where fit dies, in the orde
     ("request.json", 1),
     ("audit.json", 1),
     ("device.json", 1),
-    ("race/1/best.safetensors", 1),
+    ("short-runs/1/best.safetensors", 1),
     ("choice.json", 1),
     ("spec.json", 1),
     ("best.safetensors", 1),

@@ -148,11 +148,11 @@ def story(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **changed) 
         ),
         "pareto": (candidate("second", 0.15), candidate("third", 0.17, latency_ms=0.2)),
         "law_sd": 0.012,
-        "race": (
+        "short_runs": (
             {
                 "name": "chosen one",
                 "validation_error": 0.31,
-                "foretold": 0.3,
+                "predicted_short": 0.3,
                 "predicted": 0.123,
                 "corrected": 0.133,
             },
@@ -167,7 +167,7 @@ def story(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **changed) 
         "samples": samples(classes, side, 3, 3),
         "layers": layer_rows(get_spec("small")),
         "parity": {
-            "pictures": 256,
+            "images": 256,
             "largest_difference": 4e-6,
             "relative_difference": 1e-7,
             "same_top1": 1.0,

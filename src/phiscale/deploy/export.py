@@ -43,8 +43,7 @@ class Parity:
 
     def to_dict(self) -> dict[str, Any]:
         """As model.json has it."""
-        fields = asdict(self)
-        return {"pictures": fields.pop("images"), **fields}
+        return asdict(self)
 
 
 def export_onnx(

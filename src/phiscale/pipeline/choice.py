@@ -43,7 +43,7 @@ class Choice:
     law_source: str = ""  # what the law was fitted to
     coefficients: Mapping[str, Any] | None = None  # that the scalings were bound to
     pretrained: str | None = None
-    race: Mapping[str, Any] = field(default_factory=dict)  # rows of the short runs
+    short_runs: Mapping[str, Any] = field(default_factory=dict)  # rows of the short runs
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what `choice.json` holds."""
@@ -90,7 +90,7 @@ def decide(request: Request, evidence: Evidence) -> Choice:
         law_source=evidence.law.source,
         coefficients=coefficients.to_dict() if coefficients else None,
         pretrained=winner.pretrained,
-        race={"rows": list(evidence.short_runs)} if evidence.short_runs else {},
+        short_runs={"rows": list(evidence.short_runs)} if evidence.short_runs else {},
     )
 
 

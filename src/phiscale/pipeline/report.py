@@ -103,7 +103,7 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
         candidates=tuple(rows),
         pareto=tuple(CandidateRow.of(row) for row in choice.pareto),
         law_sd=choice.law_sd,
-        race=tuple(choice.race.get("rows", ())),
+        short_runs=tuple(choice.short_runs.get("rows", ())),
         log=log,
         planned_images=planned_images,
         train_images=len(images.train),

@@ -15,7 +15,7 @@ from phiscale.planning.budget import Candidate, finalists
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "race"  # of the short runs, inside the folder of `fit`
+FOLDER = "short-runs"  # of the short runs, inside the folder of `fit`
 SHORT_RUN_SHARE = 0.15  # of the training minutes, at most
 TRAINED_SHARE = 0.85  # of a short run's time; its evaluation takes the rest
 
@@ -29,13 +29,13 @@ def short_runs(request: Request, evidence: Evidence, effects: Effects, out: Path
     """
     ranking, minutes = evidence.ranking, request.budget.train_minutes
     assert ranking is not None
-    runners = finalists(ranking)
+    candidates = finalists(ranking)
     evidence = replace(evidence, winner=ranking.best)
-    if len(runners) < 2 or minutes is None:
+    if len(candidates) < 2 or minutes is None:
         return evidence
-    turn_s = minutes * 60 * SHORT_RUN_SHARE / len(runners)
-    epochs = [_epochs(evidence, runner, turn_s) for runner in runners]
-    if turn_s < effects.least_short_run_s or min(epochs) < effects.least_short_run_epochs:
+    run_s = minutes * 60 * SHORT_RUN_SHARE / len(candidates)
+    epochs = [_epochs(evidence, candidate, run_s) for candidate in candidates]
+    if run_s < effects.least_short_run_s or min(epochs) < effects.least_short_run_epochs:
         return replace(evidence, remark=" But these minutes are too few for short runs.")
     shortened = _after(request, evidence, ranking.best, minutes * (1 - SHORT_RUN_SHARE))
     price = shortened.error - ranking.best.error
@@ -43,24 +43,28 @@ def short_runs(request: Request, evidence: Evidence, effects: Effects, out: Path
         remark = f" But short runs would cost {100 * price:.1f} points: none was made."
         return replace(evidence, remark=remark)
     rows: list[dict[str, Any]] = []
-    for number, (runner, lasts) in enumerate(zip(runners, epochs, strict=True)):
-        logger.info(f"short run {number + 1}/{len(runners)}: {runner.name}, {lasts:.1f} epochs")
-        error = effects.error_after(request, evidence, runner, lasts, out / FOLDER / str(number))
-        predicted = _after(request, evidence, runner, turn_s * TRAINED_SHARE / 60).error
-        rows.append(_row(runner, error, predicted))
+    for number, (candidate, length) in enumerate(zip(candidates, epochs, strict=True)):
+        logger.info(
+            f"short run {number + 1}/{len(candidates)}: {candidate.name}, {length:.1f} epochs"
+        )
+        error = effects.error_after(
+            request, evidence, candidate, length, out / FOLDER / str(number)
+        )
+        predicted = _after(request, evidence, candidate, run_s * TRAINED_SHARE / 60).error
+        rows.append(_row(candidate, error, predicted))
     best = min(range(len(rows)), key=lambda i: rows[i]["corrected"])
     return replace(
         evidence,
-        winner=runners[best],
+        winner=candidates[best],
         short_runs=tuple(rows),
-        remark=_remark(rows, runners[best]),
-    ).used(turn_s * len(runners))
+        remark=_remark(rows, candidates[best]),
+    ).used(run_s * len(candidates))
 
 
-def _epochs(evidence: Evidence, candidate: Candidate, turn_s: float) -> float:
+def _epochs(evidence: Evidence, candidate: Candidate, run_s: float) -> float:
     """Epochs that a short run of so many seconds has."""
     speed = candidate.train_images_per_s or 1
-    return turn_s * TRAINED_SHARE * speed / len(evidence.images.train)
+    return run_s * TRAINED_SHARE * speed / len(evidence.images.train)
 
 
 def _after(request: Request, evidence: Evidence, candidate: Candidate, minutes: float) -> Candidate:
@@ -76,12 +80,12 @@ def _after(request: Request, evidence: Evidence, candidate: Candidate, minutes: 
 
 
 def _row(candidate: Candidate, error: float, predicted: float) -> dict[str, Any]:
-    """A row of `choice.json`; its keys are those of version 1 of the format."""
+    """A row of `choice.json`."""
     return {
         "name": candidate.name,
         "validation_error": error,
-        "foretold": predicted,  # for a training as short as this one
-        "predicted": candidate.error,
+        "predicted_short": predicted,  # for a training as short as this one
+        "predicted": candidate.error,  # for the whole training
         "corrected": candidate.error + error - predicted,
     }
 

@@ -141,7 +141,7 @@ class ReportData:
     candidates: tuple[CandidateRow, ...] = ()  # of the table
     pareto: tuple[CandidateRow, ...] = ()  # more points of the figure
     law_sd: float | None = None  # of predicted errors, a fraction
-    race: tuple[Mapping[str, Any], ...] = ()  # rows of the short runs in choice.json
+    short_runs: tuple[Mapping[str, Any], ...] = ()  # rows of the short runs in choice.json
     log: tuple[Mapping[str, Any], ...] = ()  # records of log.jsonl
     planned_images: int = 0  # of the whole training
     train_images: int | None = None  # in an epoch
