@@ -34,7 +34,7 @@ from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import Axes
 from phiscale.report.latencies import FORMAT as TIMINGS
-from phiscale.report.latencies import Timed, Timings
+from phiscale.report.latencies import TimedNetwork, Timings
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
 from phiscale.training.callbacks import Progress
@@ -86,7 +86,7 @@ def write_values() -> None:
     found = Coefficients(
         alpha=1.1, beta=1.2, gamma=1.3, intervals={"alpha": (1.0, 1.2)}, base=TINY, law=law
     )
-    timed = Timed(name="tiny", family="", macs=1000, activations=100, latency_ms=0.5)
+    timed = TimedNetwork(name="tiny", family="", macs=1000, activations=100, latency_ms=0.5)
     fit = posterior(points_of(_rows()), source="made up")
     axes = Axes(names=fit.points.axes, base=TINY, units=dict.fromkeys(fit.points.axes, 1.0))
     SPEC.write(HERE / "spec.json", TINY)

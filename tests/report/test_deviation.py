@@ -1,4 +1,4 @@
-"""How wrong d w^2 r^2 is: which networks are compared, what is said of them, the committed page."""
+"""How far costs are from d w^2 r^2: selection of networks, rows, sentences, the committed page."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from phiscale.cli import main
 from phiscale.errors import UsageError
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceFingerprint
-from phiscale.report.deviation import Row, families, rows, scaled_networks, slopes_of, table
-from phiscale.report.deviation_page import TITLE, conclusions, sections
-from phiscale.report.latencies import Timed, Timings, explained
+from phiscale.report.deviation import DeviationRow, format_table, list_rows, list_slopes
+from phiscale.report.deviation_networks import select_networks, smallest_of_families
+from phiscale.report.deviation_page import TITLE, conclusions, list_sections
+from phiscale.report.latencies import TimedNetwork, Timings, fit_times
 from phiscale.report.page import Section, as_html, as_markdown
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,11 +31,11 @@ HERE = DeviceFingerprint(
 )
 
 
-def timed(count: int = 12, macs: float = 0.3, activations: float = 0.7) -> tuple[Timed, ...]:
+def timed(count: int = 12, macs: float = 0.3, activations: float = 0.7) -> tuple[TimedNetwork, ...]:
     """Networks whose time is exactly MACs^macs * activations^activations."""
     sizes = [(10**8 * 2**i, 10**6 * 3 ** (i % 4) * 2**i) for i in range(count)]
     return tuple(
-        Timed(
+        TimedNetwork(
             name=f"n{i}",
             family="ab"[i % 2],
             macs=m,
@@ -49,7 +50,7 @@ def timed(count: int = 12, macs: float = 0.3, activations: float = 0.7) -> tuple
 
 
 @pytest.mark.parametrize(
-    ("words", "networks", "bases"),
+    ("patterns", "networks", "bases"),
     [
         ([], "b1 b2 b3 b4 b5 b6 b7", {"efficientnet_b0"}),
         (["efficientnet_b4"], "b4", {"efficientnet_b0"}),
@@ -60,29 +61,29 @@ def timed(count: int = 12, macs: float = 0.3, activations: float = 0.7) -> tuple
         (["regnetx_00[24]", "resnet34"], "004 34", {"regnetx_002", "resnet18"}),
     ],
 )
-def test_members_are_compared_with_the_one_that_they_scale(
-    words: list[str], networks: str, bases: set[str]
+def test_models_are_compared_with_the_base_that_they_scale(
+    patterns: list[str], networks: str, bases: set[str]
 ):
-    found = scaled_networks(words)
-    ends = [re.sub(r".*_|^resnet", "", each.name) for each in found]
+    pairs = select_networks(patterns)
+    ends = [re.sub(r".*_|^resnet", "", pair.name) for pair in pairs]
     assert ends == networks.split()
-    assert {each.over for each in found} == bases
+    assert {pair.base_name for pair in pairs} == bases
 
 
-def test_a_network_that_no_member_scales_is_scaled_by_phi():
-    found = scaled_networks(["small"])
-    assert [each.name for each in found] == [f"small phi {phi}" for phi in range(1, 8)]
-    one, two = scaled_networks(["efficientnet_b0"], (0.5, 2))
+def test_a_network_that_no_model_scales_is_scaled_by_phi():
+    pairs = select_networks(["small"])
+    assert [pair.name for pair in pairs] == [f"small phi {phi}" for phi in range(1, 8)]
+    one, two = select_networks(["efficientnet_b0"], (0.5, 2))
     assert two.spec == scale(get_spec("efficientnet_b0"), compound(2)) and one.by == compound(0.5)
 
 
-def test_found_coefficients_take_the_place_of_the_papers():
-    found = Coefficients(alpha=1.5, beta=1.1, gamma=1.0)
-    assert scaled_networks(["small"], (2,), found)[0].by == found.at(2)
+def test_coefficients_of_a_search_replace_the_papers():
+    coefficients = Coefficients(alpha=1.5, beta=1.1, gamma=1.0)
+    assert select_networks(["small"], (2,), coefficients)[0].by == coefficients.at(2)
 
 
 @pytest.mark.parametrize(
-    ("words", "phis", "says"),
+    ("patterns", "phis", "message"),
     [
         (["zzz*"], (), "no member matches"),
         (["resnet*"], (1,), "names 5 networks, and `phi` scales one. Name one"),
@@ -90,17 +91,17 @@ def test_found_coefficients_take_the_place_of_the_papers():
     ],
 )
 def test_a_pattern_that_names_nothing_to_compare_is_refused(
-    words: list[str], phis: tuple[float, ...], says: str
+    patterns: list[str], phis: tuple[float, ...], message: str
 ):
-    with pytest.raises(UsageError, match=says):
-        scaled_networks(words, phis)
+    with pytest.raises(UsageError, match=message):
+        select_networks(patterns, phis)
 
 
-# What is said
+# Rows and sentences
 
 
-def test_the_causes_multiply_to_what_the_macs_are_off_by():
-    for row in rows(scaled_networks()):
+def test_the_causes_multiply_to_the_deviation_of_the_macs():
+    for row in list_rows(select_networks()):
         causes = (
             row["structure"],
             row["depth_rounding"],
@@ -113,11 +114,11 @@ def test_the_causes_multiply_to_what_the_macs_are_off_by():
         assert row["saved_bytes_ratio"] == cost(network).saved_bytes / cost(base).saved_bytes
 
 
-def test_the_table_is_the_known_one():
-    [b1, *_, b7] = table(rows(scaled_networks()))
+def test_the_table_of_efficientnet_has_its_published_values():
+    [b1, *_, b7] = format_table(list_rows(select_networks()))
     columns = ("d w² r²", "MACs", "off %", "structure", "depth", "channels", "maps")
     assert " ".join(b1[column] for column in columns) == "1.26 1.78 +41.0 +0.2 +33.9 +0.0 +5.1"
-    assert (b7["off %"], b7["real d"], b7["saved"], b7["peak"], b7["params"]) == (
+    assert (b7["off %"], b7["depth as built"], b7["saved"], b7["peak"], b7["params"]) == (
         "+10.0",
         "3.438",
         "43.6",
@@ -127,60 +128,63 @@ def test_the_table_is_the_known_one():
 
 
 def test_networks_that_no_scaling_made_have_one_cause():
-    [row] = rows(scaled_networks(["resnet34"]))
+    [row] = list_rows(select_networks(["resnet34"]))
     assert row["depth"] == row["real_depth"] == 2.0 and row["depth_rounding"] is None
     assert row["structure"] == row["off"] == pytest.approx(0.0098, abs=1e-4)
     assert "one cause: structure" in " ".join(conclusions([row]))
-    assert slopes_of([row]) == []
+    assert list_slopes([row]) == []
 
 
 def test_the_conclusions_come_from_the_numbers():
-    said = " ".join(conclusions(rows(scaled_networks())))
-    assert "are +5.6 to +41.0 % off" in said
-    assert "structure -3.7 to +0.2 %, rounding up blocks +8.5 to +33.9 %" in said
-    assert "The largest single part is rounding up blocks." in said
-    assert "meant to be 1.1 times as deep and is 1.44 times" in said
-    assert "d^1.025 w^1.890 r^1.992 at efficientnet_b0" in said
-    assert "d^1.012 w^1.951 r^1.999 at efficientnet_b7" in said
-    assert "d w² r² = 89 times efficientnet_b0's, but training keeps 43.6 times" in said
-    other = " ".join(conclusions(rows(scaled_networks(["small"], (1,)))))
+    text = " ".join(conclusions(list_rows(select_networks())))
+    assert "are +5.6 to +41.0 % off" in text
+    assert "structure -3.7 to +0.2 %, rounding up blocks +8.5 to +33.9 %" in text
+    assert "The largest single cause is rounding up blocks." in text
+    assert "should be 1.1 times as deep as its base and is 1.44 times" in text
+    assert "d^1.025 w^1.890 r^1.992 at efficientnet_b0" in text
+    assert "d^1.012 w^1.951 r^1.999 at efficientnet_b7" in text
+    assert "d w² r² = 89 times efficientnet_b0's, but training keeps 43.6 times" in text
+    other = " ".join(conclusions(list_rows(select_networks(["small"], (1,)))))
     assert "+32.4 %" in other and "41.0" not in other
 
 
-def by(word: str, phi: float, alpha: float, beta: float, gamma: float) -> list[Row]:
-    """One scaling of a network by coefficients of one's own."""
-    return rows(scaled_networks([word], (phi,), Coefficients(alpha=alpha, beta=beta, gamma=gamma)))
+def rows_scaled_by(
+    name: str, phi: float, alpha: float, beta: float, gamma: float
+) -> list[DeviationRow]:
+    """The row of one network, scaled by other coefficients."""
+    coefficients = Coefficients(alpha=alpha, beta=beta, gamma=gamma)
+    return list_rows(select_networks([name], (phi,), coefficients))
 
 
-def test_memory_of_networks_that_only_see_more_pixels_grows_as_the_law_says():
-    said = " ".join(conclusions(by("resnet50", 2, 1.0, 1.0, 1.2)))
-    assert "Memory grows as d w² r² here." in said and "does not grow" not in said
+def test_memory_of_networks_with_more_pixels_alone_grows_as_d_w2_r2():
+    text = " ".join(conclusions(rows_scaled_by("resnet50", 2, 1.0, 1.0, 1.2)))
+    assert "Memory grows as d w² r² here." in text and "does not grow" not in text
 
 
-def test_whole_blocks_are_not_blamed_where_they_bring_the_law_nearer():
-    said = " ".join(conclusions(by("resnet50", 2, 1.2, 1.0, 1.0)))
-    assert "is meant to be 1.44 times as deep and is 1.56 times." in said
-    assert "better for the architecture" not in said
+def test_rounding_of_blocks_is_not_blamed_where_it_brings_the_macs_nearer_to_d_w2_r2():
+    text = " ".join(conclusions(rows_scaled_by("resnet50", 2, 1.2, 1.0, 1.0)))
+    assert "should be 1.44 times as deep as its base and is 1.56 times as deep." in text
+    assert "Without the rounding of blocks" not in text
 
 
 def test_a_network_that_is_not_scaled_has_no_cause_and_no_growth():
-    said = " ".join(conclusions(rows(scaled_networks(["small"], (0,)))))
-    assert "largest single part" not in said and "grow as" not in said and "grows as" not in said
+    text = " ".join(conclusions(list_rows(select_networks(["small"], (0,)))))
+    assert "largest single cause" not in text and "grow as" not in text and "grows as" not in text
 
 
-def test_of_networks_that_shrink_the_smallest_is_told_of():
-    said = " ".join(conclusions(rows(scaled_networks(["small"], (-1, -2)))))
-    assert "small phi -2 has d w² r² = 0.267 times" in said
+def test_of_networks_that_shrink_the_smallest_is_named():
+    text = " ".join(conclusions(list_rows(select_networks(["small"], (-1, -2)))))
+    assert "small phi -2 has d w² r² = 0.267 times" in text
 
 
-def test_blocks_that_are_rounded_to_nearest_are_not_said_to_be_rounded_up():
+def test_blocks_that_are_rounded_to_nearest_are_not_called_rounded_up():
     nearest = replace(get_spec("small"), depth_rounding="round")
-    found = scaled_networks(["own"], (1,), spec_of=lambda word: nearest)
-    said = " ".join(conclusions(rows(found)))
-    assert "rounding blocks" in said and "rounding up blocks" not in said
+    pairs = select_networks(["own"], (1,), spec_of=lambda name: nearest)
+    text = " ".join(conclusions(list_rows(pairs)))
+    assert "rounding blocks" in text and "rounding up blocks" not in text
 
 
-def test_the_note_names_only_layers_and_causes_that_are_there():
+def test_the_note_names_only_layers_and_causes_of_these_networks():
     assert "first blocks, depthwise and squeeze-and-excite layers" in note(["efficientnet_b1"])
     assert "first blocks, depthwise layers" in note(["efficientnet_lite1"])
     assert "first blocks, squeeze-and-excite layers" in note(["regnety_004"])
@@ -188,12 +192,12 @@ def test_the_note_names_only_layers_and_causes_that_are_there():
     assert "three roundings" not in note(["resnet101"])
 
 
-def note(words: list[str]) -> str:
-    return sections(rows(scaled_networks(words)))[0].note
+def note(patterns: list[str]) -> str:
+    return list_sections(list_rows(select_networks(patterns)))[0].note
 
 
 def test_every_family_and_kind_of_block_has_its_powers():
-    assert families().keys() >= {
+    assert smallest_of_families().keys() >= {
         "efficientnet_b0",
         "efficientnetv2_b0",
         "efficientnet_lite0",
@@ -208,26 +212,26 @@ def test_every_family_and_kind_of_block_has_its_powers():
 # Time
 
 
-def test_what_time_follows_is_found_again():
-    [every, *groups] = explained(timed())
-    assert every["networks"] == "all" and every["count"] == 12
-    assert {each["networks"]: each["count"] for each in groups} == {"a": 6, "b": 6}
-    assert every["both"] == pytest.approx(1)
-    assert (every["power_of_macs"], every["power_of_activations"]) == pytest.approx((0.3, 0.7))
-    assert every["macs"] < 1 and every["activations"] < 1
-    assert explained(timed(macs=0, activations=1))[0]["activations"] == pytest.approx(1)
+def test_the_powers_of_invented_times_are_recovered():
+    [overall, *groups] = fit_times(timed())
+    assert overall["networks"] == "all" and overall["count"] == 12
+    assert {group["networks"]: group["count"] for group in groups} == {"a": 6, "b": 6}
+    assert overall["both"] == pytest.approx(1)
+    assert (overall["power_of_macs"], overall["power_of_activations"]) == pytest.approx((0.3, 0.7))
+    assert overall["macs"] < 1 and overall["activations"] < 1
+    assert fit_times(timed(macs=0, activations=1))[0]["activations"] == pytest.approx(1)
 
 
-def test_few_networks_explain_nothing_and_one_family_comes_once():
-    assert explained(timed(4)) == []
-    one = [each for each in timed(12) if each.family == "a"]
-    assert [each["networks"] for each in explained(one)] == ["a"]
+def test_few_networks_give_no_fit_and_a_single_family_gives_one():
+    assert fit_times(timed(4)) == []
+    one = [network for network in timed(12) if network.family == "a"]
+    assert [fit["networks"] for fit in fit_times(one)] == ["a"]
 
 
 def test_timings_are_read_as_they_were_written(tmp_path: Path):
-    kept = Timings(fingerprint=HERE, rounds=3, networks=timed())
-    kept.write(tmp_path / "timings.json")
-    assert Timings.read(tmp_path / "timings.json") == kept
+    timings = Timings(fingerprint=HERE, rounds=3, networks=timed())
+    timings.write(tmp_path / "timings.json")
+    assert Timings.read(tmp_path / "timings.json") == timings
 
 
 @pytest.mark.parametrize(
@@ -240,7 +244,7 @@ def test_timings_are_read_as_they_were_written(tmp_path: Path):
         {"fingerprint": {}},
     ],
 )
-def test_other_files_are_no_timings(change: dict[str, Any], tmp_path: Path):
+def test_a_file_that_holds_no_timings_is_refused(change: dict[str, Any], tmp_path: Path):
     path = tmp_path / "timings.json"
     Timings(fingerprint=HERE, rounds=3, networks=timed()).write(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -254,26 +258,30 @@ def test_measured_networks_are_timed_beside_their_base(
     monkeypatch.chdir(tmp_path)
     main(shlex.split("deviation small --phi -2 -1 --measure --rounds 1 --timings t.json"))
     assert "measured ms" in capsys.readouterr().out
-    found = Timings.read(tmp_path / "t.json")
-    assert [each.name for each in found.networks] == ["small", "small phi -2", "small phi -1"]
-    assert all(each.latency_ms > 0 for each in found.networks)
+    timings = Timings.read(tmp_path / "t.json")
+    assert [network.name for network in timings.networks] == [
+        "small",
+        "small phi -2",
+        "small phi -1",
+    ]
+    assert all(network.latency_ms > 0 for network in timings.networks)
     main(shlex.split("deviation small --phi -2 --timings t.json --json"))
     [row] = json.loads(capsys.readouterr().out)["networks"]
-    assert row["measured_ms"] == found.by_name["small phi -2"]
+    assert row["measured_ms"] == timings.by_name["small phi -2"]
 
 
 # The page
 
 
 def test_the_page_is_one_file_with_tables_figures_and_no_script(tmp_path: Path):
-    kept = Timings(fingerprint=HERE, rounds=3, networks=timed())
-    page = as_html(TITLE, "phiscale <b>", sections(rows(scaled_networks()), kept))
+    timings = Timings(fingerprint=HERE, rounds=3, networks=timed())
+    page = as_html(TITLE, "phiscale <b>", list_sections(list_rows(select_networks()), timings))
     assert page.count("<svg") == 3 and page.count("<table>") == 3
     assert not re.search(r"<script|https?:|<img|<link", page)
     assert "phiscale &lt;b&gt;" in page and "a &lt;test&gt;" in page
 
 
-def test_a_section_leaves_out_empty_columns_and_escapes_what_it_is_given():
+def test_a_section_leaves_out_empty_columns_and_escapes_markup():
     part = Section(title="T", text=["<i>"], rows=[{"a": "x", "b": None}, {"a": "y", "b": None}])
     assert as_markdown("P", "c", [part]) == (
         "# P\n\nMade by `c`.\n\n## T\n\n<i>\n\n| a |\n|---|\n| x |\n| y |\n"

@@ -251,8 +251,8 @@ def deviation(
     from phiscale.planning.coefficients import Coefficients
     from phiscale.planning.device import DeviceModel
     from phiscale.report import deviation as report
-    from phiscale.report.deviation import timings_of
-    from phiscale.report.latencies import Timings
+    from phiscale.report.deviation_networks import select_networks
+    from phiscale.report.latencies import Timings, measure_timings
 
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other. Use one of them.")
@@ -267,7 +267,7 @@ def deviation(
         )
     powers = Coefficients.read(coefficients) if coefficients else None
     try:
-        scaled = report.scaled_networks(networks, phi, powers, spec_of)
+        scaled = select_networks(networks, phi, powers, spec_of)
     except SpecError as error:
         if not str(error).startswith("phi="):
             raise
@@ -276,24 +276,24 @@ def deviation(
         _refuse_huge(network.base, network.by, f"--phi {number:g}")
     times = Timings.read(timings) if timings and not measure else None
     if measure:
-        times = timings_of(scaled, rounds, command_line())
+        times = measure_timings(scaled, rounds, command_line())
         if timings:
             times.write(timings)
     device = DeviceModel.read(device_model) if device_model else None
-    rows = report.rows(scaled, device, times and times.by_name)
+    rows = report.list_rows(scaled, device, times and times.by_name)
     if json:
-        show_json(report.plain(rows, times))
+        show_json(report.to_json(rows, times))
         return
     from phiscale.files import write_atomic
-    from phiscale.report.deviation_page import TITLE, conclusions, sections
+    from phiscale.report.deviation_page import TITLE, conclusions, list_sections
     from phiscale.report.page import as_html, as_markdown
 
     if html:
-        write_atomic(html, as_html(TITLE, command_line(), sections(rows, times)))
+        write_atomic(html, as_html(TITLE, command_line(), list_sections(rows, times)))
     if markdown:
-        print(as_markdown(TITLE, command_line(), sections(rows, times)), end="")
+        print(as_markdown(TITLE, command_line(), list_sections(rows, times)), end="")
     else:
-        table(report.table(rows))
+        table(report.format_table(rows))
         print("\n" + "\n".join(conclusions(rows, times)))
 
 
