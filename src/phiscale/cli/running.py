@@ -202,7 +202,7 @@ def rates(
         device: Compute device; auto uses a GPU where there is one.
     """
     from phiscale.cli.output import training_progress
-    from phiscale.search.rates import compare_rates, report
+    from phiscale.search.rates import RateRequest, compare_rates, rate_report
     from phiscale.training.devices import compute_device
     from phiscale.training.parallel.replicas import lanes_for
     from phiscale.training.recipes.table import RECIPE_ENTRIES
@@ -220,22 +220,21 @@ def rates(
     if epochs is not None:
         varied = replace(varied, epochs=epochs)
     varied = replace(varied, lanes=lanes_for(varied.batch, compute_device(device)))
+    request = RateRequest(
+        spec=spec,
+        data=data,
+        recipe=varied,
+        entry=entry,
+        depths=depths,
+        widths=widths,
+        steps=steps,
+        resolution=resolution,
+    )
     with training_progress() as callbacks:
-        nets = compare_rates(
-            spec,
-            data,
-            out,
-            varied,
-            Runtime(callbacks=callbacks),
-            named=entry,
-            depths=depths,
-            widths=widths,
-            steps=steps,
-            resolution=resolution,
-            device=device,
-            command=command_line(),
+        results = compare_rates(
+            request, out, Runtime(callbacks=callbacks), device=device, command=command_line()
         )
-    print(as_flags("\n".join(report(nets, command_line()))))
+    print(as_flags("\n".join(rate_report(results, command_line()))))
 
 
 def evaluate(
