@@ -185,10 +185,15 @@ def test_bombs_are_refused_before_they_take_memory(tmp_path: Path):
     assert int(run.stdout) < 100  # MB
 
 
+CORRUPT_EXIF = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\xff\x7f\xff\xff\xff\x7f"
+
+
 def test_pillows_warnings_stay_inside_whatever_the_threads():
-    """A corrupt TIFF tag and a large image make Pillow warn; the filters must come back."""
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\xff\x7f\xff\xff\xff\x7f"
-    files = [saved(quadrants(), "JPEG", exif=exif), saved(Image.new("L", (9600, 9600)), "PNG")]
+    """A corrupt TIFF tag and a large image make Pillow warn; the filters stay untouched."""
+    files = [
+        saved(quadrants(), "JPEG", exif=CORRUPT_EXIF),
+        saved(Image.new("L", (9600, 9600)), "PNG"),
+    ]
     before = list(warnings.filters)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
@@ -206,6 +211,21 @@ def test_pillows_warnings_stay_inside_whatever_the_threads():
             thread.join()
     assert not seen
     assert warnings.filters == before
+
+
+def test_reading_never_touches_the_filters_and_the_host_keeps_pillows_warnings(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the filters of the process are the host's")
+
+    with monkeypatch.context() as patch:
+        for name in ("catch_warnings", "filterwarnings", "simplefilter"):
+            patch.setattr(warnings, name, refuse)
+        read_image(saved(quadrants(), "JPEG", exif=CORRUPT_EXIF))
+    with pytest.warns(Image.DecompressionBombWarning) as seen:
+        Image.open(io.BytesIO(saved(Image.new("L", (9600, 9600)), "PNG")))
+    assert Path(seen[0].filename).name == "Image.py"
 
 
 @given(st.binary(max_size=400))

@@ -12,10 +12,6 @@ import io
 import os
 import re
 import stat
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +21,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from phiscale.data.reading.formats import detect_image_format, detect_other_type
 from phiscale.data.reading.integrity import check_checksums, check_complete, check_parts
 from phiscale.data.reading.pixels import WHITE, to_rgb
+from phiscale.data.reading.quiet import without_pillow_warnings
 from phiscale.errors import BadImage
 
 # Pillow's other formats are left out on purpose: some start other programs (EPS), some hold
@@ -94,7 +91,7 @@ def decode_image(
         raise BadImage(_too_big(len(data), limits))
     if reason := detect_other_type(data):
         raise BadImage(reason)
-    with _pillow_is_silent():
+    with without_pillow_warnings():
         try:
             return _decode(data, background, limits)
         except BadImage:
@@ -214,29 +211,3 @@ def _reason(error: Exception, data: bytes) -> str:
     if "too large" in text:
         return "a text or profile chunk that unpacks to more than Pillow allows"
     return f"damaged: {text or type(error).__name__}"
-
-
-_silence = threading.Lock()
-_silent: list[warnings.catch_warnings] = []  # the one that is entered, if any
-_readers = 0
-
-
-@contextmanager
-def _pillow_is_silent() -> Iterator[None]:
-    """Pillow's warnings (bombs, corrupt EXIF) off. Counted, since the filters are the process's:
-    two threads that each saved and restored them would leave them changed for good."""
-    global _readers
-    with _silence:
-        if _readers == 0:
-            catcher = warnings.catch_warnings()
-            catcher.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-            _silent.append(catcher)
-        _readers += 1
-    try:
-        yield
-    finally:
-        with _silence:
-            _readers -= 1
-            if _readers == 0:
-                _silent.pop().__exit__(None, None, None)
