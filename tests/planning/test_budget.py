@@ -113,7 +113,7 @@ LOOSE = Budget(
 
 @cache
 def levels() -> dict[str, list[float]]:
-    """For each limit, what the networks of the lattice take of it, in order."""
+    """For each limit, what the networks of the lattice need of it, in order."""
     rows = [{limit.name: limit.value for limit in each.limits} for each in one_by_one(LOOSE)]
     return {name: sorted(row[name] for row in rows) for name in LIMITS}
 
@@ -125,9 +125,9 @@ def solved(budget: Budget) -> Solution:
 @st.composite
 def budgets(draw: st.DrawFn) -> Budget:
     """Limits that lie on a network of the lattice: what counts is <= against <."""
-    chosen = draw(st.sets(st.sampled_from(LIMITS), max_size=4))
+    names = draw(st.sets(st.sampled_from(LIMITS), max_size=4))
     count = len(one_by_one(LOOSE))
-    return Budget(**{name: levels()[name][draw(st.integers(0, count - 1))] for name in chosen})
+    return Budget(**{name: levels()[name][draw(st.integers(0, count - 1))] for name in names})
 
 
 def axes(each: Candidate) -> tuple[float, ...]:
@@ -140,12 +140,12 @@ def dominates(one: Candidate, other: Candidate) -> bool:
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-# The choice, against an exhaustive check
+# The selection, against an exhaustive check
 
 
 @given(budgets())
 @settings(max_examples=30, deadline=None)
-def test_the_choice_is_the_one_that_an_exhaustive_search_makes(budget: Budget) -> None:
+def test_the_best_network_is_that_of_an_exhaustive_search(budget: Budget) -> None:
     every = one_by_one(budget)
     fitting = [each for each in every if each.excluded_by is None]
     if not fitting:
@@ -227,14 +227,14 @@ def test_the_undominated_are_those_that_no_other_row_equals_or_betters(
     rows: list[tuple[int, ...]],
 ) -> None:
     points = np.array(rows, dtype=float)
-    found = undominated(points)
+    front = undominated(points)
     better = (points[:, None] <= points[None]).all(axis=2) & (points[:, None] < points[None]).any(
         axis=2
     )
     free = {tuple(row) for row in points[~better.any(axis=0)]}
-    assert {tuple(row) for row in points[found]} == free
-    assert len(found) == len(free)
-    assert list(points[found, 0]) == sorted(points[found, 0])
+    assert {tuple(row) for row in points[front]} == free
+    assert len(front) == len(free)
+    assert list(points[front, 0]) == sorted(points[front, 0])
 
 
 def test_the_undominated_of_one_column_is_its_least() -> None:
@@ -247,16 +247,16 @@ def test_the_undominated_of_many_rows_beat_all_the_others(columns: int) -> None:
     random = np.random.default_rng(columns)
     points = random.integers(0, 3000, size=(24_000, columns)).astype(float)
     points += points.sum(axis=1, keepdims=True) * random.random((24_000, 1))  # a long front
-    found = undominated(points)
-    kept = points[found]
+    front = undominated(points)
+    kept = points[front]
     among = (kept[:, None] <= kept[None]).all(axis=2)
     np.fill_diagonal(among, False)
     assert not among.any()
-    for part in np.array_split(np.delete(points, found, axis=0), 20):
+    for part in np.array_split(np.delete(points, front, axis=0), 20):
         assert (kept[:, None] <= part[None]).all(axis=2).any(axis=0).all()
 
 
-# What the published law answers
+# Solutions by the published law
 
 
 def test_with_the_macs_of_b3_it_is_wider_and_less_sharp_than_b3() -> None:
@@ -270,7 +270,7 @@ def test_with_the_macs_of_b3_it_is_wider_and_less_sharp_than_b3() -> None:
     assert solution.considered == pytest.approx(500_000, rel=0.05)
 
 
-def test_training_memory_of_b3_buys_more_width_than_its_macs_do() -> None:
+def test_the_training_memory_of_b3_allows_more_width_than_its_macs() -> None:
     b3 = estimate(B3, task=PlanningTask(law_base=B0))
     axes = replace(FEW_WIDTHS, pixels=range(224, 353, 32))
     by_macs = solve(B0, Budget(macs=b3.cost.macs), axes=axes).best
@@ -280,7 +280,7 @@ def test_training_memory_of_b3_buys_more_width_than_its_macs_do() -> None:
     assert by_memory.error < by_macs.error
 
 
-def test_a_limit_on_parameters_buys_pixels_which_have_none() -> None:
+def test_a_limit_on_parameters_raises_the_pixels_which_have_none() -> None:
     b3 = estimate(B3, task=PlanningTask(law_base=B0))
     best = solve(B0, Budget(params=b3.cost.params, macs=4e9), axes=FEW_WIDTHS).best
     assert best.spec.resolution >= 416
@@ -290,7 +290,7 @@ def test_a_limit_on_parameters_buys_pixels_which_have_none() -> None:
 # Time
 
 
-def test_more_minutes_buy_a_larger_network_and_never_a_worse_one() -> None:
+def test_more_minutes_allow_a_larger_network_and_never_a_worse_one() -> None:
     errors, macs = [], []
     for minutes in (1, 10, 100):
         best = solve(SMALL, Budget(train_minutes=minutes), task=TASK).best
@@ -358,13 +358,13 @@ def test_pixels_beyond_the_images_predict_no_gain() -> None:
 
 
 def test_every_different_depth_of_b0_is_in_the_lattice_once() -> None:
-    found = lattice_depths(B0)
-    vectors = {tuple(s.repeats for s in scale(B0, Scaling(depth=d)).stages) for d in found}
+    depths = lattice_depths(B0)
+    vectors = {tuple(s.repeats for s in scale(B0, Scaling(depth=d)).stages) for d in depths}
     fine = {
         tuple(s.repeats for s in scale(B0, Scaling(depth=d / 500)).stages) for d in range(125, 2001)
     }
     assert vectors == fine
-    assert len(found) == len(vectors) == 24
+    assert len(depths) == len(vectors) == 24
 
 
 def test_every_depth_that_rounds_to_the_nearest_is_in_the_lattice_too() -> None:
@@ -380,29 +380,31 @@ def test_every_depth_that_rounds_to_the_nearest_is_in_the_lattice_too() -> None:
 
 
 def test_a_deep_base_has_a_thinned_lattice_that_still_holds_the_base() -> None:
-    found = lattice_depths(get_spec("efficientnet_b7"))
-    assert len(found) <= 40
-    assert 1.0 in found
+    depths = lattice_depths(get_spec("efficientnet_b7"))
+    assert len(depths) <= 40
+    assert 1.0 in depths
 
 
 @pytest.mark.parametrize("count", [10, 100, 301, 10_000])
 def test_widths_are_even_and_meet_the_base(count: int) -> None:
-    found = lattice_widths(count)
-    assert found[0] == 0.25 and found[-1] == 2.5 and 1.0 in found
-    assert np.allclose(np.diff(found), found[1] - found[0])
+    steps = lattice_widths(count)
+    assert steps[0] == 0.25 and steps[-1] == 2.5 and 1.0 in steps
+    assert np.allclose(np.diff(steps), steps[1] - steps[0])
 
 
-# Given networks, beside a lattice and alone
+# Single networks, beside a lattice and alone
 
 
 def test_a_pretrained_network_counts_the_images_that_it_has_seen() -> None:
     scratch = estimate(SMALL, task=TASK)
-    taught = estimate(SMALL, name="small", pretraining=Pretraining("small.safetensors"), task=TASK)
-    assert taught.error < scratch.error
-    assert taught.images_seen == scratch.images_seen
-    assert (taught.name, taught.pretrained) == ("small", "small.safetensors")
+    pretrained = estimate(
+        SMALL, name="small", pretraining=Pretraining("small.safetensors"), task=TASK
+    )
+    assert pretrained.error < scratch.error
+    assert pretrained.images_seen == scratch.images_seen
+    assert (pretrained.name, pretrained.pretrained) == ("small", "small.safetensors")
     some = estimate(SMALL, pretraining=Pretraining("a run", 1_000_000), task=TASK)
-    assert taught.error < some.error < scratch.error
+    assert pretrained.error < some.error < scratch.error
 
 
 def test_fine_tuning_needs_fewer_epochs() -> None:
@@ -416,7 +418,7 @@ def test_fine_tuning_needs_fewer_epochs() -> None:
     )
 
 
-def test_a_pretrained_member_competes_with_the_lattice_under_the_same_limits() -> None:
+def test_a_pretrained_model_competes_with_the_lattice_under_the_same_limits() -> None:
     budget = Budget(train_minutes=5)
     alone = solve(SMALL, budget, axes=AXES, task=TASK)
     member = estimate(
@@ -433,7 +435,7 @@ def test_a_pretrained_member_competes_with_the_lattice_under_the_same_limits() -
     assert without.excluded["train_minutes"] == alone.excluded["train_minutes"] + 1
 
 
-def test_where_no_scaling_fits_a_given_network_may() -> None:
+def test_where_no_scaling_fits_a_candidate_may() -> None:
     budget = Budget(train_minutes=0.05)
     member = estimate(
         SMALL, budget, name="small", pretraining=Pretraining("hub"), images_per_s=1e6, task=TASK
@@ -443,27 +445,27 @@ def test_where_no_scaling_fits_a_given_network_may() -> None:
     assert solve(SMALL, budget, axes=AXES, task=TASK, candidates=[member]).best == member
 
 
-def test_given_networks_are_ranked_by_the_same_rules() -> None:
+def test_candidates_are_ranked_by_the_same_rules() -> None:
     budget = Budget(macs=4e6)
-    given = [
+    networks = [
         estimate(scale(SMALL, Scaling(width=w)), budget, name=f"x{w}", task=TASK)
         for w in (0.5, 1.0, 2.0)
     ]
-    solution = rank(given, sd=LAW.sd)
+    solution = rank(networks, sd=LAW.sd)
     assert solution.best.name == "x1.0"
     assert (solution.considered, solution.fitting) == (3, 2)
     assert solution.excluded == {"macs": 1}
-    assert given[2].excluded_by is not None and given[2].excluded_by.startswith("macs ")
+    assert networks[2].excluded_by is not None and networks[2].excluded_by.startswith("macs ")
     assert [each.name for each in solution.pareto] == ["x1.0", "x0.5"]
 
 
 def test_equal_errors_go_to_fewer_macs() -> None:
-    given = [
+    networks = [
         replace(estimate(scale(SMALL, Scaling(width=w)), task=LAW_ALONE), error=0.2)
         for w in (2.0, 0.5, 1.0)
     ]
-    assert rank(given, sd=0.01).best == given[1]
-    assert rank(given[::-1], sd=0.01).best == given[1]
+    assert rank(networks, sd=0.01).best == networks[1]
+    assert rank(networks[::-1], sd=0.01).best == networks[1]
 
 
 def test_candidates_of_different_budgets_are_not_compared() -> None:
@@ -489,7 +491,7 @@ def test_another_family_is_measured_over_the_same_base() -> None:
 
 @dataclass(frozen=True)
 class Flat:
-    """A law of one's own: only width counts."""
+    """A law of which only width counts."""
 
     sd: float = 0.0
 
@@ -503,18 +505,18 @@ def test_any_object_that_predicts_is_a_law() -> None:
     assert best.width > 1.2
 
 
-# The words for it
+# Explanations
 
 
 def test_finalists_are_clearly_different_and_within_the_laws_error() -> None:
     solution = solve(B0, Budget(macs=400e6), axes=FEW_WIDTHS)
-    race = finalists(solution)
-    assert race[0] == solution.best
-    assert 2 <= len(race) <= 3
+    networks = finalists(solution)
+    assert networks[0] == solution.best
+    assert 2 <= len(networks) <= 3
     assert len(finalists(solution, limit=2)) == 2
-    for i, one in enumerate(race):
+    for i, one in enumerate(networks):
         assert one.error <= solution.best.error + solution.law_sd
-        for other in race[:i]:
+        for other in networks[:i]:
             ratios = [
                 getattr(one, name) / getattr(other, name)
                 for name in ("depth", "width", "resolution")
@@ -522,12 +524,12 @@ def test_finalists_are_clearly_different_and_within_the_laws_error() -> None:
             assert any(ratio > 1.19 or ratio < 1 / 1.19 for ratio in ratios)
 
 
-def test_a_certain_law_leaves_nothing_to_a_race() -> None:
+def test_a_certain_law_leaves_one_finalist() -> None:
     solution = solve(SMALL, task=PlanningTask(law=replace(LAW, sd=0.0)), axes=AXES)
     assert finalists(solution) == (solution.best,)
 
 
-def test_the_explanation_names_what_won_what_it_costs_and_what_was_ruled_out() -> None:
+def test_the_explanation_names_what_won_what_it_costs_and_what_was_excluded() -> None:
     text = explain(solve(SMALL, Budget(macs=4e6, params=2e5), axes=AXES, task=TASK))
     for part in (
         " px (",
@@ -545,7 +547,7 @@ def test_the_explanation_names_what_won_what_it_costs_and_what_was_ruled_out() -
     assert "\n" not in text
 
 
-def test_the_explanation_of_two_equals_sends_them_to_a_race() -> None:
+def test_the_explanation_of_tied_networks_names_short_trial_runs() -> None:
     text = explain(solve(B0, Budget(macs=400e6), axes=FEW_WIDTHS))
     assert "Statistically tied with depth x" in text
     assert text.endswith("; short trial runs can separate them.")
@@ -591,7 +593,7 @@ def test_a_candidate_is_a_row_of_plain_numbers() -> None:
     assert all(value is None or isinstance(value, str | int | float) for value in row.values())
 
 
-def test_a_limit_missed_by_a_hair_is_told_with_enough_digits() -> None:
+def test_a_limit_that_is_narrowly_exceeded_is_written_with_enough_digits() -> None:
     assert str(Limit("macs", 400_000_001, 400_000_000)) == "macs 400.000001M > 400M"
     assert str(Limit("weight_bytes", 20.5e6, 20e6)) == "weight_bytes 20.5MB > 20MB"
     assert str(Limit("train_minutes", 1500, 10)) == "train_minutes 1500 > 10"
@@ -711,7 +713,7 @@ def test_a_limit_is_a_number_above_zero(name: str, value: float) -> None:
         Budget(**{name: value})
 
 
-def test_a_count_below_one_is_a_unit_that_was_forgotten() -> None:
+def test_a_count_below_one_is_refused_since_its_unit_was_forgotten() -> None:
     with pytest.raises(UsageError, match=r"macs=0\.4 is less than 1.*400e6"):
         Budget(macs=0.4)
     assert Budget(latency_ms=0.4, train_minutes=0.5).limits == {
@@ -758,13 +760,13 @@ def test_sizes_are_read(text: str, size: int) -> None:
     "text",
     ["", "M", "400 MB", "-4M", "4X", "nan", "inf", "1,8G", "4M4", "0", "0.1", "1e99", "1e999"],
 )
-def test_what_is_no_count_is_refused_and_shown_one(text: str) -> None:
+def test_a_text_that_is_not_a_count_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match=r"is not a count.*400M or 1\.8G"):
         parse_count(text)
 
 
 @pytest.mark.parametrize("text", ["20M", "20 megabytes", "twenty", "0MB", "20iB"])
-def test_what_is_no_size_is_refused_and_shown_both_kinds(text: str) -> None:
+def test_a_text_that_is_not_a_size_is_refused_with_both_kinds(text: str) -> None:
     with pytest.raises(UsageError, match=r"is not a size.*20MB \(10\^6\) or 20MiB \(2\^20\)"):
         parse_bytes(text)
 

@@ -1,4 +1,4 @@
-"""Found coefficients: a file that planning takes, the ray they span, refusals with the mend."""
+"""Coefficients: their file, the ray that they span, the selection on it, and refusals."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from phiscale.arch.costs import cost, costs_of
 from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.arch.scaling import compound, scale
+from phiscale.arch.spec import Spec
 from phiscale.errors import BudgetError, PhiscaleError, UsageError
 from phiscale.planning.budget import Budget, PlanningTask, explain, ray, solve
 from phiscale.planning.coefficients import Coefficients
@@ -38,26 +39,26 @@ FLAT = Law(
     width=Term(0.2, 1.0),
     resolution=Term(0.1, 1.0),
     sd=0.01,
-    source="made up",
+    source="a test",
 )
 FULL = replace(PAPER, base=SMALL, law=FLAT, intervals={"alpha": (1.1, 1.3)}, extra={"seeds": [1]})
 
 powers = st.floats(1.05, 2.0)
-coefficients = st.builds(Coefficients, alpha=powers, beta=powers, gamma=powers)
+any_coefficients = st.builds(Coefficients, alpha=powers, beta=powers, gamma=powers)
 
 
 # The file
 
 
-@pytest.mark.parametrize("found", [PAPER, FULL], ids=["least", "all"])
-def test_what_is_written_is_read_again(found: Coefficients, tmp_path: Path):
-    found.write(tmp_path / "found.json")
-    assert Coefficients.read(tmp_path / "found.json") == found
+@pytest.mark.parametrize("coefficients", [PAPER, FULL], ids=["least", "all"])
+def test_a_file_is_read_as_it_was_written(coefficients: Coefficients, tmp_path: Path):
+    coefficients.write(tmp_path / "found.json")
+    assert Coefficients.read(tmp_path / "found.json") == coefficients
 
 
-@given(coefficients)
-def test_plain_data_say_it_all(found: Coefficients):
-    assert Coefficients.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+@given(any_coefficients)
+def test_plain_data_are_complete(coefficients: Coefficients):
+    assert Coefficients.from_dict(json.loads(json.dumps(coefficients.to_dict()))) == coefficients
 
 
 def test_three_numbers_are_enough_for_a_file_made_by_hand():
@@ -96,7 +97,9 @@ MISTAKES: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 @pytest.mark.parametrize(("change", "says"), MISTAKES, ids=[str(m[0])[:40] for m in MISTAKES])
-def test_a_bad_file_is_named_with_the_mend(change: dict[str, Any], says: str, tmp_path: Path):
+def test_a_wrong_file_is_named_and_the_message_says_what_to_write(
+    change: dict[str, Any], says: str, tmp_path: Path
+):
     path = tmp_path / "found.json"
     path.write_text(json.dumps(PAPER.to_dict() | change))
     with pytest.raises(UsageError, match=says) as caught:
@@ -134,7 +137,7 @@ PUBLISHED = {  # width and depth of the members as printed, and the phi where th
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_papers_coefficients_give_the_published_members_at_their_phi(name: str):
+def test_the_papers_coefficients_give_the_published_models_at_their_phi(name: str):
     width, depth, phi = PUBLISHED[name]
     by, member = PAPER.at(phi), MEMBERS[name].scaling
     assert (member.width, member.depth) == (width, depth)
@@ -152,22 +155,24 @@ def test_compound_and_a_file_agree_on_every_phi():
 # The ray
 
 
-@given(coefficients)
+@given(any_coefficients)
 @settings(max_examples=20)
-def test_along_a_ray_macs_grow_with_phi_and_no_network_comes_twice(found: Coefficients):
-    points = ray(SMALL, found, native_pixels=96)
+def test_along_a_ray_macs_grow_with_phi_and_no_network_comes_twice(coefficients: Coefficients):
+    points = ray(SMALL, coefficients, native_pixels=96)
     phis, networks = list(points.values()), list(points)
     assert phis == sorted(phis) and len(set(phis)) == len(phis)
     macs = costs_of(networks).macs.tolist()
     assert all(one <= other for one, other in pairwise(macs)) and macs[-1] > macs[0]
 
 
-@given(coefficients)
+@given(any_coefficients)
 @settings(max_examples=20)
-def test_a_ray_goes_through_the_base_and_every_point_is_what_scale_gives(found: Coefficients):
-    points = ray(SMALL, found, native_pixels=96)
+def test_a_ray_goes_through_the_base_and_every_point_is_what_scale_gives(
+    coefficients: Coefficients,
+):
+    points = ray(SMALL, coefficients, native_pixels=96)
     assert points[SMALL] == 0
-    assert all(scale(SMALL, found.at(phi)) == network for network, phi in points.items())
+    assert all(scale(SMALL, coefficients.at(phi)) == network for network, phi in points.items())
 
 
 def test_the_ray_of_the_paper_goes_as_far_as_the_lattice():
@@ -188,34 +193,34 @@ def test_coefficients_of_one_dimension_span_a_ray_too():
     assert {(net.blocks, net.resolution) for net in ray(B0, only_wide)} == {(16, 224)}
 
 
-# The choice
+# The selection
 
 
 def test_two_budgets_give_two_networks_of_one_ray_that_are_the_best_of_it():
     for macs in (3e8, 3e9):
-        found = solve(B0, Budget(macs=macs), task=ON_RAY)
+        solution = solve(B0, Budget(macs=macs), task=ON_RAY)
         networks = list(ray(B0, PAPER))
-        assert found.best.spec in networks and found.considered == len(networks)
-        assert found.fitting == sum(costs_of(networks).macs <= macs)
-        assert found.best.cost == replace(cost(found.best.spec), layers=())
-        assert found.best.cost.macs > 0.8 * macs  # more blocks come many at a time
+        assert solution.best.spec in networks and solution.considered == len(networks)
+        assert solution.fitting == sum(costs_of(networks).macs <= macs)
+        assert solution.best.cost == replace(cost(solution.best.spec), layers=())
+        assert solution.best.cost.macs > 0.8 * macs  # more blocks come many at a time
     small, large = (solve(B0, Budget(macs=macs), task=ON_RAY).best for macs in (3e8, 3e9))
     assert small.spec != large.spec and small.depth < large.depth
 
 
-def test_the_explanation_says_whose_coefficients_they_are():
-    found = solve(B0, Budget(macs=1e9), task=ON_RAY)
-    assert found.coefficients == PAPER
-    assert found.best.name.startswith("phi 1.0")
+def test_the_explanation_names_the_coefficients_and_their_source():
+    solution = solve(B0, Budget(macs=1e9), task=ON_RAY)
+    assert solution.coefficients == PAPER
+    assert solution.best.name.startswith("phi 1.0")
     assert (
         "the ray of the coefficients 1.2^phi, 1.1^phi, 1.15^phi (grid, efficientnet_b0 on im"
-        in (explain(found))
+        in explain(solution)
     )
     assert "coefficients" not in explain(solve(B0, Budget(macs=1e9)))
 
 
-def test_pixels_that_the_pictures_lack_leave_a_network_its_phi():
-    """Where pixels alone grow, all larger phi are the last network of real ones."""
+def test_a_network_that_more_pixels_alone_would_change_keeps_its_phi():
+    """Where pixels alone grow, all larger phi give the last network of real pixels."""
     only_pixels = Coefficients(alpha=1, beta=1, gamma=1.4)
     points = ray(SMALL, only_pixels, native_pixels=SMALL.resolution)
     assert points[SMALL] == 0 and max(points.values()) == 0
@@ -234,23 +239,25 @@ def test_limits_that_no_network_of_the_ray_meets_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("base", "asked", "used"),
+    ("base", "network", "used"),
     [
         ("small", SMALL, True),
-        ("small", replace(SMALL, classes=3), True),  # the classes are no matter
+        ("small", replace(SMALL, classes=3), True),  # classes may differ
         (SMALL, SMALL, True),
-        ("", B0, True),  # by hand, for whatever it is given with
+        ("", B0, True),  # written by hand: for any network
         ("small", replace(SMALL, resolution=16), False),  # multipliers would be over other pixels
         ("small", B0, False),
         ("mine.py:NET", SMALL, False),
     ],
 )
-def test_a_law_predicts_only_for_the_network_it_was_found_over(base, asked, used):
+def test_a_law_predicts_only_for_the_network_it_was_fitted_over(
+    base: str | Spec, network: Spec, used: bool
+):
     along = replace(PAPER, base=base, law=FLAT)
-    assert along.law_over(asked) == (FLAT if used else None)
-    budget = Budget(macs=2 * cost(asked).macs)
+    assert along.law_over(network) == (FLAT if used else None)
+    budget = Budget(macs=2 * cost(network).macs)
     alone, with_law = (
-        solve(asked, budget, task=PlanningTask(coefficients=each)).best.error
+        solve(network, budget, task=PlanningTask(coefficients=each)).best.error
         for each in (replace(along, law=None), along)
     )
     assert (with_law != alone) == used

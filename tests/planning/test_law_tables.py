@@ -1,4 +1,4 @@
-"""Tables that laws are fitted to: published ones, a CSV file's rules, and its mistakes."""
+"""Tables that laws are fitted to: published ones, CSV files, and mistakes in them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def errors_of(name: str) -> list[float]:
         ("efficientnet-joint", [22.9, 20.9, 19.9, 18.4, 17.1, 16.4, 16.0, 15.7, 21.0, 21.1, 20.9]),
         ("table7", [22.7, 21.0, 21.1, 20.9, 18.9]),
         ("table7-v1", [23.7, 21.0, 21.1, 20.9, 18.9]),
-        ("table3-mobilenetv2", [28.0, 23.2, 23.6, 25.2]),  # the compound's scaling is not said
+        ("table3-mobilenetv2", [28.0, 23.2, 23.6, 25.2]),  # the compound's scaling is not stated
         ("efficientnet-lite", [24.9, 23.3, 22.4, 20.2, 18.5]),
         ("regnetx", [31.1, 27.3, 25.9, 24.8, 23.0, 21.7, 21.4, 20.8, 20.7, 20.3, 20.0, 19.5]),
         ("regnety", [29.6, 25.9, 24.5, 23.7, 22.0, 21.0, 20.6, 20.1, 20.1, 19.7, 19.6, 19.0]),
@@ -53,7 +53,7 @@ def test_published_errors_are_those_that_were_printed(name: str, per_cent: list[
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_table_says_its_source_and_can_be_read_on_its_axes(name: str) -> None:
+def test_every_published_table_names_its_source_and_can_be_read_on_its_axes(name: str) -> None:
     sheet = published_sheet(name)
     assert any(
         word in sheet.source for word in ("arXiv:", "tensorflow/", "google/", "timm", "pycls")
@@ -64,7 +64,7 @@ def test_every_published_table_says_its_source_and_can_be_read_on_its_axes(name:
     assert not points.constant()
 
 
-def test_files_are_for_what_no_member_holds() -> None:
+def test_files_hold_only_what_no_model_holds() -> None:
     assert {path.stem for path in FILES.glob("*.csv")} == {"pycls-efficientnet"} <= set(PUBLISHED)
 
 
@@ -90,12 +90,12 @@ def test_regnets_activations_are_those_that_pycls_lists() -> None:
     ("name", "says"),
     [("effcientnet", "Did you mean efficientnet"), ("zzz", "Tables are efficientnet, ")],
 )
-def test_a_table_that_is_none_gives_the_nearest_or_all(name: str, says: str) -> None:
+def test_an_unknown_table_is_answered_with_the_nearest_or_all(name: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         published_sheet(name)
 
 
-# A file of one's own
+# CSV files
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_models_are_counted_over_the_smallest_of_them_or_a_base() -> None:
         ),
     ],
 )
-def test_dimensions_are_the_axes_where_rows_tell_them_apart(
+def test_dimensions_are_the_axes_where_they_vary_apart(
     rows: str, axes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -188,10 +188,10 @@ def test_lengths_of_training_are_an_axis_where_they_differ() -> None:
         ("model,error\nefficientnet_b00,0.1", r"model efficientnet_b00 .*Did you mean"),
     ],
 )
-def test_a_file_with_a_mistake_is_told_where(text: str, says: str) -> None:
-    with pytest.raises(DataError, match=says) as told:
+def test_a_mistake_in_a_file_is_named_with_its_place(text: str, says: str) -> None:
+    with pytest.raises(DataError, match=says) as refusal:
         read(text)
-    assert "table.csv" in str(told.value) and "\n" not in str(told.value)
+    assert "table.csv" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         ("banana", r"no banana. Add a column banana"),
     ],
 )
-def test_an_axis_that_rows_do_not_tell_is_refused(axis: str, says: str) -> None:
+def test_an_axis_that_rows_have_no_value_for_is_refused(axis: str, says: str) -> None:
     sheet = read("macs,error\n1,0.3\n2,0.2")
     with pytest.raises(UsageError, match=says):
         sheet.points(Axes(names=(axis,)))
@@ -224,7 +224,7 @@ def of(name: str) -> Points:
 
 
 def bent(rows: int = 16) -> Points:
-    """A truth that no sum of saturating powers is like: it falls ever faster."""
+    """Errors that no sum of saturating powers follows: they fall ever faster."""
     x = np.geomspace(1, 30, rows)
     error = 0.4 - 0.02 * np.log(x) ** 2 + 0.0005 * np.random.default_rng(0).normal(size=rows)
     return Points(
@@ -247,25 +247,25 @@ def test_no_row_is_named_where_all_fit_in(name: str) -> None:
     assert find_outliers(posterior(of(name), run_sd=sheet.run_sd)) == ()
 
 
-def test_the_law_stands_its_ground_on_the_published_rows() -> None:
+def test_the_law_predicts_the_published_rows_best() -> None:
     sheet = published_sheet("efficientnet-joint")
     fit = posterior(of("efficientnet-joint"), run_sd=sheet.run_sd)
-    found = check(fit, sheet.points(sheet.axes_over(("macs",))))
-    assert found.rms["law"] < found.rms["macs"] < found.rms["quadratic"]
-    assert (found.winner, found.better_models, found.rows) == ("law", (), 11)
-    found.require_range(1000.0, "anything")
+    checks = check(fit, sheet.points(sheet.axes_over(("macs",))))
+    assert checks.rms["law"] < checks.rms["macs"] < checks.rms["quadratic"]
+    assert (checks.winner, checks.better_models, checks.rows) == ("law", (), 11)
+    checks.require_range(1000.0, "anything")
 
 
 def test_a_law_of_the_wrong_form_goes_no_farther_than_eight_times_its_rows() -> None:
-    found = check(posterior(bent(), run_sd=0.0005))
-    assert found.better_models == ("quadratic",) and found.winner == "quadratic"
-    assert "Clearly better than the law" in found.summary()
-    found.require_range(8.0, "near")
+    checks = check(posterior(bent(), run_sd=0.0005))
+    assert checks.better_models == ("quadratic",) and checks.winner == "quadratic"
+    assert "Clearly better than the law" in checks.summary()
+    checks.require_range(8.0, "near")
     with pytest.raises(UsageError, match=r"far has 9x .*quadratic .*Use at most 8x, or train"):
-        found.require_range(9.0, "far")
+        checks.require_range(9.0, "far")
 
 
-def test_a_gaussian_process_finds_what_the_law_leaves_over() -> None:
+def test_a_gaussian_process_is_better_where_the_law_has_the_wrong_form() -> None:
     from phiscale.report.gp import gp_left_out
 
     fit = posterior(bent(), run_sd=0.0005)
@@ -279,12 +279,12 @@ def test_a_gaussian_process_finds_what_the_law_leaves_over() -> None:
     assert gp_left_out(posterior(of("efficientnet-lite"), run_sd=0.0015)) is None  # 5 rows
 
 
-def test_too_few_rows_compare_nothing_and_forbid_nothing() -> None:
-    found = check(posterior(of("table3-resnet50"), run_sd=0.0025))
-    assert found == Checks() and found.winner == "law"
-    assert "Too few rows" in found.summary()
+def test_too_few_rows_compare_no_models_and_limit_no_prediction() -> None:
+    checks = check(posterior(of("table3-resnet50"), run_sd=0.0025))
+    assert checks == Checks() and checks.winner == "law"
+    assert "Too few rows" in checks.summary()
 
 
-def test_every_member_named_in_a_table_is_one() -> None:
+def test_every_model_named_in_a_table_is_registered() -> None:
     names = {row.name for name in ("efficientnet", "regnetx") for row in published_sheet(name).rows}
     assert names <= set(MEMBERS)

@@ -1,4 +1,4 @@
-"""Error laws: what the published table says, and how a law is fitted, kept and refused."""
+"""Error laws: those of the published table, and how a law is fitted, written and refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def nominal(rows: tuple[LawRow, ...]) -> tuple[LawRow, ...]:
     return tuple(replace(row, depth=depths[row.name]) for row in rows)
 
 
-# What the published table says
+# The published table
 
 
 def test_the_literal_rows_are_those_of_the_members_counted_as_built() -> None:
@@ -70,7 +70,7 @@ def test_the_law_explains_all_eleven_published_rows() -> None:
     assert rmse(published_law(), PUBLISHED_ROWS) <= 0.0017
 
 
-def test_the_table_itself_says_that_depth_is_counted_in_real_blocks() -> None:
+def test_the_published_table_fits_worse_with_nominal_depths_than_with_blocks_as_built() -> None:
     rows = nominal(PUBLISHED_ROWS)
     assert rmse(fit_law(rows), rows) == pytest.approx(0.0029, abs=0.0003)
 
@@ -101,11 +101,11 @@ def test_its_optimum_at_b3s_compute_is_near_the_papers_coefficients(
 ) -> None:
     best = fit_law(rows).optimum(4.67)
     phi = math.log2(4.67)
-    found = [each ** (1 / phi) for each in (best.depth, best.width, best.resolution)]
-    assert found == pytest.approx(expected, abs=within)
+    powers = [each ** (1 / phi) for each in (best.depth, best.width, best.resolution)]
+    assert powers == pytest.approx(expected, abs=within)
 
 
-def test_four_trainings_do_not_give_the_level_and_the_sd_admits_it() -> None:
+def test_four_trainings_do_not_give_the_level_and_the_sd_covers_the_difference() -> None:
     law = fit_law(B0_TO_B3[:1] + ARMS)
     b3 = PUBLISHED_ROWS[3]
     assert predicted(law, b3) - b3.error > 0.01
@@ -134,10 +134,10 @@ def rows_of(law: Law, noise: float = 0.0) -> list[LawRow]:
 
 
 def test_it_gives_back_a_law_from_its_own_errors() -> None:
-    found = fit_law(rows_of(LAW), run_sd=0.0005)
+    fitted = fit_law(rows_of(LAW), run_sd=0.0005)
     for depth, width, resolution in ((1.5, 1.2, 1.2), (3, 1.5, 1.7), (0.7, 0.8, 0.9)):
         at = {"depth": depth, "width": width, "resolution": resolution}
-        assert found.error(**at) == pytest.approx(LAW.error(**at), abs=0.001)
+        assert fitted.error(**at) == pytest.approx(LAW.error(**at), abs=0.001)
 
 
 def test_rows_of_more_runs_count_more() -> None:
@@ -207,17 +207,17 @@ def test_no_other_split_of_the_compute_beats_the_optimum(
     depth, width = best.depth * math.exp(more_depth), best.width * math.exp(more_width)
     resolution = math.sqrt(compute / depth) / width
     other = LAW.error(depth=depth, width=width, resolution=resolution)
-    found = LAW.error(depth=best.depth, width=best.width, resolution=best.resolution)
-    assert found <= other + 1e-12
+    least = LAW.error(depth=best.depth, width=best.width, resolution=best.resolution)
+    assert least <= other + 1e-12
 
 
 @pytest.mark.parametrize("compute", [0.0, -1.0, math.nan, math.inf])
-def test_no_optimum_at_a_compute_that_is_none(compute: float) -> None:
+def test_no_optimum_at_a_compute_ratio_that_is_not_above_zero(compute: float) -> None:
     with pytest.raises(UsageError, match="no optimum"):
         LAW.optimum(compute)
 
 
-def test_no_optimum_where_a_dimension_buys_nothing() -> None:
+def test_no_optimum_where_a_dimension_lowers_no_error() -> None:
     with pytest.raises(UsageError, match="above 0"):
         replace(LAW, width=Term(0.0, 1.0)).optimum(2.0)
 
@@ -259,7 +259,7 @@ def test_a_law_is_written_to_a_file_and_read_back(tmp_path: Path) -> None:
         ({"images_unit": 0}, "images_unit=0.*1e6"),
     ],
 )
-def test_a_file_that_is_no_law_is_refused_and_told_how(
+def test_a_file_that_is_not_a_law_is_refused_and_the_message_says_what_to_write(
     change: dict[str, object], says: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "law.json"
@@ -281,7 +281,7 @@ def test_a_law_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
 
 @given(st.floats(0.02, 0.3), st.floats(0.01, 0.2), st.floats(0.2, 1.5))
 @settings(max_examples=20)
-def test_the_images_term_is_found_from_three_lengths(floor: float, A: float, p: float) -> None:
+def test_the_images_term_is_fitted_to_three_lengths(floor: float, A: float, p: float) -> None:
     rows = [(seen, floor + A * (seen / 1e5) ** -p) for seen in (2e4, 1e5, 5e5) for _ in range(3)]
     left, term = fit_lengths(rows, images_unit=1e5)
     for seen in (3e4, 3e5):

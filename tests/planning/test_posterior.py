@@ -1,4 +1,4 @@
-"""How sure a law is: published rows it never saw, and what must hold whatever the rows."""
+"""How certain a law is: on published rows that were left out, and properties of any fit."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ def series(name: str, *axes: str) -> Points:
     return sheet.points(sheet.axes_over(axes or ("macs",)))
 
 
-def missed(points: Points, held: tuple[int, ...], run_sd: float) -> np.ndarray:
-    """Predicted less true error on the rows held out, in points; they must be in the interval."""
-    kept = [row for row in range(len(points)) if row not in held]
+def missed(points: Points, left_out: tuple[int, ...], run_sd: float) -> np.ndarray:
+    """Predicted less true error of the rows left out, in points; intervals must include them."""
+    kept = [row for row in range(len(points)) if row not in left_out]
     fit = posterior(points.select(kept), run_sd=run_sd)
-    said = fit.predict(points.x[list(held)])
-    low, high = said.interval
-    true = points.error[list(held)]
+    prediction = fit.predict(points.x[list(left_out)])
+    low, high = prediction.interval
+    true = points.error[list(left_out)]
     assert ((low <= true) & (true <= high)).all()
-    return 100 * (said.error - true)
+    return 100 * (prediction.error - true)
 
 
-# Published rows held out. v5's B0 is 77.1 (Table 2) throughout; Table 7 prints 77.3 for it.
+# Published rows left out. v5's B0 is 77.1 (Table 2) throughout; Table 7 prints 77.3 for it.
 
 
 @pytest.mark.parametrize(
-    ("points", "held", "run_sd", "within"),
+    ("points", "left_out", "run_sd", "within"),
     [
         pytest.param(series("efficientnet"), (6, 7), 0.0015, 0.15, id="B6, B7 from B0-B5"),
         pytest.param(
@@ -71,10 +71,10 @@ def missed(points: Points, held: tuple[int, ...], run_sd: float) -> np.ndarray:
         ),
     ],
 )
-def test_rows_held_out_are_predicted(
-    points: Points, held: tuple[int, ...], run_sd: float, within: float
+def test_rows_that_were_left_out_are_predicted(
+    points: Points, left_out: tuple[int, ...], run_sd: float, within: float
 ) -> None:
-    assert np.abs(missed(points, held, run_sd)).max() <= within
+    assert np.abs(missed(points, left_out, run_sd)).max() <= within
 
 
 def test_macs_alone_miss_the_largest_regnety_by_more_than_a_quarter_point() -> None:
@@ -107,47 +107,47 @@ def paper_arms() -> Points:
 def test_alpha_beta_gamma_at_b3s_compute_are_the_papers(
     points: Points, within: float, run_sd: float
 ) -> None:
-    found = optimum(posterior(points, run_sd=run_sd), 4.67)
-    assert found.values == pytest.approx(PAPER, abs=within)
-    for low, value, high in zip(found.low, PAPER, found.high, strict=True):
+    result = optimum(posterior(points, run_sd=run_sd), 4.67)
+    assert result.values == pytest.approx(PAPER, abs=within)
+    for low, value, high in zip(result.low, PAPER, result.high, strict=True):
         assert low - 0.01 <= value <= high + 0.01
 
 
 @pytest.mark.parametrize("points", [paper_arms(), JOINT])
 def test_equal_dimensions_are_not_excluded_by_the_published_rows(points: Points) -> None:
-    found = optimum(posterior(points, run_sd=0.0025), 2.0)
-    assert found.equal_split_inside and not found.equal_split_excluded
-    assert "not excluded at 2x" in found.verdict()
+    result = optimum(posterior(points, run_sd=0.0025), 2.0)
+    assert result.equal_split_inside and not result.equal_split_excluded
+    assert "not excluded at 2x" in result.verdict()
 
 
-def test_equal_dimensions_are_excluded_by_rows_that_say_so() -> None:
+def test_equal_dimensions_are_excluded_by_rows_that_differ_clearly() -> None:
     x = np.array([*product((0.5, 1, 2, 4), (0.7, 1, 2), (0.7, 1, 2))])
     error = 0.1 + 0.02 * x[:, 0] ** -0.4 + 0.05 * x[:, 1] ** -1.8 + 0.03 * x[:, 2] ** -1
     points = Points(JOINT.axes, x, error, np.ones(len(x)), tuple(map(str, range(len(x)))))
-    found = optimum(posterior(points, run_sd=0.0005), 8.0)
-    assert found.equal_split_excluded and "is excluded" in found.verdict()
+    result = optimum(posterior(points, run_sd=0.0005), 8.0)
+    assert result.equal_split_excluded and "is excluded" in result.verdict()
 
 
 def test_the_bootstrap_agrees_with_the_posterior() -> None:
     fit = posterior(JOINT, run_sd=0.0025, grid=COARSE)
-    found = optimum(fit, 4.67)
+    result = optimum(fit, 4.67)
     low, high = bootstrap_intervals(fit, 4.67)
-    assert low == pytest.approx(found.low, abs=0.05)
-    assert high == pytest.approx(found.high, abs=0.05)
+    assert low == pytest.approx(result.low, abs=0.05)
+    assert high == pytest.approx(result.high, abs=0.05)
 
 
-def test_the_bootstrap_does_not_believe_the_noise_that_a_fit_was_given() -> None:
-    """Of less than the rows have, the posterior makes sure coefficients."""
-    sure, unsure = (posterior(JOINT, run_sd=sd, grid=COARSE) for sd in (0.0003, 0.0025))
+def test_the_bootstrap_does_not_depend_on_the_run_sd_of_the_fit() -> None:
+    """The intervals of the posterior do: a run_sd that is too small makes them too narrow."""
+    small, large = (posterior(JOINT, run_sd=sd, grid=COARSE) for sd in (0.0003, 0.0025))
 
-    def widths(found: tuple[Any, Any]) -> np.ndarray:
-        return np.subtract(found[1], found[0])
+    def widths(interval: tuple[Any, Any]) -> np.ndarray:
+        return np.subtract(interval[1], interval[0])
 
-    given_sd = (optimum(fit, 4.67) for fit in (sure, unsure))
-    believed = [widths((each.low, each.high)) for each in given_sd]
-    again = [widths(bootstrap_intervals(fit, 4.67)) for fit in (sure, unsure)]
-    assert believed[1].sum() > 3 * believed[0].sum()
-    assert again[1].sum() < 2 * again[0].sum()
+    optima_of_both = (optimum(fit, 4.67) for fit in (small, large))
+    of_posterior = [widths((each.low, each.high)) for each in optima_of_both]
+    of_bootstrap = [widths(bootstrap_intervals(fit, 4.67)) for fit in (small, large)]
+    assert of_posterior[1].sum() > 3 * of_posterior[0].sum()
+    assert of_bootstrap[1].sum() < 2 * of_bootstrap[0].sum()
 
 
 def test_rows_that_a_law_goes_through_have_no_bootstrap() -> None:
@@ -164,18 +164,18 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 @given(st.floats(1.2, 60))
 @settings(max_examples=20, deadline=None)
 def test_coefficients_spend_the_compute_and_shrink_nothing(compute: float) -> None:
-    found = optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute, draws=100)
-    assert found.scaling.macs == pytest.approx(compute, rel=1e-3)
-    alpha, beta, gamma = found.values
+    result = optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute, draws=100)
+    assert result.scaling.macs == pytest.approx(compute, rel=1e-3)
+    alpha, beta, gamma = result.values
     assert alpha * beta**2 * gamma**2 == pytest.approx(2, rel=1e-3)
-    assert min(found.values) >= 1 and (found.draws >= 1 - 1e-9).all()
+    assert min(result.values) >= 1 and (result.draws >= 1 - 1e-9).all()
 
 
 @given(st.floats(0.05, 0.8))
 @settings(max_examples=10, deadline=None)
 def test_smaller_networks_grow_in_no_dimension(compute: float) -> None:
-    found = optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute, draws=50)
-    by = found.scaling
+    result = optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute, draws=50)
+    by = result.scaling
     assert by.macs == pytest.approx(compute, rel=1e-3)
     assert max(by.depth, by.width, by.resolution) <= 1 + 1e-9
 
@@ -189,7 +189,7 @@ def test_the_optimum_of_a_single_law_is_that_of_law() -> None:
 
 
 @pytest.mark.parametrize("compute", [0.0, -1.0, 1.0, math.nan, math.inf])
-def test_no_coefficients_for_a_compute_that_is_none(compute: float) -> None:
+def test_no_coefficients_for_a_compute_ratio_that_scales_nothing(compute: float) -> None:
     with pytest.raises(UsageError, match=r"no coefficients.*such as 2"):
         optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), compute)
 
@@ -204,15 +204,15 @@ def test_no_coefficients_from_a_law_of_compute_alone() -> None:
 
 @given(st.floats(0.02, 0.3), st.floats(0.02, 0.2), st.floats(0.2, 2.5), st.floats(1.0, 1e9))
 @settings(max_examples=30, deadline=None)
-def test_a_truth_of_its_own_form_is_recovered_in_any_unit(
+def test_errors_that_follow_a_law_are_predicted_in_any_unit(
     e0: float, A: float, p: float, unit: float
 ) -> None:
     x = np.array([1.0, 1.7, 2.6, 4.7, 11.0, 26.0, 50.0])[:, None]
     error = e0 + A * x[:, 0] ** -p
     points = Points(("macs",), x * unit, error, np.ones(7), tuple("abcdefg"))
     fit = posterior(points, run_sd=3e-4)
-    said = fit.predict(np.array([[3.0], [40.0], [100.0]]) * unit)
-    assert said.error == pytest.approx(e0 + A * np.array([3.0, 40.0, 100.0]) ** -p, abs=1e-3)
+    prediction = fit.predict(np.array([[3.0], [40.0], [100.0]]) * unit)
+    assert prediction.error == pytest.approx(e0 + A * np.array([3.0, 40.0, 100.0]) ** -p, abs=1e-3)
 
 
 @given(st.permutations(range(len(PUBLISHED_ROWS))))
@@ -228,14 +228,14 @@ def test_the_order_of_axes_does_not_matter() -> None:
     assert other.predict(turned.x).error == pytest.approx(one.predict(JOINT.x).error, abs=1e-9)
 
 
-def test_a_row_told_twice_is_a_row_of_two_runs() -> None:
+def test_a_row_twice_is_a_row_of_two_runs() -> None:
     twice = JOINT.select((*range(len(JOINT)), 3))
     heavy = replace(JOINT, runs=np.where(np.arange(len(JOINT)) == 3, 2.0, 1.0))
     one, other = (posterior(p, run_sd=0.0025, grid=COARSE) for p in (twice, heavy))
     assert one.predict(JOINT.x).error == pytest.approx(other.predict(JOINT.x).error, abs=1e-9)
 
 
-def test_more_runs_of_the_same_make_the_law_surer() -> None:
+def test_more_runs_of_the_same_make_the_law_more_certain() -> None:
     many = replace(JOINT, runs=np.full(len(JOINT), 9.0))
     one, other = (posterior(p, run_sd=0.0025, grid=COARSE) for p in (JOINT, many))
     assert (other.moments(JOINT.x)[1] < one.moments(JOINT.x)[1]).all()
@@ -253,7 +253,7 @@ def test_a_longer_training_than_any_row_is_beyond_the_rows_as_well() -> None:
     assert points.beyond(np.array([(4.0, 2.0), (8.0, 0.1), (1.0, 20.0)])).tolist() == [1, 2, 10]
 
 
-def test_a_gain_is_surer_than_the_difference_of_two_errors() -> None:
+def test_a_gain_is_more_certain_than_the_difference_of_two_errors() -> None:
     fit = posterior(series("efficientnet"), run_sd=0.0015)
     here, there = fit.predict([5.0]), fit.predict([10.0])
     gain = fit.predict([10.0], reference=[5.0])
@@ -266,18 +266,18 @@ def test_ninety_five_of_a_hundred_runs_are_in_the_interval() -> None:
     random = np.random.default_rng(0)
     x = np.array([*product((0.5, 1, 2), (0.7, 1.4), (0.7, 1.4))])
     at = np.array([[1.4, 1.2, 1.2], [3.0, 1.6, 1.6]])
-    held = []
+    inside = []
     for _ in range(25):
         a, p = random.uniform(0.01, 0.05, 3), random.uniform(0.4, 2.0, 3)
 
-        def truth(x: np.ndarray, a: np.ndarray = a, p: np.ndarray = p) -> np.ndarray:
+        def run(x: np.ndarray, a: np.ndarray = a, p: np.ndarray = p) -> np.ndarray:
             return 0.1 + (a * x**-p).sum(1) + 0.002 * random.normal(size=len(x))
 
-        points = Points(JOINT.axes, x, truth(x), np.ones(12), tuple(map(str, range(12))))
+        points = Points(JOINT.axes, x, run(x), np.ones(12), tuple(map(str, range(12))))
         low, high = posterior(points, run_sd=0.002, grid=COARSE).predict(at).interval
-        new = truth(at)
-        held.append((low <= new) & (new <= high))
-    assert 0.85 <= np.mean(held) <= 1
+        new = run(at)
+        inside.append((low <= new) & (new <= high))
+    assert 0.85 <= np.mean(inside) <= 1
 
 
 def test_as_an_error_law_it_takes_arrays_that_broadcast() -> None:
@@ -293,19 +293,19 @@ def test_as_an_error_law_it_takes_arrays_that_broadcast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("points", "run_sd", "told"),
+    ("points", "run_sd", "source"),
     [
         (JOINT, 0.002, "given"),
         (series("efficientnet"), None, "jackknife"),
         (paper_arms(), None, "assumed"),  # four rows, seven numbers
     ],
 )
-def test_it_says_where_the_noise_of_a_run_is_from(
-    points: Points, run_sd: float | None, told: str
+def test_a_fit_names_the_source_of_its_run_sd(
+    points: Points, run_sd: float | None, source: str
 ) -> None:
     fit = posterior(points, run_sd=run_sd)
-    assert fit.run_sd_from == told
-    assert math.isfinite(fit.freedom) == (told == "jackknife")
+    assert fit.run_sd_from == source
+    assert math.isfinite(fit.freedom) == (source == "jackknife")
 
 
 def test_equal_trainings_give_the_noise_of_a_run() -> None:
@@ -318,10 +318,10 @@ def test_equal_trainings_give_the_noise_of_a_run() -> None:
 
 
 def test_equal_trainings_are_left_out_together() -> None:
-    """A twin that stays in would foretell the row, whatever the law."""
+    """An equal training that stays in would predict the row, whatever the law."""
     points = series("efficientnet")
-    twins = points.select([*range(8), *range(8)])
-    one, other = (posterior(p, run_sd=0.0015) for p in (points, twins))
+    doubled = points.select([*range(8), *range(8)])
+    one, other = (posterior(p, run_sd=0.0015) for p in (points, doubled))
     assert other.left_out.error[:8] == pytest.approx(other.left_out.error[8:])
     assert other.left_out.error[:8] == pytest.approx(one.left_out.error, abs=0.002)
 
@@ -337,13 +337,13 @@ def test_many_rows_are_left_out_in_parts() -> None:
 
 
 def test_the_jackknife_finds_the_noise_that_was_put_in() -> None:
-    random, found = np.random.default_rng(2), []
+    random, estimates = np.random.default_rng(2), []
     x = np.geomspace(1, 60, 12)[:, None]
     for _ in range(20):
         error = 0.1 + 0.1 * x[:, 0] ** -0.7 + 0.004 * random.normal(size=12)
         points = Points(("macs",), x, error, np.ones(12), tuple(map(str, range(12))))
-        found.append(posterior(points).run_sd)
-    assert np.median(found) == pytest.approx(0.004, rel=0.25)
+        estimates.append(posterior(points).run_sd)
+    assert np.median(estimates) == pytest.approx(0.004, rel=0.25)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_intervals_are_students_where_the_noise_was_estimated(freedom: float, re
     assert quantile_95(freedom) == pytest.approx(reach, abs=0.006)
 
 
-def test_a_row_far_off_counts_less_when_asked_for() -> None:
+def test_a_row_far_off_counts_less_in_a_robust_fit() -> None:
     x = np.geomspace(1, 60, 12)[:, None]
     error = 0.1 + 0.1 * x[:, 0] ** -0.7
     true = error.copy()
@@ -440,8 +440,8 @@ def test_a_fitted_law_with_such_a_seed_standard_deviation_is_refused(run_sd: flo
 
 
 def test_coefficients_are_plain_values() -> None:
-    found = optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), 2.0)
-    assert isinstance(found, Optimum)
-    assert sum(c * s for c, s in zip((1, 2, 2), found.slopes, strict=True)) == pytest.approx(1)
-    assert found.offsets is not None
-    assert sum(c * o for c, o in zip((1, 2, 2), found.offsets, strict=True)) == pytest.approx(0)
+    result = optimum(posterior(JOINT, run_sd=0.0025, grid=COARSE), 2.0)
+    assert isinstance(result, Optimum)
+    assert sum(c * s for c, s in zip((1, 2, 2), result.slopes, strict=True)) == pytest.approx(1)
+    assert result.offsets is not None
+    assert sum(c * o for c, o in zip((1, 2, 2), result.offsets, strict=True)) == pytest.approx(0)

@@ -1,4 +1,4 @@
-"""The laws that solve and fit start from: whose they are, and what broken tables say."""
+"""The laws that predict where the user names none, and their tables."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SMALL, B0 = get_spec("small"), get_spec("efficientnet_b0")
 
 
 @pytest.fixture
-def forgetful() -> Iterator[None]:
-    """Laws are kept once made; a test with tables of its own leaves none behind."""
+def without_cached_laws() -> Iterator[None]:
+    """Laws are cached; a test with other tables leaves none in the cache."""
     for law in (photos_law, small_law):
         law.cache_clear()
     yield
@@ -60,14 +60,14 @@ def test_scalings_of_b0_follow_the_published_law_and_those_of_small_our_own_runs
 
 @pytest.mark.parametrize("law", [photos_law, small_law])
 def test_longer_training_lowers_the_error_at_the_level_of_our_runs(law: object) -> None:
-    found = law()  # type: ignore[operator]
+    fitted = law()  # type: ignore[operator]
     for each in read_runs(priors.SMALL_RUNS):
         if each.depth == each.width == each.resolution == 1:
-            foretold = found.error(depth=1, width=1, resolution=1, images=each.images_seen)
-            assert foretold == pytest.approx(each.error, abs=0.03)
+            predicted = fitted.error(depth=1, width=1, resolution=1, images=each.images_seen)
+            assert predicted == pytest.approx(each.error, abs=0.03)
 
 
-def test_the_law_of_small_is_as_sure_of_our_runs_as_it_says() -> None:
+def test_the_law_of_small_predicts_our_runs_within_its_sd() -> None:
     off = [
         small_law().error(
             depth=each.depth, width=each.width, resolution=each.resolution, images=each.images_seen
@@ -79,14 +79,14 @@ def test_the_law_of_small_is_as_sure_of_our_runs_as_it_says() -> None:
     assert max(abs(each) for each in off) < small_law().sd
 
 
-def test_nothing_is_recommended_that_no_run_has_seen() -> None:
+def test_no_more_pixels_are_recommended_than_the_images_have() -> None:
     assert solve(SMALL, Budget(macs=10_000_000)).best.spec.resolution <= SMALL.resolution
     larger = solve(SMALL, Budget(macs=10_000_000), task=PlanningTask(native_pixels=64)).best
     assert larger.spec.resolution > SMALL.resolution
 
 
-@pytest.mark.usefixtures("forgetful")
-def test_the_law_is_found_again_in_runs_that_follow_one(
+@pytest.mark.usefixtures("without_cached_laws")
+def test_a_law_is_recovered_from_runs_that_follow_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def error(seen: float, depth: float, width: float, resolution: float) -> float:
@@ -96,14 +96,14 @@ def test_the_law_is_found_again_in_runs_that_follow_one(
     rows = [run(seen, 1, 1, 1, error=error(seen, 1, 1, 1)) for seen in (10_000, 20_000)]
     rows += [run(50_000, *shape, error=error(50_000, *shape)) for shape in shapes]
     monkeypatch.setattr(priors, "SMALL_RUNS", table(tmp_path / "runs.json", rows))
-    found = small_law()
+    fitted = small_law()
     for depth, width, resolution in ((1, 1, 1), (1.5, 1.5, 1), (0.75, 2, 1.5)):
-        foretold = found.error(depth=depth, width=width, resolution=resolution, images=40_000)
-        assert foretold == pytest.approx(error(40_000, depth, width, resolution), abs=5e-3)
-    assert "small" in found.source
+        predicted = fitted.error(depth=depth, width=width, resolution=resolution, images=40_000)
+        assert predicted == pytest.approx(error(40_000, depth, width, resolution), abs=5e-3)
+    assert "small" in fitted.source
 
 
-@pytest.mark.usefixtures("forgetful")
+@pytest.mark.usefixtures("without_cached_laws")
 def test_without_the_runs_there_is_no_law_and_the_error_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
