@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from phiscale.errors import UsageError
 from phiscale.files import Format, added_field, canonical, read_checked, write_checked
+from phiscale.planning.device import DeviceModel
+from support.fits import made_up_device
 
 
 @dataclass(frozen=True)
@@ -135,3 +137,14 @@ def test_a_checked_file_says_that_it_was_edited(tmp_path: Path):
         read_checked(path, "Fix it.", required=False)
     path.write_text('{"a": 1}')
     assert read_checked(path, "Fix it.", required=False) == {"a": 1}
+
+
+def test_an_edited_file_is_refused_until_the_line_of_its_checksum_is_deleted(tmp_path: Path):
+    path, device = tmp_path / "device.json", made_up_device()
+    device.write(path)
+    path.write_text(path.read_text().replace('"training_batch": 64', '"training_batch": 65'))
+    with pytest.raises(UsageError, match=r'device\.json is damaged.*delete its "sha256" line'):
+        DeviceModel.read(path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if '"sha256"' not in line))
+    assert DeviceModel.read(path) == replace(device, training_batch=65)

@@ -1,7 +1,9 @@
-"""`fit` run again in the same folder: with the same arguments, with others, with other images."""
+"""`fit` run again in the same folder: with the same arguments, with others, with other images,
+with damaged files."""
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +12,19 @@ import pytest
 from PIL import Image
 
 from phiscale.errors import BudgetError, CheckpointError, DataError, PhiscaleError
-from phiscale.files import lock_folder
+from phiscale.files import lock_folder, read_checked, sha256
 from phiscale.pipeline.fit import fit
-from phiscale.pipeline.run import plan_fit
-from support.fits import BUDGET, EVERYTHING, fixed_effects, flags, request, run_command
+from phiscale.pipeline.run import FitRuntime, plan_fit, run_fit
+from phiscale.planning.device import DeviceModel
+from support.fits import (
+    BUDGET,
+    EVERYTHING,
+    fixed_effects,
+    flags,
+    made_up_device,
+    request,
+    run_command,
+)
 
 
 def test_a_finished_fit_run_again_does_nothing_twice(
@@ -112,6 +123,77 @@ def test_images_that_changed_since_the_choice_are_noticed(photos: Path, plan_fil
         plan_fit(asked, out, fixed_effects())
     (photos / "a" / "new.png").unlink()
     assert plan_fit(asked, out, fixed_effects()).choice == plan.choice
+
+
+def test_a_damaged_audit_of_images_that_changed_makes_the_choice_anew(
+    photos: Path, plan_files: Path
+):
+    unlimited = replace(BUDGET, macs=None, train_minutes=None, latency_ms=None)
+    asked = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
+    out = photos.parent / "out"
+    assert plan_fit(asked, out, fixed_effects()).choice.spec.classes == 2
+    (out / "audit.json").write_text("{}")
+    for seed in range(100, 120):
+        noise(photos / "c" / f"{seed}.png", seed)
+    assert plan_fit(asked, out, fixed_effects()).choice.spec.classes == 3
+    assert json.loads((out / "choice.json").read_text())["spec"]["classes"] == 3
+
+
+def test_a_damaged_request_keeps_no_device_of_another_request(plan_files: Path, tmp_path: Path):
+    out, other = tmp_path / "out", tmp_path / "other.json"
+    replace(made_up_device(), training_batch=32).write(other)
+    plan_fit(request(plan_files), out, fixed_effects())
+    assert DeviceModel.read(out / "device.json").training_batch == 64
+    (out / "choice.json").unlink()
+    (out / "request.json").write_text("not JSON")
+    plan_fit(request(plan_files, device_model=str(other)), out, fixed_effects())
+    assert DeviceModel.read(out / "device.json").training_batch == 32
+
+
+def flip_bit(path: Path) -> None:
+    """Flips one bit of a letter or digit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    middle = next(i for i in range(len(content) // 2, len(content)) if chr(content[i]).isalnum())
+    content[middle] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "audit.json",
+        "device.json",
+        "evaluation.json",
+        "test-predictions.csv",
+        "model.onnx",
+        "model.json",
+    ],
+)
+def test_a_damaged_file_that_follows_from_others_is_made_anew(
+    fitted: Path, plan_files: Path, tmp_path: Path, name: str
+):
+    out = tmp_path / "out"
+    shutil.copytree(fitted, out)
+    flip_bit(out / name)
+    run_fit(request(plan_files), out, FitRuntime(effects=fixed_effects()))
+    if name not in ("model.onnx", "model.json"):  # an export says when it was made
+        assert (out / name).read_bytes() == (fitted / name).read_bytes()
+    exported = read_checked(out / "model.json", "")["file"]
+    assert exported["sha256"] == sha256((out / "model.onnx").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "name", ["request.json", "choice.json", "spec.json", "recipe.json", "data.json"]
+)
+def test_a_damaged_file_that_decided_the_training_is_named_and_never_believed(
+    fitted: Path, plan_files: Path, tmp_path: Path, name: str
+):
+    out = tmp_path / "out"
+    shutil.copytree(fitted, out)
+    flip_bit(out / name)
+    reason = r"(damaged: it does not match its checksum|not JSON: .*)"
+    with pytest.raises(PhiscaleError, match=rf"{re.escape(str(out / name))} is {reason}\. Restore"):
+        run_fit(request(plan_files), out, FitRuntime(effects=fixed_effects()))
 
 
 def test_bad_images_are_all_listed_before_training_or_skipped_and_recorded(

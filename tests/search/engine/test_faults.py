@@ -19,7 +19,7 @@ import pytest
 
 from phiscale.cli.output import log_to
 from phiscale.errors import PhiscaleError
-from phiscale.files import with_checksum
+from phiscale.files import CHECKSUM, with_checksum
 from phiscale.search.engine import database
 from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.database import StoreError
@@ -302,12 +302,17 @@ def test_every_flipped_bit_of_a_result_is_noticed_or_changes_nothing(done: Path,
         assert found[source.stem].to_dict() == whole, bytes(flipped)
 
 
-def test_results_of_before_there_were_sums_are_read(done: Path, tmp_path: Path):
+def test_a_result_without_its_checksum_is_refused(done: Path, tmp_path: Path):
     source = min((done / "results").glob("*.json"))
-    value = json.loads(source.read_text())
-    del value["sha256"]
-    (tmp_path / source.name).write_text(json.dumps(value))
-    assert Results(tmp_path).all()[source.stem] == Results(done / "results").all()[source.stem]
+    path = tmp_path / source.name
+    shutil.copy(source, path)
+    assert Results(tmp_path).all()[path.stem] == Results(done / "results").all()[path.stem]
+    value = json.loads(path.read_text())
+    del value[CHECKSUM]
+    path.write_text(json.dumps(value))
+    with pytest.raises(PhiscaleError, match=r"it has no checksum\. Delete it; its train") as error:
+        Results(tmp_path).all()
+    assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize("workers", [1, 2] if EVERY else [2])
