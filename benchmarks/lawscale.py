@@ -312,8 +312,8 @@ def sureness(of: Truth, fit: Posterior, chosen: dict[float, Any]) -> list[Any]:
     found = []
     for over in (False, True):
         held, half = [], []
-        for T, x in chosen.items():
-            at = on_ray(paper, T) if over else x
+        for compute, x in chosen.items():
+            at = on_ray(paper, compute) if over else x
             low, high = fit.predict(at, reference=x if over else None).expected_interval
             true = float(of.error(at[None])[0]) - (float(of.error(x[None])[0]) if over else 0)
             held.append(low - 1e-12 <= true <= high + 1e-12)

@@ -272,7 +272,7 @@ class _Graph:
         gated = FeatureMap(f"{block.at}.se", y.channels, y.side)
         return self.append("se", gated, y, squeezed=squeezed, waiting=waiting)
 
-    def conv(
+    def conv(  # noqa: PLR0913 (as torch.nn.Conv2d)
         self,
         at: str,
         x: FeatureMap,

@@ -38,7 +38,7 @@ class Member:
     published: tuple[Figure, ...] = ()  # quote the first one
 
 
-def scaled_member(
+def scaled_member(  # noqa: PLR0913 (a row of the tables)
     base: Member,
     name: str,
     *,
