@@ -35,7 +35,7 @@ from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
-from phiscale.search.spaces.rays import paper_grid, symmetric
+from phiscale.search.spaces.rays import paper_grid, symmetric_scaling
 from phiscale.search.study.plan import RECIPE
 
 BASE = get_spec("efficientnet_b0")
@@ -203,7 +203,7 @@ def no_search(compute_to_network: Callable[[float], Any]) -> Outcome:
 
 
 def _symmetric(compute: float) -> Any:
-    by = symmetric(compute)
+    by = symmetric_scaling(compute)
     place = np.log([by.depth, by.width, by.resolution])
     return networks(compute)[np.linalg.norm(np.log(networks(compute)) - place, axis=1).argmin()]
 

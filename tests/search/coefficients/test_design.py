@@ -1,4 +1,4 @@
-"""Designed experiments: what they pay for, and that laws learn more from them than from others."""
+"""Designed experiments: their cost, and that laws learn more from them than from other designs."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from phiscale.search.coefficients.design import (
 )
 
 B0, SMALL = get_spec("efficientnet_b0"), get_spec("small")
-AMONG = {"efficientnet_b0": candidates(B0), "small": candidates(SMALL)}
+CANDIDATES = {"efficientnet_b0": candidates(B0), "small": candidates(SMALL)}
 
 
-def units(points: tuple[ScaledNetwork, ...]) -> float:
-    return sum(point.compute_ratio for point in points)
+def units(networks: tuple[ScaledNetwork, ...]) -> float:
+    return sum(network.compute_ratio for network in networks)
 
 
-def told(points: tuple[ScaledNetwork, ...]) -> float:
-    """Mean log-determinant of what runs tell of the seven numbers of a law."""
-    rows, known = prior_information(points, 0.0025, seed=99)
-    return float(np.linalg.slogdet(known + rows.transpose(0, 2, 1) @ rows)[1].mean())
+def information(networks: tuple[ScaledNetwork, ...]) -> float:
+    """Mean log-determinant of the information that runs give on the seven numbers of a law."""
+    rows, prior = prior_information(networks, 0.0025, seed=99)
+    return float(np.linalg.slogdet(prior + rows.transpose(0, 2, 1) @ rows)[1].mean())
 
 
-def test_candidates_are_real_networks_counted_as_built() -> None:
-    for point in AMONG["efficientnet_b0"]:
+def test_candidates_have_the_cost_of_the_networks_as_built() -> None:
+    for point in CANDIDATES["efficientnet_b0"]:
         assert point.by == effective(point.spec, B0)
         assert point.compute_ratio == cost(point.spec).macs / cost(B0).macs
-    assert len({point.spec for point in AMONG["small"]}) == len(AMONG["small"])
+    assert len({point.spec for point in CANDIDATES["small"]}) == len(CANDIDATES["small"])
 
 
 def test_candidates_cost_from_a_fifth_to_four_times_the_base_cheapest_first() -> None:
-    for among in AMONG.values():
-        costs = [point.compute_ratio for point in among]
+    for networks in CANDIDATES.values():
+        costs = [network.compute_ratio for network in networks]
         assert costs == sorted(costs) and costs[0] >= 0.2 and costs[-1] <= 4
 
 
@@ -64,9 +64,9 @@ def test_a_base_at_the_least_pixels_of_native_images_has_no_resolution_to_vary()
     [("efficientnet_b0", 7, 15), ("small", 7, 17), ("efficientnet_b0", 14, 30), ("small", 14, 33)],
 )
 def test_seven_units_buy_at_least_fifteen_trainings(member: str, budget: float, runs: int) -> None:
-    found = d_optimal(AMONG[member], budget)
-    assert runs <= len(found)
-    assert 0.95 * budget <= units(found) <= budget + 1e-9
+    design = d_optimal(CANDIDATES[member], budget)
+    assert runs <= len(design)
+    assert 0.95 * budget <= units(design) <= budget + 1e-9
 
 
 @given(st.floats(3, 20), st.integers(0, 100))
@@ -74,28 +74,30 @@ def test_seven_units_buy_at_least_fifteen_trainings(member: str, budget: float, 
 def test_the_budget_is_kept_and_the_same_seed_gives_the_same_design(
     budget: float, seed: int
 ) -> None:
-    found = d_optimal(AMONG["small"], budget, seed=seed)
-    assert units(found) <= budget + 1e-9
-    assert found == d_optimal(AMONG["small"], budget, seed=seed)
-    assert set(found) <= set(AMONG["small"])
+    design = d_optimal(CANDIDATES["small"], budget, seed=seed)
+    assert units(design) <= budget + 1e-9
+    assert design == d_optimal(CANDIDATES["small"], budget, seed=seed)
+    assert set(design) <= set(CANDIDATES["small"])
 
 
-def test_every_dimension_is_seen_small_and_large() -> None:
-    found = d_optimal(AMONG["efficientnet_b0"], 7)
+def test_every_dimension_varies_from_small_to_large() -> None:
+    design = d_optimal(CANDIDATES["efficientnet_b0"], 7)
     for name in ("depth", "width", "resolution"):
-        values = [getattr(point.by, name) for point in found]
+        values = [getattr(point.by, name) for point in design]
         assert max(values) / min(values) >= 3, name
 
 
-def test_it_tells_more_than_chance_and_than_one_dimension_at_a_time_for_the_same_compute() -> None:
-    among = AMONG["efficientnet_b0"]
-    found = told(d_optimal(among, 7))
+def test_it_gives_more_information_than_chance_or_one_dimension_at_a_time_for_the_same_compute() -> (
+    None
+):
+    networks = CANDIDATES["efficientnet_b0"]
+    designed = information(d_optimal(networks, 7))
     random = np.random.default_rng(0)
     for _ in range(20):
-        order = random.permutation(len(among))
-        paid = np.cumsum([among[i].compute_ratio for i in order]) <= 7
-        assert found > told(tuple(among[i] for i in order[paid]))
-    star = networks_at(
+        order = random.permutation(len(networks))
+        affordable = np.cumsum([networks[i].compute_ratio for i in order]) <= 7
+        assert designed > information(tuple(networks[i] for i in order[affordable]))
+    one_at_a_time = networks_at(
         B0,
         [
             (1, 1, 1),
@@ -104,15 +106,15 @@ def test_it_tells_more_than_chance_and_than_one_dimension_at_a_time_for_the_same
             *((1, 1, s) for s in (0.71, 1.41, 2)),
         ],
     )
-    assert told(d_optimal(among, units(star))) > told(star)
+    assert information(d_optimal(networks, units(one_at_a_time))) > information(one_at_a_time)
 
 
-def test_more_budget_tells_more() -> None:
-    designs = [d_optimal(AMONG["small"], budget) for budget in (4, 7, 14, 28)]
-    information = [told(design) for design in designs]
-    assert information == sorted(information)
+def test_more_budget_gives_more_information() -> None:
+    designs = [d_optimal(CANDIDATES["small"], budget) for budget in (4, 7, 14, 28)]
+    values = [information(design) for design in designs]
+    assert values == sorted(values)
 
 
 def test_a_budget_that_buys_no_law_is_refused() -> None:
     with pytest.raises(UsageError, match=r"buys 2 trainings.*budget of 7"):
-        d_optimal(AMONG["small"], 0.5)
+        d_optimal(CANDIDATES["small"], 0.5)

@@ -1,4 +1,4 @@
-"""What a search for coefficients is held against: grids, rays, and networks of equal compute."""
+"""Baselines for searches of coefficients: grids, rays, and networks of equal compute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from phiscale.planning.budget import effective
 from phiscale.planning.laws import Law, Term
 from phiscale.search.coefficients.law import law_error
 from phiscale.search.spaces.lattice import cost_metric, lattice
-from phiscale.search.spaces.rays import INVERSE, match_compute, paper_grid, symmetric
+from phiscale.search.spaces.rays import INVERSE, match_compute, paper_grid, symmetric_scaling
 
 SMALL_16 = replace(get_spec("small"), resolution=16)
 BASE_MACS = cost(SMALL_16).macs
@@ -51,21 +51,21 @@ def arm(name: str, compute: float = 4.0) -> ScaledNetwork:
 def test_the_arms_of_four_times_the_compute_of_small_at_16_pixels(
     name: str, repeats: tuple[int, ...], last_channels: int, pixels: int, compute: float
 ) -> None:
-    found = arm(name)
-    assert tuple(stage.repeats for stage in found.spec.stages) == repeats
-    assert (found.spec.stages[-1].channels, found.spec.resolution) == (last_channels, pixels)
-    assert found.compute_ratio == pytest.approx(compute, abs=0.006)
+    network = arm(name)
+    assert tuple(stage.repeats for stage in network.spec.stages) == repeats
+    assert (network.spec.stages[-1].channels, network.spec.resolution) == (last_channels, pixels)
+    assert network.compute_ratio == pytest.approx(compute, abs=0.006)
 
 
 @pytest.mark.parametrize("member", ["efficientnet_b0", "resnet50", "mobilenetv2_100"])
 @pytest.mark.parametrize("name", ["depth", "width", "resolution", "compound", "uniform"])
 def test_every_family_has_arms_within_three_percent(member: str, name: str) -> None:
     base = get_spec(member)
-    found = match_compute(base, STRATEGIES[name], 4 * cost(base).macs)
-    assert found.compute_ratio == cost(found.spec).macs / cost(base).macs
-    assert found.compute_ratio == pytest.approx(4, rel=0.0301)
-    assert found.off_ray <= 0.1
-    assert found.by == effective(found.spec, base)
+    network = match_compute(base, STRATEGIES[name], 4 * cost(base).macs)
+    assert network.compute_ratio == cost(network.spec).macs / cost(base).macs
+    assert network.compute_ratio == pytest.approx(4, rel=0.0301)
+    assert network.off_ray <= 0.1
+    assert network.by == effective(network.spec, base)
 
 
 def test_an_arm_of_one_dimension_leaves_the_others_alone() -> None:
@@ -74,16 +74,16 @@ def test_an_arm_of_one_dimension_leaves_the_others_alone() -> None:
     assert (arm("resolution").by.depth, arm("resolution").by.width) == (1, 1)
 
 
-def test_a_ray_may_be_given_by_any_scaling_on_it() -> None:
+def test_any_scaling_on_a_ray_stands_for_the_ray() -> None:
     on_it = STRATEGIES["compound"](1.7)
     assert match_compute(SMALL_16, on_it, 4 * BASE_MACS) == arm("compound")
 
 
 def test_a_network_may_shrink_along_a_ray_too() -> None:
     base = get_spec("efficientnet_b0")
-    found = match_compute(base, STRATEGIES["compound"], cost(base).macs / 2)
-    assert found.compute_ratio == pytest.approx(0.5, rel=0.03)
-    assert max(found.by.depth, found.by.width, found.by.resolution) < 1
+    network = match_compute(base, STRATEGIES["compound"], cost(base).macs / 2)
+    assert network.compute_ratio == pytest.approx(0.5, rel=0.03)
+    assert max(network.by.depth, network.by.width, network.by.resolution) < 1
 
 
 @given(st.floats(0.1, 1), st.floats(0.1, 1), st.floats(0.1, 1), st.floats(2.5, 12))
@@ -96,14 +96,16 @@ def test_whatever_the_shares_the_compute_is_met(d: float, w: float, r: float, T:
     )
 
 
-def test_compute_that_no_network_has_is_refused_with_the_tolerance_that_would_do() -> None:
+def test_compute_that_no_network_has_is_refused_and_the_message_names_a_tolerance_that_works() -> (
+    None
+):
     with pytest.raises(UsageError, match=r"nearest is .* off\. Use tolerance=0\.1"):
         match_compute(SMALL_16, STRATEGIES["resolution"], 0.5 * BASE_MACS)
     match_compute(SMALL_16, STRATEGIES["resolution"], 0.5 * BASE_MACS, tolerance=0.15)
 
 
 @pytest.mark.parametrize(("macs", "tolerance"), [(0, 0.03), (math.nan, 0.03), (1e6, 0), (1e6, 2)])
-def test_a_target_that_is_none_is_refused(macs: float, tolerance: float) -> None:
+def test_an_impossible_target_or_tolerance_is_refused(macs: float, tolerance: float) -> None:
     with pytest.raises(UsageError, match="no network has that"):
         match_compute(SMALL_16, STRATEGIES["depth"], macs, tolerance=tolerance)
 
@@ -129,18 +131,18 @@ def test_a_grid_of_no_step_is_refused() -> None:
 
 
 def test_equal_returns_alone_give_nearly_the_papers_coefficients() -> None:
-    by, phi = symmetric(4.67), math.log2(4.67)
-    found = [value ** (1 / phi) for value in (by.depth, by.width, by.resolution)]
-    assert found == pytest.approx((1.28, 1.12, 1.12), abs=0.005)
+    by, phi = symmetric_scaling(4.67), math.log2(4.67)
+    coefficients = [value ** (1 / phi) for value in (by.depth, by.width, by.resolution)]
+    assert coefficients == pytest.approx((1.28, 1.12, 1.12), abs=0.005)
 
 
 @given(st.floats(1.1, 100), st.floats(0.3, 4))
-def test_the_symmetric_null_is_the_optimum_of_a_law_of_equal_terms(T: float, p: float) -> None:
+def test_the_symmetric_baseline_is_the_optimum_of_a_law_of_equal_terms(T: float, p: float) -> None:
     term = Term(0.02, p)
     law = Law(e0=0, depth=term, width=term, resolution=term, sd=0, source="a test")
-    null, best = symmetric(T, p), law.optimum(T)
-    assert null.macs == pytest.approx(T)
-    assert (null.depth, null.width) == pytest.approx((best.depth, best.width), rel=1e-6)
+    baseline, best = symmetric_scaling(T, p), law.optimum(T)
+    assert baseline.macs == pytest.approx(T)
+    assert (baseline.depth, baseline.width) == pytest.approx((best.depth, best.width), rel=1e-6)
 
 
 def test_inverse_swaps_depth_and_resolution() -> None:
@@ -149,23 +151,23 @@ def test_inverse_swaps_depth_and_resolution() -> None:
     assert swapped == (paper.resolution, paper.width, paper.depth)
 
 
-# Networks that a law cannot tell apart
+# Networks that are statistically tied
 
 
-def test_the_indifferent_networks_are_within_a_tenth_of_a_point_best_first() -> None:
-    found = lattice(SMALL_16, cost_metric("macs", None)).indifferent(LAW, 4.0)
-    errors = [law_error(LAW, place.by) for place in found]
-    assert len(found) > 1 and errors == sorted(errors)
+def test_tied_networks_are_within_a_tenth_of_a_point_best_first() -> None:
+    networks = lattice(SMALL_16, cost_metric("macs", None)).indifferent(LAW, 4.0)
+    errors = [law_error(LAW, network.by) for network in networks]
+    assert len(networks) > 1 and errors == sorted(errors)
     assert errors[-1] - errors[0] <= 0.001
-    assert all(abs(math.log(cost(p.spec).macs / BASE_MACS / 4)) <= 0.0301 for p in found)
+    assert all(abs(math.log(cost(p.spec).macs / BASE_MACS / 4)) <= 0.0301 for p in networks)
 
 
-def test_no_network_of_that_compute_is_told() -> None:
+def test_compute_beyond_the_lattice_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no network costs 1000 times the base; the nearest is"):
         lattice(SMALL_16, cost_metric("macs", None)).at(1000.0)
 
 
-def test_scalings_that_choose_nothing_are_refused() -> None:
+def test_compute_of_zero_has_no_symmetric_scaling() -> None:
     with pytest.raises(UsageError, match="above 0"):
-        symmetric(0)
-    assert isinstance(symmetric(1), Scaling)
+        symmetric_scaling(0)
+    assert isinstance(symmetric_scaling(1), Scaling)

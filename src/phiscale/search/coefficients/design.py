@@ -1,8 +1,8 @@
-"""Which networks to train so that an error law is known as well as a budget allows.
+"""Selects the networks to train, so that an error law is known as well as a budget allows.
 
-Compute is spent where the law learns most from it: on cheap networks far out in one dimension, such
-as wide, shallow ones of few pixels, never on a grid around the answer. Units are the base's cost,
-its exact MACs: seven units pay for seven trainings of the base, or for about twenty of these.
+Compute is spent where the law learns most from it: on cheap networks that are large in one
+dimension, such as wide, shallow ones of few pixels. A unit is the base's cost, its exact MACs:
+seven units pay for seven trainings of the base, or for about twenty of these networks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from phiscale.arch.costs import measure_scaling
 from phiscale.arch.families.small import SMALL_PIXELS
@@ -20,12 +20,16 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.planning.laws.law import RUN_SD
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 DEPTHS = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
 SIDES = (0.5, 0.71, 1.0, 1.19, 1.41, 1.68, 2.0)  # of width and of resolution
 LEAST_COST, MOST_COST = 0.2, 4.0
 FEWEST_RUNS = 4  # an error law of three dimensions has at least as many rows
 PRIOR_DRAWS = 40
-COST_POWER = 0.7  # between 0 (information alone) and 1 (information a unit, all in tiny networks)
+COST_POWER = 0.7  # 0: information alone; 1: information for each unit, all in tiny networks
 PASSES = 5  # of exchanges; one or two are usually enough
 
 
@@ -37,106 +41,142 @@ def candidates(
     least: float = LEAST_COST,
     most: float = MOST_COST,
 ) -> tuple[ScaledNetwork, ...]:
-    """Every different real network at the levels of depth, width and resolution, cheapest first.
+    """Return all different networks at the levels of depth, width and resolution, cheapest first.
 
     `native_pixels`: of the images; more than that would measure interpolation, not resolution.
-    `least`, `most`: cost in units of the base. UsageError: none is left, or all are alike in one
-    dimension.
+    `least`, `most`: cost in units of the base. UsageError: no network is left, or all are alike in
+    one dimension.
     """
-    found = networks_at(
-        base, ((d, w, r) for d in DEPTHS for w in SIDES for r in SIDES), native_pixels
+    levels = ((d, w, r) for d in DEPTHS for w in SIDES for r in SIDES)
+    networks = tuple(
+        network
+        for network in networks_at(base, levels, native_pixels)
+        if least <= network.compute_ratio <= most
     )
-    kept = tuple(point for point in found if least <= point.compute_ratio <= most)
     for name in ("depth", "width", "resolution"):
-        if len({getattr(point.by, name) for point in kept}) < 2:
+        if len({getattr(network.by, name) for network in networks}) < 2:
             raise UsageError(
                 f"no two networks between {least:g} and {most:g} times the base's cost differ in "
-                f"{name}. Widen the range of costs, or take a base with more room"
+                f"{name}. Widen the range of costs, or use a base with more room"
                 + (" below the images' pixels." if name == "resolution" else ".")
             )
-    return kept
+    return networks
 
 
 def d_optimal(
-    among: Sequence[ScaledNetwork], budget: float, *, run_sd: float = RUN_SD, seed: int = 0
+    networks: Sequence[ScaledNetwork], budget: float, *, run_sd: float = RUN_SD, seed: int = 0
 ) -> tuple[ScaledNetwork, ...]:
-    """The runs to make of `among` within `budget` units; a point twice is two trainings of it.
+    """Select the runs to make of `networks` within `budget` units, cheapest first. A network that
+    comes twice is trained twice.
 
-    Cost-weighted D-optimality: greedily the run that adds most to the log-determinant of the law's
-    information matrix, averaged over draws from the prior of its seven numbers (the law is not
-    linear in its exponents, so the best design depends on them), over cost^0.7; then exchanges of
-    one run for another that tell more for what is left (Fedorov, Theory of Optimal Experiments,
-    1972; averaging: Chaloner and Verdinelli, Statistical Science 1995). Cheapest first.
-    `run_sd`: run-to-run standard deviation of an error. UsageError: the budget buys under 4 runs.
+    Cost-weighted D-optimality. First, greedily, the run that adds most to the log-determinant of
+    the law's information matrix over cost^0.7. The gain is averaged over draws from the prior of
+    the law's seven numbers: the law is not linear in its exponents, so the best design depends on
+    them. Then runs are exchanged for others that give more information for the cost that is left
+    (Fedorov, Theory of Optimal Experiments, 1972; averaging: Chaloner and Verdinelli, Statistical
+    Science 1995).
+
+    `run_sd`: run-to-run standard deviation of an error. UsageError: the budget pays for under 4
+    runs.
     """
-    import numpy as np
+    design = _Design(networks, budget, run_sd, seed)
+    design.fill()
+    for _ in range(PASSES):
+        before = list(design.runs)
+        design.exchange()
+        design.fill()
+        if design.runs == before:
+            break
+    if len(design.runs) < FEWEST_RUNS:
+        raise UsageError(
+            f"{budget:g} times the base's cost buys {len(design.runs)} trainings; a law takes at "
+            f"least {FEWEST_RUNS}. Use a budget of 7 or more."
+        )
+    costs = design.costs
+    return tuple(networks[index] for index in sorted(design.runs, key=lambda i: (costs[i], i)))
 
-    costs = np.array([point.compute_ratio for point in among])
-    rows, known = prior_information(among, run_sd, seed)  # (draws, points, 7), (draws, 7, 7)
-    inverse = np.linalg.inv(known)
-    chosen: list[int] = []
 
-    def gains() -> Any:
-        """What one more run of each point adds to the log-determinant: (points,)."""
-        information = np.sum((rows @ inverse) * rows, axis=2)  # (draws, points)
+class _Design:
+    """A design that grows run by run, with the inverse of its information matrix for each draw."""
+
+    def __init__(
+        self, networks: Sequence[ScaledNetwork], budget: float, run_sd: float, seed: int
+    ) -> None:
+        import numpy as np
+
+        self.budget = budget
+        self.costs = np.array([network.compute_ratio for network in networks])  # (networks,)
+        # (draws, networks, 7) and (draws, 7, 7)
+        self.derivatives, information = prior_information(networks, run_sd, seed)
+        self.inverse = np.linalg.inv(information)
+        self.runs: list[int] = []  # numbers of networks
+
+    def fill(self) -> None:
+        """Add runs as long as the budget pays for one."""
+        import numpy as np
+
+        while (affordable := self.costs <= self.budget - self._cost() + 1e-9).any():
+            gains = self._gains() / self.costs**COST_POWER
+            best = int(np.argmax(np.where(affordable, gains, -1)))
+            self.runs.append(best)
+            self._update(best, +1)
+
+    def exchange(self) -> None:
+        """Exchange each run for the one that gives most information at its cost or what is left."""
+        import numpy as np
+
+        for place, old in enumerate(list(self.runs)):
+            self._update(old, -1)
+            left = self.budget - self._cost() + self.costs[old] + 1e-9
+            best = int(np.argmax(np.where(self.costs <= left, self._gains(), -1)))
+            self.runs[place] = best
+            self._update(best, +1)
+
+    def _cost(self) -> float:
+        return self.costs[self.runs].sum()
+
+    def _gains(self) -> NDArray[np.float64]:
+        """Return what one more run of each network adds to the log-determinant: (networks,)."""
+        import numpy as np
+
+        information = np.sum((self.derivatives @ self.inverse) * self.derivatives, axis=2)
         return np.log1p(information).mean(axis=0)
 
-    def count(point: int, sign: int) -> None:
-        """A run more (+1) or less (-1): Sherman and Morrison."""
-        nonlocal inverse
-        step = np.einsum("kij,kj->ki", inverse, rows[:, point])
-        scale = sign / (1 + sign * np.einsum("ki,ki->k", rows[:, point], step))
-        inverse = inverse - scale[:, None, None] * step[:, :, None] * step[:, None, :]
+    def _update(self, network: int, sign: int) -> None:
+        """Add a run (+1) or remove one (-1), by the formula of Sherman and Morrison."""
+        import numpy as np
 
-    def fill() -> None:
-        """Runs as long as one can be paid."""
-        while (paid := costs <= budget - costs[chosen].sum() + 1e-9).any():
-            best = int(np.argmax(np.where(paid, gains() / costs**COST_POWER, -1)))
-            chosen.append(best)
-            count(best, +1)
-
-    fill()
-    for _ in range(PASSES):
-        before = list(chosen)
-        for place, old in enumerate(before):
-            count(old, -1)
-            left = budget - costs[chosen].sum() + costs[old] + 1e-9
-            best = int(np.argmax(np.where(costs <= left, gains(), -1)))
-            chosen[place] = best
-            count(best, +1)
-        fill()
-        if chosen == before:
-            break
-    if len(chosen) < FEWEST_RUNS:
-        raise UsageError(
-            f"{budget:g} times the base's cost buys {len(chosen)} trainings; a law takes at least "
-            f"{FEWEST_RUNS}. Use a budget of 7 or more."
-        )
-    return tuple(among[index] for index in sorted(chosen, key=lambda i: (costs[i], i)))
+        row = self.derivatives[:, network]
+        step = np.einsum("kij,kj->ki", self.inverse, row)
+        scale = sign / (1 + sign * np.einsum("ki,ki->k", row, step))
+        self.inverse = self.inverse - scale[:, None, None] * step[:, :, None] * step[:, None, :]
 
 
 def networks_at(
-    base: Spec, wanted: Iterable[tuple[float, float, float]], native_pixels: int | None = None
+    base: Spec, multipliers: Iterable[tuple[float, float, float]], native_pixels: int | None = None
 ) -> tuple[ScaledNetwork, ...]:
-    """The different real networks nearest to multipliers of depth, width and resolution, but those
-    of more pixels than the images; cheapest first."""
+    """Return the different networks nearest to multipliers of depth, width and resolution, cheapest
+    first. Networks of more pixels than the images are left out."""
     step = 8 if base.resolution > SMALL_PIXELS else 4
     specs: dict[Spec, None] = {}
-    for depth, width, resolution in wanted:
+    for depth, width, resolution in multipliers:
         pixels = base.resolution
         if resolution != 1:
             pixels = step * max(1, round(base.resolution * resolution / step))
-        if pixels >= min(2 * base.reduction, base.resolution) and pixels <= (
-            native_pixels or math.inf
-        ):
-            wide = scale(base, Scaling(depth=depth, width=width))
-            specs[replace(wide, resolution=pixels)] = None
-    found = [measure_scaling(spec, base) for spec in specs]
-    return tuple(sorted(found, key=lambda point: point.compute_ratio))
+        least = min(2 * base.reduction, base.resolution)
+        if least <= pixels <= (native_pixels or math.inf):
+            scaled = scale(base, Scaling(depth=depth, width=width))
+            specs[replace(scaled, resolution=pixels)] = None
+    networks = [measure_scaling(spec, base) for spec in specs]
+    return tuple(sorted(networks, key=lambda network: network.compute_ratio))
 
 
-def prior_information(among: Sequence[ScaledNetwork], run_sd: float, seed: int) -> tuple[Any, Any]:
-    """Derivatives of e0 + sum A x^-p by e0, A, p, over `run_sd`, and the prior's information.
+def prior_information(
+    networks: Sequence[ScaledNetwork], run_sd: float, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return derivatives of a law over `run_sd`, and the prior's information about its numbers.
+
+    The law is e0 + sum A x^-p. Shapes: (draws, networks, 7) and (draws, 7, 7).
 
     Draws of the prior: ln p ~ N(ln 0.9, 0.8^2) as in the fit, A log-uniform in 0.8 to 5 points.
     """
@@ -148,7 +188,7 @@ def prior_information(among: Sequence[ScaledNetwork], run_sd: float, seed: int) 
     p = np.exp(np.log(PRIOR_MEDIAN) + PRIOR_SPREAD * random.standard_normal((PRIOR_DRAWS, 3)))
     p = np.clip(p, 0.15, 4)[:, None]
     a = np.exp(random.uniform(math.log(0.008), math.log(0.05), (PRIOR_DRAWS, 1, 3)))
-    x = np.array([(q.by.depth, q.by.width, q.by.resolution) for q in among])[None]
+    x = np.array([(q.by.depth, q.by.width, q.by.resolution) for q in networks])[None]
     powers = x**-p
     rows = np.concatenate([np.ones((*powers.shape[:2], 1)), powers, -a * powers * np.log(x)], 2)
     sd = np.concatenate(

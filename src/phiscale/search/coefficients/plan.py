@@ -35,7 +35,7 @@ from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces.lattice import Lattice, cost_metric, lattice
-from phiscale.search.spaces.rays import symmetric
+from phiscale.search.spaces.rays import symmetric_scaling
 from phiscale.search.study.arms import MAX_OFF_RAY
 
 SECOND_ROUND = 0.3  # of the units, spent where the law of the first trainings points
@@ -114,7 +114,7 @@ class CoefficientSearch:
         networks = {f"{result.method} proposal": result.proposal for result in searched}
         rays = {
             "paper ray": STRATEGIES["compound"],
-            "equal-split baseline": symmetric(self.compute),
+            "equal-split baseline": symmetric_scaling(self.compute),
             "uniform": STRATEGIES["uniform"],
             "dWr": STRATEGIES["dWr"],
         }

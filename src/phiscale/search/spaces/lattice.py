@@ -1,5 +1,7 @@
-"""All networks that a base can be scaled to, what each costs for a cost metric, and which of them a
-law prefers: no relaxation, no rounding of an optimum."""
+"""The lattice of all networks that a base can be scaled to, with the cost of each.
+
+A search reads its best network off this lattice. No optimum is relaxed or rounded.
+"""
 
 from __future__ import annotations
 
@@ -57,11 +59,11 @@ def cost_metric(name: str, device: DeviceModel | None) -> CostMetric:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Lattice(ScalingLattice):
-    """Every scaling of `base` from a third of its width to three times, from a quarter of its depth
-    to six times, to the images' own pixels."""
+    """All scalings of `base`: width from a third to three times, depth from a quarter to six times,
+    resolution up to the images' pixels."""
 
-    cost: NDArray[np.float64]  # (networks,), over the base's
-    macs: NDArray[np.float64]
+    cost: NDArray[np.float64]  # (networks,), over the base's cost
+    macs: NDArray[np.float64]  # (networks,), over the base's MACs
 
     def errors(self, law: ErrorLaw, which: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Predict the errors of all networks, or of `which`: (networks,)."""
@@ -71,15 +73,15 @@ class Lattice(ScalingLattice):
     def at(
         self, target: float, within: float = WITHIN, *, any_way: bool = False
     ) -> NDArray[np.int64]:
-        """Return the numbers of networks that cost `target` times the base; the nearest ones where
-        steps are coarse.
+        """Return the numbers of networks that cost `target` times the base, or the nearest ones
+        where steps are coarse.
 
         As in the paper (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor
-        the other way round, unless `any_way`. UsageError: none is even within a quarter.
+        the other way round, unless `any_way`. UsageError: no cost is within a quarter of `target`.
         """
         off = np.abs(np.log(self.cost / target))
-        astray = (self.logs < -ROUNDED if target > 1 else self.logs > ROUNDED).any(axis=1)
-        off = np.where(astray & (not any_way), np.inf, off)
+        opposed = (self.logs < -ROUNDED if target > 1 else self.logs > ROUNDED).any(axis=1)
+        off = np.where(opposed & (not any_way), np.inf, off)
         nearest = float(off.min())
         if nearest > math.log(1.25):
             raise UsageError(
@@ -89,7 +91,8 @@ class Lattice(ScalingLattice):
         return (off <= max(math.log1p(within), nearest + 1e-9)).nonzero()[0]
 
     def best(self, law: ErrorLaw, target: float, *, any_way: bool = False) -> ScaledNetwork:
-        """Find the least error at `target` times the base's cost; of equals the cheapest."""
+        """Find the network of least error at `target` times the base's cost; of equals the
+        cheapest."""
         which = self.at(target, any_way=any_way)
         errors = self.errors(law, which)
         return self.scaled(int(which[np.lexsort((self.cost[which], errors))[0]]))
@@ -138,7 +141,7 @@ class Lattice(ScalingLattice):
         return path
 
     def scaled(self, number: int) -> ScaledNetwork:
-        """The network at this place of the flat arrays, with its multipliers and costs."""
+        """Return the network of this number in the flat arrays, with its multipliers and costs."""
         spec = self.network(number)
         return ScaledNetwork(
             spec=spec,
@@ -148,7 +151,7 @@ class Lattice(ScalingLattice):
         )
 
 
-@lru_cache(maxsize=4)  # a plan asks for it many times, and it takes a second each
+@lru_cache(maxsize=4)  # a plan builds it many times, and it takes a second each
 def lattice(base: Spec, metric: CostMetric, *, native_pixels: int | None = None) -> Lattice:
     """Build the lattice of `base` for a cost metric, with no more pixels than `native_pixels`."""
     step = 8 if base.resolution > SMALL_PIXELS else 2

@@ -1,10 +1,10 @@
-"""What every search for coefficients is held against, and networks of equal compute to do it with.
+"""Baselines for searches of coefficients, and networks of equal compute to compare them with.
 
 scaling.STRATEGIES   the paper's ray, one dimension, uniform, dWr: scalings that need no search
-INVERSE              the paper's shares of depth and resolution swapped
-paper_grid           the search of the paper itself: alpha, beta, gamma on a grid
-symmetric            what equal returns of all three dimensions would choose
-matched              the integer network on such a ray with the MACs asked for
+INVERSE              the paper's shares with those of depth and resolution swapped
+paper_grid           the grid of alpha, beta and gamma that the paper searched
+symmetric_scaling    the best scaling if all three dimensions gave equal returns
+match_compute        the network nearest to a ray that has the target MACs
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 from phiscale.arch.costs import cost, measure_scaling
 from phiscale.arch.families.small import SMALL_PIXELS
@@ -28,8 +28,12 @@ from phiscale.planning.budget import (
     pixel_multiples,
 )
 
-TOLERANCE = 0.03  # of MACs: worth a few hundredths of a point, the paper's own arms differ by 24 %
-REACH = 1.6  # how far from the asked multipliers rounding can push a network of these MACs
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TOLERANCE = 0.03  # of MACs: worth a few hundredths of a point; the paper's arms differ by 24 %
+REACH = 1.6  # how far from the target multipliers rounding can push a network of these MACs
 CLOSE_ENOUGH = 0.1  # in log-multipliers: a tenth off the ray is as near as 4-pixel steps get
 
 # A falsification: if this does as well as compound scaling, the shares do not matter.
@@ -41,10 +45,12 @@ INVERSE = Strategy(
 
 
 def paper_grid(step: float = 0.1, slack: float = 0.15) -> list[tuple[float, float, float]]:
-    """Every (alpha, beta, gamma) of 1 to 2 that doubles the compute: |a b^2 c^2 - 2| < `slack`.
+    """Return every (alpha, beta, gamma) of 1 to 2 that doubles the compute.
 
-    The search of arXiv:1905.11946, section 3.3, at phi = 1. It does not print its step: 0.1 with
-    slack 0.15 gives 25 candidates, 0.05 with slack 0.08 gives 84.
+    That is, |alpha beta^2 gamma^2 - 2| < `slack`.
+
+    It is the search of arXiv:1905.11946, section 3.3, at phi = 1. The paper does not print its
+    step: 0.1 with slack 0.15 gives 25 candidates, 0.05 with slack 0.08 gives 84.
     """
     if not (0 < step <= 1 and slack > 0):
         raise UsageError(f"step={step}, slack={slack} make no grid. Use e.g. 0.1 and 0.15.")
@@ -58,32 +64,35 @@ def paper_grid(step: float = 0.1, slack: float = 0.15) -> list[tuple[float, floa
     ]
 
 
-def symmetric(compute: float, exponent: float = 2.3) -> Scaling:
-    """What equal returns A x^-p of all three dimensions choose under d w^2 r^2 = `compute`.
+def symmetric_scaling(compute: float, exponent: float = 2.3) -> Scaling:
+    """Return the best scaling under d w^2 r^2 = `compute` if all dimensions gave equal returns.
 
-    The null of every claim about coefficients: at p = 2.3 and compute 4.67 it gives alpha, beta,
-    gamma = 1.28, 1.12, 1.12 with nothing measured. From p A x^-p = price * (1, 2, 2).
+    Equal returns are A x^-p with the same A and p for depth, width and resolution. Coefficients
+    from a search should do better than this baseline, which needs no measurement: at p = 2.3 and
+    compute 4.67 it gives alpha, beta, gamma = 1.28, 1.12, 1.12. It follows from
+    p A x^-p = multiplier * (1, 2, 2).
     """
     if not (compute > 0 and exponent > 0 and math.isfinite(compute * exponent)):
         raise UsageError(
-            f"compute={compute}, exponent={exponent} choose nothing. Use multiples above 0."
+            f"compute={compute}, exponent={exponent} give no scaling. Use numbers above 0."
         )
     depth = (compute * 2 ** (4 / exponent)) ** 0.2
     other = depth / 2 ** (1 / exponent)
     return Scaling(depth=depth, width=other, resolution=other)
 
 
-@lru_cache(maxsize=64)  # a study asks for its arms whenever it is begun, by every start
+@lru_cache(maxsize=64)  # every worker of a study matches the same arms
 def match_compute(
     base: Spec, ray: Strategy | Scaling, target_macs: float, *, tolerance: float = TOLERANCE
 ) -> ScaledNetwork:
-    """The integer network nearest to `ray` whose exact MACs are within `tolerance` of the target.
+    """Return the network nearest to `ray` whose exact MACs are within `tolerance` of the target.
 
-    `ray`: shares of log-compute, or any scaling that lies on it. The network may sit anywhere along
+    `ray`: shares of log-compute, or any scaling that lies on it. The network may lie anywhere along
     the ray (the monomial d w^2 r^2 is up to 40 % wrong there), so that a width arm only widens.
-    Pictures grow by 8 pixels (4 for bases of at most 64), by 2 where that is too far from the ray,
-    and then late stages may have a block more than early ones. Networks whose distances agree to
-    1 % are told apart by their MACs.
+    Images grow by 8 pixels (4 for bases of at most 64), or by 2 where that is too far from the ray.
+    Then late stages may have a block more than early ones. Of networks whose distances agree to
+    1 %, the one nearest in MACs is returned.
+
     UsageError: nothing is close enough to the target.
     """
     import numpy as np
@@ -95,10 +104,10 @@ def match_compute(
             f"target_macs={target_macs} within tolerance={tolerance}: no network has that. "
             f"Use a multiple of the base's {base_macs} and a fraction such as {TOLERANCE}."
         )
-    asked = strategy(target_macs / base_macs)
+    target = strategy(target_macs / base_macs)
     nearest: ScaledNetwork | None = None
     closest_miss = math.inf
-    for lattices in _finer_and_finer(base, asked):
+    for lattices in _finer_and_finer(base, target):
         for lattice in lattices:
             miss = np.abs(np.log(lattice.grid.cost.macs / target_macs)).ravel()
             closest_miss = min(closest_miss, float(miss.min()))
@@ -114,17 +123,19 @@ def match_compute(
             break
     if nearest is None:
         raise UsageError(
-            f"no scaling near depth x{asked.depth:.2f}, width x{asked.width:.2f}, resolution "
-            f"x{asked.resolution:.2f} has {target_macs:.4g} MACs within {tolerance:.1%}; the "
+            f"no scaling near depth x{target.depth:.2f}, width x{target.width:.2f}, resolution "
+            f"x{target.resolution:.2f} has {target_macs:.4g} MACs within {tolerance:.1%}; the "
             f"nearest is {math.expm1(closest_miss):.1%} off. Use tolerance="
             f"{math.ceil(1000 * math.expm1(closest_miss)) / 1000:g} or another target."
         )
     return nearest
 
 
-def ray_distance(logs: Any, ray: Strategy) -> Any:
-    """How far networks are from a ray through the base, by the logs of their multipliers
-    (networks, 3): (networks,)."""
+def ray_distance(logs: NDArray[np.float64], ray: Strategy) -> NDArray[np.float64]:
+    """Return how far networks are from a ray through the base: (networks,).
+
+    `logs`: natural logarithms of their multipliers, (networks, 3).
+    """
     import numpy as np
 
     direction = np.array([ray.depth, ray.width / 2, ray.resolution / 2])
@@ -132,17 +143,18 @@ def ray_distance(logs: Any, ray: Strategy) -> Any:
     return np.linalg.norm(logs - np.outer(logs @ direction, direction), axis=1)
 
 
-def _finer_and_finer(base: Spec, asked: Scaling) -> Iterator[Iterable[ScalingLattice]]:
-    """Lattices around the asked multipliers: in usual pixels, in even ones, at depths between."""
+def _finer_and_finer(base: Spec, target: Scaling) -> Iterator[Iterable[ScalingLattice]]:
+    """Yield lattices around the target multipliers: first with usual pixels, then with even ones,
+    then at depths between."""
     import numpy as np
 
-    depths = lattice_depths(base, asked.depth / REACH, asked.depth * REACH)
-    fine = [1.0, *np.geomspace(asked.width / REACH, asked.width * REACH, 400).tolist()]
+    depths = lattice_depths(base, target.depth / REACH, target.depth * REACH)
+    fine = [1.0, *np.geomspace(target.width / REACH, target.width * REACH, 400).tolist()]
     widths = list({scale(base, Scaling(width=width)): width for width in fine}.values())
 
     def pixels(step: int) -> list[int]:
-        """The base's own and multiples of `step` near those asked, at least a 2x2 map."""
-        middle = base.resolution * asked.resolution
+        """Return the base's pixels, and multiples of `step` near the target, at least a 2x2 map."""
+        middle = base.resolution * target.resolution
         near = pixel_multiples(base, step, least=middle / REACH, most=middle * REACH)
         return sorted({base.resolution, *near})
 
@@ -156,9 +168,9 @@ def _finer_and_finer(base: Spec, asked: Scaling) -> Iterator[Iterable[ScalingLat
 
 
 def between(base: Spec, depths: Sequence[float]) -> Iterator[Spec]:
-    """The base at the depths that lie between: its last stages are the first to get a block more.
+    """Yield the base at depths between `depths`: its last stages are the first to get a block more.
 
-    A base of equal stages, which all grow at once, has no others.
+    A base whose stages all grow at once has no depths between.
     """
     for low, high in pairwise(scale(base, Scaling(depth=depth)) for depth in depths):
         grown = [

@@ -20,7 +20,7 @@ from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import STRATEGIES, ScaledNetwork, Scaling, Strategy, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.search.spaces.rays import INVERSE, TOLERANCE, match_compute, symmetric
+from phiscale.search.spaces.rays import INVERSE, TOLERANCE, match_compute, symmetric_scaling
 from phiscale.search.study.rule import SINGLES
 
 LONGER, BEYOND = "longer", "beyond"
@@ -93,7 +93,7 @@ def _beyond(base: Spec, native_pixels: int) -> ScaledNetwork:
 def _match(name: str, base: Spec, compute_ratio: float, tolerance: float) -> ScaledNetwork:
     rays: dict[str, Strategy | Scaling] = {
         **{each: STRATEGIES[each] for each in (*SINGLES, "compound")},
-        "symmetric": symmetric(compute_ratio),
+        "symmetric": symmetric_scaling(compute_ratio),
         "inverse": INVERSE,
     }
     try:
