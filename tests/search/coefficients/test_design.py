@@ -87,9 +87,7 @@ def test_every_dimension_varies_from_small_to_large() -> None:
         assert max(values) / min(values) >= 3, name
 
 
-def test_it_gives_more_information_than_chance_or_one_dimension_at_a_time_for_the_same_compute() -> (
-    None
-):
+def test_it_gives_more_information_for_its_compute_than_chance_or_one_dimension_at_a_time() -> None:
     networks = CANDIDATES["efficientnet_b0"]
     designed = information(d_optimal(networks, 7))
     random = np.random.default_rng(0)
