@@ -172,7 +172,7 @@ def test_configurations_are_timms_at_both_sizes():
 
 
 def test_magnitudes_of_a_policy_are_of_ten():
-    policy = compat.data._policy("rand-m9-mstd0.5-inc1")
+    policy = compat.data.augment_policy("rand-m9-mstd0.5-inc1")
     assert isinstance(policy, v2.RandAugment) and policy.num_ops == 2
     angles = policy._AUGMENTATION_SPACE["Rotate"][0](policy.num_magnitude_bins, 224, 224)
     assert angles is not None and float(angles[policy.magnitude]) == pytest.approx(27)

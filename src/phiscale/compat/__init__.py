@@ -1,7 +1,7 @@
-"""The door for timm's people: `import phiscale.compat as timm`, and a script runs.
+"""timm's functions, so that a script for timm runs: `import phiscale.compat as timm`.
 
-Networks are the members; names of timm, torchvision, Keras and lukemelas are known. Tensors keep
-our names in `state_dict` (`phiscale convert` writes theirs).
+Networks are the registered models, under the names of timm, torchvision, Keras or lukemelas.
+Tensors keep phiscale's names in `state_dict`; `phiscale convert` writes a library's names.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Model(Network):
     ):
         super().__init__(spec, dropout=drop_rate, drop_path=drop_path)
         self.preprocessing = preprocessing
-        self.trained_at: dict[str, Any] = {}  # where that differs
+        self.trained_at: dict[str, Any] = {}  # size and crop of training, where they differ
         self.drop_rate = drop_rate
         self.num_features = self.head_hidden_size = self.features
         self.num_classes = spec.classes
@@ -61,31 +61,31 @@ class Model(Network):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Ours, or those of timm, torchvision or lukemelas by their own names."""
-        given = dict(state_dict)
-        if not any(name.startswith("stages.") for name in given):
+        """Loads tensors under names of phiscale, timm, torchvision or lukemelas."""
+        tensors = dict(state_dict)
+        if not any(name.startswith("stages.") for name in tensors):
             with suppress(WeightsError):
-                given = to_ours(library_of(given), self.spec, given)
-        return super().load_state_dict(given, strict=strict, assign=assign)
+                tensors = to_ours(library_of(tensors), self.spec, tensors)
+        return super().load_state_dict(tensors, strict=strict, assign=assign)
 
     def get_classifier(self) -> nn.Module:
         return self.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new classifier; with 0 classes pooled features come out."""
+        """Makes a new classifier. With 0 classes, the output is the pooled features."""
         if global_pool not in (None, "avg"):
-            raise UsageError(f"global_pool={global_pool!r} is not built; pooling is the mean.")
-        like = self.stem.conv.weight
+            raise UsageError(f"global_pool={global_pool!r} is unknown. Use 'avg'.")
+        stem = self.stem.conv.weight
         self.spec = replace(self.spec, classes=num_classes)
         self.num_classes = num_classes
         self.classifier = nn.Identity()
         if num_classes:
-            self.classifier = Linear(self.features, num_classes).to(like.device, like.dtype)
+            self.classifier = Linear(self.features, num_classes).to(stem.device, stem.dtype)
             nn.Linear.reset_parameters(self.classifier)  # small, as timm's new heads are
 
 
 class Features(nn.Module):
-    """The last map of every reduction, in order: what detectors and segmenters take."""
+    """A network that returns its last map at each reduction, for detectors and segmenters."""
 
     def __init__(self, model: Model, out_indices: Sequence[int] | None):
         super().__init__()
@@ -109,7 +109,7 @@ class Features(nn.Module):
 
 
 class FeatureInfo(list[dict[str, Any]]):
-    """num_chs, reduction and module of each map."""
+    """`num_chs`, `reduction` and `module` of each map, as in timm."""
 
     def channels(self) -> list[int]:
         return [info["num_chs"] for info in self]
@@ -125,7 +125,7 @@ class FeatureInfo(list[dict[str, Any]]):
 
 
 def feature_info(spec: Spec) -> FeatureInfo:
-    """The last map before each halving."""
+    """Returns the entries of the last map before each halving."""
     maps = [{"num_chs": spec.stem_channels, "reduction": spec.stem_stride, "module": "stem"}]
     reduction = spec.stem_stride * (2 if spec.stem_pool else 1)
     for number, stage in enumerate(spec.stages):
@@ -149,11 +149,14 @@ def create_model(
     drop_path_rate: float = 0.0,
     global_pool: str | None = None,
 ) -> Model | Features:
-    """A network by its name in timm (`efficientnet_b0`, `efficientnet_b0.ra_in1k`, `hf-hub:...`),
-    torchvision, Keras or lukemelas. Random weights, or those of `pretrained`'s tag or of a
-    checkpoint, whose classifier and input channels are made to fit. Raises PhiscaleError."""
+    """Builds a network by its name in timm, torchvision, Keras or lukemelas.
+
+    Names of timm are `efficientnet_b0`, `efficientnet_b0.ra_in1k` or `hf-hub:...`. Weights are
+    random, those of the tag (`pretrained`), or those of a checkpoint; their classifier and input
+    channels are adapted. PhiscaleError: an unknown name, or weights that do not fit.
+    """
     if global_pool not in (None, "avg"):
-        raise UsageError(f"global_pool={global_pool!r} is not built; pooling is the mean.")
+        raise UsageError(f"global_pool={global_pool!r} is unknown. Use 'avg'.")
     model_name = model_name.replace("hf_hub:", HUB)
     library, name = ("timm", "") if model_name.startswith(HUB) else _member(model_name)
     tags = weights_of_member(model_name if "." in model_name else name) if name else ()
@@ -173,7 +176,7 @@ def create_model(
             spec_of(library, name),
             tags[0].preprocessing if tags else original_preprocessing(name),
         )
-    if checkpoint_path and name:  # the name's flavour, where names and shapes fit several
+    if checkpoint_path and name:  # the name decides the padding, which shapes do not show
         spec = spec_of(library, name, classes=spec.classes, in_channels=spec.in_channels)
     spec = replace(
         spec, in_channels=in_chans, classes=spec.classes if num_classes is None else num_classes
@@ -190,13 +193,13 @@ def create_model(
     return Features(model, out_indices) if features_only else model
 
 
-def _source(library: Library, name: str, asked: str) -> str:
-    """Of the weights that `pretrained` means: a hub's name, or the member's with its tag."""
-    base, _, tag = asked.partition(".")
+def _source(library: Library, name: str, model_name: str) -> str:
+    """Returns the SOURCE of pretrained weights: a hub's name, or the model's with its tag."""
+    base, _, tag = model_name.partition(".")
     if not name:
-        return asked
+        return model_name
     if library == "torchvision" and name != base:
-        return f"{TORCHVISION}{asked}"
+        return f"{TORCHVISION}{model_name}"
     return f"{name}.{tag}".rstrip(".")
 
 
@@ -205,7 +208,7 @@ def list_models(
     pretrained: bool = False,
     exclude_filters: str | Iterable[str] = (),
 ) -> list[str]:
-    """Names, or `name.tag` of known weights where `pretrained`."""
+    """Returns the sorted names of models; with `pretrained`, `name.tag` of known weights."""
     return (
         list_pretrained(filter, exclude_filters)
         if pretrained
@@ -218,37 +221,37 @@ def list_models(
 def list_pretrained(
     filter: str | Iterable[str] = "*", exclude_filters: str | Iterable[str] = ()
 ) -> list[str]:
-    """`name.tag` of all known weights."""
-    names = [f"{each.member}.{each.tag}" for each in pretrained_weights()]
+    """Returns the sorted `name.tag` of all known weights."""
+    names = [f"{row.member}.{row.tag}" for row in pretrained_weights()]
     return sorted((name for name in names if _passes(name, filter, exclude_filters)), key=_natural)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Numbers in a name count as numbers: resnet50 before resnet101."""
+    """Returns a key for sorting in which numbers count as numbers: resnet50 before resnet101."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def is_model(model_name: str) -> bool:
-    """Whether `create_model` knows the name."""
+    """Tells whether `create_model` knows the name."""
     return any(member_of(library, model_name.partition(".")[0]) for library in LIBRARIES)
 
 
 def _member(name: str) -> tuple[Library, str]:
-    """Whose name it is, and our name for it. Raises SpecError."""
+    """Returns the library that has this name, and phiscale's name. SpecError: no library has it."""
     base = name.partition(".")[0]
     for library in LIBRARIES:
         if member := member_of(library, base):
             return library, member
-    get_spec(base)  # says which are near
+    get_spec(base)  # its error lists similar names
     raise AssertionError(base)
 
 
-def _passes(name: str, wanted: str | Iterable[str], unwanted: str | Iterable[str]) -> bool:
-    """By the whole name or by what stands before its tag."""
+def _passes(name: str, include: str | Iterable[str], exclude: str | Iterable[str]) -> bool:
+    """Tells whether the patterns include a name, by the whole name or the part before its tag."""
 
-    def meets(patterns: str | Iterable[str]) -> bool:
-        each = [patterns] if isinstance(patterns, str) else patterns
+    def matches(patterns: str | Iterable[str]) -> bool:
+        listed = [patterns] if isinstance(patterns, str) else patterns
         forms = (name, name.partition(".")[0])
-        return any(fnmatchcase(form, pattern or "*") for pattern in each for form in forms)
+        return any(fnmatchcase(form, pattern or "*") for pattern in listed for form in forms)
 
-    return meets(wanted) and not meets(unwanted)
+    return matches(include) and not matches(exclude)

@@ -1,4 +1,4 @@
-"""timm's functions for data: the same images come out."""
+"""timm's functions for data. Their transforms give the same images as timm's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from phiscale.errors import UsageError
 
 
 def config_of(preprocessing: Preprocessing) -> dict[str, Any]:
-    """A preprocessing in timm's words."""
+    """Returns a preprocessing under timm's keys."""
     return {
         "input_size": (3, preprocessing.size, preprocessing.size),
         "interpolation": preprocessing.interpolation,
@@ -34,27 +34,30 @@ def resolve_model_data_config(
     use_test_size: bool = False,
     **changes: Any,
 ) -> dict[str, Any]:
-    """What `create_transform` takes, for this network: images of the size that it was trained at,
-    or of that it is tested at. Of `args`, such as a script's, those that it knows override."""
+    """Returns arguments of `create_transform` for this network.
+
+    Their size is that of training, or with `use_test_size` that of evaluation. Known keys of `args`
+    and `changes` override. UsageError: the network has no preprocessing.
+    """
     model = getattr(model, "model", model)
     preprocessing = getattr(model, "preprocessing", None)
     if not isinstance(preprocessing, Preprocessing):
-        raise UsageError("this network does not say how it sees images; use create_model's.")
+        raise UsageError("this network has no preprocessing. Use one of create_model.")
     config = config_of(preprocessing)
     if not use_test_size:
         config |= getattr(model, "trained_at", {})
-    given = {**(args or {}), **changes}
-    if given.get("img_size"):
-        given["input_size"] = (3, given["img_size"], given["img_size"])
-    return config | {k: v for k, v in given.items() if k in config and v is not None}
+    overrides = {**(args or {}), **changes}
+    if overrides.get("img_size"):
+        overrides["input_size"] = (3, overrides["img_size"], overrides["img_size"])
+    return config | {k: v for k, v in overrides.items() if k in config and v is not None}
 
 
 def resolve_data_config(
     args: Mapping[str, Any] | None = None, model: nn.Module | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """The older order of arguments."""
+    """Does the same as `resolve_model_data_config`, with timm's older order of arguments."""
     if model is None:
-        raise UsageError("resolve_data_config needs model=.")
+        raise UsageError("resolve_data_config has no model. Pass `model`.")
     return resolve_model_data_config(model, args, **changes)
 
 
@@ -78,19 +81,22 @@ def create_transform(
     re_count: int = 1,
     no_aug: bool = False,
 ) -> Callable[[Image.Image], torch.Tensor]:
-    """PIL image -> normalised float tensor. Evaluation: the shorter side to size / crop_pct, then
-    the centre, as timm does it. Training: a random area, mirror images, colour jitter or an
-    automatic policy (`rand-m9`, `original`, `augmix`, `trivial`), random erasing."""
+    """Returns a function from a PIL image to a normalised float tensor.
+
+    Evaluation, as in timm: the shorter side is resized to size / crop_pct, then the centre is cut
+    out. Training: a random area, flips, colour jitter or an automatic policy (`rand-m9`,
+    `original`, `augmix`, `trivial`), random erasing. UsageError: an unknown or impossible argument.
+    """
     from torchvision.transforms import InterpolationMode, ToTensor, v2
 
     side = input_size if isinstance(input_size, int) else input_size[-1]
     if not isinstance(input_size, int) and input_size[-2] != side:
-        raise UsageError(f"input_size={input_size}: rectangles are not built; give a square.")
-    known = {mode.value: mode for mode in InterpolationMode}
-    mode = (known | {"random": InterpolationMode.BILINEAR}).get(interpolation)
+        raise UsageError(f"input_size={input_size} is not square. Use a square.")
+    modes = {mode.value: mode for mode in InterpolationMode}
+    mode = (modes | {"random": InterpolationMode.BILINEAR}).get(interpolation)
     if mode is None:
         raise UsageError(
-            f"interpolation={interpolation!r} is unknown. Use one of {', '.join(known)}."
+            f"interpolation={interpolation!r} is unknown. Use one of {', '.join(modes)}."
         )
     finish = [ToTensor(), v2.Normalize(list(mean), list(std))]  # v2's own scaling rounds otherwise
     if not is_training or no_aug:
@@ -98,15 +104,15 @@ def create_transform(
             resized = math.floor(side / (crop_pct or 1.0))
             return v2.Compose([v2.Resize((resized, resized), mode), v2.CenterCrop(side), *finish])
         if crop_mode != "center":
-            raise UsageError(f"crop_mode={crop_mode!r} is not built; use center or squash.")
+            raise UsageError(f"crop_mode={crop_mode!r} is unknown. Use center or squash.")
         resized = math.floor(side / (crop_pct or 0.875))
-        begin = [v2.Resize(resized, mode), v2.CenterCrop(side)]
-        return v2.Compose([*begin, *finish])
+        resize = [v2.Resize(resized, mode), v2.CenterCrop(side)]
+        return v2.Compose([*resize, *finish])
     steps: list[nn.Module] = [v2.RandomResizedCrop(side, scale, ratio, mode)]
     steps += [v2.RandomHorizontalFlip(hflip)] if hflip else []
     steps += [v2.RandomVerticalFlip(vflip)] if vflip else []
     if auto_augment:
-        steps.append(_policy(auto_augment))
+        steps.append(augment_policy(auto_augment))
     elif color_jitter:
         steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter))
     fill: Any = "random" if re_mode == "pixel" else 0
@@ -114,15 +120,18 @@ def create_transform(
     return v2.Compose([*steps, *finish, *erase])
 
 
-def _policy(name: str) -> nn.Module:
-    """timm's `rand-m9-mstd0.5-inc1` and the like: magnitudes of 10; their noise is left out."""
+def augment_policy(name: str) -> nn.Module:
+    """Returns the policy of a name such as timm's `rand-m9-mstd0.5-inc1`.
+
+    Magnitudes are of 10, as in timm; the noise of magnitudes is left out. UsageError: unknown name.
+    """
     from torchvision.transforms import v2
 
     kind, *options = name.split("-")
     numbers = {
-        found[1]: float(found[2])
+        match[1]: float(match[2])
         for option in options
-        if (found := re.fullmatch(r"([a-z]+)([\d.]+)", option))
+        if (match := re.fullmatch(r"([a-z]+)([\d.]+)", option))
     }
     match kind:
         case "rand":

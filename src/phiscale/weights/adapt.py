@@ -1,4 +1,4 @@
-"""Weights of one network made to fit another that differs in classes or input channels alone."""
+"""Adapts weights to a network that differs only in classes or input channels."""
 
 from __future__ import annotations
 
@@ -23,25 +23,32 @@ def adapt_weights(
     *,
     new_head: bool = False,
 ) -> dict[str, Tensor]:
-    """`tensors` of `have` for `want`: the classifier from `fresh` where the number of classes
-    differs (or `new_head` asks for it), the stem's input channels by `over_channels`. Everything
-    else has to be equal; resolution may differ, as no tensor depends on it. Raises WeightsError."""
+    """Returns the tensors of the network `have`, adapted to the network `want`.
+
+    The classifier comes from `fresh` where the number of classes differs, or with `new_head`. The
+    stem's input channels are adapted by `over_channels`. The resolution may differ, since no tensor
+    depends on it. WeightsError: the networks differ in anything else.
+    """
     if names := differing_fields(have, want):
         raise WeightsError(
             f"these weights are of another network: it differs in {', '.join(names)}. "
             "Start from weights of the same network."
         )
-    found = dict(tensors)
+    adapted = dict(tensors)
     if new_head or have.classes != want.classes:
-        found |= {name: fresh[name] for name in HEAD if name in fresh}
-        found = {name: tensor for name, tensor in found.items() if want.classes or name not in HEAD}
+        adapted |= {name: fresh[name] for name in HEAD if name in fresh}
+        if not want.classes:
+            adapted = {name: tensor for name, tensor in adapted.items() if name not in HEAD}
     if have.in_channels != want.in_channels:
-        found[STEM] = over_channels(found[STEM], want.in_channels)
-    return found
+        adapted[STEM] = over_channels(adapted[STEM], want.in_channels)
+    return adapted
 
 
 def differing_fields(have: Spec, want: Spec) -> list[str]:
-    """What of two networks is not the same, classes, input channels and resolution apart."""
+    """Returns the names of the fields in which two networks differ.
+
+    Classes, input channels and resolution do not count.
+    """
     body = replace(
         have, classes=want.classes, in_channels=want.in_channels, resolution=want.resolution
     )
@@ -49,11 +56,11 @@ def differing_fields(have: Spec, want: Spec) -> list[str]:
 
 
 def over_channels(kernel: Tensor, channels: int) -> Tensor:
-    """A stem's kernel (out, c, h, w) for another number of input channels.
+    """Returns a stem's kernel (out, c, h, w) for another number of input channels.
 
-    One response is kept exactly. Fewer channels than before share the sum of the old ones evenly:
-    a grey image answers as when it was given in every colour. More repeat the old ones in turn,
-    each divided by its number of copies: an image whose channels repeat answers as the original.
+    One response is kept exactly. Fewer channels share the sum of the old ones evenly, so a grey
+    image gives the response of its RGB version. More channels repeat the old ones in turn, divided
+    by their number of copies, so an image with repeated channels gives the original's response.
     """
     before = kernel.shape[1]
     if channels < before:

@@ -1,4 +1,4 @@
-"""What other libraries call our members."""
+"""Names that other libraries have for the registered models."""
 
 from __future__ import annotations
 
@@ -14,66 +14,66 @@ _REGNETS = r"regnet[xy]_(004|008|016|032|080|160|320|1280)(_tv)?"  # the sizes o
 
 @cache
 def network_names(library: Library) -> dict[str, str]:
-    """The library's name -> ours, for every network that it has of ours."""
-    found: dict[str, str] = {}
+    """Returns library name -> phiscale's name, for every model that the library has."""
+    names: dict[str, str] = {}
     if library == "torchvision":
-        found |= {f"efficientnet_b{size}": f"efficientnet_b{size}" for size in range(8)}
-        found |= {f"efficientnet_v2_{size}": f"efficientnetv2_{size}" for size in "sml"}
-        found |= {name: name for name in MEMBERS if re.fullmatch(r"(wide_)?resnet\d+(_2)?", name)}
-        found |= {"mobilenet_v2": "mobilenetv2_100"}
+        names |= {f"efficientnet_b{size}": f"efficientnet_b{size}" for size in range(8)}
+        names |= {f"efficientnet_v2_{size}": f"efficientnetv2_{size}" for size in "sml"}
+        names |= {name: name for name in MEMBERS if re.fullmatch(r"(wide_)?resnet\d+(_2)?", name)}
+        names |= {"mobilenet_v2": "mobilenetv2_100"}
         regnets = [name for name in MEMBERS if re.fullmatch(_REGNETS, name)]
-        found |= dict(map(_regnet, regnets))  # where timm and torchvision differ, ours ends in _tv
+        names |= dict(map(_regnet, regnets))  # where timm and torchvision differ, ours ends in _tv
     elif library == "keras":
-        found |= {f"EfficientNetB{size}": f"tf_efficientnet_b{size}" for size in range(8)}
-        found |= {f"EfficientNetV2B{size}": f"tf_efficientnetv2_b{size}" for size in range(4)}
-        found |= {f"EfficientNetV2{size.upper()}": f"tf_efficientnetv2_{size}" for size in "sml"}
+        names |= {f"EfficientNetB{size}": f"tf_efficientnet_b{size}" for size in range(8)}
+        names |= {f"EfficientNetV2B{size}": f"tf_efficientnetv2_b{size}" for size in range(4)}
+        names |= {f"EfficientNetV2{size.upper()}": f"tf_efficientnetv2_{size}" for size in "sml"}
     elif library in ("lukemelas", "tf"):
-        found |= {
+        names |= {
             f"efficientnet-{size}": f"tf_efficientnet_{size}"
             for size in (*(f"b{i}" for i in range(9)), "l2")
         }
         if library == "tf":
-            found |= {
+            names |= {
                 f"efficientnet-lite{size}": f"tf_efficientnet_lite{size}" for size in range(5)
             }
-            found |= {
+            names |= {
                 f"efficientnet-edgetpu-{size}": f"tf_efficientnet_e{letter}"
                 for size, letter in zip("SML", "sml", strict=True)
             }
-            found |= {
+            names |= {
                 f"efficientnetv2-{size}": f"tf_efficientnetv2_{size}"
                 for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")
             }
     else:
-        found |= {name: name for name in MEMBERS}
-        found |= {"mnasnet_a1": "semnasnet_100", "mnasnet_b1": "mnasnet_100"}
-    return {theirs: ours for theirs, ours in found.items() if ours in MEMBERS}
+        names |= {name: name for name in MEMBERS}
+        names |= {"mnasnet_a1": "semnasnet_100", "mnasnet_b1": "mnasnet_100"}
+    return {name: member for name, member in names.items() if member in MEMBERS}
 
 
 def _regnet(member: str) -> tuple[str, str]:
-    """torchvision says what it costs: `regnet_y_1_6gf` is our `regnety_016`."""
+    """Returns torchvision's name, which states the MACs: `regnet_y_1_6gf` for `regnety_016`."""
     letter, number = member[6], int(member.split("_")[1])
     hundreds = f"{number * 100}mf" if number < 10 else f"{number / 10:g}gf".replace(".", "_")
     return f"regnet_{letter}_{hundreds}", member
 
 
 def describe_difference(library: Library, spec: Spec) -> str:
-    """How the library's own network differs from this one; '' where it is the same."""
+    """Returns in words how the library's network differs from this one; '' where it does not."""
     member = name_of(spec)
-    theirs = set(network_names(library).values())
+    library_names = set(network_names(library).values())
     for name in (member, f"tf_{member}", member.removeprefix("tf_")):
-        if name in theirs:
-            runs = spec_of(library, name)
-            if (runs.padding, runs.norm_eps) == (spec.padding, spec.norm_eps):
+        if name in library_names:
+            library_spec = spec_of(library, name)
+            if (library_spec.padding, library_spec.norm_eps) == (spec.padding, spec.norm_eps):
                 return ""
             return (
-                f"{library} runs {name} with padding {runs.padding} and norm epsilon "
-                f"{runs.norm_eps:g}, these weights have {spec.padding} and "
+                f"{library} runs {name} with padding {library_spec.padding} and norm epsilon "
+                f"{library_spec.norm_eps:g}, these weights have {spec.padding} and "
                 f"{spec.norm_eps:g}: its answers will differ"
             )
     return f"{library} has no such network: these are the names that it would use"
 
 
-def member_of(library: Library, theirs: str) -> str | None:
-    """Our name of a library's network; None where it is none of ours."""
-    return network_names(library).get(theirs)
+def member_of(library: Library, name: str) -> str | None:
+    """Returns phiscale's name of a library's network; None where no model is that network."""
+    return network_names(library).get(name)

@@ -1,8 +1,7 @@
-"""Reads other libraries' weight files, whatever their name: safetensors, torch's, Keras's HDF5,
-TensorFlow's checkpoints.
+"""Reads weights files of other libraries: safetensors, torch, Keras's HDF5, TensorFlow checkpoints.
 
-What comes out is a flat table of tensors laid out as torch has them, under the library's names.
-Nothing in a file is ever executed: pickles go through torch's `weights_only` reader, or nowhere.
+The content decides, not the name. The result is a flat table of tensors in torch's layout, under
+the library's names. Nothing in a file is executed: torch reads pickles with `weights_only`.
 """
 
 from __future__ import annotations
@@ -16,17 +15,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phiscale.errors import MissingExtra, WeightsError
 from phiscale.weights.layouts import CONV, NORM, from_last, our_tensor_name
 
-LARGEST_BYTES = 8 * 2**30  # EfficientNet-L2, the largest member, takes 2
+LARGEST_BYTES = 8 * 2**30  # EfficientNet-L2, the largest model, needs 2 GiB
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _INNER = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
-# of a checkpoint, the average first: it is what was published
+# keys of a checkpoint, the average first: published figures are those of the average
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, compile, Lightning
 _TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32)
 _AVERAGE = "/ExponentialMovingAverage"
@@ -34,22 +34,26 @@ _AVERAGE = "/ExponentialMovingAverage"
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignWeights:
-    """A foreign file's tensors, and what it says of itself."""
+    """Tensors and metadata of another library's file."""
 
     tensors: dict[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)  # `architecture`: a network's name
 
 
 def read_foreign(path: Path) -> ForeignWeights:
-    """Raises WeightsError for what is no weights file or cannot be trusted."""
+    """Reads the weights file of another library.
+
+    WeightsError: it is no weights file, or its tensors cannot be trusted. MissingExtra: the
+    library that reads it is not installed.
+    """
     if path.with_name(f"{path.name}.index").is_file():
-        found = _tensorflow(path)
+        weights = _tensorflow(path)
     elif not path.is_file():
         raise WeightsError(f"no weights at {path}. Give a file, hf-hub:NAME or torchvision:NAME.")
     else:
-        found = _by_content(path)
-    _trusted(path, found.tensors)
-    return found
+        weights = _by_content(path)
+    _check_tensors(path, weights.tensors)
+    return weights
 
 
 def _by_content(path: Path) -> ForeignWeights:
@@ -87,7 +91,10 @@ def _safetensors(path: Path) -> ForeignWeights:
 
 
 def _stored_zip(path: Path) -> Path:
-    """torch's archives store, they do not compress: what would swell is refused unread."""
+    """Returns the path of an archive as torch writes it; WeightsError for any other.
+
+    torch stores files without compression, so an archive that would grow is refused unread.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -100,8 +107,8 @@ def _stored_zip(path: Path) -> Path:
             f"{path} is a TorchScript program, which would have to be run. "
             "Save the network's state_dict()."
         )
-    swells = any(e.compress_type != zipfile.ZIP_STORED for e in entries)
-    if swells or sum(e.file_size for e in entries) > path.stat().st_size:
+    compressed = any(e.compress_type != zipfile.ZIP_STORED for e in entries)
+    if compressed or sum(e.file_size for e in entries) > path.stat().st_size:
         raise WeightsError(f"{path} is a compressed archive, not torch's. Give a .pth of torch.")
     if not any(e.filename.endswith("/data.pkl") for e in entries):
         raise WeightsError(f"{path} is an archive without torch's tensors. Give a .pth of torch.")
@@ -111,9 +118,9 @@ def _stored_zip(path: Path) -> Path:
 def _torch(path: Path) -> ForeignWeights:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile pickle fails in any way it likes
-        found = re.search(r"GLOBAL ([\w.]+)|Unsupported \w+ ([\w.]+)", str(error))
-        what = f" ({next(filter(None, found.groups()))})" if found else ""
+    except Exception as error:  # a hostile pickle can fail in any way
+        match = re.search(r"GLOBAL ([\w.]+)|Unsupported \w+ ([\w.]+)", str(error))
+        what = f" ({next(filter(None, match.groups()))})" if match else ""
         raise WeightsError(
             f"{path} holds more than tensors{what}, or is damaged. Nothing in it was run. "
             "Save the network's state_dict(), or ask for safetensors."
@@ -139,8 +146,10 @@ def _flat(loaded: Any) -> dict[str, Tensor]:
 
 
 def _hdf5(path: Path) -> ForeignWeights:
-    """Keras 3's `.weights.h5` (a layer's name is an attribute of its variables) and the older
-    `.h5` (variables by name in a group of the layer's)."""
+    """Reads Keras 3's `.weights.h5` and the older `.h5`.
+
+    The first has a layer's name as an attribute of its variables, the second as a group's name.
+    """
     try:
         import h5py
     except ImportError:
@@ -152,10 +161,10 @@ def _hdf5(path: Path) -> ForeignWeights:
             for layer, variables in _layers(file, h5py, path.stat().st_size):
                 if layer.startswith("normalization"):
                     values = dict(variables)
-                    for word, place in (("mean", "0"), ("variance", "1")):
-                        value = values.get(word, values.get(place))
+                    for name, number in (("mean", "0"), ("variance", "1")):
+                        value = values.get(name, values.get(number))
                         if value is not None:
-                            metadata[word] = " ".join(map(str, np.ravel(value).tolist()))
+                            metadata[name] = " ".join(map(str, np.ravel(value).tolist()))
                     continue
                 tensors |= _keras_layer(layer, variables)
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
@@ -167,31 +176,31 @@ def _hdf5(path: Path) -> ForeignWeights:
 
 def _layers(
     file: Any, h5py: Any, most_bytes: int
-) -> Iterator[tuple[str, list[tuple[str, np.ndarray]]]]:
-    """Every layer with its variables: by number as in `.weights.h5`, or by name."""
+) -> Iterator[tuple[str, list[tuple[str, NDArray[Any]]]]]:
+    """Yields each layer with its variables, by number as in `.weights.h5` or by name."""
     groups: list[tuple[str, Any]] = []
     file.visititems(lambda path, item: groups.append((path, item)))
     for path, group in groups:
         if not isinstance(group, h5py.Group) or path.startswith("optimizer"):
             continue
-        own = {
+        datasets = {
             key: group[key]
             for key in group
             if isinstance(group.get(key, getlink=True), h5py.HardLink)
             and isinstance(group[key], h5py.Dataset)
         }
-        if not own:
+        if not datasets:
             continue
-        for data in own.values():
+        for data in datasets.values():
             most_bytes -= data.nbytes
             if data.external or data.is_virtual or most_bytes < 0:
                 raise ValueError(f"{data.name} does not lie in the file")
-        ordered = sorted(own, key=lambda key: (int(key), "") if key.isdigit() else (0, key))
+        ordered = sorted(datasets, key=lambda key: (int(key), "") if key.isdigit() else (0, key))
         name = str(group.attrs.get("name", path.split("/")[-1]))
-        yield name, [(key.split(":")[0], own[key][()]) for key in ordered]
+        yield name, [(key.split(":")[0], datasets[key][()]) for key in ordered]
 
 
-def _keras_layer(layer: str, variables: list[tuple[str, np.ndarray]]) -> dict[str, Tensor]:
+def _keras_layer(layer: str, variables: list[tuple[str, NDArray[Any]]]) -> dict[str, Tensor]:
     words = list(NORM if len(variables) == len(NORM) else CONV)
     if len(variables) not in (1, 2, 4):
         raise ValueError(f"{layer} has {len(variables)} variables")
@@ -204,7 +213,7 @@ def _keras_layer(layer: str, variables: list[tuple[str, np.ndarray]]) -> dict[st
 
 
 def _tensorflow(path: Path) -> ForeignWeights:
-    """A checkpoint's prefix. Averages are preferred to the raw variables, slots are left out."""
+    """Reads a checkpoint by the prefix of its files; see `from_variables`."""
     try:
         from tensorflow.train import load_checkpoint  # type: ignore[import-not-found]
     except ImportError:
@@ -219,25 +228,32 @@ def _tensorflow(path: Path) -> ForeignWeights:
     return from_variables(variables)
 
 
-def from_variables(variables: Mapping[str, np.ndarray]) -> ForeignWeights:
-    """TensorFlow's variables by name (`efficientnet-b0/stem/conv2d/kernel`), as torch has them."""
+def from_variables(variables: Mapping[str, NDArray[Any]]) -> ForeignWeights:
+    """Returns TensorFlow's variables in torch's layout; see `writers.to_variables`.
+
+    Names are such as `efficientnet-b0/stem/conv2d/kernel`. Moving averages replace the raw
+    variables; an optimiser's slots are left out.
+    """
     averaged = {name.removesuffix(_AVERAGE) for name in variables if name.endswith(_AVERAGE)}
     tensors: dict[str, Tensor] = {}
     for name, value in variables.items():
         plain = name.removesuffix(_AVERAGE)
         inside = plain.partition("/")[2]
         module, _, word = inside.rpartition("/")
-        ours = our_tensor_name(word)  # none for an optimiser's slots
-        if not module or ours is None or (plain in averaged and plain == name):
+        tensor_name = our_tensor_name(word)  # None for an optimiser's slots
+        if not module or tensor_name is None or (plain in averaged and plain == name):
             continue
         depthwise = word.startswith("depthwise_")
-        tensors[f"{module}.{ours}"] = from_last(np.asarray(value), depthwise=depthwise)
+        tensors[f"{module}.{tensor_name}"] = from_last(np.asarray(value), depthwise=depthwise)
     models = {name.partition("/")[0] for name in variables if "/stem/" in name}
     return ForeignWeights(tensors=tensors, metadata={"architecture": min(models, default="")})
 
 
-def _trusted(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """No tensor is larger than its memory (strides can lie), and every value is finite."""
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises WeightsError for odd types, for values that are not finite, and for false strides.
+
+    Strides are false where a tensor claims more values than its memory holds.
+    """
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in _TYPES:
             raise WeightsError(

@@ -1,4 +1,4 @@
-"""ImageNet's thousand classes, and how a model's classes meet those of a data set."""
+"""ImageNet's 1,000 classes, and a data set's classes among those of a model."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ TABLE = Path(__file__).parents[1] / "planning" / "tables" / "imagenet.json"
 
 @cache
 def imagenet_classes() -> tuple[str, ...]:
-    """Of the classes, in the order that every library numbers them in."""
+    """Returns the names of the 1,000 classes, in the order of their numbers."""
     return tuple(read_json(TABLE)["names"])
 
 
 @cache
 def _wordnet_indices() -> dict[str, int]:
-    """WordNet ids, as the folders of ImageNet are called -> numbers."""
+    """Returns WordNet id -> number. ImageNet's folders are called by these ids."""
     return {wordnet_id: number for number, wordnet_id in enumerate(read_json(TABLE)["ids"])}
 
 
 def class_names(classes: int) -> tuple[str, ...]:
-    """For weights that name none: ImageNet's where there are 1,000; else numbers."""
+    """Returns class names for weights without any: ImageNet's for 1,000 classes, else numbers."""
     return imagenet_classes() if classes == 1000 else tuple(map(str, range(classes)))
 
 
 def class_indices(model: Sequence[str], data: Sequence[str]) -> list[int] | None:
-    """Where the data's classes stand among the model's: by name, or by WordNet id where the model
-    knows ImageNet's; None where it does not know them all."""
-    known = {name: number for number, name in enumerate(model)}
+    """Returns the index of each of the data's classes among the model's; None if one is missing.
+
+    A class is found by its name, or by its WordNet id where the model's classes are ImageNet's.
+    """
+    index_of = {name: number for number, name in enumerate(model)}
     if tuple(model) == imagenet_classes():
-        known = {**_wordnet_indices(), **known}
-    found = [known.get(name) for name in data]
-    return [place for place in found if place is not None] if None not in found else None
+        index_of = {**_wordnet_indices(), **index_of}
+    if any(name not in index_of for name in data):
+        return None
+    return [index_of[name] for name in data]

@@ -1,6 +1,6 @@
-"""What other libraries call the tensors of our networks: a table each, read in both directions.
+"""Other libraries' names for the tensors of our networks: one table each, for both directions.
 
-A `Naming` gives a library's names for the parts of one kind of network; `names` spells them out for
+A `Naming` gives a library's names for the parts of one kind of network; `paths` spells them out for
 a spec. Tensors of torch libraries only change their names; Keras and TensorFlow also keep kernels
 with their channels last (`layouts.py`).
 """
@@ -17,10 +17,13 @@ Parts = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """Our module's path -> theirs. In patterns: {stage} and {repeat} count from 0, {Stage} and
-    {Repeat} from 1; {block} and {Block} count blocks through the whole network; {letter} is the
-    repeat as a, b, ... (after z come the characters after z, as in Keras); {after} is the number
-    after the last stage's, {After} after the last block's, both counted from 1."""
+    """Path of a module in our network -> its path in the library's network.
+
+    In patterns, {stage}, {repeat} and {block} count from 0; {Stage}, {Repeat} and {Block} from 1.
+    Blocks are counted through the whole network. {letter} is the repeat as a, b, ...; after z come
+    the characters after z, as in Keras. {after} is the number of the next stage after the
+    last one and {After} of the next block, both counted from 1.
+    """
 
     frame: Parts
     block: str
@@ -28,7 +31,7 @@ class Naming:
 
 
 def shape_of(stage: Stage) -> str:
-    """Which of a naming's tables a stage's blocks follow."""
+    """Returns the key in `Naming.parts` for the blocks of a stage."""
     alone = stage.block in ("mbconv", "fused_mbconv") and stage.expand == 1
     return f"{stage.block} alone" if alone else stage.block
 
@@ -249,7 +252,7 @@ TENSORFLOW = _tensorflow()
 
 
 def paths(naming: Naming, spec: Spec) -> Iterator[tuple[str, str]]:
-    """(our module, their module) for everything that the naming knows, in the network's order."""
+    """Yields (our module, the library's module) in the network's order."""
     after = {"after": len(spec.stages) + 1, "After": spec.blocks + 1}
     frame = [(ours, theirs.format(**after)) for ours, theirs in naming.frame.items()]
     yield from (pair for pair in frame if pair[0].startswith("stem"))

@@ -1,14 +1,18 @@
-"""How Keras and TensorFlow keep what torch keeps otherwise: channels last, and words of their own.
+"""Converts single tensors between torch's layout and that of Keras and TensorFlow.
 
-Both directions, one tensor at a time. Their files are read and written in `formats.py`.
+Those keep channels last and have other names for a layer's tensors. `formats.py` reads their files,
+`writers.py` writes them.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
-NORM = {  # our word -> theirs, in the order of a Keras layer's variables
+NORM = {  # torch's name -> Keras's name, in the order of a Keras layer's variables
     "weight": "gamma",
     "bias": "beta",
     "running_mean": "moving_mean",
@@ -19,16 +23,18 @@ _OURS = {theirs: ours for words in (NORM, CONV) for ours, theirs in words.items(
 _TO_LAST = {"dense": (2, 3, 1, 0), "depthwise": (2, 3, 0, 1), "linear": (1, 0)}
 
 
-def to_last(tensor: Tensor, *, depthwise: bool = False) -> np.ndarray:
-    """out, in, h, w -> h, w, in, out; depthwise c, 1, h, w -> h, w, c, 1; linear transposed;
-    vectors as they are."""
+def to_last(tensor: Tensor, *, depthwise: bool = False) -> NDArray[Any]:
+    """Moves channels last: (out, in, h, w) -> (h, w, in, out).
+
+    Depthwise: (c, 1, h, w) -> (h, w, c, 1). Matrices are transposed; vectors stay as they are.
+    """
     array = tensor.detach().cpu().numpy()
     if array.ndim < 2:
         return array
     return np.ascontiguousarray(array.transpose(_TO_LAST[_kind(array.ndim, depthwise)]))
 
 
-def from_last(array: np.ndarray, *, depthwise: bool = False) -> Tensor:
+def from_last(array: NDArray[Any], *, depthwise: bool = False) -> Tensor:
     """The inverse of `to_last`."""
     if array.ndim >= 2:
         axes = np.argsort(_TO_LAST[_kind(array.ndim, depthwise)])
@@ -37,13 +43,15 @@ def from_last(array: np.ndarray, *, depthwise: bool = False) -> Tensor:
 
 
 def our_tensor_name(theirs: str) -> str | None:
-    """torch's word for theirs: `kernel`, `depthwise_kernel` and `gamma` are weights; None for what
-    is no tensor of a network."""
+    """Returns torch's name for a tensor: `weight` for `kernel`, `depthwise_kernel` and `gamma`.
+
+    None: it is no tensor of a network.
+    """
     return _OURS.get(theirs.removeprefix("depthwise_"))
 
 
 def their_tensor_name(ours: str, *, norm: bool, depthwise: bool = False) -> str:
-    """The inverse of `our_word`."""
+    """Returns TensorFlow's name for torch's: the inverse of `our_tensor_name`."""
     word = (NORM if norm else CONV)[ours]
     return f"depthwise_{word}" if depthwise and word == "kernel" else word
 

@@ -1,5 +1,7 @@
-"""What every trained model carries with it, as a value: spec, preprocessing, classes, metrics. No
-torch here, so that a predictor reads it too."""
+"""The metadata of a trained model: spec, preprocessing, classes, metrics.
+
+This module needs no torch, so that a predictor without torch reads it too.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from phiscale.files import Format
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMetadata:
-    """What a weights file or an exported model carries with it."""
+    """The metadata in a weights file or an exported model."""
 
     spec: Spec
     preprocessing: Preprocessing
@@ -24,7 +26,7 @@ class ModelMetadata:
     metrics: Mapping[str, Any] = field(default_factory=dict)  # with their conditions
     recipe: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""  # how the weights came about
-    licence: str = ""  # as an SPDX name; empty where nobody has said
+    licence: str = ""  # as an SPDX name; empty where it is not known
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.spec.classes:
@@ -35,17 +37,17 @@ class ModelMetadata:
 
     @property
     def member(self) -> str:
-        """The member whose network this is, whatever its classes, channels and pixels; or ''."""
+        """The registered model of this network, or ''. Classes, channels and pixels may differ."""
         return name_of(self.spec)
 
     def for_spec(self, spec: Spec) -> ModelMetadata:
-        """The same for an adapted network: other classes than before are but numbered."""
+        """Returns the metadata of an adapted network. New classes are called by their numbers."""
         same = spec.classes == self.spec.classes
         names = self.classes if same else tuple(map(str, range(spec.classes)))
         return replace(self, spec=spec, classes=names)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, complete and versioned."""
+        """Returns plain data, complete and versioned."""
         return FORMAT.encode(self)
 
     @staticmethod

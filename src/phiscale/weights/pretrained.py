@@ -1,4 +1,4 @@
-"""The table of known pretrained weights, and what their images go through. No torch here."""
+"""The table of known pretrained weights, and the preprocessing of their images."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class PretrainedWeights:
     member: str
     tag: str
     pixels: int
-    """A side, in evaluation."""
+    """The side of images in evaluation."""
     crop: float
     train_pixels: int
     train_crop: float
-    """What timm's configuration of a network says unless the test size is asked for."""
+    """The crop at `train_pixels`, which timm's configuration has by default."""
     squash: bool
     interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     classes: int
     top1: float | None
-    """On ImageNet's validation images, as its library says."""
+    """Accuracy on ImageNet's validation images, from 0 to 1, as the library states it."""
     licence: str
 
     @property
@@ -56,7 +56,7 @@ class PretrainedWeights:
 
 @cache
 def pretrained_weights() -> tuple[PretrainedWeights, ...]:
-    """All of them; of one member, its library's default comes first."""
+    """Returns all known weights; of one model, its library's default comes first."""
     rows = read_json(TABLE)["rows"]
     return tuple(
         PretrainedWeights(**{**row, "mean": tuple(row["mean"]), "std": tuple(row["std"])})
@@ -65,26 +65,29 @@ def pretrained_weights() -> tuple[PretrainedWeights, ...]:
 
 
 def weights_of_member(name: str) -> tuple[PretrainedWeights, ...]:
-    """Those of a member, or of `member.tag`, where the tag may be a pattern."""
+    """Returns the known weights of `member`, or of `member.tag`; the tag may be a pattern."""
     member, _, tag = name.partition(".")
     return tuple(
-        p for p in pretrained_weights() if p.member == member and fnmatchcase(p.tag, tag or "*")
+        row
+        for row in pretrained_weights()
+        if row.member == member and fnmatchcase(row.tag, tag or "*")
     )
 
 
 def default_weights() -> tuple[PretrainedWeights, ...]:
-    """Of each EfficientNet the weights that its library takes by default: ImageNet's classes, and a
-    family whose errors the laws know."""
+    """Returns the default ImageNet weights of each EfficientNet, the family that the laws fit."""
     first: dict[str, PretrainedWeights] = {}
-    for each in pretrained_weights():
-        if "efficientnet" in each.member and each.classes == 1000:
-            first.setdefault(each.member, each)
+    for row in pretrained_weights():
+        if "efficientnet" in row.member and row.classes == 1000:
+            first.setdefault(row.member, row)
     return tuple(first.values())
 
 
 def original_preprocessing(member: str) -> Preprocessing:
-    """How the member's first authors prepare images (tensorflow/tpu, google/automl): what is
-    taken for a file that says nothing."""
+    """Returns the preprocessing of a model's authors (tensorflow/tpu, google/automl).
+
+    It is assumed for a file that does not state one.
+    """
     from phiscale.data.preprocessing import Preprocessing, triple
 
     spec = MEMBERS[member].spec

@@ -1,4 +1,4 @@
-"""Weights that say what they are: safetensors whose header carries all that loading needs."""
+"""Weights files of phiscale: safetensors whose header holds all that loading needs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: ModelMetadata) -> 
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file says that phiscale wrote it; its tensors are not read."""
+    """Tells whether a file's header is phiscale's. Its tensors are not read."""
     try:
         with safe_open(path, "pt") as file:
             return HEADER in (file.metadata() or {})
@@ -39,14 +39,17 @@ def is_ours(path: Path) -> bool:
 
 
 def read_metadata(path: Path) -> ModelMetadata:
-    """The metadata of a file of ours; its tensors are neither read nor checked."""
-    header, _ = _opened(path)
+    """Reads the metadata of a weights file. Its tensors are neither read nor checked."""
+    header, _ = _read_file(path)
     return ModelMetadata.from_dict(header, str(path))
 
 
 def read(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
-    """Metadata and tensors, checked against the hash in the header."""
-    header, tensors = _opened(path, whole=True)
+    """Reads metadata and tensors, and checks them against the hash in the header.
+
+    WeightsError: the file is damaged, or phiscale did not write it.
+    """
+    header, tensors = _read_file(path, whole=True)
     metadata = ModelMetadata.from_dict(header, str(path))
     if header.get(CHECKSUM) != _digest(header, tensors):
         raise WeightsError(
@@ -55,8 +58,8 @@ def read(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
     return metadata, tensors
 
 
-def _opened(path: Path, *, whole: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header as it is stored, and the tensors where `whole`."""
+def _read_file(path: Path, *, whole: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Returns the header as it is stored, and the tensors where `whole`."""
     if not path.is_file():
         raise WeightsError(f"no weights at {path}. Give a .safetensors file or a run folder.")
     tensors: dict[str, Tensor] = {}
@@ -84,12 +87,18 @@ def _opened(path: Path, *, whole: bool = False) -> tuple[dict[str, Any], dict[st
 
 
 def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
-    """Copies tensors in; keys and shapes must match and values be finite."""
-    wanted = network.state_dict()
-    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    both = wanted.keys() & tensors.keys()
-    shapes = [k for k in both if wanted[k].shape != tensors[k].shape]
-    types = [k for k in both if wanted[k].dtype != tensors[k].dtype]
+    """Fills a network with tensors.
+
+    WeightsError: names, shapes or types differ, or a value is not finite. It names `origin`.
+    """
+    expected = network.state_dict()
+    missing, extra = (
+        sorted(expected.keys() - tensors.keys()),
+        sorted(tensors.keys() - expected.keys()),
+    )
+    both = expected.keys() & tensors.keys()
+    shapes = [k for k in both if expected[k].shape != tensors[k].shape]
+    types = [k for k in both if expected[k].dtype != tensors[k].dtype]
     for what, names in (
         ("missing", missing),
         ("unknown", extra),
@@ -111,8 +120,11 @@ def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
 
 
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the header as it is stored, and the tensors' names, types, shapes and bytes in
-    the order of names. A field that a later version adds to the metadata does not change it."""
+    """Returns the SHA-256 of a header and its tensors.
+
+    It covers the header as stored, and the names, types, shapes and bytes of the tensors, sorted by
+    name. A field that a later version adds to the metadata does not change it.
+    """
     digest = hashlib.sha256(checksum(header).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -1,4 +1,4 @@
-"""Writes our weights as another library's file: what `formats.py` reads, the other way round."""
+"""Writes weights as files of another library: the inverse of `formats.py`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
@@ -39,7 +40,10 @@ def write_foreign(
     tensors: Mapping[str, Tensor],
     preprocessing: Preprocessing,
 ) -> None:
-    """Writes `tensors` of `spec` under the library's names, in the format of the path's suffix."""
+    """Writes tensors under the library's names, in the format of the path's suffix.
+
+    UsageError: the library does not read this suffix. MissingExtra: writing it needs a package.
+    """
     suffix = next((s for s in SUFFIXES[library] if path.name.endswith(s)), None)
     if suffix is None:
         raise UsageError(
@@ -49,11 +53,11 @@ def write_foreign(
     named = {
         name: t.detach().cpu().contiguous() for name, t in to_theirs(library, spec, tensors).items()
     }
-    back = {member: theirs for theirs, member in network_names(library).items()}
-    name = back.get(name_of(spec), "")
-    if suffix == ".safetensors":  # the name tells the flavour, which no tensor does
-        about = {"format": "pt", **({"architecture": name} if name else {})}
-        write_atomic(path, to_safetensors(named, metadata=about))
+    library_names = {member: name for name, member in network_names(library).items()}
+    name = library_names.get(name_of(spec), "")
+    if suffix == ".safetensors":  # no tensor shows the padding, the name does
+        metadata = {"format": "pt", **({"architecture": name} if name else {})}
+        write_atomic(path, to_safetensors(named, metadata=metadata))
     elif suffix == ".weights.h5":
         write_atomic(path, _keras(spec, named, preprocessing))
     elif suffix == ".ckpt":
@@ -65,15 +69,15 @@ def write_foreign(
 
 
 def _keras(spec: Spec, tensors: Mapping[str, Tensor], preprocessing: Preprocessing) -> bytes:
-    """Keras 3's layout: layers by kind in the order of the network, variables by number."""
+    """Returns a file in Keras 3's layout: layers by kind in network order, variables by number."""
     try:
         import h5py
     except ImportError:
         raise MissingExtra("writing Keras's weights", "h5py", "keras") from None
     layers: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        layer, _, word = name.rpartition(".")
-        layers.setdefault(layer, {})[word] = tensor
+        layer, _, tensor_name = name.rpartition(".")
+        layers.setdefault(layer, {})[tensor_name] = tensor
     counts: Counter[str] = Counter()
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
@@ -83,8 +87,8 @@ def _keras(spec: Spec, tensors: Mapping[str, Tensor], preprocessing: Preprocessi
             counts[kind] += 1
             group = file.create_group(f"layers/{kind}{f'_{number}' if number else ''}/vars")
             group.attrs["name"] = layer
-            for place, value in enumerate(values):
-                group.create_dataset(str(place), data=value)
+            for number, value in enumerate(values):
+                group.create_dataset(str(number), data=value)
 
         if not any(stage.block == "fused_mbconv" for stage in spec.stages):  # V1 normalises itself
             mean, std = (
@@ -92,32 +96,32 @@ def _keras(spec: Spec, tensors: Mapping[str, Tensor], preprocessing: Preprocessi
                 np.array(preprocessing.std, np.float32),
             )
             write("normalization", "normalization", [mean, std**2, np.int32(0)])
-        for layer, own in layers.items():
-            norm, depthwise = "running_mean" in own, "dwconv" in layer
-            words = [word for word in (NORM if norm else CONV) if word in own]
-            if own["weight"].ndim == 2:
+        for layer, parts in layers.items():
+            norm, depthwise = "running_mean" in parts, "dwconv" in layer
+            names = [name for name in (NORM if norm else CONV) if name in parts]
+            if parts["weight"].ndim == 2:
                 kind = "dense"
             elif norm:
                 kind = "batch_normalization"
             else:
                 kind = "depthwise_conv2d" if depthwise else "conv2d"
-            write(kind, layer, [to_last(own[word], depthwise=depthwise) for word in words])
+            write(kind, layer, [to_last(parts[name], depthwise=depthwise) for name in names])
     return content.getvalue()
 
 
-def to_variables(tensors: Mapping[str, Tensor], model: str = "model") -> dict[str, np.ndarray]:
-    """TensorFlow's variables by name, from tensors under its modules and our words."""
+def to_variables(tensors: Mapping[str, Tensor], model: str = "model") -> dict[str, NDArray[Any]]:
+    """Returns TensorFlow's variables by name: the inverse of `formats.from_variables`."""
     norms = {name.rpartition(".")[0] for name in tensors if name.endswith(".running_mean")}
-    found: dict[str, np.ndarray] = {}
+    variables: dict[str, NDArray[Any]] = {}
     for name, tensor in tensors.items():
-        module, _, word = name.rpartition(".")
+        module, _, tensor_name = name.rpartition(".")
         depthwise = "depthwise" in module
-        theirs = their_tensor_name(word, norm=module in norms, depthwise=depthwise)
-        found[f"{model}/{module}/{theirs}"] = to_last(tensor, depthwise=depthwise)
-    return found
+        variable = their_tensor_name(tensor_name, norm=module in norms, depthwise=depthwise)
+        variables[f"{model}/{module}/{variable}"] = to_last(tensor, depthwise=depthwise)
+    return variables
 
 
-def _checkpoint(path: Path, variables: Mapping[str, np.ndarray]) -> None:
+def _checkpoint(path: Path, variables: Mapping[str, NDArray[Any]]) -> None:
     try:
         import tensorflow as tf  # type: ignore[import-not-found]
     except ImportError:
