@@ -21,7 +21,7 @@ from phiscale.search.engine.plan import PlanProgress
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Trial
 from phiscale.search.study.completed import CompletedStudy
-from phiscale.search.study.output import StudyOutput
+from phiscale.search.study.output import StudyOutput, measure_once
 from phiscale.search.study.presets import PRESETS
 from phiscale.search.study.report import build_report
 from phiscale.search.study.request import StudyRequest, plan_study
@@ -143,6 +143,19 @@ def test_a_study_continues_with_more_seeds_and_says_so(data, tmp_path):
     output = run(data, out, EQUAL, replace(REQUEST, seeds=7))
     assert not output.lines[0].startswith("inconclusive: 7 seeds")
     assert "Looked at before with 4 seeds, then continued" in (out / "report.md").read_text()
+
+
+def test_latencies_of_an_earlier_version_are_not_measured_again(tmp_path):
+    path = tmp_path / "latencies.json"
+    path.write_text('{"base": 0.5}')
+    assert measure_once(path, lambda: {"base": 1.0}) == {"base": 0.5}
+
+
+def test_damaged_latencies_are_measured_again(tmp_path):
+    path = tmp_path / "latencies.json"
+    assert measure_once(path, lambda: {"base": 1.0}) == {"base": 1.0}
+    path.write_text(path.read_text().replace("1.0", "3.0"))
+    assert measure_once(path, lambda: {"base": 2.0}) == {"base": 2.0}
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,6 @@ def measure_once(path: Path, measure: Callable[[], dict[str, float]]) -> dict[st
     """Returns the measurement in a file. It is made only where the file is missing or damaged, so
     that a resumed study has the same report."""
     with suppress(PhiscaleError):
-        return read_checked(path, "")
+        return read_checked(path, "", required=False)  # earlier versions wrote no checksum
     write_checked(path, measure())
     return read_checked(path, "")

@@ -32,7 +32,8 @@ def _images(study: CompletedStudy) -> str:
     dataset = study.dataset
     return (
         f"{dataset.source}: {study.train_images} of {dataset.train} training images, the same in "
-        f"all runs, {dataset.validation} for validation, {len(dataset.test_labels)} for the test. "
+        f"all runs; {dataset.validation} validation images, {len(dataset.test_labels)} test "
+        "images. "
         f"Images of {dataset.native_pixels} px are resampled (antialiased) to each arm's "
         "resolution."
     )

@@ -34,7 +34,7 @@ def verdict_section(verdict: StudyVerdict, scope: str) -> Section:
     """The verdict with its scope, its numbers, and the rule that it was read by."""
     single, primary = verdict.best_single, verdict.primary
     if relation := RELATIONS.get(verdict.verdict):
-        statement = f"Compound scaling is {relation} scaling {single} alone: {scope}."
+        statement = f"Compound scaling is {relation} scaling {single} alone; scope: {scope}."
     else:
         statement = f"{verdict.verdict[0].upper()}{verdict.verdict[1:]}. Scope: {scope}."
     return Section(
