@@ -39,6 +39,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """A number of torch's threads that is nobody's default."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def plan_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A device model, a law and coefficients to plan with."""

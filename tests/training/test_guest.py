@@ -1,20 +1,13 @@
 """As a library, a training leaves the process of its host as it was."""
 
 import asyncio
-import locale
 import os
-import random
 import signal
-import threading
-import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
@@ -26,6 +19,7 @@ from phiscale.training.ownership import is_own_process, own_process
 from phiscale.training.parallel import replicas
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
+from support.host import changes, in_a_thread, process_state
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
 PREPROCESSING = Preprocessing(size=8, crop=1.0)
@@ -35,43 +29,6 @@ RECIPE = Recipe(epochs=0.2, batch=64, lanes=2, evaluations=2, optim=Optim(lr_pea
 def trained(out: Path, *callbacks: Any, **runtime: Any) -> Path:
     runtime_ = Runtime(callbacks=callbacks, **runtime)
     return train(out, SPEC, open_dataset("digits"), RECIPE, PREPROCESSING, runtime_)
-
-
-def process_state() -> dict[str, Any]:
-    """What a host program would notice."""
-    return {
-        "environment": dict(os.environ),
-        "folder": Path.cwd(),
-        "warnings": list(warnings.filters),
-        "locale": locale.setlocale(locale.LC_ALL),
-        "signals": {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)},
-        "threads": torch.get_num_threads(),
-        "threads of later threads": in_a_thread(torch.get_num_threads),
-        "torch generator": torch.default_generator.get_state().tolist(),
-        "numpy generator": np.random.get_state()[1].tolist(),  # type: ignore[index, union-attr]
-        "python generator": random.getstate(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "benchmark": torch.backends.cudnn.benchmark,
-        "gradients": torch.is_grad_enabled(),
-        "owned": is_own_process(),
-    }
-
-
-def in_a_thread(work: Callable[[], Any]) -> Any:
-    results: list[Any] = []
-    thread = threading.Thread(target=lambda: results.append(work()))
-    thread.start()
-    thread.join()
-    return results[0]
-
-
-@pytest.fixture
-def three_threads() -> Iterator[None]:
-    """A number of threads that is nobody's default."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("where", ["here", "thread", "event loop"])
@@ -90,10 +47,9 @@ def test_nothing_global_stays_changed(
     elif where == "thread":
         best = in_a_thread(run)
     else:
-        best = asyncio.run(asyncio.to_thread(run))  # type: ignore[arg-type]
+        best = asyncio.run(asyncio.to_thread(run))
     assert best.is_file()
-    after = process_state()
-    assert {k for k in before if before[k] != after[k]} == set()
+    assert not changes(before)
     assert capfd.readouterr() == ("", "")
 
 
@@ -109,8 +65,7 @@ def test_an_exception_leaves_the_host_as_it_was_and_a_checkpoint_to_resume_from(
     before = process_state()
     with pytest.raises(error):
         trained(tmp_path / "cut", interrupt, save_every_s=0)
-    after = process_state()
-    assert {k for k in before if before[k] != after[k]} == set()
+    assert not changes(before)
     resumed: list[int] = []
     best = trained(tmp_path / "cut", lambda progress: resumed.append(progress.images_seen))
     assert resumed[0] == 192
