@@ -50,13 +50,16 @@ def test_a_folder_comes_before_a_set_of_its_name(tmp_path: Path, monkeypatch: py
 def test_a_set_that_cannot_be_fetched_says_what_to_do(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path))
 
+    import torchvision
+
     def offline(root: str, train: bool, download: bool) -> None:
         raise OSError("no route to host") if download else RuntimeError("not found")
 
+    monkeypatch.setattr(torchvision.datasets, "MNIST", offline)
     with pytest.raises(
         DataError, match=r"no route to host\. Go online, or put torchvision's files"
     ):
-        named._from_arrays("mnist", offline, tmp_path, named.assemble)
+        open_dataset("mnist")
 
 
 def test_a_set_without_a_download_is_made_by_hand(tmp_path: Path, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 from phiscale.data.datasets import shards as module
 from phiscale.data.datasets.open import ImageSet, open_dataset
 from phiscale.data.datasets.shard_patterns import expand
+from phiscale.data.datasets.shard_scan import scan_shard
 from phiscale.data.order import WINDOW, Order
 from phiscale.errors import DataError
 from support.trees import image_bytes, samples, shard, tree
@@ -309,9 +310,8 @@ def test_an_index_is_made_once_and_again_when_the_shard_changes(
     monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path_factory.mktemp("cache")))
     keys = open_dataset(shards).train.keys
     read: list[str] = []
-    real = module._scanned
     monkeypatch.setattr(
-        module, "_scanned", lambda path, name: read.append(name) or real(path, name)
+        module, "scan_shard", lambda path, name: read.append(name) or scan_shard(path, name)
     )
     assert open_dataset(shards).train.keys == keys and read == []
     shard(shards / "shards-001.tar", samples([0, 1] * 5, start=70))

@@ -1,4 +1,4 @@
-"""The blocks of a staged ConvNet. Each child bears the name that `ops.walk` gives its layer."""
+"""The blocks of a staged ConvNet. Children have the names that `ops.walk` gives their layers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from phiscale.nn.norm import BatchNorm2d
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
+    """Applies an activation by its name."""
     match activation:
         case "silu":
             return F.silu(x)
@@ -22,7 +23,7 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
 
 
 def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
-    """TensorFlow's SAME: the odd pixel of padding goes to the right and below."""
+    """Pads as TensorFlow's SAME does: an odd pixel of padding goes to the right and below."""
     height, width = x.shape[-2:]
     down = max((-(-height // stride) - 1) * stride + kernel - height, 0)
     across = max((-(-width // stride) - 1) * stride + kernel - width, 0)
@@ -45,7 +46,7 @@ class ConvNorm(nn.Module):
         act: bool = True,
     ):
         super().__init__()
-        self.explicit: Padding = spec.padding if stride > 1 else "symmetric"  # stride 1: they agree
+        self.explicit: Padding = spec.padding if stride > 1 else "symmetric"  # equal at stride 1
         padding = 0 if self.explicit == "same" else kernel // 2
         self.conv = Conv2d(cin, cout, kernel, stride, padding, groups=groups, bias=False)
         self.norm = BatchNorm2d(cout, eps=spec.norm_eps, momentum=spec.norm_momentum)
@@ -59,7 +60,7 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channels weighed by a gate computed from their own means (Hu et al., arXiv:1709.01507)."""
+    """Scales channels by a gate computed from their means (Hu et al., arXiv:1709.01507)."""
 
     def __init__(self, channels: int, squeezed: int, activation: Activation):
         super().__init__()
@@ -73,9 +74,11 @@ class SqueezeExcite(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Drops values, divides the kept ones by their share. A training that must not depend on how
-    its images are spread over machines gives the `uniforms` that decide, a row for an image;
-    otherwise they are drawn from torch's generator."""
+    """Drops values and divides the others by the fraction that is kept.
+
+    `uniforms` (a row for each image) decide what is dropped, so that a training does not depend on
+    how images are distributed over machines. Without them, torch's generator is used.
+    """
 
     uniforms: Tensor | None = None
 
@@ -84,30 +87,30 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def numbers(self, channels: int) -> int:
-        """Uniforms that an image takes."""
+        """Returns how many uniforms an image needs."""
         return channels
 
     def forward(self, x: Tensor) -> Tensor:
         if self.rate == 0.0 or not self.training:
             return x
         shape = (x.shape[0], self.numbers(x.shape[1]), *[1] * (x.ndim - 2))
-        u = torch.rand(shape, device=x.device) if self.uniforms is None else self.uniforms
+        uniforms = torch.rand(shape, device=x.device) if self.uniforms is None else self.uniforms
         keep = 1.0 - self.rate
-        return x * ((u.view(shape) < keep).to(x.dtype) / keep)
+        return x * ((uniforms.view(shape) < keep).to(x.dtype) / keep)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}"
 
 
 class DropPath(Dropout):
-    """Stochastic depth: drops a residual branch per sample, divides kept ones by their share."""
+    """Stochastic depth: drops residual branches of whole samples, scales the others up."""
 
     def numbers(self, channels: int) -> int:
         return 1
 
 
 class _Block(nn.Module):
-    """What all blocks share: is there an identity skip, and which share of branches is dropped."""
+    """A block with an optional identity skip, whose branch may be dropped."""
 
     def __init__(self, stage: Stage, cin: int, stride: int, drop_path: float):
         super().__init__()
@@ -137,7 +140,10 @@ class MBConv(_Block):
 
 
 class FusedMBConv(_Block):
-    """Expansion and depthwise fused in one dense k x k; without expansion it is the whole block."""
+    """Expansion and depthwise convolution fused into one dense k x k, then 1x1 projection.
+
+    With expand 1, the k x k is the whole block.
+    """
 
     def __init__(self, spec: Spec, stage: Stage, cin: int, stride: int, hidden: int, drop: float):
         super().__init__(stage, cin, stride, drop)
@@ -214,7 +220,7 @@ class Bottleneck(_Residual):
 
 
 def build_block(spec: Spec, stage: Stage, cin: int, first: bool, drop_path: float) -> nn.Module:
-    """One block of a stage; the first one strides and may count its expansion from elsewhere."""
+    """Builds one block of a stage. The first has the stride, and may expand from `expand_from`."""
     stride = stage.stride if first else 1
     counted_from = stage.expand_from if first and stage.expand_from else cin
     hidden = hidden_channels(counted_from, stage.expand)

@@ -1,7 +1,7 @@
-"""Where a network looks: class activation maps (Zhou et al., arXiv:1512.04150).
+"""Class activation maps: which pixels support a class (Zhou et al., arXiv:1512.04150).
 
-Exact for networks that end in a global average pool and a linear classifier, as all of ours do: a
-class's logit is the mean over places of (its weights . features there), plus its bias.
+They are exact for networks that end in a global average pool and a linear classifier, as all of
+ours do. A class's logit is the mean over positions of (its weights . the features), plus its bias.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ LEAST_SIDE = 96  # pixels: smaller images are enlarged before anything is drawn 
 
 
 def class_evidence(network: Network, images: Tensor, labels: Tensor) -> Tensor:
-    """What each place of the last map adds to the logit of `labels`: n h w, of any sign.
+    """Returns what each position of the last map adds to the logit of `labels`: (n, h, w).
 
-    Its mean over places plus the classifier's bias is the logit.
+    The mean over positions plus the classifier's bias is the logit.
     """
     was_training = network.training
     network.eval()
@@ -34,10 +34,10 @@ def class_evidence(network: Network, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_activation_maps(network: Network, images: Tensor, labels: Tensor) -> Tensor:
-    """How much each pixel speaks for the class of `labels`: n h w in [0, 1], of the images' size.
+    """Returns how much each pixel supports the class of `labels`: (n, h, w) in [0, 1].
 
-    `images` are preprocessed, n c h w. 1 is the strongest place of each image, 0 where nothing
-    speaks for the class or something speaks against it; all 0 if no place speaks for it.
+    `images` are preprocessed, (n, c, h, w). 1 is the strongest position of each image; 0 means no
+    support, or evidence against the class. A map is all 0 where no position supports the class.
     """
     evidence = class_evidence(network, images, labels).relu()
     strongest = evidence.amax((1, 2), keepdim=True)
@@ -48,10 +48,10 @@ def class_activation_maps(network: Network, images: Tensor, labels: Tensor) -> T
 
 
 def overlay(image: NDArray[np.uint8], cam: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The image in grey under its map's colours: uint8 H W 3, at least 96 pixels a side.
+    """Draws a map's colours over the grey image: uint8 (H, W, 3), at least 96 pixels a side.
 
-    Dark purple to yellow grows evenly in lightness (inferno), so it reads in print and by the
-    colour-blind too. Small images keep their pixels as squares.
+    The colours grow evenly in lightness (inferno), so they work in print and for the colour-blind.
+    Pixels of small images become squares.
     """
     from matplotlib import colormaps
 
@@ -68,6 +68,6 @@ def overlay(image: NDArray[np.uint8], cam: NDArray[np.floating]) -> NDArray[np.u
 
 
 def enlarge(image: NDArray[np.uint8], least: int = LEAST_SIDE) -> NDArray[np.uint8]:
-    """Every pixel as a square of pixels, so that the shorter side has at least `least`."""
+    """Enlarges pixels to squares, so that the shorter side has at least `least` pixels."""
     times = -(-least // min(image.shape[:2]))
     return image.repeat(times, axis=0).repeat(times, axis=1) if times > 1 else image

@@ -9,14 +9,14 @@ from torch import nn
 
 
 class Conv2d(nn.Conv2d):
-    """torch's, but its memory is left as it is: `initialise` or a weights file fills it."""
+    """torch's Conv2d with uninitialised memory: `initialise` or a weights file fills it."""
 
     def reset_parameters(self) -> None:
         pass
 
 
 class Linear(nn.Linear):
-    """torch's, but its memory is left as it is."""
+    """torch's Linear with uninitialised memory."""
 
     def reset_parameters(self) -> None:
         pass
@@ -24,8 +24,11 @@ class Linear(nn.Linear):
 
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
-    """Convolutions N(0, sqrt(2 / fan_out)), fan_out = k^2 * outputs per group (1 in a depthwise
-    one); the classifier U(+-1/sqrt(classes)); norms 1 and 0; biases 0."""
+    """Draws initial weights from torch's generator.
+
+    Convolutions: N(0, sqrt(2 / fan_out)) with fan_out = k^2 * outputs per group, which is k^2 for a
+    depthwise one. Classifier: U(+-1/sqrt(classes)). Norms: 1 and 0. Biases: 0.
+    """
     for module in network.modules():
         match module:
             case nn.Conv2d():

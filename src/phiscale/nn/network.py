@@ -1,4 +1,4 @@
-"""A Spec made into a torch module: stem, stages, head, pool, classifier."""
+"""The torch module of a Spec: stem, stages, head, pool, classifier."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from phiscale.nn.init import Linear, initialise
 
 
 class Network(nn.Module):
-    """Float NCHW of any size in, logits out (pooled features where the spec has no classes).
-    Children are named as in `cost(spec).layers`."""
+    """A network that maps float images (n, c, h, w) of any size to logits (n, classes).
+
+    Without classes, it returns pooled features. Children are named as in `cost(spec).layers`.
+    """
 
     preprocessing: Any = None  # set by `load`: how images become its input
     metadata: Any = None  # set by `load`: classes, metrics, origin
@@ -47,19 +49,19 @@ class Network(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last map before pooling: n, channels, h, w."""
+        """Returns the last map before pooling: (n, channels, h, w)."""
         x = self._stem(x)
         for stage in self.stages:
             x = stage(x)
         return self.head(x)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits from the last map; pooled features where `pre_logits`."""
+        """Returns logits of the last map; with `pre_logits`, pooled features."""
         pooled = self.dropout(features.mean((2, 3)))
         return pooled if pre_logits else self.classifier(pooled)
 
     def intermediates(self, x: Tensor) -> dict[str, Tensor]:
-        """Every named map on the way, without hooks: stem, stages.0 ..., head; and the logits."""
+        """Returns every map by its name, without hooks: stem, stages.0, ..., head, logits."""
         maps = {"stem": self._stem(x)}
         x = maps["stem"]
         for number, stage in enumerate(self.stages):
@@ -72,7 +74,7 @@ class Network(nn.Module):
         return self.pool_stem(self.stem(x))
 
     def pool_stem(self, x: Tensor) -> Tensor:
-        """The stem's map as the stages take it: halved where the network has a pool there."""
+        """Pools the stem's map where the network has a pool there; else returns it."""
         if not self.spec.stem_pool:
             return x
         if self.spec.padding == "same":

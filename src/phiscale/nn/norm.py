@@ -1,5 +1,4 @@
-"""Batch norms: frozen ones, and those whose statistics are of the images on several processes
-together."""
+"""Batch norms: frozen ones, and ones with statistics over the images of several processes."""
 
 from __future__ import annotations
 
@@ -11,8 +10,11 @@ from torch import Tensor, nn
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's, but its memory is left as it is; where `frozen`, training uses and keeps the running
-    statistics; where it has a `group`, it learns from all of its processes."""
+    """torch's BatchNorm2d with uninitialised memory, which can be frozen or synchronised.
+
+    `frozen`: training uses the running statistics and does not change them. `group`: statistics are
+    over all processes of the group.
+    """
 
     frozen = False
     group: Any = None
@@ -34,8 +36,10 @@ Group = dist.ProcessGroup
 
 
 def synchronise(network: nn.Module, group: Group) -> None:
-    """Makes the batch norms of a network learn from all of `group`. torch's own serve a GPU; they
-    refuse a CPU's tensors, which ours serve."""
+    """Makes the batch norms of a network use statistics over all processes of `group`.
+
+    On a GPU they become torch's SyncBatchNorm, which refuses tensors on a CPU.
+    """
     on_gpu = next(network.parameters()).is_cuda
     for parent in list(network.modules()):
         for name, module in list(parent.named_children()):
@@ -48,8 +52,10 @@ def synchronise(network: nn.Module, group: Group) -> None:
 
 
 class SyncedNorm(torch.autograd.Function):
-    """Normalises by the mean and variance over all processes of a group, whose numbers of images
-    may differ: one gathering forward, one sum backward."""
+    """Normalises by the mean and variance over all processes of a group.
+
+    Their numbers of images may differ. Forward needs one all-gather, backward one all-reduce.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -59,14 +65,16 @@ class SyncedNorm(torch.autograd.Function):
         wide = x.to(kind)
         count = wide.new_tensor([x.numel() / x.shape[1]])
         mean = wide.mean((0, 2, 3))
-        spread = (wide - _map(mean)).square().sum((0, 2, 3))
-        mine = torch.cat([mean, spread, count])
-        everyones = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
-        dist.all_gather(everyones, mine, group)
-        means, spreads, counts = torch.stack(everyones).split([len(mean), len(mean), 1], 1)
+        squares = (wide - _map(mean)).square().sum((0, 2, 3))
+        local = torch.cat([mean, squares, count])
+        gathered = [torch.empty_like(local) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(gathered, local, group)
+        means, all_squares, counts = torch.stack(gathered).split([len(mean), len(mean), 1], 1)
         total = counts.sum()
         mean = (counts * means).sum(0) / total
-        variance = (spreads + counts * (means - mean).square()).sum(0) / total  # Chan et al. 1979
+        variance = (all_squares + counts * (means - mean).square()).sum(
+            0
+        ) / total  # Chan et al. 1979
         rate = norm.momentum
         assert rate is not None and norm.running_mean is not None and norm.running_var is not None
         assert norm.num_batches_tracked is not None
@@ -82,15 +90,15 @@ class SyncedNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale, total = ctx.saved_tensors
-        given = gradients[0].to(mean.dtype)
-        even = (x.to(mean.dtype) - _map(mean)) * _map(scale)
-        own = torch.cat([given.sum((0, 2, 3)), (given * even).sum((0, 2, 3))])
-        of_bias, of_weight = own.chunk(2)
-        summed = own.clone()
+        gradient = gradients[0].to(mean.dtype)
+        normalised = (x.to(mean.dtype) - _map(mean)) * _map(scale)
+        local = torch.cat([gradient.sum((0, 2, 3)), (gradient * normalised).sum((0, 2, 3))])
+        to_bias, to_weight = local.chunk(2)
+        summed = local.clone()
         dist.all_reduce(summed, group=ctx.group)
-        a, b = (summed / total).chunk(2)
-        to_x = (given - _map(a) - even * _map(b)) * _map(scale * weight)
-        return to_x.to(x.dtype), of_weight.to(weight.dtype), of_bias.to(weight.dtype), None, None
+        mean, correlation = (summed / total).chunk(2)
+        to_x = (gradient - _map(mean) - normalised * _map(correlation)) * _map(scale * weight)
+        return to_x.to(x.dtype), to_weight.to(weight.dtype), to_bias.to(weight.dtype), None, None
 
 
 def _map(channels: Tensor) -> Tensor:

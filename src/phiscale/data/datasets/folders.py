@@ -1,12 +1,11 @@
-"""Image folders: train/ and held-out folders with a folder per class, or class folders alone.
+"""Image folders: train/ and held-out folders with a folder for each class, or class folders alone.
 
-Every file that is neither hidden nor known junk counts as an image; whether it is one, the audit
-tells. So a stray text file is reported, never passed over in silence.
+Every file that is neither hidden nor known junk counts as an image. The audit tells whether it is
+one, so that a stray text file is reported and never skipped in silence.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,18 +14,18 @@ import numpy as np
 
 from phiscale.data.datasets.dataset import FileSplit, ImageSet, assemble
 from phiscale.data.datasets.evaluated import keep_splits
-from phiscale.data.datasets.listing import begins_like_image, named_like_image
-from phiscale.data.datasets.split_names import check_classes, check_known, is_junk, role_of
+from phiscale.data.datasets.folder_tree import FolderTree, folder_identity, list_folder
+from phiscale.data.datasets.split_names import check_classes, check_known, role_of
 from phiscale.errors import DataError
 from phiscale.text import count_of, join_names, printable
 
 
 def open_folder(root: Path, source: str, split: str | None = None) -> ImageSet:
-    """The image set in a folder. Raises DataError for a layout that cannot be used.
+    """Opens the image set in a folder. DataError: a layout that cannot be used.
 
     `split`: see `open.open_dataset`.
     """
-    folders, files = _listing(root)
+    folders, files = list_folder(root)
     if not folders and not files:
         raise DataError(f"{source} is empty. Put a folder of images per class into it.")
     if not folders:
@@ -41,7 +40,7 @@ def open_folder(root: Path, source: str, split: str | None = None) -> ImageSet:
             f"{count_of(len(files), 'file')} beside the folders not read: {join_names(files)}"
         )
 
-    tree = _Tree(root)
+    tree = FolderTree(root)
     tree.visit(layout.class_folders())
     notes += tree.notes()
 
@@ -68,8 +67,8 @@ def open_folder(root: Path, source: str, split: str | None = None) -> ImageSet:
     )
 
 
-def _open_held_out(tree: _Tree, layout: _Layout, source: str, notes: list[str]) -> ImageSet:
-    """The image set of held-out folders alone, whose classes are those that have images."""
+def _open_held_out(tree: FolderTree, layout: _Layout, source: str, notes: list[str]) -> ImageSet:
+    """Opens held-out folders alone; the classes are those that have images."""
     filled = {
         role: {name: folder for name, folder in folders.items() if tree.has_image(folder)}
         for role, folders in layout.splits.items()
@@ -96,7 +95,7 @@ class _Layout:
 
     def add(self, root: Path, split: str, name: str) -> None:
         self.names[split] = name
-        self.splits[split] = {c: f"{name}/{c}" for c in _listing(root / name)[0]}
+        self.splits[split] = {c: f"{name}/{c}" for c in list_folder(root / name)[0]}
 
     def class_folders(self) -> list[str]:
         return [folder for classes in self.splits.values() for folder in classes.values()]
@@ -114,7 +113,7 @@ def _layout(root: Path, folders: Sequence[str], source: str, *, needs_train: boo
                 )
             roles[role] = name
     others = [name for name in folders if role_of(name) is None]
-    nested = [name for name in roles.values() if _listing(root / name)[0]]
+    nested = [name for name in roles.values() if list_folder(root / name)[0]]
     if not roles or (others and not nested):  # a class may well be called "train"
         layout.names["train"] = ""
         layout.splits["train"] = {name: name for name in folders}
@@ -138,7 +137,7 @@ def _layout(root: Path, folders: Sequence[str], source: str, *, needs_train: boo
             "Put the images of each class into a folder that bears the class's name."
         )
     if len(roles) == 1 and len(others) == 1:
-        inner = set(_listing(root / others[0])[0])
+        inner = set(list_folder(root / others[0])[0])
         if inner and inner <= set(layout.splits["train"]):
             layout.add(root, "test", others.pop())
             layout.notes.append(f"folder '{printable(layout.names['test'])}' is the test")
@@ -153,19 +152,19 @@ def _layout(root: Path, folders: Sequence[str], source: str, *, needs_train: boo
 def _check_apart(root: Path, names: Iterable[str], source: str) -> None:
     seen: dict[tuple[int, int], str] = {}
     for name in names:
-        twin = seen.setdefault(_identity(root / name), name)
-        if twin != name:
+        first = seen.setdefault(folder_identity(root / name), name)
+        if first != name:
             raise DataError(
-                f"{source}: '{name}' and '{twin}' are the same folder. "
+                f"{source}: '{name}' and '{first}' are the same folder. "
                 "A held-out split needs images of its own."
             )
 
 
 def _check_train(
-    tree: _Tree, layout: _Layout, classes: Sequence[str], where: str, source: str
+    tree: FolderTree, layout: _Layout, classes: Sequence[str], where: str, source: str
 ) -> None:
     folders = layout.splits["train"]
-    if len(classes) == 1 and _listing(tree.root / folders[classes[0]])[0]:
+    if len(classes) == 1 and list_folder(tree.root / folders[classes[0]])[0]:
         inner = f"{source}/{folders[classes[0]]}"
         raise DataError(f"{where} has one folder only. Did you mean {printable(inner)}?")
     empty = [name for name in classes if not tree.has_image(folders[name])]
@@ -181,7 +180,9 @@ def _check_train(
         )
 
 
-def _split(root: Path, tree: _Tree, folders: dict[str, str], classes: Sequence[str]) -> FileSplit:
+def _split(
+    root: Path, tree: FolderTree, folders: dict[str, str], classes: Sequence[str]
+) -> FileSplit:
     keys, labels, sizes = [], [], []
     label_of = {name: label for label, name in enumerate(classes)}
     for name in sorted(folders):
@@ -195,122 +196,3 @@ def _split(root: Path, tree: _Tree, folders: dict[str, str], classes: Sequence[s
         sizes=np.array(sizes, dtype=np.int64),
         root=str(root),
     )
-
-
-class _Tree:
-    """Walks class folders: real folders first, then links, so that a link never takes a folder
-    away from the class it stands in; no folder twice, hence no loop."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.files: dict[str, list[tuple[str, int]]] = {}
-        self.repeated: list[str] = []
-        self._base = root.resolve()
-        self._seen = {_identity(root)}
-        self._outside = 0
-
-    def visit(self, class_folders: Sequence[str]) -> None:
-        for parent in {(self.root / folder).parent for folder in class_folders}:
-            self._seen.add(_identity(parent))
-            if parent != self.root and parent.is_symlink():
-                self._count_outside(parent)
-        self.files = {folder: [] for folder in class_folders}
-        links = [(name, name) for name in class_folders if (self.root / name).is_symlink()]
-        for folder in sorted(set(class_folders) - {name for name, _ in links}):
-            self._walk(folder, folder, links)
-        while links:
-            links.sort(reverse=True)
-            folder, key = links.pop()
-            self._walk(folder, key, links)
-
-    def _walk(self, folder: str, start: str, links: list[tuple[str, str]]) -> None:
-        """Collect the files below `start`, which belongs to class folder `folder`."""
-        waiting = [start]
-        while waiting:
-            at = waiting.pop()
-            path = self.root / at
-            identity = _identity(path)
-            if identity in self._seen:
-                self.repeated.append(at)
-                continue
-            self._seen.add(identity)
-            if at == start and path.is_symlink():
-                self._count_outside(path)
-            for entry in _entries(path):
-                if is_junk(entry.name):
-                    continue
-                key = f"{at}/{entry.name}"
-                link = entry.is_symlink()
-                # a folder called x.jpg was meant as an image: it is listed, and reported as bad
-                if _is_folder(entry) and not named_like_image(entry.name):
-                    (links.append((folder, key)) if link else waiting.append(key))
-                    continue
-                size = _size(entry)
-                if link and size >= 0:
-                    self._count_outside(path / entry.name)
-                self.files[folder].append((key, size))
-
-    def _count_outside(self, link: Path) -> None:
-        # Path.resolve raises for a link to itself
-        if not Path(os.path.realpath(link)).is_relative_to(self._base):
-            self._outside += 1
-
-    def has_image(self, folder: str) -> bool:
-        """By name, and only where no name tells, by content."""
-        keys = [key for key, _ in self.files[folder]]
-        return any(named_like_image(key) for key in keys) or any(
-            begins_like_image(self.root / key) for key in sorted(keys)
-        )
-
-    def notes(self) -> list[str]:
-        notes = []
-        if self._outside:
-            verb = "leads" if self._outside == 1 else "lead"
-            notes.append(f"{count_of(self._outside, 'link')} {verb} outside the folder; followed")
-        if self.repeated:
-            notes.append(f"links to folders that are read already: {join_names(self.repeated)}")
-        return notes
-
-
-def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of folders and of other files, sorted, without hidden ones and junk."""
-    entries = [entry for entry in _entries(folder) if not is_junk(entry.name)]
-    folders = sorted(entry.name for entry in entries if _is_folder(entry))
-    return folders, sorted({entry.name for entry in entries} - set(folders))
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    try:
-        found = folder.stat()
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-    return found.st_dev, found.st_ino
-
-
-def _unreadable(folder: Path, error: OSError) -> DataError:
-    return DataError(
-        f"Folder '{printable(str(folder))}' cannot be read: {error.strerror}. "
-        "Give yourself the permission, or remove it."
-    )
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size
-    except OSError:
-        return -1

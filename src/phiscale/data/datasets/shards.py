@@ -1,19 +1,18 @@
-"""Tar shards: the WebDataset form, and tars of class folders. Indexed by their headers, so that any
-image is one seek away; nothing is unpacked.
+"""Tar shards: the WebDataset form, and tars of class folders.
 
-A sample is all members that share a key, the name up to the first dot of its last part: an image,
-and `.cls` (a whole number or a class name) or `.json` with "label". Where no member of any shard is
-a label, the folder that an image stands in is its class.
+Shards are indexed by their headers, so that any image is one seek away and nothing is unpacked. A
+sample is all members that share a key, which is the name up to the first dot of its last part. It
+has an image, and a `.cls` (a whole number or a class name) or a `.json` with "label". Where no
+shard has a label, the class of an image is its folder.
 """
 
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +21,12 @@ from phiscale.data.datasets.dataset import ImageSet, Split, assemble
 from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.shard_cache import Shard, index_of, shard_at
 from phiscale.data.datasets.shard_patterns import by_split_name
-from phiscale.data.datasets.split_names import check_classes, check_known, is_junk
+from phiscale.data.datasets.shard_scan import LABELS, MAX_LABEL_BYTES, scan_shard
+from phiscale.data.datasets.split_names import check_classes, check_known
 from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodeLimits, open_at_once
 from phiscale.data.reading.formats import IMAGE_SUFFIXES
 from phiscale.errors import BadImage, DataError
 from phiscale.text import count_of, join_names, printable
-
-MAX_LABEL_BYTES = 1 << 20
-LABELS = (".cls", ".json")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -40,9 +37,9 @@ class ShardSplit(Split):
 
     shards: tuple[str, ...]
     shard_of: NDArray[np.int64]
-    """int64, which shard each image is in."""
+    """int64 (n,), the index of each image's shard."""
     offsets: NDArray[np.int64]
-    """int64, bytes from the shard's start."""
+    """int64 (n,), bytes from the shard's start."""
 
     def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
         size = int(self.sizes[i])
@@ -52,7 +49,7 @@ class ShardSplit(Split):
         try:
             try:
                 file = open_at_once(shard.local())
-            except FileNotFoundError:  # another process made room for its own just now
+            except FileNotFoundError:  # another process has just removed it from the cache
                 file = open_at_once(shard.local())
             with file:
                 file.seek(int(self.offsets[i]))
@@ -72,7 +69,7 @@ class ShardSplit(Split):
 def open_shards(
     shards: Sequence[Path | Shard], source: str, evaluated: str | None = None
 ) -> ImageSet:
-    """The image set in these tars. Raises DataError for shards or labels that cannot be used.
+    """Opens the image set in these tars. DataError: shards or labels that cannot be used.
 
     `evaluated`: the split to measure, as in `open.open_dataset`.
     """
@@ -81,31 +78,31 @@ def open_shards(
     index = {split: _Index(shards) for split, shards in by_split.items()}
     notes: list[str] = []
     if any(shard_index.has_labels for shard_index in index.values()):
-        samples = {split: list(found.labelled()) for split, found in index.items()}
+        samples = {split: list(shard_index.labelled()) for split, shard_index in index.items()}
     else:
-        samples = {split: list(found.by_folder()) for split, found in index.items()}
+        samples = {split: list(shard_index.by_folder()) for split, shard_index in index.items()}
         notes.append("no .cls or .json in the shards: an image's folder is its class")
-    if odd := sum(found.odd for found in index.values()):
+    if odd := sum(shard_index.odd for shard_index in index.values()):
         notes.append(
             f"{count_of(odd, 'link or device', 'links or devices')} in the shards not read"
         )
-    for split, found in samples.items():
-        if not found:
+    for split, split_samples in samples.items():
+        if not split_samples:
             raise DataError(f"{source}: the shards of split '{split}' hold no image. Add some.")
 
     classes, names = _classes(samples, by_split["train"][0], source)
     splits = {}
-    for split, found in samples.items():
+    for split, split_samples in samples.items():
         if split != "train":
-            check_known((names[sample.label] for sample in found), classes, split, source)
+            check_known((names[sample.label] for sample in split_samples), classes, split, source)
         label_of = {name: label for label, name in enumerate(classes)}
         splits[split] = ShardSplit(
-            keys=tuple(sample.key for sample in found),
-            labels=_int64(label_of[names[sample.label]] for sample in found),
-            sizes=_int64(sample.size for sample in found),
+            keys=tuple(sample.key for sample in split_samples),
+            labels=_int64(label_of[names[sample.label]] for sample in split_samples),
+            sizes=_int64(sample.size for sample in split_samples),
             shards=tuple(shard.where for shard in by_split[split]),
-            shard_of=_int64(sample.shard for sample in found),
-            offsets=_int64(sample.offset for sample in found),
+            shard_of=_int64(sample.shard for sample in split_samples),
+            offsets=_int64(sample.offset for sample in split_samples),
         )
     combine = keep_splits if evaluated == "all" else assemble
     return combine(
@@ -146,13 +143,13 @@ class _Index:
 
     def __post_init__(self) -> None:
         for number, shard in enumerate(self.shards):
-            odd, *members = index_of(shard, lambda path, name=shard.name: _scanned(path, name))
+            odd, *members = index_of(shard, lambda path, name=shard.name: scan_shard(path, name))
             self.odd += odd
             self.members += [_Member(number, *member) for member in members]
             self.has_labels |= any(name.endswith(LABELS) for name, *_ in members)
 
     def by_folder(self) -> Iterator[_Sample]:
-        """One sample per member; its class is the folder it stands in."""
+        """Yields one sample for each member; its class is its folder."""
         for member in self.members:
             path = PurePosixPath(member.name)
             shard = self.shards[member.shard].name
@@ -166,7 +163,7 @@ class _Index:
             yield _Sample(member.shard, key, member.offset, member.size, path.parent.name)
 
     def labelled(self) -> Iterator[_Sample]:
-        """WebDataset samples in the order of their images."""
+        """Yields WebDataset samples in the order of their images."""
         samples: dict[tuple[int, str], dict[str, _Member]] = {}
         for member in self.members:
             folder, _, base = member.name.rpartition("/")
@@ -218,53 +215,11 @@ class _Index:
         return label
 
 
-def _scanned(path: Path, shard: str) -> list[Any]:
-    """How many members are odd, then (name, offset, size, label's text) of each regular one."""
-    places: dict[str, tuple[int, int]] = {}
-    found: list[Any] = [0]
-    with open_at_once(path) as file:
-        for info in _headers(path, shard):
-            name = info.name.removeprefix("./")
-            if info.isdir() or any(is_junk(part) for part in name.split("/")):
-                continue
-            if info.islnk() and info.linkname.removeprefix("./") in places:
-                offset, size = places[info.linkname.removeprefix("./")]
-            elif info.isreg() and not info.issparse():
-                offset, size = info.offset_data, info.size
-            else:
-                found[0] += 1
-                continue
-            places[name] = offset, size
-            text = None
-            if name.endswith(LABELS) and size <= MAX_LABEL_BYTES:
-                file.seek(offset)
-                text = file.read(size).decode("latin-1")
-            found.append([name, offset, size, text])
-    return found
-
-
-def _headers(path: Path, shard: str) -> Iterator[tarfile.TarInfo]:
-    try:
-        with open_at_once(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            while (info := tar.next()) is not None:
-                tar.members = []  # type: ignore  # tarfile would keep every header
-                yield info
-    except (tarfile.TarError, EOFError) as error:
-        raise DataError(
-            f"Shard '{printable(shard)}' is no whole, uncompressed tar ({error}). "
-            "Unpack it if it is compressed; fetch it again if it was cut short."
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"Shard '{printable(shard)}' cannot be read: {error.strerror}. Check its permissions."
-        ) from error
-
-
 def _classes(
     samples: dict[str, list[_Sample]], first: Shard, source: str
 ) -> tuple[list[str], dict[int | str, str]]:
-    """Class names in the order of their numbers, and the name that each label means."""
-    labels = {sample.label for found in samples.values() for sample in found}
+    """Returns class names in the order of their numbers, and label -> class name."""
+    labels = {sample.label for split_samples in samples.values() for sample in split_samples}
     listing = Path(first.where).parent / "classes.txt"
     if first.remote or not listing.is_file():
         names: dict[int | str, str] = {label: str(label) for label in labels}
@@ -297,7 +252,7 @@ def _class_list(listing: Path) -> list[str]:
 
 
 def _listed_name(label: int | str, classes: Sequence[str], source: str) -> str:
-    """The name that a label means beside a classes.txt: a whole number is an index."""
+    """Returns the class name of a label in classes.txt, where a whole number is an index."""
     if isinstance(label, str) and label in classes:
         return label
     if isinstance(label, int) and 0 <= label < len(classes):
