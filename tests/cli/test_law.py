@@ -197,7 +197,7 @@ def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str])
     write_checked(data, json.loads(edited))
     assert said("law fit runs", capsys) == (
         1,
-        "width was trained on other pictures than all: one law cannot hold for both",
+        "width was trained on other images than all: one law cannot hold for both",
     )
     data.write_text(kept)
     log = place / "runs" / "all" / "log.jsonl"

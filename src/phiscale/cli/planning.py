@@ -108,7 +108,7 @@ def describe(
     from phiscale.arch.scaling import scale
     from phiscale.files import write_atomic
     from phiscale.planning.coefficients import Coefficients
-    from phiscale.report.describe import described, lines
+    from phiscale.report.describe import format_lines, to_json
 
     base = spec_of(spec)
     if coefficients and phi is None:
@@ -125,9 +125,9 @@ def describe(
         write_atomic(save, network.to_json() + "\n")
     if json:
         used = {"coefficients": powers.to_dict()} if powers else {}
-        show_json(described(base, by) | used)
+        show_json(to_json(base, by) | used)
     else:
-        print("\n".join(lines(base, by)))
+        print("\n".join(format_lines(base, by)))
         if powers:
             print(f"coefficients of {coefficients}: {powers.summary()}")
 

@@ -39,7 +39,7 @@ def law_fit(
     plot: File = None,
     json: Switch = False,
 ) -> None:
-    from phiscale.report.law_report import fit_sheet, unit_of
+    from phiscale.report.law_report import fit_sheet, name_base
 
     for flag, path in (("--out", out), ("--plot", plot)):
         if path:
@@ -55,19 +55,19 @@ def law_fit(
         hold_out=_listed(hold_out),
         run_sd=_share("--run-sd", run_sd),
         robust=robust,
-        compute=compute,
+        compute_ratio=compute,
     )
     if out:
         fitted.law.write(out)
     if plot:
-        from phiscale.report.law_plot import law_plot
+        from phiscale.report.law_plot import draw_law
 
-        law_plot(plot, fitted.law.fit, fitted.held, unit_of(fitted.law.axes.base))
+        draw_law(plot, fitted.law.fit, fitted.held_out, name_base(fitted.law.axes.base))
     if json:
         show_json(fitted.to_dict())
     else:
         table(fitted.table())
-        print(as_flags("\n".join(fitted.lines())))
+        print(as_flags("\n".join(fitted.summary())))
 
 
 law_fit.__doc__ = f"""Fit an error law to a table or to runs, and show how far to trust it.
@@ -116,7 +116,12 @@ def law_predict(
     from phiscale.planning.budget import parse_count
     from phiscale.planning.coefficients import Coefficients
     from phiscale.planning.laws.file import FittedLaw
-    from phiscale.report.law_report import akin, predicted, predicted_table, scaled_networks
+    from phiscale.report.law_report import (
+        format_predictions,
+        has_same_blocks,
+        predict_errors,
+        scale_by_phi,
+    )
 
     if not specs and not phi:
         raise UsageError("law predict needs a network: law predict LAW.json SPEC..., or --phi F.")
@@ -126,18 +131,18 @@ def law_predict(
         raise UsageError(f"--phi {infinite[0]} is out of range. Use finite numbers.")
     fitted = FittedLaw.read(law)
     by = Coefficients.read(coefficients).at if coefficients else compound
-    networks = scaled_networks([(name, spec_of(name)) for name in specs], phi, fitted.axes.base, by)
+    networks = scale_by_phi([(name, spec_of(name)) for name in specs], phi, fitted.axes.base, by)
     for name, spec in networks:
-        if not akin(spec, fitted.axes.base):
+        if not has_same_blocks(spec, fitted.axes.base):
             to_stderr(
                 f"warning: {name} is of another family than the law's base. The law says little "
                 "of it."
             )
-    rows = predicted(fitted, networks, parsed("--images-seen", parse_count, images_seen))
+    rows = predict_errors(fitted, networks, parsed("--images-seen", parse_count, images_seen))
     if json:
         show_json(rows)
     else:
-        table(predicted_table(rows))
+        table(format_predictions(rows))
 
 
 def _sheet(tables: tuple[str, ...]) -> "Sheet":
@@ -149,7 +154,7 @@ def _sheet(tables: tuple[str, ...]) -> "Sheet":
         raise UsageError("law fit needs TABLE: a CSV file, folders of runs, or a published table.")
     paths = [Path(word) for word in tables]
     if all(path.is_dir() for path in paths):
-        from phiscale.report.trained import sheet_of_runs
+        from phiscale.report.trained_networks import sheet_of_runs
 
         return sheet_of_runs(paths)
     if len(paths) > 1:

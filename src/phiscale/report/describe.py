@@ -1,4 +1,4 @@
-"""One network in words and numbers: layers, totals, and how far it is from d * w^2 * r^2."""
+"""One network in numbers: layers, total cost, and its deviation from d * w^2 * r^2."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 
 
-def described(base: Spec, by: Scaling) -> dict[str, Any]:
-    """The scaled spec, its cost in total and per layer, and the deviation from the monomial law."""
+def to_json(base: Spec, by: Scaling) -> dict[str, Any]:
+    """Returns the scaled spec, its cost in total and per layer, and its deviation, for --json."""
     spec = scale(base, by)
-    whole = cost(spec)
-    totals = {k: v for k, v in asdict(whole).items() if k != "layers"}
-    found: dict[str, Any] = {
+    total = cost(spec)
+    totals = {k: v for k, v in asdict(total).items() if k != "layers"}
+    data: dict[str, Any] = {
         "spec": spec.to_dict(),
         "scaling": asdict(by),
         "cost": totals,
-        "layers": [layer._asdict() for layer in whole.layers],
+        "layers": [layer._asdict() for layer in total.layers],
     }
     if by != Scaling():
         away = deviation(base, by)
-        found["deviation"] = {**asdict(away), "total": away.total}
-    return found
+        data["deviation"] = {**asdict(away), "total": away.total}
+    return data
 
 
-def lines(base: Spec, by: Scaling) -> list[str]:
-    """For a terminal."""
+def format_lines(base: Spec, by: Scaling) -> list[str]:
+    """Returns the same as lines for a terminal."""
     spec = scale(base, by)
-    whole = cost(spec)
-    width = max(len(layer.path) for layer in whole.layers)
+    total = cost(spec)
+    width = max(len(layer.path) for layer in total.layers)
     text = [f"{'layer':<{width}}  {'kind':<9}  k     channels   map      params         MACs"]
-    for layer in whole.layers:
+    for layer in total.layers:
         channels = f"{layer.channels_in}->{layer.channels}"
         text.append(
             f"{layer.path:<{width}}  {layer.kind:<9}  {layer.kernel}  {channels:>11}  "
@@ -42,21 +42,22 @@ def lines(base: Spec, by: Scaling) -> list[str]:
     text += [
         "",
         f"{spec.blocks} blocks, {spec.resolution} px, {spec.classes} classes",
-        f"params {whole.params:,}; MACs {whole.macs:,} (FLOPs are twice that); "
-        f"activations {whole.activations:,}",
-        f"weights {whole.weight_bytes / 1e6:.1f} MB fp32, "
-        f"{whole.weight_bytes_int8 / 1e6:.1f} MB int8; "
-        f"inference peak {whole.peak_bytes / 2**20:.1f} MiB; "
-        f"training keeps {whole.saved_bytes / 2**20:.1f} MiB an image",
+        f"params {total.params:,}; MACs {total.macs:,} (FLOPs are twice that); "
+        f"activations {total.activations:,}",
+        f"weights {total.weight_bytes / 1e6:.1f} MB fp32, "
+        f"{total.weight_bytes_int8 / 1e6:.1f} MB int8; "
+        f"inference peak {total.peak_bytes / 2**20:.1f} MiB; "
+        f"training keeps {total.saved_bytes / 2**20:.1f} MiB an image",
     ]
     if by != Scaling():
         away = deviation(base, by)
         text.append(
-            f"MACs x{away.exact:.3f} for d w^2 r^2 = {away.monomial:.3f}: "
-            f"{_percent(away.total)} off (structure {_percent(away.structure)}, "
+            f"MACs x{away.exact:.3f} against d w^2 r^2 = {away.monomial:.3f}: "
+            f"{_percent(away.total)} (structure {_percent(away.structure)}, "
             f"depth rounding {_percent(away.depth_rounding)}, "
             f"channel rounding {_percent(away.channel_rounding)}, "
-            f"map rounding {_percent(away.spatial_rounding)}); real depth x{away.real_depth:.3f}"
+            f"feature-map rounding {_percent(away.spatial_rounding)}); "
+            f"depth as built x{away.real_depth:.3f}"
         )
     return text
 

@@ -1,4 +1,4 @@
-"""A Gaussian process on what an error law leaves over: does anything else than noise remain?"""
+"""A Gaussian process on the residuals of an error law: do they hold more than noise?"""
 
 from __future__ import annotations
 
@@ -7,39 +7,45 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phiscale.planning.laws.posterior import Posterior, posterior
 
 logger = logging.getLogger(__name__)
 
-FEWEST = 6  # rows, below which two hyperparameters are no better than a guess
-FEW = 7  # exponents on each of several axes: a fit for every row
+FEWEST_ROWS = 6  # below it, two hyperparameters are no better than a guess
+EXPONENTS = 7  # on each of several axes, since every row needs a fit
 
 
-def gp_left_out(fit: Posterior) -> np.ndarray | None:
-    """For each row (rows,), what the law and the process, fitted to the others, make of it; None
-    where rows are too few. The process runs over ln x, its noise is that of a run."""
+def gp_left_out(fit: Posterior) -> NDArray[np.float64] | None:
+    """Predicts each row from the other rows, by the law plus the process.
+
+    Returns errors of shape (rows,); NaN where the other rows do not vary; None for too few rows.
+    The process runs over ln x; its noise is the seed standard deviation.
+    """
     points = fit.points
-    if len(points) < FEWEST or (process := _process()) is None:
+    if len(points) < FEWEST_ROWS or (process := _process()) is None:
         return None
-    grid = fit.grid[:: max(1, round(len(fit.grid) / FEW))] if len(points.axes) > 2 else fit.grid
-    found = np.full(len(points), np.nan)
+    grid = (
+        fit.grid[:: max(1, round(len(fit.grid) / EXPONENTS))] if len(points.axes) > 2 else fit.grid
+    )
+    predicted = np.full(len(points), np.nan)
     for part in points.parts():
         others = points.without(part)
         if others.constant():
             continue
         law = posterior(others, run_sd=fit.run_sd, grid=grid)
-        left = others.error - law.moments(others.x)[0]
+        residuals = others.error - law.moments(others.x)[0]
         with warnings.catch_warnings():  # a length at its bound: the residuals are noise or a level
             warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
-            process.fit(np.log(others.x), left / fit.run_sd)
+            process.fit(np.log(others.x), residuals / fit.run_sd)
         at = points.x[part]
-        found[part] = law.moments(at)[0] + fit.run_sd * np.asarray(process.predict(np.log(at)))
-    return found
+        predicted[part] = law.moments(at)[0] + fit.run_sd * np.asarray(process.predict(np.log(at)))
+    return predicted
 
 
 def _process() -> Any:
-    """scikit-learn's process; None, and a warning, where it is not installed (phiscale-core)."""
+    """Returns scikit-learn's process, or None with a warning where it is not installed."""
     try:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel

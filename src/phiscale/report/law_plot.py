@@ -1,4 +1,4 @@
-"""The picture of an error law: its band along one axis; of several, predicted against measured."""
+"""The figure of an error law: its band along one axis; for several, predicted against measured."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.svg import BLUE, INK, ORANGE, STYLE
 from phiscale.text import printable
 
-PLACES = 200  # of the band
+POINTS = 200  # of the band
 
 
-def law_plot(path: Path, fit: Posterior, held: Points | None, unit: str) -> None:
-    """Draws to `path` (.svg, .png): the law with its 95 % band, its rows, and rows held out.
+def draw_law(path: Path, fit: Posterior, held_out: Points | None, unit: str) -> None:
+    """Draws the law with its 95 % band, its rows, and the rows held out, to a .svg or .png file.
 
-    `unit` says what 1 on the axes is. Raises UsageError for another ending.
+    `unit`: what 1 on the axes is. UsageError: the path has another ending.
     """
     if path.suffix not in (".png", ".svg"):
         raise UsageError(f"cannot draw {path.name!r}. Let the name end in .png or .svg.")
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        (_along if len(fit.points.axes) == 1 else _against)(figure.subplots(), fit, held, unit)
-        dated = {"Date": None} if path.suffix == ".svg" else {}  # the same numbers, the same file
-        figure.savefig(path, dpi=150, metadata=dated)
+        draw = _draw_along_axis if len(fit.points.axes) == 1 else _draw_against_measured
+        draw(figure.subplots(), fit, held_out, unit)
+        undated = {"Date": None} if path.suffix == ".svg" else {}  # same numbers, same file
+        figure.savefig(path, dpi=150, metadata=undated)
 
 
-def _along(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
-    known = fit.points if held is None else _joined(fit.points, held)
-    places = np.geomspace(known.x.min() / 1.1, known.x.max() * 1.3, PLACES)[:, None]
-    said = fit.predict(places)
-    low, high = said.interval
+def _draw_along_axis(axes: Any, fit: Posterior, held_out: Points | None, unit: str) -> None:
+    points = fit.points if held_out is None else _joined(fit.points, held_out)
+    x = np.geomspace(points.x.min() / 1.1, points.x.max() * 1.3, POINTS)[:, None]
+    predicted = fit.predict(x)
+    low, high = predicted.interval
     axes.fill_between(
-        places[:, 0],
+        x[:, 0],
         100 * low,
         100 * high,
         color=BLUE,
@@ -47,12 +48,19 @@ def _along(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
         linewidth=0,
         label="95 % of runs",
     )
-    axes.plot(places[:, 0], 100 * said.error, color=BLUE, label="the law")
+    axes.plot(x[:, 0], 100 * predicted.error, color=BLUE, label="the law")
     axes.plot(
         fit.points.x[:, 0], 100 * fit.points.error, "o", color=INK, markersize=5, label="fitted"
     )
-    if held is not None:
-        axes.plot(held.x[:, 0], 100 * held.error, "D", color=ORANGE, markersize=6, label="held out")
+    if held_out is not None:
+        axes.plot(
+            held_out.x[:, 0],
+            100 * held_out.error,
+            "D",
+            color=ORANGE,
+            markersize=6,
+            label="held out",
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -61,18 +69,18 @@ def _along(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
     axes.legend(frameon=False)
 
 
-def _against(axes: Any, fit: Posterior, held: Points | None, unit: str) -> None:
+def _draw_against_measured(axes: Any, fit: Posterior, held_out: Points | None, unit: str) -> None:
     groups = [(fit.points, "o", INK, "fitted")]
-    if held is not None:
-        groups.append((held, "D", ORANGE, "held out"))
+    if held_out is not None:
+        groups.append((held_out, "D", ORANGE, "held out"))
     for points, marker, colour, label in groups:
-        said = fit.predict(points.x)
-        low, high = said.interval
-        across = 100 * np.stack([said.error - low, high - said.error])
+        predicted = fit.predict(points.x)
+        low, high = predicted.interval
+        bars = 100 * np.stack([predicted.error - low, high - predicted.error])
         axes.errorbar(
             100 * points.error,
-            100 * said.error,
-            across,
+            100 * predicted.error,
+            bars,
             fmt=marker,
             color=colour,
             markersize=5,

@@ -1,4 +1,4 @@
-"""What `law fit` and `law predict` find and say."""
+"""The results of `law fit` and `law predict`: rows, tables, sentences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import COUNTED, DIMENSIONS, Sheet
 from phiscale.report.gp import gp_left_out
 
-RUN_SD_SAYS = {
+RUN_SD_SOURCES = {
     "given": "given",
     "replicates": "from rows at the same place",
     "jackknife": "from rows left out",
@@ -32,65 +32,68 @@ RUN_SD_SAYS = {
 
 @dataclass(frozen=True, eq=False)
 class LawReport:
-    """A fitted law, the rows kept from it, and the coefficients it gives."""
+    """A fitted law, the rows held out of the fit, and its optimal coefficients."""
 
     law: FittedLaw
-    held: Points | None
-    found: Optimum | None
-    again: tuple[Three, Three] | None  # its intervals by the bootstrap
+    held_out: Points | None
+    optimum: Optimum | None  # None: the law lacks depth, width or resolution
+    bootstrap: tuple[Three, Three] | None  # intervals of its coefficients: low, high
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each network: where it stands, its error, what the law and the others say."""
+        """Returns a row for each network: axes, error, and errors by the law with and without it.
+
+        Errors are fractions; `low` and `high` hold 95 % of runs.
+        """
         fit = self.law.fit
-        parts = [(fit.points, False)] + ([(self.held, True)] if self.held else [])
+        parts = [(fit.points, False)] + ([(self.held_out, True)] if self.held_out else [])
         rows: list[dict[str, Any]] = []
-        for points, held in parts:
-            said = fit.predict(points.x)
-            low, high = _cut(said.interval)
+        for points, held_out in parts:
+            predicted = fit.predict(points.x)
+            low, high = _clip(predicted.interval)
             for number, name in enumerate(points.names):
-                out = float(fit.left_out.error[number]) if not held else float("nan")
+                out = float(fit.left_out.error[number]) if not held_out else float("nan")
                 rows.append(
                     {
                         "network": name,
                         **dict(zip(points.axes, map(float, points.x[number]), strict=True)),
                         "error": float(points.error[number]),
-                        "law": float(said.error[number]),
+                        "law": float(predicted.error[number]),
                         "low": float(low[number]),
                         "high": float(high[number]),
                         "left_out": out if np.isfinite(out) else None,
-                        "held_out": held,
+                        "held_out": held_out,
                     }
                 )
         return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; errors are fractions."""
-        found = self.found
+        """Returns all of it as plain data, for --json: errors as fractions."""
+        best = self.optimum
         return {
             "law": self.law.to_dict(),
             "rows": self.rows(),
             "floor": self.law.fit.floor,
             "coefficients": None
-            if found is None
+            if best is None
             else {
-                "compute": found.compute_ratio,
+                "compute": best.compute_ratio,
                 **{
-                    name: {"value": found.values[i], "low": found.low[i], "high": found.high[i]}
+                    name: {"value": best.values[i], "low": best.low[i], "high": best.high[i]}
                     for i, name in enumerate(("alpha", "beta", "gamma"))
                 },
-                "bootstrap": self.again,
-                "slopes": found.slopes,
-                "offsets": found.offsets,
+                "bootstrap": self.bootstrap,
+                "slopes": best.slopes,
+                "offsets": best.offsets,
                 "symmetric_null": {
-                    "coefficients": found.equal_split,
-                    "costs": found.equal_split_costs,
-                    "excluded": found.equal_split_excluded,
+                    "coefficients": best.equal_split,
+                    "costs": best.equal_split_costs,
+                    "excluded": best.equal_split_excluded,
                 },
             },
         }
 
     def table(self) -> list[dict[str, Any]]:
-        """The rows for a reader: per cent, the interval in one column."""
+        """Returns the rows for a reader: per cent, the interval in one column."""
         return [
             {
                 **{key: value for key, value in row.items() if key in ("network", *self._axes)},
@@ -98,7 +101,7 @@ class LawReport:
                 "law %": round(100 * row["law"], 2),
                 "left out %": None if row["left_out"] is None else round(100 * row["left_out"], 2),
                 "95 % of runs": _between(row["low"], row["high"]),
-                "row": ("held out" if row["held_out"] else "fitted") if self.held else None,
+                "row": ("held out" if row["held_out"] else "fitted") if self.held_out else None,
             }
             for row in self.rows()
         ]
@@ -107,31 +110,33 @@ class LawReport:
     def _axes(self) -> tuple[str, ...]:
         return self.law.axes.names
 
-    def lines(self) -> Iterator[str]:
-        """What else there is to say."""
+    def summary(self) -> Iterator[str]:
+        """Yields the formula, the noise, the checks and the coefficients as sentences."""
         fit, axes = self.law.fit, self.law.axes
         e0, terms = fit.terms()
-        sums = " + ".join(f"{100 * t.A:.3g} {axis}^-{t.p:.2g}" for axis, t in terms.items())
-        yield f"error % = {100 * e0:.3g} + {sums}, over {unit_of(axes.base)} ({fit.source})"
+        formula = " + ".join(f"{100 * t.A:.3g} {axis}^-{t.p:.2g}" for axis, t in terms.items())
+        yield f"error % = {100 * e0:.3g} + {formula}, over {name_base(axes.base)} ({fit.source})"
         yield (
-            f"One run differs by {100 * fit.run_sd:.2f} points ({RUN_SD_SAYS[fit.run_sd_from]}), "
-            f"the law's form by {100 * fit.floor:.2f}."
+            f"One run differs by {100 * fit.run_sd:.2f} points "
+            f"({RUN_SD_SOURCES[fit.run_sd_from]}), the law's form by {100 * fit.floor:.2f}."
         )
         yield self.law.checks.summary()
         yield from map(str, self.law.checks.flags)
-        if self.found:
-            said = zip(
+        if self.optimum:
+            intervals = zip(
                 ("alpha", "beta", "gamma"),
-                self.found.values,
-                self.found.low,
-                self.found.high,
+                self.optimum.values,
+                self.optimum.low,
+                self.optimum.high,
                 strict=True,
             )
-            named = ", ".join(f"{n} {v:.2f} [{low:.2f}, {high:.2f}]" for n, v, low, high in said)
-            yield f"At {self.found.compute_ratio:g}x the compute: {named}."
-            if self.again:
-                yield bootstrap_words(*self.again)
-            yield self.found.verdict()
+            named = ", ".join(
+                f"{n} {v:.2f} [{low:.2f}, {high:.2f}]" for n, v, low, high in intervals
+            )
+            yield f"At {self.optimum.compute_ratio:g}x the compute: {named}."
+            if self.bootstrap:
+                yield describe_bootstrap(*self.bootstrap)
+            yield self.optimum.verdict()
 
 
 def fit_sheet(
@@ -142,34 +147,42 @@ def fit_sheet(
     hold_out: Sequence[str] = (),
     run_sd: float | None = None,
     robust: bool = False,
-    compute: float = 2.0,
+    compute_ratio: float = 2.0,
 ) -> LawReport:
-    """Fits a law to a table, checks it, and keeps the rows named in `hold_out` from it.
+    """Fits a law to a table and checks it.
 
-    Errors: UsageError for axes that rows do not tell, rows that are too few, names that are none.
+    `hold_out`: names of rows to predict instead of fitting. `run_sd`: seed standard deviation as a
+    fraction. `compute_ratio`: cost over the base's at which the coefficients are optimal.
+    UsageError: rows lack an axis, are too few, or a name is no row.
     """
     names = tuple(axes) or sheet.choose_axes(base)
     scaled = sheet.axes_over(names, base)
     points = sheet.points(scaled)
     held = [_row_of(name, points.names) for name in hold_out]
     kept = [row for row in range(len(points)) if row not in held]
-    known = require_fittable(points.select(kept), fewest_rows(names))
+    fitted = require_fittable(points.select(kept), fewest_rows(names))
     fit = posterior(
-        known, run_sd=sheet.run_sd if run_sd is None else run_sd, robust=robust, source=sheet.source
+        fitted,
+        run_sd=sheet.run_sd if run_sd is None else run_sd,
+        robust=robust,
+        source=sheet.source,
     )
-    further = gp_left_out(fit)
-    checks = check(fit, _macs(sheet, kept), {} if further is None else {"gp": further})
-    found = optimum(fit, compute) if set(DIMENSIONS) <= set(names) else None
-    again = bootstrap_intervals(fit, compute) if found else None
-    kept_out = points.select(held) if held else None
-    return LawReport(FittedLaw(fit, scaled, checks), kept_out, found, again)
+    by_gp = gp_left_out(fit)
+    checks = check(fit, _macs(sheet, kept), {} if by_gp is None else {"gp": by_gp})
+    best = optimum(fit, compute_ratio) if set(DIMENSIONS) <= set(names) else None
+    return LawReport(
+        law=FittedLaw(fit, scaled, checks),
+        held_out=points.select(held) if held else None,
+        optimum=best,
+        bootstrap=bootstrap_intervals(fit, compute_ratio) if best else None,
+    )
 
 
-def bootstrap_words(low: Sequence[float], high: Sequence[float]) -> str:
-    """The intervals of the bootstrap beside those of the fit."""
-    each = zip(("alpha", "beta", "gamma"), low, high, strict=True)
-    said = ", ".join(f"{name} [{a:.2f}, {b:.2f}]" for name, a, b in each)
-    return f"By the bootstrap, from what rows are off the law instead of a run's noise: {said}."
+def describe_bootstrap(low: Sequence[float], high: Sequence[float]) -> str:
+    """Says which intervals the bootstrap gives, beside those of the fit."""
+    bounds = zip(("alpha", "beta", "gamma"), low, high, strict=True)
+    intervals = ", ".join(f"{name} [{a:.2f}, {b:.2f}]" for name, a, b in bounds)
+    return f"By the bootstrap, from the residuals instead of the seed noise: {intervals}."
 
 
 def _macs(sheet: Sheet, kept: Sequence[int]) -> Points | None:
@@ -182,24 +195,23 @@ def _macs(sheet: Sheet, kept: Sequence[int]) -> Points | None:
 def _row_of(name: str, names: Sequence[str]) -> int:
     if name not in names:
         near = get_close_matches(name, names, n=1)
-        mend = f"Did you mean {near[0]}?" if near else f"Rows are {', '.join(names)}."
-        raise UsageError(f"hold_out={name} is no row of the table. {mend}")
+        advice = f"Did you mean {near[0]}?" if near else f"Rows are {', '.join(names)}."
+        raise UsageError(f"hold_out={name} is no row of the table. {advice}")
     return names.index(name)
 
 
-def predicted(
+def predict_errors(
     law: FittedLaw, networks: Sequence[tuple[str, Spec]], images_seen: float | None = None
 ) -> list[dict[str, Any]]:
-    """For each network its error, with an interval that holds one run 95 times in 100, and what is
-    gained over the base, with one of the gain in the mean of many; fractions.
+    """Predicts the error of each network and its gain over the law's base, as fractions.
 
-    Errors: UsageError for a law whose axes a network alone does not tell, and beyond where the
-    law's checks allow it to go.
+    The interval of the error holds 95 % of runs, that of the gain 95 % of means over many runs.
+    UsageError: a network alone does not give the law's axes, or it is beyond the law's rows.
     """
     axes, fit = law.axes, law.fit
     if strange := set(axes.names) - {*DIMENSIONS, *COUNTED, "images"}:
         raise UsageError(
-            f"the law is one of {', '.join(sorted(strange))}, which a network does not tell. "
+            f"the law is one of {', '.join(sorted(strange))}, which a network alone does not give. "
             "Fit one with axes=macs or axes=depth,width,resolution."
         )
     if ("images" in axes.names) != (images_seen is not None):
@@ -217,13 +229,13 @@ def predicted(
         place = axes.position(name, spec, values)
         beyond = float(fit.points.beyond(np.array(place)))
         law.checks.require_range(beyond, name)
-        said, over = fit.predict(place), fit.predict(place, reference=origin)
-        if float(said.error) > 1:
+        error, over = fit.predict(place), fit.predict(place, reference=origin)
+        if float(error.error) > 1:
             raise UsageError(
-                f"{name}: by the law more than every picture would be wrong, so far "
-                "is it from its rows. Ask nearer to them."
+                f"{name} is so far from the law's rows that its predicted error is above 100 %. "
+                "Use a network nearer to them."
             )
-        low, high = _cut(said.interval)
+        low, high = _clip(error.interval)
         worse, better = over.expected_interval
         macs = cost(spec).macs
         rows.append(
@@ -232,7 +244,7 @@ def predicted(
                 "macs": macs,
                 "macs_over_base": macs / cost(axes.base).macs,
                 "beyond_rows": beyond,
-                "error": float(said.error),
+                "error": float(error.error),
                 "low": float(low),
                 "high": float(high),
                 "gain": -float(over.error),
@@ -243,8 +255,8 @@ def predicted(
     return rows
 
 
-def predicted_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same for a reader: points, intervals in one column."""
+def format_predictions(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the predictions for a reader: per cent, intervals in one column."""
     return [
         {
             "network": row["network"],
@@ -259,34 +271,38 @@ def predicted_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def scaled_networks(
+def scale_by_phi(
     specs: Sequence[tuple[str, Spec]],
     phis: Sequence[float],
     base: Spec | None,
-    at: Callable[[float], Scaling] = compound,
+    scaling_of: Callable[[float], Scaling] = compound,
 ) -> list[tuple[str, Spec]]:
-    """The networks themselves, or scaled by `at` of each of `phis`; without any, the base."""
+    """Returns the networks scaled by each phi, or as they are without one; by default the base."""
     if not specs and base is not None:
-        specs = [(unit_of(base), base)]
-    by = [(f" phi {phi:g}", at(phi)) for phi in phis]
-    if not by:
+        specs = [(name_base(base), base)]
+    scalings = [(f" phi {phi:g}", scaling_of(phi)) for phi in phis]
+    if not scalings:
         return list(specs)
-    return [(name + word, scale(spec, scaling)) for name, spec in specs for word, scaling in by]
+    return [
+        (name + suffix, scale(spec, scaling))
+        for name, spec in specs
+        for suffix, scaling in scalings
+    ]
 
 
-def akin(spec: Spec, base: Spec | None) -> bool:
-    """May one law hold for both? Of different blocks it says nothing."""
+def has_same_blocks(spec: Spec, base: Spec | None) -> bool:
+    """Whether one law may hold for both: it says nothing of other blocks."""
     return base is None or {s.block for s in spec.stages} == {s.block for s in base.stages}
 
 
-def unit_of(base: Spec | None) -> str:
-    """What multipliers are over, for a reader."""
+def name_base(base: Spec | None) -> str:
+    """Returns what multipliers are over, for a reader."""
     if base is None:
         return "the base"
-    return name_of(base) or f"a net of {base.blocks} blocks at {base.resolution} px"
+    return name_of(base) or f"a network of {base.blocks} blocks at {base.resolution} px"
 
 
-def _cut(interval: tuple[Any, Any]) -> tuple[Any, Any]:
+def _clip(interval: tuple[Any, Any]) -> tuple[Any, Any]:
     return np.maximum(0.0, interval[0]), np.minimum(1.0, interval[1])
 
 

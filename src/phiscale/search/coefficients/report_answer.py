@@ -9,7 +9,7 @@ from typing import Any
 from phiscale.planning.budget.solver import INDIFFERENT
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
-from phiscale.report.law_report import bootstrap_words
+from phiscale.report.law_report import describe_bootstrap
 from phiscale.report.page import Section
 from phiscale.search.coefficients.law import MethodResult, law_error
 from phiscale.search.coefficients.law_report import DIMENSIONS, useless_dimensions
@@ -56,7 +56,7 @@ def _text(inputs: ReportInputs) -> Iterator[str]:
     yield from (extra["symmetric_null"] for extra in extras if "symmetric_null" in extra)
     if law is not None and not useless_dimensions(law):
         yield from (_asymptote(each) for each in answers if "slopes" in each.extra)
-    yield from (bootstrap_words(*extra["bootstrap"]) for extra in extras if "bootstrap" in extra)
+    yield from (describe_bootstrap(*extra["bootstrap"]) for extra in extras if "bootstrap" in extra)
     yield from (_by_cross_entropy(each) for each in answers if "by_cross_entropy" in each.extra)
     for each in answers:
         yield from _held_at_one(plan, each)

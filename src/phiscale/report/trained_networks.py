@@ -1,4 +1,4 @@
-"""Runs as rows of a law: what was trained, how long, and what error it had."""
+"""Finished runs as rows of a law: network, images seen, error."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ from phiscale.report.runs import RunSummary, read_runs
 
 
 def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
-    """The runs in these folders. The error is the test's where every run has an evaluation.json, as
-    `fit` writes it, else that of the network which a run keeps, its best one on validation: lower
-    than the last one's by what choosing gains.
+    """Returns the runs in these folders as a table for a law.
 
-    Errors: PhiscaleError where there is no run, DataError for one that has not finished and for
-    runs on different pictures.
+    The error is that of the test split where every run has an evaluation.json, as `fit` writes it.
+    Otherwise it is the best one on validation, which selection makes lower than the last one.
+    PhiscaleError: there is no run. DataError: a run has not finished, or runs differ in images.
     """
     runs = read_runs(folders)
     for run in runs:
         if run.data.get("fingerprint") != runs[0].data.get("fingerprint"):
             raise DataError(
-                f"{run.name} was trained on other pictures than {runs[0].name}: one law cannot "
-                "hold for both. Name runs on one set."
+                f"{run.name} was trained on other images than {runs[0].name}: one law cannot "
+                "hold for both. Use runs on one set."
             )
         row = run.row()
         if not row["images"] or row["images"] < run.planned or row["top1"] is None:
             raise DataError(
                 f"{run.name} has not finished ({row['done'] or '0 %'}). "
-                "Run its train again, or leave it out."
+                "Run its `train` again, or leave it out."
             )
-    tests = [_test_error(run) for run in runs]
-    tested = all(error is not None for error in tests)
+    test_errors = [_test_error(run) for run in runs]
+    tested = all(error is not None for error in test_errors)
     errors = [
         error if tested and error is not None else 1 - run.row()["top1"]
-        for run, error in zip(runs, tests, strict=True)
+        for run, error in zip(runs, test_errors, strict=True)
     ]
     rows = tuple(
         TrainedNetwork(
@@ -55,5 +54,5 @@ def _test_error(run: RunSummary) -> float | None:
     path = run.folder / "evaluation.json"
     if not path.is_file():
         return None
-    evaluation = read_checked(path, "Run its fit again, which evaluates anew, or leave it out.")
+    evaluation = read_checked(path, "Run its `fit` again, which evaluates anew, or leave it out.")
     return 1 - float(evaluation["metrics"]["top1"])
