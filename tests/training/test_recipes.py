@@ -267,8 +267,8 @@ def test_the_suggested_step_epochs_solve_the_problem():
     ],
 )
 def test_a_rate_that_stays_high_is_refused_whatever_its_shape(recipe: Recipe):
-    (said,) = find_problems(recipe, 10_000)
-    assert "of its peak; use schedule." in said
+    (problem,) = find_problems(recipe, 10_000)
+    assert "of its peak; use schedule." in problem
 
 
 @given(cap=st.floats(0, 0.99999), updates=st.integers(0, 3000))
@@ -279,7 +279,7 @@ def test_the_weight_of_the_random_start_is_the_product_of_all_decays(cap: float,
 
 def test_an_average_that_keeps_its_random_start_is_refused():
     few = Recipe(epochs=1, batch=64, ema_decay=0.9999)
-    assert any("random start" in said for said in find_problems(few, 128))
+    assert any("random start" in problem for problem in find_problems(few, 128))
     assert find_problems(few, 64 * 20) == []
 
 

@@ -230,7 +230,7 @@ def test_recipes_that_build_on_weights_ask_for_some(recipe: Recipe, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("pictures", "name"), [(12, "finetune-few"), (270, "finetune"), (5000, "finetune-many")]
+    ("images", "name"), [(12, "finetune-few"), (270, "finetune"), (5000, "finetune-many")]
 )
-def test_the_recipe_goes_by_pictures_a_class(pictures: float, name: str):
-    assert finetune_for(pictures) == name and name in RECIPES
+def test_the_fine_tuning_recipe_depends_on_images_per_class(images: float, name: str):
+    assert finetune_for(images) == name and name in RECIPES

@@ -6,14 +6,14 @@ from math import ceil, cos, exp, lgamma, log, pi
 
 from phiscale.training.recipes.recipe import Recipe, Schedule
 
-MOST_LEFT = 0.05  # of the peak rate at the end: more leaves the last gain on the table
-MOST_INITIAL = 0.01  # of the moving average's weight on the random start
+MOST_LEFT = 0.05  # of the peak rate at the end: with more, the last gain in accuracy is missed
+MOST_INITIAL = 0.01  # of the EMA's weight on the random start
 
 
 def learning_rate(
     images_seen: int, *, total: int, train_images: int, peak: float, schedule: Schedule
 ) -> float:
-    """The rate of the step that starts at `images_seen` of `total`."""
+    """Returns the learning rate of the step that starts at `images_seen` of `total`."""
     progress = images_seen / total
     warmup = schedule.warmup_fraction
     if progress < warmup:
@@ -31,7 +31,7 @@ def learning_rate(
 
 
 def rate_left(recipe: Recipe, train_images: int) -> float:
-    """Share of the peak rate that the last step still has."""
+    """Returns the learning rate of the last step over the peak."""
     total = recipe.images(train_images)
     if total == 0:
         return 0.0
@@ -42,7 +42,7 @@ def rate_left(recipe: Recipe, train_images: int) -> float:
 
 
 def ema_cap(recipe: Recipe, updates: int) -> float:
-    """The highest decay of the moving average in a training of so many updates."""
+    """Returns the maximum decay of the EMA in a training of so many updates."""
     if recipe.ema_decay:
         return recipe.ema_decay
     half_life = recipe.ema_half_life_fraction * updates
@@ -50,33 +50,33 @@ def ema_cap(recipe: Recipe, updates: int) -> float:
 
 
 def initial_share(cap: float, updates: int) -> float:
-    """The moving average's weight on its start: the product of min(cap, (1 + n) / (10 + n))."""
+    """Returns the EMA's weight on its start: the product of min(cap, (1 + n) / (10 + n))."""
     if cap <= 0.1 or updates == 0:
         return cap**updates
-    reached = min(updates, ceil((10 * cap - 1) / (1 - cap)))  # from here on the cap holds
+    reached = min(updates, ceil((10 * cap - 1) / (1 - cap)))  # updates until the cap
     # (1/10)(2/11)...(m/(m+9)) = m! 9! / (m + 9)!
     growing = lgamma(reached + 1) + lgamma(10) - lgamma(reached + 10)
     return exp(growing + (updates - reached) * log(cap))
 
 
 def find_problems(recipe: Recipe, train_images: int) -> list[str]:
-    """What is wrong with this length of training, and the mend of each."""
-    found = []
+    """Returns what is wrong with this length of training, each with its fix."""
+    problems: list[str] = []
     schedule, left = recipe.schedule, rate_left(recipe, train_images)
     ends = schedule.shape == "cosine" and schedule.final_fraction <= MOST_LEFT
-    if left > MOST_LEFT and not ends:  # few updates make the last one early, no more
+    if left > MOST_LEFT and not ends:  # with few updates the last one is early, no more
         fix = "schedule.shape='cosine'"
         if schedule.shape == "step":
             epochs = recipe.epochs * log(schedule.step_factor) / log(MOST_LEFT / 2)
             fix = f"schedule.step_epochs={epochs:.2g}, or {fix}"
         elif schedule.shape == "cosine":
             fix = "schedule.final_fraction=0"
-        found.append(f"the learning rate ends at {100 * left:.0f} % of its peak; use {fix}")
+        problems.append(f"the learning rate ends at {100 * left:.0f} % of its peak; use {fix}")
     updates = recipe.images(train_images) // recipe.batch
     share = initial_share(ema_cap(recipe, updates), updates)
     if updates and share > MOST_INITIAL:
-        found.append(
-            f"the moving average ends with {100 * share:.0f} % of its weight on the random start "
+        problems.append(
+            f"the EMA ends with {100 * share:.0f} % of its weight on the random start "
             f"({updates} updates); train longer, use a smaller `batch` or a lower `ema_decay`"
         )
-    return found
+    return problems

@@ -1,4 +1,4 @@
-"""What the sources print for their members, number by number."""
+"""The values that the sources state for their models, one by one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from phiscale.training.recipes.sizing import PublishedOverrides
 
 _RANDAUGMENT = {"efficientnet_b5": 17.0, "efficientnet_b7": 28.0, "efficientnet_b8": 28.0}
 
-# tensorflow/tpu, models/official/efficientnet: AutoAugment; the magnitude is RandAugment's, where
-# that is asked for.
+# tensorflow/tpu, models/official/efficientnet: AutoAugment. The magnitude is for RandAugment,
+# should a user choose that.
 V1: Mapping[str, PublishedOverrides] = {
     name: PublishedOverrides(
         dropout=member.dropout,
@@ -30,8 +30,8 @@ _SMALL = {
     if name.startswith("efficientnetv2_b")
 }
 
-# google/automl, efficientnetv2, hparams.py and main.py: four stages from 128 px, that itself left
-# out: 128 + (full - 128) / 4 at first. Dropout is constant there; CutMix grows like mixup.
+# google/automl, efficientnetv2, hparams.py and main.py: four stages from 128 px, without 128 px
+# itself: 128 + (full - 128) / 4 at first. Dropout is constant there; CutMix grows like mixup.
 V2_CODE: Mapping[str, PublishedOverrides] = _SMALL | {
     f"efficientnetv2_{size}": PublishedOverrides(
         dropout=dropout,

@@ -1,4 +1,4 @@
-"""How a network is trained: a frozen value, and the table of named ones. No torch here."""
+"""How a network is trained: a frozen value. The comments of its fields are the help of `train`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FRACTION = "0 to less than 1"
 class Optim:
     """The optimiser."""
 
-    # sgd is Nesterov's; muon is sgd with orthogonalised updates of 1x1 convolutions
+    # Optimiser. sgd is Nesterov's; muon is sgd with orthogonalised updates of 1x1 convolutions.
     name: Literal["sgd", "muon", "adamw", "rmsprop_tf"] = "sgd"
-    lr_peak: float = 0.1  # the highest learning rate ...
-    lr_images: int = 0  # ... of a batch of so many images, linear in it; 0: of any batch
-    momentum: float = 0.9  # sgd, muon: Nesterov; adamw: beta 1; rmsprop_tf: momentum
-    decay: float = 0.0  # of the mean square; 0: the usual 0.9 of rmsprop_tf, 0.999 of adamw
-    eps: float = 1e-3  # rmsprop_tf: inside the root; adamw takes 1e-8
-    weight_decay: float = 5e-4
-    # weights: not norms, not biases (EfficientNetV2); all but norms: biases too (EfficientNet)
+    lr_peak: float = 0.1  # Peak learning rate of a batch of `lr_images` images.
+    lr_images: int = 0  # Batch size of lr_peak, which grows linearly with it; 0: of any size.
+    momentum: float = 0.9  # Momentum: Nesterov's of sgd and muon, beta 1 of adamw.
+    decay: float = 0.0  # Decay of the mean square; 0: 0.9 for rmsprop_tf, 0.999 for adamw.
+    eps: float = 1e-3  # Epsilon of rmsprop_tf, inside the root; adamw uses 1e-8.
+    weight_decay: float = 5e-4  # Weight decay.
+    # What decays. weights: no norms, no biases (EfficientNetV2); all-but-norms: EfficientNet.
     decayed: Literal["weights", "all-but-norms"] = "weights"
-    clip_norm: float = 0.0  # of the whole gradient; 0 = none
+    clip_norm: float = 0.0  # Maximum norm of the whole gradient; 0: no clipping.
 
     def __post_init__(self) -> None:
         _as_floats(self)
@@ -45,11 +45,11 @@ class Optim:
 class Schedule:
     """Learning rate over the training, a function of images seen."""
 
-    shape: Literal["cosine", "step", "constant"] = "cosine"
-    warmup_fraction: float = 0.05  # of the whole training, linear from 0
-    final_fraction: float = 0.0  # cosine ends at this share of the peak
-    step_factor: float = 0.97  # step: times this ...
-    step_epochs: float = 2.4  # ... every so many epochs, counted from the first image
+    shape: Literal["cosine", "step", "constant"] = "cosine"  # Shape after the warm-up.
+    warmup_fraction: float = 0.05  # Share of the training that warms up, linearly from 0.
+    final_fraction: float = 0.0  # Share of the peak at which cosine ends.
+    step_factor: float = 0.97  # Factor of each step of shape=step.
+    step_epochs: float = 2.4  # Epochs between two steps, counted from the first image.
 
     def __post_init__(self) -> None:
         _as_floats(self)
@@ -62,17 +62,17 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """Small images first teach as much in less time; what makes them harder grows with them
+    """Images that start small and grow during the training, and augmentation that grows with them
     (progressive resizing: Howard 2018, DAWNBench; progressive learning: Tan and Le,
     arXiv:2104.00298, section 4)."""
 
-    first_size: float = 1.0  # share of the images' side at the start; 1 = no growth
-    until: float = 1.0  # share of the training at which all is full size
-    stages: int = 0  # equal steps of growth, the first and the full size among them; 0: smooth
-    first_magnitude: float = -1.0  # RandAugment's at the start; below 0: as later
-    first_mixup: float = -1.0
-    first_cutmix: float = -1.0
-    first_dropout: float = -1.0
+    first_size: float = 1.0  # Side of the first images over the full side; 1: no growth.
+    until: float = 1.0  # Share of the training after which images have their full size.
+    stages: int = 0  # Number of sizes, in equal steps, first and full included; 0: smooth.
+    first_magnitude: float = -1.0  # RandAugment magnitude at the start; below 0: no growth.
+    first_mixup: float = -1.0  # Mixup at the start; below 0: no growth.
+    first_cutmix: float = -1.0  # CutMix at the start; below 0: no growth.
+    first_dropout: float = -1.0  # Dropout at the start; below 0: no growth.
 
     def __post_init__(self) -> None:
         _as_floats(self)
@@ -86,14 +86,14 @@ class Growth:
         _must(self.stages == 0 or self.stages >= 2, "growth.stages", self.stages, "0, or 2 to 8")
 
     def along(self, progress: float) -> float:
-        """How far the growth has come at this share of the training, 0 to 1."""
+        """Returns the growth, 0 to 1, at this share of the training."""
         if progress >= self.until:
             return 1.0
         along = progress / self.until
         return along if not self.stages else int(along * self.stages) / (self.stages - 1)
 
     def pixels(self, full: int, progress: float) -> int:
-        """A side of the training images; smooth growth goes in steps of 4 px."""
+        """Returns the side of the training images in pixels; smooth growth goes in steps of 4."""
         along = self.along(progress)
         if self.first_size == 1 or along >= 1:
             return full
@@ -101,42 +101,46 @@ class Growth:
         return max(4, int(side) if self.stages else int(side) // 4 * 4)
 
     def value(self, first: float, full: float, progress: float) -> float:
-        """Of what grows from `first` to `full`."""
+        """Returns what grows from `first` to `full`, at this share of the training."""
         return full if not 0 <= first < full else first + (full - first) * self.along(progress)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything about a training but the network and the data."""
+    """Everything that decides a training but the network and the data."""
 
-    epochs: float = 30.0  # passes over the training images; fractions are fine
-    batch: int = 128  # images of one update, over all machines
-    micro_batch: int = 0  # of them at once, over all machines, a batch for the norms; 0 = all
+    epochs: float = 30.0  # Passes over the training images; fractions are allowed.
+    batch: int = 128  # Images of one update, over all machines.
+    micro_batch: int = 0  # Images computed at once, over all machines; 0: the whole batch.
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augment = field(default_factory=Augment)
-    label_smoothing: float = 0.1
-    class_weights: Literal["none", "balanced"] = "none"  # balanced: by the root of 1 / frequency
-    dropout: float = 0.0  # before the classifier
-    drop_path: float = 0.0  # of the last block; linear from 0 at the first
-    ema_half_life_fraction: float = 0.02  # of the training; 0 = no averaging ...
-    ema_decay: float = 0.0  # ... or the highest decay of an update; 0: by the fraction
-    evaluations: int = 20  # on the validation split, spread evenly; the best is kept
-    train_size: float = 1.0  # side of training images at full size over the evaluation's
+    label_smoothing: float = 0.1  # Share of each label that is spread over all classes.
+    # Class weights in the loss. balanced: the root of 1 / frequency.
+    class_weights: Literal["none", "balanced"] = "none"
+    dropout: float = 0.0  # Dropout rate before the classifier.
+    drop_path: float = 0.0  # Drop-path rate of the last block, linear from 0 at the first.
+    ema_half_life_fraction: float = 0.02  # EMA half-life over the training's length; 0: no EMA.
+    ema_decay: float = 0.0  # Maximum EMA decay of an update; 0: by ema_half_life_fraction.
+    evaluations: int = 20  # Number of evaluations, spread evenly; the best weights are kept.
+    train_size: float = 1.0  # Full side of training images over the side in evaluation.
     growth: Growth = field(default_factory=Growth)
-    head: Literal["random", "probe"] = "random"  # new classifier; probe: best on frozen features
-    layer_decay: float = 1.0  # rate of a block over that of the block after it ...
-    least_share: float = 0.0  # ... and blocks with less of the rate than this stay as they are
-    # statistics of batch norms: learn; stay; are counted anew, then stay; by batch size and shift
+    # New classifier. probe: starts as the best linear one on the frozen features.
+    head: Literal["random", "probe"] = "random"
+    layer_decay: float = 1.0  # Learning rate of a block over that of the block after it.
+    least_share: float = 0.0  # Minimum share of the learning rate; blocks below it are frozen.
+    # Batch norm statistics: trained, frozen, or reestimated and then frozen. auto: by batch size
+    # and by how far the images are from those statistics.
     norms: Literal["train", "frozen", "reestimated", "auto"] = "train"
-    patience: int = 0  # evaluations without a better one that end the training; 0 = never
-    lanes: int = 1  # parts of a batch on cores of their own, each with its own batch statistics
-    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # of the arithmetic; weights: fp32
-    seed: int = 0
+    patience: int = 0  # Evaluations without a new best that end the training; 0: no early end.
+    lanes: int = 1  # Parts of a batch, each on a CPU core and with batch statistics of its own.
+    # Precision of the arithmetic; weights stay fp32.
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
+    seed: int = 0  # Seed of all random numbers.
 
     def __post_init__(self) -> None:
         _as_floats(self)
-        if self.head != "probe" or self.epochs != 0:  # a probe alone is a training, too
+        if self.head != "probe" or self.epochs != 0:  # a probe alone needs no epochs
             _must(0 < self.epochs < inf, "epochs", self.epochs, "a number above 0")
         _must(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "0.5 to 1")
         _must(self.patience >= 0, "patience", self.patience, "0 or more")
@@ -173,30 +177,30 @@ class Recipe:
 
     @property
     def lr_peak(self) -> float:
-        """The highest learning rate of this batch."""
+        """Peak learning rate of this batch."""
         optim = self.optim
         return optim.lr_peak * (self.batch / optim.lr_images if optim.lr_images else 1)
 
     def pixels(self, full: int, progress: float) -> int:
-        """A side of the training images, `full` being the evaluation's."""
+        """Returns the side of the training images in pixels; `full`: that of the evaluation."""
         return self.growth.pixels(round(full * self.train_size), progress)
 
     def augment_at(self, progress: float) -> Augment:
-        """The changes to the images at this share of the training."""
-        how, growth = self.augment, self.growth
+        """Returns the augmentation at this share of the training."""
+        augment, growth = self.augment, self.growth
         return replace(
-            how,
-            magnitude=growth.value(growth.first_magnitude, how.magnitude, progress),
-            mixup=growth.value(growth.first_mixup, how.mixup, progress),
-            cutmix=growth.value(growth.first_cutmix, how.cutmix, progress),
+            augment,
+            magnitude=growth.value(growth.first_magnitude, augment.magnitude, progress),
+            mixup=growth.value(growth.first_mixup, augment.mixup, progress),
+            cutmix=growth.value(growth.first_cutmix, augment.cutmix, progress),
         )
 
     def dropout_at(self, progress: float) -> float:
+        """Returns the dropout rate before the classifier at this share of the training."""
         return self.growth.value(self.growth.first_dropout, self.dropout, progress)
 
     def images(self, train_images: int) -> int:
-        """The planned length, fixed before the first step: whole batches, since a part of one
-        would be an update of its own kind."""
+        """Returns the length of the training in images: whole batches."""
         batches = max(1, round(self.epochs * train_images / self.batch))
         return batches * self.batch if self.epochs else 0
 
@@ -220,11 +224,11 @@ FORMAT = Format(
 
 
 def _as_floats(value: Any) -> None:
-    """6 epochs and 6.0 are one recipe, so they are written alike: what is declared a fraction of
-    whatever kind is one. `value` is frozen and is being made."""
-    for each in fields(value):
-        if each.type == "float" and isinstance(number := getattr(value, each.name), int):
-            object.__setattr__(value, each.name, float(number))
+    """Turns whole numbers in float fields into floats: 6 epochs and 6.0 are one recipe, and are
+    written alike. `value` is frozen; `__post_init__` calls this."""
+    for field_ in fields(value):
+        if field_.type == "float" and isinstance(number := getattr(value, field_.name), int):
+            object.__setattr__(value, field_.name, float(number))
 
 
 def _must(holds: bool, name: str, value: float, use: str) -> None:
@@ -234,12 +238,12 @@ def _must(holds: bool, name: str, value: float, use: str) -> None:
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Flags whose values differ, as `name: a -> b`."""
-    found: list[str] = []
+    """Returns the fields whose values differ, as `name: a -> b`."""
+    changed: list[str] = []
     for key in sorted(a.keys() | b.keys()):
         x, y = a.get(key), b.get(key)
         if isinstance(x, Mapping) and isinstance(y, Mapping):
-            found += differences(x, y, f"{prefix}{key}.")
+            changed += differences(x, y, f"{prefix}{key}.")
         elif x != y:
-            found.append(f"{prefix}{key}: {x} -> {y}")
-    return found
+            changed.append(f"{prefix}{key}: {x} -> {y}")
+    return changed

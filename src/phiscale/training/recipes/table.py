@@ -1,5 +1,6 @@
-"""The named recipes: where each comes from, what it is known to reach, and how it grows with the
-network. A variant is `replace(RECIPES["photos"], epochs=90)`."""
+"""The named recipes: their sources, their expected results, and how they scale with the network.
+
+A variant is `replace(RECIPES["photos"], epochs=90)`."""
 
 from __future__ import annotations
 
@@ -19,14 +20,14 @@ NOT_RUN = "not run here"
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeEntry:
-    """A recipe and what is known of it."""
+    """A recipe, its source and its expected result."""
 
     recipe: Recipe
     source: str
     expected: str = NOT_RUN  # result, machine, hours
-    published: Recipe | None = None  # as its source prints it
-    published_updates: int = 0  # at least so many, however few the images
-    scaling: RecipeScaling | None = None  # how it grows with the network; None: not at all
+    published: Recipe | None = None  # exactly as its source states it
+    published_updates: int = 0  # minimum number of updates, however few the images
+    scaling: RecipeScaling | None = None  # with the network and the images; None: it stays
 
 
 _FINETUNE: dict[str, Any] = {
@@ -45,7 +46,7 @@ _RMSPROP = Optim(
     name="rmsprop_tf", lr_peak=0.016, lr_images=256, weight_decay=1e-5, decayed="all-but-norms"
 )
 
-# Batch 4096: the peak of 0.256 that the paper prints. 0.97^(350 / 2.4) = 1.2 % of it are left.
+# Batch 4096 gives the paper's peak of 0.256. It ends at 0.97^(350 / 2.4) = 1.2 % of that.
 _IMAGENET = Recipe(
     epochs=350,
     batch=4096,
@@ -90,8 +91,8 @@ _V2_TUNED = replace(
     evaluations=15,
 )
 
-# The CIFAR-10 replication: RMSProp as the paper's, 35 epochs. As published its rate ends at 64 % of
-# the peak, since 2.4 epochs a step were made for 350, and eps is 0.1.
+# The CIFAR-10 replication: RMSProp as in the paper, 35 epochs. As published, eps is 0.1 and the
+# learning rate ends at 64 % of its peak, since 2.4 epochs a step suit 350 epochs.
 _CIFAR_AS_PUBLISHED = replace(
     _IMAGENET,
     epochs=35,
@@ -121,7 +122,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             augment=Augment(frame="shift", shift=0.125),
             growth=Growth(first_size=0.75, until=0.6),
         ),
-        source="ours, for images up to 64 px from scratch; docs/log.md has what was tried",
+        source="ours, for images up to 64 px, from scratch; docs/log.md lists the experiments",
         expected="CIFAR-10 on two CPU cores: 0.83 in 20 minutes, 0.86 in 40 (small, x2.25 wide)",
     ),
     "characters": RecipeEntry(
@@ -133,7 +134,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             augment=Augment(frame="shift", shift=0.1, flip=False),
             evaluations=10,
         ),
-        source="ours, for digits and letters: no mirror images",
+        source="ours, for digits and letters: without horizontal flips",
         expected="scikit-learn's digits, 1.5 minutes on two CPU cores: 0.98",
     ),
     "photos": RecipeEntry(
@@ -149,7 +150,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             dropout=0.1,
             growth=Growth(first_size=0.75, until=0.6),
         ),
-        source="ours, for photographs from scratch",
+        source="ours, for photographs, from scratch",
     ),
     "small-data": RecipeEntry(
         recipe=Recipe(
@@ -173,8 +174,8 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             patience=10,
             evaluations=50,
         ),
-        source="ours, from scratch on a few thousand photographs; weights to start from, where "
-        "there are any, are better: finetune",
+        source="ours, from scratch on a few thousand photographs; where pretrained weights exist, "
+        "finetune is better",
         scaling=replace(_B0, images=5000),
     ),
     "efficientnet-imagenet": RecipeEntry(
@@ -186,7 +187,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
     ),
     "efficientnetv2-imagenet": RecipeEntry(
         recipe=_V2,
-        source="google/automl, efficientnetv2 (arXiv:2104.00298): the numbers of its code",
+        source="google/automl, efficientnetv2 (arXiv:2104.00298), with the values of its code",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published); {NOT_RUN}",
         published=_V2,
         scaling=RecipeScaling(
@@ -199,8 +200,8 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
     ),
     "efficientnetv2-paper": RecipeEntry(
         recipe=_V2_PAPER,
-        source="arXiv:2104.00298, table 6, which its code does not follow: from 128 px, dropout "
-        "grows, stronger RandAugment",
+        source="arXiv:2104.00298, table 6, which differs from its code: starts at 128 px, growing "
+        "dropout, stronger RandAugment",
         expected=f"S 83.9 %, 350 epochs of ImageNet (published, by the code); {NOT_RUN}",
         published=_V2_PAPER,
         scaling=RecipeScaling(
@@ -217,16 +218,17 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             schedule=Schedule(warmup_fraction=1 / 15),
             augment=Augment(frame="area", least_area=0.35, erase=0.25),
         ),
-        source="google/automl, efficientnetv2; there at a constant rate and for 10,000 updates at "
-        "least, whole images with a square cut out; here parts of images, ending at nothing",
+        source="google/automl, efficientnetv2, with random crops and a learning rate that ends at "
+        "0; there: whole images with cutout, a constant rate, at least 10,000 updates",
         published=_V2_TUNED,
         published_updates=10_000,
     ),
     "cifar10-35": RecipeEntry(
         recipe=_CIFAR_35,
-        source="a replication of EfficientNet on CIFAR-10 (35 epochs, RMSProp), its rate made to "
-        "end at 1 %; what it does not print (dropout, decay, moved images) is EfficientNet's",
-        expected="B0 89.5 % (published, one seed, rate ending at 64 % of its peak)",
+        source="a replication of EfficientNet on CIFAR-10 (35 epochs, RMSProp), with a learning "
+        "rate that ends at 1 %; dropout, weight decay and shifts, which it omits, are those "
+        "of EfficientNet",
+        expected="B0 89.5 % (published, one seed, learning rate ending at 64 % of its peak)",
         published=_CIFAR_AS_PUBLISHED,
         scaling=_CIFAR_B0,
     ),
@@ -237,7 +239,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             schedule=Schedule(shape="step", warmup_fraction=5 / 350),
             evaluations=70,
         ),
-        source="the same at the length of EfficientNet's paper",
+        source="cifar10-35 at the length of EfficientNet's paper",
         scaling=_CIFAR_B0,
     ),
     "finetune-few": RecipeEntry(
@@ -249,8 +251,8 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             evaluations=30,
             **_FINETUNE,
         ),
-        source="ours, from pretrained weights, on a few dozen images a class: the best linear "
-        "classifier first, then the blocks near it more than the first ones",
+        source="ours, from pretrained weights, for a few dozen images a class: starts from the "
+        "best linear classifier; later blocks learn faster than earlier ones",
     ),
     "finetune": RecipeEntry(
         recipe=Recipe(
@@ -261,7 +263,7 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             evaluations=15,
             **_FINETUNE,
         ),
-        source="the same on hundreds of images a class",
+        source="finetune-few for hundreds of images a class",
         expected="10 classes of 3,000 clothing photos, Lite0, 15 minutes on two CPU cores: 0.93",
     ),
     "finetune-many": RecipeEntry(
@@ -273,30 +275,30 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
             evaluations=16,
             **_FINETUNE,
         ),
-        source="the same on thousands of images a class: the whole network alike",
+        source="finetune-few for thousands of images a class: all blocks learn at one rate",
     ),
     "probe": RecipeEntry(
         recipe=Recipe(epochs=0, head="probe", norms="frozen"),
-        source="only the classifier: the best linear one on the frozen features",
+        source="ours: only the classifier, the best linear one on the frozen features",
         expected="10 classes of 3,000 clothing photos, Lite0, 2 minutes on two CPU cores: 0.90",
     ),
 }
 
-RECIPES: Mapping[str, Recipe] = {name: named.recipe for name, named in RECIPE_ENTRIES.items()}
+RECIPES: Mapping[str, Recipe] = {name: entry.recipe for name, entry in RECIPE_ENTRIES.items()}
 
 
-def long_enough(recipe: Recipe, named: RecipeEntry, train_images: int) -> Recipe:
-    """With the updates that its source asks for at least, where no other length was asked for."""
-    epochs = named.published_updates * recipe.batch / train_images
-    if recipe.epochs != named.recipe.epochs or epochs <= recipe.epochs:
+def long_enough(recipe: Recipe, entry: RecipeEntry, train_images: int) -> Recipe:
+    """Returns the recipe with at least the updates of its source, unless the user set `epochs`."""
+    epochs = entry.published_updates * recipe.batch / train_images
+    if recipe.epochs != entry.recipe.epochs or epochs <= recipe.epochs:
         return recipe
     warmup = recipe.schedule.warmup_fraction * recipe.epochs / epochs  # as many epochs
     schedule = replace(recipe.schedule, warmup_fraction=warmup)
     return replace(recipe, epochs=epochs, schedule=schedule)
 
 
-def finetune_for(pictures_a_class: float) -> str:
-    """The name of the recipe for so many training images of each class."""
-    if pictures_a_class < FEW:
+def finetune_for(images_per_class: float) -> str:
+    """Returns the name of the fine-tuning recipe for a number of training images per class."""
+    if images_per_class < FEW:
         return "finetune-few"
-    return "finetune" if pictures_a_class < MANY else "finetune-many"
+    return "finetune" if images_per_class < MANY else "finetune-many"
