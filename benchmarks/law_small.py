@@ -1,9 +1,11 @@
-"""Trains `small` for three lengths and scalings of it for one of them, on CIFAR-10, and writes the
-errors that the law of small pictures is fitted to (src/phiscale/planning/tables/small_runs.json).
+"""Trains `small` and scalings of it on CIFAR-10: the rows of the law of small images.
+
+`small` itself is trained to three lengths, each scaling to one. Writes their validation errors to
+src/phiscale/planning/tables/small_runs.json.
 
     python benchmarks/law_small.py CIFAR_FOLDER --runs RUNS_FOLDER
 
-An hour and a quarter on two cores; killed and run again it goes on. Validation errors.
+An hour and a quarter on two cores. It resumes when it is run again.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from phiscale.training.recipes.table import RECIPE_ENTRIES, RECIPES
 from phiscale.training.run import TrainRequest, train_run
 from phiscale.training.runtime import Runtime
 
-LANES = 2  # an answer depends on them, so they are not this machine's
-EQUAL = 4.0
+LANES = 2  # results depend on it, so it does not follow the machine
+EQUAL = 4.0  # epochs of every scaling
 RUNS: tuple[tuple[float, float, int, float], ...] = (
     # depth, width, pixels, epochs
     (1.0, 1.00, 32, 2.0),
@@ -44,19 +46,19 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     base, rows = get_spec("small"), []
-    for seed in range(asked.seeds):
+    for seed in range(arguments.seeds):
         for depth, width, pixels, epochs in RUNS:
-            wanted = Scaling(depth=depth, width=width, resolution=pixels / base.resolution)
-            spec = scale(base, wanted)
-            run = asked.runs / f"d{depth:g}-w{width:g}-{pixels}px-{epochs:g}-epochs-seed{seed}"
+            by = Scaling(depth=depth, width=width, resolution=pixels / base.resolution)
+            spec = scale(base, by)
+            run = arguments.runs / f"d{depth:g}-w{width:g}-{pixels}px-{epochs:g}-epochs-seed{seed}"
             recipe = replace(
                 RECIPES["small-images"], epochs=epochs, evaluations=1, lanes=LANES, seed=seed
             )
             with training_progress() as callbacks:
                 entry = RECIPE_ENTRIES["small-images"]
-                request = TrainRequest(spec=spec, data=asked.data, recipe=recipe, entry=entry)
+                request = TrainRequest(spec=spec, data=arguments.data, recipe=recipe, entry=entry)
                 train_run(request, run, Runtime(callbacks=callbacks))
             last = list(read_log(run))[-1]
             built = effective(spec, base)
@@ -72,14 +74,14 @@ def main() -> None:
                 }
             )
             print(rows[-1], file=sys.stderr)
-    about = {
+    payload = {
         "what": "validation error of `small` (depth, width and resolution 1: 32 px) and scalings "
         "of it, as built, on CIFAR-10 (10 % of train held out), recipe small-images, "
         f"{LANES} lanes",
         "command": "python benchmarks/law_small.py CIFAR_FOLDER --runs RUNS_FOLDER",
         "rows": rows,
     }
-    write_json(SMALL_RUNS, about)
+    write_json(SMALL_RUNS, payload)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ BEGIN, END = "<!-- models-table: begin (make models-table) -->", "<!-- models-ta
 
 
 def table() -> str:
-    """Every model but the `tf_` ones, whose costs are the same."""
+    """The table of all models but the `tf_` ones, whose costs are the same."""
     header, rule, *_ = markdown_table("*").splitlines()
     names = [name for name in MEMBERS if not name.startswith("tf_")]
     rows = [markdown_table(name).splitlines()[2] for name in names]

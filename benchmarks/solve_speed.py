@@ -1,8 +1,8 @@
-"""How long it takes to count, predict and choose among half a million networks.
+"""How long it takes to count, predict and solve over half a million networks.
 
     python benchmarks/solve_speed.py
 
-Prints seconds; nothing is asserted. Without a limit, most of it is the exact Pareto list.
+Prints seconds and asserts nothing. Without a limit, the exact Pareto front takes most of the time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from phiscale.planning.budget import (
 from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
 from phiscale.planning.priors import published_law
 
-# of the size of a desktop processor's; the time to solve does not depend on them
+# as of a desktop processor; the time to solve does not depend on them
 RATES = Rates(
     dense_macs=4e-9,
     depthwise_macs=8e-9,
@@ -41,6 +41,7 @@ DEVICE = DeviceModel(
 
 
 def seconds(work: Callable[[], object], times: int = 1) -> float:
+    """Mean time of a call."""
     start = time.perf_counter()
     for _ in range(times):
         work()

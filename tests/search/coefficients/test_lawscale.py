@@ -1,4 +1,4 @@
-"""A law after a designed experiment, against the grid for the same compute, on truths we made."""
+"""A law after a designed experiment, against a grid of the same compute, on synthetic problems."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def check(found: dict, most: float) -> None:
         assert np.mean(what["coverage_by_kind"]["additive"]) >= 0.85
 
 
-def test_on_a_truth_of_each_kind_the_search_is_five_times_nearer_to_the_best_than_the_grid(
+def test_on_a_problem_of_each_kind_the_search_is_five_times_nearer_to_the_best_than_the_grid(
     lawscale: ModuleType,
 ) -> None:
-    # 5 truths leave a mean uncertain by 0.03 points; the slow test holds 200 to 0.03
-    found = lawscale.study(range(1000, 1005), lawscale.COMPARED, sure_of=["additive"])
+    # 5 problems leave a mean uncertain by 0.03 points; the slow test holds 200 to 0.03
+    found = lawscale.study(range(1000, 1005), lawscale.COMPARED, intervals_of=["additive"])
     check(found, most=0.06)
 
 
 @pytest.mark.slow
-def test_on_two_hundred_truths_the_network_found_is_within_three_hundredths_of_a_point(
+def test_on_two_hundred_problems_the_network_found_is_within_three_hundredths_of_a_point(
     lawscale: ModuleType,
 ) -> None:
     found = lawscale.study(range(10_000, 10_200), lawscale.COMPARED)
@@ -57,14 +57,14 @@ def test_the_page_is_what_its_numbers_say_and_they_meet_the_targets(lawscale: Mo
     check(found, most=0.03)
 
 
-def test_a_truth_is_the_same_every_time_and_kinds_take_turns(lawscale: ModuleType) -> None:
+def test_a_problem_is_the_same_every_time_and_kinds_take_turns(lawscale: ModuleType) -> None:
     x = np.array([[1.0, 1.0, 1.0], [2.0, 1.3, 1.2]])
     for seed in range(5):
-        of = lawscale.truth(seed)
-        assert of.kind == lawscale.KINDS[seed]
-        first, second = of.error(x)
+        problem = lawscale.make_problem(seed)
+        assert problem.kind == lawscale.KINDS[seed]
+        first, second = problem.error(x)
         assert 0 < second < first < 0.5
-        assert np.array_equal(of.error(x), lawscale.truth(seed).error(x))
+        assert np.array_equal(problem.error(x), lawscale.make_problem(seed).error(x))
 
 
 def test_all_networks_have_the_compute_they_stand_for(lawscale: ModuleType) -> None:
