@@ -195,6 +195,6 @@ def test_lists_are_sorted_as_people_count():
         lambda: compat.data.resolve_model_data_config(nn.Identity()),
     ],
 )
-def test_what_is_not_built_is_said_in_a_line(call: Any):
+def test_an_argument_that_is_not_supported_is_an_error(call: Any):
     with pytest.raises(PhiscaleError):
         call()

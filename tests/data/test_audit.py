@@ -171,7 +171,7 @@ def test_advice_follows_from_the_numbers(changes: dict, sentence: str):
     )
 
 
-def test_thumbnails_are_not_told_to_start_from_pretrained_weights():
+def test_thumbnails_get_no_advice_to_start_from_pretrained_weights():
     few = PLENTY | {"train": (500, 500)}
     said = advise(facts(counts=few, shorter_sides=[8.0]))
     assert not any("pretrained" in sentence for sentence in said)

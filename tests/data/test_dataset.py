@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phiscale.data.datasets.dataset import hold_out
+from phiscale.data.datasets.held_out import hold_out
 from phiscale.data.datasets.open import BadFile, ImageSet, open_dataset
 from phiscale.data.reading.decode import read_image
 from phiscale.errors import DataError

@@ -66,7 +66,7 @@ def test_half_transparency_mixes_with_the_background():
     assert read_image(half).getpixel((4, 4)) == pytest.approx((127,) * 3, abs=1)
 
 
-def test_a_image_tells_how_it_was_stored():
+def test_an_image_carries_how_it_was_stored():
     image = decode_image(saved(quadrants().convert("CMYK"), "JPEG"))
     assert (image.format, image.mode, image.image.mode) == ("JPEG", "CMYK", "RGB")
 
@@ -230,7 +230,7 @@ def test_reading_never_touches_the_filters_and_the_host_keeps_pillows_warnings(
 
 @given(st.binary(max_size=400))
 @settings(max_examples=200, deadline=None)
-def test_any_bytes_give_a_image_or_a_bad_image(data: bytes):
+def test_any_bytes_give_an_image_or_a_bad_image(data: bytes):
     try:
         assert read_image(data).mode == "RGB"
     except BadImage as error:
@@ -242,7 +242,7 @@ WHOLE = [file.data for file in GOOD if len(file.data) < 20_000]
 
 @given(st.sampled_from(WHOLE), st.data())
 @settings(max_examples=250, deadline=None)
-def test_a_mutated_image_gives_a_image_or_a_bad_image(whole: bytes, data: st.DataObject):
+def test_a_mutated_image_gives_an_image_or_a_bad_image(whole: bytes, data: st.DataObject):
     changed = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(changed) - 1))

@@ -30,7 +30,7 @@ def test_neither_torch_nor_torchvision_is_imported():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_image_becomes_float32_channels_first():
+def test_an_image_becomes_float32_channels_first():
     pixels = PLAIN(quadrants())
     assert pixels.shape == (3, 32, 32) and pixels.dtype == np.float32
     assert pixels.flags.c_contiguous
@@ -121,7 +121,7 @@ def test_the_pixels_are_the_same_on_every_machine():
         ("background", (0.5, 0, 0), "from 0 to 255"),
     ],
 )
-def test_values_without_sense_are_refused_with_the_fix(field: str, value: object, fix: str):
+def test_impossible_values_are_refused_with_the_fix(field: str, value: object, fix: str):
     with pytest.raises(DataError, match=fix):
         Preprocessing(**{"size": 32, field: value})
 

@@ -48,7 +48,7 @@ def test_a_value_comes_back_as_it_went():
     assert CART.decode(json.loads(json.dumps(CART.encode(ONE))), "it") == ONE
 
 
-def test_an_added_field_is_written_only_where_it_says_something():
+def test_an_added_field_is_written_only_where_it_differs_from_its_default():
     assert "brakes" not in CART.encode(ONE)
     braked = Cart(wheels=(), weight=1, brakes=2)
     assert CART.encode(braked)["brakes"] == 2
@@ -121,12 +121,12 @@ def test_the_canonical_form_survives_json(value: Any):
     assert canonical(json.loads(json.dumps(value))) == canonical(value)
 
 
-def test_the_canonical_form_knows_neither_order_nor_kinds_of_whole_numbers():
+def test_the_canonical_form_depends_neither_on_order_nor_on_the_type_of_whole_numbers():
     assert canonical({"b": 6.0, "a": (1, True)}) == canonical({"a": [1.0, True], "b": 6})
     assert canonical({"a": 0.5}) == '{"a":0.5}' and canonical(1) != canonical(True)
 
 
-def test_a_checked_file_says_that_it_was_edited(tmp_path: Path):
+def test_an_edit_of_a_checked_file_is_detected(tmp_path: Path):
     path = tmp_path / "file.json"
     write_checked(path, {"a": 1, "b": [1.5, "x"]})
     assert read_checked(path, "Fix it.") == {"a": 1, "b": [1.5, "x"]}

@@ -52,7 +52,7 @@ def check(spec: Spec) -> None:
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_params_and_macs_of_every_layer_are_the_counted_ones(name: str):
+def test_params_and_macs_of_every_layer_are_those_of_its_cost(name: str):
     check(get_spec(name))
 
 
@@ -64,7 +64,7 @@ def test_params_and_macs_of_every_layer_of_the_heavy_members_are_the_counted_one
 
 @given(...)
 @settings(max_examples=40)
-def test_any_spec_is_built_as_it_is_counted(spec: Spec):
+def test_any_spec_is_built_with_the_layers_of_its_cost(spec: Spec):
     check(spec)
 
 

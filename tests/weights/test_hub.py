@@ -83,7 +83,7 @@ def test_what_we_push_is_read_by_timm_and_by_us(tmp_path: Path):
     assert load(folder).metadata == metadata
 
 
-def test_the_hub_is_asked_by_its_own_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_hub_is_read_by_huggingfaces_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import huggingface_hub
 
     save_file(timms(), tmp_path / "model.safetensors")

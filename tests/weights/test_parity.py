@@ -35,7 +35,9 @@ def test_every_network_that_a_peer_has_is_compared_and_within_the_bound(
 
 
 @pytest.mark.parametrize("spoilt", [float("nan"), 1e-4])
-def test_a_row_that_differs_is_red(parity: ModuleType, rows: list[dict], spoilt: float):
+def test_a_row_that_differs_fails_the_comparison(
+    parity: ModuleType, rows: list[dict], spoilt: float
+):
     row = rows[0]
     assert parity.passes(row)
     step = row | {"train": row["train"] | {"gradient": spoilt}}

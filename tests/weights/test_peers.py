@@ -302,7 +302,7 @@ def test_a_file_that_fits_nobody_names_the_nearest_and_what_differs(
         recognise(broken(change))
 
 
-def test_strangers_names_are_refused():
+def test_tensor_names_of_no_library_are_refused():
     with pytest.raises(WeightsError, match="belong to no library that phiscale knows: timm, torch"):
         recognise({"encoder.layer.0": torch.zeros(1)})
 

@@ -52,7 +52,7 @@ def theirs(tmp_path: Path) -> Path:
     return tmp_path / "theirs.safetensors"
 
 
-def test_an_import_says_whose_weights_they_are_and_keeps_it_in_the_card(
+def test_an_import_reports_library_and_network_and_keeps_them_in_the_metadata(
     theirs: Path, tmp_path: Path
 ):
     said: list[str] = []
@@ -120,7 +120,7 @@ def test_a_folder_laid_out_as_a_repository_is_a_source(tmp_path: Path):
         ("small", "no pretrained weights small are known. Known tags: none"),
     ],
 )
-def test_a_source_that_is_not_there_is_said_in_a_line(source: str, said: str):
+def test_a_missing_source_is_an_error_of_one_line(source: str, said: str):
     with pytest.raises(PhiscaleError, match=said):
         load(source)
 
@@ -165,7 +165,7 @@ def test_the_same_file_cannot_be_both_ends_of_an_import(theirs: Path):
         ("weights.pth", "as timm's are", "efficientnet_b0"),
     ],
 )
-def test_the_name_of_a_file_tells_its_flavour(tmp_path: Path, file: str, said: str, member: str):
+def test_the_name_of_a_file_decides_the_padding(tmp_path: Path, file: str, said: str, member: str):
     spec = replace(get_spec("efficientnet_b0"), classes=4)
     theirs = to_theirs("timm", spec, build(spec).state_dict())
     half = {name: t.half() if t.is_floating_point() else t for name, t in theirs.items()}
@@ -202,7 +202,7 @@ def test_a_network_of_other_input_channels_is_recognised(tmp_path: Path):
         evaluate_model(str(out), "digits", "test")
 
 
-def test_files_that_share_a_name_are_told_apart(theirs: Path, tmp_path: Path):
+def test_files_of_the_same_name_get_different_rows(theirs: Path, tmp_path: Path):
     folder = tmp_path / "many"
     folder.mkdir()
     (folder / "a.safetensors").write_bytes(theirs.read_bytes())
@@ -210,7 +210,7 @@ def test_files_that_share_a_name_are_told_apart(theirs: Path, tmp_path: Path):
     assert list(weights_files(str(folder))) == ["a.pth", "a.safetensors"]
 
 
-def test_what_is_ours_already_is_not_imported_again(theirs: Path, tmp_path: Path):
+def test_a_file_of_phiscale_is_not_imported_again(theirs: Path, tmp_path: Path):
     ours = tmp_path / "best.safetensors"
     import_weights(str(theirs), ours)
     with pytest.raises(UsageError, match="is phiscale's already"):
@@ -253,7 +253,7 @@ def test_torchvisions_weights_offline_give_one_line(
         load("torchvision:resnet18")
 
 
-def test_a_file_for_timm_says_its_flavour(tmp_path: Path):
+def test_a_file_for_timm_names_its_network_and_so_its_padding(tmp_path: Path):
     spec = replace(get_spec("tf_efficientnet_b0"), classes=3)
     metadata = ModelMetadata(
         spec=spec, preprocessing=Preprocessing(size=224), classes=("a", "b", "c")

@@ -107,7 +107,7 @@ NAMES = ("w.pth", "w.safetensors", "w.bin", "w.h5", ".metadata")
 
 @pytest.mark.parametrize("coat", COATS, ids=[coat.__name__ for coat in COATS])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pickle_in_any_coat_is_refused_and_never_run(
+def test_a_pickle_in_any_container_is_refused_and_never_run(
     coat: Callable[[Any], bytes], name: str, tmp_path: Path
 ):
     mark = tmp_path / "executed"

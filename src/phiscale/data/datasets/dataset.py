@@ -1,6 +1,6 @@
-"""What an image set is, wherever it comes from, and how images are held out of training.
+"""Image sets and their splits, wherever they come from.
 
-A split is labels, keys, and a way to each image's bytes. Nothing is decoded unless asked for.
+A split has labels, keys, and a way to each image's bytes. Images are decoded when they are read.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ from phiscale.data.reading.pixels import WHITE
 from phiscale.errors import BadImage, DataError
 from phiscale.text import count_of, join_names, printable
 
-HELD_OUT = 0.1
-"""The fraction of each class that is held out for a split which the data lack."""
-
 _PIECE = 32 * 1024  # bytes hashed at either end of a file
 
 
@@ -59,18 +56,20 @@ class Split(ABC):
 
     @abstractmethod
     def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes | NDArray[np.uint8]:
-        """DecodedImage i as stored: its file's bytes, or uint8 pixels. Raises BadImage."""
+        """Returns image i as stored: bytes of its file, or uint8 pixels. BadImage: unreadable."""
 
     def groups(self) -> NDArray[np.int64] | None:
-        """Of each image the file that it is read from, where many share one: their order in a
-        training then goes through the files one after the other. None: any order will do."""
+        """Returns the index of the file that each image is read from, where files hold many images.
+
+        A training then reads one file after the other. None: any order is equally fast.
+        """
         return None
 
     PER_IMAGE: ClassVar[tuple[str, ...]] = ()
     """Names of a subclass's own arrays that have a row for each image."""
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
-        """These images only, in this order."""
+        """Returns a split of these images, in this order."""
         rows = np.asarray(indices, dtype=np.int64)
         arrays = {name: getattr(self, name)[rows] for name in ("labels", "sizes", *self.PER_IMAGE)}
         return replace(self, keys=tuple(self.keys[i] for i in rows), **arrays)
@@ -82,7 +81,7 @@ class Split(ABC):
         background: tuple[int, int, int] = WHITE,
         limits: DecodeLimits = DEFAULT_LIMITS,
     ) -> DecodedImage:
-        """DecodedImage i and how it was stored. Raises BadImage."""
+        """Decodes image i, and tells how it was stored. BadImage: it cannot be read."""
         raw = self.raw(i, limits)
         if isinstance(raw, bytes):
             return decode_image(raw, background=background, limits=limits)
@@ -96,7 +95,7 @@ class Split(ABC):
         background: tuple[int, int, int] = WHITE,
         limits: DecodeLimits = DEFAULT_LIMITS,
     ) -> Image.Image:
-        """DecodedImage i in RGB, upright. Raises DataError, which names it."""
+        """Returns image i in RGB, upright. DataError, which names it: it cannot be read."""
         try:
             return self.decode(i, background=background, limits=limits).image
         except BadImage as error:
@@ -106,9 +105,9 @@ class Split(ABC):
             ) from None
 
     def digest(self, i: int) -> bytes:
-        """Equal for equal content. Unequal content may share one (see `FileSplit`).
+        """Returns a digest that is equal for equal content; see `FileSplit` for large files.
 
-        An image that cannot be read is known by its key.
+        The digest of an image that cannot be read is that of its key.
         """
         try:
             raw = self.raw(i)
@@ -120,6 +119,7 @@ class Split(ABC):
         return _hash(self.keys[i].encode("utf-8", "surrogatepass"))
 
     def digests(self) -> list[bytes]:
+        """Returns the digest of each image."""
         return [self.digest(i) for i in range(len(self))]
 
 
@@ -136,10 +136,10 @@ class FileSplit(Split):
         return read_bytes(self.path(i), limits)
 
     def digest(self, i: int) -> bytes:
-        """Of the size and both ends of a large file, so that a big set is split in a short time.
+        """Returns a digest of the content, or of the size and both ends of a large file.
 
-        Two large files that differ in the middle only would share it; they would then stand in
-        the same split, which does no harm.
+        So a large set is split quickly. Large files that differ only in the middle share a digest.
+        They are then in the same split, which does no harm.
         """
         path = self.path(i)
         try:
@@ -180,15 +180,15 @@ class ImageSet:
     """Train, validation and test images of the same classes."""
 
     source: str
-    """As the user gave it."""
+    """The folder, pattern or name as the user wrote it."""
     classes: tuple[str, ...]
     train: Split
     validation: Split
     test: Split
     notes: tuple[str, ...] = ()
-    """What was decided while reading, in sentences."""
+    """Sentences about how the data were read."""
     skipped: tuple[BadFile, ...] = ()
-    """What `without` took out."""
+    """The files that `without` removed."""
 
     def splits(self) -> Iterator[tuple[str, Split]]:
         yield "train", self.train
@@ -199,8 +199,11 @@ class ImageSet:
         return replace(self, notes=(*self.notes, note))
 
     def fingerprint(self) -> str:
-        """SHA-256 of classes, keys, labels and sizes: tells that the data changed, without reading
-        them. An edit that keeps a file's size goes unseen; where the data lie does not count."""
+        """Returns the SHA-256 of classes, keys, labels and sizes, without reading any image.
+
+        It shows that the data changed, but not an edit that keeps a file's size. It does not depend
+        on the place of the data.
+        """
         digest = hashlib.sha256()
         for words in (self.classes, *(split.keys for _, split in self.splits())):
             for word in words:
@@ -212,19 +215,21 @@ class ImageSet:
         return digest.hexdigest()
 
     def without(self, bad: Iterable[BadFile]) -> ImageSet:
-        """The set without these files, which it records. Raises DataError if too little is left."""
+        """Returns the set without these files, and records them. DataError: too few are left."""
         bad = tuple(bad)
-        gone = {(file.split, file.key) for file in bad}
-        if not gone:
+        removed = {(file.split, file.key) for file in bad}
+        if not removed:
             return self
         kept = {
-            name: split.subset([i for i, key in enumerate(split.keys) if (name, key) not in gone])
+            name: split.subset(
+                [i for i, key in enumerate(split.keys) if (name, key) not in removed]
+            )
             for name, split in self.splits()
         }
         for name, split in kept.items():
             if not len(split):
                 raise DataError(f"No image of split '{name}' can be read. Fix or add some.")
-        if lost := _lacking(kept["train"], self.classes):
+        if lost := classes_without_images(kept["train"], self.classes):
             raise DataError(
                 f"No training image of {join_names(lost)} can be read. Fix or add some."
             )
@@ -233,83 +238,15 @@ class ImageSet:
             train=kept["train"],
             validation=kept["validation"],
             test=kept["test"],
-            notes=(*self.notes, f"{count_of(len(gone), 'unreadable file')} skipped"),
+            notes=(*self.notes, f"{count_of(len(removed), 'unreadable file')} skipped"),
             skipped=self.skipped + bad,
         )
 
 
-def assemble(
-    source: str,
-    classes: Sequence[str],
-    train: Split,
-    validation: Split | None = None,
-    test: Split | None = None,
-    notes: Iterable[str] = (),
-) -> ImageSet:
-    """An image set from the splits that there are: what is missing is held out of train.
-
-    A single held-out split is the test, whatever its name. Raises DataError if train is too small.
-    """
-    notes = list(notes)
-    if validation is not None and test is None:
-        validation, test = None, validation
-    if test is None:
-        rest, testing, validating = hold_out(train.digests(), train.labels, (HELD_OUT, HELD_OUT))
-        train, validation, test = (train.subset(i) for i in (rest, validating, testing))
-        notes.append("80 % train, 10 % validate, 10 % test: by content hash, within each class")
-    elif validation is None:
-        rest, validating = hold_out(train.digests(), train.labels, (HELD_OUT,))
-        train, validation = train.subset(rest), train.subset(validating)
-        notes.append("10 % of train, by content hash within each class, validates")
-    assert validation is not None
-    for name, split in (("validation", validation), ("test", test)):
-        if not len(split):
-            raise DataError(
-                f"{source}: too few different images to hold any out for split '{name}'. "
-                "Give each class at least three, or folders train/, validation/ and test/."
-            )
-        if lacking := _lacking(split, classes):
-            noun = "class" if len(lacking) == 1 else "classes"
-            notes.append(f"split '{name}' lacks {noun} {join_names(lacking)}")
-    if lacking := _lacking(train, classes):  # each of its images stands in another class too
-        raise DataError(
-            f"{source}: no training image is left for {join_names(lacking)}, since the same images "
-            "stand in other classes. Keep each image in one class."
-        )
-    return ImageSet(source, tuple(classes), train, validation, test, tuple(notes))
-
-
-def _lacking(split: Split, classes: Sequence[str]) -> list[str]:
-    there = set(split.labels.tolist())
-    return [name for label, name in enumerate(classes) if label not in there]
-
-
-def hold_out(
-    digests: Sequence[bytes], labels: NDArray[np.int64], parts: Sequence[float]
-) -> tuple[NDArray[np.int64], ...]:
-    """Indices of the rest, then of each held-out part; every index once, in rising order.
-
-    Within each class the distinct contents are ranked by digest, and the first go to the first
-    part: no chance, no dependence on the order of files, and equal contents never part ways, not
-    even where they stand under two classes. Each part gets at least one content of every class
-    that has enough to leave one to the rest.
-    """
-    owner: dict[bytes, int] = {}
-    for digest, label in zip(digests, labels.tolist(), strict=True):
-        owner[digest] = min(label, owner.get(digest, label))
-    contents: dict[int, list[bytes]] = {}
-    for digest in sorted(owner):
-        contents.setdefault(owner[digest], []).append(digest)
-    where: dict[bytes, int] = {}
-    for ranked in contents.values():
-        at = 0
-        for part, share in enumerate(parts, start=1):
-            left = len(ranked) - at - 1  # one stays in the rest
-            count = min(left, max(1, int(share * len(ranked) + 0.5)))
-            where.update((digest, part) for digest in ranked[at : at + count])
-            at += count
-    places = np.array([where.get(digest, 0) for digest in digests], dtype=np.int64)
-    return tuple(np.flatnonzero(places == part) for part in range(len(parts) + 1))
+def classes_without_images(split: Split, classes: Sequence[str]) -> list[str]:
+    """Returns the classes of which a split has no image."""
+    present = set(split.labels.tolist())
+    return [name for label, name in enumerate(classes) if label not in present]
 
 
 def _hash(*pieces: bytes | memoryview | int) -> bytes:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from phiscale.data.datasets.dataset import FileSplit, ImageSet, assemble
+from phiscale.data.datasets.dataset import FileSplit, ImageSet
 from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.folder_tree import FolderTree, folder_identity, list_folder
+from phiscale.data.datasets.held_out import assemble
 from phiscale.data.datasets.split_names import check_classes, check_known, role_of
 from phiscale.errors import DataError
 from phiscale.text import count_of, join_names, printable

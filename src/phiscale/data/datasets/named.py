@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phiscale import files
-from phiscale.data.datasets.dataset import ArraySplit, FileSplit, ImageSet, Split, assemble
+from phiscale.data.datasets.dataset import ArraySplit, FileSplit, ImageSet, Split
 from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.folders import open_folder
+from phiscale.data.datasets.held_out import assemble
 from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.errors import DataError
 from phiscale.text import printable

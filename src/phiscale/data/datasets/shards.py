@@ -17,8 +17,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from phiscale.data.datasets.dataset import ImageSet, Split, assemble
+from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.evaluated import keep_splits
+from phiscale.data.datasets.held_out import assemble
 from phiscale.data.datasets.shard_cache import Shard, index_of, shard_at
 from phiscale.data.datasets.shard_patterns import by_split_name
 from phiscale.data.datasets.shard_scan import LABELS, MAX_LABEL_BYTES, scan_shard
