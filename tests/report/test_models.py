@@ -1,4 +1,4 @@
-"""The table of members, the paper's claims computed again, the picture."""
+"""The table of models, the paper's claims counted again, the figure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from phiscale.arch.families import MEMBERS
 from phiscale.errors import UsageError
-from phiscale.report import models
+from phiscale.report import models, models_plot
 
 
 def test_a_row_has_exact_costs_and_the_figure_with_its_source():
@@ -22,7 +22,7 @@ def test_a_row_has_exact_costs_and_the_figure_with_its_source():
     assert row["peak_mib"] == pytest.approx(5.7, abs=0.1)
 
 
-def test_all_members_are_rows_and_a_pattern_picks_some():
+def test_all_models_are_rows_and_a_pattern_selects_some():
     assert [row["name"] for row in models.rows()] == list(MEMBERS)
     assert [row["name"] for row in models.rows("efficientnet_lite?")] == [
         f"efficientnet_lite{size}" for size in range(5)
@@ -83,7 +83,7 @@ def test_counts_are_short_and_have_the_units_of_the_command_line(count: float, t
     assert models.short(count) == text
 
 
-def test_the_markdown_table_has_a_line_a_member_and_as_many_cells_in_each():
+def test_the_markdown_table_has_a_line_for_each_model_and_as_many_cells_in_each():
     lines = models.markdown_table("efficientnet_b?").splitlines()
     assert len(lines) == 2 + 9
     assert {line.count("|") for line in lines} == {12}
@@ -93,16 +93,16 @@ def test_the_markdown_table_has_a_line_a_member_and_as_many_cells_in_each():
     assert cells[6:] == ["84.3", "5.74", "20.2", "77.1 %", known]
 
 
-def test_a_member_without_a_figure_leaves_its_cell_empty():
+def test_a_model_without_a_published_figure_leaves_its_cell_empty():
     assert models.markdown_table("small").splitlines()[-1].endswith("|  |")
 
 
 @pytest.fixture(scope="module")
 def figure():
-    return models._figure()
+    return models_plot.draw_models()
 
 
-def test_the_picture_has_accuracy_against_size_and_against_compute(figure):
+def test_the_figure_has_accuracy_against_size_and_against_compute(figure):
     size, compute = figure.axes
     assert (size.get_xlabel(), compute.get_xlabel()) == ("parameters", "MACs per image")
     assert size.get_xscale() == compute.get_xscale() == "log"
@@ -114,7 +114,7 @@ def test_the_picture_has_accuracy_against_size_and_against_compute(figure):
     assert "GPipe" in {text.get_text() for text in size.texts}  # it states no MACs
 
 
-def test_no_label_of_the_picture_covers_another_or_leaves_it(figure):
+def test_no_label_of_the_figure_covers_another_or_leaves_it(figure):
     for panel in figure.axes:
         boxes = [(text.get_text(), text.get_window_extent()) for text in panel.texts]
         boxes = [(word, box) for word, box in boxes if word]
@@ -125,15 +125,15 @@ def test_no_label_of_the_picture_covers_another_or_leaves_it(figure):
 
 
 @pytest.mark.parametrize(("name", "starts"), [("models.png", b"\x89PNG"), ("models.svg", b"<?xml")])
-def test_the_picture_is_written_in_the_format_of_its_name(
+def test_the_figure_is_written_in_the_format_of_its_name(
     name: str, starts: bytes, tmp_path: Path, figure, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(models, "_figure", lambda: figure)
-    models.plot(tmp_path / name)
+    monkeypatch.setattr(models_plot, "draw_models", lambda: figure)
+    models_plot.plot(tmp_path / name)
     content = (tmp_path / name).read_bytes()
     assert content.startswith(starts) and len(content) > 20_000
 
 
-def test_a_picture_of_another_format_is_refused_and_the_error_says_which_to_use(tmp_path: Path):
+def test_a_figure_of_another_format_is_refused_and_the_error_says_which_to_use(tmp_path: Path):
     with pytest.raises(UsageError, match=r"Let the name end in \.png or \.svg"):
-        models.plot(tmp_path / "models.pdf")
+        models_plot.plot(tmp_path / "models.pdf")

@@ -1,4 +1,4 @@
-"""`runs` compares what folders say, finished or not."""
+"""`runs` compares runs, finished or not."""
 
 import json
 import re
@@ -54,13 +54,13 @@ def test_a_folder_of_runs_is_a_row_for_each(two: Path, capsys: pytest.CaptureFix
     ]
 
 
-def test_what_recipes_differ_in_is_a_column(two: Path):
+def test_a_recipe_field_that_differs_is_a_column(two: Path):
     fast, slow = rows_of(read_runs([two]))
     assert (fast["optim.lr_peak"], slow["optim.lr_peak"]) == (0.1, 0.01)
     assert "batch" not in fast and "optim.lr_peak" not in rows_of(read_runs([two / "slow"]))[0]
 
 
-def test_a_run_in_the_middle_says_what_is_left(two: Path):
+def test_an_unfinished_run_shows_how_much_is_left(two: Path):
     (run,) = read_runs([two / "slow"])
     half = replace(run, log=run.log[: len(run.log) // 2])
     row = half.row()
@@ -75,7 +75,7 @@ def test_the_page_has_every_curve_and_escapes_names(two: Path, tmp_path: Path):
     assert "http" not in re.sub(r"http-equiv", "", page)
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths(two: Path, tmp_path: Path):
+def test_runs_of_the_same_name_are_shown_with_their_paths(two: Path, tmp_path: Path):
     (tmp_path / "slow").symlink_to(two / "slow")
     assert [run.name for run in read_runs([two / "slow", tmp_path / "slow"])] == [
         str(two / "slow"),
@@ -92,6 +92,6 @@ def test_a_run_that_has_only_just_begun_is_left_out(two: Path, tmp_path: Path):
         read_runs([tmp_path / "new"])
 
 
-def test_what_is_no_run_is_one_line(tmp_path: Path):
+def test_a_folder_without_runs_is_one_line(tmp_path: Path):
     with pytest.raises(PhiscaleError, match="is no run and holds none"):
         read_runs([tmp_path])

@@ -55,7 +55,7 @@ def models(
         plot: Draw accuracy against size, with the networks the paper compares (.png, .svg).
     """
     from phiscale.report.models import markdown_table, pretrained_rows, ratios, rows
-    from phiscale.report.models import plot as draw
+    from phiscale.report.models_plot import plot as draw
 
     if json + markdown + (plot is not None) > 1:
         raise UsageError("--json, --markdown and --plot exclude each other. Use one of them.")

@@ -1,4 +1,4 @@
-"""Sections of words, tables and figures as one page: Markdown to commit, or HTML in one file.
+"""Sections of text, tables and figures as one page: Markdown to commit, or HTML in one file.
 
 The page runs no script and loads nothing; whatever stands in a name is shown as text.
 """
@@ -24,7 +24,7 @@ class Drawing:
 
     @property
     def markup(self) -> str:
-        """To stand in HTML."""
+        """Returns the figure as markup for HTML."""
         if isinstance(self.content, str):
             return self.content
         source = f"data:image/png;base64,{base64.b64encode(self.content).decode()}"
@@ -32,12 +32,12 @@ class Drawing:
 
     @property
     def path(self) -> str:
-        """Of its own file, below the folder of the page."""
+        """Returns the path of the figure's file, below the folder of the page."""
         return f"figures/{self.name}.{'svg' if isinstance(self.content, str) else 'png'}"
 
     @property
     def file(self) -> str | bytes:
-        """What stands there."""
+        """Returns the content of the figure's file."""
         if isinstance(self.content, bytes):
             return self.content
         alone = (
@@ -49,7 +49,7 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Words first, then a table (rows of equal keys; empty columns are left out), then figures."""
+    """Text, then a table, then figures. Rows have equal keys; empty columns are left out."""
 
     title: str
     text: Sequence[str] = ()
@@ -59,14 +59,16 @@ class Section:
 
     @property
     def columns(self) -> list[str]:
-        """Those that at least one row has something for."""
+        """Returns the columns in which at least one row has a value."""
         keys = self.rows[0] if self.rows else ()
         return [key for key in keys if any(row[key] is not None for row in self.rows)]
 
 
 def page_files(title: str, command: str, sections: Sequence[Section]) -> dict[str, str | bytes]:
-    """report.md with its figures in files beside it, to be read where Markdown is shown, and
-    report.html with all in one: by name, below the folder of the page."""
+    """Returns the page's files by their path: report.md, its figures, and report.html.
+
+    report.html holds all in one file; report.md links the figures.
+    """
     return {
         "report.md": as_markdown(title, command, sections, linked=True),
         "report.html": as_html(title, command, sections),
@@ -77,7 +79,7 @@ def page_files(title: str, command: str, sections: Sequence[Section]) -> dict[st
 def as_markdown(
     title: str, command: str, sections: Sequence[Section], *, linked: bool = False
 ) -> str:
-    """For a repository: without the figures, or `linked` to their files."""
+    """Returns the page as Markdown, without the figures or `linked` to their files."""
     parts = [f"# {title}", f"Made by `{command}`."]
     for section in sections:
         parts += [f"## {section.title}", *section.text]
@@ -95,7 +97,7 @@ def as_markdown(
 
 
 def as_html(title: str, command: str, sections: Sequence[Section]) -> str:
-    """One self-contained file."""
+    """Returns the page as one self-contained HTML file."""
     return _PAGE.format(
         title=html.escape(title),
         body="".join(map(_section, sections)),
@@ -112,7 +114,7 @@ def _section(section: Section) -> str:
     )
     return (
         f"<section><h2>{html.escape(section.title)}</h2>"
-        + "".join(f"<p>{html.escape(printable(words))}</p>" for words in section.text)
+        + "".join(f"<p>{html.escape(printable(line))}</p>" for line in section.text)
         + (f"<div><table><tr>{head}</tr>{body}</table></div>" if columns else "")
         + (f'<p class="note">{html.escape(section.note)}</p>' if section.note else "")
         + "".join(f"<figure>{figure.markup}</figure>" for figure in section.figures)

@@ -30,13 +30,13 @@ CURVES = (
     ("lr", "Learning rate", 1.0),
     ("images_per_s", "Images per second", 1.0),
 )
-PLACES = 300  # of a curve
+POINTS = 300  # of a curve
 MOST_DIFFERENCES = 8  # columns for what recipes differ in
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run's folder says of it so far."""
+    """A run as its folder records it, finished or not."""
 
     name: str
     spec: Spec
@@ -50,7 +50,7 @@ class RunSummary:
         return Recipe.from_dict(self.recipe).images(self.data.get("train_images", 0))
 
     def row(self) -> dict[str, Any]:
-        """Of the table; None where there is nothing to say yet."""
+        """Returns the run's row of the table; None where nothing is recorded yet."""
         steps = [r for r in self.log if "loss" in r]
         tops = [r for r in self.log if "validation_top1" in r]
         best = max(tops, key=lambda r: r["validation_top1"], default={})
@@ -77,7 +77,7 @@ class RunSummary:
 
 
 def rows_of(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """A row for each run, with what their recipes differ in."""
+    """Returns a row for each run, with the recipe fields in which they differ."""
     flat = [dict(_flat(run.recipe)) for run in runs]
     names = dict.fromkeys(name for recipe in flat for name in recipe)
     differ = [n for n in names if n != "seed" and len({repr(r.get(n)) for r in flat}) > 1]
@@ -96,24 +96,26 @@ def _flat(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunSummary]:
-    """The runs in these folders: each is one, or holds some. Raises PhiscaleError for none."""
+    """Reads the runs in these folders: each is a run or holds some.
+
+    PhiscaleError: a folder is no run and holds none, or no training has begun.
+    """
     paths = [path for folder in folders for path in _runs_in(folder)]
     if not paths:
         named = ", ".join(map(str, folders))
         raise PhiscaleError(f"{named}: no training has begun there yet. Try again in a minute.")
-    found = [_read(path) for path in paths]
-    if len({run.name for run in found}) == len(found):
-        return found
-    # told apart by where they are
-    return [replace(run, name=str(path)) for path, run in zip(paths, found, strict=True)]
+    runs = [_read(path) for path in paths]
+    if len({run.name for run in runs}) == len(runs):
+        return runs
+    return [replace(run, name=str(path)) for path, run in zip(paths, runs, strict=True)]
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:
-    """Those that have begun: data.json is the last of what a run first says of itself."""
-    own = [folder] if (folder / "recipe.json").is_file() else []
-    runs = own or [path.parent for path in sorted(folder.glob("*/recipe.json"))]
+    """Those that have begun: data.json is the last of the files that a run writes first."""
+    itself = [folder] if (folder / "recipe.json").is_file() else []
+    runs = itself or [path.parent for path in sorted(folder.glob("*/recipe.json"))]
     if not runs:
-        raise PhiscaleError(f"{folder} is no run and holds none. Name folders that `train` made.")
+        raise PhiscaleError(f"{folder} is no run and holds none. Use folders that `train` made.")
     yield from (run for run in runs if (run / "data.json").is_file())
 
 
@@ -127,7 +129,7 @@ def _read(folder: Path) -> RunSummary:
 
 
 def write_page(path: Path, runs: Sequence[RunSummary]) -> None:
-    """One self-contained page with the runs' rows and curves, whole or not at all."""
+    """Writes one self-contained page with the runs' rows and curves, whole or not at all."""
     rows = rows_of(runs)
     columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
     head = "".join(f"<th>{key}</th>" for key in columns)
@@ -138,7 +140,7 @@ def write_page(path: Path, runs: Sequence[RunSummary]) -> None:
 
 
 def figures(runs: Sequence[RunSummary]) -> Iterator[str]:
-    """An SVG for every quantity that at least one run has."""
+    """Yields an SVG for every quantity that at least one run has."""
     for key, title, times in CURVES:
         lines = [(run, _line(run, key, times)) for run in runs]
         if not any(x for _, (x, _) in lines):
@@ -166,7 +168,7 @@ def _line(run: RunSummary, key: str, times: float) -> tuple[list[float], list[fl
     points = [
         (r["images_seen"], times * r[key]) for r in run.log if key in r and math.isfinite(r[key])
     ]
-    step = max(1, len(points) // PLACES)
+    step = max(1, len(points) // POINTS)
     kept = [points[i : i + step] for i in range(0, len(points), step)]
     return [part[-1][0] for part in kept], [sum(v for _, v in part) / len(part) for part in kept]
 

@@ -1,7 +1,7 @@
 """Figures as small SVG strings to stand inside HTML: no script, no font, no link.
 
 The same numbers give the same string. Colours are Okabe and Ito's, which the colour-blind tell
-apart; nothing is said by colour alone.
+apart; nothing depends on colour alone.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ STYLE: dict[Any, Any] = {
 
 
 def drawing(figure: Figure, name: str, described: str) -> Drawing:
-    """The figure for a page."""
+    """Returns a figure for a page; `described` is its text for those who do not see it."""
     return Drawing(name, described, svg(figure, name, described))
 
 
 def svg(figure: Figure, name: str, described: str) -> str:
-    """The figure as markup for HTML: prefixed ids, no namespaces, no metadata, the page's font."""
+    """Returns a figure as markup for HTML: prefixed ids, no namespaces, no metadata."""
     figure.patch.set_visible(False)
     for axes in figure.axes:
         axes.patch.set_visible(False)
@@ -93,8 +93,7 @@ def svg(figure: Figure, name: str, described: str) -> str:
 
 @contextmanager
 def any_letters() -> Iterator[None]:
-    """Drawing without warnings of letters that matplotlib's font lacks: a class may be called
-    anything, and a page's fonts have more."""
+    """Silences warnings of letters that matplotlib's font lacks: the page's fonts have more."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph|.*missing from font")
         yield
