@@ -49,6 +49,8 @@ FIXED = {
     "predict",
     "scaling_study",
     "search_coefficients",
+    "predict_family",
+    "compare_spaces",
     "train",
 }
 

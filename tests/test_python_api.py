@@ -9,8 +9,11 @@ import pytest
 import phiscale
 from phiscale.errors import CheckpointError, UsageError
 from phiscale.pipeline.notebook import bar, in_kernel
+from phiscale.pipeline.request import Request
+from phiscale.pipeline.run import FitPlan, FitRuntime, plan_fit
+from phiscale.text import python_call
 from phiscale.training.callbacks import Progress
-from support.fits import EVERYTHING
+from support.fits import EVERYTHING, fixed_effects
 
 FIT = (
     "data",
@@ -35,6 +38,8 @@ FIT = (
     "callbacks",
 )
 
+TRAININGS = ("storage", "study_name", "workers", "threads", "device", "command")
+
 SIGNATURES = {
     "audit": ("images", "limits", "workers", "progress"),
     "build": None,
@@ -44,9 +49,51 @@ SIGNATURES = {
     "fit": FIT,
     "get_spec": ("name",),
     "load": ("source", "classes", "in_channels"),
-    "open_dataset": ("data",),
+    "open_dataset": ("data", "split"),
     "predict": ("model", "images", "top", "device", "batch_size"),
     "solve": ("base", "budget", "task", "name", "axes", "family_offset", "candidates"),
+    "scaling_study": (
+        "data",
+        "out",
+        "preset",
+        "model",
+        "resolution",
+        "seeds",
+        "epochs",
+        "train_images",
+        "rates",
+        "plan",
+        "seed",
+        *TRAININGS,
+    ),
+    "predict_family": (
+        "data",
+        "out",
+        "phi",
+        "coefficients",
+        "model",
+        "resolution",
+        "seeds",
+        "epochs",
+        "train_images",
+        "rates",
+        "plan",
+        "seed",
+        *TRAININGS,
+    ),
+    "compare_spaces": (
+        "data",
+        "out",
+        "spaces",
+        "networks",
+        "model",
+        "resolution",
+        "epochs",
+        "train_images",
+        "plan",
+        "seed",
+        *TRAININGS,
+    ),
     "train": (
         "model",
         "data",
@@ -130,8 +177,67 @@ def test_fit_from_python_returns_a_run_and_calls_back(plan_files: Path, tmp_path
     assert {path.name for path in run.folder.iterdir()} >= EVERYTHING
     assert run.spec.resolution and run.report is not None
     assert steps and steps[-1].images_seen == steps[-1].total
+    made_with = f"phiscale.fit(&#39;digits&#39;, &#39;{run.folder}&#39;, train_minutes=0.02"
+    assert made_with in run.report.read_text(encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"seed=0 -> 1"):
         phiscale.fit("digits", tmp_path / "run", seed=1, **arguments)
+
+
+def test_fit_accepts_values_and_names_them_by_their_contents(
+    plan_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "run"
+    asked: list[tuple[Request, FitRuntime]] = []
+    monkeypatch.setattr(
+        "phiscale.pipeline.fit.run_fit",
+        lambda request, out, runtime: asked.append((request, runtime)),
+    )
+    law = phiscale.Law.read(plan_files / "law.json")
+    coefficients = phiscale.Coefficients.read(plan_files / "found.json")
+    device_model = phiscale.DeviceModel.read(plan_files / "device.json")
+
+    def plan(**changed: object) -> FitPlan:
+        arguments = {"device_model": device_model, "law": law, "coefficients": coefficients}
+        phiscale.fit("digits", out, macs="330K", train_minutes=1, **{**arguments, **changed})
+        request, runtime = asked[-1]
+        return plan_fit(request, out, fixed_effects(), runtime.values)
+
+    first = plan()
+    assert first.device == device_model and first.choice.law_source == law.source
+    assert phiscale.Law.read(out / "law.json") == law
+    assert phiscale.Coefficients.read(out / "found.json") == coefficients
+    assert "law=Law(...)" in asked[0][1].command
+    assert plan(law=phiscale.Law.read(plan_files / "law.json")).choice == first.choice
+    with pytest.raises(CheckpointError, match=r"law=Law sha256:\w+ -> None"):
+        plan(law=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"data": "digits", "out": Path("s")}, "phiscale.scaling_study('digits', 's')"),
+        (
+            {"data": "d", "out": "s", "rates": (0.1, 0.2), "epochs": 3, "device": "auto"},
+            "phiscale.scaling_study('d', 's', epochs=3, rates=[0.1, 0.2])",
+        ),
+        (
+            {"data": "d", "out": "s", "storage": "postgresql://me:secret@host/db"},
+            "phiscale.scaling_study('d', 's', storage='postgresql://me:***@host/db')",
+        ),
+        (
+            {"data": "d", "out": "s", "model": phiscale.get_spec("small")},
+            "phiscale.scaling_study('d', 's', model=Spec(...))",
+        ),
+    ],
+)
+def test_a_report_shows_the_call_that_made_it(arguments: dict[str, object], text: str):
+    assert python_call(phiscale.scaling_study, arguments) == text
+
+
+def test_a_family_and_a_comparison_of_spaces_can_be_planned_from_python(tmp_path: Path):
+    for call in (phiscale.predict_family, phiscale.compare_spaces):
+        output = call("digits", tmp_path / call.__name__, model="small", resolution=4, plan=True)
+        assert output.report is None and output.data["plan"]
 
 
 def test_train_takes_a_spec_an_open_set_and_a_recipe(tmp_path: Path):
@@ -157,6 +263,10 @@ def test_train_takes_a_spec_an_open_set_and_a_recipe(tmp_path: Path):
         (lambda out: phiscale.train("small", "digits", out, "fotos"), r"unknown recipe 'fotos'"),
         (lambda out: phiscale.search_coefficients("small", "digits", out, seeds=1), r"seeds=1"),
         (lambda out: phiscale.scaling_study("digits", out, epochs=0), r"epochs=0 trains nothing"),
+        (lambda out: phiscale.scaling_study("digits", out, preset="x"), r"preset='x' is unknown"),
+        (lambda out: phiscale.scaling_study("digits", out, seeds=1), r"seeds=1 is out of range"),
+        (lambda out: phiscale.predict_family("digits", out, phi=(11,)), r"phi=11 is out of range"),
+        (lambda out: phiscale.compare_spaces("digits", out, networks=0), r"networks=0 is out of"),
     ],
 )
 def test_errors_name_the_parameter_and_leave_no_folder(call, says: str, tmp_path: Path):  # type: ignore

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from phiscale.planning.coefficients import Coefficients
     from phiscale.planning.device import DeviceModel
     from phiscale.planning.laws import Law
-    from phiscale.search.functions import scaling_study, search_coefficients
+    from phiscale.search.functions import (
+        compare_spaces,
+        predict_family,
+        scaling_study,
+        search_coefficients,
+    )
     from phiscale.training.metrics import Metrics
     from phiscale.training.recipes.recipe import Recipe
     from phiscale.training.recipes.table import RECIPES
@@ -61,6 +66,7 @@ _HOMES = {
     "Stage": "arch.spec",
     "audit": "data.audit",
     "build": "nn.network",
+    "compare_spaces": "search.functions",
     "compound": "arch.scaling",
     "cost": "arch.costs",
     "create_model": "compat",
@@ -72,6 +78,7 @@ _HOMES = {
     "load": "weights.sources",
     "open_dataset": "data.datasets.open",
     "predict": "deploy.inference",
+    "predict_family": "search.functions",
     "save": "weights.store",
     "scale": "arch.scaling",
     "scaling_study": "search.functions",
@@ -100,6 +107,7 @@ __all__ = [
     "__version__",
     "audit",
     "build",
+    "compare_spaces",
     "compound",
     "cost",
     "create_model",
@@ -111,6 +119,7 @@ __all__ = [
     "load",
     "open_dataset",
     "predict",
+    "predict_family",
     "save",
     "scale",
     "scaling_study",

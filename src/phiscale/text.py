@@ -6,7 +6,10 @@ No character of a name can break a line of a report.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -31,6 +34,37 @@ def join_names(names: Iterable[str], most: int = 5) -> str:
 def count_of(number: int, noun: str, plural: str = "") -> str:
     """Returns a number with its noun: 1 image, 2 images, 3 classes."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def without_passwords(text: str) -> str:
+    """Returns the text with `***` for the passwords of the databases that it names."""
+    return re.sub(r"(\w+://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
+
+
+def python_call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> str:
+    """Returns a call of a public function as Python source, for its report.
+
+    `arguments`: by parameter. Those at their defaults are left out, and passwords are hidden. A
+    value that is more than text and numbers is named by its class.
+    """
+    shown: list[str] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        value = arguments.get(name, parameter.default)
+        if _source(value) == _source(parameter.default):
+            continue
+        by_name = parameter.kind is parameter.KEYWORD_ONLY
+        shown.append(f"{name}={_source(value)}" if by_name else _source(value))
+    return without_passwords(f"phiscale.{function.__name__}({', '.join(shown)})")
+
+
+def _source(value: Any) -> str:
+    if value is None or isinstance(value, str | int | float):
+        return repr(value)
+    if isinstance(value, os.PathLike):
+        return repr(os.fspath(value))
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_source, value))}]"
+    return f"{type(value).__name__}(...)"
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

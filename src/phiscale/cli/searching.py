@@ -1,9 +1,7 @@
 """Verbs that train many networks to learn from them: search coefficients, study."""
 
-import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -22,15 +20,9 @@ from phiscale.cli.values import (
     Times,
     Whole,
     command_line,
-    in_range,
     spec_of,
 )
 from phiscale.errors import UsageError
-
-if TYPE_CHECKING:
-    from phiscale.search.engine.runner import RunnerConfig
-
-MOST_PHI = 10  # of a family; the paper's has 7
 
 Sets = Annotated[tuple[str, ...], arg(metavar="DATA", help_behavior_hint="")]
 Url = Annotated[str | None, arg(metavar="URL", help_behavior_hint="")]
@@ -52,12 +44,6 @@ class Workers:
     """Threads of a training; a setting of the study, the same on all machines."""
     device: Device = "auto"
     """Device that trains; auto uses the one of the earlier start, else a GPU where there is one."""
-
-    def runner(self, out: Path) -> "RunnerConfig":
-        """How the trainings run in this folder."""
-        from phiscale.search.functions import runner_for
-
-        return runner_for(out, **asdict(self))
 
 
 HERE = Workers()
@@ -108,34 +94,28 @@ def search_coefficients(
         seed: First seed of the confirmation; the trainings before it use seeds after those.
         json: Print JSON.
     """
-    from phiscale.planning.device import DeviceModel
-    from phiscale.search.coefficients.request import SearchRequest
-    from phiscale.search.coefficients.search import search_coefficients
-    from phiscale.search.engine.tuning import Tuning
-    from phiscale.search.functions import check_numbers
+    from phiscale import search_coefficients
 
-    in_range("--seed", seed, 0)
-    in_range("--resolution", resolution)
-    in_range("--train-images", train_images)
-    check_numbers(epochs, rates)
     if not data:
         raise UsageError("search coefficients needs DATA: images to train on.")
-    base = spec_of(spec)
-    request = SearchRequest(
-        methods=("lawscale", "grid") if method == "both" else (method,),
-        units=units,
+    result = search_coefficients(
+        spec_of(spec),
+        data,
+        out,
+        method=method,
         compute=compute,
+        units=units,
         cost=cost,
+        device_model=device_model,
         resolution=resolution,
         epochs=epochs,
-        seeds=seeds,
         train_images=train_images,
-        threads=workers.threads,
+        seeds=seeds,
+        rates=rates,
         seed=seed,
-        device=DeviceModel.read(device_model) if device_model else None,
-        tuning=Tuning(rates=rates) if rates else Tuning(),
+        command=command_line(),
+        **asdict(workers),
     )
-    result = search_coefficients(base, data, request, workers.runner(out), command=command_line())
     if json:
         found = {each: answer.to_dict() for each, answer in result.coefficients.items()}
         return show_json({"found": found, "compared": result.comparison})
@@ -191,17 +171,6 @@ def study(
         seed: First of the seeds.
         json: Print JSON.
     """
-    for flag, value in (
-        ("--resolution", resolution),
-        ("--train-images", train_images),
-        ("--networks", networks),
-    ):
-        in_range(flag, value)
-    in_range("--seed", seed, 0)
-    in_range("--seeds", seeds, 2)
-    from phiscale.search.functions import check_numbers
-
-    check_numbers(epochs, rates)
     if preset != "family" and (phi or coefficients):
         raise UsageError(
             "--phi and --coefficients are for --preset family. Add it, or leave them out."
@@ -217,45 +186,34 @@ def study(
         )
     if networks is not None and not design_space:
         raise UsageError("--networks is for --design-space. Add it, or leave it out.")
-    from phiscale.search.study.request import StudyRequest
-    from phiscale.search.study.run import run_study
-    from phiscale.search.study.run_family import run_family
-    from phiscale.search.study.run_spaces import run_design_spaces
+    if design_space and len(design_space) != 2:
+        raise UsageError("--design-space compares two. Use e.g. --design-space free compound.")
+    import phiscale
 
-    request = StudyRequest(
-        base=spec_of(model) if model else None,
-        resolution=resolution,
-        seeds=seeds,
-        epochs=epochs,
-        train_images=train_images,
-        rates=rates,
-        threads=workers.threads,
-        seed=seed,
-    )
-    runner = workers.runner(out)
-    common = {"command": command_line(), "train": not plan}
+    common: dict[str, Any] = {
+        "model": spec_of(model) if model else None,
+        "resolution": resolution,
+        "epochs": epochs,
+        "train_images": train_images,
+        "plan": plan,
+        "seed": seed,
+        "command": command_line(),
+        **asdict(workers),
+    }
     if design_space:
-        if len(design_space) != 2:
-            raise UsageError("--design-space compares two. Use e.g. --design-space free compound.")
-        output = run_design_spaces(
-            data, (design_space[0], design_space[1]), networks or 20, request, runner, **common
-        )
+        spaces = (design_space[0], design_space[1])
+        count = 20 if networks is None else networks
+        output = phiscale.compare_spaces(data, out, spaces, networks=count, **common)
     elif preset == "family":
-        phis = _finite("--phi", phi) or (-1.0, 0.0, 1.0, 2.0)
-        if far := [each for each in phis if abs(each) > MOST_PHI]:
-            raise UsageError(f"--phi {far[0]:g} is out of range. Use -{MOST_PHI} to {MOST_PHI}.")
-        output = run_family(data, phis, coefficients, request, runner, **common)
+        phi = phi or (-1.0, 0.0, 1.0, 2.0)
+        output = phiscale.predict_family(
+            data, out, phi=phi, coefficients=coefficients, seeds=seeds, rates=rates, **common
+        )
     else:
-        output = run_study(data, preset, request, runner, **common)
+        output = phiscale.scaling_study(
+            data, out, preset=preset, seeds=seeds, rates=rates, **common
+        )
     if json:
         return show_json(output.data)
     for line in output.lines:
         print(as_flags(line))
-
-
-def _finite(flag: str, numbers: tuple[float, ...]) -> tuple[float, ...]:
-    """The numbers. Raises UsageError for an infinite one."""
-    for number in numbers:
-        if not math.isfinite(number):
-            raise UsageError(f"{flag} {number} is out of range. Use finite numbers.")
-    return numbers

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from phiscale.errors import SpecError, UsageError
+from phiscale.text import without_passwords
 
 if TYPE_CHECKING:
     from phiscale.arch.spec import Spec
@@ -102,8 +103,7 @@ def parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | No
 
 def command_line() -> str:
     """The command as it was typed, without the passwords of databases, to keep with its results."""
-    typed = shlex.join(["phiscale", *sys.argv[1:]])
-    return re.sub(r"(\w+://[^\s:/@]*):[^\s@]*@", r"\1:***@", typed)
+    return without_passwords(shlex.join(["phiscale", *sys.argv[1:]]))
 
 
 def first_process() -> bool:

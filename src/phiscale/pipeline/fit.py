@@ -9,10 +9,14 @@ from typing import Literal
 
 from phiscale.pipeline.limits import budget_of
 from phiscale.pipeline.notebook import default_callbacks
-from phiscale.pipeline.request import Request
+from phiscale.pipeline.request import PlanningInputs, Request, content_name
 from phiscale.pipeline.run import FitRuntime, run_fit
 from phiscale.pipeline.run_folder import Run
 from phiscale.planning.budget import Budget
+from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
+from phiscale.planning.laws import Law
+from phiscale.text import python_call
 from phiscale.training.callbacks import AnyCallback
 
 PathOrName = str | os.PathLike[str]
@@ -32,9 +36,9 @@ def fit(
     base: str | None = None,
     pretrained: PathOrName | Sequence[PathOrName] | None = None,
     from_scratch: bool = True,
-    device_model: PathOrName | None = None,
-    law: PathOrName | None = None,
-    coefficients: PathOrName | None = None,
+    device_model: PathOrName | DeviceModel | None = None,
+    law: PathOrName | Law | None = None,
+    coefficients: PathOrName | Coefficients | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
     min_epochs: float | None = None,
     device: str = "auto",
@@ -52,13 +56,15 @@ def fit(
     `base`: model whose scalings compete. `pretrained`: weights that compete too: a file, a folder
     of files, a `Run`, "hf-hub:NAME", "torchvision:NAME", a model's name, or "auto": the known ones.
     `from_scratch`: whether scalings of the base compete. `device_model`, `law`, `coefficients`:
-    files of `calibrate`, `law fit` and `search coefficients`. `on_bad`: what happens to unreadable
-    images. `min_epochs`: the fewest epochs worth training. `callbacks` receive the progress.
+    values, or the files of `calibrate`, `law fit` and `search coefficients`. `on_bad`: what happens
+    to unreadable images. `min_epochs`: the fewest epochs worth training. `callbacks` receive the
+    progress.
 
     Raises UsageError for contradicting arguments, DataError for images that cannot be used,
     BudgetError where no network fits, CheckpointError where `out` holds the result of different
     arguments.
     """
+    command = python_call(fit, {**locals(), "callbacks": ()})
     request = Request(
         data=os.fspath(data),
         budget=budget_of(
@@ -75,15 +81,23 @@ def fit(
         base=base,
         pretrained=_sources(pretrained),
         from_scratch=from_scratch,
-        law=_path(law),
-        coefficients=_path(coefficients),
-        device_model=_path(device_model),
+        law=_name(law),
+        coefficients=_name(coefficients),
+        device_model=_name(device_model),
         on_bad=on_bad,
         min_epochs=min_epochs,
         device=device,
         seed=seed,
     )
-    runtime = FitRuntime(callbacks=callbacks or default_callbacks())
+    runtime = FitRuntime(
+        callbacks=callbacks or default_callbacks(),
+        command=command,
+        values=PlanningInputs(
+            device_model=device_model if isinstance(device_model, DeviceModel) else None,
+            law=law if isinstance(law, Law) else None,
+            coefficients=coefficients if isinstance(coefficients, Coefficients) else None,
+        ),
+    )
     return run_fit(request, Path(out), runtime)
 
 
@@ -95,5 +109,8 @@ def _sources(pretrained: PathOrName | Sequence[PathOrName] | None) -> tuple[str,
     return tuple(os.fspath(source) for source in pretrained)
 
 
-def _path(file: PathOrName | None) -> str | None:
-    return None if file is None else os.fspath(file)
+def _name(source: PathOrName | DeviceModel | Law | Coefficients | None) -> str | None:
+    """The name that the request has for it: of a file its path."""
+    if source is None or isinstance(source, str):
+        return source
+    return os.fspath(source) if isinstance(source, os.PathLike) else content_name(source)

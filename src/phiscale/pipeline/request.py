@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from phiscale.arch.families import get_spec
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import CheckpointError, PhiscaleError, UsageError
-from phiscale.files import Format, remove_partial_files
+from phiscale.files import Format, remove_partial_files, sha256
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
@@ -79,17 +80,42 @@ FORMAT = Format(
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanningInputs:
+    """What `fit` was called with as values. The request names them by their contents."""
+
+    device_model: DeviceModel | None = None
+    law: Law | None = None
+    coefficients: Coefficients | None = None
+
+    def write(self, out: Path) -> None:
+        """Writes law.json and found.json into the folder; its device.json is written later."""
+        if self.law is not None:
+            self.law.write(out / "law.json")
+        if self.coefficients is not None:
+            self.coefficients.write(out / "found.json")
+
+
+def content_name(value: DeviceModel | Law | Coefficients) -> str:
+    """The name that a request has for a value: equal values have equal names."""
+    content = json.dumps(value.to_dict(), sort_keys=True).encode()
+    return f"{type(value).__name__} sha256:{sha256(content)}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a request names, read."""
 
     images: ImageSet
+    device_model: DeviceModel | None
     law: Law | None
     coefficients: Coefficients | None
     pretrained: dict[str, Path]  # weights files by the names that they compete under
 
 
-def read_inputs(request: Request) -> Inputs:
-    """Reads everything that is named, before a folder is made or anything is measured."""
+def read_inputs(request: Request, values: PlanningInputs | None = None) -> Inputs:
+    """Reads everything that is named, before a folder is made or anything is measured. `values` are
+    what the request names by their contents."""
+    values = values or PlanningInputs()
     if request.base is not None:
         get_spec(request.base)
     weights: dict[str, Path] = {}
@@ -98,12 +124,19 @@ def read_inputs(request: Request) -> Inputs:
             weights[str(path) if name in weights else name] = path
     for path in weights.values():
         read_weights(path)
-    if request.device_model:
-        DeviceModel.read(Path(request.device_model))
-    coefficients = Coefficients.read(request.coefficients) if request.coefficients else None
-    law = Law.read(Path(request.law)) if request.law else None
+    device_model, law, coefficients = values.device_model, values.law, values.coefficients
+    if device_model is None and request.device_model:
+        device_model = DeviceModel.read(Path(request.device_model))
+    if coefficients is None and request.coefficients:
+        coefficients = Coefficients.read(request.coefficients)
+    if law is None and request.law:
+        law = Law.read(Path(request.law))
     return Inputs(
-        images=open_dataset(request.data), law=law, coefficients=coefficients, pretrained=weights
+        images=open_dataset(request.data),
+        device_model=device_model,
+        law=law,
+        coefficients=coefficients,
+        pretrained=weights,
     )
 
 

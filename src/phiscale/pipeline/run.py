@@ -28,7 +28,7 @@ from phiscale.pipeline.choice import Choice, choose
 from phiscale.pipeline.effects import Effects
 from phiscale.pipeline.evidence import Evidence, first_evidence
 from phiscale.pipeline.report import PREDICTIONS, ReportInputs, collect_report
-from phiscale.pipeline.request import REQUEST, Request, claim, read_inputs
+from phiscale.pipeline.request import REQUEST, PlanningInputs, Request, claim, read_inputs
 from phiscale.pipeline.run_folder import REPORT, Run
 from phiscale.pipeline.short_runs import FOLDER as SHORT_RUNS
 from phiscale.planning.device import FORMAT as DEVICE_FORMAT
@@ -61,11 +61,12 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class FitRuntime:
-    """What changes no result of a `fit`, and how it measures."""
+    """What a `fit` needs besides its request."""
 
     callbacks: Sequence[AnyCallback] = ()
     command: str = ""  # as it was typed, for the report
     effects: Effects = field(default_factory=Effects)
+    values: PlanningInputs = field(default_factory=PlanningInputs)  # that the request names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
     `out`: the folder of the result, new or of an earlier start, which is then resumed.
     """
     runtime = runtime or FitRuntime()
-    plan = plan_fit(request, out, runtime.effects)
+    plan = plan_fit(request, out, runtime.effects, runtime.values)
     compute, choice = compute_device(request.device), plan.choice
     train(
         out,
@@ -111,17 +112,21 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
     return Run(out)
 
 
-def plan_fit(request: Request, out: Path, effects: Effects) -> FitPlan:
+def plan_fit(
+    request: Request, out: Path, effects: Effects, values: PlanningInputs | None = None
+) -> FitPlan:
     """The stages before training: request, audit, device, choice. Raises what `fit` raises."""
     request.check()
     check_run_folder(out, REQUEST)
-    inputs = read_inputs(request)
+    values = values or PlanningInputs()
+    inputs = read_inputs(request, values)
     compute = compute_device(request.device)
     with lock_folder(out):
         claim(request, out)
+        values.write(out)
         images, audited = _audit(request, inputs.images, out)
         inputs = replace(inputs, images=images)
-        device = _device_model(request, out, compute, effects)
+        device = _device_model(inputs.device_model, out, compute, effects)
         choice = _kept_choice(out)
         if choice is None:
             evidence = first_evidence(request, inputs, audited, device, compute)
@@ -178,13 +183,12 @@ def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | Non
 
 
 def _device_model(
-    request: Request, out: Path, compute: torch.device, effects: Effects
+    named: DeviceModel | None, out: Path, compute: torch.device, effects: Effects
 ) -> DeviceModel:
     path = out / "device.json"
     with suppress(PhiscaleError):  # missing or damaged: measured anew
         return DEVICE_FORMAT.read(path, required=True)
-    file = request.device_model
-    (DeviceModel.read(Path(file)) if file else effects.calibrate(compute)).write(path)
+    (named or effects.calibrate(compute)).write(path)
     return DeviceModel.read(path)
 
 

@@ -27,7 +27,7 @@ SEEDS = 3
 def run_family(
     data: str,
     phis: Sequence[float],
-    coefficients: Path | None,
+    coefficients: Path | Coefficients | None,
     request: StudyRequest,
     runner: RunnerConfig,
     *,
@@ -36,10 +36,10 @@ def run_family(
 ) -> StudyOutput:
     """Trains the models at `phis` and predicts all from phi -3 to 7. The same call resumes.
 
-    `coefficients`: a found.json; None: the paper's. `train=False`: only log what would be trained.
-    UsageError: the folder belongs to another study.
+    `coefficients`: measured ones, or their found.json; None: the paper's. `train=False`: only log
+    what would be trained. UsageError: the folder belongs to another study.
     """
-    measured = Coefficients.read(coefficients) if coefficients else None
+    measured = Coefficients.read(coefficients) if isinstance(coefficients, Path) else coefficients
     powers = measured.powers if measured else PAPER_POWERS
     dataset = dataset_info(data, runner.out)
     plan = plan_family(data, phis, powers, request, dataset)
