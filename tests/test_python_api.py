@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,6 +178,7 @@ def test_fit_from_python_returns_a_run_and_calls_back(plan_files: Path, tmp_path
     assert {path.name for path in run.folder.iterdir()} >= EVERYTHING
     assert run.spec.resolution and run.report is not None
     assert steps and steps[-1].images_seen == steps[-1].total
+    assert run.report is not None
     made_with = f"phiscale.fit(&#39;digits&#39;, &#39;{run.folder}&#39;, train_minutes=0.02"
     assert made_with in run.report.read_text(encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"seed=0 -> 1"):
@@ -196,8 +198,12 @@ def test_fit_accepts_values_and_names_them_by_their_contents(
     coefficients = phiscale.Coefficients.read(plan_files / "found.json")
     device_model = phiscale.DeviceModel.read(plan_files / "device.json")
 
-    def plan(**changed: object) -> FitPlan:
-        arguments = {"device_model": device_model, "law": law, "coefficients": coefficients}
+    def plan(**changed: Any) -> FitPlan:
+        arguments: dict[str, Any] = {
+            "device_model": device_model,
+            "law": law,
+            "coefficients": coefficients,
+        }
         phiscale.fit("digits", out, macs="330K", train_minutes=1, **{**arguments, **changed})
         request, runtime = asked[-1]
         return plan_fit(request, out, fixed_effects(), runtime.values)
@@ -263,7 +269,10 @@ def test_train_takes_a_spec_an_open_set_and_a_recipe(tmp_path: Path):
         (lambda out: phiscale.train("small", "digits", out, "fotos"), r"unknown recipe 'fotos'"),
         (lambda out: phiscale.search_coefficients("small", "digits", out, seeds=1), r"seeds=1"),
         (lambda out: phiscale.scaling_study("digits", out, epochs=0), r"epochs=0 trains nothing"),
-        (lambda out: phiscale.scaling_study("digits", out, preset="x"), r"preset='x' is unknown"),
+        (
+            lambda out: phiscale.scaling_study("digits", out, preset="x"),  # type: ignore[arg-type]
+            r"preset='x' is unknown",
+        ),
         (lambda out: phiscale.scaling_study("digits", out, seeds=1), r"seeds=1 is out of range"),
         (lambda out: phiscale.predict_family("digits", out, phi=(11,)), r"phi=11 is out of range"),
         (lambda out: phiscale.compare_spaces("digits", out, networks=0), r"networks=0 is out of"),

@@ -102,7 +102,7 @@ def test_one_file_serves_predict_and_solve(place: Path, capsys: pytest.CaptureFi
     ran("law fit efficientnet-joint --out law.json", capsys)
     assert Law.read(place / "law.json").depth.A > 0
     out = ran("solve efficientnet_b0 --macs 600M --law law.json", capsys)
-    assert "predicted error" in out
+    assert "predicted top-1 error" in out
     assert in_json("law predict law.json efficientnet_b4", capsys)[0]["error"] < 0.18
 
 
@@ -215,14 +215,18 @@ def said(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 
 MISTAKES = (
     # command line, exit code, what the one line says
-    ("law ft mine.csv", 2, r"'law ft' is no verb\. Did you mean law fit\? They are law fit,"),
-    ("law --json", 2, r"'law --json' is no verb.*They are law fit, law predict"),
+    (
+        "law ft mine.csv",
+        2,
+        r"'law ft' is an unknown command\. Did you mean law fit\? Use one of law fit,",
+    ),
+    ("law --json", 2, r"'law --json' is an unknown command.*Use one of law fit, law predict"),
     ("law fit", 2, r"law fit needs TABLE: a CSV file, folders of runs"),
     ("law fit effcientnet", 2, r"no file, folder or published table\. Did you mean efficientnet\?"),
     ("law fit nope.csv", 2, r"nope\.csv does not exist\. Name a CSV file"),
     ("law fit nope/", 2, r"nope/? is no file, folder"),
     ("law fit empty", 1, r"empty is no run and holds none"),
-    ("law fit two.csv empty", 2, r"two\.csv is no folder of runs\. Give folders, or one table"),
+    ("law fit two.csv empty", 2, r"two\.csv is not a folder of runs\. Use folders, or one table"),
     ("law fit two.csv", 2, r"2 rows cannot fit a law of macs\. Use at least 3"),
     ("law fit nan.csv", 1, r"error of row 2 in nan\.csv is 'nan'"),
     ("law fit same.csv", 2, r"all rows have macs 1, .*Add a network of another macs"),
@@ -232,8 +236,8 @@ MISTAKES = (
     ("law fit efficientnet --base nope", 2, r"'nope' is not a model"),
     ("law fit efficientnet --hold-out efficientnet_b9", 2, r"no row.*Did you mean efficientnet_b"),
     ("law fit efficientnet --hold-out zz", 2, r"--hold-out zz is no row of the table\. Rows are"),
-    ("law fit efficientnet --run-sd 0.15", 2, r"--run-sd 0\.15 is 15 points\. Write 0\.15% or"),
-    ("law fit efficientnet --run-sd some", 2, r"--run-sd: 'some' is no number"),
+    ("law fit efficientnet --run-sd 0.15", 2, r"--run-sd 0\.15 is 15 points\. Use 0\.15% or"),
+    ("law fit efficientnet --run-sd some", 2, r"--run-sd: 'some' is not a number"),
     ("law fit efficientnet --plot law.txt", 2, r"cannot draw 'law\.txt'"),
     ("law fit efficientnet --out no/law.json", 2, r"there is no folder no"),
     ("law fit efficientnet --axs macs", 2, r"unknown flag --axs\. Did you mean --axes"),
@@ -332,4 +336,4 @@ def test_found_coefficients_replace_the_papers_where_a_law_predicts(
     assert paper["macs"] != wide["macs"]
     with pytest.raises(SystemExit):
         main(shlex.split("law predict law.json efficientnet_b1 --coefficients found.json"))
-    assert "Give --phi too" in capsys.readouterr().err
+    assert "Add --phi, such as --phi 1" in capsys.readouterr().err

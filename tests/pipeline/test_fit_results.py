@@ -13,6 +13,7 @@ from PIL import Image
 
 import phiscale
 from phiscale.data.datasets.open import open_dataset
+from phiscale.files import read_checked
 from phiscale.pipeline.run import FitRuntime, run_fit
 from support.fits import EVERYTHING, fixed_effects, request, run_command
 
@@ -30,8 +31,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_fit_leaves_everything_in_one_folder(fitted: Path):
     assert {path.name for path in fitted.iterdir()} >= EVERYTHING
     choice = json.loads((fitted / "choice.json").read_text())
-    assert json.loads((fitted / "spec.json").read_text()) == choice["spec"]
-    assert json.loads((fitted / "recipe.json").read_text()) == choice["recipe"]
+    for name in ("spec", "recipe"):
+        assert read_checked(fitted / f"{name}.json", "") == choice[name]
     assert choice["recipe"]["seed"] == 3
     assert choice["predicted"]["macs"] <= 330_000 and choice["why"]
     assert not list(fitted.rglob("*.part"))

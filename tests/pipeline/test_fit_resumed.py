@@ -74,7 +74,7 @@ def test_a_budget_that_no_network_meets_can_be_raised_in_the_same_folder(
     plan_files: Path, tmp_path: Path
 ):
     out, tight = tmp_path / "out", replace(BUDGET, macs=10)
-    with pytest.raises(BudgetError, match=r"smallest network takes .* Raise .*macs.* to"):
+    with pytest.raises(BudgetError, match=r"smallest network needs .* Raise .*macs.* to"):
         plan_fit(request(plan_files, budget=tight), out, fixed_effects())
     enough = request(plan_files, budget=replace(BUDGET, macs=300_000))
     plan = plan_fit(enough, out, fixed_effects())

@@ -99,7 +99,8 @@ def _run(arguments: list[str]) -> None:
     if verb == "train":
         train(rest)
     else:
-        call(VERBS[verb], rest, f"phiscale {verb}")
+        others = _of_group(verb.partition(" ")[0]).values()
+        call(VERBS[verb], rest, f"phiscale {verb}", others)
 
 
 def _unknown_command(verb: str, rest: Sequence[str]) -> UsageError:

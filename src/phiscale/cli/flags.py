@@ -7,7 +7,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -18,8 +18,16 @@ from phiscale.cli.parameters import flags_of, in_flags
 from phiscale.errors import UsageError
 
 
-def call(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
-    """Reads the flags with tyro, then runs the verb outside tyro, so that errors are the verb's."""
+def call(
+    function: Callable[..., None],
+    arguments: Sequence[str],
+    prog: str,
+    others: Iterable[Callable[..., None]] = (),
+) -> None:
+    """Reads the flags with tyro, then runs the verb outside tyro, so that errors are the verb's.
+
+    `others`: verbs of the same group, whose flags a message may name: "Fit it again with --base".
+    """
     calls: list[Callable[[], None]] = []
     complaints = io.StringIO()
 
@@ -29,7 +37,8 @@ def call(function: Callable[..., None], arguments: Sequence[str], prog: str) -> 
 
     if not asks_help(arguments):
         _check_flags(function, arguments, prog)
-    with in_flags(flags_of(function)):
+    flags = {name: flag for verb in (*others, function) for name, flag in flags_of(verb).items()}
+    with in_flags(flags):
         try:
             with contextlib.redirect_stderr(complaints), _uncoloured():
                 tyro.cli(later, args=list(arguments), prog=prog)
