@@ -1,4 +1,4 @@
-"""The report's pictures: small, the same every time, and true to their numbers."""
+"""The report's figures: small, the same every time, and true to their numbers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def networks(count: int = 12) -> list[dict]:
 
 
 def counts(classes: int, every: int = 3) -> list[list[int]]:
-    """Dense enough to be the worst case for the size of the picture."""
+    """Dense enough to be the worst case for the size of the figure."""
     return (np.eye(classes, dtype=int) * 50 + every).tolist()
 
 
@@ -68,7 +68,7 @@ def every_kind() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["loss", "top1", "pareto", "confusion"])
-def test_a_picture_is_one_small_svg_without_links_scripts_or_pixels(kind: str):
+def test_a_figure_is_one_small_svg_without_links_scripts_or_pixels(kind: str):
     svg = every_kind()[kind]
     root = ElementTree.fromstring(svg)
     assert root.tag == "svg" and root.get("role") == "img" and root.get("aria-label")
@@ -77,16 +77,16 @@ def test_a_picture_is_one_small_svg_without_links_scripts_or_pixels(kind: str):
     assert all(value.startswith("#") for value in re.findall(r'href="([^"]*)"', svg))
 
 
-def test_the_same_numbers_give_the_same_pictures():
+def test_the_same_numbers_give_the_same_figures():
     assert every_kind() == every_kind()
 
 
 def test_ids_do_not_clash_in_one_page_and_every_reference_has_its_id():
-    pictures = every_kind().values()
-    ids = [set(re.findall(r'\bid="([^"]*)"', svg)) for svg in pictures]
+    figures = every_kind().values()
+    ids = [set(re.findall(r'\bid="([^"]*)"', svg)) for svg in figures]
     assert sum(map(len, ids)) == len(set().union(*ids))
-    for svg, own in zip(pictures, ids, strict=True):
-        assert set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg)) == own
+    for svg, own_ids in zip(figures, ids, strict=True):
+        assert set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg)) == own_ids
 
 
 def test_curves_name_the_checkpoint_that_was_kept_and_count_epochs():
@@ -105,14 +105,14 @@ def test_a_curve_without_a_number_is_left_out():
     assert len(curves([{"images_seen": 64, "loss": 2.3}], 64)) == 1
 
 
-def test_a_long_log_gives_no_larger_picture_than_a_short_one():
+def test_a_long_log_gives_no_larger_figure_than_a_short_one():
     assert len(curves(log(3_000_000), 3_000_000)[0]) < 20_000
 
 
 def test_pareto_says_what_its_marks_mean_and_numbers_them_as_the_table_does():
-    said = words(pareto(networks(), "net 4", {"latency_ms": 1.5}, sd=0.01))
-    assert {"selected", "within the limits", "excluded", "your limit"} <= set(said)
-    assert {"1", "5", "12", "latency of one image, ms", "predicted error, %"} <= set(said)
+    texts = words(pareto(networks(), "net 4", {"latency_ms": 1.5}, sd=0.01))
+    assert {"selected", "within the limits", "excluded", "your limit"} <= set(texts)
+    assert {"1", "5", "12", "latency of one image, ms", "predicted error, %"} <= set(texts)
     plain = words(pareto(networks(4), "net 1"))
     assert not {"ruled out", "your limit", "statistically tied (law)"} & set(plain)
 
@@ -120,9 +120,9 @@ def test_pareto_says_what_its_marks_mean_and_numbers_them_as_the_table_does():
 def test_pareto_counts_macs_where_a_latency_is_not_known():
     rows = networks()
     rows[3]["latency_ms"] = None
-    said = words(pareto(rows, "net 4", {"latency_ms": 1.5, "macs": 3e8}))
-    assert "MACs of one image" in said and "your limit" in said
-    assert any(text.endswith(" M") for text in said)
+    texts = words(pareto(rows, "net 4", {"latency_ms": 1.5, "macs": 3e8}))
+    assert "MACs of one image" in texts and "your limit" in texts
+    assert any(text.endswith(" M") for text in texts)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
@@ -175,7 +175,7 @@ def test_long_names_are_cut_in_the_middle(name: str, short: str):
     assert len(short) <= 18
 
 
-def test_worst_pairs_are_the_commonest_mistakes_first():
+def test_worst_pairs_are_the_most_frequent_confusions_first():
     matrix = [[8, 2, 0], [0, 9, 0], [5, 1, 4]]
     assert worst_pairs(matrix, ["a", "b", "c"], 2) == [
         {"truth": "c", "predicted": "a", "images": 5, "share": 0.5},

@@ -1,4 +1,4 @@
-"""The page of a `fit`, for ordinary stories and odd ones."""
+"""The page of a `fit`, for ordinary runs and odd ones."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ import pytest
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.nn.cam import overlay
-from phiscale.report.report import (
+from phiscale.report.numbers import (
+    amount,
+    duration,
+    milliseconds,
+    percent,
+    quantity,
+    size,
+)
+from phiscale.report.report import render, write_report
+from phiscale.report.report_data import (
     BudgetRow,
     CandidateRow,
     FileRow,
     ReportData,
     Sample,
     Snippet,
-    amount,
-    duration,
     layer_rows,
-    milliseconds,
-    percent,
-    quantity,
-    render,
-    size,
-    write_report,
 )
 from phiscale.training.metrics import measure
 
@@ -118,7 +119,7 @@ def candidate(name: str, error: float, **changed) -> CandidateRow:
     )
 
 
-def story(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **changed) -> ReportData:
+def report_data(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **changed) -> ReportData:
     """A whole run; its network's numbers are those of `small`."""
     limits = (
         BudgetRow(limit="latency_ms", asked=0.5, predicted=0.38, measured=0.412, met=True),
@@ -216,14 +217,14 @@ class Page(HTMLParser):
 HUNDRED = tuple(f"class {i:03}" for i in range(100))
 DIGITS = tuple("0123456789")
 REPORTS = {
-    "ordinary": story(),
-    "ten classes, photos": story(DIGITS, 256, samples=samples(DIGITS, 256, 12, 12)),
-    "odd names": story(ODD, title=EVIL, source=EVIL, command=EVIL, why=EVIL, notes=ODD),
-    "a hundred classes": story(HUNDRED, metrics=metrics(HUNDRED, 4000)),
-    "digits of 8 px, all right": story(
+    "ordinary": report_data(),
+    "ten classes, photos": report_data(DIGITS, 256, samples=samples(DIGITS, 256, 12, 12)),
+    "odd names": report_data(ODD, title=EVIL, source=EVIL, command=EVIL, why=EVIL, notes=ODD),
+    "a hundred classes": report_data(HUNDRED, metrics=metrics(HUNDRED, 4000)),
+    "digits of 8 px, all right": report_data(
         DIGITS, metrics=metrics(DIGITS, right=1.0), samples=samples(DIGITS, 8, 9, 0)
     ),
-    "no budget": story(budget=()),
+    "no budget": report_data(budget=()),
     "nothing but what must be": ReportData(
         title="t",
         source="s",
@@ -237,10 +238,10 @@ REPORTS = {
     ),
 }
 PAGES = {kind: render(each) for kind, each in REPORTS.items()}
-each_story = pytest.mark.parametrize("kind", REPORTS)
+each_report = pytest.mark.parametrize("kind", REPORTS)
 
 
-@each_story
+@each_report
 def test_the_page_is_well_formed_and_every_id_is_used_once(kind: str):
     page = Page(PAGES[kind])
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -249,7 +250,7 @@ def test_the_page_is_well_formed_and_every_id_is_used_once(kind: str):
     assert links and links <= {f"#{each}" for each in ids}
 
 
-@each_story
+@each_report
 def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(kind: str):
     page = Page(PAGES[kind])
     assert not {tag for tag, _ in page.tags} & {"script", "iframe", "link", "object", "embed"}
@@ -262,19 +263,19 @@ def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(kind: str):
     assert not re.search(r"https?:|url\(|@import", styles)
 
 
-@each_story
+@each_report
 def test_the_page_is_small(kind: str):
     assert len(PAGES[kind].encode()) < 2_500_000
 
 
-@each_story
+@each_report
 def test_the_verdict_comes_first_and_holds_the_interval_and_the_baseline(kind: str):
-    text, said = Page(PAGES[kind]).plain, REPORTS[kind].metrics
-    low, high = said["interval"]
+    text, expected = Page(PAGES[kind]).plain, REPORTS[kind].metrics
+    low, high = expected["interval"]
     for number in (
-        percent(said["top1"]),
+        percent(expected["top1"]),
         f"[{100 * low:.1f}, {100 * high:.1f}]",
-        percent(said["majority"]),
+        percent(expected["majority"]),
     ):
         place = text.find(number.replace("\N{NO-BREAK SPACE}", " "))
         assert 0 <= place < text.index("Budget: requested and measured")
@@ -290,7 +291,9 @@ def test_markup_in_names_is_shown_and_never_obeyed():
 
 
 def test_undecodable_names_do_not_stop_the_page(tmp_path: Path):
-    write_report(tmp_path / "report.html", story(command="phiscale fit \udcff", source="\udcff"))
+    write_report(
+        tmp_path / "report.html", report_data(command="phiscale fit \udcff", source="\udcff")
+    )
     assert "\\udcff" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -335,15 +338,15 @@ def test_sections_stand_in_the_order_of_a_reader():
     ]
 
 
-def test_a_limit_that_was_broken_is_said_at_the_top():
+def test_a_limit_that_was_exceeded_is_shown_at_the_top():
     over = (BudgetRow(limit="latency_ms", asked=0.3, predicted=0.29, measured=0.412, met=False),)
-    text = Page(render(story(budget=over))).plain
+    text = Page(render(report_data(budget=over))).plain
     assert "Over the limit: latency of one image (0.412 ms, allowed 0.300 ms)." in text
     assert "✗ no" in text and "limits that you set" not in text
 
 
-def test_a_network_that_learnt_nothing_is_called_that():
-    text = Page(render(story(metrics=metrics(("cat", "dog"), 60, right=0.5)))).plain
+def test_a_network_that_learnt_nothing_is_called_so():
+    text = Page(render(report_data(metrics=metrics(("cat", "dog"), 60, right=0.5)))).plain
     assert "Not significantly better than always predicting the largest class" in text
     assert "Not significantly better" not in Page(PAGES["ordinary"]).plain
 
@@ -368,17 +371,17 @@ def test_many_classes_show_the_hardest_and_fold_the_rest():
 
 def test_bad_files_and_duplicates_are_named_but_not_by_the_thousand():
     bad = [{"split": "train", "key": f"{EVIL}{i}.jpg", "reason": "cut off"} for i in range(5000)]
-    twins = [
+    duplicates = [
         [{"split": s, "key": f"{s}.jpg", "class_name": "cat"} for s in ("train", "test")]
     ] * 900
-    html = render(story(audit=audit(("cat", "dog"), bad=bad, duplicates=twins)))
+    html = render(report_data(audit=audit(("cat", "dog"), bad=bad, duplicates=duplicates)))
     text = Page(html).plain
     assert "5,000 files cannot be read." in text and "and 4800 more" in text
     assert "900 images more than once" in text and "and 800 more" in text
     assert len(html) < 500_000
 
 
-def test_small_pictures_keep_their_pixels():
+def test_small_images_keep_their_pixels():
     html = PAGES["digits of 8 px, all right"]
     assert html.count("data:image/png;base64,") == 18 and 'class="small"' in html
     assert "data:image/jpeg" not in html
@@ -414,11 +417,11 @@ def test_a_row_of_choice_json_is_a_row_of_the_table():
     }
     made = CandidateRow.of(row, chosen=True)
     assert (made.predicted_error, made.images_per_s, made.chosen) == (0.2, 9.5, True)
-    assert "9.50" in Page(render(story(candidates=(made,)))).plain
+    assert "9.50" in Page(render(report_data(candidates=(made,)))).plain
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("formatted", "text"),
     [
         (amount(812), "812"),
         (amount(5_288_548), "5.29 M"),
@@ -445,13 +448,13 @@ def test_a_row_of_choice_json_is_a_row_of_the_table():
         (quantity(2e9, "train_memory_bytes"), "2 GB"),
     ],
 )
-def test_numbers_are_written_for_people(said: str, text: str):
-    assert said.replace("\N{NO-BREAK SPACE}", " ") == text
+def test_numbers_are_written_for_people(formatted: str, text: str):
+    assert formatted.replace("\N{NO-BREAK SPACE}", " ") == text
 
 
 def test_the_page_takes_the_place_of_an_older_one(tmp_path: Path):
     path = tmp_path / "report.html"
-    write_report(path, story())
-    write_report(path, replace(story(), title="newer"))
+    write_report(path, report_data())
+    write_report(path, replace(report_data(), title="newer"))
     assert "<title>newer</title>" in path.read_text(encoding="utf-8")
     assert list(tmp_path.iterdir()) == [path]

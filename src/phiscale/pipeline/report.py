@@ -25,7 +25,7 @@ from phiscale.pipeline.choice import Choice, seconds_trained
 from phiscale.pipeline.request import Request
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
-from phiscale.report.report import (
+from phiscale.report.report_data import (
     BudgetRow,
     CandidateRow,
     FileRow,
