@@ -18,7 +18,7 @@ ErrorFormula = Callable[[Trial], float]  # the test error of a trial
 
 
 def complete_plan(plan: Plan[Any], out: Path, error_of: ErrorFormula, labels: np.ndarray) -> Any:
-    """Run a plan to its end, every result a file in `out`. Return its outcome."""
+    """Carry out a plan with results from a formula, written to `out`. Return its outcome."""
     results = Results(out / "results")
     progress = PlanProgress(plan)
     while not progress.finished:
@@ -29,7 +29,7 @@ def complete_plan(plan: Plan[Any], out: Path, error_of: ErrorFormula, labels: np
 
 
 def synthetic_result(trial: Trial, error: float, labels: np.ndarray) -> Result:
-    """A result with that share of wrong predictions, drawn by the trial's key."""
+    """Return a result with that share of wrong predictions, drawn by the trial's key."""
     seed = int(hashlib.sha256(trial.key.encode()).hexdigest()[:8], 16)
     random = np.random.default_rng(seed)
     costs = cost(trial.spec)

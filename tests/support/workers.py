@@ -1,5 +1,7 @@
-"""Tiny plans of real trainings, and crews that carry them out and die: forked from a process that
-has everything imported, so that a death and the life after it take a second or two."""
+"""Small plans of real trainings, and commands that carry them out in processes that tests kill.
+
+The processes are forked from one that has imported everything, so that a start takes a second.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,7 @@ from phiscale.search.engine.store import Store
 from phiscale.search.engine.trial import Trial, TrialConditions
 from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.arms import Arm
+from phiscale.search.study.plan import Outcome as StudyOutcome
 from phiscale.search.study.plan import ScalingStudy
 from phiscale.training.ownership import own_process
 from phiscale.training.recipes.recipe import Optim, Recipe
@@ -43,9 +46,9 @@ RECIPE = Recipe(
     optim=Optim(name="sgd", lr_peak=0.4),
     augment=Augment(frame="shift", shift=0.12),
 )
-OF_THE_MACHINE = ("seconds", "cpu_seconds", "made_by")
-"""Fields of a result that differ from one time to the next."""
-OF_A_TRIAL = 10  # updates of who writes
+MACHINE_FIELDS = ("seconds", "cpu_seconds", "made_by")
+"""Fields of a result that differ when a training is repeated."""
+UPDATES_PER_TRIAL = 10  # writes of a process to each trial that it claims
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -64,7 +67,7 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-def net(channels: int = 8, resolution: int = 8) -> Spec:
+def small_network(channels: int = 8, resolution: int = 8) -> Spec:
     stage = Stage(block="fused_mbconv", repeats=1, kernel=3, stride=2, expand=2, channels=channels)
     return Spec(
         stem_channels=8,
@@ -76,20 +79,20 @@ def net(channels: int = 8, resolution: int = 8) -> Spec:
     )
 
 
-def digits() -> str:
-    """Of scikit-learn's digits."""
+def digits_fingerprint() -> str:
+    """Return the fingerprint of scikit-learn's digits."""
     from phiscale.data.datasets.open import open_dataset
 
     return open_dataset("digits").fingerprint()
 
 
-def settle(fingerprint: str, seeds: int = 2) -> ScalingStudy:
-    """Ten trainings: two arms, two rates, two seeds."""
+def small_study(fingerprint: str, seeds: int = 2) -> ScalingStudy:
+    """A scaling study of ten trainings: two arms, two rates, two seeds."""
     arms = tuple(
         Arm(
             name=name,
             network=ScaledNetwork(
-                spec=net(channels), by=Scaling(width=channels / 8), compute_ratio=1.0
+                spec=small_network(channels), by=Scaling(width=channels / 8), compute_ratio=1.0
             ),
             epochs=RECIPE.epochs,
         )
@@ -109,9 +112,9 @@ def settle(fingerprint: str, seeds: int = 2) -> ScalingStudy:
     )
 
 
-def discovery(fingerprint: str) -> CoefficientSearch:
-    """Eighteen trainings: rates of five sizes, a designed experiment with its second round, a grid
-    as small as this lattice, a confirmation."""
+def small_search(fingerprint: str) -> CoefficientSearch:
+    """A search for coefficients of eighteen trainings: rates of five sizes, a designed experiment
+    with its second round, a grid as small as this lattice, a confirmation."""
     return CoefficientSearch(
         conditions=TrialConditions(
             data="digits",
@@ -119,7 +122,7 @@ def discovery(fingerprint: str) -> CoefficientSearch:
             recipe=RECIPE,
             crop=1.0,
         ),
-        base=net(),
+        base=small_network(),
         methods=("lawscale", "grid"),
         units=5.0,
         compute=2.0,
@@ -131,8 +134,8 @@ def discovery(fingerprint: str) -> CoefficientSearch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
-    """Nine trainings: widths, then neighbours of the best one, which are to say what wins."""
+class WidthSearch:
+    """A plan of nine trainings: five widths, then two seeds of the best width and its neighbour."""
 
     fingerprint: str
     data: str = "digits"
@@ -160,7 +163,7 @@ class Search:
     def trial(self, width: int, seed: int, **recipe: Any) -> Trial:
         return Trial(
             name=f"width {width}, seed {seed}",
-            spec=net(width),
+            spec=small_network(width),
             data=self.fingerprint,
             recipe=replace(self.recipe, seed=seed, **recipe),
             test=True,
@@ -170,8 +173,8 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Several:
-    """One stage of trials that any function may train."""
+class OneStage:
+    """A plan of one stage."""
 
     trials: tuple[Trial, ...]
     data: str = "digits"
@@ -191,15 +194,15 @@ class Several:
         return min(whole, key=lambda key: (whole[key].error, key))
 
 
-def some(count: int, fingerprint: str = "x") -> tuple[Trial, ...]:
-    """Trials for a `train` that does not train."""
-    return tuple(Search(fingerprint=fingerprint).trial(8, seed) for seed in range(count))
+def make_trials(count: int, fingerprint: str = "x") -> tuple[Trial, ...]:
+    """Return trials that differ in their seed."""
+    return tuple(WidthSearch(fingerprint=fingerprint).trial(8, seed) for seed in range(count))
 
 
-def invented(
+def formula_result(
     trial: Trial, images: Any = None, run: Path | None = None, runtime: Any = None, **fields: Any
 ) -> Result:
-    """A result that takes no training, the same for the same trial."""
+    """Return a result from a formula of the trial's seed instead of a training."""
     values = {"validation_error": 1 / (3 + trial.recipe.seed), "validation_loss": 1.0} | fields
     return Result(
         key=trial.key,
@@ -211,16 +214,17 @@ def invented(
     )
 
 
-def watched(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
-    """Trains for real; writes down every start of what was done already."""
+def train_and_log(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
+    """Train with torch, and log starts and ends. A start of a trial that has a result already is
+    logged as repeated."""
     out = run.parent.parent
     line = f"{trial.key} {os.getpid()} {run.name}\n"
     if (out / "results" / f"{trial.key}.json").exists():
-        _append(out / "again", line)
-    _append(out / "begun", line)
-    found = train_with_torch(trial, images, run, runtime)
-    _append(out / "ended", line)
-    return found
+        _append(out / "repeated", line)
+    _append(out / "started", line)
+    result = train_with_torch(trial, images, run, runtime)
+    _append(out / "finished", line)
+    return result
 
 
 def _append(path: Path, line: str) -> None:
@@ -230,22 +234,22 @@ def _append(path: Path, line: str) -> None:
 
 def runner_in(out: Path, **fields: Any) -> RunnerConfig:
     return RunnerConfig(
-        out=out, **({"train": watched, "start": "fork", "heartbeat_timeout_s": 8.0} | fields)
+        out=out, **({"train": train_and_log, "start": "fork", "heartbeat_timeout_s": 8.0} | fields)
     )
 
 
-def start(plan: Any, runner: RunnerConfig) -> Any:
-    """A command in a process of its own, the leader of a process group."""
-    child = CONTEXT.Process(target=_live, args=(plan, runner))
+def start_command(plan: Any, runner: RunnerConfig) -> Any:
+    """Start a command in a process of its own, the leader of a process group."""
+    child = CONTEXT.Process(target=_run_command, args=(plan, runner))
     child.start()
     return child
 
 
-def _live(plan: Any, runner: RunnerConfig) -> None:
-    """What the command line does with an outcome, a mistake or a signal."""
+def _run_command(plan: Any, runner: RunnerConfig) -> None:
+    """Do what the command line does at an outcome, an error or a signal."""
     os.setpgid(0, 0)
     runner.out.mkdir(parents=True, exist_ok=True)
-    said = runner.out / f"said-{os.getpid()}"
+    log = runner.out / f"messages-{os.getpid()}"
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     code = 0
@@ -253,17 +257,19 @@ def _live(plan: Any, runner: RunnerConfig) -> None:
         with own_process():  # as the command line does
             carry_out(plan, runner)
     except Interrupted as stop:
-        _append(said, f"{stop.message}\n")
+        _append(log, f"{stop.message}\n")
         code = stop.status
     except PhiscaleError as error:
-        _append(said, f"phiscale: {error}\n")
+        _append(log, f"phiscale: {error}\n")
         code = 1
     os._exit(code)
 
 
-def told_nobody(plan: Any, out: Path, limit: int = 0) -> str:
-    """What a user whom permissions bind is told, where files may have so many bytes; trials give
-    what is invented. Root passes every permission."""
+def run_as_nobody(plan: Any, out: Path, limit: int = 0) -> str:
+    """Carry out a plan as the user nobody, and return the message, or "done".
+
+    Root could write everywhere. `limit`: most bytes of a file. Results come from a formula.
+    """
     ours, its = CONTEXT.Pipe(duplex=False)
     child = CONTEXT.Process(target=_as_nobody, args=(plan, out, limit, its))
     child.start()
@@ -271,9 +277,9 @@ def told_nobody(plan: Any, out: Path, limit: int = 0) -> str:
     return ours.recv()
 
 
-def _as_nobody(plan: Any, out: Path, limit: int, tell: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # imports what nobody may not read
-        carry_out(plan, RunnerConfig(out=Path(folder), train=invented))
+def _as_nobody(plan: Any, out: Path, limit: int, pipe: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # imports modules that nobody may not read
+        carry_out(plan, RunnerConfig(out=Path(folder), train=formula_result))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -282,48 +288,48 @@ def _as_nobody(plan: Any, out: Path, limit: int, tell: Any) -> None:
         os.setgid(65534)
         os.setuid(65534)
     try:
-        carry_out(plan, RunnerConfig(out=out, train=invented))
-        tell.send("done")
+        carry_out(plan, RunnerConfig(out=out, train=formula_result))
+        pipe.send("done")
     except PhiscaleError as error:
-        tell.send(str(error))
+        pipe.send(str(error))
 
 
-def said(runner: RunnerConfig) -> list[str]:
-    """By all commands in this folder, oldest first."""
-    files = sorted(runner.out.glob("said-*"), key=lambda path: path.stat().st_mtime)
+def messages(runner: RunnerConfig) -> list[str]:
+    """Return the messages of all commands in this folder, oldest first."""
+    files = sorted(runner.out.glob("messages-*"), key=lambda path: path.stat().st_mtime)
     return [line for path in files for line in path.read_text().splitlines()]
 
 
-def finish(plan: Any, runner: RunnerConfig, seconds: float = 180) -> None:
-    """Runs the command to its end; says why if it has none."""
-    child = start(plan, runner)
+def run_to_end(plan: Any, runner: RunnerConfig, seconds: float = 180) -> None:
+    """Run the command to its end, which must be a success."""
+    child = start_command(plan, runner)
     child.join(seconds)
-    assert child.exitcode == 0, f"exit code {child.exitcode}: {said(runner)[-3:]}"
+    assert child.exitcode == 0, f"exit code {child.exitcode}: {messages(runner)[-3:]}"
 
 
-def end_of(plan: Any, runner: RunnerConfig) -> tuple[Any, dict[str, dict[str, Any]]]:
-    """The outcome, and every result without what is of the machine."""
+def outcome_and_results(plan: Any, runner: RunnerConfig) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """Return the outcome, and all results without the fields that depend on the machine."""
     progress = PlanProgress(plan)
     progress.advance(runner.results.read)
     assert progress.finished, "the plan has not come to its end"
     results = {key: result.to_dict() for key, result in runner.results.all().items()}
     assert results.keys() == {trial.key for trial in progress.completed}
     for result in results.values():
-        for name in (*OF_THE_MACHINE, "sha256"):
+        for name in (*MACHINE_FIELDS, "sha256"):
             del result[name]
-    return compared(progress.outcome), results
+    return comparable(progress.outcome), results
 
 
-def compared(outcome: Any) -> Any:
-    """What of an outcome can be told to be the same."""
+def comparable(outcome: Any) -> Any:
+    """Return the part of an outcome that does not depend on the machine."""
     if isinstance(outcome, SearchOutcome):
-        found = [(each.method, each.runs, each.proposal) for each in outcome.searched]
-        return outcome.rates, found, outcome.confirmed
-    return getattr(outcome, "chosen", outcome)
+        methods = [(each.method, each.runs, each.proposal) for each in outcome.searched]
+        return outcome.rates, methods, outcome.confirmed
+    return outcome.recipes if isinstance(outcome, StudyOutcome) else outcome
 
 
-def in_database(runner: RunnerConfig) -> dict[str, list[str]]:
-    """How the entries of every trial that settle it stand there: there should be one of each."""
+def settled_states(runner: RunnerConfig) -> dict[str, list[str]]:
+    """Return, by key, the states of the entries that settle a trial: there should be one."""
     states: dict[str, list[str]] = {}
     with closing(runner.store()) as store:
         for entry in store.database.entries():
@@ -332,25 +338,30 @@ def in_database(runner: RunnerConfig) -> dict[str, list[str]]:
     return states
 
 
-def ends_alike(plan: Any, runner: RunnerConfig, undisturbed: Any, *, database: bool = True) -> None:
-    """Nothing lost, nothing twice, and to the bit what it is when nothing happens."""
-    outcome, results = end_of(plan, runner)
+def assert_same_outcome(
+    plan: Any, runner: RunnerConfig, undisturbed: Any, *, database: bool = True
+) -> None:
+    """Check that no result is lost or repeated, and that all are bit for bit those of a run that
+    nothing disturbed."""
+    outcome, results = outcome_and_results(plan, runner)
     assert outcome == undisturbed[0]
     for key, result in undisturbed[1].items():
         assert results[key] == result
-    assert not (runner.out / "again").exists(), (runner.out / "again").read_text()
+    assert not (runner.out / "repeated").exists(), (runner.out / "repeated").read_text()
     if database:
-        assert in_database(runner) == {key: ["COMPLETE"] for key in results}
+        assert settled_states(runner) == {key: ["COMPLETE"] for key in results}
 
 
-def taken(store: Store, trials: tuple[Trial, ...], results: dict[str, Any] | None = None) -> Any:
+def enqueue_and_claim(
+    store: Store, trials: tuple[Trial, ...], results: dict[str, Any] | None = None
+) -> Any:
     store.enqueue(trials, results or {})
     return store.claim([trial.key for trial in trials])
 
 
-def write(url: str, count: int) -> None:
-    """In a process: takes trials until all are done, and notes something about each many times."""
-    trials = some(count)
+def claim_and_note(url: str, count: int) -> None:
+    """In a process: claim trials until all are done, and note a value on each many times."""
+    trials = make_trials(count)
     results: dict[str, Any] = {}
     store = Store(url, "crowd")
     by_key = {trial.key: trial for trial in trials}
@@ -363,67 +374,75 @@ def write(url: str, count: int) -> None:
         if claim is None:
             time.sleep(0.1)
             continue
-        for number in range(OF_A_TRIAL - 1):
+        for number in range(UPDATES_PER_TRIAL - 1):
             store.claims.note(claim, f"update {number}", os.getpid())
-        store.finish(claim, invented(by_key[claim.key]))
+        store.finish(claim, formula_result(by_key[claim.key]))
 
 
-def children_of(process: Any) -> list[int]:
-    """Of the processes that it has begun and that live."""
-    found = []
+def live_children(process: Any) -> list[int]:
+    """Return the numbers of running processes that a process has started."""
+    numbers = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it is gone
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
             rest = stat.read_text().rpartition(")")[2]
             state, parent = rest.split()[:2]
             if int(parent) == process.pid and state != "Z":
-                found.append(int(stat.parent.name))
-    return sorted(found)
+                numbers.append(int(stat.parent.name))
+    return sorted(numbers)
 
 
-def until(true: Callable[[], Any], seconds: float = 60) -> Any:
-    """Waits for it."""
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait until the condition holds, and return its value."""
     latest = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < latest, "it never came"
+    while not (value := condition()):
+        assert time.monotonic() < latest, "the condition never held"
         time.sleep(0.02)
-    return found
+    return value
 
 
-def mixed(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
-    """By its seed: what may come of a training."""
-    match mixed.kinds[trial.recipe.seed]:
+def train_or_fail(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
+    """Train, or fail in the way that the trial's seed stands for."""
+    match train_or_fail.kinds[trial.recipe.seed]:
         case "diverges":
-            absurd = replace(trial.recipe, optim=Optim(lr_peak=1e30))
-            found = watched(replace(trial, recipe=absurd), images, run, runtime)
-            return replace(found, key=trial.key, trial=trial.to_dict())
+            too_high = replace(trial.recipe, optim=Optim(lr_peak=1e30))
+            result = train_and_log(replace(trial, recipe=too_high), images, run, runtime)
+            return replace(result, key=trial.key, trial=trial.to_dict())
         case "raises":
-            raise RuntimeError("it had to come")
+            raise RuntimeError("this training always fails")
         case "gives":
-            return invented(
+            return formula_result(
                 trial,
                 validation_error=[math.nan, math.inf, -math.inf, "good", 2.0][
                     trial.recipe.seed % 5
                 ],
             )
         case "loss":
-            return invented(trial, validation_loss=math.nan)
+            return formula_result(trial, validation_loss=math.nan)
         case "nothing":
-            return invented(trial, validation_error=None)
+            return formula_result(trial, validation_error=None)
         case "no result":
             return None  # type: ignore[return-value]
-    return watched(trial, images, run, runtime)
+    return train_and_log(trial, images, run, runtime)
 
 
-mixed.kinds = ("diverges", "raises", *["gives"] * 5, "loss", "nothing", "no result", "whole")
+train_or_fail.kinds = (
+    "diverges",
+    "raises",
+    *["gives"] * 5,
+    "loss",
+    "nothing",
+    "no result",
+    "whole",
+)
 
 
-def none_ends(trial: Trial, *_: Any) -> Result:
-    raise RuntimeError("it had to come")
+def always_fail(trial: Trial, *_: Any) -> Result:
+    raise RuntimeError("this training always fails")
 
 
-def crash(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
-    """One of them takes its worker along."""
+def crash_worker(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
+    """End the worker's process at one of the trials."""
     if trial.recipe.seed == 3:
-        _append(run.parent.parent / "crashed", "once\n")
+        _append(run.parent.parent / "crashed", "one worker\n")
         os._exit(139)
-    return invented(trial)
+    return formula_result(trial)
