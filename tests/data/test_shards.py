@@ -65,7 +65,7 @@ def test_shards_in_split_folders_are_split_by_them(tmp_path: Path):
     assert sizes(open_dataset(tmp_path)) == [18, 2, 20]
 
 
-def test_a_split_opened_by_its_name_has_only_its_images(tmp_path: Path):
+def test_shards_of_one_split_alone_are_split_again(tmp_path: Path):
     shard(tmp_path / "train-0.tar", samples("ab" * 10))
     shard(tmp_path / "test-0.tar", samples("ab" * 10, start=50))
     assert sizes(open_dataset(str(tmp_path / "train-{0..0}.tar"))) == [16, 2, 2]
