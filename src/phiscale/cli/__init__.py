@@ -129,9 +129,14 @@ def _help(verbs: Mapping[str, Callable[..., None]] = VERBS) -> str:
         f"  {name:<{width}}  {(function.__doc__ or '').splitlines()[0]}"
         for name, function in verbs.items()
     )
+    first = (
+        " A first model of a folder with images by class:\n"
+        "  phiscale fit photos/ --out run --train-minutes 30"
+    )
     return (
         "phiscale: from images, a device and a budget to the best ConvNet that fits.\n\n"
-        f"usage: phiscale VERB ... (phiscale VERB --help)\n\n{lines}\n"
+        f"usage: phiscale VERB ...\n\n{lines}\n\n"
+        f"phiscale VERB --help explains a verb.{first if verbs is VERBS else ''}"
     )
 
 

@@ -122,6 +122,10 @@ _COMPLAINTS: tuple[tuple[str, str], ...] = (  # tyro's, and ours
         r"Error parsing (\S+): .*could not convert string to float: '(.*?)'",
         r"\1 \2 is not a number",
     ),
+    (
+        r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*?)\]",
+        r"invalid values for \1: \2. Use values of the kind that the help names",
+    ),
     (r"Unrecognized options: (\S+)", r"\1 is unexpected"),
 )
 

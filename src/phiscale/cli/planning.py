@@ -150,9 +150,10 @@ def solve(
     Args:
         spec: A model's name, a spec.json, or file.py:NAME.
         device_model: The device.json of `phiscale calibrate`, for --latency-ms and --train-minutes.
-        law: An error law (JSON) that replaces phiscale's.
-        coefficients: A found.json: only scalings by its alpha^phi, beta^phi, gamma^phi compete. Its
-            law predicts the errors, if it is over this network and --law is left out.
+        law: The law.json of `phiscale law fit`, instead of phiscale's law.
+        coefficients: The found.json of `phiscale search coefficients`: only scalings by its
+            alpha^phi, beta^phi, gamma^phi compete. Without --law, its law predicts the errors if it
+            is over this network.
         train_images: Number of training images, for --train-minutes.
         native_pixels: Shorter side of the images in pixels; more pixels are not tried.
         json: Print JSON.
@@ -233,7 +234,7 @@ def deviation(
     markdown: Switch = False,
     html: File = None,
 ) -> None:
-    """Show how wrong FLOPS ~ d w^2 r^2 is: MACs by cause, memory, parameters, measured time.
+    """Show how far costs depart from FLOPS ~ d w^2 r^2: MACs by cause, memory, measured time.
 
     Args:
         networks: Patterns of models, each compared with its family's base, or one SPEC that is

@@ -40,7 +40,7 @@ from phiscale.errors import UsageError
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Train one network by a named recipe; run again, it resumes."""
+    """Train one network by a named recipe; the same command resumes."""
     from phiscale.training.recipes.recipe import Recipe
     from phiscale.training.recipes.table import FEW, MANY, RECIPE_ENTRIES
 
@@ -111,7 +111,7 @@ def train(arguments: Sequence[str]) -> None:
         if first_process():
             print(best)
 
-    train.__doc__ = f"""Train one network by a named recipe; run again, it resumes.
+    train.__doc__ = f"""Train one network by a named recipe; the same command resumes.
 
         Recipes: {", ".join(RECIPE_ENTRIES)}.
         From pretrained weights: probe; finetune-few for under {FEW} images of a class, finetune,
@@ -357,9 +357,10 @@ def fit(
         from_scratch: Let scalings of the base compete.
         device_model: The device.json of `phiscale calibrate` on the target; by default this
             machine is measured.
-        law: An error law (JSON) that replaces phiscale's.
-        coefficients: A found.json: only scalings by its alpha^phi, beta^phi, gamma^phi compete. Its
-            law predicts the errors, if it is over this network and --law is left out.
+        law: The law.json of `phiscale law fit`, instead of phiscale's law.
+        coefficients: The found.json of `phiscale search coefficients`: of scalings, only those by
+            its alpha^phi, beta^phi, gamma^phi compete. Without --law, its law predicts the errors
+            if it is over this network.
         on_bad: Stop with the list of unreadable images, or skip and record them.
         min_epochs: Fewest epochs worth training; by default 4, or 2 for pretrained networks.
         device: Device that trains; auto uses a GPU where there is one.

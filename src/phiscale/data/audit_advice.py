@@ -86,7 +86,7 @@ def _numbers(facts: Facts) -> Iterator[str]:
     if sum(train) < FEW_IN_ALL and large_enough:
         yield (
             f"{count_of(sum(train), 'training image')}: start from pretrained weights "
-            "(`pretrained`) rather than from scratch."
+            "rather than from scratch."
         )
 
 

@@ -102,7 +102,7 @@ def missed_by_limits(winner: Candidate, pretrained: Iterable[Candidate]) -> str:
     best = min(better, key=lambda candidate: candidate.error)
     fix = "Raise that limit"
     if all(limit.met or limit.name == "train_minutes" for limit in best.limits):
-        fix = "Give it the time, or allow fewer epochs: `min_epochs`"
+        fix = "Allow more training minutes, or a training of fewer epochs"
     return (
         f" {best.name} has a predicted top-1 error of {100 * best.error:.1f} % but is excluded "
         f"({best.excluded_by}). {fix}."

@@ -159,7 +159,8 @@ def _notes(inputs: ReportInputs) -> tuple[str, ...]:
         notes.append(f"To compare with: {published.summary()}.")
     notes.append(
         f"Predicted errors come from a law fitted to {inputs.choice.law_source}: a prior that "
-        "ranks networks, not a promise for these images. The argument `law` replaces it."
+        "ranks networks, not a promise for these images. A law of your own trainings can "
+        "replace it."
     )
     if inputs.choice.coefficients is not None:
         coefficients = Coefficients.from_dict(inputs.choice.coefficients)
