@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from phiscale.report.plots import confusion, curves, pareto, shortened, worst_pairs
+from phiscale.report.confusion import confusion, shortened, worst_pairs
+from phiscale.report.plots import curves, pareto
 
 MOST_BYTES = 150_000
 TEN = [f"class {i}" for i in range(10)]

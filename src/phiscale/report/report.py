@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phiscale.files import write_atomic
+from phiscale.report.confusion import confusion, worst_pairs
 from phiscale.report.numbers import (
     amount,
     duration,
@@ -25,7 +26,7 @@ from phiscale.report.numbers import (
     size,
     three_digits,
 )
-from phiscale.report.plots import confusion, curves, pareto, worst_pairs
+from phiscale.report.plots import curves, pareto
 from phiscale.report.report_data import ReportData
 from phiscale.text import count_of, printable
 from phiscale.training.metrics import wilson
