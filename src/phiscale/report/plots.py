@@ -125,10 +125,7 @@ def pareto(
         _scatter(axes, out, fit, best)
         if limit:
             axes.axvline(limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="your limit")
-        xs = [p[0] for p in points] + ([limit] if limit else [])
-        if xs:
-            spare = (max(xs) / min(xs)) ** 0.06 * 1.06
-            axes.set_xlim(min(xs) / spare, max(xs) * spare)
+        _limit_costs(axes, [p[0] for p in points] + ([limit] if limit else []))
         _label_costs(axes)
         if points:
             figure.legend(
@@ -154,6 +151,12 @@ def _scatter(axes: Any, out: Sequence[Any], fit: Sequence[Any], best: Sequence[A
     ):
         if group:
             axes.scatter([p[0] for p in group], [p[1] for p in group], label=label, **style)
+
+
+def _limit_costs(axes: Any, costs: Sequence[float]) -> None:
+    if costs:
+        spare = (max(costs) / min(costs)) ** 0.06 * 1.06
+        axes.set_xlim(min(costs) / spare, max(costs) * spare)
 
 
 def _label_costs(axes: Any) -> None:
