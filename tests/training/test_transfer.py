@@ -76,32 +76,33 @@ SPEC = replace(SPEC, classes=5)
 
 
 def run(out: Path, recipe: Recipe, start: Path, images: ImageSet = HIGH) -> list[str]:
-    said: list[str] = []
-    with log_to(said.append):
+    messages: list[str] = []
+    with log_to(messages.append):
         train(out, SPEC, images, recipe, TAKE, Runtime(), start_from=start)
-    return said
+    return messages
 
 
 def test_a_probe_finds_the_best_classifier_and_leaves_the_body_alone(
     pretrained: Path, tmp_path: Path
 ):
-    said = run(tmp_path / "run", RECIPES["probe"], pretrained)
+    messages = run(tmp_path / "run", RECIPES["probe"], pretrained)
     before, after = read(pretrained)[1], read(tmp_path / "run" / "best.safetensors")[1]
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert changed == {"classifier.weight", "classifier.bias"}
-    begun = json.loads((tmp_path / "run" / "transfer.json").read_text())
+    plan = json.loads((tmp_path / "run" / "transfer.json").read_text())
     measured = [r["validation_top1"] for r in read_log(tmp_path / "run") if "validation_top1" in r]
-    assert measured == [pytest.approx(begun["validation_top1"])] and measured[0] > 0.8
-    assert "a linear probe has" in said[0] and "keep their old statistics" in said[0]
+    assert measured == [pytest.approx(plan["validation_top1"])] and measured[0] > 0.8
+    assert "linear probe: validation top-1" in messages[0]
+    assert "keep their statistics" in messages[0]
 
 
 def test_fine_tuning_begins_with_the_probe_and_gets_better(pretrained: Path, tmp_path: Path):
     recipe = replace(RECIPES["finetune"], epochs=3, evaluations=3, growth=Growth(), batch=64)
     recipe = replace(recipe, augment=replace(SCRATCH.augment), optim=Optim(lr_peak=0.05))
     run(tmp_path / "run", recipe, pretrained)
-    begun = json.loads((tmp_path / "run" / "transfer.json").read_text())
+    plan = json.loads((tmp_path / "run" / "transfer.json").read_text())
     best = load(tmp_path / "run").metadata.metrics["validation"]["top1"]
-    assert best > begun["validation_top1"]
+    assert best > plan["validation_top1"]
 
 
 def test_a_tuned_network_says_where_it_comes_from(pretrained: Path, tmp_path: Path):
@@ -128,7 +129,7 @@ def test_layers_far_from_the_classifier_learn_slower():
 
 def test_blocks_with_hardly_a_share_of_the_rate_stay_as_they_are(pretrained: Path, tmp_path: Path):
     recipe = replace(SCRATCH, epochs=0.5, layer_decay=0.5, least_share=0.2, lanes=2)
-    said = run(tmp_path / "run", recipe, pretrained)
+    messages = run(tmp_path / "run", recipe, pretrained)
     before, after = read(pretrained)[1], read(tmp_path / "run" / "best.safetensors")[1]
     moved = {
         name.rsplit(".", 2)[0] for name in before if not torch.equal(before[name], after[name])
@@ -136,7 +137,7 @@ def test_blocks_with_hardly_a_share_of_the_rate_stay_as_they_are(pretrained: Pat
     assert {name.partition(".")[0] for name in moved} == {"stages", "head", "classifier"}
     last = f"stages.{len(SPEC.stages) - 1}."
     assert all(name.startswith(last) for name in moved if name.startswith("stages"))
-    assert "blocks are frozen" in said[-1]
+    assert "blocks are frozen" in messages[-1]
 
 
 def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
@@ -180,9 +181,9 @@ def test_batch_norms_go_by_batch_size_and_by_how_far_the_pictures_are(
     if inverted:
         images = replace(images, train=replace(train_split, pixels=255 - train_split.pixels))
     recipe = replace(SCRATCH, norms=norms, batch=batch, epochs=0.1, optim=Optim(lr_peak=1e-4))
-    said = run(tmp_path / "run", recipe, pretrained, images)
-    begun = json.loads((tmp_path / "run" / "transfer.json").read_text())
-    assert begun["norms"] == chosen and said
+    messages = run(tmp_path / "run", recipe, pretrained, images)
+    plan = json.loads((tmp_path / "run" / "transfer.json").read_text())
+    assert plan["norms"] == chosen and messages
     before, after = read(pretrained)[1], read(tmp_path / "run" / "best.safetensors")[1]
     mean = "stages.0.0.depthwise.norm.running_mean"
     assert torch.allclose(before[mean], after[mean]) == (chosen == "frozen")

@@ -235,7 +235,7 @@ def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp
         "tuned",
     )
     assert tuned.returncode == 0, tuned.stderr
-    assert tuned.stderr.count("a linear probe has") == 1
+    assert tuned.stderr.count("linear probe: validation top-1") == 1
     wrong = command("characters", "--model", "small", "--out", "run", "--lanes", "3")
     assert wrong.returncode != 0
     assert wrong.stderr.count("lanes=3 cannot be spread over 2 processes") == 1

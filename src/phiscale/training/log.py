@@ -1,4 +1,4 @@
-"""What a training says while it runs: log.jsonl, TensorBoard, other trackers, and its speed."""
+"""The record of a training while it runs: log.jsonl, TensorBoard, other trackers, its speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RECENT = 50  # steps that the speed is taken over
+RECENT = 50  # steps over which the speed is averaged
 OF_THE_MACHINE = (
     "images_per_s",
     "wait_share",
@@ -31,12 +31,11 @@ OF_THE_MACHINE = (
     "seconds",
     "time",
 )
-"""Fields of log.jsonl that differ from one start to the next; all others are the training's."""
+"""Fields of log.jsonl that depend on the machine; all others are the same in every run."""
 
 
 class Meter:
-    """Images per second, and the share of time that went into waiting for images, over the recent
-    steps; evaluations and saves are left out."""
+    """Images per second and data wait over the recent steps, without evaluations and saves."""
 
     def __init__(self) -> None:
         self.recent: list[tuple[int, float, float]] = []
@@ -44,10 +43,11 @@ class Meter:
         self.waited = 0.0
 
     def pause(self) -> None:
+        """Leaves out the time since the last step."""
         self.last, self.waited = time.monotonic(), 0.0
 
     def waiting(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The same batches; the time that each lets wait is counted."""
+        """Yields the same batches, and counts the time spent waiting for them."""
         while True:
             start = time.monotonic()
             batch = next(batches, None)
@@ -57,7 +57,7 @@ class Meter:
             yield batch
 
     def step(self, images: int) -> None:
-        """Ends a step of so many images."""
+        """Ends a step of `images` images."""
         now = time.monotonic()
         self.recent = [*self.recent[1 - RECENT :], (images, now - self.last, self.waited)]
         self.last, self.waited = now, 0.0
@@ -72,7 +72,7 @@ class Meter:
 
 
 class Log:
-    """log.jsonl and the trackers: every step once, whatever was killed and resumed."""
+    """log.jsonl and the trackers: each step once, also after a kill and a resumption."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Log:
         )
 
     def eta_s(self, state: State) -> float:
-        """Until the end, at the pace since this start: evaluations and saves are in it."""
+        """Seconds to the end, at the speed since this start, evaluations and saves included."""
         pace = (state.images_seen - self.first) / max(1e-9, time.monotonic() - self.began)
         return (self.total - state.images_seen) / max(1e-9, pace)
 
@@ -124,15 +124,14 @@ class Log:
         self._to_trackers(lambda tracker: tracker.log(named, state.images_seen))
 
     def flush(self) -> int:
-        """Makes all that was written durable; returns the file's length."""
+        """Forces the log to disk; returns its length in bytes."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self._to_trackers(lambda tracker: tracker.flush())
         return self.file.tell()
 
     def _to_trackers(self, call: Callable[[Tracker], None]) -> None:
-        """One that fails is left out from then on: log.jsonl has it all, and the training matters
-        more."""
+        """Calls every tracker. One that fails is left out from then on: log.jsonl has all."""
         for tracker in list(self.trackers):
             try:
                 call(tracker)
@@ -147,20 +146,20 @@ class Log:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """The most that this process has held so far: on a GPU torch's own, else of the system."""
+    """Peak memory of this process so far: torch's on a GPU, else the system's."""
     if device.type == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated(device)
     import resource
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def read_log(run: Path) -> Iterator[dict[str, Any]]:
     """The records of a run's log."""
     path = run / "log.jsonl"
     if path.is_file():
-        lines = path.read_bytes().split(b"\n")[:-1]  # the last one is being written
+        lines = path.read_bytes().split(b"\n")[:-1]  # the last one may be incomplete
         yield from (json.loads(line) for line in lines if line.strip(b"\0"))

@@ -1,4 +1,4 @@
-"""What an evaluation says, computed from logits or probabilities: numpy only."""
+"""Metrics of an evaluation, computed from logits: numpy only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """Fractions in [0, 1]. `interval` is Wilson's for top-1 at 95 %."""
+    """Metrics as fractions in [0, 1]. `interval` is Wilson's for top-1 at 95 %."""
 
     images: int
     top1: float
@@ -20,44 +21,46 @@ class Metrics:
     macro_f1: float
     cross_entropy: float
     calibration_error: float  # expected, 15 bins of confidence
-    majority: float  # what always naming the commonest class would reach
+    majority: float  # top-1 of always predicting the most frequent class
     per_class: tuple[dict[str, Any], ...]  # name, images, precision, recall, f1
-    confusion: tuple[tuple[int, ...], ...]  # rows: truth, columns: prediction
+    confusion: tuple[tuple[int, ...], ...]  # rows: truth, columns: predicted
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.floating]:
     """Probabilities along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def measure(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Metrics:
-    """Metrics of logits (images, classes) against integer labels."""
+def measure(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], classes: tuple[str, ...]
+) -> Metrics:
+    """Returns the metrics of logits, shape (images, classes), against integer labels."""
     images, count = logits.shape
     probabilities = softmax(logits.astype(np.float64))
     predicted = logits.argmax(axis=1)
-    right = predicted == labels
+    correct = predicted == labels
     # rank of the true class; ties count against us, so that constant logits score nothing
     rank = (logits >= logits[np.arange(images), labels][:, None]).sum(axis=1)
     confusion = np.zeros((count, count), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
-    truths, calls, hits = confusion.sum(1), confusion.sum(0), confusion.diagonal()
+    truths, predictions, hits = confusion.sum(1), confusion.sum(0), confusion.diagonal()
     recall = np.divide(hits, truths, out=np.zeros(count), where=truths > 0)
-    precision = np.divide(hits, calls, out=np.zeros(count), where=calls > 0)
+    precision = np.divide(hits, predictions, out=np.zeros(count), where=predictions > 0)
     both = precision + recall
     f1 = np.divide(2 * precision * recall, both, out=np.zeros(count), where=both > 0)
     true_probability = np.clip(probabilities[np.arange(images), labels], 1e-12, 1)
     return Metrics(
         images=images,
-        top1=float(right.mean()),
+        top1=float(correct.mean()),
         top5=float((rank <= 5).mean()),
-        interval=wilson(int(right.sum()), images),
+        interval=wilson(int(correct.sum()), images),
         macro_f1=float(f1[truths > 0].mean()),
         cross_entropy=float(-np.log(true_probability).mean()),
-        calibration_error=_calibration_error(probabilities.max(axis=1), right),
+        calibration_error=_calibration_error(probabilities.max(axis=1), correct),
         majority=float(truths.max() / images),
         per_class=tuple(
             {
@@ -83,11 +86,13 @@ def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, flo
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+def _calibration_error(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = 15
+) -> float:
     """Mean gap between confidence and accuracy over equal bins (Guo et al., arXiv:1706.04599)."""
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
-        abs(confidence[which == b].mean() - right[which == b].mean()) * (which == b).mean()
+        abs(confidence[which == b].mean() - correct[which == b].mean()) * (which == b).mean()
         for b in range(bins)
         if (which == b).any()
     ]

@@ -11,7 +11,7 @@ from phiscale.files import read_json, write_json
 
 
 class Tracker(Protocol):
-    """What draws curves. A resumed run starts it again at the images seen so far."""
+    """A service that draws curves. A resumed run starts it again at the images seen so far."""
 
     def start(self, run: Path, images_seen: int) -> None: ...
 
@@ -40,22 +40,26 @@ class TensorBoard:
 
 
 class MLflow:
-    """In $MLFLOW_TRACKING_URI, or a folder beside the run; which run it is, `mlflow.json` keeps."""
+    """Logs to $MLFLOW_TRACKING_URI, or a folder beside the run; `mlflow.json` keeps the id."""
 
     def __init__(self) -> None:
         self.mlflow = _extra("mlflow")
 
     def start(self, run: Path, images_seen: int) -> None:
-        known = _known(run / "mlflow.json")
-        own = self.mlflow.start_run(run_id=known, run_name=None if known else run.name).info.run_id
-        write_json(run / "mlflow.json", {"id": own})
-        client, self.heard = self.mlflow.MlflowClient(), {}
-        for name in client.get_run(own).data.metrics:
-            self.heard[name] = max(point.step for point in client.get_metric_history(own, name))
+        stored = _stored_id(run / "mlflow.json")
+        run_id = self.mlflow.start_run(
+            run_id=stored, run_name=None if stored else run.name
+        ).info.run_id
+        write_json(run / "mlflow.json", {"id": run_id})
+        client, self.last_steps = self.mlflow.MlflowClient(), {}
+        for name in client.get_run(run_id).data.metrics:
+            self.last_steps[name] = max(
+                point.step for point in client.get_metric_history(run_id, name)
+            )
 
     def log(self, values: Mapping[str, float], images_seen: int) -> None:
-        """What a run that was killed has told already, it tells again with the same numbers."""
-        new = {name: v for name, v in values.items() if images_seen > self.heard.get(name, -1)}
+        """Leaves out what was logged before a kill: a resumed run repeats the same numbers."""
+        new = {name: v for name, v in values.items() if images_seen > self.last_steps.get(name, -1)}
         if new:
             self.mlflow.log_metrics(new, step=images_seen)
 
@@ -66,14 +70,14 @@ class MLflow:
 
 
 class WandB:
-    """Drops by itself what a run that was killed tells again; its id is kept in `wandb.json`."""
+    """Logs to Weights & Biases, which drops repeated steps; `wandb.json` keeps the id."""
 
     def __init__(self) -> None:
         self.wandb = _extra("wandb")
 
     def start(self, run: Path, images_seen: int) -> None:
-        known = _known(run / "wandb.json")
-        self.run = self.wandb.init(id=known, name=run.name, dir=str(run), resume="allow")
+        stored = _stored_id(run / "wandb.json")
+        self.run = self.wandb.init(id=stored, name=run.name, dir=str(run), resume="allow")
         write_json(run / "wandb.json", {"id": self.run.id})
 
     def log(self, values: Mapping[str, float], images_seen: int) -> None:
@@ -85,8 +89,8 @@ class WandB:
         self.run.finish()
 
 
-def _known(path: Path) -> str | None:
-    """The id that an earlier start of this run has got."""
+def _stored_id(path: Path) -> str | None:
+    """Returns the id that an earlier start of this run received."""
     return read_json(path)["id"] if path.exists() else None
 
 

@@ -1,6 +1,8 @@
-"""How a training starts from pretrained weights: which batch statistics it uses, and a classifier
-that is the best linear one on the frozen features, so that fine-tuning does not begin by spoiling
-them (Kumar et al., arXiv:2202.10054)."""
+"""How a training starts from pretrained weights: batch norm statistics and the new classifier.
+
+The classifier can start as the best linear one on the frozen features, so that fine-tuning does
+not begin by distorting them (Kumar et al., arXiv:2202.10054).
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,16 @@ from phiscale.training.recipes.recipe import Recipe
 
 Norms = Literal["train", "frozen", "reestimated"]
 
-ENOUGH_SHARE = 2 * LEAST_SHARE  # images a lane whose own statistics serve as well as old ones
-FAR = 0.3  # of a standard deviation: means that are so far off no longer fit the images
+ENOUGH_SHARE = 2 * LEAST_SHARE  # images a lane: enough for batch statistics as good as the old ones
+FAR = 0.3  # standard deviations: running means so far off no longer fit the images
 STATISTICS_FROM, BATCH = 1024, 32  # images
-PROBED_AT_MOST = 20_000  # images: their features fit in memory
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's penalty, chosen on validation
+PROBED_AT_MOST = 20_000  # images, whose features fit in memory
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's penalty; validation selects one
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferPlan:
-    """What was decided at the start; `transfer.json` of a run."""
+    """How a training starts from weights; `transfer.json` of a run."""
 
     norms: Norms
     shift: float | None = None  # of batch statistics, in standard deviations
@@ -46,23 +48,24 @@ class TransferPlan:
     validation_top1: float | None = None  # of the probe
 
     def summary(self) -> str:
+        """The plan as a line of the log."""
         shift = (
             ""
             if self.shift is None
             else (
-                f" (those of these images are {self.shift:.2f} standard deviations off; "
-                f"a norm sees {self.share} images at once)"
+                f" (means of these images are {self.shift:.2f} standard deviations off; "
+                f"a norm gets {self.share} images at once)"
             )
         )
-        said = {
-            "train": "batch norms learn from the new images",
-            "frozen": "batch norms keep their old statistics",
-            "reestimated": "batch norms take the new images' statistics and keep them",
+        norms = {
+            "train": "batch norms train on the new images",
+            "frozen": "batch norms keep their statistics",
+            "reestimated": "batch norm statistics are reestimated on the new images, then frozen",
         }[self.norms]
         probe = ""
         if self.validation_top1 is not None:
-            probe = f"; a linear probe has {100 * self.validation_top1:.1f} % on validation"
-        return f"{said}{shift}{probe}"
+            probe = f"; linear probe: validation top-1 {100 * self.validation_top1:.1f} %"
+        return f"{norms}{shift}{probe}"
 
 
 def prepare(
@@ -75,8 +78,11 @@ def prepare(
     *,
     resumed: bool,
 ) -> TransferPlan:
-    """Prepares a network on `device` that holds pretrained weights, once: a resumed run has it all
-    in its checkpoint but the batch norms' policy, which `transfer.json` keeps and `apply` sets."""
+    """Prepares a network on `device` that holds pretrained weights, when a run starts.
+
+    A resumed run has all of it in its checkpoint but the norm policy, which `transfer.json` keeps
+    and `set_norm_policy` sets.
+    """
     path = run / "transfer.json"
     if resumed and path.exists():
         return TransferPlan(**read_checked(path, "Restore it, or use another `out`."))
@@ -94,9 +100,12 @@ def _norms(
     preprocessing: Preprocessing,
     device: torch.device,
 ) -> TransferPlan:
-    """The policy that the recipe asks for; `auto` goes by batch size and shift: statistics of
-    enough images a step serve anyway; of few they are noise, so the old ones stay where they
-    still fit, else new ones are count_of once."""
+    """Selects the norm policy, and reestimates statistics where it says so.
+
+    `auto` decides by batch size and shift. Statistics of enough images in a step are good as they
+    are. Those of few images are noise: the old ones stay where they still fit, else they are
+    reestimated once.
+    """
     if recipe.norms in ("train", "frozen"):
         return TransferPlan(norms=recipe.norms)
     even = min(STATISTICS_FROM, max(1, len(split) // BATCH) * BATCH)
@@ -111,8 +120,10 @@ def _norms(
 
 
 def freeze(network: nn.Module, recipe: Recipe) -> int:
-    """Blocks with less than `least_share` of the rate do not learn; returns how many. They are the
-    first ones, with the largest maps, so nothing before them needs a gradient either."""
+    """Freezes blocks with less than `least_share` of the learning rate; returns their number.
+
+    They are the first ones, with the largest maps, so nothing before them needs a gradient.
+    """
     frozen_blocks = [
         block
         for block, share in rate_shares(network, recipe.layer_decay).items()
@@ -127,7 +138,7 @@ def freeze(network: nn.Module, recipe: Recipe) -> int:
 
 
 def set_norm_policy(network: nn.Module, norms: Norms) -> None:
-    """Which statistics the batch norms of a network use, and whether they learn."""
+    """Sets whether the batch norms of a network train, or use frozen statistics."""
     for module in network.modules():
         if isinstance(module, BatchNorm2d):
             module.frozen = norms != "train"
@@ -136,33 +147,35 @@ def set_norm_policy(network: nn.Module, norms: Norms) -> None:
 def _shift(
     network: Network, split: Split, preprocessing: Preprocessing, device: torch.device
 ) -> float:
-    """How far these images' means are from the running ones, in their standard deviations: the
-    root mean square over channels, averaged over the batch norms of the network as it is."""
+    """Returns how far these images' means are from the running ones, in standard deviations.
+
+    That is the root mean square over channels, averaged over the batch norms.
+    """
     sums: dict[BatchNorm2d, Tensor] = {}
 
-    def see(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def add_means(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, BatchNorm2d)
-        sums[norm] = sums.get(norm, torch.zeros(())) + given[0].mean((2, 3)).sum(0).cpu()
+        sums[norm] = sums.get(norm, torch.zeros(())) + inputs[0].mean((2, 3)).sum(0).cpu()
 
     norms = [module for module in network.modules() if isinstance(module, BatchNorm2d)]
-    hooks = [norm.register_forward_pre_hook(see) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(add_means) for norm in norms]
     try:
         _pass(network.eval(), split, preprocessing, device)
     finally:
         for hook in hooks:
             hook.remove()
-    away = []
+    shifts = []
     for norm, total in sums.items():
         assert norm.running_mean is not None and norm.running_var is not None
-        apart = total / len(split) - norm.running_mean.cpu()
-        away.append((apart.square() / (norm.running_var.cpu() + norm.eps)).mean().sqrt())
-    return float(torch.stack(away).mean())
+        difference = total / len(split) - norm.running_mean.cpu()
+        shifts.append((difference.square() / (norm.running_var.cpu() + norm.eps)).mean().sqrt())
+    return float(torch.stack(shifts).mean())
 
 
 def _reestimate(
     network: Network, split: Split, preprocessing: Preprocessing, device: torch.device
 ) -> None:
-    """Means and variances anew: the means over batches of equal size."""
+    """Sets means and variances of the batch norms to their means over batches of equal size."""
     norms = [module for module in network.eval().modules() if isinstance(module, BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -191,28 +204,32 @@ def _probed(
     preprocessing: Preprocessing,
     device: torch.device,
 ) -> TransferPlan:
-    """Sets the classifier to the logistic regression on pooled features whose penalty serves the
-    validation split best."""
+    """Sets the classifier to a logistic regression on pooled features.
+
+    The penalty is the one with the best validation accuracy.
+    """
     from sklearn.linear_model import LogisticRegression
 
     body = _Body(network)
     train = images.train.subset(_spread(images.train, PROBED_AT_MOST))
     x = logits_of(body, train, preprocessing, device=device).astype(np.float64)
-    held = logits_of(body, images.validation, preprocessing, device=device).astype(np.float64)
+    x_validation = logits_of(body, images.validation, preprocessing, device=device).astype(
+        np.float64
+    )
     mean, spread = x.mean(0), x.std()  # one scale for all: features that hardly vary stay small
-    x, held = (x - mean) / spread, (held - mean) / spread
-    found: tuple[float, float, LogisticRegression] | None = None
+    x, x_validation = (x - mean) / spread, (x_validation - mean) / spread
+    best: tuple[float, float, LogisticRegression] | None = None
     for strength in STRENGTHS:
         weights = "balanced" if recipe.class_weights == "balanced" else None
         model = LogisticRegression(C=1 / (strength * len(x)), max_iter=1000, class_weight=weights)
         model.fit(x, train.labels)
-        top1 = float(np.mean(model.predict(held) == images.validation.labels))
-        if found is None or top1 >= found[0]:  # the stronger penalty where two are equal
-            found = (top1, strength, model)
-    assert found is not None
-    top1, strength, model = found
+        top1 = float(np.mean(model.predict(x_validation) == images.validation.labels))
+        if best is None or top1 >= best[0]:  # the stronger penalty where two are equal
+            best = (top1, strength, model)
+    assert best is not None
+    top1, strength, model = best
     weight = np.zeros((len(images.classes), x.shape[1]))
-    bias = np.full(len(images.classes), -1e2)  # classes that train has no image of
+    bias = np.full(len(images.classes), -1e2)  # of classes without a training image
     rows, offset = np.asarray(model.coef_), np.asarray(model.intercept_)
     if len(model.classes_) == 2:  # one row for two classes: half each
         rows, offset = np.stack([-rows[0], rows[0]]) / 2, np.array([-offset[0], offset[0]]) / 2
@@ -235,14 +252,14 @@ class _Body(nn.Module):
 
 
 def _spread(split: Split, most: int) -> np.ndarray:
-    """At most so many of a split's images, in an order that knows no class."""
+    """Returns indices of at most `most` images of a split, drawn at random."""
     order = Order(len(split), 0).samples(0, len(split))
     return np.sort(order[:most])
 
 
 def check_start(recipe: Recipe, start_from: Path | str | None) -> None:
-    """A recipe that builds on weights needs some."""
+    """Raises UsageError for a recipe that needs pretrained weights, where there are none."""
     if start_from is None and (recipe.head == "probe" or recipe.norms != "train"):
         raise UsageError(
-            "this recipe starts from pretrained weights (`head`, `norms`). Add `pretrained`."
+            "This recipe starts from pretrained weights (`head`, `norms`). Add `pretrained`."
         )

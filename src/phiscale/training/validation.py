@@ -1,4 +1,4 @@
-"""A training looked at from outside: its weights on the validation split; the best are kept."""
+"""Evaluation during a training, on the validation split; the best weights are kept."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from phiscale.weights.store import save
 
 
 class Validator:
-    """Evaluates the moving average and the weights as they are; the average that is the best so far
-    becomes best.safetensors."""
+    """Evaluates the EMA weights and the raw ones; the best EMA weights become best.safetensors."""
 
     def __init__(
         self,
@@ -34,14 +33,17 @@ class Validator:
         self.metadata = metadata_for(config)
 
     def is_due(self, state: State, total: int, evaluations: int) -> bool:
-        """Spread evenly; the end always is. What was given up by a signal still is."""
-        if total == 0:  # the classifier was all there was to find
+        """Whether an evaluation is due: evenly spread, the end included.
+
+        One that a signal interrupted is still due when the run resumes.
+        """
+        if total == 0:  # no epochs: the probe is the result
             return state.evaluated < 0
         before = max(0, state.evaluated)
         return state.images_seen * evaluations // total > before * evaluations // total
 
     def evaluate(self, state: State) -> list[EvalCounts]:
-        """This process's part of the validation split, by the average and by the weights."""
+        """Returns the counts of this process's part of the split: EMA weights, raw weights."""
         averaged = build(self.config.spec, initialised=False).to(self.device)
         averaged.load_state_dict(state.ema.averages, assign=True)
         averaged = averaged.to(memory_format=torch.channels_last)
@@ -54,17 +56,18 @@ class Validator:
             self.workers,
         )
 
-    def reduce(self, seen: list[EvalCounts] | None) -> tuple[EvalResult, EvalResult] | None:
-        """All processes' parts together; None if one has given up."""
+    def reduce(self, counts: list[EvalCounts] | None) -> tuple[EvalResult, EvalResult] | None:
+        """Adds the counts of all processes; returns None where a signal stopped one of them."""
         self.group.barrier()
-        all_seen = self.group.all_gather(seen)
-        parts = [each for each in all_seen if each is not None]
-        if len(parts) < len(all_seen):
+        all_counts = self.group.all_gather(counts)
+        parts = [part for part in all_counts if part is not None]
+        if len(parts) < len(all_counts):
             return None
         average, raw = zip(*parts, strict=True)
         return reduce_counts(average), reduce_counts(raw)
 
     def record(self, state: State, average: EvalResult, raw: EvalResult) -> None:
+        """Writes an evaluation to the log and the state, and the weights if they are the best."""
         if self.log:
             self.log.evaluation(
                 state,
@@ -77,7 +80,7 @@ class Validator:
         if average.top1 <= state.best_top1:
             return
         state.best_top1, state.stale = average.top1, 0
-        said = {
+        metrics = {
             "validation": {
                 "top1": average.top1,
                 "interval": list(average.interval),
@@ -87,5 +90,5 @@ class Validator:
             }
         }
         if self.group.is_rank0:
-            metadata = replace(self.metadata, metrics=said)
+            metadata = replace(self.metadata, metrics=metrics)
             save(self.run / "best.safetensors", state.ema.averages, metadata)
