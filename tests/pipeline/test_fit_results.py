@@ -75,6 +75,7 @@ def test_the_python_predictor_gives_the_same(fitted: Path, images: Path):
     from_file, from_folder = (
         phiscale.Predictor(where)(files) for where in (fitted / "model.onnx", fitted)
     )
+    assert isinstance(from_file, list) and isinstance(from_folder, list)
     assert [p.label for p in from_file] == [p.label for p in from_folder]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".h5", ".index")
 
 
 def load(
-    source: str | Path, *, classes: int | None = None, in_channels: int | None = None
+    source: str | os.PathLike[str], *, classes: int | None = None, in_channels: int | None = None
 ) -> Network:
     """Loads a network in eval mode, with `.metadata`, `.spec` and `.preprocessing`.
 
@@ -36,7 +37,7 @@ def load(
     stem so that one response is kept (`adapt.over_channels`). Hash, names, shapes and finite values
     are checked. WeightsError: one of them is wrong, or there are no such weights.
     """
-    path = weights_file(source)
+    path = weights_file(source if isinstance(source, str) else Path(source))
     metadata, tensors = read(path)
     spec = replace(
         metadata.spec,
