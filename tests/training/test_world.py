@@ -238,7 +238,7 @@ def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp
     assert tuned.stderr.count("linear probe: validation top-1") == 1
     wrong = command("characters", "--model", "small", "--out", "run", "--lanes", "3")
     assert wrong.returncode != 0
-    assert wrong.stderr.count("lanes=3 cannot be spread over 2 processes") == 1
+    assert wrong.stderr.count("--lanes 3 cannot be spread over 2 processes") == 1
 
 
 def _process(job: subprocess.Popen[bytes], rank: int, out: Path) -> int:
