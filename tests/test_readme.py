@@ -67,10 +67,17 @@ def test_its_five_commands_run(desk: Path, capsys: pytest.CaptureFixture[str]):
     assert {path.name for path in (desk / "run").iterdir()} >= EVERYTHING
 
 
+def shown_by(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    main(shlex.split(command)[1:])
+    return capsys.readouterr().out
+
+
 def test_its_python_does_the_same(desk: Path, capsys: pytest.CaptureFixture[str]):
     exec(compile(PYTHON, "README.md", "exec"), {})
     out = capsys.readouterr().out
     assert {path.name for path in (desk / "run").iterdir()} >= EVERYTHING
+    for line in COMMANDS[1:3]:  # solve and check: the command prints the same
+        assert shown_by(line, capsys).strip() in out, line
     assert "9,109,994" in out or "9109994" in out  # parameters of B0 at phi 1
 
 

@@ -11,6 +11,7 @@ import pytest
 from phiscale.errors import SpecError
 from phiscale.planning.budget import (
     Budget,
+    LatticeAxes,
     PlanningTask,
     estimate,
     explain,
@@ -59,9 +60,10 @@ def test_the_explanation_names_what_won_what_it_costs_and_what_was_excluded() ->
     for part in (
         " px (",
         "): predicted top-1 error ",
-        " % (a prior), the least of ",
+        " % (estimated from published results), the least of ",
         "networks within all limits",
-        "points",
+        "Typical error of a predicted difference: ",
+        " points",
         "M MACs",
         " ms",
         "epochs",
@@ -70,6 +72,24 @@ def test_the_explanation_names_what_won_what_it_costs_and_what_was_excluded() ->
     ):
         assert part in text
     assert "\n" not in text
+
+
+def test_the_explanation_names_the_origin_of_the_predicted_errors() -> None:
+    small = LatticeAxes(depths=[1.0], widths=[1.0], pixels=[32])
+    assert "(estimated from our runs of small on CIFAR-10)" in explain(solve(SMALL, axes=small))
+    published = explain(solve(B0, axes=replace(small, pixels=[224])))
+    assert "(estimated from published results)" in published
+    yours = explain(solve(SMALL, axes=small, task=PlanningTask(law=replace(LAW, source="ours"))))
+    assert "(estimated with your law)" in yours
+    assert "(" not in explain(rank([estimate(SMALL)], sd=0.01)).partition("predicted")[2]
+
+
+def test_a_printed_solution_is_its_pareto_front_and_the_explanation() -> None:
+    solution = solve(SMALL, Budget(macs=4e6), axes=AXES, task=TASK)
+    heads, *rows, last = str(solution).split("\n")
+    assert heads.split()[:3] == ["name", "predicted_error", "macs"]
+    assert len(rows) == len(solution.pareto) and last == explain(solution)
+    assert f" {100 * solution.best.error:.1f} % " in rows[0]
 
 
 def test_the_explanation_of_tied_networks_names_short_trial_runs() -> None:
@@ -113,6 +133,6 @@ def test_a_base_may_be_a_file(tmp_path: Path) -> None:
 def test_a_candidate_is_a_row_of_plain_numbers() -> None:
     row = estimate(SMALL, Budget(macs=1e3), name="small", task=TASK).to_dict()
     assert row["name"] == "small"
-    assert row["pixels"] == 32
-    assert row["ruled_out"] == "macs 3.32M > 1K"
+    assert (row["depth_x"], row["width_x"], row["resolution_x"], row["pixels"]) == (1, 1, 1, 32)
+    assert row["excluded_by"] == "macs 3.32M > 1K"
     assert all(value is None or isinstance(value, str | int | float) for value in row.values())

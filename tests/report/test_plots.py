@@ -41,7 +41,7 @@ def networks(count: int = 12) -> list[dict]:
             "macs": 10**6 * 2**i,
             "latency_ms": 0.1 * 1.5**i,
             "predicted_error": 0.1 + 0.2 / (i + 1),
-            "ruled_out": "latency" if i > 7 else None,
+            "excluded_by": "latency" if i > 7 else None,
         }
         for i in range(count)
     ]

@@ -144,7 +144,7 @@ def report_data(classes: tuple[str, ...] = ("cat", "dog"), side: int = 32, **cha
         "candidates": (
             candidate("second", 0.15),
             candidate("chosen one", 0.123, chosen=True),
-            candidate("too slow", 0.1, ruled_out="latency_ms 0.9 > 0.5"),
+            candidate("too slow", 0.1, excluded_by="latency_ms 0.9 > 0.5"),
             candidate("tiny", 1.7),
         ),
         "pareto": (candidate("second", 0.15), candidate("third", 0.17, latency_ms=0.2)),
@@ -400,11 +400,11 @@ def test_layer_rows_add_up_to_the_cost():
 def test_a_row_of_choice_json_is_a_row_of_the_table():
     row = {
         "name": "n",
-        "depth": 1.0,
-        "width": 1.1,
-        "resolution": 1.0,
+        "depth_x": 1.0,
+        "width_x": 1.1,
+        "resolution_x": 1.0,
         "pixels": 32,
-        "error": 0.2,
+        "predicted_error": 0.2,
         "macs": 10,
         "params": 5,
         "weight_bytes": 20,
@@ -413,7 +413,7 @@ def test_a_row_of_choice_json_is_a_row_of_the_table():
         "train_images_per_s": 9.5,
         "images_seen": None,
         "pretrained": None,
-        "ruled_out": None,
+        "excluded_by": None,
     }
     made = CandidateRow.of(row, chosen=True)
     assert (made.predicted_error, made.images_per_s, made.chosen) == (0.2, 9.5, True)

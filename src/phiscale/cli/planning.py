@@ -202,12 +202,11 @@ def solve(
         )
     if save:
         write_atomic(save, solution.best.spec.to_json() + "\n")
-    rows = [c.to_dict() for c in solution.pareto]
     if json:
         show_json(
             {
                 "best": {**solution.best.to_dict(), "spec": solution.best.spec.to_dict()},
-                "pareto": rows,
+                "pareto": [candidate.to_dict() for candidate in solution.pareto],
                 "pareto_total": solution.pareto_total,
                 "why": explain(solution),
                 "considered": solution.considered,
@@ -216,8 +215,7 @@ def solve(
             }
         )
     else:
-        table(rows)
-        print(as_flags(explain(solution)))
+        print(as_flags(str(solution)))
 
 
 def deviation(

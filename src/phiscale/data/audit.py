@@ -84,6 +84,8 @@ class Audit:
         """Describes the audit in lines for a terminal; no name can break a line."""
         return "\n".join(_summary_lines(self))
 
+    __str__ = summary
+
 
 FORMAT = Format(
     Audit,

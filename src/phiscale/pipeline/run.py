@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from phiscale.pipeline.report import PREDICTIONS, ReportInputs, collect_report
 from phiscale.pipeline.request import REQUEST, PlanningInputs, Request, claim, read_inputs
 from phiscale.pipeline.run_folder import REPORT, Run
 from phiscale.pipeline.short_runs import FOLDER as SHORT_RUNS
+from phiscale.planning.budget.candidates import table_row
 from phiscale.planning.device import FORMAT as DEVICE_FORMAT
 from phiscale.planning.device import DeviceModel
 from phiscale.report.report import write_report
@@ -47,16 +48,6 @@ from phiscale.weights.sources import load
 logger = logging.getLogger(__name__)
 
 SHOWN = 12  # candidates; the report has them all
-_COLUMNS = (
-    "name",
-    "macs",
-    "params",
-    "latency_ms",
-    "train_images_per_s",
-    "epochs",
-    "error",
-    "ruled_out",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,16 +122,10 @@ def plan_fit(
         if choice is None:
             evidence = first_evidence(request, inputs, audited, device, compute)
             choice = _new_choice(request, evidence, effects, out)
-    rows = [_row(candidate) for candidate in choice.candidates[:SHOWN]]
+    rows = [table_row(candidate) for candidate in choice.candidates[:SHOWN]]
     for line in [*format_table(rows), choice.why]:
         logger.info(line)
     return FitPlan(images=images, audit=audited, device=device, choice=choice)
-
-
-def _row(candidate: Mapping[str, Any]) -> dict[str, Any]:
-    """A candidate's row as a terminal shows it."""
-    titles = {"error": "predicted_error", "ruled_out": "excluded_by"}
-    return {titles.get(name, name): candidate[name] for name in _COLUMNS}
 
 
 def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Audit]:

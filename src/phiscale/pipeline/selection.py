@@ -26,6 +26,7 @@ from phiscale.planning.budget import (
     rank,
     solve,
 )
+from phiscale.planning.priors import origin_of
 from phiscale.weights.store import read_metadata
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def measure(request: Request, evidence: Evidence, effects: Effects) -> Evidence:
     others = [candidate for candidate in offered if candidate.name not in measured_names]
     solution = _solution(evidence)
     ranking = replace(
-        rank([*evidence.finalists, *others], sd=solution.law_sd),
+        rank([*evidence.finalists, *others], sd=solution.law_sd, law_origin=solution.law_origin),
         considered=solution.considered,
         fitting=solution.fitting,
         excluded=solution.excluded,
@@ -218,7 +219,7 @@ def _solve(
     request: Request, evidence: Evidence, budget: Budget, offered: list[Candidate]
 ) -> Solution:
     if not request.from_scratch:
-        return rank(offered, sd=0.01)
+        return rank(offered, sd=0.01, law_origin=origin_of(evidence.law))
     task = _task(request, evidence)
     first, *others = evidence.bases
     candidates = list(offered)

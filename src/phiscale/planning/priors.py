@@ -14,9 +14,12 @@ from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.spec import Spec
 from phiscale.errors import DataError
 from phiscale.files import read_json
-from phiscale.planning.laws import Law, LawRow, fit_law, fit_lengths
+from phiscale.planning.laws import ErrorLaw, Law, LawRow, fit_law, fit_lengths
 
 SMALL_RUNS = Path(__file__).parent / "tables" / "small_runs.json"
+PUBLISHED_SOURCE = "B0-B7 and three arms of B0, arXiv:1905.11946v5, ImageNet"
+PHOTOS_SOURCE = f"{PUBLISHED_SOURCE}; images seen and level: our runs of small on CIFAR-10"
+SMALL_SOURCE = "our runs of small and its scalings on CIFAR-10"
 RUN_SD = 0.006  # of an error of a quarter, counted on 5,000 validation images
 
 
@@ -54,12 +57,20 @@ def law_for(base: Spec, *, lengths: bool = True) -> Law:
     return photos_law() if lengths else published_law()
 
 
+def origin_of(law: ErrorLaw) -> str:
+    """Says where the errors that `law` predicts come from, for a sentence."""
+    source = getattr(law, "source", "")  # `solve` also takes objects that only predict
+    if source in (PUBLISHED_SOURCE, PHOTOS_SOURCE):
+        return "estimated from published results"
+    if source == SMALL_SOURCE:
+        return "estimated from our runs of small on CIFAR-10"
+    return "estimated with your law"
+
+
 @cache
 def published_law() -> Law:
     """The law of depth, width and resolution that the published EfficientNets follow."""
-    return fit_law(
-        PUBLISHED_ROWS, source="B0-B7 and three arms of B0, arXiv:1905.11946v5, ImageNet"
-    )
+    return fit_law(PUBLISHED_ROWS, source=PUBLISHED_SOURCE)
 
 
 @cache
@@ -77,8 +88,7 @@ def photos_law() -> Law:
         for run in read_runs(SMALL_RUNS)
         if run.depth == run.width == run.resolution == 1
     )
-    ours = "images seen and level: our runs of small on CIFAR-10"
-    return replace(law, e0=e0, images=images, source=f"{law.source}; {ours}")
+    return replace(law, e0=e0, images=images, source=PHOTOS_SOURCE)
 
 
 @cache
@@ -87,8 +97,7 @@ def small_law() -> Law:
 
     `small` itself was trained to several lengths, its scalings to one short length.
     """
-    source = "our runs of small and its scalings on CIFAR-10"
-    return fit_law(read_runs(SMALL_RUNS), run_sd=RUN_SD, source=source)
+    return fit_law(read_runs(SMALL_RUNS), run_sd=RUN_SD, source=SMALL_SOURCE)
 
 
 def read_runs(path: Path) -> list[LawRow]:

@@ -89,7 +89,7 @@ def pareto(
 ) -> str:
     """Predicted error against latency, or against MACs where a latency is not known.
 
-    Rows have name, macs, latency_ms, predicted_error, ruled_out and, where the figure refers
+    Rows have name, macs, latency_ms, predicted_error, excluded_by and, where the figure refers
     to a table, its number `no`. `budget` holds macs and latency_ms; `sd`, of the law, is drawn as
     a band around the selected network: networks in it are statistically tied with it.
     """
@@ -100,7 +100,7 @@ def pareto(
         for row in candidates
         if row[quantity] and math.isfinite(row["predicted_error"])
     ]
-    out = [p for p in points if p[2].get("ruled_out")]
+    out = [p for p in points if p[2].get("excluded_by")]
     best = [p for p in points if p[2]["name"] == chosen and p not in out][:1]
     fit = [p for p in points if p not in out and p not in best]
     with rc_context(STYLE):

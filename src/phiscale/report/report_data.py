@@ -40,7 +40,7 @@ class CandidateRow:
     images_per_s: float | None  # in training
     epochs: float | None
     predicted_error: float  # a fraction; above 1 it only ranks
-    ruled_out: str | None = None  # by which limit, in words
+    excluded_by: str | None = None  # by which limit, in words
     chosen: bool = False
     pretrained: str | None = None
 
@@ -49,18 +49,18 @@ class CandidateRow:
         """From a row of choice.json, which is `Candidate.to_dict()`."""
         same = (
             "name",
-            "depth",
-            "width",
             "pixels",
             "params",
             "macs",
             "latency_ms",
             "epochs",
-            "ruled_out",
+            "predicted_error",
+            "excluded_by",
             "pretrained",
         )
         values = {name: row[name] for name in same}
-        values |= {"images_per_s": row["train_images_per_s"], "predicted_error": row["error"]}
+        values |= {"depth": row["depth_x"], "width": row["width_x"]}
+        values |= {"images_per_s": row["train_images_per_s"]}
         return CandidateRow(**values, chosen=chosen)
 
 

@@ -22,12 +22,12 @@ from phiscale.planning.budget.limits import Budget, Limit, parse_bytes, parse_co
 from phiscale.planning.budget.pareto import undominated
 from phiscale.planning.budget.ray import ray
 from phiscale.planning.budget.solution import Solution, explain, finalists
-from phiscale.planning.budget.solver import INDIFFERENT, rank, solve
+from phiscale.planning.budget.solver import NEAR_BEST_ERROR, rank, solve
 from phiscale.planning.budget.task import MAX_EPOCHS, PlanningTask, fewest_epochs
 
 __all__ = [
-    "INDIFFERENT",
     "MAX_EPOCHS",
+    "NEAR_BEST_ERROR",
     "Budget",
     "Candidate",
     "LatticeAxes",

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from phiscale.arch.costs import Cost
 from phiscale.arch.spec import Spec
-from phiscale.planning.budget.limits import Limit
+from phiscale.planning.budget.limits import Limit, percent
+
+_COLUMNS = (
+    "name",
+    "predicted_error",
+    "macs",
+    "params",
+    "latency_ms",
+    "train_images_per_s",
+    "epochs",
+    "pretrained",
+    "excluded_by",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +54,18 @@ class Candidate:
         return {limit.name: limit.allowed for limit in self.limits}
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers of a table's row."""
+        """A row of plain numbers: what `solve --json` and `choice.json` hold.
+
+        `depth_x`, `width_x`, `resolution_x`: multipliers over the base. `predicted_error`: a
+        fraction.
+        """
         return {
             "name": self.name,
-            "depth": self.depth,
-            "width": self.width,
-            "resolution": self.resolution,
+            "depth_x": self.depth,
+            "width_x": self.width,
+            "resolution_x": self.resolution,
             "pixels": self.spec.resolution,
-            "error": self.error,
+            "predicted_error": self.error,
             "macs": self.cost.macs,
             "params": self.cost.params,
             "weight_bytes": self.cost.weight_bytes,
@@ -57,5 +74,11 @@ class Candidate:
             "images_seen": self.images_seen,
             "epochs": self.epochs,
             "pretrained": self.pretrained,
-            "ruled_out": self.excluded_by,
+            "excluded_by": self.excluded_by,
         }
+
+
+def table_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a terminal shows of `Candidate.to_dict()`: the main columns, the error in %."""
+    shown = {name: row[name] for name in _COLUMNS}
+    return shown | {"predicted_error": percent(row["predicted_error"])}

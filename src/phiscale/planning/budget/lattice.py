@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-DEPTHS, WIDTHS, MOST_RESOLUTION = (0.25, 4.0), (0.25, 2.5), 2.7  # least and most multipliers
+DEPTHS, WIDTHS, MAX_RESOLUTION = (0.25, 4.0), (0.25, 2.5), 2.7  # least and most multipliers
 LATTICE_SIZE = 500_000  # networks
 
 
@@ -135,8 +135,8 @@ def lattice_resolutions(spec: Spec, native_pixels: int | None = None) -> list[in
     Not above what the images have, unless that leaves less than the smallest of them.
     """
     step = pixel_step(spec)
-    most = min(int(MOST_RESOLUTION * spec.resolution), most_pixels(spec, native_pixels))
-    base = {spec.resolution} if spec.resolution <= most or most < least_pixels(spec, step) else ()
+    most = min(int(MAX_RESOLUTION * spec.resolution), max_pixels(spec, native_pixels))
+    base = {spec.resolution} if spec.resolution <= most or most < min_pixels(spec, step) else ()
     return sorted({*base, *pixel_multiples(spec, step, most=most)})
 
 
@@ -145,19 +145,19 @@ def pixel_step(spec: Spec) -> int:
     return 8 if spec.resolution > SMALL_PIXELS else 4
 
 
-def least_pixels(spec: Spec, step: int, least: float = 0) -> int:
+def min_pixels(spec: Spec, step: int, least: float = 0) -> int:
     """The first multiple of `step` from `least` at which the last map is at least 2x2."""
     return int(-(-max(2 * spec.reduction, least) // step) * step)
 
 
 def pixel_multiples(spec: Spec, step: int, *, least: float = 0, most: float) -> range:
     """Multiples of `step` pixels from `least` to `most`, at which the last map is at least 2x2."""
-    return range(least_pixels(spec, step, least), int(most) + 1, step)
+    return range(min_pixels(spec, step, least), int(most) + 1, step)
 
 
-def most_pixels(spec: Spec, native_pixels: int | None) -> int:
+def max_pixels(spec: Spec, native_pixels: int | None) -> int:
     """The most pixels a side: those of the images, but at least the least of the lattice."""
-    least = least_pixels(spec, pixel_step(spec))
+    least = min_pixels(spec, pixel_step(spec))
     return sys.maxsize if native_pixels is None else max(native_pixels, least)
 
 

@@ -9,16 +9,16 @@ from phiscale.arch.scaling import scale
 from phiscale.arch.spec import Spec
 from phiscale.planning.budget.lattice import (
     DEPTHS,
-    MOST_RESOLUTION,
+    MAX_RESOLUTION,
     WIDTHS,
-    least_pixels,
-    most_pixels,
+    max_pixels,
+    min_pixels,
     pixel_step,
 )
 from phiscale.planning.coefficients import Coefficients
 
 PHI_STEPS = 100  # a unit of phi
-MOST_PHI = 20  # of coefficients that hardly scale
+MAX_PHI = 20  # of coefficients that hardly scale
 
 
 def ray(
@@ -32,7 +32,7 @@ def ray(
     A network that more pixels alone would change keeps its phi.
     """
     low, high = _phi_limits(spec, coefficients)
-    most = most_pixels(spec, native_pixels)
+    most = max_pixels(spec, native_pixels)
     steps: dict[Spec, int] = {}
     for step in range(math.ceil(low * PHI_STEPS), math.floor(high * PHI_STEPS) + 1):
         network = scale(spec, coefficients.at(step / PHI_STEPS))
@@ -45,12 +45,12 @@ def ray(
 
 def _phi_limits(spec: Spec, coefficients: Coefficients) -> tuple[float, float]:
     """As far as every multiplier stays on the lattice; 0 always does."""
-    coarsest = min(1.0, least_pixels(spec, pixel_step(spec)) / spec.resolution)
-    low, high = -float(MOST_PHI), float(MOST_PHI)
+    coarsest = min(1.0, min_pixels(spec, pixel_step(spec)) / spec.resolution)
+    low, high = -float(MAX_PHI), float(MAX_PHI)
     for power, (least, most) in (
         (coefficients.alpha, DEPTHS),
         (coefficients.beta, WIDTHS),
-        (coefficients.gamma, (coarsest, MOST_RESOLUTION)),
+        (coefficients.gamma, (coarsest, MAX_RESOLUTION)),
     ):
         if power != 1:
             ends = sorted(math.log(end) / math.log(power) for end in (least, most))

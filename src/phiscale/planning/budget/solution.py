@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
-from phiscale.planning.budget.candidates import Candidate
+from phiscale.planning.budget.candidates import Candidate, table_row
 from phiscale.planning.budget.limits import percent, quantity
 from phiscale.planning.coefficients import Coefficients
+from phiscale.text import format_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,14 @@ class Solution:
     fitting: int  # of them within all limits
     excluded: dict[str, int]  # limit -> networks over it; one network may be over several
     near_best: int  # other networks within 0.1 point of the best
-    law_sd: float  # typical error of a prediction, a fraction
+    law_sd: float  # typical error of a predicted difference, a fraction
+    law_origin: str = ""  # where predicted errors come from, in words
     coefficients: Coefficients | None = None  # that the scalings were bound to
+
+    def __str__(self) -> str:
+        """The Pareto front as a table, then the explanation: what `phiscale solve` prints."""
+        rows = [table_row(candidate.to_dict()) for candidate in self.pareto]
+        return "\n".join([*format_table(rows), explain(self)])
 
     def _repr_html_(self) -> str:
         """The Pareto front as a table, for notebooks."""
@@ -50,10 +57,11 @@ def explain(solution: Solution) -> str:
         costs.append(quantity("latency_ms", best.latency_ms))
     if best.epochs is not None:
         costs.append(f"{best.epochs:.3g} epochs")
+    origin = f" ({solution.law_origin})" if solution.law_origin else ""
     text = (
-        f"{best.name} ({', '.join(costs)}): predicted top-1 error {percent(best.error)} (a prior), "
+        f"{best.name} ({', '.join(costs)}): predicted top-1 error {percent(best.error)}{origin}, "
         f"the least of {solution.fitting:,} networks within all limits. "
-        f"Differences between networks are predicted to ± {sd} points."
+        f"Typical error of a predicted difference: {sd} points."
     )
     if over := [f"by {limit}: {count:,}" for limit, count in solution.excluded.items() if count]:
         text += f" Of {solution.considered:,} networks, excluded {', '.join(over)}."

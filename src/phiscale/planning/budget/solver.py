@@ -19,6 +19,7 @@ from phiscale.planning.budget.pareto import undominated
 from phiscale.planning.budget.pools import Pool, candidates_pool, lattice_pool, merge, ray_pool
 from phiscale.planning.budget.solution import Solution
 from phiscale.planning.budget.task import DEFAULT_TASK, PlanningTask
+from phiscale.planning.priors import origin_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Places = NDArray[np.intp]
 
-INDIFFERENT = 0.001  # of error: 0.1 point
-CLEARLY_DIFFERENT = math.log(1.2)  # by a fifth in depth, width or resolution
-MOST_TIED = 4
+NEAR_BEST_ERROR = 0.001  # a network within 0.1 point of the best is as good
+MIN_LOG_DISTANCE = math.log(1.2)  # tied networks differ by a fifth in a multiplier
+MAX_TIED = 4
 PARETO_SHOWN = 20
 
 
@@ -64,17 +65,21 @@ def solve(
     others = candidates_pool(candidates, budget.limits)
     pool = merge([pool, others]) if others else pool
     solution = _select(pool, budget.limits, estimator.law.sd, f"scaling of {name}")
-    return replace(solution, coefficients=task.coefficients)
+    return replace(solution, coefficients=task.coefficients, law_origin=origin_of(estimator.law))
 
 
-def rank(candidates: Iterable[Candidate], *, sd: float) -> Solution:
-    """Selects among some candidates as `solve` does; `sd`: of the law that estimated them."""
+def rank(candidates: Iterable[Candidate], *, sd: float, law_origin: str = "") -> Solution:
+    """Selects among some candidates as `solve` does.
+
+    `sd` and `law_origin`: of the law that estimated them. Raises UsageError for no candidates and
+    for candidates that were estimated for different budgets.
+    """
     rows = list(candidates)
     allowed = rows[0].allowed if rows else {}
     pool = candidates_pool(rows, allowed)
     if pool is None:
         raise UsageError("there are no candidates. Name at least one.")
-    return _select(pool, allowed, sd, "candidate")
+    return replace(_select(pool, allowed, sd, "candidate"), law_origin=law_origin)
 
 
 def _select(pool: Pool, limits: Mapping[str, float], sd: float, kind: str) -> Solution:
@@ -100,7 +105,7 @@ def _select(pool: Pool, limits: Mapping[str, float], sd: float, kind: str) -> So
         considered=len(pool.error),
         fitting=len(fitting),
         excluded={limit: int(broken.sum()) for limit, broken in over.items()},
-        near_best=int((error <= pool.error[best] + INDIFFERENT).sum()) - 1,
+        near_best=int((error <= pool.error[best] + NEAR_BEST_ERROR).sum()) - 1,
         law_sd=sd,
     )
 
@@ -120,11 +125,11 @@ def _tied(pool: Pool, fitting: Places, best: int, sd: float) -> list[int]:
 
     tied: list[int] = []
     rest = fitting[pool.error[fitting] <= pool.error[best] + sd]
-    while len(tied) < MOST_TIED:
+    while len(tied) < MAX_TIED:
         last = tied[-1] if tied else best
         distance = np.abs(pool.logs[:, rest] - pool.logs[:, last, None]).max(axis=0)
         other_start = pool.pretrained[rest] != pool.pretrained[last]
-        rest = rest[(distance > CLEARLY_DIFFERENT) | other_start]
+        rest = rest[(distance > MIN_LOG_DISTANCE) | other_start]
         if not len(rest):
             break
         tied.append(_least(pool, rest))

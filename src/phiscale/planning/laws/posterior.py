@@ -26,7 +26,7 @@ from phiscale.planning.laws.projection import covariance, features, project
 
 WIDENS = 0.1  # of an interval, for each doubling of compute beyond the largest row
 NEGLIGIBLE = 1e-7  # of the likeliest cell's weight
-LEAST_RUN_SD = 3e-4  # of an error printed in tenths of a per cent
+MIN_RUN_SD = 3e-4  # of an error printed in tenths of a per cent
 HUBER = 1.345  # standard deviations from which a robust fit weights a row less
 BEST_FLOORS = np.concatenate([[0.0], np.geomspace(1e-5, 0.3, 200)])
 
@@ -192,7 +192,7 @@ class Posterior:
         residuals = root * (self.points.error - mean)
         shrunk = math.sqrt(len(residuals) / self.points.freedom)  # the fit has made them small
         residuals = (residuals - residuals.mean()) * shrunk
-        run_sd = max(LEAST_RUN_SD, math.sqrt(float((residuals**2).mean())))
+        run_sd = max(MIN_RUN_SD, math.sqrt(float((residuals**2).mean())))
         return [
             _fit(replace(self.points, error=mean + drawn / root), run_sd, self.grid, self.source)
             for drawn in random.choice(residuals, (count, len(residuals)))
@@ -261,7 +261,7 @@ def _replicate_sd(points: Points) -> tuple[float, float] | None:
     mean = np.bincount(group, points.runs * points.error) / np.bincount(group, points.runs)
     squares = float(np.sum(points.runs * (points.error - mean[group]) ** 2))
     freedom = len(points) - len(mean)
-    return (max(LEAST_RUN_SD, math.sqrt(squares / freedom)), freedom) if freedom >= 2 else None
+    return (max(MIN_RUN_SD, math.sqrt(squares / freedom)), freedom) if freedom >= 2 else None
 
 
 def _jackknife_sd(
@@ -282,5 +282,5 @@ def _jackknife_sd(
         if not np.isfinite(products).any():
             return None
         mean = float(np.nanmean(products))  # pyright: ignore[reportUnknownArgumentType]
-        run_sd = max(LEAST_RUN_SD, math.sqrt(max(0.0, mean)))
+        run_sd = max(MIN_RUN_SD, math.sqrt(max(0.0, mean)))
     return run_sd, points.freedom

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from phiscale.arch.costs import cost
-from phiscale.planning.budget import INDIFFERENT
+from phiscale.planning.budget import NEAR_BEST_ERROR
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.page import Drawing, Section
@@ -141,7 +141,7 @@ def _tied(space: Lattice, law: Posterior, which: np.ndarray) -> int:
     p, c = law.draws(DRAWS)
     errors = np.einsum("lnd,ld->ln", x[None] ** -p[:, None], c[:, 1:])
     more = errors - errors[:, [int(space.errors(law, which).argmin())]]
-    return int(np.sum(np.quantile(more, 0.025, axis=0) <= INDIFFERENT))
+    return int(np.sum(np.quantile(more, 0.025, axis=0) <= NEAR_BEST_ERROR))
 
 
 def _pareto(plan: CoefficientSearch, law: Posterior) -> Section:

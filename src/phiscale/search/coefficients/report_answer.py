@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from phiscale.planning.budget.solver import INDIFFERENT
+from phiscale.planning.budget.solver import NEAR_BEST_ERROR
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.law_report import describe_bootstrap
@@ -120,7 +120,7 @@ def _if_free(plan: CoefficientSearch, law: Posterior) -> Iterator[str]:
     lattice = plan.lattice()
     held, free = (lattice.best(law, plan.compute, any_way=any_way) for any_way in (False, True))
     gain = law_error(law, held.by) - law_error(law, free.by)
-    if gain > INDIFFERENT:
+    if gain > NEAR_BEST_ERROR:
         yield (
             f"If one dimension could shrink, the law would choose depth x{free.by.depth:.2f}, "
             f"width x{free.by.width:.2f}, {free.spec.resolution} px at the same cost. It predicts "
