@@ -27,21 +27,26 @@ RANDOM_NUMBERS = _POLICY.stop
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Which changes training makes to images, and how strong they are."""
+    """Random changes to training images, and their strength."""
 
     frame: Literal["shift", "area"] = "shift"
-    """shift: the whole image moved, for small ones. area: a random part of it, for photos."""
-    shift: float = 0.125  # of the side, at most, each way
-    least_area: float = 0.35  # of the image, for frame=area
-    flip: bool = True
+    """How an image is placed. shift: the whole image, moved; for small images. area: a random part,
+    resized; for photos."""
+    # Maximum shift in each direction, as a fraction of the side, for frame=shift.
+    shift: float = 0.125
+    least_area: float = 0.35  # Minimum part of the image's area that is kept, for frame=area.
+    flip: bool = True  # Mirrors half of the images left to right.
     policy: Literal["none", "randaugment", "v0", "paper"] = "none"
-    """v0: AutoAugment as tensorflow/tpu has it. paper: AutoAugment's own. See `policies`."""
-    layers: int = 2  # operations on an image, for policy=randaugment
-    magnitude: float = 10.0  # their strength; 10 is the usual end of the scale
-    erase: float = 0.0  # probability that a rectangle is filled with the mean colour
-    cutout: float = 0.0  # side of a square filled with the mean colour, over the image's
-    mixup: float = 0.0  # alpha of Beta(alpha, alpha): two images blended; 0 = none
-    cutmix: float = 0.0  # the same, a part of one pasted into the other
+    """Augmentation policy. v0: AutoAugment of tensorflow/tpu. paper: AutoAugment of its paper.
+    randaugment: `layers` random operations of strength `magnitude`."""
+    layers: int = 2  # Number of operations per image, for policy=randaugment.
+    magnitude: float = 10.0  # Strength of the operations, 0 to 30, for policy=randaugment.
+    erase: float = 0.0  # Probability that a random rectangle is filled with the mean colour.
+    # Side of a square filled with the mean colour, over the image's side. 0: no cutout.
+    cutout: float = 0.0
+    mixup: float = 0.0  # Mixup: alpha of the Beta distribution that blends two images. 0: none.
+    # CutMix: alpha of the Beta distribution of the area pasted from another image. 0: none.
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift < 1:

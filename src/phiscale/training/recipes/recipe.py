@@ -1,4 +1,7 @@
-"""How a network is trained: a frozen value. The comments of its fields are the help of `train`."""
+"""Recipe: everything about how a network is trained, as a frozen value.
+
+The comment of a field is also the help of its flag in `phiscale train`.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,25 @@ FRACTION = "0 to less than 1"
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """The optimiser."""
+    """The optimiser and its settings."""
 
-    # Optimiser. sgd is Nesterov's; muon is sgd with orthogonalised updates of 1x1 convolutions.
+    # Optimiser. sgd: SGD with Nesterov momentum. muon: the same, but the updates of 1x1
+    # convolutions are orthogonalised. rmsprop_tf: RMSProp as TensorFlow computes it.
     name: Literal["sgd", "muon", "adamw", "rmsprop_tf"] = "sgd"
-    lr_peak: float = 0.1  # Peak learning rate of a batch of `lr_images` images.
-    lr_images: int = 0  # Batch size of lr_peak, which grows linearly with it; 0: of any size.
-    momentum: float = 0.9  # Momentum: Nesterov's of sgd and muon, beta 1 of adamw.
-    decay: float = 0.0  # Decay of the mean square; 0: 0.9 for rmsprop_tf, 0.999 for adamw.
-    eps: float = 1e-3  # Epsilon of rmsprop_tf, inside the root; adamw uses 1e-8.
-    weight_decay: float = 5e-4  # Weight decay.
-    # What decays. weights: no norms, no biases (EfficientNetV2); all-but-norms: EfficientNet.
+    lr_peak: float = 0.1  # Peak learning rate, for a batch of `lr_images` images.
+    # Batch size that `lr_peak` is for; the peak grows linearly with the batch. 0: `lr_peak` holds
+    # for every batch size.
+    lr_images: int = 0
+    momentum: float = 0.9  # Momentum; for adamw: beta 1.
+    # Decay of the mean squared gradient, for rmsprop_tf and adamw (beta 2). 0: 0.9 for rmsprop_tf,
+    # 0.999 for adamw.
+    decay: float = 0.0
+    eps: float = 1e-3  # Epsilon of rmsprop_tf, under the square root; adamw always uses 1e-8.
+    weight_decay: float = 5e-4  # Weight decay; `decayed` says of which parameters.
+    # Parameters with weight decay. weights: neither norms nor biases (EfficientNetV2).
+    # all-but-norms: biases too (EfficientNet).
     decayed: Literal["weights", "all-but-norms"] = "weights"
-    clip_norm: float = 0.0  # Maximum norm of the whole gradient; 0: no clipping.
+    clip_norm: float = 0.0  # Maximum norm of the gradient over all parameters; 0: no clipping.
 
     def __post_init__(self) -> None:
         _as_floats(self)
@@ -43,13 +52,17 @@ class Optim:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Learning rate over the training, a function of images seen."""
+    """How the learning rate changes with the number of images seen."""
 
-    shape: Literal["cosine", "step", "constant"] = "cosine"  # Shape after the warm-up.
-    warmup_fraction: float = 0.05  # Share of the training that warms up, linearly from 0.
-    final_fraction: float = 0.0  # Share of the peak at which cosine ends.
-    step_factor: float = 0.97  # Factor of each step of shape=step.
-    step_epochs: float = 2.4  # Epochs between two steps, counted from the first image.
+    # Learning rate after the warm-up. cosine: falls along a half cosine to `final_fraction`. step:
+    # is multiplied by `step_factor` every `step_epochs`. constant: stays at the peak.
+    shape: Literal["cosine", "step", "constant"] = "cosine"
+    # Length of the warm-up as a fraction of the training; the learning rate rises linearly from 0.
+    warmup_fraction: float = 0.05
+    final_fraction: float = 0.0  # Final learning rate over the peak, for shape=cosine.
+    step_factor: float = 0.97  # Factor on the learning rate at each step, for shape=step.
+    # Epochs between two steps, for shape=step; counted from the start of the training.
+    step_epochs: float = 2.4
 
     def __post_init__(self) -> None:
         _as_floats(self)
@@ -66,13 +79,19 @@ class Growth:
     (progressive resizing: Howard 2018, DAWNBench; progressive learning: Tan and Le,
     arXiv:2104.00298, section 4)."""
 
-    first_size: float = 1.0  # Side of the first images over the full side; 1: no growth.
-    until: float = 1.0  # Share of the training after which images have their full size.
-    stages: int = 0  # Number of sizes, in equal steps, first and full included; 0: smooth.
-    first_magnitude: float = -1.0  # RandAugment magnitude at the start; below 0: no growth.
-    first_mixup: float = -1.0  # Mixup at the start; below 0: no growth.
-    first_cutmix: float = -1.0  # CutMix at the start; below 0: no growth.
-    first_dropout: float = -1.0  # Dropout at the start; below 0: no growth.
+    # Side of the images at the start, over the full side; 1: images do not grow.
+    first_size: float = 1.0
+    until: float = 1.0  # Fraction of the training after which everything has its full value.
+    # Number of image sizes in equal steps, the first and the full one included. 0: smooth growth.
+    stages: int = 0
+    # RandAugment magnitude at the start; grows to `augment.magnitude`. Below 0: does not grow.
+    first_magnitude: float = -1.0
+    # Mixup alpha at the start; grows to `augment.mixup`. Below 0: does not grow.
+    first_mixup: float = -1.0
+    # CutMix alpha at the start; grows to `augment.cutmix`. Below 0: does not grow.
+    first_cutmix: float = -1.0
+    # Dropout rate at the start; grows to `dropout`. Below 0: does not grow.
+    first_dropout: float = -1.0
 
     def __post_init__(self) -> None:
         _as_floats(self)
@@ -86,7 +105,7 @@ class Growth:
         _must(self.stages == 0 or self.stages >= 2, "growth.stages", self.stages, "0, or 2 to 8")
 
     def along(self, progress: float) -> float:
-        """Returns the growth, 0 to 1, at this share of the training."""
+        """Returns the growth, 0 to 1, at this fraction of the training."""
         if progress >= self.until:
             return 1.0
         along = progress / self.until
@@ -101,42 +120,61 @@ class Growth:
         return max(4, int(side) if self.stages else int(side) // 4 * 4)
 
     def value(self, first: float, full: float, progress: float) -> float:
-        """Returns what grows from `first` to `full`, at this share of the training."""
+        """Returns a value that grows from `first` to `full`, at this fraction of the training."""
         return full if not 0 <= first < full else first + (full - first) * self.along(progress)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a training but the network and the data."""
+    """Everything that decides a training except the network and the data."""
 
     epochs: float = 30.0  # Passes over the training images; fractions are allowed.
-    batch: int = 128  # Images of one update, over all machines.
-    micro_batch: int = 0  # Images computed at once, over all machines; 0: the whole batch.
-    optim: Optim = field(default_factory=Optim)
+    batch: int = 128  # Images per update of the weights, over all processes.
+    # Images per forward pass over all processes (gradient accumulation if below `batch`). Batch
+    # norm sees this many. 0: `batch`.
+    micro_batch: int = 0
+    optim: Optim = field(default_factory=Optim)  # The optimiser and its settings.
+    # How the learning rate changes with the number of images seen.
     schedule: Schedule = field(default_factory=Schedule)
+    # Random changes to training images, and their strength.
     augment: Augment = field(default_factory=Augment)
-    label_smoothing: float = 0.1  # Share of each label that is spread over all classes.
-    # Class weights in the loss. balanced: the root of 1 / frequency.
+    label_smoothing: float = 0.1  # Label smoothing: the part of a label spread over all classes.
+    # Class weights in the loss. balanced: 1 / sqrt(class frequency), with mean 1.
     class_weights: Literal["none", "balanced"] = "none"
     dropout: float = 0.0  # Dropout rate before the classifier.
-    drop_path: float = 0.0  # Drop-path rate of the last block, linear from 0 at the first.
-    ema_half_life_fraction: float = 0.02  # EMA half-life over the training's length; 0: no EMA.
-    ema_decay: float = 0.0  # Maximum EMA decay of an update; 0: by ema_half_life_fraction.
-    evaluations: int = 20  # Number of evaluations, spread evenly; the best weights are kept.
-    train_size: float = 1.0  # Full side of training images over the side in evaluation.
+    # Drop-path rate (stochastic depth) of the last block; it rises linearly from 0 at the first.
+    drop_path: float = 0.0
+    # Half-life of the weights' moving average (EMA), as a fraction of the training. 0: no EMA.
+    ema_half_life_fraction: float = 0.02
+    # Maximum decay of the EMA per update; replaces `ema_half_life_fraction`. 0: not used.
+    ema_decay: float = 0.0
+    # Number of evaluations on the validation split, spread evenly; the best weights are kept.
+    evaluations: int = 20
+    # Side of the training images, when fully grown, over the side in evaluation.
+    train_size: float = 1.0
+    # Images, augmentation and dropout that grow during the training (progressive learning:
+    # arXiv:2104.00298, section 4).
     growth: Growth = field(default_factory=Growth)
-    # New classifier. probe: starts as the best linear one on the frozen features.
+    # Start of a new classifier. random: random weights. probe: the best linear classifier on the
+    # pretrained, frozen features.
     head: Literal["random", "probe"] = "random"
-    layer_decay: float = 1.0  # Learning rate of a block over that of the block after it.
-    least_share: float = 0.0  # Minimum share of the learning rate; blocks below it are frozen.
-    # Batch norm statistics: trained, frozen, or reestimated and then frozen. auto: by batch size
-    # and by how far the images are from those statistics.
+    # Learning rate of a block over that of the next block; the classifier has the full rate.
+    layer_decay: float = 1.0
+    # Freezes every block whose learning rate, by `layer_decay`, is below this fraction of the full
+    # rate. 0: freezes none.
+    least_share: float = 0.0
+    # Batch-norm statistics. train: from each batch, as usual. frozen: the running statistics of the
+    # pretrained weights. reestimated: computed anew on the training images, then frozen. auto: one
+    # of these, by the batch size and by how far the images are from the pretrained statistics.
     norms: Literal["train", "frozen", "reestimated", "auto"] = "train"
-    patience: int = 0  # Evaluations without a new best that end the training; 0: no early end.
-    lanes: int = 1  # Parts of a batch, each on a CPU core and with batch statistics of its own.
-    # Precision of the arithmetic; weights stay fp32.
+    # Early stopping: evaluations in a row without a new best that end the training. 0: never.
+    patience: int = 0
+    # Equal parts of a batch, each on a CPU core of its own. Each normalises with its own
+    # batch-norm statistics; running statistics are averaged.
+    lanes: int = 1
+    # Precision of forward and backward. bf16, fp16: autocast, weights stay fp32. fp64: weights too.
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
-    seed: int = 0  # Seed of all random numbers.
+    seed: int = 0  # Seed of initial weights, order of images, augmentation and dropout.
 
     def __post_init__(self) -> None:
         _as_floats(self)
@@ -182,7 +220,7 @@ class Recipe:
         return optim.lr_peak * (self.batch / optim.lr_images if optim.lr_images else 1)
 
     def pixels(self, full: int, progress: float) -> int:
-        """Returns the side of the training images in pixels; `full`: that of the evaluation."""
+        """Returns the side of the training images in pixels; `full` is the side in evaluation."""
         return self.growth.pixels(round(full * self.train_size), progress)
 
     def augment_at(self, progress: float) -> Augment:
@@ -205,12 +243,12 @@ class Recipe:
         return batches * self.batch if self.epochs else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, complete and versioned."""
+        """Returns plain data, complete and versioned."""
         return FORMAT.encode(self)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the recipe") -> Recipe:
-        """The inverse of `to_dict`. Unknown fields are errors; missing ones have their defaults."""
+        """Inverts `to_dict`. Unknown fields are errors; missing ones get their defaults."""
         return FORMAT.decode(data, where)
 
 
