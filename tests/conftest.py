@@ -62,10 +62,10 @@ def plan_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fitted(plan_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that `fit` has filled."""
     from phiscale.pipeline.run import FitRuntime, run_fit
-    from support.fits import fixed_effects, request
+    from support.fits import fixed_measurements, request
 
     out = tmp_path_factory.mktemp("fits") / "fitted"
-    run_fit(request(plan_files), out, FitRuntime(effects=fixed_effects()))
+    run_fit(request(plan_files), out, FitRuntime(measurements=fixed_measurements()))
     return out
 
 

@@ -14,7 +14,7 @@ from phiscale.pipeline.request import Request
 from phiscale.pipeline.run import FitPlan, FitRuntime, plan_fit
 from phiscale.text import python_call
 from phiscale.training.callbacks import Progress
-from support.fits import EVERYTHING, fixed_effects
+from support.fits import EVERYTHING, fixed_measurements
 
 FIT = (
     "data",
@@ -206,10 +206,10 @@ def test_fit_accepts_values_and_names_them_by_their_contents(
         }
         phiscale.fit("digits", out, macs="330K", train_minutes=1, **{**arguments, **changed})
         request, runtime = asked[-1]
-        return plan_fit(request, out, fixed_effects(), runtime.values)
+        return plan_fit(request, out, fixed_measurements(), runtime.values)
 
     first = plan()
-    assert first.device == device_model and first.choice.law_source == law.source
+    assert first.device_model == device_model and first.choice.law_source == law.source
     assert phiscale.Law.read(out / "law.json") == law
     assert phiscale.Coefficients.read(out / "found.json") == coefficients
     assert "law=Law(...)" in asked[0][1].command

@@ -17,7 +17,7 @@ from phiscale.pipeline.run import FitRuntime, plan_fit, run_fit
 from phiscale.planning.budget import Budget, PlanningTask, Pretraining, estimate, ray
 from phiscale.planning.coefficients import Coefficients
 from phiscale.weights.pretrained import pretrained_weights
-from support.fits import BUDGET, fixed_effects, made_up_device, request
+from support.fits import BUDGET, fixed_measurements, made_up_device, request
 
 
 def test_a_run_folder_competes_as_pretrained_and_counts_what_it_has_seen(
@@ -25,7 +25,7 @@ def test_a_run_folder_competes_as_pretrained_and_counts_what_it_has_seen(
 ):
     out = tmp_path / "again"
     asked = request(plan_files, from_scratch=False, pretrained=(str(fitted),))
-    run_fit(asked, out, FitRuntime(effects=fixed_effects()))
+    run_fit(asked, out, FitRuntime(measurements=fixed_measurements()))
     choice = json.loads((out / "choice.json").read_text())
     assert choice["pretrained"] == str(fitted / "best.safetensors")
     assert choice["name"] == fitted.name  # not "best", as all such files are called
@@ -46,10 +46,10 @@ def test_auto_lets_the_best_known_weights_compete(
 
     one = replace(pretrained_weights()[0], member="small", tag="ours", pixels=32)
     three = (replace(one, tag="huge"), one, replace(one, member="efficientnet_b7", pixels=600))
-    effects = fixed_effects(known_weights=lambda: three, fetch_weights=fetch)
+    measurements = fixed_measurements(known_weights=lambda: three, fetch_weights=fetch)
     budget = replace(BUDGET, macs=1_000_000_000)
     asked = request(plan_files, from_scratch=False, pretrained=("auto",), budget=budget)
-    plan = plan_fit(asked, tmp_path / "auto", effects)
+    plan = plan_fit(asked, tmp_path / "auto", measurements)
     assert fetched == ["small.huge", "small.ours"]  # the third breaks the limits: not fetched
     warning = "1 of the known weights cannot be fetched: the hub cannot be reached"
     assert f"pretrained='auto': {warning}" in caplog.messages
@@ -59,12 +59,12 @@ def test_auto_lets_the_best_known_weights_compete(
 def test_a_latency_that_no_measured_network_keeps_names_the_users_own_limit(
     plan_files: Path, tmp_path: Path
 ):
-    effects = fixed_effects(latency_ms=lambda spec: 50.0)
+    measurements = fixed_measurements(latency_ms=lambda spec: 50.0)
     here = request(plan_files, device_model=None)
     with pytest.raises(
         BudgetError, match=r"within latency_ms=5; the last one took 50 ms\. Raise it to 55"
     ):
-        plan_fit(here, tmp_path / "slow", effects)
+        plan_fit(here, tmp_path / "slow", measurements)
 
 
 def test_with_coefficients_two_budgets_give_two_networks_of_their_ray(
@@ -81,7 +81,7 @@ def test_with_coefficients_two_budgets_give_two_networks_of_their_ray(
             budget=replace(BUDGET, macs=macs),
         )
         out = tmp_path / str(macs)
-        choice = plan_fit(asked, out, fixed_effects()).choice
+        choice = plan_fit(asked, out, fixed_measurements()).choice
         kept, written = (
             json.loads((out / name).read_text()) for name in ("request.json", "choice.json")
         )
@@ -101,10 +101,10 @@ def test_short_runs_correct_the_laws_predictions(plan_files: Path, tmp_path: Pat
     def error_after(_request, _evidence, candidate, _epochs, run: Path) -> float:  # type: ignore
         return 0.01 if run.name == "1" else 0.5
 
-    effects = fixed_effects(
+    measurements = fixed_measurements(
         error_after=error_after, least_short_run_s=0.0, least_short_run_epochs=0.0
     )
-    choice = plan_fit(request(plan_files), tmp_path / "out", effects).choice
+    choice = plan_fit(request(plan_files), tmp_path / "out", measurements).choice
     rows = choice.short_runs["rows"]
     assert choice.name == rows[1]["name"] and len(rows) >= 2
     assert all(
@@ -115,7 +115,7 @@ def test_short_runs_correct_the_laws_predictions(plan_files: Path, tmp_path: Pat
 
 
 def test_minutes_that_are_too_few_for_short_runs_are_said_so(plan_files: Path, tmp_path: Path):
-    choice = plan_fit(request(plan_files), tmp_path / "out", fixed_effects()).choice
+    choice = plan_fit(request(plan_files), tmp_path / "out", fixed_measurements()).choice
     assert not choice.short_runs and "too few for short runs" in choice.why
 
 
@@ -175,5 +175,5 @@ def test_a_request_that_contradicts_itself_is_refused(
 
 
 def test_the_device_model_is_measured_where_none_is_named(plan_files: Path, tmp_path: Path):
-    plan = plan_fit(request(plan_files, device_model=None), tmp_path / "out", fixed_effects())
-    assert plan.device == made_up_device()
+    plan = plan_fit(request(plan_files, device_model=None), tmp_path / "out", fixed_measurements())
+    assert plan.device_model == made_up_device()

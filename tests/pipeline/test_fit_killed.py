@@ -19,13 +19,13 @@ import torch
 from safetensors.torch import load_file
 
 from phiscale.pipeline import run as pipeline
-from phiscale.pipeline.effects import Effects
+from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.run import FitRuntime, run_fit
-from support.fits import BUDGET, EVERYTHING, fixed_effects, flags, made_up_device, made_up_law
+from support.fits import BUDGET, EVERYTHING, fixed_measurements, flags, made_up_device, made_up_law
 
 
-def counted_effects(events: Path) -> Effects:
+def counted_measurements(events: Path) -> Measurements:
     """In a process of its own: no measurement differs, and what is done is written down."""
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,7 +39,7 @@ def counted_effects(events: Path) -> Effects:
     pipeline.audit = counted("audited", pipeline.audit)
     pipeline.choose = counted("chosen", pipeline.choose)
     pipeline.logits_of = counted("tested", pipeline.logits_of)
-    return fixed_effects(
+    return fixed_measurements(
         calibrate=counted("calibrated", lambda *_: made_up_device()),
         least_short_run_s=0.0,  # so that there are short runs
         least_short_run_epochs=0.0,
@@ -68,7 +68,7 @@ def fit_with_kills(root: Path, points: Sequence[tuple[str, int]]) -> None:
     for pattern, nth in points:
         pid = os.fork()
         if pid == 0:
-            runtime = FitRuntime(effects=counted_effects(root / "events"))
+            runtime = FitRuntime(measurements=counted_measurements(root / "events"))
             if pattern:
                 die_before_writing(pattern, nth)
             request = Request(data="digits", budget=BUDGET, law="law.json", min_epochs=0.1, seed=3)

@@ -15,7 +15,7 @@ import phiscale
 from phiscale.data.datasets.open import open_dataset
 from phiscale.files import read_checked
 from phiscale.pipeline.run import FitRuntime, run_fit
-from support.fits import EVERYTHING, fixed_effects, request, run_command
+from support.fits import EVERYTHING, fixed_measurements, request, run_command
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +115,7 @@ def test_the_report_stands_alone_and_shows_the_accuracy(fitted: Path):
 def test_the_report_names_the_coefficients(plan_files: Path, tmp_path: Path):
     out = tmp_path / "along"
     with_coefficients = request(plan_files, coefficients=str(plan_files / "found.json"))
-    run_fit(with_coefficients, out, FitRuntime(effects=fixed_effects()))
+    run_fit(with_coefficients, out, FitRuntime(measurements=fixed_measurements()))
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "only those by the named coefficients competed: 1.3^phi, 1.15^phi, 1.1^phi (grid" in page
     assert json.loads((out / "choice.json").read_text())["law_source"] == "made up"  # `law` wins

@@ -92,10 +92,10 @@ def test_a_printed_solution_is_its_pareto_front_and_the_explanation() -> None:
     assert f" {100 * solution.best.error:.1f} % " in rows[0]
 
 
-def test_the_explanation_of_tied_networks_names_short_trial_runs() -> None:
+def test_the_explanation_of_tied_networks_names_short_runs() -> None:
     text = explain(solve(B0, Budget(macs=400e6), axes=FEW_WIDTHS))
     assert "Statistically tied with depth x" in text
-    assert text.endswith("; short trial runs can separate them.")
+    assert text.endswith("; short runs can separate them.")
 
 
 def test_a_notebook_shows_the_explanation_and_the_pareto_front_as_a_table() -> None:

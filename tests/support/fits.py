@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phiscale.cli import main
-from phiscale.pipeline.effects import Effects
+from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.request import Request
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
@@ -80,7 +80,7 @@ def made_up_law() -> Law:
     )
 
 
-def fixed_effects(**changes: Any) -> Effects:
+def fixed_measurements(**changes: Any) -> Measurements:
     """Measured times differ from run to run, and choices with them; here they do not."""
     fixed: dict[str, Callable[..., Any]] = {
         "calibrate": lambda device: made_up_device(),
@@ -88,7 +88,7 @@ def fixed_effects(**changes: Any) -> Effects:
         "images_per_s": lambda *_: 400.0,
         "clock": lambda: 0.0,
     }
-    return Effects(**{**fixed, **changes})
+    return Measurements(**{**fixed, **changes})
 
 
 def write_plan_files(root: Path) -> Path:

@@ -12,12 +12,12 @@ from phiscale.arch.spec import Spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError
 from phiscale.files import Format
-from phiscale.pipeline.effects import Effects
+from phiscale.pipeline.candidate_training import preprocessing_of, recipe_of
 from phiscale.pipeline.evidence import Evidence
+from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.request import Request
-from phiscale.pipeline.selection import measure, propose
+from phiscale.pipeline.selection import propose_pretrained, solve_with_measurements
 from phiscale.pipeline.short_runs import short_runs
-from phiscale.pipeline.trial_runs import preprocessing_of, recipe_of
 from phiscale.planning.budget import MAX_EPOCHS, Candidate, explain
 from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import Recipe
@@ -58,35 +58,36 @@ FORMAT = Format(
 )
 
 
-def choose(request: Request, evidence: Evidence, effects: Effects, out: Path) -> Choice:
+def choose(request: Request, evidence: Evidence, measurements: Measurements, out: Path) -> Choice:
     """Selects the best network within the budget: propose, measure, short runs, decide.
 
     Short runs train in the folder `out`. Raises BudgetError where no network fits the budget and
     WeightsError where no network competes.
     """
-    evidence = propose(request, evidence, effects)
-    evidence = measure(request, evidence, effects)
-    evidence = short_runs(request, evidence, effects, out)
+    evidence = propose_pretrained(request, evidence, measurements)
+    evidence = solve_with_measurements(request, evidence, measurements)
+    evidence = short_runs(request, evidence, measurements, out)
     return decide(request, evidence)
 
 
 def decide(request: Request, evidence: Evidence) -> Choice:
     """The choice that the evidence leads to, with the recipe's length fixed."""
-    winner, ranking, solution = evidence.winner, evidence.ranking, evidence.solution
-    assert winner is not None and ranking is not None and solution is not None
-    among = (*evidence.finalists, *evidence.offered, *solution.pareto)
+    winner, ranking, proposal = evidence.winner, evidence.ranking, evidence.proposal
+    assert winner is not None and ranking is not None and proposal is not None
+    among = (*evidence.finalists, *evidence.pretrained_candidates, *proposal.pareto)
     rivals = {each.name: each for each in among if each.spec != winner.spec}
     coefficients = evidence.coefficients
+    missed = missed_by_limits(winner, evidence.pretrained_candidates)
     return Choice(
         spec=winner.spec,
         recipe=_recipe(request, evidence, winner),
         preprocessing=preprocessing_of(evidence, winner),
         name=winner.name,
-        why=f"{explain(ranking)}{evidence.remark}{missed_by_limits(winner, evidence.offered)}",
+        why=f"{explain(ranking)}{evidence.remark}{missed}",
         predicted=winner.to_dict(),
         candidates=tuple(each.to_dict() for each in (winner, *rivals.values())),
-        pareto=tuple(each.to_dict() for each in solution.pareto),
-        law_sd=solution.law_sd,
+        pareto=tuple(each.to_dict() for each in proposal.pareto),
+        law_sd=proposal.law_sd,
         law_source=evidence.law.source,
         coefficients=coefficients.to_dict() if coefficients else None,
         pretrained=winner.pretrained,

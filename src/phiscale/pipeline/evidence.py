@@ -1,4 +1,4 @@
-"""What is known when a network is selected, and what the selection does besides computing."""
+"""What is known when a network is selected, and what each step adds."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Evidence:
 
     images: ImageSet
     audit: Audit
-    device: DeviceModel  # where the model is to run; corrected by measured training speeds
-    compute: torch.device  # where torch trains
+    device_model: DeviceModel  # where the model is to run; corrected by measured training speeds
+    torch_device: torch.device  # where torch trains
     bases: tuple[str, ...]  # models whose scalings compete from scratch
     law: ErrorLaw
     coefficients: Coefficients | None = None  # scalings by these alone compete
     pretrained: Mapping[str, Path] = field(default_factory=dict)  # weights files by name
-    speeds: Mapping[str, float] = field(default_factory=dict)  # images/s of pretrained candidates
-    solution: Solution | None = None  # what the budget, the law and the device model select
-    finalists: tuple[Candidate, ...] = ()  # at their measured training speeds; the best first
-    offered: tuple[Candidate, ...] = ()  # pretrained candidates at their measured speeds
-    ranking: Solution | None = None  # of finalists and pretrained candidates
-    winner: Candidate | None = None
+    pretrained_speeds: Mapping[str, float] = field(default_factory=dict)  # measured images/s
+    proposal: Solution | None = None  # all candidates, by the law and the device model
+    finalists: tuple[Candidate, ...] = ()  # best of the proposal, at their measured speeds
+    pretrained_candidates: tuple[Candidate, ...] = ()  # all of them, at their measured speeds
+    ranking: Solution | None = None  # finalists and pretrained candidates, by measured speeds
+    winner: Candidate | None = None  # the best of the ranking, or of the short runs
     short_runs: tuple[Mapping[str, Any], ...] = ()  # a row for each finalist
     remark: str = ""  # on the short runs, for `Choice.why`
     seconds_used: float = 0.0  # of the training time, by measurements and short runs
@@ -63,7 +63,11 @@ class Evidence:
 
 
 def first_evidence(
-    request: Request, inputs: Inputs, audit: Audit, device: DeviceModel, compute: torch.device
+    request: Request,
+    inputs: Inputs,
+    audit: Audit,
+    device_model: DeviceModel,
+    torch_device: torch.device,
 ) -> Evidence:
     """What is known before the first step."""
     bases = (request.base,) if request.base else bases_for(audit)
@@ -73,8 +77,8 @@ def first_evidence(
     return Evidence(
         images=inputs.images,
         audit=audit,
-        device=device,
-        compute=compute,
+        device_model=device_model,
+        torch_device=torch_device,
         bases=bases,
         law=inputs.law or found_law or law_for(over),
         coefficients=coefficients,

@@ -71,7 +71,7 @@ class ReportInputs:
     request: Request
     images: ImageSet
     audit: Audit
-    device: DeviceModel
+    device_model: DeviceModel
     choice: Choice
     metrics: Mapping[str, Any]  # on the test split
     exported: Mapping[str, Any]  # what `model.json` holds
@@ -117,7 +117,7 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
             if (out / name).exists()
         ),
         usage=_usage(out),
-        environment=_environment(inputs.device),
+        environment=_environment(inputs.device_model),
         notes=_notes(inputs),
     )
 
@@ -143,8 +143,8 @@ def _budget_rows(
     for limit, (predicted, measured) in predicted_measured.items():
         asked = inputs.request.budget.limits.get(limit)
         # exact counts decide by themselves; a file also holds the graph, so weights are counted
-        elsewhere = inputs.request.elsewhere and limit == "latency_ms"
-        by_model = limit == "weight_bytes" or elsewhere or measured is None
+        on_other_device = inputs.request.targets_other_device and limit == "latency_ms"
+        by_model = limit == "weight_bytes" or on_other_device or measured is None
         value = predicted if by_model else measured
         met = None if asked is None or value is None else value <= asked
         rows.append(
@@ -173,7 +173,7 @@ def _notes(inputs: ReportInputs) -> tuple[str, ...]:
 
 def _latency_note(inputs: ReportInputs) -> tuple[str, ...]:
     limit, measured = inputs.request.budget.latency_ms, inputs.exported["latency_ms"]
-    if inputs.request.elsewhere:
+    if inputs.request.targets_other_device:
         return (
             "The limit on latency is checked by the model of the other device; the measured "
             "latency is that of this machine.",

@@ -42,7 +42,7 @@ class Request:
     seed: int = 0
 
     @property
-    def elsewhere(self) -> bool:
+    def targets_other_device(self) -> bool:
         """Whether the model is to run on another device than this one."""
         return self.device_model is not None
 

@@ -25,8 +25,8 @@ from phiscale.errors import CheckpointError, PhiscaleError
 from phiscale.files import lock_folder, read_checked, sha256, write_atomic, write_checked
 from phiscale.pipeline.choice import FORMAT as CHOICE_FORMAT
 from phiscale.pipeline.choice import Choice, choose
-from phiscale.pipeline.effects import Effects
 from phiscale.pipeline.evidence import Evidence, first_evidence
+from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.report import PREDICTIONS, ReportInputs, collect_report
 from phiscale.pipeline.request import REQUEST, PlanningInputs, Request, claim, read_inputs
 from phiscale.pipeline.run_folder import REPORT, Run
@@ -56,7 +56,7 @@ class FitRuntime:
 
     callbacks: Sequence[AnyCallback] = ()
     command: str = ""  # as it was typed, for the report
-    effects: Effects = field(default_factory=Effects)
+    measurements: Measurements = field(default_factory=Measurements)
     values: PlanningInputs = field(default_factory=PlanningInputs)  # that the request names
 
 
@@ -66,7 +66,7 @@ class FitPlan:
 
     images: ImageSet  # without those that cannot be read
     audit: Audit
-    device: DeviceModel
+    device_model: DeviceModel
     choice: Choice
 
 
@@ -76,15 +76,15 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
     `out`: the folder of the result, new or of an earlier start, which is then resumed.
     """
     runtime = runtime or FitRuntime()
-    plan = plan_fit(request, out, runtime.effects, runtime.values)
-    compute, choice = compute_device(request.device), plan.choice
+    plan = plan_fit(request, out, runtime.measurements, runtime.values)
+    torch_device, choice = compute_device(request.device), plan.choice
     train(
         out,
         choice.spec,
         plan.images,
         choice.recipe,
         choice.preprocessing,
-        Runtime(device=compute, callbacks=runtime.callbacks),
+        Runtime(device=torch_device, callbacks=runtime.callbacks),
         start_from=Path(choice.pretrained) if choice.pretrained else None,
     )
     with lock_folder(out):
@@ -92,9 +92,9 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
             request=request,
             images=plan.images,
             audit=plan.audit,
-            device=plan.device,
+            device_model=plan.device_model,
             choice=choice,
-            metrics=_evaluation(plan.images, out, compute)["metrics"],
+            metrics=_evaluation(plan.images, out, torch_device)["metrics"],
             exported=_export(plan.images, out),
             command=runtime.command,
         )
@@ -104,28 +104,28 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
 
 
 def plan_fit(
-    request: Request, out: Path, effects: Effects, values: PlanningInputs | None = None
+    request: Request, out: Path, measurements: Measurements, values: PlanningInputs | None = None
 ) -> FitPlan:
     """The stages before training: request, audit, device, choice. Raises what `fit` raises."""
     request.check()
     check_run_folder(out, REQUEST)
     values = values or PlanningInputs()
     inputs = read_inputs(request, values)
-    compute = compute_device(request.device)
+    torch_device = compute_device(request.device)
     with lock_folder(out):
         claim(request, out)
         values.write(out)
         images, audited = _audit(request, inputs.images, out)
         inputs = replace(inputs, images=images)
-        device = _device_model(inputs.device_model, out, compute, effects)
+        device_model = _device_model(inputs.device_model, out, torch_device, measurements)
         choice = _kept_choice(out)
         if choice is None:
-            evidence = first_evidence(request, inputs, audited, device, compute)
-            choice = _new_choice(request, evidence, effects, out)
+            evidence = first_evidence(request, inputs, audited, device_model, torch_device)
+            choice = _new_choice(request, evidence, measurements, out)
     rows = [table_row(candidate) for candidate in choice.candidates[:SHOWN]]
     for line in [*format_table(rows), choice.why]:
         logger.info(line)
-    return FitPlan(images=images, audit=audited, device=device, choice=choice)
+    return FitPlan(images=images, audit=audited, device_model=device_model, choice=choice)
 
 
 def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Audit]:
@@ -168,12 +168,12 @@ def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | Non
 
 
 def _device_model(
-    named: DeviceModel | None, out: Path, compute: torch.device, effects: Effects
+    named: DeviceModel | None, out: Path, torch_device: torch.device, measurements: Measurements
 ) -> DeviceModel:
     path = out / "device.json"
     with suppress(PhiscaleError):  # missing or damaged: measured anew
         return DEVICE_FORMAT.read(path, required=True)
-    (named or effects.calibrate(compute)).write(path)
+    (named or measurements.calibrate(torch_device)).write(path)
     return DeviceModel.read(path)
 
 
@@ -187,15 +187,17 @@ def _kept_choice(out: Path) -> Choice | None:
     return None
 
 
-def _new_choice(request: Request, evidence: Evidence, effects: Effects, out: Path) -> Choice:
+def _new_choice(
+    request: Request, evidence: Evidence, measurements: Measurements, out: Path
+) -> Choice:
     # half of the short runs say nothing: speeds are measured anew, so their lengths would differ
     shutil.rmtree(out / SHORT_RUNS, ignore_errors=True)
     path = out / "choice.json"
-    CHOICE_FORMAT.write(path, choose(request, evidence, effects, out))
+    CHOICE_FORMAT.write(path, choose(request, evidence, measurements, out))
     return CHOICE_FORMAT.read(path)
 
 
-def _evaluation(images: ImageSet, out: Path, compute: torch.device) -> dict[str, Any]:
+def _evaluation(images: ImageSet, out: Path, torch_device: torch.device) -> dict[str, Any]:
     """Evaluates the test split, once; the prediction of every image is kept."""
     path = out / "evaluation.json"
     weights = sha256((out / "best.safetensors").read_bytes())
@@ -204,8 +206,8 @@ def _evaluation(images: ImageSet, out: Path, compute: torch.device) -> dict[str,
         predictions = sha256((out / PREDICTIONS).read_bytes())
         if kept["weights"] == weights and kept["answers"] == predictions:
             return kept
-    network = load(out).to(compute)
-    logits = logits_of(network, images.test, network.preprocessing, device=compute)
+    network = load(out).to(torch_device)
+    logits = logits_of(network, images.test, network.preprocessing, device=torch_device)
     metrics = measure(logits, images.test.labels, images.classes)
     table = per_image_csv(images.test, logits, images.classes)
     write_atomic(out / PREDICTIONS, table)

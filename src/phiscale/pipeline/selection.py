@@ -1,4 +1,5 @@
-"""The first steps of a choice: which networks compete, and what measurements say of them."""
+"""The first steps of a choice: which pretrained networks compete, and the best candidates by
+measured speed and latency."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from pathlib import Path
 
 from phiscale.arch.spec import Spec
 from phiscale.errors import BudgetError, WeightsError
-from phiscale.pipeline.effects import Effects
 from phiscale.pipeline.evidence import FAMILY_OFFSETS, Evidence
+from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.suitable import native_pixels, recipe_for
 from phiscale.planning.budget import (
@@ -36,39 +37,48 @@ MEASURED_SHARE = 0.012  # of the training minutes: every finalist's speed, to pl
 MOST_SOLVES = 5  # until a network's measured latency is within the limit
 
 
-def propose(request: Request, evidence: Evidence, effects: Effects) -> Evidence:
-    """Adds the best of the known pretrained weights that fit the budget, where they may compete.
+def propose_pretrained(
+    request: Request, evidence: Evidence, measurements: Measurements
+) -> Evidence:
+    """Adds the best of the known pretrained weights that fit the budget, by estimates alone.
 
+    Nothing is measured. Weights that the request names compete in any case.
     Raises WeightsError where no network is left to compete.
     """
     if request.known_weights:
-        evidence = _with_known_weights(request, evidence, effects)
+        evidence = _with_known_weights(request, evidence, measurements)
     if not request.from_scratch and not evidence.pretrained:
         raise WeightsError("no pretrained weights are at hand. Name some with `pretrained`.")
     return evidence
 
 
-def measure(request: Request, evidence: Evidence, effects: Effects) -> Evidence:
-    """Solves the budget, measures the finalists and ranks all candidates by what was measured."""
-    evidence = _with_pretrained_speeds(request, evidence, effects)
-    evidence = _solved(request, evidence, effects)
-    offered = pretrained_candidates(request, evidence)
+def solve_with_measurements(
+    request: Request, evidence: Evidence, measurements: Measurements
+) -> Evidence:
+    """Solves the budget, measures the best candidates, and ranks all by what was measured.
+
+    Where the best one is slower than estimated, the budget is solved again. Raises BudgetError
+    where no network fits.
+    """
+    evidence = _with_pretrained_speeds(request, evidence, measurements)
+    evidence = _solved(request, evidence, measurements)
+    pretrained = estimate_pretrained(request, evidence)
     measured_names = {candidate.name for candidate in evidence.finalists}
-    others = [candidate for candidate in offered if candidate.name not in measured_names]
-    solution = _solution(evidence)
+    others = [candidate for candidate in pretrained if candidate.name not in measured_names]
+    proposal = _proposal(evidence)
     ranking = replace(
-        rank([*evidence.finalists, *others], sd=solution.law_sd, law_origin=solution.law_origin),
-        considered=solution.considered,
-        fitting=solution.fitting,
-        excluded=solution.excluded,
-        near_best=solution.near_best,
-        pareto=solution.pareto,
-        coefficients=solution.coefficients,
+        rank([*evidence.finalists, *others], sd=proposal.law_sd, law_origin=proposal.law_origin),
+        considered=proposal.considered,
+        fitting=proposal.fitting,
+        excluded=proposal.excluded,
+        near_best=proposal.near_best,
+        pareto=proposal.pareto,
+        coefficients=proposal.coefficients,
     )
-    return replace(evidence, offered=tuple(offered), ranking=ranking)
+    return replace(evidence, pretrained_candidates=tuple(pretrained), ranking=ranking)
 
 
-def pretrained_candidates(request: Request, evidence: Evidence) -> list[Candidate]:
+def estimate_pretrained(request: Request, evidence: Evidence) -> list[Candidate]:
     """Networks with weights at hand, with new heads for the classes of the images."""
     candidates = []
     for name, path in evidence.pretrained.items():
@@ -108,10 +118,12 @@ def estimate_again(
 # Propose
 
 
-def _with_known_weights(request: Request, evidence: Evidence, effects: Effects) -> Evidence:
+def _with_known_weights(
+    request: Request, evidence: Evidence, measurements: Measurements
+) -> Evidence:
     """Fetches the best of the known weights that fit the budget."""
     fitting: list[Candidate] = []
-    for known in effects.known_weights():
+    for known in measurements.known_weights():
         spec = replace(evidence.spec(known.member), resolution=known.pixels)
         name = f"{known.member}.{known.tag}"
         candidate = _pretrained(request, evidence, name, spec, Pretraining(known.source))
@@ -123,7 +135,7 @@ def _with_known_weights(request: Request, evidence: Evidence, effects: Effects) 
         if len(fetched) == MOST_KNOWN:
             break
         try:
-            fetched[candidate.name] = effects.fetch_weights(candidate.name)
+            fetched[candidate.name] = measurements.fetch_weights(candidate.name)
         except WeightsError as error:
             refused.append(str(error))
     if refused:
@@ -144,7 +156,7 @@ def _pretrained(
         task=_task(request, evidence, pretrained=True),
         name=name,
         pretraining=pretraining,
-        images_per_s=evidence.speeds.get(name),
+        images_per_s=evidence.pretrained_speeds.get(name),
     )
 
 
@@ -152,63 +164,73 @@ def _pretraining(weights: str, images_seen: int | None) -> Pretraining:
     return Pretraining(weights) if images_seen is None else Pretraining(weights, images_seen)
 
 
-# Measure
+# Solve with measurements
 
 
-def _with_pretrained_speeds(request: Request, evidence: Evidence, effects: Effects) -> Evidence:
+def _with_pretrained_speeds(
+    request: Request, evidence: Evidence, measurements: Measurements
+) -> Evidence:
     """Measures the training speed of each pretrained candidate that meets the other limits: they
     are few, and a wrong device model must not exclude them."""
     if request.budget.train_minutes is None:
         return evidence
-    for candidate in pretrained_candidates(request, evidence):
+    for candidate in estimate_pretrained(request, evidence):
         if all(limit.met or limit.name == "train_minutes" for limit in candidate.limits):
-            speed, evidence = _training_speed(request, evidence, effects, candidate)
-            evidence = replace(evidence, speeds={**evidence.speeds, candidate.name: speed})
+            speed, evidence = _training_speed(request, evidence, measurements, candidate)
+            evidence = replace(
+                evidence, pretrained_speeds={**evidence.pretrained_speeds, candidate.name: speed}
+            )
     return evidence
 
 
-def _solved(request: Request, evidence: Evidence, effects: Effects) -> Evidence:
+def _solved(request: Request, evidence: Evidence, measurements: Measurements) -> Evidence:
     """Solves, then trains the best network for seconds. Where the device model is far off, corrects
     it and solves again. The finalists get their measured speeds too."""
-    evidence = _within_measured_latency(request, evidence, effects)
-    best, evidence = _at_measured_speed(request, evidence, effects, _solution(evidence).best)
+    evidence = _within_measured_latency(request, evidence, measurements)
+    best, evidence = _at_measured_speed(request, evidence, measurements, _proposal(evidence).best)
     for _ in range(2):
-        modelled, real = _solution(evidence).best.train_images_per_s, best.train_images_per_s
+        modelled, real = _proposal(evidence).best.train_images_per_s, best.train_images_per_s
         if request.budget.train_minutes is None or not modelled or not real:
             break
         if 0.8 < real / modelled < 1.25:
             break
-        evidence = replace(evidence, device=evidence.device.training_faster(real / modelled))
-        evidence = _within_measured_latency(request, evidence, effects)
-        best, evidence = _at_measured_speed(request, evidence, effects, _solution(evidence).best)
+        evidence = replace(
+            evidence, device_model=evidence.device_model.training_faster(real / modelled)
+        )
+        evidence = _within_measured_latency(request, evidence, measurements)
+        best, evidence = _at_measured_speed(
+            request, evidence, measurements, _proposal(evidence).best
+        )
     measured = [best]
-    rivals = _fast_enough(request, effects, finalists(_solution(evidence)))[1:]
+    rivals = _fast_enough(request, measurements, finalists(_proposal(evidence)))[1:]
     for rival in rivals:
-        candidate, evidence = _at_measured_speed(request, evidence, effects, rival)
+        candidate, evidence = _at_measured_speed(request, evidence, measurements, rival)
         measured.append(candidate)
     return replace(evidence, finalists=tuple(measured))
 
 
-def _within_measured_latency(request: Request, evidence: Evidence, effects: Effects) -> Evidence:
+def _within_measured_latency(
+    request: Request, evidence: Evidence, measurements: Measurements
+) -> Evidence:
     """Solves, then times the best network. Where it is too slow, solves again for less."""
     allowed, budget, real = request.budget.latency_ms, request.budget, float("inf")
-    offered = pretrained_candidates(request, evidence)
-    for _ in range(MOST_SOLVES):
+    pretrained = estimate_pretrained(request, evidence)
+    for attempt in range(MOST_SOLVES):
         try:
-            solution = _solve(request, evidence, budget, offered)
+            solution = _solve(request, evidence, budget, pretrained)
         except BudgetError:
-            if budget is request.budget:
+            if attempt == 0:
                 raise
-            break  # its message would name the limit that was tightened here
+            break  # its message would name the latency that was tightened below
         if allowed is None or budget.latency_ms is None:
-            return replace(evidence, solution=solution)
-        real = _latency_ms(request, effects, solution.best)
-        how = "by the device model" if request.elsewhere else "measured"
+            return replace(evidence, proposal=solution)
+        real = _latency_ms(request, measurements, solution.best)
+        how = "by the device model" if request.targets_other_device else "measured"
         logger.info(f"{solution.best.name}: {real:.3g} ms {how}, {allowed:g} ms allowed")
         if real <= allowed:
-            return replace(evidence, solution=solution)
+            return replace(evidence, proposal=solution)
         budget = replace(budget, latency_ms=budget.latency_ms * allowed / real * 0.95)
-        offered = [_with_latency_limit(candidate, budget) for candidate in offered]
+        pretrained = [_with_latency_limit(candidate, budget) for candidate in pretrained]
     raise BudgetError(
         f"no network was within latency_ms={allowed:g}; the last one took "
         f"{real:.3g} ms. Raise it to {real * 1.1:.2g}, or try again on an idle machine."
@@ -216,13 +238,13 @@ def _within_measured_latency(request: Request, evidence: Evidence, effects: Effe
 
 
 def _solve(
-    request: Request, evidence: Evidence, budget: Budget, offered: list[Candidate]
+    request: Request, evidence: Evidence, budget: Budget, pretrained: list[Candidate]
 ) -> Solution:
     if not request.from_scratch:
-        return rank(offered, sd=0.01, law_origin=origin_of(evidence.law))
+        return rank(pretrained, sd=0.01, law_origin=origin_of(evidence.law))
     task = _task(request, evidence)
     first, *others = evidence.bases
-    candidates = list(offered)
+    candidates = list(pretrained)
     for name in others:  # the best of each competes with the first one's whole lattice
         with contextlib.suppress(BudgetError):
             best = solve(
@@ -237,15 +259,15 @@ def _solve(
 
 
 def _at_measured_speed(
-    request: Request, evidence: Evidence, effects: Effects, candidate: Candidate
+    request: Request, evidence: Evidence, measurements: Measurements, candidate: Candidate
 ) -> tuple[Candidate, Evidence]:
     """The same candidate with the speed of its real training, on these images and this machine.
 
     Half of the fewest epochs is enough by now: noise must not exclude what was solved for.
     """
-    speed = evidence.speeds.get(candidate.name)
+    speed = evidence.pretrained_speeds.get(candidate.name)
     if not speed:
-        speed, evidence = _training_speed(request, evidence, effects, candidate)
+        speed, evidence = _training_speed(request, evidence, measurements, candidate)
     least = request.min_epochs or fewest_epochs(candidate.pretrained is not None)
     measured = estimate_again(
         request,
@@ -259,33 +281,33 @@ def _at_measured_speed(
 
 
 def _training_speed(
-    request: Request, evidence: Evidence, effects: Effects, candidate: Candidate
+    request: Request, evidence: Evidence, measurements: Measurements, candidate: Candidate
 ) -> tuple[float, Evidence]:
     """Images per second of a candidate's training; the time that measuring takes is counted."""
-    start = effects.clock()
+    start = measurements.clock()
     minutes = request.budget.train_minutes or 10.0
     seconds = max(2.0, MEASURED_SHARE * 60 * minutes)
-    speed = effects.images_per_s(request, evidence, candidate, seconds)
+    speed = measurements.images_per_s(request, evidence, candidate, seconds)
     logger.info(f"{candidate.name}: {speed:.0f} img/s measured in training")
-    return speed, evidence.used(round(effects.clock() - start))
+    return speed, evidence.used(round(measurements.clock() - start))
 
 
 def _fast_enough(
-    request: Request, effects: Effects, candidates: tuple[Candidate, ...]
+    request: Request, measurements: Measurements, candidates: tuple[Candidate, ...]
 ) -> list[Candidate]:
     """The first, whose latency was measured, and those of the others that keep the limit too."""
     limit = request.budget.latency_ms
     if limit is None:
         return list(candidates)
     best, *rivals = candidates
-    return [best, *(each for each in rivals if _latency_ms(request, effects, each) <= limit)]
+    return [best, *(each for each in rivals if _latency_ms(request, measurements, each) <= limit)]
 
 
-def _latency_ms(request: Request, effects: Effects, candidate: Candidate) -> float:
+def _latency_ms(request: Request, measurements: Measurements, candidate: Candidate) -> float:
     """Of the network's shape, measured here; of another device, as its model predicts."""
-    if request.elsewhere:
+    if request.targets_other_device:
         return candidate.latency_ms or 0.0
-    return effects.latency_ms(candidate.spec)
+    return measurements.latency_ms(candidate.spec)
 
 
 def _with_latency_limit(candidate: Candidate, budget: Budget) -> Candidate:
@@ -297,9 +319,9 @@ def _with_latency_limit(candidate: Candidate, budget: Budget) -> Candidate:
     return replace(candidate, limits=limits)
 
 
-def _solution(evidence: Evidence) -> Solution:
-    assert evidence.solution is not None
-    return evidence.solution
+def _proposal(evidence: Evidence) -> Solution:
+    assert evidence.proposal is not None
+    return evidence.proposal
 
 
 def _task(request: Request, evidence: Evidence, *, pretrained: bool = False) -> PlanningTask:
@@ -308,7 +330,7 @@ def _task(request: Request, evidence: Evidence, *, pretrained: bool = False) -> 
     return PlanningTask(
         train_images=len(evidence.images.train),
         native_pixels=native_pixels(evidence.audit),
-        device_model=evidence.device,
+        device_model=evidence.device_model,
         law=evidence.law,
         coefficients=evidence.coefficients,
         batch=recipe.batch,

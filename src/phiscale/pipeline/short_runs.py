@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phiscale.pipeline.effects import Effects
 from phiscale.pipeline.evidence import Evidence
+from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.selection import estimate_again
 from phiscale.planning.budget import Candidate, finalists
@@ -20,7 +20,9 @@ SHORT_RUN_SHARE = 0.15  # of the training minutes, at most
 TRAINED_SHARE = 0.85  # of a short run's time; its evaluation takes the rest
 
 
-def short_runs(request: Request, evidence: Evidence, effects: Effects, out: Path) -> Evidence:
+def short_runs(
+    request: Request, evidence: Evidence, measurements: Measurements, out: Path
+) -> Evidence:
     """Trains the finalists briefly and selects the winner.
 
     How much better or worse each is than the law predicts for so short a training is added to the
@@ -35,7 +37,7 @@ def short_runs(request: Request, evidence: Evidence, effects: Effects, out: Path
         return evidence
     run_s = minutes * 60 * SHORT_RUN_SHARE / len(candidates)
     epochs = [_epochs(evidence, candidate, run_s) for candidate in candidates]
-    if run_s < effects.least_short_run_s or min(epochs) < effects.least_short_run_epochs:
+    if run_s < measurements.least_short_run_s or min(epochs) < measurements.least_short_run_epochs:
         return replace(evidence, remark=" But these minutes are too few for short runs.")
     shortened = _after(request, evidence, ranking.best, minutes * (1 - SHORT_RUN_SHARE))
     price = shortened.error - ranking.best.error
@@ -47,7 +49,7 @@ def short_runs(request: Request, evidence: Evidence, effects: Effects, out: Path
         logger.info(
             f"short run {number + 1}/{len(candidates)}: {candidate.name}, {length:.1f} epochs"
         )
-        error = effects.error_after(
+        error = measurements.error_after(
             request, evidence, candidate, length, out / FOLDER / str(number)
         )
         predicted = _after(request, evidence, candidate, run_s * TRAINED_SHARE / 60).error

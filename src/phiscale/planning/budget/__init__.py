@@ -4,7 +4,7 @@ solve("efficientnet_b0", Budget(macs=400e6))   the best of all scalings of a bas
 PlanningTask                                   the images, the device, the law, the coefficients
 estimate(network, budget)                      one network, such as one with pretrained weights
 solve(..., candidates=[...]), rank             both kinds by the same rules
-finalists, explain                             what short trial runs can separate, and why it won
+finalists, explain                             what short runs can separate, and why it won
 """
 
 from phiscale.arch.scaling import effective

@@ -45,7 +45,7 @@ class Solution:
 
 
 def finalists(solution: Solution, limit: int = 3) -> tuple[Candidate, ...]:
-    """The best network and those statistically tied with it: short trial runs can separate them."""
+    """The best network and those statistically tied with it: short runs can separate them."""
     return (solution.best, *solution.tied)[:limit]
 
 
@@ -70,9 +70,7 @@ def explain(solution: Solution) -> str:
     if solution.near_best:
         text += f" Other networks within 0.1 point: {solution.near_best:,}."
     if tied := [each.name for each in finalists(solution)[1:]]:
-        text += (
-            f" Statistically tied with {' and '.join(tied)}; short trial runs can separate them."
-        )
+        text += f" Statistically tied with {' and '.join(tied)}; short runs can separate them."
     return text
 
 

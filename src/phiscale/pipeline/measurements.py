@@ -1,4 +1,4 @@
-"""What a `fit` does besides computing: it measures, trains briefly and fetches weights."""
+"""What a `fit` measures or fetches: everything in choosing a network that is no computation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 from phiscale.arch.spec import Spec
 from phiscale.deploy.calibrate import calibrate, measure_latency_ms
+from phiscale.pipeline.candidate_training import error_after, measure_training_speed
 from phiscale.pipeline.evidence import Evidence
 from phiscale.pipeline.request import Request
-from phiscale.pipeline.trial_runs import error_after, measure_training_speed
 from phiscale.planning.budget import Candidate
 from phiscale.planning.device import DeviceModel
 from phiscale.weights.pretrained import PretrainedWeights, default_weights
@@ -30,7 +30,7 @@ class MeasureSpeed(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effects:
+class Measurements:
     """How a `fit` measures, trains briefly and fetches weights. Tests pass fixed figures."""
 
     calibrate: Callable[[torch.device], DeviceModel] = calibrate
@@ -40,5 +40,5 @@ class Effects:
     clock: Callable[[], float] = time.monotonic
     known_weights: Callable[[], Sequence[PretrainedWeights]] = default_weights
     fetch_weights: Callable[[str], Path] = weights_file
-    least_short_run_s: float = 30.0  # shorter ones say nothing
-    least_short_run_epochs: float = 2.0  # fewer say little of what more will teach
+    least_short_run_s: float = 30.0  # shorter ones do not separate networks
+    least_short_run_epochs: float = 2.0  # after fewer, errors predict the whole training badly

@@ -32,7 +32,7 @@ def recipe_of(request: Request, evidence: Evidence, candidate: Candidate) -> Rec
     """The named recipe of these images for a candidate; its length is still to be set."""
     pretrained = candidate.pretrained is not None
     named = recipe_for(evidence.images, evidence.audit, pretrained=pretrained)
-    return replace(named, seed=request.seed, lanes=lanes_for(named.batch, evidence.compute))
+    return replace(named, seed=request.seed, lanes=lanes_for(named.batch, evidence.torch_device))
 
 
 def preprocessing_of(evidence: Evidence, candidate: Candidate) -> Preprocessing:
@@ -69,7 +69,7 @@ def error_after(
         evidence.images,
         recipe,
         preprocessing_of(evidence, candidate),
-        Runtime(device=evidence.compute, log_level=logging.DEBUG),
+        Runtime(device=evidence.torch_device, log_level=logging.DEBUG),
         start_from=Path(candidate.pretrained) if candidate.pretrained else None,
     )
     return 1 - max(record.get("validation_top1", 0.0) for record in read_log(run))
@@ -95,7 +95,7 @@ def _images_per_s(evidence: Evidence, candidate: Candidate, recipe: Recipe, step
                 norms="train",
             ),
             preprocessing_of(evidence, candidate),
-            Runtime(device=evidence.compute, log_level=logging.DEBUG),
+            Runtime(device=evidence.torch_device, log_level=logging.DEBUG),
         )
         times = [record["seconds"] for record in read_log(Path(folder)) if "loss" in record]
     warm = min(WARM_STEPS, len(times) // 2)  # first steps plan, and read the images
