@@ -37,9 +37,9 @@ from phiscale.search.coefficients.design import candidates, d_optimal, networks_
 from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial, TrialConditions
-from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces.rays import paper_grid, symmetric_scaling
 from phiscale.search.study.plan import RECIPE
+from phiscale.search.tuning import Tuning
 
 BASE = get_spec("efficientnet_b0")
 COMPUTES = (2.0, 4.0, 16.0)

@@ -36,11 +36,11 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from phiscale.arch.families import get_spec
 from phiscale.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from phiscale.deploy.calibrate import cpu_name
 from phiscale.deploy.export import export_onnx
 from phiscale.deploy.inference import predict
 from phiscale.nn.network import build
 from phiscale.text import format_table
+from phiscale.training.devices import cpu_name
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.sources import load
 from phiscale.weights.store import save

@@ -23,7 +23,7 @@ def complete_plan(plan: Plan[Any], out: Path, error_of: ErrorFormula, labels: np
     progress = PlanProgress(plan)
     while not progress.finished:
         for trial in progress.pending:
-            results.write(synthetic_result(trial, error_of(trial), labels))
+            results.write_result(synthetic_result(trial, error_of(trial), labels))
         progress.advance(results.read)
     return progress.outcome
 

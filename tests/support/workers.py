@@ -24,16 +24,16 @@ from phiscale.data.augment.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.search.coefficients.plan import CoefficientSearch, SearchOutcome
-from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.plan import PlanProgress, Stages
 from phiscale.search.engine.result import Result
+from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig, train_with_torch
 from phiscale.search.engine.store import Store
 from phiscale.search.engine.trial import Trial, TrialConditions
-from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.arms import Arm
 from phiscale.search.study.plan import Outcome as StudyOutcome
 from phiscale.search.study.plan import ScalingStudy
+from phiscale.search.tuning import Tuning
 from phiscale.training.ownership import own_process
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.signals import Interrupted
@@ -255,7 +255,7 @@ def _run_command(plan: Any, runner: RunnerConfig) -> None:
     code = 0
     try:
         with own_process():  # as the command line does
-            carry_out(plan, runner)
+            run_plan(plan, runner)
     except Interrupted as stop:
         _append(log, f"{stop.message}\n")
         code = stop.status
@@ -279,7 +279,7 @@ def run_as_nobody(plan: Any, out: Path, limit: int = 0) -> str:
 
 def _as_nobody(plan: Any, out: Path, limit: int, pipe: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:  # imports modules that nobody may not read
-        carry_out(plan, RunnerConfig(out=Path(folder), train=formula_result))
+        run_plan(plan, RunnerConfig(out=Path(folder), train=formula_result))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -288,7 +288,7 @@ def _as_nobody(plan: Any, out: Path, limit: int, pipe: Any) -> None:
         os.setgid(65534)
         os.setuid(65534)
     try:
-        carry_out(plan, RunnerConfig(out=out, train=formula_result))
+        run_plan(plan, RunnerConfig(out=out, train=formula_result))
         pipe.send("done")
     except PhiscaleError as error:
         pipe.send(str(error))
@@ -328,7 +328,7 @@ def comparable(outcome: Any) -> Any:
     return outcome.recipes if isinstance(outcome, StudyOutcome) else outcome
 
 
-def settled_states(runner: RunnerConfig) -> dict[str, list[str]]:
+def done_states(runner: RunnerConfig) -> dict[str, list[str]]:
     """Return, by key, the states of the entries that settle a trial: there should be one."""
     states: dict[str, list[str]] = {}
     with closing(runner.store()) as store:
@@ -349,7 +349,7 @@ def assert_same_outcome(
         assert results[key] == result
     assert not (runner.out / "repeated").exists(), (runner.out / "repeated").read_text()
     if database:
-        assert settled_states(runner) == {key: ["COMPLETE"] for key in results}
+        assert done_states(runner) == {key: ["COMPLETE"] for key in results}
 
 
 def enqueue_and_claim(
@@ -359,7 +359,7 @@ def enqueue_and_claim(
     return store.claim([trial.key for trial in trials])
 
 
-def claim_and_note(url: str, count: int) -> None:
+def claim_and_write(url: str, count: int) -> None:
     """In a process: claim trials until all are done, and note a value on each many times."""
     trials = make_trials(count)
     results: dict[str, Any] = {}
@@ -375,8 +375,8 @@ def claim_and_note(url: str, count: int) -> None:
             time.sleep(0.1)
             continue
         for number in range(UPDATES_PER_TRIAL - 1):
-            store.claims.note(claim, f"update {number}", os.getpid())
-        store.finish(claim, formula_result(by_key[claim.key]))
+            store.claims.set_attr(claim, f"update {number}", os.getpid())
+        store.mark_done(claim, formula_result(by_key[claim.key]))
 
 
 def live_children(process: Any) -> list[int]:

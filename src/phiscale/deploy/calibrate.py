@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phiscale.arch.costs import Cost, cost
@@ -26,6 +24,7 @@ from phiscale.arch.spec import Spec
 from phiscale.deploy.runtime import latency_ms, open_session
 from phiscale.deploy.untrained_onnx import untrained_onnx
 from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing
+from phiscale.training.devices import cpu_name
 
 if TYPE_CHECKING:
     import torch
@@ -161,13 +160,3 @@ def _device_name(device: torch.device | None) -> str:
     if device is None or device.type != "cuda":
         return "cpu" if device is None else device.type
     return torch.cuda.get_device_name(device)
-
-
-def cpu_name() -> str:
-    """The processor's model where the system names it, else its architecture."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

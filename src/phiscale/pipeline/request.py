@@ -140,7 +140,7 @@ def read_inputs(request: Request, values: PlanningInputs | None = None) -> Input
     )
 
 
-def claim(request: Request, out: Path) -> None:
+def begin_or_resume(request: Request, out: Path) -> None:
     """Writes the request into its folder. Once a network is selected, only an equal request may
     follow: raises CheckpointError for another one."""
     remove_partial_files(out)

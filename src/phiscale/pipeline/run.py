@@ -28,7 +28,7 @@ from phiscale.pipeline.choice import Choice, choose
 from phiscale.pipeline.evidence import Evidence, first_evidence
 from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.report import PREDICTIONS, ReportInputs, collect_report
-from phiscale.pipeline.request import REQUEST, PlanningInputs, Request, claim, read_inputs
+from phiscale.pipeline.request import REQUEST, PlanningInputs, Request, begin_or_resume, read_inputs
 from phiscale.pipeline.run_folder import REPORT, Run
 from phiscale.pipeline.short_runs import FOLDER as SHORT_RUNS
 from phiscale.planning.budget.candidates import table_row
@@ -113,7 +113,7 @@ def plan_fit(
     inputs = read_inputs(request, values)
     torch_device = compute_device(request.device)
     with lock_folder(out):
-        claim(request, out)
+        begin_or_resume(request, out)
         values.write(out)
         images, audited = _audit(request, inputs.images, out)
         inputs = replace(inputs, images=images)

@@ -20,19 +20,19 @@ from phiscale.search.coefficients.search import search_coefficients as run_searc
 from phiscale.search.engine.database import normalized_url
 from phiscale.search.engine.folder import recorded_device_type
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.output import StudyOutput
 from phiscale.search.study.presets import PRESETS
 from phiscale.search.study.request import StudyRequest
 from phiscale.search.study.run import run_study
 from phiscale.search.study.run_family import run_family
 from phiscale.search.study.run_spaces import run_design_spaces
+from phiscale.search.tuning import Tuning
 from phiscale.text import python_call
 from phiscale.training.devices import compute_device
 
 PathOrName = str | os.PathLike[str]
 
-MOST_PHI = 10  # of a family; the paper's has 7
+MAX_PHI = 10  # of a family; the paper's has 7
 
 
 def search_coefficients(
@@ -185,8 +185,8 @@ def predict_family(
     """
     command = command or python_call(predict_family, locals())
     for value in phi:
-        if not -MOST_PHI <= value <= MOST_PHI:
-            raise UsageError(f"phi={value:g} is out of range. Use -{MOST_PHI} to {MOST_PHI}.")
+        if not -MAX_PHI <= value <= MAX_PHI:
+            raise UsageError(f"phi={value:g} is out of range. Use -{MAX_PHI} to {MAX_PHI}.")
     request = _study_request(
         model=model,
         resolution=resolution,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phiscale.errors import UsageError
@@ -32,3 +34,13 @@ def compute_device(name: str) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device='mps': torch finds no Apple GPU here. Use `device='cpu'`.")
     return torch.device(name)
+
+
+def cpu_name() -> str:
+    """Returns the processor's model where the system names it, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -38,7 +38,7 @@ def open_run(
 
     def taken() -> dict[str, Any] | None:
         stack.enter_context(lock_folder(run))
-        config.claim(run)
+        config.begin_or_resume(run)
         return load_newest(run / "checkpoints", config.log)
 
     return group.run_on_rank0(taken)

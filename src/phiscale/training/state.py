@@ -92,7 +92,7 @@ class RunConfig:
         """Of what all processes of a training must have alike."""
         return sha256(canonical(self._files()))
 
-    def claim(self, run: Path) -> None:
+    def begin_or_resume(self, run: Path) -> None:
         """Writes what this run is, or compares it with what the folder says it is."""
         remove_partial_files(run)
         for name, value in self._files().items():

@@ -22,9 +22,9 @@ import pytest
 from phiscale.cli.output import log_to
 from phiscale.errors import PhiscaleError
 from phiscale.files import CHECKSUM, with_checksum
-from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.database import StoreError
 from phiscale.search.engine.result import Results
+from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import Store
 from support.workers import (
@@ -32,13 +32,13 @@ from support.workers import (
     always_fail,
     crash_worker,
     digits_fingerprint,
+    done_states,
     formula_result,
     make_trials,
     messages,
     run_as_nobody,
     run_to_end,
     runner_in,
-    settled_states,
     start_command,
     train_and_log,
     train_or_fail,
@@ -65,7 +65,7 @@ def local_runner(out: Path, **fields: Any) -> RunnerConfig:
 def done(plan: OneStage, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the plan, carried out."""
     out = tmp_path_factory.mktemp("done")
-    carry_out(plan, local_runner(out))
+    run_plan(plan, local_runner(out))
     return out
 
 
@@ -101,7 +101,7 @@ def assert_as_if_undisturbed(plan: OneStage, out: Path, done: Path) -> None:
     """Check that all results and the database are those of a run that nothing disturbed."""
     one, two = Results(out / "results").all(), Results(done / "results").all()
     assert {k: r.to_dict() for k, r in one.items()} == {k: r.to_dict() for k, r in two.items()}
-    assert settled_states(local_runner(out)) == settled_states(local_runner(done))
+    assert done_states(local_runner(out)) == done_states(local_runner(done))
 
 
 @pytest.mark.parametrize("number", range(DAMAGES))
@@ -115,7 +115,7 @@ def test_a_damaged_database_is_moved_aside_and_filled_again(
     damage(half / "study.db", kind, random.Random(f"{SEED} {kind} {number}"))
     runner = local_runner(half)
     with log_to(lines.append):
-        assert carry_out(plan, runner)
+        assert run_plan(plan, runner)
     moved = (half / "study.db.damaged").exists()
     assert sum("study.db.damaged" in line for line in lines) == moved
     if kind == "noise":
@@ -123,7 +123,7 @@ def test_a_damaged_database_is_moved_aside_and_filled_again(
     one = {key: result.to_dict() for key, result in runner.results.all().items()}
     two = {key: result.to_dict() for key, result in Results(done / "results").all().items()}
     assert one == two
-    states = settled_states(runner)  # an entry whose key was hit belongs to no trial
+    states = done_states(runner)  # an entry whose key was hit belongs to no trial
     assert {key: states.get(key) for key in one} == {key: ["COMPLETE"] for key in one}
 
 
@@ -135,7 +135,7 @@ def test_a_deleted_database_is_filled_from_the_results(plan: OneStage, done: Pat
         trained.append(trial.key)
         return formula_result(trial)
 
-    carry_out(plan, local_runner(half, train=train))
+    run_plan(plan, local_runner(half, train=train))
     assert trained == [trial.key for trial in plan.trials[4:]]
     assert_as_if_undisturbed(plan, half, done)
 
@@ -144,7 +144,7 @@ def test_a_folder_of_results_from_another_machine_needs_no_training(
     plan: OneStage, done: Path, tmp_path: Path
 ):
     shutil.copytree(done / "results", tmp_path / "results")
-    carry_out(plan, local_runner(tmp_path, train=train_nothing))
+    run_plan(plan, local_runner(tmp_path, train=train_nothing))
     assert_as_if_undisturbed(plan, tmp_path, done)
 
 
@@ -153,7 +153,7 @@ def train_nothing(*_: Any) -> Any:
 
 
 def test_deleted_results_come_back_from_the_database(plan: OneStage, done: Path, half: Path):
-    carry_out(plan, local_runner(half, train=train_nothing))
+    run_plan(plan, local_runner(half, train=train_nothing))
     assert_as_if_undisturbed(plan, half, done)
 
 
@@ -165,7 +165,7 @@ def test_a_database_that_is_locked_for_five_seconds_is_waited_for(
     timer = threading.Timer(5, lambda: (holder.execute("ROLLBACK"), holder.close()))
     timer.start()
     began = time.monotonic()
-    carry_out(plan, local_runner(half))
+    run_plan(plan, local_runner(half))
     assert time.monotonic() - began > 4
     timer.join()
     assert_as_if_undisturbed(plan, half, done)
@@ -187,7 +187,7 @@ def test_a_database_that_cannot_be_written_ends_in_one_line_and_the_study_resume
     for trial in plan.trials[3:]:
         (half / "results" / f"{trial.key}.json").unlink(missing_ok=True)
     (half / "study.db").unlink()
-    carry_out(OneStage(trials=plan.trials[:3]), local_runner(half))
+    run_plan(OneStage(trials=plan.trials[:3]), local_runner(half))
     out = copy_for_nobody(half)
 
     try:
@@ -210,7 +210,7 @@ def test_a_database_that_cannot_be_written_ends_in_one_line_and_the_study_resume
 
 def test_a_folder_may_have_any_name(plan: OneStage, done: Path, tmp_path: Path):
     out = tmp_path / "what? 100% of #1 ü"
-    carry_out(plan, local_runner(out, workers=2, start="forkserver"))
+    run_plan(plan, local_runner(out, workers=2, start="forkserver"))
     assert (out / "study.db").is_file() and not list(tmp_path.glob("what"))
     assert_as_if_undisturbed(plan, out, done)
 
@@ -231,7 +231,7 @@ def test_a_damaged_result_is_named(kind: str, plan: OneStage, half: Path):
         case "text":
             path.write_text(json.dumps(value | {"validation_error": "good"}))
     with pytest.raises(PhiscaleError, match=f"{path.name}.*[Dd]elete it") as error:
-        carry_out(plan, local_runner(half, train=train_nothing))
+        run_plan(plan, local_runner(half, train=train_nothing))
     assert "\n" not in str(error.value)
 
 
@@ -239,7 +239,7 @@ def test_a_deleted_result_is_trained_again(plan: OneStage, done: Path, half: Pat
     path = half / "results" / f"{plan.trials[0].key}.json"
     path.unlink()
     (half / "study.db").unlink()
-    carry_out(plan, local_runner(half))
+    run_plan(plan, local_runner(half))
     assert_as_if_undisturbed(plan, half, done)
 
 
@@ -249,7 +249,7 @@ def test_a_damaged_line_of_the_published_results_hides_no_other_result(
 ):
     """The line is named once; its training is run again, and all others are read."""
     shutil.copytree(done / "results", tmp_path / "results")
-    Results(tmp_path / "results").publish()
+    Results(tmp_path / "results").write_jsonl()
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     damaged = json.loads(lines[1])
     lines[1] = {
@@ -270,7 +270,7 @@ def test_a_damaged_line_of_the_published_results_hides_no_other_result(
         return formula_result(trial)
 
     with log_to(lines_logged.append):
-        carry_out(plan, local_runner(tmp_path, train=train))
+        run_plan(plan, local_runner(tmp_path, train=train))
     assert trained == [damaged["key"]]
     named = [line for line in lines_logged if "results.jsonl is damaged in line 2" in line]
     assert len(named) == 1 and named[0].startswith("warning: ")
@@ -285,7 +285,7 @@ def test_a_published_result_of_a_newer_version_is_refused(
     newer = with_checksum(json.loads(line) | {"phiscale_result": 2})
     (tmp_path / "results.jsonl").write_text(json.dumps(newer) + "\n")
     with pytest.raises(PhiscaleError, match=r"results\.jsonl, line 1,.*[Uu]pdate phiscale"):
-        carry_out(plan, local_runner(tmp_path, train=train_nothing))
+        run_plan(plan, local_runner(tmp_path, train=train_nothing))
 
 
 def test_every_flipped_bit_of_a_result_is_noticed_or_changes_nothing(done: Path, tmp_path: Path):
@@ -331,7 +331,7 @@ def test_a_training_that_goes_wrong_is_a_failed_result_and_never_the_best(
     ]
     assert "RuntimeError: this training always fails" in failed.values()
     assert any("not finite" in (why or "") or "became" in (why or "") for why in failed.values())
-    states = {key: state for key, [state] in settled_states(runner).items()}
+    states = {key: state for key, [state] in done_states(runner).items()}
     assert sorted(states.values()) == ["COMPLETE", *["FAIL"] * (len(train_or_fail.kinds) - 1)]
     [best] = [key for key, result in results.items() if result.failed is None]
     with closing(runner.store()) as store:
@@ -370,14 +370,14 @@ def test_a_fault_of_the_machine_is_no_result(plan: OneStage, tmp_path: Path):
 
     for train, kind in ((full, PhiscaleError), (out_of_memory, MemoryError)):
         with pytest.raises(kind):
-            carry_out(plan, local_runner(tmp_path, train=train))
+            run_plan(plan, local_runner(tmp_path, train=train))
         assert not list((tmp_path / "results").glob("*.json"))
-    assert carry_out(plan, local_runner(tmp_path))
+    assert run_plan(plan, local_runner(tmp_path))
 
 
 def test_other_images_are_refused(tmp_path: Path):
     with pytest.raises(PhiscaleError, match="digits holds other images"):
-        carry_out(OneStage(trials=make_trials(1, "others")), local_runner(tmp_path))
+        run_plan(OneStage(trials=make_trials(1, "others")), local_runner(tmp_path))
     with closing(local_runner(tmp_path).store()) as store:
         assert [entry.state.name for entry in store.database.entries()] == ["WAITING"], (
             "no worker claimed it"
@@ -397,7 +397,7 @@ def test_sigterm_ends_a_command_while_the_database_is_locked(plan: OneStage, tmp
         command.join(40)
         assert command.exitcode == 143 and time.monotonic() - began < 30
     run_to_end(plan, runner)
-    assert all(state == ["COMPLETE"] for state in settled_states(runner).values())
+    assert all(state == ["COMPLETE"] for state in done_states(runner).values())
 
 
 def test_a_server_that_stays_away_is_reported_in_one_line(postgres: Any):

@@ -22,18 +22,18 @@ from optuna.trial import TrialState
 
 from phiscale.cli.searching import Workers
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
-from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.claims import this_process
 from phiscale.search.engine.result import Result, Results
+from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.engine.store import MOST_DEATHS, Store
+from phiscale.search.engine.store import MAX_DEATHS, Store
 from phiscale.search.engine.trial import Trial
 from phiscale.training import devices
 from support.workers import (
     CONTEXT,
     UPDATES_PER_TRIAL,
     OneStage,
-    claim_and_note,
+    claim_and_write,
     digits_fingerprint,
     enqueue_and_claim,
     formula_result,
@@ -67,7 +67,7 @@ def test_eight_concurrent_processes_lose_no_trial_and_count_none_twice(
     if kind == "postgres":
         url = request.getfixturevalue("postgres").url("crowd")
     count = WRITERS * UPDATES // UPDATES_PER_TRIAL
-    pool = [CONTEXT.Process(target=claim_and_note, args=(url, count)) for _ in range(WRITERS)]
+    pool = [CONTEXT.Process(target=claim_and_write, args=(url, count)) for _ in range(WRITERS)]
     for process in pool:
         process.start()
     for process in pool:
@@ -96,9 +96,9 @@ def test_a_trial_is_claimed_once_and_in_the_order_of_the_keys(stores: Stores):
     first, second = enqueue_and_claim(one, trials), enqueue_and_claim(two, trials)
     assert [first.key, second.key] == [trial.key for trial in trials]
     assert enqueue_and_claim(one, trials) is None
-    one.finish(first, formula_result(trials[0]))
-    two.finish(second, formula_result(trials[1]))
-    one.finish(second, formula_result(trials[1], validation_error=0.9))  # too late
+    one.mark_done(first, formula_result(trials[0]))
+    two.mark_done(second, formula_result(trials[1]))
+    one.mark_done(second, formula_result(trials[1], validation_error=0.9))  # too late
     assert [entry.value for entry in one.database.entries()] == [1 / 3, 1 / 4]
 
 
@@ -114,9 +114,9 @@ def test_a_worker_without_heartbeats_loses_its_trial_and_its_late_result_is_igno
     time.sleep(2.5)
     new_claim = enqueue_and_claim(other, (trial,))
     assert new_claim.number != claim.number and not lost.claims.holds(claim)
-    assert not lost.finish(claim, formula_result(trial, validation_error=0.9))
+    assert not lost.mark_done(claim, formula_result(trial, validation_error=0.9))
     lost.claims.release(claim, "too late")
-    assert other.finish(new_claim, formula_result(trial))
+    assert other.mark_done(new_claim, formula_result(trial))
     assert [entry.value for entry in other.database.entries((TrialState.COMPLETE,))] == [1 / 3]
     assert other.enqueue((trial,), {}) == {}
     assert entry_states(other) == ["FAIL", "COMPLETE"]
@@ -131,12 +131,12 @@ def test_a_result_after_its_claim_was_lost_is_kept_nowhere(tmp_path: Path):
         for entry in other.database.entries((TrialState.RUNNING,)):
             other.database.set_state(other.database.entry_id(entry), TrialState.FAIL)
         claim = enqueue_and_claim(other, (trial,))
-        assert other.finish(claim, formula_result(trial, validation_error=0.1))
+        assert other.mark_done(claim, formula_result(trial, validation_error=0.1))
         return formula_result(trial, validation_error=0.9)
 
     runner = RunnerConfig(out=tmp_path / "here", storage=url, train=late)
     plan = OneStage(trials=make_trials(1, digits_fingerprint()))
-    carry_out(plan, runner)
+    run_plan(plan, runner)
     assert [each.validation_error for each in runner.results.all().values()] == [0.1]
 
 
@@ -144,9 +144,9 @@ def test_a_lost_shared_database_is_filled_again_even_if_all_trials_are_done(tmp_
     file = tmp_path / "shared.db"
     runner = RunnerConfig(out=tmp_path / "here", storage=f"sqlite:///{file}", train=formula_result)
     plan = OneStage(trials=make_trials(2, digits_fingerprint()))
-    best = carry_out(plan, runner)
+    best = run_plan(plan, runner)
     file.unlink()
-    assert carry_out(plan, runner) == best
+    assert run_plan(plan, runner) == best
     with closing(runner.store()) as store:
         assert entry_states(store) == ["COMPLETE", "COMPLETE"]
 
@@ -156,10 +156,10 @@ def test_a_machine_with_another_type_of_device_may_not_join(tmp_path: Path):
     attrs = {"kind": "study", "plan": "1", "device": "cpu"}
     plan = OneStage(trials=make_trials(1, digits_fingerprint()))
     runner = RunnerConfig(out=tmp_path / "here", storage=url, train=formula_result, attrs=attrs)
-    carry_out(plan, runner)
+    run_plan(plan, runner)
     other = replace(runner, out=tmp_path / "there", attrs={**attrs, "device": "cuda"})
     with pytest.raises(UsageError, match=r"was begun on cpu.*Use device='cpu'"):
-        carry_out(plan, other)
+        run_plan(plan, other)
 
 
 def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(tmp_path: Path):
@@ -171,10 +171,10 @@ def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(
     )
     one, two = (OneStage(trials=make_trials(count, digits_fingerprint())) for count in (1, 2))
     elsewhere = replace(cuda_runner, device="cpu", attrs={"kind": "k", "device": "cpu"})
-    cuda_runner.results.write(on_cuda(one.trials[0]))
-    assert carry_out(one, elsewhere) == one.trials[0].key, "nothing to train"
+    cuda_runner.results.write_result(on_cuda(one.trials[0]))
+    assert run_plan(one, elsewhere) == one.trials[0].key, "nothing to train"
     with pytest.raises(UsageError, match=r"was begun on cuda.*Use device='cuda'"):
-        carry_out(two, elsewhere)
+        run_plan(two, elsewhere)
 
 
 def test_auto_resumes_on_the_folders_type_of_device_and_ignores_foreign_files(
@@ -186,7 +186,7 @@ def test_auto_resumes_on_the_folders_type_of_device_and_ignores_foreign_files(
     [trial] = make_trials(1)
     for name in ("one", "several/set"):  # a search on several sets has a folder of each
         folder = tmp_path / name
-        Results(folder / "results").write(formula_result(trial, made_by={"device": "cpu"}))
+        Results(folder / "results").write_result(formula_result(trial, made_by={"device": "cpu"}))
         (folder / "results" / "0.json").write_text('{"my": "experiment"}')
         assert Workers().runner(tmp_path / name.partition("/")[0]).device == "cuda", "no plan.json"
         (folder / "plan.json").write_text("{}")
@@ -198,8 +198,8 @@ def test_auto_resumes_on_the_folders_type_of_device_and_ignores_foreign_files(
 def record_death(store: Store, trial: Trial, images_seen: int, dead: int) -> None:
     """Record what the database knows of a worker that died."""
     claim = enqueue_and_claim(store, (trial,))
-    store.claims.note(claim, "from", images_seen)
-    store.claims.note(claim, "worker", {**this_process(), "process": dead})
+    store.claims.set_attr(claim, "from", images_seen)
+    store.claims.set_attr(claim, "worker", {**this_process(), "process": dead})
 
 
 @pytest.fixture(scope="module")
@@ -213,18 +213,18 @@ def dead() -> int:
 def test_a_trial_that_kills_its_workers_fails_unless_each_gets_further(stores: Stores, dead: int):
     deadly, slow = make_trials(2)
     store = stores("x")
-    for number in range(MOST_DEATHS):
+    for number in range(MAX_DEATHS):
         assert store.enqueue((deadly, slow), {}) == {}
         record_death(store, deadly, 0, dead)
         record_death(store, slow, 100 * number, dead)
         store.claims.release_stale(blame=True)
-    assert store.enqueue((deadly, slow), {}) == {deadly.key: f"{MOST_DEATHS} workers died at it"}
+    assert store.enqueue((deadly, slow), {}) == {deadly.key: f"{MAX_DEATHS} workers died at it"}
 
 
 def test_a_killed_command_counts_little_against_its_trial(stores: Stores, dead: int):
     [trial] = make_trials(1)
     store = stores("x")
-    for _ in range(MOST_DEATHS + 1):
+    for _ in range(MAX_DEATHS + 1):
         record_death(store, trial, 0, dead)
         store.claims.release_stale()
     assert store.enqueue((trial,), {}) == {}
@@ -235,7 +235,7 @@ def test_a_trial_during_which_the_command_is_killed_again_and_again_fails(
 ):
     [trial] = make_trials(1)
     store = stores("x")
-    for _ in range(4 * MOST_DEATHS):
+    for _ in range(4 * MAX_DEATHS):
         assert store.enqueue((trial,), {}) == {}
         record_death(store, trial, 0, dead)
         store.claims.release_stale()
@@ -250,8 +250,8 @@ def test_two_stores_that_fill_an_empty_database_note_each_result_once(stores: St
     )
     results[trials[1].key] = failed
     one, two = stores("x"), stores("x")
-    one.record(trials, results)
-    two.record(trials, results)
+    one.mark_all_done(trials, results)
+    two.mark_all_done(trials, results)
     assert entry_states(one) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     checksums = {result.key: result.to_dict()["sha256"] for result in two.results(list(results))}
     assert checksums == {key: result.to_dict()["sha256"] for key, result in results.items()}
@@ -269,7 +269,7 @@ def test_a_result_from_another_machine_settles_a_waiting_trial(stores: Stores):
 def test_two_studies_in_one_database_are_separate(stores: Stores):
     trials = make_trials(1)
     one, two = stores("one"), stores("two")
-    one.finish(enqueue_and_claim(one, trials), formula_result(trials[0]))
+    one.mark_done(enqueue_and_claim(one, trials), formula_result(trials[0]))
     assert two.database.entries() == [] and enqueue_and_claim(two, trials) is not None
     assert one.database.attrs({"what": 1}) == {"what": 1} and two.database.attrs() == {}
     assert one.database.attrs({"what": 2}) == {"what": 1}
@@ -280,9 +280,9 @@ def test_optuna_and_its_dashboard_read_the_study(stores: Stores, url: str):
     store = stores("study")
     trials = make_trials(3)
     for trial in trials[:2]:
-        store.finish(enqueue_and_claim(store, trials), formula_result(trial))
+        store.mark_done(enqueue_and_claim(store, trials), formula_result(trial))
     failed = replace(formula_result(trials[2]), validation_error=None, failed="diverged")
-    store.finish(enqueue_and_claim(store, trials), failed)
+    store.mark_done(enqueue_and_claim(store, trials), failed)
     plain = optuna.storages.RDBStorage(url)
     study = optuna.load_study(study_name="study", storage=plain)
     assert study.best_trial.user_attrs["name"] == "width 8, seed 1"
@@ -333,8 +333,10 @@ def test_a_folder_of_results_keeps_the_first_result_and_files_that_are_being_wri
 ):
     results = Results(tmp_path)
     [trial] = make_trials(1)
-    results.write(formula_result(trial))
-    assert Results(tmp_path).write(formula_result(trial, validation_error=0.9)).error == 1 / 3
+    results.write_result(formula_result(trial))
+    assert (
+        Results(tmp_path).write_result(formula_result(trial, validation_error=0.9)).error == 1 / 3
+    )
     being_written = tmp_path / ".x.json.1.part"
     being_written.write_text("")
     results.sweep()

@@ -22,12 +22,12 @@ from support.workers import (
     WidthSearch,
     assert_same_outcome,
     digits_fingerprint,
+    done_states,
     live_children,
     messages,
     outcome_and_results,
     run_to_end,
     runner_in,
-    settled_states,
     small_search,
     small_study,
     start_command,
@@ -70,11 +70,11 @@ def test_a_finished_plan_trains_nothing_and_its_lost_database_is_filled_again(
     runner = runner_in(tmp_path, workers=2)
     run_to_end(plans["search"], runner)
     assert_same_outcome(plans["search"], runner, undisturbed["search"])
-    starts, before = (tmp_path / "started").read_text(), settled_states(runner)
+    starts, before = (tmp_path / "started").read_text(), done_states(runner)
     run_to_end(plans["search"], runner)
     runner.database.unlink()
     run_to_end(plans["search"], runner)
-    assert (tmp_path / "started").read_text() == starts and settled_states(runner) == before
+    assert (tmp_path / "started").read_text() == starts and done_states(runner) == before
     for key in before:
         run = runner.run_of(key)
         assert run is not None and not (run / "checkpoints").exists()

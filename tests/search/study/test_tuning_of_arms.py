@@ -9,7 +9,7 @@ import pytest
 from phiscale.errors import UsageError
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.result import Result
-from phiscale.search.engine.tuning import Tuning, edge_rate_notes, successive_halving
+from phiscale.search.tuning import Tuning, edge_rate_notes, successive_halving
 from phiscale.training.recipes.recipe import Recipe
 from support.studies import CIFAR, plan_preset
 from support.synthetic import synthetic_result

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 DEPTHS = (0.5, 0.71, 1.0, 1.41, 2.0, 2.83, 4.0)
 SIDES = (0.5, 0.71, 1.0, 1.19, 1.41, 1.68, 2.0)  # of width and of resolution
-LEAST_COST, MOST_COST = 0.2, 4.0
-FEWEST_RUNS = 4  # an error law of three dimensions has at least as many rows
+MIN_COST, MAX_COST = 0.2, 4.0
+MIN_RUNS = 4  # an error law of three dimensions has at least as many rows
 PRIOR_DRAWS = 40
 COST_POWER = 0.7  # 0: information alone; 1: information for each unit, all in tiny networks
 PASSES = 5  # of exchanges; one or two are usually enough
@@ -38,8 +38,8 @@ def candidates(
     base: Spec,
     *,
     native_pixels: int | None = None,
-    least: float = LEAST_COST,
-    most: float = MOST_COST,
+    least: float = MIN_COST,
+    most: float = MAX_COST,
 ) -> tuple[ScaledNetwork, ...]:
     """Return all different networks at the levels of depth, width and resolution, cheapest first.
 
@@ -87,10 +87,10 @@ def d_optimal(
         design.fill()
         if design.runs == before:
             break
-    if len(design.runs) < FEWEST_RUNS:
+    if len(design.runs) < MIN_RUNS:
         raise UsageError(
             f"{budget:g} times the base's cost buys {len(design.runs)} trainings; a law takes at "
-            f"least {FEWEST_RUNS}. Use a budget of 7 or more."
+            f"least {MIN_RUNS}. Use a budget of 7 or more."
         )
     costs = design.costs
     return tuple(networks[index] for index in sorted(design.runs, key=lambda i: (costs[i], i)))

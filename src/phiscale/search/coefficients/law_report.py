@@ -19,9 +19,9 @@ from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.spaces.lattice import Lattice, cost_metric
 
 DIMENSIONS = ("depth", "width", "resolution")
-MOST_LISTED = 12
+MAX_LISTED = 12
 DRAWS = 500
-LEAST_TERM = 0.001  # of error, 0.1 point: less is no term
+MIN_TERM = 0.001  # of error, 0.1 point: less is no term
 
 
 def law_sections(
@@ -74,7 +74,7 @@ def useless_dimensions(law: Posterior) -> dict[str, float]:
     """Return dimensions that do not lower the error, with the share of laws that have no term for
     them."""
     _, c = law.draws()
-    none = np.mean(c[:, 1:4] < LEAST_TERM, axis=0)
+    none = np.mean(c[:, 1:4] < MIN_TERM, axis=0)
     return {axis: float(share) for axis, share in zip(DIMENSIONS, none, strict=True) if share > 0.5}
 
 
@@ -121,7 +121,7 @@ def _indifferent(plan: CoefficientSearch, law: Posterior) -> Section:
             "pixels": p.spec.resolution,
             plan.cost: f"x{p.cost_ratio:.2f}",
         }
-        for p in near[:MOST_LISTED]
+        for p in near[:MAX_LISTED]
     ]
     return Section(
         title="Statistically tied",
@@ -151,7 +151,7 @@ def _pareto(plan: CoefficientSearch, law: Posterior) -> Section:
     metrics = {name: cost_metric(name, plan.device) for name in names}
     front = plan.lattice().pareto(law, metrics, most=2 * max(1.0, plan.compute))
     errors = [law_error(law, place.by) for place in front]
-    step = max(1, len(front) // MOST_LISTED)
+    step = max(1, len(front) // MAX_LISTED)
     own = cost(plan.base)
     rows = [
         {

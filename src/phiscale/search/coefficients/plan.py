@@ -33,10 +33,10 @@ from phiscale.search.coefficients.rate_surface import RateSurface, TunedRates, t
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial, TrialConditions
-from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces.lattice import Lattice, cost_metric, lattice
 from phiscale.search.spaces.rays import symmetric_scaling
 from phiscale.search.study.arms import MAX_OFF_RAY
+from phiscale.search.tuning import Tuning
 
 SECOND_ROUND = 0.3  # of the units, spent where the law of the first trainings points
 STAGES = ("design", "second round", "grid")

@@ -11,7 +11,7 @@ from phiscale.arch.scaling import Scaling, effective, scale
 from phiscale.arch.spec import Spec
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Trial, TrialConditions
-from phiscale.search.engine.tuning import Tuning, successive_halving
+from phiscale.search.tuning import Tuning, successive_halving
 from phiscale.training.recipes.recipe import Recipe
 
 SIZES = ((1.0, 1.0), (0.5, 0.71), (0.5, 1.41), (2.0, 0.71), (2.0, 1.41))  # depth, width

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from phiscale.report.page import Section, page_files
+from phiscale.search.caveats import machine_notes
 from phiscale.search.coefficients.law import MethodResult, Triple
 from phiscale.search.coefficients.law_report import law_sections
 from phiscale.search.coefficients.plan import SearchOutcome
 from phiscale.search.coefficients.report_answer import answer_section
 from phiscale.search.coefficients.report_confirmation import confirmation_sections
 from phiscale.search.coefficients.report_inputs import ReportInputs
-from phiscale.search.engine.folder import machine_notes
 from phiscale.search.engine.result import unique_results
-from phiscale.search.engine.tuning import edge_rate_notes
+from phiscale.search.tuning import edge_rate_notes
 
 TITLE = "alpha, beta, gamma from trainings"
 COLUMNS = (

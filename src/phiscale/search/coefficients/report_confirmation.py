@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from phiscale.arch.scaling import ScaledNetwork, Scaling, Strategy
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.page import Section
+from phiscale.search.caveats import interim_look_notes
 from phiscale.search.coefficients.plan import SearchOutcome
 from phiscale.search.coefficients.report_inputs import ReportInputs
-from phiscale.search.engine.folder import look_notes
 from phiscale.search.spaces.rays import ray_distance
 from phiscale.search.study.resampling import bootstrap_interval, measure_spread, sign_flip_test
 
@@ -59,7 +59,7 @@ def _confirmed(inputs: ReportInputs) -> Section:
             f"Trained anew with {seeds} seeds each, evaluated on the test images. With so many "
             f"seeds the smallest possible p is {2 / 2**seeds:.2g}, and {others} other networks are "
             "compared: this can show large differences, but no small ones.",
-            *look_notes(inputs.looks),
+            *interim_look_notes(inputs.interim_looks),
             *(
                 f"{' and '.join(names)} are one network here: rounding leaves no difference."
                 for names in _equal_networks(outcome)

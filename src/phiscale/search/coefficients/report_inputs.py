@@ -22,7 +22,7 @@ class ReportInputs:
     answers: Sequence[Coefficients]  # of each method, in their order
     dataset: DatasetInfo
     trainings: Sequence[Result]  # all that the search made
-    looks: Sequence[int]  # with how many seeds its report was read before
+    interim_looks: Sequence[int]  # with how many seeds its report was read before
 
     @property
     def lawful(self) -> MethodResult | None:

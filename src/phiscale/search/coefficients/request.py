@@ -12,10 +12,10 @@ from phiscale.search.coefficients.law import Method
 from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.engine.trial import TrialConditions
-from phiscale.search.engine.tuning import Tuning
 from phiscale.search.spaces.lattice import COSTS, cost_metric
 from phiscale.search.study.plan import RECIPE
 from phiscale.search.study.request import choose_base_pixels, choose_crop
+from phiscale.search.tuning import Tuning
 from phiscale.training.recipes.recipe import Recipe
 
 

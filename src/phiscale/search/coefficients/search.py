@@ -18,8 +18,8 @@ from phiscale.search.coefficients.plan import CoefficientSearch, SearchOutcome
 from phiscale.search.coefficients.report import ReportInputs, search_report
 from phiscale.search.coefficients.request import SearchRequest, images_per_epoch, plan_search
 from phiscale.search.coefficients.sets import compare_sets, set_folders
-from phiscale.search.engine.carry_out import carry_out
-from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_looks
+from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_interim_looks
+from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.study.check_design import check_image_count
 
@@ -104,10 +104,10 @@ def search_set(
     dataset = dataset_info(data, runner.out)
     plan = plan_search(base, data, request, dataset)
     _check_feasible(plan)
-    runner = runner.pinned("search for coefficients", dataset, plan.to_dict())
+    runner = runner.begin_or_resume("search for coefficients", dataset, plan.to_dict())
     for line in check_image_count(images_per_epoch(dataset, request), len(dataset.classes)):
         logger.warning(line)
-    outcome = carry_out(plan, runner)
+    outcome = run_plan(plan, runner)
     answers = [derive_coefficients(plan, result, command) for result in outcome.searched]
     _write(plan, outcome, answers, dataset, runner, command)
     return answers[0]
@@ -137,7 +137,7 @@ def _write(
         answers=answers,
         dataset=dataset,
         trainings=list(runner.results.read(sorted(outcome.keys)).values()),
-        looks=read_looks(out),
+        interim_looks=read_interim_looks(out),
     )
     for name, text in search_report(inputs, command).items():
         write_atomic(out / name, text)

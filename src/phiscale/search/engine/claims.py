@@ -52,7 +52,7 @@ class Claims:
         self.database.call(lambda: storage.record_heartbeat(claim.id))
         with suppress(UpdateFinishedTrialError):
             if self.database.set_state(claim.id, TrialState.RUNNING):
-                self.note(claim, "worker", this_process())
+                self.set_attr(claim, "worker", this_process())
                 return claim
         return None
 
@@ -83,7 +83,7 @@ class Claims:
         entry = self.database.call(lambda: self.database.storage.get_trial(claim.id))
         return entry.state is TrialState.RUNNING
 
-    def note(self, claim: Claim, name: str, value: Any) -> None:
+    def set_attr(self, claim: Claim, name: str, value: Any) -> None:
         """Attach a value to an entry, for people. UpdateFinishedTrialError: it is finished."""
         storage = self.database.storage
         self.database.call(lambda: storage.set_trial_user_attr(claim.id, name, value))

@@ -17,7 +17,7 @@ from phiscale.search.engine.trial import Trial
 
 WORKER_LOST = "its worker is gone"  # reason of a release: the whole command ended
 LOST_WORKER_WEIGHT = 0.25  # of a death: a user may have killed the whole command
-MOST = 1e12  # bound of every number that describes a trial
+MAX_PARAM = 1e12  # bound of every number that describes a trial
 
 
 @dataclass
@@ -43,7 +43,7 @@ def trial_statuses(
     statuses: dict[str, TrialStatus] = {}
     for entry in entries:
         status = statuses.setdefault(str(entry.user_attrs.get("key")), TrialStatus())
-        if is_settled(entry):
+        if is_done(entry):
             if status.entry is None and result_of(entry):
                 status.entry = entry
         elif entry.state in (TrialState.WAITING, TrialState.RUNNING):
@@ -58,7 +58,7 @@ def trial_statuses(
     return statuses
 
 
-def is_settled(entry: FrozenTrial) -> bool:
+def is_done(entry: FrozenTrial) -> bool:
     """Whether the entry holds the result of its trial."""
     failed = entry.state is TrialState.FAIL and "failed" in entry.user_attrs
     return failed or entry.state is TrialState.COMPLETE
@@ -68,4 +68,4 @@ def numeric_params(trial: Trial) -> dict[str, float]:
     """Return the numbers that Optuna's dashboard plots results against."""
     attrs = {n: float(v) for n, v in trial.attrs.items() if isinstance(v, int | float)}
     params = {"lr": trial.recipe.optim.lr_peak, **attrs}
-    return {name: v for name, v in params.items() if isfinite(v) and abs(v) <= MOST}
+    return {name: v for name, v in params.items() if isfinite(v) and abs(v) <= MAX_PARAM}

@@ -6,8 +6,7 @@ The statistics of a study can be repeated from its folder alone.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from phiscale.search.engine.result import (
     Result,
     Results,
     pack_labels,
-    unique_results,
     unpack_labels,
 )
 from phiscale.text import printable
@@ -32,7 +30,7 @@ from phiscale.training.recipes.recipe import differences
 
 PLAN = "plan.json"
 PLAN_FIX = "Delete it: results are kept, and the same command writes it again."
-MOST_NAMED = 3  # settings that differ, in a message
+MAX_NAMED = 3  # settings that differ, in a message
 OURS = {"results", "results.jsonl", "trainings", "study.db", "study.db-journal", ".lock"}
 
 
@@ -142,9 +140,9 @@ def _resume(out: Path, payload: Mapping[str, Any]) -> None:
         looks = [*recorded.get("looks", ()), before]
         write_checked(out / PLAN, {**payload, "looks": looks})
         return
-    listed = "; ".join(line[:100] for line in sorted(changes, key=len)[:MOST_NAMED])
-    if len(changes) > MOST_NAMED:
-        listed += f"; and {len(changes) - MOST_NAMED} more"
+    listed = "; ".join(line[:100] for line in sorted(changes, key=len)[:MAX_NAMED])
+    if len(changes) > MAX_NAMED:
+        listed += f"; and {len(changes) - MAX_NAMED} more"
     raise UsageError(
         f"out={str(out)!r} was begun with other settings: {printable(listed)}. "
         "Use those, or a new `out`."
@@ -171,31 +169,9 @@ def readable_results(out: Path) -> Iterator[Result]:
             yield from results.read([path.stem]).values()
 
 
-def read_looks(out: Path) -> tuple[int, ...]:
-    """Return with how many seeds the results were looked at before more followed."""
+def read_interim_looks(out: Path) -> tuple[int, ...]:
+    """Return the numbers of seeds with which results were reported before more seeds followed."""
     return tuple(seeds for seeds in _read(out).get("looks", ()) if seeds)
-
-
-def look_notes(looks: Sequence[int]) -> list[str]:
-    """Return caveats of a report whose results were looked at before more seeds followed."""
-    if not looks:
-        return []
-    return [
-        f"Looked at before with {', '.join(map(str, looks))} seeds, then continued: every look "
-        "adds its own chance of a false verdict, which the interval does not count."
-    ]
-
-
-def machine_notes(results: Iterable[Result]) -> list[str]:
-    """Return caveats of a report whose trainings ran on several kinds of machine."""
-    kinds = Counter(", ".join(map(str, each.made_by.values())) for each in unique_results(results))
-    if len(kinds) < 2:
-        return []
-    listed = "; ".join(f"{count} on {kind}" for kind, count in kinds.most_common())
-    return [
-        f"Trained on several kinds of machine ({listed}). Floating-point results differ "
-        "between them: a seed repeated on another kind is another draw, not the same training."
-    ]
 
 
 def _read(out: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from phiscale.errors import PhiscaleError, TrainingError
 from phiscale.search.engine.plan import Plan, PlanProgress
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.engine.store import MOST_DEATHS, Store
+from phiscale.search.engine.store import MAX_DEATHS, Store
 from phiscale.search.engine.worker import POLL_S, run_worker, stop_message
 from phiscale.training.ownership import own_process
 from phiscale.training.signals import Interrupted, StopSignal
@@ -73,7 +73,7 @@ class _Pool:
                 ["phiscale.search.engine.train_trial", "phiscale.search.engine.processes"]
             )
         self.trained, self.deaths = -1, 0  # deaths since a training was done
-        self.most_deaths = MOST_DEATHS * runner.workers  # each may train a trial that kills it
+        self.max_deaths = MAX_DEATHS * runner.workers  # each may train a trial that kills it
         self.workers = [self._start() for _ in range(runner.workers)]
 
     def _start(self) -> _WorkerProcess:
@@ -100,7 +100,7 @@ class _Pool:
             if why := _received_error(worker.error_pipe):
                 raise TrainingError(why)
             self.deaths += 1
-            if code == 1 or self.deaths > self.most_deaths:
+            if code == 1 or self.deaths > self.max_deaths:
                 raise TrainingError(
                     f"workers end with exit code {code}. Run the same command to resume."
                 )

@@ -161,7 +161,7 @@ class Results:
         self.read(sorted(path.stem for path in self.folder.glob("*.json")))
         return dict(sorted(self._all.items()))
 
-    def write(self, result: Result) -> Result:
+    def write_result(self, result: Result) -> Result:
         """Write a result where there is none yet, and return the one that is kept.
 
         Two workers may have trained one trial; the first result counts.
@@ -170,7 +170,7 @@ class Results:
             write_json(self.path(result.key), result.to_dict())
         return self.read([result.key])[result.key]
 
-    def publish(self) -> None:
+    def write_jsonl(self) -> None:
         """Write `results.jsonl`: everything that the statistics need, in one file."""
         lines = [json.dumps(result.to_dict(), sort_keys=True) for result in self.all().values()]
         write_atomic(self.published, "".join(f"{line}\n" for line in lines))

@@ -64,7 +64,9 @@ class RunnerConfig:
             heartbeat_timeout_s=self.heartbeat_timeout_s,
         )
 
-    def pinned(self, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]) -> RunnerConfig:
+    def begin_or_resume(
+        self, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]
+    ) -> RunnerConfig:
         """Claim the folder for a plan, and return the same settings with the plan's attributes.
 
         A server is tried first, so that a mistyped address leaves nothing behind. UsageError: the

@@ -21,13 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 from phiscale.errors import PhiscaleError
 from phiscale.search.engine.claims import Claim, Claims
 from phiscale.search.engine.database import PATIENCE_S, DamagedStore, check_integrity
-from phiscale.search.engine.entries import TrialStatus, is_settled, trial_statuses
+from phiscale.search.engine.entries import TrialStatus, is_done, trial_statuses
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.study_database import StudyDatabase
 from phiscale.search.engine.trial import Trial
 
 HEARTBEAT_TIMEOUT_S = 60.0
-MOST_DEATHS = 8  # of workers at one trial without progress: then it is not chance
+MAX_DEATHS = 8  # of workers at one trial without progress: then it is not chance
 
 
 class Store:
@@ -61,7 +61,7 @@ class Store:
         if not url.startswith("sqlite"):
             return  # a server checks its pages itself
         for entry in self.database.entries():
-            if is_settled(entry):
+            if is_done(entry):
                 result = self._result(entry)
                 written = (entry.user_attrs.get("key"), entry.value)
                 if result is None or written != (result.key, result.validation_error):
@@ -73,7 +73,7 @@ class Store:
         Returns, by key, why trials are given up: their workers died too often.
         """
         self.database.fail_stale()
-        statuses = self.record(trials, results)
+        statuses = self.mark_all_done(trials, results)
         failed_too_often: dict[str, str] = {}
         for trial in {trial.key: trial for trial in trials}.values():
             status = statuses.get(trial.key, TrialStatus())
@@ -81,13 +81,13 @@ class Store:
                 self.claims.release(self.claims.of(entry), "another entry is of the same trial")
             if trial.key in results:
                 continue
-            if status.entry is None and status.deaths >= MOST_DEATHS:
-                failed_too_often[trial.key] = f"{MOST_DEATHS} workers died at it"
+            if status.entry is None and status.deaths >= MAX_DEATHS:
+                failed_too_often[trial.key] = f"{MAX_DEATHS} workers died at it"
             elif status.entry is None:
                 self.database.add(trial)
         return failed_too_often
 
-    def record(
+    def mark_all_done(
         self, trials: Sequence[Trial], results: Mapping[str, Result]
     ) -> dict[str, TrialStatus]:
         """Note new results, and return the status of every trial in the database, by key.
@@ -106,7 +106,7 @@ class Store:
         for key in done:
             entry = statuses.get(key, TrialStatus()).entry
             if entry is not None and entry.state is TrialState.WAITING:
-                self.finish(self.claims.of(entry), results[key])
+                self.mark_done(self.claims.of(entry), results[key])
         return statuses
 
     def claim(self, keys: Sequence[str]) -> Claim | None:
@@ -120,14 +120,14 @@ class Store:
                     return claim
         return None
 
-    def finish(self, claim: Claim, result: Result) -> bool:
+    def mark_done(self, claim: Claim, result: Result) -> bool:
         """Note a result. Returns False, and changes nothing, where the claim was lost or the trial
         finished in the meantime."""
         failed = result.failed is not None
         with suppress(UpdateFinishedTrialError):
-            self.claims.note(claim, "result", json.dumps(result.to_dict()))
+            self.claims.set_attr(claim, "result", json.dumps(result.to_dict()))
             if failed:
-                self.claims.note(claim, "failed", result.failed)
+                self.claims.set_attr(claim, "failed", result.failed)
             state = TrialState.FAIL if failed else TrialState.COMPLETE
             values = None if result.validation_error is None else [result.validation_error]
             return self.database.set_state(claim.id, state, values)

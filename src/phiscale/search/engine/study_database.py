@@ -15,7 +15,7 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from phiscale.search.engine.database import PATIENCE_S, normalized_url, open_storage, retry
-from phiscale.search.engine.entries import MOST, numeric_params
+from phiscale.search.engine.entries import MAX_PARAM, numeric_params
 from phiscale.search.engine.trial import Trial
 
 T = TypeVar("T")
@@ -89,7 +89,9 @@ class StudyDatabase:
                     state=TrialState.WAITING,
                     params=params,
                     user_attrs=texts | {"key": trial.key, "name": trial.name},
-                    distributions={name: FloatDistribution(-MOST, MOST) for name in params},
+                    distributions={
+                        name: FloatDistribution(-MAX_PARAM, MAX_PARAM) for name in params
+                    },
                 )
             )
         )

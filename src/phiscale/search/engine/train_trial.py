@@ -13,10 +13,10 @@ import torch
 from phiscale.arch.costs import cost
 from phiscale.data.datasets.dataset import ArraySplit, ImageSet, Split
 from phiscale.data.loader import CACHE_BYTES
-from phiscale.deploy.calibrate import cpu_name
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
+from phiscale.training.devices import cpu_name
 from phiscale.training.evaluate import logits_of
 from phiscale.training.log import read_log
 from phiscale.training.loop import train

@@ -49,7 +49,7 @@ def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
                 time.sleep(POLL_S)
                 continue
             try:
-                worker.carry_out(missing[claim.key], claim)
+                worker.train_claimed_trial(missing[claim.key], claim)
             except BaseException as error:
                 store.claims.release(claim, "stopped")
                 if isinstance(error, Interrupted):
@@ -84,18 +84,18 @@ class _Worker:
         failed_too_often = self.store.enqueue(pending, results)
         missing = {trial.key: trial for trial in pending if trial.key not in results}
         for result in self.store.results(list(missing)):
-            self.results.write(result)
+            self.results.write_result(result)
         for key, why in failed_too_often.items():
-            self.results.write(_failed(missing.pop(key), why))
+            self.results.write_result(_failed(missing.pop(key), why))
         if missing and self.images is None:
             # it is slow: before a trial is claimed, as no heartbeats are sent
             self.images = _load_images(self.plan)
         return missing
 
-    def carry_out(self, trial: Trial, claim: Claim) -> None:
+    def train_claimed_trial(self, trial: Trial, claim: Claim) -> None:
         """Train a claimed trial, unless another worker has its result by now."""
         if result := self.results.read([trial.key]).get(trial.key):
-            self.store.finish(claim, result)
+            self.store.mark_done(claim, result)
             return
         keys = [pending.key for pending in self.progress.pending]
         number = len(self.results.read(keys)) + 1
@@ -110,7 +110,7 @@ class _Worker:
         claims = self.store.claims
         try:
             run = _run_folder(self.runner.out, claim)
-            claims.note(claim, "from", _images_seen(run))
+            claims.set_attr(claim, "from", _images_seen(run))
             with claims.heartbeats(claim):
                 try:
                     result = self._result(trial, run)
@@ -121,7 +121,7 @@ class _Worker:
             if not claims.holds(claim):
                 return
             raise
-        if self._keep(result, claim):
+        if self._save(result, claim):
             tidy(run)
 
     def _result(self, trial: Trial, run: Path) -> Result:
@@ -147,18 +147,18 @@ class _Worker:
             return _failed(trial, f"it gave {error}")
         return result
 
-    def _keep(self, result: Result, claim: Claim) -> bool:
+    def _save(self, result: Result, claim: Claim) -> bool:
         """Keep a result if it is the first, and return whether it is.
 
         In one folder the first file counts, and the database follows it. Between machines that
         share only a server, the first result noted there counts: a later one is kept nowhere.
         """
         if self.runner.storage is None:
-            self.store.finish(claim, self.results.write(result))
+            self.store.mark_done(claim, self.results.write_result(result))
             return True
-        first = self.store.finish(claim, result)
+        first = self.store.mark_done(claim, result)
         if first:
-            self.results.write(result)
+            self.results.write_result(result)
         return first
 
 

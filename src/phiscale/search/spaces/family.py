@@ -18,7 +18,7 @@ from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial, TrialConditions
-from phiscale.search.engine.tuning import Tuning, successive_halving
+from phiscale.search.tuning import Tuning, successive_halving
 from phiscale.training.recipes.recipe import Recipe
 
 PHIS = tuple(range(-3, 8))

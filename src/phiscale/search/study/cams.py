@@ -31,7 +31,7 @@ from phiscale.search.study.plan import Outcome, ScalingStudy
 from phiscale.text import printable
 from phiscale.weights.sources import load
 
-MOST_IMAGES = 6
+MAX_IMAGES = 6
 TITLE = "Class activation maps"
 TEXT = (
     "Class activation maps (arXiv:1512.04150) of the true class, first seed; bright areas count "
@@ -58,7 +58,7 @@ def draw_cams(plan: ScalingStudy, outcome: Outcome, runner: RunnerConfig) -> Cam
         return None
     if not trained:
         return None
-    numbers = list(_first_of_each_class(images.test))[:MOST_IMAGES]
+    numbers = list(_first_of_each_class(images.test))[:MAX_IMAGES]
     classes = [images.classes[int(images.test.labels[number])] for number in numbers]
     pairs = {name: _maps(run, images.test, numbers) for name, run in trained.items()}
     maps, overlays = (

@@ -9,7 +9,7 @@ from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.spaces.rays import TOLERANCE
 from phiscale.search.study.arms import BEYOND
 from phiscale.search.study.plan import ScalingStudy
-from phiscale.search.study.rule import BASE, COMPOUND, FEWEST_SEEDS, SINGLES
+from phiscale.search.study.rule import BASE, COMPOUND, MIN_SEEDS, SINGLES
 from phiscale.search.study.verdict import StudyVerdict
 from phiscale.training.schedule import find_problems
 
@@ -22,11 +22,9 @@ def check_design(plan: ScalingStudy, dataset: DatasetInfo) -> Iterator[str]:
     yield from _check_compute(plan)
     yield from find_problems(plan.conditions.recipe, images)
     yield from check_image_count(images, len(dataset.classes))
-    if plan.seeds < FEWEST_SEEDS:
+    if plan.seeds < MIN_SEEDS:
         seeds = "one seed is" if plan.seeds == 1 else f"{plan.seeds} seeds are"
-        yield (
-            f"{seeds} fewer than {FEWEST_SEEDS}: differences cannot be distinguished from chance"
-        )
+        yield (f"{seeds} fewer than {MIN_SEEDS}: differences cannot be distinguished from chance")
     upsampled = [
         arm.name
         for arm in plan.arms

@@ -26,7 +26,7 @@ class CompletedStudy:
     dataset: DatasetInfo
     runner: RunnerConfig
     latencies_ms: Mapping[str, float]  # of an image, by arm
-    looks: Sequence[int] = ()  # the numbers of seeds with which it was read before
+    interim_looks: Sequence[int] = ()  # the numbers of seeds with which it was read before
 
     @cached_property
     def seeds(self) -> list[int]:

@@ -40,7 +40,7 @@ def write_study(
     out: Path, files: StudyFiles, lines: Sequence[str] = (), verdict: StudyVerdict | None = None
 ) -> StudyOutput:
     """Writes the files of a study to `out`, its results in one file among them."""
-    Results(out / "results").publish()
+    Results(out / "results").write_jsonl()
     write_json(out / files.json_name, dict(files.data))
     for name, content in files.report.items():
         write_atomic(out / name, content)

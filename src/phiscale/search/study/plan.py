@@ -14,8 +14,8 @@ from phiscale.data.augment.augment import Augment
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial, TrialConditions
-from phiscale.search.engine.tuning import Tuning, successive_halving
 from phiscale.search.study.arms import LONGER, Arm
+from phiscale.search.tuning import Tuning, successive_halving
 from phiscale.training.recipes.recipe import Optim, Recipe, Schedule
 
 # SGD with Nesterov momentum, one cycle annealed to 0; the shift grows with the images.

@@ -11,10 +11,10 @@ from scipy.special import chdtri, ndtri, stdtrit
 from phiscale.errors import DataError
 from phiscale.search.study.resampling import SeedSpread
 from phiscale.search.study.rule import (
-    FEWEST_SEEDS,
     LEVEL,
     MARGIN,
-    MOST_SEEDS,
+    MAX_SEEDS,
+    MIN_SEEDS,
     POWER,
     SampleSize,
 )
@@ -67,7 +67,7 @@ def seeds_to_detect(
             "difference=0 cannot be detected. Use the smallest difference that matters."
         )
     error = partial(expected_standard_error, seed_sd, images=images, image_sd=image_sd)
-    candidates = range(2, MOST_SEEDS + 1)
+    candidates = range(2, MAX_SEEDS + 1)
     return next(
         (s for s in candidates if detectable_difference(error(s), contrasts, s) <= abs(difference)),
         None,
@@ -82,7 +82,7 @@ def required_sample(spread: SeedSpread) -> SampleSize:
     seeds and images then contribute half of the variance each.
     """
     images = spread.images
-    if not _decides(spread, MOST_SEEDS, images):
+    if not _decides(spread, MAX_SEEDS, images):
         reach, errors = _reach(spread)
         images = max(images, math.ceil(2 * spread.image_variance * (errors / reach) ** 2))
     return SampleSize(_fewest_seeds(spread, images), images)
@@ -107,8 +107,8 @@ def required_seeds_range(spread: SeedSpread) -> tuple[int, int]:
 
 
 def _fewest_seeds(spread: SeedSpread, images: int) -> int:
-    candidates = range(FEWEST_SEEDS, MOST_SEEDS)
-    return next((seeds for seeds in candidates if _decides(spread, seeds, images)), MOST_SEEDS)
+    candidates = range(MIN_SEEDS, MAX_SEEDS)
+    return next((seeds for seeds in candidates if _decides(spread, seeds, images)), MAX_SEEDS)
 
 
 def _decides(spread: SeedSpread, seeds: int, images: int) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.arms import BEYOND
 from phiscale.search.study.plan import RECIPE
+from phiscale.search.tuning import Tuning
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RECIPE_ENTRIES
 

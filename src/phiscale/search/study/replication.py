@@ -14,10 +14,10 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import ScaledNetwork, Scaling, scale
 from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.engine.trial import TrialConditions
-from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.arms import Arm
 from phiscale.search.study.check_design import check_design
 from phiscale.search.study.plan import ScalingStudy
+from phiscale.search.tuning import Tuning
 from phiscale.training.recipes.table import RECIPE_ENTRIES
 
 # Its compound arm is B2 at 256 pixels; the paper's is (1.4, 1.2, 1.3).

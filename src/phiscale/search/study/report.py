@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phiscale.report.page import Section, page_files
-from phiscale.search.engine.folder import look_notes
+from phiscale.search.caveats import interim_look_notes
 from phiscale.search.study.arms import UNMATCHED
 from phiscale.search.study.cams import draw_cams
 from phiscale.search.study.check_design import check_design, check_results, under_trained
@@ -95,7 +95,7 @@ def _caveats(study: CompletedStudy, verdict: StudyVerdict) -> Iterator[Section]:
     caveats = [*check_design(study.plan, study.dataset), *check_results(verdict)]
     text = [
         *(f"{caveat[0].upper()}{caveat[1:]}." for caveat in caveats),
-        *look_notes(study.looks),
+        *interim_look_notes(study.interim_looks),
         *failure_notes(study),
     ]
     if text:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from phiscale.report.page import Section
-from phiscale.search.engine.folder import machine_notes
+from phiscale.search.caveats import machine_notes
 from phiscale.search.engine.result import unique_results
-from phiscale.search.engine.tuning import edge_rate_notes
 from phiscale.search.study.completed import CompletedStudy
+from phiscale.search.tuning import edge_rate_notes
 
 
 def protocol_section(study: CompletedStudy) -> Section:

@@ -10,8 +10,8 @@ from phiscale.search.study.figures import contrasts_figure
 from phiscale.search.study.rule import (
     BETTER,
     EQUIVALENT,
-    FEWEST_SEEDS,
-    MOST_SEEDS,
+    MAX_SEEDS,
+    MIN_SEEDS,
     RULE,
     WORSE,
 )
@@ -88,7 +88,7 @@ def _equal_training_compute(verdict: StudyVerdict, longer: Contrast, scope: str)
         if longer.high < 0
         else "not significantly different from"
     )
-    few = "" if verdict.seeds >= FEWEST_SEEDS else " These seeds are too few for a verdict."
+    few = "" if verdict.seeds >= MIN_SEEDS else " These seeds are too few for a verdict."
     return (
         f"At equal training compute, compound is {relation} the base trained "
         f"{verdict.target_compute:.1f} times as long: {points(longer.difference)} points "
@@ -101,7 +101,7 @@ def describe_seeds(verdict: StudyVerdict) -> str:
     low, high = verdict.seeds_needed_range
     if low == high:
         return f"{verdict.seeds_needed} seeds"
-    most = f"{MOST_SEEDS} or more" if high == MOST_SEEDS else f"{high}"
+    most = f"{MAX_SEEDS} or more" if high == MAX_SEEDS else f"{high}"
     return (
         f"{verdict.seeds_needed} seeds (80 % interval {low} to {most}, since {verdict.seeds} seeds "
         "estimate their own variance poorly)"
@@ -126,8 +126,6 @@ def power_section(verdict: StudyVerdict) -> Section:
         "A difference as large as the observed one needs "
         f"{describe_seeds(verdict)}{more_images} for that power.",
     ]
-    if verdict.seeds < FEWEST_SEEDS:
-        text.append(
-            f"With fewer than {FEWEST_SEEDS} seeds the decision rule is always inconclusive."
-        )
+    if verdict.seeds < MIN_SEEDS:
+        text.append(f"With fewer than {MIN_SEEDS} seeds the decision rule is always inconclusive.")
     return Section(title="Power", text=text)

@@ -12,7 +12,6 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.engine.trial import TrialConditions
-from phiscale.search.engine.tuning import Tuning
 from phiscale.search.study.arms import match_arms
 from phiscale.search.study.plan import ScalingStudy
 from phiscale.search.study.power import (
@@ -21,7 +20,8 @@ from phiscale.search.study.power import (
     seeds_to_detect,
 )
 from phiscale.search.study.presets import Preset
-from phiscale.search.study.rule import FEWEST_SEEDS
+from phiscale.search.study.rule import MIN_SEEDS
+from phiscale.search.tuning import Tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,8 @@ def plan_study(
     seeds = request.seeds or preset.seeds
     if seeds < 2:
         raise UsageError(
-            f"seeds={seeds} has no spread. Use seeds={FEWEST_SEEDS} or more for a verdict; 2 to "
-            f"{FEWEST_SEEDS - 1} only estimate how many are needed."
+            f"seeds={seeds} has no spread. Use seeds={MIN_SEEDS} or more for a verdict; 2 to "
+            f"{MIN_SEEDS - 1} only estimate how many are needed."
         )
     return ScalingStudy(
         conditions=request.conditions(data, dataset, preset, epochs),
@@ -125,11 +125,11 @@ def describe_plan(
     units = [arm.network.compute_ratio * arm.epochs / epochs for arm in plan.arms]
     yield f"{plan.seeds} seeds: {describe_compute(plan.seeds, units)}"
     enough = seeds_to_detect(0.01, seed_sd[1], test_images)
-    required = f"up to {max(enough, FEWEST_SEEDS)} seeds" if enough else "more test images"
+    required = f"up to {max(enough, MIN_SEEDS)} seeds" if enough else "more test images"
     assumed = (
         f"for a seed standard deviation of {100 * seed_sd[0]:g} to {100 * seed_sd[1]:g} points"
     )
-    if plan.seeds < FEWEST_SEEDS:
+    if plan.seeds < MIN_SEEDS:
         yield f"{assumed}, a difference of 1 point needs {required}"
         return
     low, high = (

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 LEVEL = 0.95
 POWER = 0.8
-FEWEST_SEEDS = 7
-MOST_SEEDS = 1000  # more are never proposed
+MIN_SEEDS = 7
+MAX_SEEDS = 1000  # more are never proposed
 MARGIN = 0.003  # smaller differences matter to nobody
 
 COMPOUND = "compound"
@@ -21,7 +21,7 @@ BASE = "base"
 BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
 
 RULE = (
-    f"Pre-registered decision rule for the 95 % interval: fewer than {FEWEST_SEEDS} seeds are "
+    f"Pre-registered decision rule for the 95 % interval: fewer than {MIN_SEEDS} seeds are "
     f"{INCONCLUSIVE}. Above 0 is {BETTER}, below 0 is {WORSE}, within {100 * MARGIN:g} points of 0 "
     f"is {EQUIVALENT}. All else is {INCONCLUSIVE}."
 )
@@ -44,7 +44,7 @@ def decide(low: float, high: float, *, sample: SampleSize, required: SampleSize)
         inconclusive = (
             f"{INCONCLUSIVE}: {required.seeds} seeds and {required.images} test images needed"
         )
-    if sample.seeds < FEWEST_SEEDS:
+    if sample.seeds < MIN_SEEDS:
         return inconclusive
     if low > 0:
         return BETTER

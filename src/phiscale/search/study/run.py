@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 from phiscale.arch.spec import Spec
 from phiscale.deploy.timing import measure_interleaved_ms
-from phiscale.search.engine.carry_out import carry_out
-from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_looks
+from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_interim_looks
+from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.study.check_design import check_design
 from phiscale.search.study.completed import CompletedStudy
@@ -48,8 +48,8 @@ def run_study(
     _log_plan(plan, preset, PRESETS[preset], dataset)
     if not train:
         return StudyOutput(data={"plan": plan.to_dict()})
-    runner = runner.pinned("study", dataset, plan.to_dict())
-    outcome = carry_out(plan, runner)
+    runner = runner.begin_or_resume("study", dataset, plan.to_dict())
+    outcome = run_plan(plan, runner)
     times = measure_once(
         runner.out / "latencies.json",
         lambda: dict(latencies({arm.name: arm.network.spec for arm in plan.arms})),
@@ -60,7 +60,7 @@ def run_study(
         dataset=dataset,
         runner=runner,
         latencies_ms=times,
-        looks=read_looks(runner.out),
+        interim_looks=read_interim_looks(runner.out),
     )
     report = build_report(completed, command)
     files = StudyFiles(json_name="study.json", data=report.to_dict(), report=report.files)

@@ -9,8 +9,8 @@ from pathlib import Path
 from phiscale.arch.costs import cost
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.priors import law_for
-from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.folder import DatasetInfo, dataset_info
+from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.spaces.family import FamilyPlan
 from phiscale.search.spaces.family_report import family_report
@@ -46,8 +46,8 @@ def run_family(
     _log_plan(plan, dataset)
     if not train:
         return StudyOutput(data={"plan": plan.to_dict()})
-    runner = runner.pinned("family", dataset, plan.to_dict())
-    runs = carry_out(plan, runner)
+    runner = runner.begin_or_resume("family", dataset, plan.to_dict())
+    runs = run_plan(plan, runner)
     law = (measured and measured.law_over(plan.base)) or law_for(plan.base)
     report, members = family_report(plan, runs, law, command)
     files = StudyFiles(json_name="family.json", data={"members": members}, report=report)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from phiscale.search.engine.carry_out import carry_out
 from phiscale.search.engine.folder import DatasetInfo, dataset_info
+from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.spaces.compare_spaces import SpaceComparison
 from phiscale.search.spaces.compare_spaces_report import comparison_report
@@ -39,8 +39,8 @@ def run_design_spaces(
     _log_plan(plan)
     if not train:
         return StudyOutput(data={"plan": plan.to_dict()})
-    runner = runner.pinned("comparison of design spaces", dataset, plan.to_dict())
-    runs = carry_out(plan, runner)
+    runner = runner.begin_or_resume("comparison of design spaces", dataset, plan.to_dict())
+    runs = run_plan(plan, runner)
     report, results = comparison_report(plan, runs, command)
     files = StudyFiles(json_name="spaces.json", data=results, report=report)
     return write_study(runner.out, files)

@@ -14,7 +14,7 @@ from phiscale.search.engine.store import Store
 from phiscale.search.engine.worker import logger, run_worker
 
 
-def carry_out(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
+def run_plan(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
     """Do every training of a plan and return its outcome. An interrupted plan resumes.
 
     UsageError: it was begun on another type of device, or the database holds another study.
@@ -28,7 +28,7 @@ def carry_out(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
         if not progress.finished:
             _run_workers(plan, runner, progress, store)
             progress.advance(results.read)
-            _note_all(store, progress, results)
+            _mark_all_done(store, progress, results)
     if not progress.finished:
         raise TrainingError("some trainings are not done. Run the same command to resume.")
     return progress.outcome  # type: ignore[return-value]
@@ -82,7 +82,9 @@ def _fill_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
         store.check()
         store.claims.release_stale()
         _check_attrs(store, runner, progress)
-        store.record(progress.trials, runner.results.read([trial.key for trial in progress.trials]))
+        store.mark_all_done(
+            progress.trials, runner.results.read([trial.key for trial in progress.trials])
+        )
     except BaseException:
         store.close()
         raise
@@ -103,11 +105,11 @@ def _check_attrs(store: Store, runner: RunnerConfig, progress: PlanProgress[Any]
         raise _wrong_device(f"{runner.name} in {where}", recorded["device"])
 
 
-def _note_all(store: Store, progress: PlanProgress[Any], results: Results) -> None:
+def _mark_all_done(store: Store, progress: PlanProgress[Any], results: Results) -> None:
     """Note results that their workers did not note before they died. All trainings are done by now,
     so a database that is away does not matter."""
     try:
         store.claims.release_stale()
-        store.record(progress.trials, results.read([trial.key for trial in progress.trials]))
+        store.mark_all_done(progress.trials, results.read([trial.key for trial in progress.trials]))
     except StoreError as error:
         logger.warning(f"the results are complete, the database is not: {error}")
