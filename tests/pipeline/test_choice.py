@@ -12,7 +12,6 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.errors import BudgetError, UsageError, WeightsError
 from phiscale.pipeline.choice import missed_by_limits
-from phiscale.pipeline.limits import budget_of
 from phiscale.pipeline.run import FitRuntime, plan_fit, run_fit
 from phiscale.planning.budget import Budget, PlanningTask, Pretraining, estimate, ray
 from phiscale.planning.coefficients import Coefficients
@@ -137,26 +136,6 @@ def test_a_pretrained_network_that_only_lacks_time_is_named_beside_the_winner():
     assert "theirs has a predicted top-1 error of" in text
     assert "train_minutes" in text and text.endswith("or a training of fewer epochs.")
     assert missed_by_limits(late, [winner]) == "" and missed_by_limits(winner, []) == ""
-
-
-def test_limits_are_numbers_or_text_with_a_unit():
-    assert budget_of({"macs": "400M", "weight_bytes": "20MB", "latency_ms": 5}) == Budget(
-        macs=400_000_000, weight_bytes=20_000_000, latency_ms=5
-    )
-    assert budget_of({"macs": None}, Budget(params=5)) == Budget(params=5)
-
-
-@pytest.mark.parametrize(
-    ("limits", "says"),
-    [
-        ({"macs": "lots"}, r"^macs='lots' is not a count\. Use one such as 400M"),
-        ({"latency_ms": "5"}, r"^latency_ms='5' is text\. Use a number"),
-        ({"params": 9}, r"^`params` is in `budget` too"),
-    ],
-)
-def test_a_limit_that_is_no_number_is_named(limits: dict[str, float | str | None], says: str):
-    with pytest.raises(UsageError, match=says):
-        budget_of(limits, Budget(params=5))
 
 
 @pytest.mark.parametrize(

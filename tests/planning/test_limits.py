@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phiscale.errors import UsageError
-from phiscale.planning.budget import Budget, Limit, parse_bytes, parse_count
+from phiscale.planning.budget import Budget, Limit, budget_of, parse_bytes, parse_count
 
 LIMITS = ("macs", "params", "latency_ms", "weight_bytes", "train_memory_bytes", "train_minutes")
 
@@ -81,3 +81,25 @@ def test_a_text_that_is_not_a_count_is_refused_with_an_example(text: str) -> Non
 def test_a_text_that_is_not_a_size_is_refused_with_both_kinds(text: str) -> None:
     with pytest.raises(UsageError, match=r"is not a size.*20MB \(10\^6\) or 20MiB \(2\^20\)"):
         parse_bytes(text)
+
+
+def test_limits_are_numbers_or_text_with_a_unit() -> None:
+    assert budget_of({"macs": "400M", "weight_bytes": "20MB", "latency_ms": 5}) == Budget(
+        macs=400_000_000, weight_bytes=20_000_000, latency_ms=5
+    )
+    assert budget_of({"macs": None}, Budget(params=5)) == Budget(params=5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"macs": "lots"}, r"^macs='lots' is not a count\. Use one such as 400M"),
+        ({"latency_ms": "5"}, r"^latency_ms='5' is text\. Use a number"),
+        ({"params": 9}, r"^`params` is in `budget` too"),
+    ],
+)
+def test_a_limit_that_is_no_number_is_named(
+    limits: dict[str, float | str | None], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        budget_of(limits, Budget(params=5))

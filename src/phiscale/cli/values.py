@@ -63,7 +63,7 @@ class BudgetFlags:
 
     def budget(self) -> "Budget":
         """The limits as numbers. Raises UsageError for what is none."""
-        from phiscale.pipeline.limits import budget_of
+        from phiscale.planning.budget.limits import budget_of
 
         return budget_of(
             {

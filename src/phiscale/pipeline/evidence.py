@@ -21,8 +21,9 @@ from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import ErrorLaw
 from phiscale.planning.priors import law_for
 
-# Error beyond B0's at the same scaling: ImageNet, both without AutoAugment, from the READMEs of
-# tensorflow/tpu's EfficientNet (76.7 %) and EfficientNet-Lite (75.1 %).
+# Extra top-1 error of a family at the same scaling, compared with EfficientNet-B0. Lite0 has 75.1 %
+# top-1 where B0 has 76.7 %: ImageNet, both without AutoAugment, from the READMEs of
+# tensorflow/tpu's EfficientNet and EfficientNet-Lite.
 FAMILY_OFFSETS = {"efficientnet_lite0": 0.016}
 
 

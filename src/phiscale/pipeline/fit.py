@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from phiscale.pipeline.limits import budget_of
 from phiscale.pipeline.notebook import default_callbacks
 from phiscale.pipeline.request import PlanningInputs, Request, content_name
 from phiscale.pipeline.run import FitRuntime, run_fit
 from phiscale.pipeline.run_folder import Run
 from phiscale.planning.budget import Budget
+from phiscale.planning.budget.limits import budget_of
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import Law

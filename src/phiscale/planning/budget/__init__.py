@@ -17,8 +17,9 @@ from phiscale.planning.budget.lattice import (
     lattice_resolutions,
     lattice_widths,
     pixel_multiples,
+    pixel_step,
 )
-from phiscale.planning.budget.limits import Budget, Limit, parse_bytes, parse_count
+from phiscale.planning.budget.limits import Budget, Limit, budget_of, parse_bytes, parse_count
 from phiscale.planning.budget.pareto import undominated
 from phiscale.planning.budget.ray import ray
 from phiscale.planning.budget.solution import Solution, explain, finalists
@@ -36,6 +37,7 @@ __all__ = [
     "Pretraining",
     "ScalingLattice",
     "Solution",
+    "budget_of",
     "effective",
     "estimate",
     "explain",
@@ -47,6 +49,7 @@ __all__ = [
     "parse_bytes",
     "parse_count",
     "pixel_multiples",
+    "pixel_step",
     "rank",
     "ray",
     "solve",

@@ -33,7 +33,7 @@ class Candidate:
     width: float
     resolution: float
     cost: Cost
-    error: float  # predicted, a fraction; far below the base only a rank, which may exceed 1
+    error: float  # predicted, a fraction; of very small networks above 1: only its order counts
     limits: tuple[Limit, ...] = ()
     latency_ms: float | None = None
     train_images_per_s: float | None = None
@@ -41,7 +41,7 @@ class Candidate:
     epochs: float | None = None
     pretrained: str | None = None  # where its weights come from
     pretrained_images: int = 0  # images that its weights have seen, which the law counts too
-    family_offset: float = 0.0  # error of its family beyond the law's, at the same scaling
+    family_offset: float = 0.0  # extra error of its family at the same scaling, as Lite has
 
     @property
     def excluded_by(self) -> str | None:

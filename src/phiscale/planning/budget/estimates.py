@@ -44,9 +44,11 @@ def estimate(
 
     `network`: a spec, a model's name, a spec.json or file.py:NAME. `pretraining`: the law counts
     the images that these weights have seen, and fewer epochs are enough. `images_per_s`: measured
-    training speed, used instead of the device model's. `family_offset`: error of the network's
-    family beyond the law's at the same scaling. Raises UsageError for limits that need a device
-    model where there is none, SpecError for a text that names no network.
+    training speed, used instead of the device model's. `family_offset`: extra error of a family
+    other than the law's base at the same scaling, such as 0.016 for EfficientNet-Lite.
+
+    Raises UsageError for limits that need a device model where there is none, SpecError for a text
+    that names no network.
     """
     spec = as_spec(network)
     estimator = Estimator.of(

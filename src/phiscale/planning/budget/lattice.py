@@ -1,4 +1,6 @@
-"""All scalings of a base that rounding tells apart: the one enumeration of networks.
+"""Every distinct network that scaling can reach, with its exact costs.
+
+Many multipliers round to the same blocks, channels and pixels; each network comes once.
 
     LatticeAxes()           every depth, width and resolution that makes another network
     ScalingLattice.of(...)  the networks at these axes, with their exact costs
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-DEPTHS, WIDTHS, MAX_RESOLUTION = (0.25, 4.0), (0.25, 2.5), 2.7  # least and most multipliers
+DEPTHS, WIDTHS, MAX_RESOLUTION = (0.25, 4.0), (0.25, 2.5), 2.7  # multipliers, from and to
 LATTICE_SIZE = 500_000  # networks
 
 
@@ -130,34 +132,47 @@ def lattice_widths(count: int, least: float = WIDTHS[0], most: float = WIDTHS[1]
 
 
 def lattice_resolutions(spec: Spec, native_pixels: int | None = None) -> list[int]:
-    """Multiples of 8 (4 for bases of at most 64 px), from a last map of 2x2 to 2.7 times the base.
+    """The resolutions to try in pixels: multiples of `pixel_step`, and the base's.
 
-    Not above what the images have, unless that leaves less than the smallest of them.
+    They go from `min_pixels` to 2.7 times the base, but not above `max_pixels`.
     """
-    step = pixel_step(spec)
+    step = pixel_step(spec.resolution)
     most = min(int(MAX_RESOLUTION * spec.resolution), max_pixels(spec, native_pixels))
     base = {spec.resolution} if spec.resolution <= most or most < min_pixels(spec, step) else ()
     return sorted({*base, *pixel_multiples(spec, step, most=most)})
 
 
-def pixel_step(spec: Spec) -> int:
-    """The step between resolutions, in pixels: smaller steps hardly change a network."""
-    return 8 if spec.resolution > SMALL_PIXELS else 4
+def pixel_step(pixels: int) -> int:
+    """The step between resolutions in pixels: 8, or 4 up to 64 px.
+
+    `pixels`: of the base or of the images. Smaller steps hardly change a network.
+    """
+    return 8 if pixels > SMALL_PIXELS else 4
 
 
 def min_pixels(spec: Spec, step: int, least: float = 0) -> int:
-    """The first multiple of `step` from `least` at which the last map is at least 2x2."""
+    """The smallest resolution of a lattice, in pixels.
+
+    It is the first multiple of `step`, at or above `least`, whose last feature map is 2x2 or more.
+    """
     return int(-(-max(2 * spec.reduction, least) // step) * step)
 
 
 def pixel_multiples(spec: Spec, step: int, *, least: float = 0, most: float) -> range:
-    """Multiples of `step` pixels from `least` to `most`, at which the last map is at least 2x2."""
+    """The resolutions from `least` to `most` in pixels: multiples of `step`.
+
+    Those whose last feature map would be smaller than 2x2 are left out.
+    """
     return range(min_pixels(spec, step, least), int(most) + 1, step)
 
 
 def max_pixels(spec: Spec, native_pixels: int | None) -> int:
-    """The most pixels a side: those of the images, but at least the least of the lattice."""
-    least = min_pixels(spec, pixel_step(spec))
+    """The largest resolution of a lattice, in pixels: that of the images.
+
+    No less than `min_pixels`, so that small images leave one resolution. Unlimited where
+    `native_pixels` is None.
+    """
+    least = min_pixels(spec, pixel_step(spec.resolution))
     return sys.maxsize if native_pixels is None else max(native_pixels, least)
 
 

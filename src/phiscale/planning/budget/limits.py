@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 from phiscale.errors import UsageError
 
@@ -88,6 +88,38 @@ def _parse(text: str, units: Mapping[str, int], what: str, example: str) -> int:
     if not 1 <= value < 2**63:
         raise UsageError(f"{text!r} is not a {what} of 1 or more. Use one such as {example}.")
     return round(value)
+
+
+_PARSERS: Mapping[str, Callable[[str], int]] = {
+    "macs": parse_count,
+    "params": parse_count,
+    "weight_bytes": parse_bytes,
+    "train_memory_bytes": parse_bytes,
+}
+
+
+def budget_of(limits: Mapping[str, float | str | None], budget: Budget | None = None) -> Budget:
+    """Reads limits as people write them, `macs="400M"`, and adds them to those of `budget`.
+
+    Raises UsageError for a limit that is in both, or that is no number.
+    """
+    budget = budget or Budget()
+    stated = {name: _read(name, value) for name, value in limits.items() if value is not None}
+    if twice := stated.keys() & budget.limits.keys():
+        raise UsageError(f"`{min(twice)}` is in `budget` too. Give it once.")
+    return replace(budget, **stated)
+
+
+def _read(name: str, value: float | str) -> float:
+    if not isinstance(value, str):
+        return value
+    if name not in _PARSERS:
+        raise UsageError(f"{name}={value!r} is text. Use a number.")
+    try:
+        return _PARSERS[name](value)
+    except UsageError as error:
+        _, _, rest = str(error).partition(repr(value))
+        raise UsageError(f"{name}={value!r}{rest}") from None
 
 
 @dataclass(frozen=True)

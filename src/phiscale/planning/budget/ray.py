@@ -1,4 +1,4 @@
-"""The scalings of a base by given coefficients: a ray through the lattice."""
+"""The scalings of a base by alpha^phi, beta^phi, gamma^phi: a ray through the lattice."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ def ray(
     """The scalings of `spec` by these coefficients, each with its phi, from small to large.
 
     Phi goes in hundredths as far as the lattice does: from -7.6 to 7.1 for the paper's coefficients
-    of EfficientNet-B0. Of the phi that round to the same network the roundest is kept, so that
-    `describe --phi` shows it. Above the pixels that the images have, only depth and width grow.
-    A network that more pixels alone would change keeps its phi.
+    of EfficientNet-B0. Several phi can round to the same network: it gets the roundest of them,
+    which is easiest to type. If 0.99, 1 and 1.01 make the same network, its phi is 1.
+
+    Resolution stops at the pixels of the images, and beyond it only depth and width grow. If the
+    images have 224 px and phi 0.25 asks for 232 px, the network has 224 px. A phi that would change
+    the pixels alone then makes no new network: the smallest phi of that network stays.
     """
     low, high = _phi_limits(spec, coefficients)
     most = max_pixels(spec, native_pixels)
@@ -44,8 +47,8 @@ def ray(
 
 
 def _phi_limits(spec: Spec, coefficients: Coefficients) -> tuple[float, float]:
-    """As far as every multiplier stays on the lattice; 0 always does."""
-    coarsest = min(1.0, min_pixels(spec, pixel_step(spec)) / spec.resolution)
+    """The least and the largest phi at which every multiplier is on the lattice."""
+    coarsest = min(1.0, min_pixels(spec, pixel_step(spec.resolution)) / spec.resolution)
     low, high = -float(MAX_PHI), float(MAX_PHI)
     for power, (least, most) in (
         (coefficients.alpha, DEPTHS),

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 from phiscale.arch.families import as_spec
 from phiscale.arch.spec import Spec
 from phiscale.errors import BudgetError, UsageError
+from phiscale.planning.budget.arrays import (
+    CandidateArrays,
+    candidate_arrays,
+    lattice_arrays,
+    merge,
+    ray_arrays,
+)
 from phiscale.planning.budget.candidates import Candidate
 from phiscale.planning.budget.estimates import Estimator
 from phiscale.planning.budget.lattice import ALL_AXES, LatticeAxes
 from phiscale.planning.budget.limits import Budget, quantity, shorten, sufficient
 from phiscale.planning.budget.pareto import undominated
-from phiscale.planning.budget.pools import Pool, candidates_pool, lattice_pool, merge, ray_pool
 from phiscale.planning.budget.solution import Solution
 from phiscale.planning.budget.task import DEFAULT_TASK, PlanningTask
 from phiscale.planning.priors import origin_of
@@ -48,23 +54,25 @@ def solve(
 
     `base`: a spec, a model's name, a spec.json or file.py:NAME. `task`: the images, the device and
     the law. `name`: what messages call the base. `axes`: the multipliers to try; those of
-    `task.coefficients` have precedence. `family_offset`: error that these networks have beyond
-    those of `task.law_base` at the same scaling. `candidates`: networks from `estimate`, which
-    compete under the same rules. Raises BudgetError where no network fits, UsageError where the
-    task lacks something, SpecError for a text that names no network.
+    `task.coefficients` have precedence. `family_offset`: extra error of these networks compared
+    with `task.law_base` at the same scaling, such as 0.016 for EfficientNet-Lite. `candidates`:
+    networks from `estimate`, which compete under the same rules.
+
+    Raises BudgetError where no network fits, UsageError where the task lacks something, SpecError
+    for a text that names no network.
     """
     name = name or (base if isinstance(base, str) else "this network")
     spec = as_spec(base)
     budget = budget or Budget()
     estimator = Estimator.of(spec, budget, task, family_offset=family_offset)
     if task.coefficients is None:
-        pool = lattice_pool(estimator, spec, axes)
+        arrays = lattice_arrays(estimator, spec, axes)
     else:
-        pool = ray_pool(estimator, spec, task.coefficients)
+        arrays = ray_arrays(estimator, spec, task.coefficients)
         name = f"{name} by these coefficients"
-    others = candidates_pool(candidates, budget.limits)
-    pool = merge([pool, others]) if others else pool
-    solution = _select(pool, budget.limits, estimator.law.sd, f"scaling of {name}")
+    others = candidate_arrays(candidates, budget.limits)
+    arrays = merge([arrays, others]) if others else arrays
+    solution = _select(arrays, budget.limits, estimator.law.sd, f"scaling of {name}")
     return replace(solution, coefficients=task.coefficients, law_origin=origin_of(estimator.law))
 
 
@@ -76,63 +84,63 @@ def rank(candidates: Iterable[Candidate], *, sd: float, law_origin: str = "") ->
     """
     rows = list(candidates)
     allowed = rows[0].allowed if rows else {}
-    pool = candidates_pool(rows, allowed)
-    if pool is None:
+    arrays = candidate_arrays(rows, allowed)
+    if arrays is None:
         raise UsageError("there are no candidates. Name at least one.")
-    return replace(_select(pool, allowed, sd, "candidate"), law_origin=law_origin)
+    return replace(_select(arrays, allowed, sd, "candidate"), law_origin=law_origin)
 
 
-def _select(pool: Pool, limits: Mapping[str, float], sd: float, kind: str) -> Solution:
+def _select(arrays: CandidateArrays, limits: Mapping[str, float], sd: float, kind: str) -> Solution:
     """`kind`: what the networks are, for a message."""
     import numpy as np
 
-    over = {limit: pool.values[limit] > allowed for limit, allowed in limits.items()}
-    excluded = np.logical_or.reduce([np.zeros(len(pool.error), dtype=bool), *over.values()])
+    over = {limit: arrays.values[limit] > allowed for limit, allowed in limits.items()}
+    excluded = np.logical_or.reduce([np.zeros(len(arrays.error), dtype=bool), *over.values()])
     if excluded.all():
-        raise BudgetError(_no_network(pool, limits, kind))
+        raise BudgetError(_no_network(arrays, limits, kind))
     fitting = np.flatnonzero(~excluded)
-    error = pool.error[fitting]
-    best = _least(pool, fitting)
-    costs = [pool.macs, pool.params, *([] if pool.latency is None else [pool.latency])]
+    error = arrays.error[fitting]
+    best = _least(arrays, fitting)
+    costs = [arrays.macs, arrays.params, *([] if arrays.latency is None else [arrays.latency])]
     front = fitting[undominated(np.stack([error, *(each[fitting] for each in costs)], axis=1))]
-    by_latency = pool.latency is not None and "latency_ms" in limits
-    shown = _thin(front, pool.latency if by_latency else pool.macs)
+    by_latency = arrays.latency is not None and "latency_ms" in limits
+    shown = _thin(front, arrays.latency if by_latency else arrays.macs)
     return Solution(
-        best=pool.candidate(best),
-        pareto=tuple(pool.candidate(number) for number in shown),
+        best=arrays.candidate(best),
+        pareto=tuple(arrays.candidate(number) for number in shown),
         pareto_total=len(front),
-        tied=tuple(pool.candidate(number) for number in _tied(pool, fitting, best, sd)),
-        considered=len(pool.error),
+        tied=tuple(arrays.candidate(number) for number in _tied(arrays, fitting, best, sd)),
+        considered=len(arrays.error),
         fitting=len(fitting),
         excluded={limit: int(broken.sum()) for limit, broken in over.items()},
-        near_best=int((error <= pool.error[best] + NEAR_BEST_ERROR).sum()) - 1,
+        near_best=int((error <= arrays.error[best] + NEAR_BEST_ERROR).sum()) - 1,
         law_sd=sd,
     )
 
 
-def _least(pool: Pool, places: Places) -> int:
+def _least(arrays: CandidateArrays, places: Places) -> int:
     """The place of the least error; among equal ones, of the fewest MACs, then parameters."""
     import numpy as np
 
-    error = pool.error[places]
+    error = arrays.error[places]
     equal = places[error == error.min()]
-    return int(equal[np.lexsort((pool.params[equal], pool.macs[equal]))[0]])
+    return int(equal[np.lexsort((arrays.params[equal], arrays.macs[equal]))[0]])
 
 
-def _tied(pool: Pool, fitting: Places, best: int, sd: float) -> list[int]:
+def _tied(arrays: CandidateArrays, fitting: Places, best: int, sd: float) -> list[int]:
     """Networks within `sd` of the best, each clearly different from the best and the others."""
     import numpy as np
 
     tied: list[int] = []
-    rest = fitting[pool.error[fitting] <= pool.error[best] + sd]
+    rest = fitting[arrays.error[fitting] <= arrays.error[best] + sd]
     while len(tied) < MAX_TIED:
         last = tied[-1] if tied else best
-        distance = np.abs(pool.logs[:, rest] - pool.logs[:, last, None]).max(axis=0)
-        other_start = pool.pretrained[rest] != pool.pretrained[last]
+        distance = np.abs(arrays.logs[:, rest] - arrays.logs[:, last, None]).max(axis=0)
+        other_start = arrays.pretrained[rest] != arrays.pretrained[last]
         rest = rest[(distance > MIN_LOG_DISTANCE) | other_start]
         if not len(rest):
             break
-        tied.append(_least(pool, rest))
+        tied.append(_least(arrays, rest))
     return tied
 
 
@@ -148,7 +156,7 @@ def _thin(front: Places, cost: Floats | None) -> list[int]:
     return [int(front[place]) for place in sorted({0, *map(int, first)})][:PARETO_SHOWN]
 
 
-def _no_network(pool: Pool, limits: Mapping[str, float], kind: str) -> str:
+def _no_network(arrays: CandidateArrays, limits: Mapping[str, float], kind: str) -> str:
     """Names the fewest limits that exclude all networks, and the network nearest to all limits."""
     import numpy as np
 
@@ -156,10 +164,10 @@ def _no_network(pool: Pool, limits: Mapping[str, float], kind: str) -> str:
         names
         for size in range(1, len(limits) + 1)
         for names in combinations(limits, size)
-        if np.logical_or.reduce([pool.values[name] > limits[name] for name in names]).all()
+        if np.logical_or.reduce([arrays.values[name] > limits[name] for name in names]).all()
     )
-    excess = np.max([pool.values[name] / limits[name] for name in limits], axis=0)
-    nearest = pool.candidate(int(excess.argmin()))
+    excess = np.max([arrays.values[name] / limits[name] for name in limits], axis=0)
+    nearest = arrays.candidate(int(excess.argmin()))
     exceeded = [limit for limit in nearest.limits if not limit.met]
     wanted = " and ".join(f"{name} <= {shorten(name, limits[name])}" for name in impossible)
     needs = " and ".join(quantity(limit.name, limit.value) for limit in exceeded)

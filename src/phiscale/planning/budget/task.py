@@ -28,9 +28,10 @@ class PlanningTask:
     train_images: int | None = None
     """Images of one epoch. The law then counts the images that a training sees."""
     native_pixels: int | None = None
-    """Shorter side of the images. More pixels are not tried and predict no gain.
+    """Shorter side of the images, in pixels.
 
-    None: those of the base if it is made for small images, else no limit.
+    No larger resolution is tried: it would only enlarge the images, and the law predicts no gain.
+    None: the base's resolution if that is at most 64 px, else no limit.
     """
     device_model: DeviceModel | None = None
     """Predicts latency and training speed. Limits of milliseconds and minutes need it."""

@@ -14,10 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from phiscale.arch.costs import measure_scaling
-from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import ScaledNetwork, Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
+from phiscale.planning.budget.lattice import pixel_step
 from phiscale.planning.laws.law import RUN_SD
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def networks_at(
 ) -> tuple[ScaledNetwork, ...]:
     """Return the different networks nearest to multipliers of depth, width and resolution, cheapest
     first. Networks of more pixels than the images are left out."""
-    step = 8 if base.resolution > SMALL_PIXELS else 4
+    step = pixel_step(base.resolution)
     specs: dict[Spec, None] = {}
     for depth, width, resolution in multipliers:
         pixels = base.resolution

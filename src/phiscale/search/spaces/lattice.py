@@ -154,6 +154,7 @@ class Lattice(ScalingLattice):
 @lru_cache(maxsize=4)  # a plan builds it many times, and it takes a second each
 def lattice(base: Spec, metric: CostMetric, *, native_pixels: int | None = None) -> Lattice:
     """Build the lattice of `base` for a cost metric, with no more pixels than `native_pixels`."""
+    # Finer than `pixel_step` for small bases: a search compares networks of nearly equal cost.
     step = 8 if base.resolution > SMALL_PIXELS else 2
     most = min(int(2.7 * base.resolution), native_pixels or 10**6)
     pixels = pixel_multiples(base, step, least=base.resolution // 3, most=most)

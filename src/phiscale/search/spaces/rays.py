@@ -17,7 +17,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from phiscale.arch.costs import cost, measure_scaling
-from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import STRATEGIES, ScaledNetwork, Scaling, Strategy, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
@@ -26,6 +25,7 @@ from phiscale.planning.budget import (
     ScalingLattice,
     lattice_depths,
     pixel_multiples,
+    pixel_step,
 )
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _finer_and_finer(base: Spec, target: Scaling) -> Iterator[Iterable[ScalingLa
         axes = LatticeAxes(depths=depths, widths=widths, pixels=pixels(step))
         return ScalingLattice.of(base, axes)
 
-    for step in (8 if base.resolution > SMALL_PIXELS else 4, 2):
+    for step in (pixel_step(base.resolution), 2):
         yield [lattice(depths, step)]
     yield (lattice([deep], 2) for deep in between(base, depths))
 

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from phiscale.arch.costs import cost, measure_scaling
-from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import STRATEGIES, ScaledNetwork, Scaling, Strategy, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
+from phiscale.planning.budget.lattice import pixel_step
 from phiscale.search.spaces.rays import INVERSE, TOLERANCE, match_compute, symmetric_scaling
 from phiscale.search.study.rule import SINGLES
 
@@ -115,7 +115,7 @@ def _match(name: str, base: Spec, compute_ratio: float, tolerance: float) -> Sca
 def _check_pixels(name: str, spec: Spec, base: Spec, native_pixels: int | None) -> None:
     if native_pixels is None or spec.resolution <= native_pixels:
         return
-    step = 8 if native_pixels > SMALL_PIXELS else 4
+    step = pixel_step(native_pixels)
     fits = min(native_pixels // 2, int(base.resolution * native_pixels / spec.resolution))
     raise UsageError(
         f"arm {name} needs {spec.resolution} px, the images have {native_pixels}. "

@@ -10,6 +10,7 @@ from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
+from phiscale.planning.budget.lattice import pixel_step
 from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.engine.trial import TrialConditions
 from phiscale.search.study.arms import match_arms
@@ -70,7 +71,7 @@ def choose_base_pixels(base: Spec, native: int) -> int:
 
     `native`: pixels of an image's shorter side.
     """
-    step = 8 if native > SMALL_PIXELS else 4
+    step = pixel_step(native)
     return max(step, min(base.resolution, native // 2 // step * step))
 
 

@@ -1,4 +1,4 @@
-"""Where candidates come from, as arrays: the lattice, the ray of coefficients, single networks."""
+"""Candidates as arrays: the lattice, the ray of coefficients, single networks."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pool:
-    """Networks to choose among: an element of each array, and what makes a `Candidate` of it."""
+class CandidateArrays:
+    """Numbers of all candidates, one element each, and a function that makes a `Candidate`."""
 
     error: Floats  # (networks,), like all that follow
     macs: Floats
     params: Floats
     latency: Floats | None  # milliseconds
     logs: Floats  # of depth, width, resolution: (3, networks)
-    values: Mapping[str, Floats]  # by limit
+    values: Mapping[str, Floats]  # what each limit bounds, by its name
     pretrained: NDArray[np.bool_]
     candidate: Callable[[int], Candidate]
 
 
-def lattice_pool(estimator: Estimator, network: Spec, axes: LatticeAxes = ALL_AXES) -> Pool:
+def lattice_arrays(
+    estimator: Estimator, network: Spec, axes: LatticeAxes = ALL_AXES
+) -> CandidateArrays:
     """All scalings of `network` at these axes."""
     import numpy as np
 
@@ -47,7 +49,7 @@ def lattice_pool(estimator: Estimator, network: Spec, axes: LatticeAxes = ALL_AX
     depth, width, resolution = map(np.array, lattice.multipliers)
     multipliers = depth[:, None, None], width[None, :, None], resolution[None, None, :]
     cost = lattice.grid.cost
-    return _pool(
+    return _arrays(
         estimator.estimates(cost, *multipliers),
         (cost.macs, cost.params, *multipliers),
         lattice.flat,
@@ -55,7 +57,7 @@ def lattice_pool(estimator: Estimator, network: Spec, axes: LatticeAxes = ALL_AX
     )
 
 
-def ray_pool(estimator: Estimator, network: Spec, coefficients: Coefficients) -> Pool:
+def ray_arrays(estimator: Estimator, network: Spec, coefficients: Coefficients) -> CandidateArrays:
     """The scalings of `network` by these coefficients, their phi in their names."""
     import numpy as np
 
@@ -76,7 +78,7 @@ def ray_pool(estimator: Estimator, network: Spec, coefficients: Coefficients) ->
         result = estimator.candidate(networks[number])
         return replace(result, name=f"phi {points[networks[number]]:g}: {result.name}")
 
-    return _pool(
+    return _arrays(
         estimator.estimates(cost, *multipliers),
         (cost.macs, cost.params, *multipliers),
         flat,
@@ -84,17 +86,17 @@ def ray_pool(estimator: Estimator, network: Spec, coefficients: Coefficients) ->
     )
 
 
-def _pool(
+def _arrays(
     estimates: Estimates,
     numbers: Sequence[Number],
     flat: Callable[[Number], Floats],
     candidate: Callable[[int], Candidate],
-) -> Pool:
+) -> CandidateArrays:
     """`numbers`: MACs, parameters, depth, width and resolution, which `flat` broadcasts."""
     import numpy as np
 
     macs, params, *multipliers = map(flat, numbers)
-    return Pool(
+    return CandidateArrays(
         error=flat(estimates.error),
         macs=macs,
         params=params,
@@ -106,8 +108,10 @@ def _pool(
     )
 
 
-def candidates_pool(candidates: Iterable[Candidate], limits: Mapping[str, float]) -> Pool | None:
-    """Candidates that were estimated for these limits; None if there are none.
+def candidate_arrays(
+    candidates: Iterable[Candidate], limits: Mapping[str, float]
+) -> CandidateArrays | None:
+    """Arrays of candidates that were estimated for these limits; None if there are none.
 
     Raises UsageError for one that was estimated for others.
     """
@@ -132,7 +136,7 @@ def candidates_pool(candidates: Iterable[Candidate], limits: Mapping[str, float]
         column(row.width for row in rows),
         column(row.resolution for row in rows),
     )
-    return Pool(
+    return CandidateArrays(
         error=column(row.error for row in rows),
         macs=column(row.cost.macs for row in rows),
         params=column(row.cost.params for row in rows),
@@ -147,27 +151,27 @@ def candidates_pool(candidates: Iterable[Candidate], limits: Mapping[str, float]
     )
 
 
-def merge(pools: Sequence[Pool]) -> Pool:
-    """One pool of all networks, in this order; without latencies if one pool has none."""
+def merge(parts: Sequence[CandidateArrays]) -> CandidateArrays:
+    """Joins the arrays, in this order; without latencies if one part has none."""
     import numpy as np
 
-    starts = np.cumsum([0, *(len(pool.error) for pool in pools)])
+    starts = np.cumsum([0, *(len(arrays.error) for arrays in parts)])
 
     def candidate(number: int) -> Candidate:
-        pool = int(np.searchsorted(starts, number, side="right")) - 1
-        return pools[pool].candidate(int(number - starts[pool]))
+        part = int(np.searchsorted(starts, number, side="right")) - 1
+        return parts[part].candidate(int(number - starts[part]))
 
-    latencies = [pool.latency for pool in pools if pool.latency is not None]
-    return Pool(
-        error=np.concatenate([pool.error for pool in pools]),
-        macs=np.concatenate([pool.macs for pool in pools]),
-        params=np.concatenate([pool.params for pool in pools]),
-        latency=np.concatenate(latencies) if len(latencies) == len(pools) else None,
-        logs=np.concatenate([pool.logs for pool in pools], axis=1),
+    latencies = [arrays.latency for arrays in parts if arrays.latency is not None]
+    return CandidateArrays(
+        error=np.concatenate([arrays.error for arrays in parts]),
+        macs=np.concatenate([arrays.macs for arrays in parts]),
+        params=np.concatenate([arrays.params for arrays in parts]),
+        latency=np.concatenate(latencies) if len(latencies) == len(parts) else None,
+        logs=np.concatenate([arrays.logs for arrays in parts], axis=1),
         values={
-            limit: np.concatenate([pool.values[limit] for pool in pools])
-            for limit in pools[0].values
+            limit: np.concatenate([arrays.values[limit] for arrays in parts])
+            for limit in parts[0].values
         },
-        pretrained=np.concatenate([pool.pretrained for pool in pools]),
+        pretrained=np.concatenate([arrays.pretrained for arrays in parts]),
         candidate=candidate,
     )
