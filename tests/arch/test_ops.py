@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.layers import count_layers
-from phiscale.arch.ops import IMAGES, Operation, Shape, operations
+from phiscale.arch.ops import IMAGES, Operation, ScaledSizes, operations
 from phiscale.arch.spec import Spec
 
 CONVOLUTIONS = ("dense", "pointwise", "depthwise", "grouped")
@@ -31,8 +31,8 @@ def test_an_operation_reads_what_earlier_ones_gave_and_every_output_but_the_last
 
 @given(spec=st.from_type(Spec))
 def test_layers_counted_block_by_block_are_the_ones_of_the_cost(spec: Spec):
-    counted = count_layers(spec, Shape.of(spec), operations(spec))
-    assert all(times == 1 for _, times in counted)
+    counted = count_layers(spec, ScaledSizes.of(spec), operations(spec))
+    assert all(count == 1 for _, count in counted)
     assert tuple(layer for layer, _ in counted) == cost(spec).layers
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from phiscale.arch.families import as_spec
 from phiscale.arch.layers import Counted, Layer, count_layers, in_forward_order
-from phiscale.arch.ops import Number, Shape, walk
+from phiscale.arch.ops import Number, ScaledSizes, walk
 from phiscale.arch.scaling import ScaledNetwork, Scaling, effective, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import SpecError
@@ -70,12 +70,12 @@ def cost(model: Spec | str) -> Cost:
     `model`: a spec or a model's name. SpecError: there is no such model.
     """
     spec = as_spec(model)
-    counted = _count(spec, Shape.of(spec))
+    counted = _count(spec, ScaledSizes.of(spec))
     return _total(counted, tuple(in_forward_order(counted)))
 
 
-def _count(spec: Spec, shape: Shape) -> list[Counted]:
-    return count_layers(spec, shape, walk(spec, shape))
+def _count(spec: Spec, sizes: ScaledSizes) -> list[Counted]:
+    return count_layers(spec, sizes, walk(spec, sizes))
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,12 @@ def cost_grid(
         return np.asarray(list(values), dtype=np.int64)[:, None, None]
 
     side = np.asarray(pixels, dtype=np.int64)[None, None, :]
-    shape = replace(
-        _shape_of(wide, by_width),
-        repeats=_shape_of(deep, by_depth).repeats,
+    sizes = replace(
+        _sizes_of(wide, by_width),
+        repeats=_sizes_of(deep, by_depth).repeats,
         side=side,
     )
-    return CostGrid(deep, wide, pixels, _total(_count(spec, shape), ()))
+    return CostGrid(deep, wide, pixels, _total(_count(spec, sizes), ()))
 
 
 def costs_of(networks: Sequence[Spec]) -> Cost:
@@ -153,23 +153,24 @@ def costs_of(networks: Sequence[Spec]) -> Cost:
     """
     import numpy as np
 
-    shape = _shape_of(networks, lambda values: np.asarray(list(values), dtype=np.int64))
-    return _total(_count(networks[0], shape), ())
+    sizes = _sizes_of(networks, lambda values: np.asarray(list(values), dtype=np.int64))
+    return _total(_count(networks[0], sizes), ())
 
 
-def _shape_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -> Shape:
+def _sizes_of(networks: Sequence[Spec], array: Callable[[Iterable[int]], Any]) -> ScaledSizes:
     """Returns what differs between scalings of one network, as arrays."""
-    shapes = [Shape.of(network) for network in networks]
+    all_sizes = [ScaledSizes.of(network) for network in networks]
 
     def one(name: str) -> Any:
-        return array(getattr(shape, name) for shape in shapes)
+        return array(getattr(sizes, name) for sizes in all_sizes)
 
     def each_stage(name: str) -> tuple[Any, ...]:
         return tuple(
-            array(values) for values in zip(*(getattr(s, name) for s in shapes), strict=True)
+            array(values)
+            for values in zip(*(getattr(sizes, name) for sizes in all_sizes), strict=True)
         )
 
-    return Shape(
+    return ScaledSizes(
         stem=one("stem"),
         head=one("head"),
         side=one("side"),
@@ -194,16 +195,22 @@ def measure_scaling(model: Spec | str, base: Spec | str, *, name: str = "") -> S
 class Deviation:
     """The MACs of a scaled network over its base's, and why they differ from d w^2 r^2.
 
-    exact = monomial * structure * depth_rounding * channel_rounding * spatial_rounding.
+    The paper's approximation d * w^2 * r^2 is called the monomial. The exact ratio is the monomial
+    times four factors, which are 1 where the approximation holds:
+
+        exact = monomial * structure * depth_rounding * channel_rounding * spatial_rounding
+
+    *Structure* is what the monomial misses before anything is rounded. Depthwise convolutions, for
+    example, grow with w instead of w^2, and stem and head do not grow with d.
     """
 
     monomial: float  # d * w^2 * r^2
-    exact: float  # MACs as built over the base's
-    structure: float  # stem, head, first blocks, depthwise and SE follow other powers
-    depth_rounding: float
-    channel_rounding: float
-    spatial_rounding: float
-    real_depth: float  # blocks over the base's blocks
+    exact: float  # MACs of the network as built, over the base's
+    structure: float  # parts of the network that grow with other powers of d, w and r
+    depth_rounding: float  # blocks of a stage are whole numbers
+    channel_rounding: float  # channels are multiples of the spec's divisor
+    spatial_rounding: float  # sides of feature maps are whole numbers
+    real_depth: float  # depth as built: blocks over the base's blocks
 
     @property
     def total(self) -> float:
@@ -216,7 +223,7 @@ def deviation(base: Spec | str, by: Scaling) -> Deviation:
     base = as_spec(base)
     net = scale(base, by)
     by = replace(by, resolution=net.resolution / base.resolution)
-    built, ideal = Shape.of(net), Shape.ideal(base, by)
+    built, ideal = ScaledSizes.of(net), ScaledSizes.ideal(base, by)
     deep = replace(ideal, repeats=built.repeats)
     wide = replace(
         deep,
@@ -227,8 +234,8 @@ def deviation(base: Spec | str, by: Scaling) -> Deviation:
         expand_from=built.expand_from,
     )
     at_base, at_ideal, at_deep, at_wide, at_built = (
-        float(sum(layer.macs * times for layer, times in _count(base, shape)))
-        for shape in (Shape.of(base), ideal, deep, wide, built)
+        float(sum(layer.macs * count for layer, count in _count(base, sizes)))
+        for sizes in (ScaledSizes.of(base), ideal, deep, wide, built)
     )
     return Deviation(
         monomial=by.macs,
@@ -247,23 +254,26 @@ Powers = dict[str, tuple[float, float, float]]  # of depth, width and resolution
 
 
 def doubling_powers(model: Spec | str) -> Powers:
-    """Returns log2 of cost(2x) / cost(1x) for each cost, with one dimension doubled at a time.
+    """Returns the power of depth, width and resolution with which each cost of a model grows.
 
-    MACs would have the powers 1, 2 and 2 if they were d w^2 r^2.
+    One dimension at a time is doubled and the network rounded as usual. A cost that becomes 4 times
+    as large has the power 2. MACs would have the powers 1, 2 and 2 if they were d w^2 r^2.
     """
     spec = as_spec(model)
     return _powers(lambda by: cost(scale(spec, by)), Scaling(), 2.0)
 
 
 def slopes(base: Spec | str, at: Scaling | None = None, *, step: float = 1.25) -> Powers:
-    """Returns the powers with which each cost grows before any rounding, `at` times the base.
+    """Returns the powers of `doubling_powers` without rounding, around any scaling of the base.
 
-    They show what the structure alone does. One dimension at a time grows by the factor `step`.
+    Blocks, channels and pixels stay fractions, so the powers show what the structure alone does.
+    `at`: the scaling where they are measured; the base by default. `step`: the factor by which one
+    dimension at a time grows.
     """
     spec = as_spec(base)
 
     def unrounded(by: Scaling) -> Cost:
-        return _total(_count(spec, Shape.ideal(spec, by)), ())
+        return _total(_count(spec, ScaledSizes.ideal(spec, by)), ())
 
     return _powers(unrounded, at or Scaling(), step)
 
@@ -281,32 +291,32 @@ def _powers(costs: Callable[[Scaling], Cost], at: Scaling, step: float) -> Power
 
 
 def _total(counted: Sequence[Counted], layers: tuple[Layer, ...]) -> Cost:
-    params = sum(layer.params * times for layer, times in counted)
-    weights = sum(layer.weights * times for layer, times in counted)
-    channels = sum(layer.channels * times for layer, times in counted)
+    params = sum(layer.params * count for layer, count in counted)
+    weights = sum(layer.weights * count for layer, count in counted)
+    channels = sum(layer.channels * count for layer, count in counted)
     return Cost(
         params=params,
-        macs=sum(layer.macs * times for layer, times in counted),
-        activations=sum(layer.activations * times for layer, times in counted),
-        saved_bytes=4 * sum(layer.saved * times for layer, times in counted),
+        macs=sum(layer.macs * count for layer, count in counted),
+        activations=sum(layer.activations * count for layer, count in counted),
+        saved_bytes=4 * sum(layer.saved * count for layer, count in counted),
         peak_bytes=4 * _largest(counted),
         weight_bytes=4 * params,
         weight_bytes_bf16=2 * params,
         weight_bytes_int8=weights + 8 * channels,
         depthwise_macs=sum(
-            layer.macs * times for layer, times in counted if layer.kind == "depthwise"
+            layer.macs * count for layer, count in counted if layer.kind == "depthwise"
         ),
-        convs=sum(times for _, times in counted),
+        convs=sum(count for _, count in counted),
         layers=layers,
     )
 
 
 def _largest(counted: Sequence[Counted]) -> Number:
     if all(isinstance(layer.live, int) for layer, _ in counted):
-        return max(layer.live for layer, times in counted if times)
+        return max(layer.live for layer, count in counted if count)
     import numpy as np
 
     largest: Any = 0
-    for layer, times in counted:
-        largest = np.maximum(largest, np.where(times > 0, layer.live, 0))  # type: ignore[operator]
+    for layer, count in counted:
+        largest = np.maximum(largest, np.where(count > 0, layer.live, 0))  # type: ignore[operator]
     return largest

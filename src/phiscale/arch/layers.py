@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from phiscale.arch.ops import Number, Operation, Shape, at_least
+from phiscale.arch.ops import Number, Operation, ScaledSizes, at_least
 from phiscale.arch.spec import Spec
 
 
@@ -26,15 +26,15 @@ class Layer(NamedTuple):
     macs: Number
     activations: Number  # output elements
     saved: Number  # elements that torch keeps for the backward pass, each storage counted once
-    live: Number  # elements at inference: input, output and a waiting residual
+    live: Number  # elements at inference: input, output and a residual that is added later
 
 
 Counted = tuple[Layer, Number]  # a layer and how often it occurs
 
 
-def count_layers(spec: Spec, shape: Shape, operations: Iterable[Operation]) -> list[Counted]:
+def count_layers(spec: Spec, sizes: ScaledSizes, operations: Iterable[Operation]) -> list[Counted]:
     """Returns every layer of these operations and how often it occurs, in their order."""
-    counter = _Counter(spec, shape.fractional)
+    counter = _Counter(spec, sizes.fractional)
     for operation in operations:
         counter.add(operation)
     counter.close()
@@ -74,36 +74,36 @@ class _Counter:
                     self.kept.add(op.path)
             case "se":
                 self.close()
-                self.layers += [(layer, op.times) for layer in self.squeeze_excite(op)]
+                self.layers += [(layer, op.count) for layer in self.squeeze_excite(op)]
             case "max_pool":
                 self.pool_saved = self.save_pool(op)
             case "mean_pool":
                 self.close()
             case "linear":
-                self.layers.append((_linear(op), op.times))
+                self.layers.append((_linear(op), op.count))
 
     def close(self) -> None:
         """Finishes the layer of the last convolution."""
         if self.open is None:
             return
-        path, kind, _, inside, out, side_in, side, times, kernel, _, groups, _, waiting = self.open
-        weights = kernel**2 * inside * out
-        weights = weights / groups if self.fractional else weights // groups
+        op = self.open
+        weights = op.kernel**2 * op.channels_in * op.channels
+        weights = weights / op.groups if self.fractional else weights // op.groups
         layer = Layer(
-            path.removesuffix(".conv"),
-            kind,
-            kernel,
-            inside,
-            out,
-            side,
+            op.path.removesuffix(".conv"),
+            op.kind,
+            op.kernel,
+            op.channels_in,
+            op.channels,
+            op.side,
             weights,
-            weights + 2 * out,
-            weights * side**2,
+            weights + 2 * op.channels,
+            weights * op.side**2,
             self.elements,
             self.saved + self.input_saved + self.pool_saved,
-            inside * side_in**2 + self.elements + waiting,
+            op.channels_in * op.side_in**2 + self.elements + op.residual_elements,
         )
-        self.layers.append((layer, times))
+        self.layers.append((layer, op.count))
         self.open, self.pool_saved = None, 0
 
     def save_input(self, op: Operation) -> Number:
@@ -149,7 +149,7 @@ class _Counter:
             weights,
             squeezed,
             hidden + (1 if self.relu else 2) * squeezed,
-            mapped + hidden + squeezed + op.waiting,
+            mapped + hidden + squeezed + op.residual_elements,
         )
         yield Layer(
             f"{op.path}.expand",
@@ -163,7 +163,7 @@ class _Counter:
             weights,
             hidden,
             hidden + (0 if op.inputs[0] in self.kept else mapped),
-            2 * mapped + hidden + op.waiting,
+            2 * mapped + hidden + op.residual_elements,
         )
 
 
@@ -192,20 +192,20 @@ def in_forward_order(counted: Iterable[Counted]) -> Iterator[Layer]:
     """
     block: list[Layer] = []  # the layers of the further blocks of a stage
     repeats = 0
-    for layer, times in counted:
+    for layer, count in counted:
         if "*" in layer.path:
-            if times:
+            if count:
                 block.append(layer)
-                repeats = times
+                repeats = count
             continue
         yield from _repeat(block, repeats)
         block = []
-        if times:
+        if count:
             yield layer
     yield from _repeat(block, repeats)
 
 
-def _repeat(block: list[Layer], times: int) -> Iterator[Layer]:
-    for number in range(1, times + 1):
+def _repeat(block: list[Layer], count: int) -> Iterator[Layer]:
+    for number in range(1, count + 1):
         for layer in block:
             yield layer._replace(path=layer.path.replace("*", str(number)))

@@ -42,12 +42,12 @@ class Operation(NamedTuple):
     channels: Number
     side_in: Number  # pixels of the input map
     side: Number  # pixels of the output map
-    times: Number = 1  # how often it occurs
+    count: Number = 1  # how often it occurs
     kernel: int = 1
     stride: int = 1
     groups: Number = 1
     squeezed: Number = 0  # channels inside a "se"
-    waiting: Number = 0  # elements of a residual that is needed later
+    residual_elements: Number = 0  # of the block's input, kept until it is added to the output
 
 
 class FeatureMap(NamedTuple):
@@ -59,7 +59,7 @@ class FeatureMap(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shape:
+class ScaledSizes:
     """The numbers of a spec that scaling changes: integers, arrays over a lattice, or fractions."""
 
     stem: Number
@@ -72,10 +72,10 @@ class Shape:
     fractional: bool = False  # nothing is rounded
 
     @staticmethod
-    def of(spec: Spec) -> Shape:
+    def of(spec: Spec) -> ScaledSizes:
         """Returns the integers of one network."""
         stages = spec.stages
-        return Shape(
+        return ScaledSizes(
             stem=spec.stem_channels,
             head=spec.head_channels,
             side=spec.resolution,
@@ -86,7 +86,7 @@ class Shape:
         )
 
     @staticmethod
-    def ideal(spec: Spec, by: Scaling) -> Shape:
+    def ideal(spec: Spec, by: Scaling) -> ScaledSizes:
         """Returns the scaled network before any rounding."""
         last = len(spec.stages) - 1
         ends = 1.0 if spec.fixed_ends else by.width
@@ -94,7 +94,7 @@ class Shape:
         def depth(number: int) -> float:
             return 1.0 if spec.fixed_ends and number in (0, last) else by.depth
 
-        return Shape(
+        return ScaledSizes(
             stem=spec.stem_channels * ends,
             head=spec.head_channels * ends,
             side=spec.resolution * by.resolution,
@@ -106,31 +106,31 @@ class Shape:
         )
 
 
-def walk(spec: Spec, shape: Shape) -> list[Operation]:
+def walk(spec: Spec, sizes: ScaledSizes) -> list[Operation]:
     """Returns the operations of one network or of many, in forward order.
 
-    `shape` holds integers, arrays or fractions.
+    `sizes` holds integers, arrays or fractions.
 
     A stage has its first block, then one that stands for all others: its paths have a `*` in the
     place of the block's number, and its operations occur `repeats - 1` times.
     """
-    graph = _Graph(spec, shape)
+    graph = _Graph(spec, sizes)
     x = graph.stem()
     for number in range(len(spec.stages)):
         x = graph.block(f"stages.{number}.0", x, number, first=True)
-        further: Number = shape.repeats[number] - 1
+        further: Number = sizes.repeats[number] - 1
         if _plain(further) and not further:
             continue
-        graph.times = further
+        graph.count = further
         x = graph.block(f"stages.{number}.*", x, number, first=False)
-        graph.times = 1
+        graph.count = 1
     graph.head(x)
     return graph.operations
 
 
 def operations(spec: Spec) -> list[Operation]:
     """Returns every operation of one network, each block under its own path."""
-    graph = _Graph(spec, Shape.of(spec))
+    graph = _Graph(spec, ScaledSizes.of(spec))
     x = graph.stem()
     for number, stage in enumerate(spec.stages):
         for repeat in range(stage.repeats):
@@ -152,16 +152,16 @@ class _Block(NamedTuple):
 class _Graph:
     """Collects operations. A method appends some and returns the map that they compute."""
 
-    def __init__(self, spec: Spec, shape: Shape):
+    def __init__(self, spec: Spec, sizes: ScaledSizes):
         self.spec = spec
-        self.shape = shape
-        self.times: Number = 1  # of the operations that are appended
+        self.sizes = sizes
+        self.count: Number = 1  # of the operations that are appended
         self.operations: list[Operation] = []
 
     def stem(self) -> FeatureMap:
         spec = self.spec
-        images = FeatureMap(IMAGES, spec.in_channels, self.shape.side)
-        x = self.conv("stem", images, self.shape.stem, spec.stem_kernel, spec.stem_stride)
+        images = FeatureMap(IMAGES, spec.in_channels, self.sizes.side)
+        x = self.conv("stem", images, self.sizes.stem, spec.stem_kernel, spec.stem_stride)
         if not spec.stem_pool:
             return x
         pooled = FeatureMap("pool_stem", x.channels, self.shrink(x.side, 2))
@@ -169,7 +169,7 @@ class _Graph:
 
     def head(self, x: FeatureMap) -> FeatureMap:
         if self.spec.head_channels:
-            x = self.conv("head", x, self.shape.head)
+            x = self.conv("head", x, self.sizes.head)
         x = self.append("mean_pool", FeatureMap("pool", x.channels, 1), x)
         if not self.spec.classes:
             return x
@@ -177,51 +177,53 @@ class _Graph:
 
     def block(self, at: str, x: FeatureMap, number: int, *, first: bool) -> FeatureMap:
         """One block; only the first one of a stage strides and may change the channels."""
-        stage, out = self.spec.stages[number], self.shape.channels[number]
+        stage, out = self.spec.stages[number], self.sizes.channels[number]
         stride = stage.stride if first else 1
         identity = x.channels == out if stride == 1 and stage.skip else False
         block = _Block(at, stage, stride, out, identity)
         match stage.block:
             case "mbconv" | "fused_mbconv":
                 fixed = first and stage.expand_from
-                base = self.shape.expand_from[number] if fixed else x.channels
+                base = self.sizes.expand_from[number] if fixed else x.channels
                 return self.inverted(block, x, self.hidden(base, stage.expand))
             case "separable":
                 return self.conv(f"{at}.project", self.depthwise(block, x), out)
             case "basic":
                 return self.basic(block, x)
             case "bottleneck":
-                return self.bottleneck(block, x, self.shape.groups[number])
+                return self.bottleneck(block, x, self.sizes.groups[number])
 
     def inverted(self, block: _Block, x: FeatureMap, hidden: Number) -> FeatureMap:
         """MBConv; or Fused-MBConv, whose expansion and depthwise are one dense convolution."""
         at, stage, stride, out, identity = block
         fused, expands = stage.block == "fused_mbconv", stage.expand != 1
-        waiting = _where(identity, _elements(x), 0)
+        residual_elements = _where(identity, _elements(x), 0)
         if fused:
             y = self.conv(f"{at}.expand", x, hidden if expands else out, stage.kernel, stride)
         else:
             y = self.conv(f"{at}.expand", x, hidden) if expands else x
-            y = self.depthwise(block, y, waiting if expands else 0)
-        y = self.squeeze_excite(block, x, y, waiting)
+            y = self.depthwise(block, y, residual_elements if expands else 0)
+        y = self.squeeze_excite(block, x, y, residual_elements)
         if expands or not fused:
-            y = self.conv(f"{at}.project", y, out, act=False, waiting=waiting)
+            y = self.conv(f"{at}.project", y, out, act=False, residual_elements=residual_elements)
         if identity is False:
             return y
-        return self.add(at, x, y, times=_where(identity, 1, 0))
+        return self.add(at, x, y, count=_where(identity, 1, 0))
 
     def basic(self, block: _Block, x: FeatureMap) -> FeatureMap:
         """ResNet-18's and -34's: two k x k convolutions."""
         at, stage, stride, out, _ = block
         y = self.conv(f"{at}.first", x, out, stage.kernel, stride)
         skip = self.shortcut(block, x)
-        y = self.conv(f"{at}.second", y, out, stage.kernel, act=False, waiting=_elements(y))
+        y = self.conv(
+            f"{at}.second", y, out, stage.kernel, act=False, residual_elements=_elements(y)
+        )
         return self.activation(at, self.add(at, skip, y))
 
     def bottleneck(self, block: _Block, x: FeatureMap, group: Number) -> FeatureMap:
         """ResNet-50's; with groups RegNetX's; with squeeze-and-excite RegNetY's."""
         at, stage, stride, out, _ = block
-        hidden, waiting = self.hidden(out, stage.expand), _elements(x)
+        hidden, residual_elements = self.hidden(out, stage.expand), _elements(x)
         y = self.conv(f"{at}.reduce", x, hidden)
         y = self.conv(
             f"{at}.spatial",
@@ -231,24 +233,24 @@ class _Graph:
             stride,
             groups=self.divide(hidden, group) if stage.group_width else 1,
             kind="grouped" if stage.group_width else None,
-            waiting=waiting,
+            residual_elements=residual_elements,
         )
-        y = self.squeeze_excite(block, x, y, waiting)
+        y = self.squeeze_excite(block, x, y, residual_elements)
         skip = self.shortcut(block, x)
-        y = self.conv(f"{at}.project", y, out, act=False, waiting=out * y.side**2)
+        y = self.conv(f"{at}.project", y, out, act=False, residual_elements=out * y.side**2)
         return self.activation(at, self.add(at, skip, y))
 
     def shortcut(self, block: _Block, x: FeatureMap) -> FeatureMap:
         """ResNet's 1x1 convolution beside a block that changes its map: norm, no activation."""
         if block.identity is True:
             return x
-        times = self.times
-        self.times = times * _where(block.identity, 0, 1)
+        count = self.count
+        self.count = count * _where(block.identity, 0, 1)
         y = self.conv(f"{block.at}.shortcut", x, block.channels, stride=block.stride, act=False)
-        self.times = times
+        self.count = count
         return y
 
-    def depthwise(self, block: _Block, x: FeatureMap, waiting: Number = 0) -> FeatureMap:
+    def depthwise(self, block: _Block, x: FeatureMap, residual_elements: Number = 0) -> FeatureMap:
         return self.conv(
             f"{block.at}.depthwise",
             x,
@@ -257,20 +259,20 @@ class _Graph:
             block.stride,
             groups=x.channels,
             kind="depthwise",
-            waiting=waiting,
+            residual_elements=residual_elements,
         )
 
     def squeeze_excite(
-        self, block: _Block, x: FeatureMap, y: FeatureMap, waiting: Number
+        self, block: _Block, x: FeatureMap, y: FeatureMap, residual_elements: Number
     ) -> FeatureMap:
         """`y` weighed by a gate whose inside is `se_ratio` of the block's input `x` wide."""
         ratio = block.stage.se_ratio
         if not ratio:
             return y
         exact = x.channels * ratio
-        squeezed = exact if self.shape.fractional else at_least(1, _floor(exact))
+        squeezed = exact if self.sizes.fractional else at_least(1, _floor(exact))
         gated = FeatureMap(f"{block.at}.se", y.channels, y.side)
-        return self.append("se", gated, y, squeezed=squeezed, waiting=waiting)
+        return self.append("se", gated, y, squeezed=squeezed, residual_elements=residual_elements)
 
     def conv(  # noqa: PLR0913 (as torch.nn.Conv2d)
         self,
@@ -283,7 +285,7 @@ class _Graph:
         groups: Number = 1,
         kind: OperationKind | None = None,
         act: bool = True,
-        waiting: Number = 0,
+        residual_elements: Number = 0,
     ) -> FeatureMap:
         """A convolution, its batch norm and, where `act`, its activation."""
         kind = kind or ("pointwise" if kernel == 1 else "dense")
@@ -291,7 +293,15 @@ class _Graph:
         shape = (x.channels, channels, x.side, y.side)
         self.operations.append(
             Operation(
-                y.name, kind, (x.name,), *shape, self.times, kernel, stride, groups, 0, waiting
+                y.name,
+                kind,
+                (x.name,),
+                *shape,
+                self.count,
+                kernel,
+                stride,
+                groups,
+                residual_elements=residual_elements,
             )
         )
         y = self.append("norm", FeatureMap(f"{at}.norm", channels, y.side), y)
@@ -300,11 +310,11 @@ class _Graph:
     def activation(self, at: str, x: FeatureMap) -> FeatureMap:
         return self.append("activation", FeatureMap(f"{at}.activation", x.channels, x.side), x)
 
-    def add(self, at: str, skip: FeatureMap, branch: FeatureMap, times: Number = 1) -> FeatureMap:
+    def add(self, at: str, skip: FeatureMap, branch: FeatureMap, count: Number = 1) -> FeatureMap:
         name, channels, side = f"{at}.add", branch.channels, branch.side
         inputs = (skip.name, branch.name)
         self.operations.append(
-            Operation(name, "add", inputs, channels, channels, side, side, self.times * times)
+            Operation(name, "add", inputs, channels, channels, side, side, self.count * count)
         )
         return FeatureMap(name, channels, side)
 
@@ -313,22 +323,22 @@ class _Graph:
     ) -> FeatureMap:
         name, channels, side = out
         self.operations.append(
-            Operation(name, kind, (x.name,), x.channels, channels, x.side, side, self.times, **more)
+            Operation(name, kind, (x.name,), x.channels, channels, x.side, side, self.count, **more)
         )
         return out
 
     def shrink(self, side: Number, stride: int) -> Number:
         if stride == 1:
             return side
-        return side / stride if self.shape.fractional else -(-side // stride)
+        return side / stride if self.sizes.fractional else -(-side // stride)
 
     def hidden(self, channels: Number, expand: float) -> Number:
         """`spec.hidden_channels`, on arrays too."""
         exact = channels * expand
-        return exact if self.shape.fractional else at_least(1, _floor(exact + 0.5))
+        return exact if self.sizes.fractional else at_least(1, _floor(exact + 0.5))
 
     def divide(self, number: Number, by: Number) -> Number:
-        return number / by if self.shape.fractional else number // by
+        return number / by if self.sizes.fractional else number // by
 
 
 def _elements(x: FeatureMap) -> Number:

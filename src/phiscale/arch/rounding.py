@@ -1,4 +1,8 @@
-"""The rules by which multipliers become an integer network: rounded channels and repeats."""
+"""Rounds a scaled network to whole channels, blocks and pixels.
+
+Multipliers give fractions, such as 19.2 channels. The rules here are those of the published
+implementations, so that a network scaled here equals the published one.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +36,9 @@ class Scaling:
 
 
 def scale_spec(spec: Spec, by: Scaling) -> Spec:
-    """Returns the network `by` times as deep and wide, at `by` times the pixels.
+    """Returns the network with its depth, width and resolution multiplied, rounded to integers.
 
-    The spec's fields say how to round.
+    The fields `depth_rounding`, `channel_divisor` and `channel_rounding` of the spec say how.
     """
     last = len(spec.stages) - 1
 
@@ -67,9 +71,9 @@ def scale_spec(spec: Spec, by: Scaling) -> Spec:
 
 
 def scaled_repeats(spec: Spec, repeats: int, depth: float) -> int:
-    """Returns the blocks of a stage at depth multiplier `depth`.
+    """Returns the number of blocks of a stage at depth multiplier `depth`.
 
-    They are rounded up as in the paper, or to the nearest number.
+    It is rounded up as in the paper, or to the nearest number, as the spec says.
     """
     exact = repeats * depth
     # 1e-9: 1.2 * 5 is 6, not the 7 that binary fractions would make of it
@@ -78,7 +82,7 @@ def scaled_repeats(spec: Spec, repeats: int, depth: float) -> int:
 
 
 def round_channels(channels: float, divisor: int = 8, rule: str = "at_least_90") -> int:
-    """Returns the nearest multiple of `divisor`.
+    """Returns the multiple of `divisor` that is nearest to `channels`.
 
     The rule "at_least_90" never loses more than 10 % of `channels`: EfficientNet's, Lite's, Keras's
     and timm's. The rule "nearest" is EfficientNetV2's.
