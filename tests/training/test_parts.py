@@ -328,7 +328,7 @@ def test_recipes_that_train_nothing_are_refused(wrong: dict[str, float]):
 
 def test_differences_name_the_flag_and_both_values():
     a, b = Recipe().to_dict(), replace(Recipe(), optim=Optim(lr_peak=0.5)).to_dict()
-    assert differences(a, b) == ["optim.lr_peak: 0.1 -> 0.5"]
+    assert [str(each) for each in differences(a, b)] == ["optim.lr_peak: 0.1 -> 0.5"]
 
 
 def test_pictures_grow_in_steps_of_4_to_the_full_side() -> None:

@@ -163,5 +163,7 @@ def begin_or_resume(request: Request, out: Path) -> None:
 
 def _changes(before: Request, now: Request) -> list[str]:
     """Each argument that differs: `macs=None -> 5`."""
-    lines = differences(FORMAT.encode(before), FORMAT.encode(now))
-    return [line.removeprefix("budget.").replace(": ", "=", 1) for line in lines]
+    return [
+        f"{each.name.removeprefix('budget.')}={each.before} -> {each.after}"
+        for each in differences(FORMAT.encode(before), FORMAT.encode(now))
+    ]

@@ -192,7 +192,7 @@ def _adapted_recipe(request: TrainRequest, spec: Spec, train_images: int) -> Rec
 def _changed(recipe: Recipe, entry: RecipeEntry) -> list[str]:
     """The fields that differ from what the source states."""
     changed = differences(entry.recipe.to_dict(), recipe.to_dict())
-    return [line for line in changed if line.partition(":")[0] not in NOT_PUBLISHED]
+    return [str(each) for each in changed if each.name not in NOT_PUBLISHED]
 
 
 def _check_length(recipe: Recipe, train_images: int, changed: list[str] | None) -> None:

@@ -123,19 +123,21 @@ class RunConfig:
     ) -> None:
         """Compares values, so what an older phiscale did not write has its default."""
         as_now = _as_written_now(name, stored, str(run / name))
-        changed = [line for line in differences(as_now, value) if not line.startswith("source:")]
+        changed = [each for each in differences(as_now, value) if each.name != "source"]
         if not changed:  # or only moved to another place
             return
-        if name == "data.json" and {line.partition(":")[0] for line in changed} <= DATA_FIELDS:
+        if name == "data.json" and {each.name for each in changed} <= DATA_FIELDS:
             if self.accept_changed_data:
-                self.log(f"the data are not those of the last start ({'; '.join(changed[:3])})")
+                self.log(
+                    f"the data are not those of the last start ({'; '.join(map(str, changed[:3]))})"
+                )
                 return
             raise CheckpointError(
-                f"{run} was trained on other data: {'; '.join(changed[:5])}. Put the old ones "
-                "back, use `accept_changed_data=True` to resume with these, or use another `out`."
+                f"{run} was trained on other data: {'; '.join(map(str, changed[:5]))}. Put the old "
+                "ones back, use `accept_changed_data=True` to resume with these, or use another `out`."
             )
         raise CheckpointError(
-            f"{run} holds another run: {name} differs in {'; '.join(changed[:5])}. "
+            f"{run} holds another run: {name} differs in {'; '.join(map(str, changed[:5]))}. "
             "Use the same arguments to resume it, or another `out`."
         )
 

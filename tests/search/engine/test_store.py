@@ -20,15 +20,15 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from phiscale.cli.searching import Workers
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
+from phiscale.search import functions
 from phiscale.search.engine.claims import this_process
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import MAX_DEATHS, Store
 from phiscale.search.engine.trial import Trial
-from phiscale.training import devices
+from phiscale.search.functions import runner_for
 from support.workers import (
     CONTEXT,
     UPDATES_PER_TRIAL,
@@ -129,7 +129,7 @@ def test_a_result_after_its_claim_was_lost_is_kept_nowhere(tmp_path: Path):
     def late(trial: Trial, *_: object) -> Result:
         other = Store(url, "phiscale")
         for entry in other.database.entries((TrialState.RUNNING,)):
-            other.database.set_state(other.database.entry_id(entry), TrialState.FAIL)
+            other.database.set_state(other.database.entry_ids(entry).id, TrialState.FAIL)
         claim = enqueue_and_claim(other, (trial,))
         assert other.mark_done(claim, formula_result(trial, validation_error=0.1))
         return formula_result(trial, validation_error=0.9)
@@ -153,11 +153,11 @@ def test_a_lost_shared_database_is_filled_again_even_if_all_trials_are_done(tmp_
 
 def test_a_machine_with_another_type_of_device_may_not_join(tmp_path: Path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    attrs = {"kind": "study", "plan": "1", "device": "cpu"}
+    plan_id = {"kind": "study", "plan": "1", "device": "cpu"}
     plan = OneStage(trials=make_trials(1, digits_fingerprint()))
-    runner = RunnerConfig(out=tmp_path / "here", storage=url, train=formula_result, attrs=attrs)
+    runner = RunnerConfig(out=tmp_path / "here", storage=url, train=formula_result, plan_id=plan_id)
     run_plan(plan, runner)
-    other = replace(runner, out=tmp_path / "there", attrs={**attrs, "device": "cuda"})
+    other = replace(runner, out=tmp_path / "there", plan_id={**plan_id, "device": "cuda"})
     with pytest.raises(UsageError, match=r"was begun on cpu.*Use device='cpu'"):
         run_plan(plan, other)
 
@@ -167,32 +167,36 @@ def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(
         return formula_result(trial, made_by={"device": "cuda"})
 
     cuda_runner = RunnerConfig(
-        out=tmp_path, train=on_cuda, device="cuda:1", attrs={"kind": "k", "device": "cuda"}
+        out=tmp_path, train=on_cuda, device="cuda:1", plan_id={"kind": "k", "device": "cuda"}
     )
     one, two = (OneStage(trials=make_trials(count, digits_fingerprint())) for count in (1, 2))
-    elsewhere = replace(cuda_runner, device="cpu", attrs={"kind": "k", "device": "cpu"})
+    elsewhere = replace(cuda_runner, device="cpu", plan_id={"kind": "k", "device": "cpu"})
     cuda_runner.results.write_result(on_cuda(one.trials[0]))
     assert run_plan(one, elsewhere) == one.trials[0].key, "nothing to train"
     with pytest.raises(UsageError, match=r"was begun on cuda.*Use device='cuda'"):
         run_plan(two, elsewhere)
 
 
+def runner_on(device: str, out: Path) -> RunnerConfig:
+    return runner_for(out, storage=None, study_name="x", workers=1, threads=1, device=device)
+
+
 def test_auto_resumes_on_the_folders_type_of_device_and_ignores_foreign_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(
-        devices, "compute_device", lambda name: torch.device("cuda" if name == "auto" else name)
+        functions, "compute_device", lambda name: torch.device("cuda" if name == "auto" else name)
     )
     [trial] = make_trials(1)
     for name in ("one", "several/set"):  # a search on several sets has a folder of each
         folder = tmp_path / name
         Results(folder / "results").write_result(formula_result(trial, made_by={"device": "cpu"}))
         (folder / "results" / "0.json").write_text('{"my": "experiment"}')
-        assert Workers().runner(tmp_path / name.partition("/")[0]).device == "cuda", "no plan.json"
+        assert runner_on("auto", tmp_path / name.partition("/")[0]).device == "cuda", "no plan.json"
         (folder / "plan.json").write_text("{}")
-        assert Workers().runner(tmp_path / name.partition("/")[0]).device == "cpu"
-    assert Workers().runner(tmp_path / "new").device == "cuda"
-    assert Workers(device="cuda").runner(tmp_path / "one").device == "cuda"
+        assert runner_on("auto", tmp_path / name.partition("/")[0]).device == "cpu"
+    assert runner_on("auto", tmp_path / "new").device == "cuda"
+    assert runner_on("cuda", tmp_path / "one").device == "cuda"
 
 
 def record_death(store: Store, trial: Trial, images_seen: int, dead: int) -> None:
@@ -271,8 +275,10 @@ def test_two_studies_in_one_database_are_separate(stores: Stores):
     one, two = stores("one"), stores("two")
     one.mark_done(enqueue_and_claim(one, trials), formula_result(trials[0]))
     assert two.database.entries() == [] and enqueue_and_claim(two, trials) is not None
-    assert one.database.attrs({"what": 1}) == {"what": 1} and two.database.attrs() == {}
-    assert one.database.attrs({"what": 2}) == {"what": 1}
+    assert (
+        one.database.get_or_set_plan_id({"what": 1}) == {"what": 1} and two.database.plan_id() == {}
+    )
+    assert one.database.get_or_set_plan_id({"what": 2}) == {"what": 1}
 
 
 def test_optuna_and_its_dashboard_read_the_study(stores: Stores, url: str):

@@ -1,7 +1,7 @@
 """Claims of trials: which worker trains which, shown by heartbeats.
 
 A worker that has claimed a trial sends heartbeats. After `heartbeat_timeout_s` without one it
-counts as dead, and another worker may claim the trial.
+counts as dead, and another worker may claim the trial. A claim is known by the ids of its entry.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from phiscale.search.engine.database import StoreError
 from phiscale.search.engine.entries import WORKER_LOST
-from phiscale.search.engine.study_database import StudyDatabase
+from phiscale.search.engine.study_database import EntryIds, StudyDatabase
 
 LEAVING_S = 3.0  # how long a worker that ends waits for the database
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A trial that one worker may train, as long as it sends heartbeats."""
-
-    key: str
-    number: int  # of the entry in Optuna's study
-    id: int  # of the entry in Optuna's storage
 
 
 class Claims:
@@ -40,14 +30,9 @@ class Claims:
     def __init__(self, database: StudyDatabase):
         self.database = database
 
-    def of(self, entry: FrozenTrial) -> Claim:
-        """Return the claim that stands for an entry, whoever holds it."""
-        key = str(entry.user_attrs.get("key"))
-        return Claim(key, entry.number, self.database.entry_id(entry))
-
-    def acquire(self, entry: FrozenTrial) -> Claim | None:
+    def acquire(self, entry: FrozenTrial) -> EntryIds | None:
         """Claim an entry that waits; None where another worker was faster."""
-        claim, storage = self.of(entry), self.database.storage
+        claim, storage = self.database.entry_ids(entry), self.database.storage
         # a heartbeat first: a worker that dies right after its claim is noticed as well
         self.database.call(lambda: storage.record_heartbeat(claim.id))
         with suppress(UpdateFinishedTrialError):
@@ -57,7 +42,7 @@ class Claims:
         return None
 
     @contextmanager
-    def heartbeats(self, claim: Claim) -> Iterator[None]:
+    def heartbeats(self, claim: EntryIds) -> Iterator[None]:
         """Send heartbeats while inside. A database may be away for a while."""
         storage, ended = self.database.storage, threading.Event()
 
@@ -78,17 +63,17 @@ class Claims:
             ended.set()
             thread.join(LEAVING_S)  # it may be waiting for an absent database
 
-    def holds(self, claim: Claim) -> bool:
+    def holds(self, claim: EntryIds) -> bool:
         """Return whether the claim still holds: its worker has not been counted as dead."""
         entry = self.database.call(lambda: self.database.storage.get_trial(claim.id))
         return entry.state is TrialState.RUNNING
 
-    def set_attr(self, claim: Claim, name: str, value: Any) -> None:
-        """Attach a value to an entry, for people. UpdateFinishedTrialError: it is finished."""
+    def set_attr(self, claim: EntryIds, name: str, value: Any) -> None:
+        """Set a `user_attr` of a claimed entry. UpdateFinishedTrialError: it is finished."""
         storage = self.database.storage
         self.database.call(lambda: storage.set_trial_user_attr(claim.id, name, value))
 
-    def release(self, claim: Claim, why: str) -> None:
+    def release(self, claim: EntryIds, why: str) -> None:
         """Give a trial back unfinished; this counts as no death.
 
         An absent database is not waited for: it will notice by the missing heartbeats.
@@ -111,7 +96,7 @@ class Claims:
             worker = entry.user_attrs.get("worker") or {}
             if worker.get("host") != host or _is_running(worker.get("process", 0)):
                 continue
-            claim = self.of(entry)
+            claim = self.database.entry_ids(entry)
             if not blame:
                 self.release(claim, WORKER_LOST)
                 continue

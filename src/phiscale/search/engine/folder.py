@@ -94,16 +94,16 @@ def dataset_info(data: str, out: Path) -> DatasetInfo:
 def begin_or_resume(
     out: Path, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Claim the folder for a plan, and return attributes that identify it in a database.
+    """Begin a plan in the folder, or resume it; return what identifies the plan in a database.
 
-    More seeds than before are the same plan; that its results were looked at before is recorded.
+    More seeds than before are the same plan; the interim look at fewer seeds is recorded.
     UsageError: the folder belongs to another plan; the message says what differs.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(
             f"out={str(out)!r} is a file. Use a folder: a new one, or one of an earlier start."
         )
-    attrs = {"kind": kind, "plan": _hash(dataset.fingerprint, plan)}
+    plan_id = {"kind": kind, "plan": _hash(dataset.fingerprint, plan)}
     payload = {
         "phiscale": kind,
         "pictures": dataset.to_dict(),
@@ -113,7 +113,7 @@ def begin_or_resume(
         _resume(out, payload)
     else:
         _begin(out, payload)
-    return attrs
+    return plan_id
 
 
 def _begin(out: Path, payload: Mapping[str, Any]) -> None:
@@ -128,19 +128,19 @@ def _resume(out: Path, payload: Mapping[str, Any]) -> None:
     if recorded["phiscale"] != payload["phiscale"]:
         raise UsageError(f"out={str(out)!r} belongs to a {recorded['phiscale']}. Use a new folder.")
     changes = [
-        line
+        each
         for part in ("pictures", "plan")
-        for line in differences(_without(recorded[part]), _without(payload[part]))
+        for each in differences(_without(recorded[part]), _without(payload[part]))
     ]
     if not changes:
         return
-    before, now = recorded["plan"].get("seeds"), payload["plan"].get("seeds")
-    if changes == [f"seeds: {before} -> {now}"] and now > before:
-        # the results were looked at before more seeds followed: readers should know
-        looks = [*recorded.get("looks", ()), before]
+    if [each.name for each in changes] == ["seeds"] and changes[0].after > changes[0].before:
+        # the results were reported before more seeds followed: an interim look
+        looks = [*recorded.get("looks", ()), changes[0].before]
         write_checked(out / PLAN, {**payload, "looks": looks})
         return
-    listed = "; ".join(line[:100] for line in sorted(changes, key=len)[:MAX_NAMED])
+    lines = sorted(map(str, changes), key=len)
+    listed = "; ".join(line[:100] for line in lines[:MAX_NAMED])
     if len(changes) > MAX_NAMED:
         listed += f"; and {len(changes) - MAX_NAMED} more"
     raise UsageError(

@@ -81,7 +81,7 @@ def _fill_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
     try:
         store.check()
         store.claims.release_stale()
-        _check_attrs(store, runner, progress)
+        _check_plan_id(store, runner, progress)
         store.mark_all_done(
             progress.trials, runner.results.read([trial.key for trial in progress.trials])
         )
@@ -91,15 +91,15 @@ def _fill_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
     return store
 
 
-def _check_attrs(store: Store, runner: RunnerConfig, progress: PlanProgress[Any]) -> None:
+def _check_plan_id(store: Store, runner: RunnerConfig, progress: PlanProgress[Any]) -> None:
     """Raise UsageError where the database holds another study, or one of another device."""
-    if not runner.attrs:
+    if not runner.plan_id:
         return
-    recorded = store.database.attrs(runner.attrs)
-    if recorded == runner.attrs:
+    recorded = store.database.get_or_set_plan_id(runner.plan_id)
+    if recorded == runner.plan_id:
         return
     where = redacted_url(runner.storage) if runner.storage else runner.database
-    if recorded != {**runner.attrs, "device": recorded.get("device")}:
+    if recorded != {**runner.plan_id, "device": recorded.get("device")}:
         raise UsageError(f"{runner.name} in {where} is another study. Use another `study_name`.")
     if not progress.finished:
         raise _wrong_device(f"{runner.name} in {where}", recorded["device"])

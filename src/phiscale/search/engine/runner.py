@@ -41,7 +41,7 @@ class RunnerConfig:
     workers: int = 1
     device: str = "cpu"
     heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S  # a silent worker counts as dead after it
-    attrs: Mapping[str, Any] = field(default_factory=dict)  # of the plan, for the dashboard
+    plan_id: Mapping[str, Any] = field(default_factory=dict)  # kind, hash, type of device
     train: Train = train_with_torch  # trains a trial in its folder; may raise
     start: Literal["forkserver", "spawn", "fork"] = "forkserver"  # imports torch once for all
 
@@ -67,15 +67,15 @@ class RunnerConfig:
     def begin_or_resume(
         self, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]
     ) -> RunnerConfig:
-        """Claim the folder for a plan, and return the same settings with the plan's attributes.
+        """Begin or resume a plan in the folder. Returns the same settings with the plan's identity.
 
         A server is tried first, so that a mistyped address leaves nothing behind. UsageError: the
         folder belongs to another plan.
         """
         if self.storage is not None:
             open_storage(normalized_url(self.storage), self.heartbeat_timeout_s).engine.dispose()
-        plan_attrs = begin_or_resume(self.out, kind, dataset, plan)
-        return replace(self, attrs={**plan_attrs, "device": self.device_type})
+        plan_id = begin_or_resume(self.out, kind, dataset, plan)
+        return replace(self, plan_id={**plan_id, "device": self.device_type})
 
     @property
     def device_type(self) -> str:

@@ -6,7 +6,7 @@ Optuna's own loop is not used, since it would hand out trials that no plan conta
 and its lock on an entry's state are used.
 
 Two workers may enqueue one trial at once. The entry with the lowest number that waits, runs or is
-settled counts. Numbers are given out in order, so all workers agree on it.
+done counts. Numbers are given out in order, so all workers agree on it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from phiscale.errors import PhiscaleError
-from phiscale.search.engine.claims import Claim, Claims
+from phiscale.search.engine.claims import Claims
 from phiscale.search.engine.database import PATIENCE_S, DamagedStore, check_integrity
 from phiscale.search.engine.entries import TrialStatus, is_done, trial_statuses
 from phiscale.search.engine.result import Result
-from phiscale.search.engine.study_database import StudyDatabase
+from phiscale.search.engine.study_database import EntryIds, StudyDatabase
 from phiscale.search.engine.trial import Trial
 
 HEARTBEAT_TIMEOUT_S = 60.0
@@ -57,7 +57,7 @@ class Store:
         check_integrity(self.database.storage, url)
         self.database.fail_stale()
         self._statuses()
-        self.database.attrs()
+        self.database.plan_id()
         if not url.startswith("sqlite"):
             return  # a server checks its pages itself
         for entry in self.database.entries():
@@ -68,7 +68,7 @@ class Store:
                     raise DamagedStore(url, f"trial {entry.number} is not what was written")
 
     def enqueue(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, str]:
-        """Enqueue trials that nobody has claimed or that were lost, and note new results.
+        """Enqueue trials that nobody has claimed or that were lost, and mark new results.
 
         Returns, by key, why trials are given up: their workers died too often.
         """
@@ -78,7 +78,9 @@ class Store:
         for trial in {trial.key: trial for trial in trials}.values():
             status = statuses.get(trial.key, TrialStatus())
             for entry in status.surplus:
-                self.claims.release(self.claims.of(entry), "another entry is of the same trial")
+                self.claims.release(
+                    self.database.entry_ids(entry), "another entry is of the same trial"
+                )
             if trial.key in results:
                 continue
             if status.entry is None and status.deaths >= MAX_DEATHS:
@@ -90,10 +92,10 @@ class Store:
     def mark_all_done(
         self, trials: Sequence[Trial], results: Mapping[str, Result]
     ) -> dict[str, TrialStatus]:
-        """Note new results, and return the status of every trial in the database, by key.
+        """Mark entries of new results as done; return the status of every trial, by key.
 
         Results of running trials are left to their workers. Each trial is enqueued first, so that
-        of two workers that note one result the second sees that it is noted.
+        of two workers with one result the second sees that it is done.
         """
         done = {trial.key: trial for trial in trials if trial.key in results}
         statuses = self._statuses()
@@ -106,10 +108,10 @@ class Store:
         for key in done:
             entry = statuses.get(key, TrialStatus()).entry
             if entry is not None and entry.state is TrialState.WAITING:
-                self.mark_done(self.claims.of(entry), results[key])
+                self.mark_done(self.database.entry_ids(entry), results[key])
         return statuses
 
-    def claim(self, keys: Sequence[str]) -> Claim | None:
+    def claim(self, keys: Sequence[str]) -> EntryIds | None:
         """Claim the first of these trials that waits; None where none does."""
         statuses = self._statuses()
         for key in dict.fromkeys(keys):
@@ -120,9 +122,11 @@ class Store:
                     return claim
         return None
 
-    def mark_done(self, claim: Claim, result: Result) -> bool:
-        """Note a result. Returns False, and changes nothing, where the claim was lost or the trial
-        finished in the meantime."""
+    def mark_done(self, claim: EntryIds, result: Result) -> bool:
+        """Write a result into a claimed entry, and finish it.
+
+        Returns False, and changes nothing, where the claim was lost or the trial is finished.
+        """
         failed = result.failed is not None
         with suppress(UpdateFinishedTrialError):
             self.claims.set_attr(claim, "result", json.dumps(result.to_dict()))

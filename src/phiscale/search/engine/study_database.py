@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import optuna
@@ -19,6 +20,15 @@ from phiscale.search.engine.entries import MAX_PARAM, numeric_params
 from phiscale.search.engine.trial import Trial
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EntryIds:
+    """The names of an entry, by which a worker claims it and writes into it."""
+
+    key: str  # of its trial
+    number: int  # in Optuna's study
+    id: int  # in Optuna's storage
 
 
 class StudyDatabase:
@@ -60,24 +70,27 @@ class StudyDatabase:
         self.storage.remove_session()
         self.storage.engine.dispose()
 
-    def attrs(self, attrs: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the attributes that the study's first worker set. If there are none, set `attrs`
-        and return them."""
-        recorded = self.call(lambda: self.study.user_attrs).get("phiscale")
-        if not recorded and attrs:
-            self.call(lambda: self.study.set_user_attr("phiscale", dict(attrs)))
-            return dict(attrs)
-        return recorded or {}
+    def plan_id(self) -> dict[str, Any]:
+        """Return what identifies the study's plan; empty where no worker has set it."""
+        return self.call(lambda: self.study.user_attrs).get("phiscale") or {}
+
+    def get_or_set_plan_id(self, plan_id: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what identifies the study's plan; `plan_id`, now set, where nothing did."""
+        if recorded := self.plan_id():
+            return recorded
+        self.call(lambda: self.study.set_user_attr("phiscale", dict(plan_id)))
+        return dict(plan_id)
 
     def entries(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
         """Return the entries, in the order of their numbers."""
         return self.call(lambda: self.study.get_trials(deepcopy=False, states=states))
 
-    def entry_id(self, entry: FrozenTrial) -> int:
-        """Return the number that Optuna's storage knows an entry by."""
-        return self.call(
+    def entry_ids(self, entry: FrozenTrial) -> EntryIds:
+        """Return the names of an entry."""
+        id = self.call(
             lambda: self.storage.get_trial_id_from_study_id_trial_number(self.id, entry.number)
         )
+        return EntryIds(str(entry.user_attrs.get("key")), entry.number, id)
 
     def add(self, trial: Trial) -> None:
         """Add an entry that waits for a worker."""

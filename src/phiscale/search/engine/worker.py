@@ -1,4 +1,4 @@
-"""One worker: it claims a trial, trains it, keeps its result, and claims the next.
+"""One worker: it claims a trial, trains it, writes its result, and claims the next.
 
 Workers are all alike. Any number of them run, on one machine or on many, and each may be stopped
 and started again at any time. Each follows the plan, a pure function of the results.
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from phiscale.errors import CheckpointError, DataError, PhiscaleError
 from phiscale.files import lock_folder
-from phiscale.search.engine.claims import Claim
 from phiscale.search.engine.plan import Plan, PlanProgress
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import Store
+from phiscale.search.engine.study_database import EntryIds
 from phiscale.search.engine.trial import Trial
 from phiscale.training.signals import Interrupted, StopSignal
 
@@ -92,7 +92,7 @@ class _Worker:
             self.images = _load_images(self.plan)
         return missing
 
-    def train_claimed_trial(self, trial: Trial, claim: Claim) -> None:
+    def train_claimed_trial(self, trial: Trial, claim: EntryIds) -> None:
         """Train a claimed trial, unless another worker has its result by now."""
         if result := self.results.read([trial.key]).get(trial.key):
             self.store.mark_done(claim, result)
@@ -102,8 +102,8 @@ class _Worker:
         logger.info(f"{trial.name}: {number} of {len(keys)} of this stage")
         self._train(trial, claim)
 
-    def _train(self, trial: Trial, claim: Claim) -> None:
-        """Train a trial and keep its result. Errors are ignored where another worker has claimed
+    def _train(self, trial: Trial, claim: EntryIds) -> None:
+        """Train a trial and write its result. Errors are ignored where another worker has claimed
         the trial by now."""
         from phiscale.search.engine.train_trial import tidy
 
@@ -147,11 +147,11 @@ class _Worker:
             return _failed(trial, f"it gave {error}")
         return result
 
-    def _save(self, result: Result, claim: Claim) -> bool:
-        """Keep a result if it is the first, and return whether it is.
+    def _save(self, result: Result, claim: EntryIds) -> bool:
+        """Write a result and mark its entry as done, if it is the first. Returns whether it is.
 
         In one folder the first file counts, and the database follows it. Between machines that
-        share only a server, the first result noted there counts: a later one is kept nowhere.
+        share only a server, the first result marked there counts: a later one is written nowhere.
         """
         if self.runner.storage is None:
             self.store.mark_done(claim, self.results.write_result(result))
@@ -202,7 +202,7 @@ def _failed(trial: Trial, why: str) -> Result:
     )
 
 
-def _run_folder(out: Path, claim: Claim) -> Path:
+def _run_folder(out: Path, claim: EntryIds) -> Path:
     """Return the folder of a training: an earlier worker's, to resume from its checkpoint. Where a
     worker that lost its claim still holds it, a copy."""
     folder = out / "trainings" / claim.key

@@ -275,13 +275,27 @@ def _must(holds: bool, name: str, value: float, use: str) -> None:
         raise UsageError(f"{name}={value} is out of range; use {use}.")
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Returns the fields whose values differ, as `name: a -> b`."""
-    changed: list[str] = []
-    for key in sorted(a.keys() | b.keys()):
-        x, y = a.get(key), b.get(key)
+@dataclass(frozen=True)
+class Difference:
+    """A setting whose value differs; as text `name: before -> after`."""
+
+    name: str  # with those around it: `optim.lr_peak`
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.before} -> {self.after}"
+
+
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> list[Difference]:
+    """Returns the settings whose values differ, in the order of their names."""
+    changed: list[Difference] = []
+    for key in sorted(before.keys() | after.keys()):
+        x, y = before.get(key), after.get(key)
         if isinstance(x, Mapping) and isinstance(y, Mapping):
             changed += differences(x, y, f"{prefix}{key}.")
         elif x != y:
-            changed.append(f"{prefix}{key}: {x} -> {y}")
+            changed.append(Difference(f"{prefix}{key}", x, y))
     return changed

@@ -87,7 +87,7 @@ def scale_recipe(
         overrides = scaling.published[model]
         scaled = _overridden(scaled, recipe, original, overrides, spec.resolution)
     if changed := differences(recipe.to_dict(), scaled.to_dict()):
-        logger.info(f"for this network and {train_images} images: {', '.join(changed)}")
+        logger.info(f"for this network and {train_images} images: {', '.join(map(str, changed))}")
     return scaled
 
 
