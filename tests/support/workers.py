@@ -24,6 +24,7 @@ from phiscale.data.augment.augment import Augment
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
 from phiscale.search.coefficients.plan import CoefficientSearch, SearchOutcome
+from phiscale.search.engine.entries import is_done
 from phiscale.search.engine.plan import PlanProgress, Stages
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.run_plan import run_plan
@@ -329,11 +330,11 @@ def comparable(outcome: Any) -> Any:
 
 
 def done_states(runner: RunnerConfig) -> dict[str, list[str]]:
-    """Return, by key, the states of the entries that settle a trial: there should be one."""
+    """Return, by key, the states of the entries that hold a result: there should be one."""
     states: dict[str, list[str]] = {}
     with closing(runner.store()) as store:
         for entry in store.database.entries():
-            if entry.state.name == "COMPLETE" or "failed" in entry.user_attrs:
+            if is_done(entry):
                 states.setdefault(entry.user_attrs["key"], []).append(entry.state.name)
     return states
 

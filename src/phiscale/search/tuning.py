@@ -1,7 +1,9 @@
 """Tuning of the learning rate of each network, by successive halving.
 
-Jamieson and Talwalkar, arXiv:1502.07943. Networks are never compared with each other: short
-trainings favour small ones.
+Jamieson and Talwalkar, arXiv:1502.07943. A rung is a length of training. After each rung the better
+half of the rates goes on to the next; after the last one the best is left. Optuna's
+`SuccessiveHalvingPruner` uses the same words. By default there is one rung, at a third of the
+training. Networks are never compared with each other: short trainings favour small ones.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ SEED = 1000  # of trainings that tune; no other training has it
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """Rates that each arm tries: all for a part of a training, the better half for more."""
+    """The rates that each arm tries, and the rungs of successive halving."""
 
     rates: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
     drop_paths: tuple[float, ...] = (0.0,)
-    lengths: tuple[float, ...] = (1 / 3,)  # shares of a training; much shorter ones show noise
+    lengths: tuple[float, ...] = (1 / 3,)  # rungs, as shares of a training; shorter ones show noise
 
     def __post_init__(self) -> None:
         if (

@@ -134,7 +134,8 @@ class RunConfig:
                 return
             raise CheckpointError(
                 f"{run} was trained on other data: {'; '.join(map(str, changed[:5]))}. Put the old "
-                "ones back, use `accept_changed_data=True` to resume with these, or use another `out`."
+                "ones back, use `accept_changed_data=True` to resume with these, or use another "
+                "`out`."
             )
         raise CheckpointError(
             f"{run} holds another run: {name} differs in {'; '.join(map(str, changed[:5]))}. "

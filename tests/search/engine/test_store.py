@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 from phiscale.search import functions
 from phiscale.search.engine.claims import this_process
+from phiscale.search.engine.entries import WORKER_LOST, Meaning, meaning
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
@@ -246,7 +247,7 @@ def test_a_trial_during_which_the_command_is_killed_again_and_again_fails(
     assert trial.key in store.enqueue((trial,), {})
 
 
-def test_two_stores_that_fill_an_empty_database_note_each_result_once(stores: Stores):
+def test_two_stores_that_fill_an_empty_database_mark_each_result_once(stores: Stores):
     trials = make_trials(4)
     results = {trial.key: formula_result(trial) for trial in trials}
     failed = replace(
@@ -262,7 +263,7 @@ def test_two_stores_that_fill_an_empty_database_note_each_result_once(stores: St
     assert two.enqueue(trials, results) == {} and len(two.database.entries()) == 4
 
 
-def test_a_result_from_another_machine_settles_a_waiting_trial(stores: Stores):
+def test_a_result_from_another_machine_marks_a_waiting_trial_as_done(stores: Stores):
     store = stores("x")
     trials = make_trials(2)
     store.enqueue(trials, {})
@@ -350,3 +351,37 @@ def test_a_folder_of_results_keeps_the_first_result_and_files_that_are_being_wri
     os.utime(being_written, (0, 0))
     results.sweep()
     assert not being_written.exists()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: 1 + "x",
+        lambda store: store.database.storage.get_trial(),
+        lambda store: store.database.study.set_user_attr("x", {1, 2}),
+    ],
+)
+def test_a_programming_error_is_not_taken_for_a_damaged_database(
+    call: Callable[[Store], object], stores: Stores
+):
+    store = stores("x")
+    with pytest.raises(TypeError):
+        store.database.call(lambda: call(store))
+
+
+def test_the_meaning_of_an_entry_follows_from_its_state_and_its_attributes():
+    meanings = {
+        Meaning.DONE: (TrialState.COMPLETE, {"result": "{}"}),
+        Meaning.TRAINING_FAILED: (TrialState.FAIL, {"result": "{}", "failed": "it diverged"}),
+        Meaning.RELEASED: (TrialState.FAIL, {"released": "stopped", "from": 64}),
+        Meaning.WORKER_LOST: (TrialState.FAIL, {"released": WORKER_LOST, "from": 64}),
+        Meaning.WORKER_DIED: (TrialState.FAIL, {"from": 64}),
+        Meaning.INCOMPLETE: (TrialState.FAIL, {"from": 64, "result": "{}"}),
+        Meaning.WAITING: (TrialState.WAITING, {}),
+        Meaning.RUNNING: (TrialState.RUNNING, {"from": 64}),
+    }
+    for expected, (state, attrs) in meanings.items():
+        value = 0.5 if state is TrialState.COMPLETE else None
+        entry = optuna.trial.create_trial(state=state, value=value, user_attrs=attrs)
+        assert meaning(entry) is expected
+    assert set(meanings) == set(Meaning)

@@ -6,6 +6,7 @@ Either an SQLite file or a PostgreSQL server, used through Optuna's storage.
 from __future__ import annotations
 
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,10 @@ T = TypeVar("T")
 
 class StoreError(PhiscaleError):
     """A database cannot be used. Results are safe: they are files."""
+
+
+class UnreadableEntry(Exception):
+    """A value of an entry is not what a worker writes; `retry` reports it as damage."""
 
 
 class DamagedStore(StoreError):
@@ -126,7 +131,9 @@ def retry(
                 raise DamagedStore(url, message) from None
             else:
                 raise StoreError(f"{redacted_url(url)}: {message}. {_advice(message)}.") from None
-        except _UNREADABLE as error:
+        except (UnreadableEntry, *_UNREADABLE) as error:
+            if not (isinstance(error, UnreadableEntry) or _raised_by_storage(error)):
+                raise  # a fault of the caller, not of the database
             # its tables cannot be read, or are another version's
             message = " ".join(str(error).split())[:200]
             raise DamagedStore(url, f"it cannot be read: {message}") from None
@@ -135,6 +142,7 @@ def retry(
 
 
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
+"""What Optuna and SQLAlchemy raise when tables hold what they cannot read."""
 _DISK_ERRORS = ("readonly", "unable to open", "disk is full", "disk I/O", "No space left")
 _REFUSED = ("authentication", 'FATAL: database "', 'FATAL: role "')
 _ABSENT = (
@@ -144,6 +152,20 @@ _ABSENT = (
     "failed to resolve",
     "No such file or directory",
 )
+
+
+def _raised_by_storage(error: BaseException) -> bool:
+    """Return whether an error was raised while Optuna or SQLAlchemy read a database.
+
+    An error of the calling code passes through neither, and one of encoding a value to write comes
+    from `json.encoder`: both are programming errors.
+    """
+    modules = [
+        frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    if modules[-1].startswith("json") and modules[-1] != "json.decoder":
+        return False
+    return any(name.partition(".")[0] in ("optuna", "sqlalchemy") for name in modules)
 
 
 def _classify(error: BaseException | None, message: str, url: str, first: bool) -> str:

@@ -1,6 +1,7 @@
-"""The status of each trial: waiting, running or settled, and how many workers died at it.
+"""The status of each trial: waiting, running or done, and how many workers died at it.
 
-It follows from the entries that Optuna's database has of the trial.
+It follows from the entries that Optuna's database has of the trial. Optuna has one state, FAIL, for
+all that did not end well. Attributes of the entry tell apart what happened: see `meaning`.
 """
 
 from __future__ import annotations
@@ -8,26 +9,70 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 from math import isfinite
 
 from optuna.trial import FrozenTrial, TrialState
 
+from phiscale.search.engine.database import UnreadableEntry
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
 
 WORKER_LOST = "its worker is gone"  # reason of a release: the whole command ended
-LOST_WORKER_WEIGHT = 0.25  # of a death: a user may have killed the whole command
-MAX_PARAM = 1e12  # bound of every number that describes a trial
+LOST_WORKER_WEIGHT = 0.25
+"""Deaths that a worker counts as which ended with its whole command. A user may have killed the
+command, or the trial may have exhausted the machine: four of them count as one death."""
+MAX_PARAM = 1e12
+"""Bound of the numbers that describe a trial. Optuna wants a distribution for each parameter; a
+range this wide admits all, and nothing is drawn from it."""
+
+
+class Meaning(Enum):
+    """The meaning of an entry: of Optuna's state and the entry's attributes together."""
+
+    WAITING = "a worker may claim the trial"
+    RUNNING = "a worker trains the trial"
+    DONE = "it holds the result"
+    TRAINING_FAILED = "it holds a failed result: the training gave none, or gave no finite number"
+    RELEASED = "its worker stopped, or it was a duplicate of another entry; this blames nobody"
+    WORKER_LOST = "its worker ended together with its command"
+    WORKER_DIED = "its worker died, or sent no heartbeats"
+    INCOMPLETE = "its worker died while it wrote the result"
+
+
+def meaning(entry: FrozenTrial) -> Meaning:
+    """Return what an entry means."""
+    if entry.state is TrialState.WAITING:
+        return Meaning.WAITING
+    if entry.state is TrialState.RUNNING:
+        return Meaning.RUNNING
+    if entry.state is TrialState.COMPLETE:
+        return Meaning.DONE
+    attrs = entry.user_attrs
+    if entry.state is TrialState.FAIL and "failed" in attrs:
+        return Meaning.TRAINING_FAILED
+    if attrs.get("released") == WORKER_LOST:
+        return Meaning.WORKER_LOST
+    if "released" in attrs:
+        return Meaning.RELEASED
+    return Meaning.INCOMPLETE if "result" in attrs else Meaning.WORKER_DIED
+
+
+def is_done(entry: FrozenTrial) -> bool:
+    """Return whether the entry holds the result of its trial."""
+    return meaning(entry) in (Meaning.DONE, Meaning.TRAINING_FAILED)
 
 
 @dataclass
 class TrialStatus:
     """The status of one trial."""
 
-    entry: FrozenTrial | None = None  # the first that waits, runs or is settled: it counts
+    entry: FrozenTrial | None = None  # the first that waits, runs or is done: it counts
     surplus: list[FrozenTrial] = field(default_factory=list)  # other waiting entries
-    died_at: Counter[int] = field(default_factory=Counter)  # workers, by images seen at their start
-    lost_at: Counter[int] = field(default_factory=Counter)  # those that died with their supervisor
+    died_at: Counter[int] = field(default_factory=Counter)
+    """Number of workers that died, by the images that the trial had seen when they started."""
+    lost_at: Counter[int] = field(default_factory=Counter)
+    """The same of workers that ended together with their command."""
 
     @property
     def deaths(self) -> float:
@@ -39,29 +84,36 @@ class TrialStatus:
 def trial_statuses(
     entries: Iterable[FrozenTrial], result_of: Callable[[FrozenTrial], Result | None]
 ) -> dict[str, TrialStatus]:
-    """Return the status of every trial, by key. `entries`: in the order of their numbers."""
+    """Return the status of every trial, by key. `entries`: in the order of their numbers.
+
+    UnreadableEntry: an entry is not as it was written.
+    """
     statuses: dict[str, TrialStatus] = {}
     for entry in entries:
         status = statuses.setdefault(str(entry.user_attrs.get("key")), TrialStatus())
-        if is_done(entry):
-            if status.entry is None and result_of(entry):
+        match meaning(entry):
+            case Meaning.DONE | Meaning.TRAINING_FAILED:
+                if status.entry is None and result_of(entry):
+                    status.entry = entry
+            case Meaning.WAITING | Meaning.RUNNING if status.entry is None:
                 status.entry = entry
-        elif entry.state in (TrialState.WAITING, TrialState.RUNNING):
-            if status.entry is None:
-                status.entry = entry
-            elif entry.state is TrialState.WAITING:
+            case Meaning.WAITING:
                 status.surplus.append(entry)
-        elif not {"released", "result"} & entry.user_attrs.keys():
-            status.died_at[int(entry.user_attrs.get("from", 0))] += 1
-        elif entry.user_attrs.get("released") == WORKER_LOST:
-            status.lost_at[int(entry.user_attrs.get("from", 0))] += 1
+            case Meaning.WORKER_DIED:
+                status.died_at[_images_at_start(entry)] += 1
+            case Meaning.WORKER_LOST:
+                status.lost_at[_images_at_start(entry)] += 1
+            case Meaning.RUNNING | Meaning.RELEASED | Meaning.INCOMPLETE:
+                pass
     return statuses
 
 
-def is_done(entry: FrozenTrial) -> bool:
-    """Whether the entry holds the result of its trial."""
-    failed = entry.state is TrialState.FAIL and "failed" in entry.user_attrs
-    return failed or entry.state is TrialState.COMPLETE
+def _images_at_start(entry: FrozenTrial) -> int:
+    """Return how many images the trial had seen when the entry's worker started."""
+    images_seen = entry.user_attrs.get("from", 0)
+    if not isinstance(images_seen, int):
+        raise UnreadableEntry(f"from={images_seen!r} of trial {entry.number}")
+    return images_seen
 
 
 def numeric_params(trial: Trial) -> dict[str, float]:
