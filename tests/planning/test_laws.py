@@ -53,7 +53,7 @@ def nominal(rows: tuple[LawRow, ...]) -> tuple[LawRow, ...]:
 # The published table
 
 
-def test_the_literal_rows_are_those_of_the_members_counted_as_built() -> None:
+def test_the_published_rows_are_those_of_the_models_counted_as_built() -> None:
     assert len(LAW_ROWS) == len(PUBLISHED_ROWS) == 11
     for published, row in zip(LAW_ROWS, PUBLISHED_ROWS, strict=True):
         base = get_spec(published.base)

@@ -85,7 +85,7 @@ def test_coefficients_of_a_search_replace_the_papers():
 @pytest.mark.parametrize(
     ("patterns", "phis", "message"),
     [
-        (["zzz*"], (), "no member matches"),
+        (["zzz*"], (), "no model matches"),
         (["resnet*"], (1,), "names 5 networks, and `phi` scales one. Name one"),
         (["mobilenetv?_100"], (), "2 networks, none of which scales another. Name one"),
     ],

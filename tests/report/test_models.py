@@ -30,7 +30,7 @@ def test_all_models_are_rows_and_a_pattern_selects_some():
 
 
 def test_a_pattern_that_matches_nothing_is_refused():
-    with pytest.raises(UsageError, match=r"no member matches 'vgg\*'\. Quote a pattern"):
+    with pytest.raises(UsageError, match=r"no model matches 'vgg\*'\. Quote a pattern"):
         models.rows("vgg*")
 
 

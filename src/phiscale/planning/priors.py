@@ -1,6 +1,6 @@
 """The laws that predict errors where the user names no law: priors.
 
-They are fitted to published results, which stand here, and to our own runs in
+They are fitted to published results, `arch/families/published.py`, and to our own runs in
 `tables/small_runs.json`. On other data they are a prior, not a measurement.
 """
 
@@ -10,7 +10,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from phiscale.arch.families import get_spec
+from phiscale.arch.families.published import LAW_ROWS, PublishedLawRow
 from phiscale.arch.families.small import SMALL_PIXELS
+from phiscale.arch.scaling import effective, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import DataError
 from phiscale.files import read_json
@@ -23,27 +26,31 @@ SMALL_SOURCE = "our runs of small and its scalings on CIFAR-10"
 RUN_SD = 0.006  # of an error of a quarter, counted on 5,000 validation images
 
 
-def _row(name: str, depth: float, width: float, resolution: float, top1: float) -> LawRow:
-    return LawRow(name=name, depth=depth, width=width, resolution=resolution, error=1 - top1 / 100)
+def _as_built(published: PublishedLawRow) -> LawRow:
+    """A row of a published table with its multipliers as built, in four decimals.
+
+    The error is 1 - top-1 / 100 of the top-1 that the table prints in per cent.
+    """
+    base = get_spec(published.base)
+    by = effective(scale(base, published.scaling), base)
+    top1 = round(100 * (1 - published.error), 1)
+    return LawRow(
+        name=_name(published),
+        depth=round(by.depth, 4),
+        width=round(by.width, 4),
+        resolution=round(by.resolution, 4),
+        error=1 - top1 / 100,
+    )
 
 
-# Top-1 on ImageNet, arXiv:1905.11946v5: Table 2 (B0-B7) and the three single-dimension arms of
-# Table 7. Depth is blocks as built / 16. Width is the root of the ratio of the summed squares of
-# the blocks' channels, as built. Table 7 prints 77.3 for B0 where Table 2 has 77.1; 77.1 is used.
-PUBLISHED_ROWS: tuple[LawRow, ...] = (
-    #    network           depth   width   pixels  top-1
-    _row("efficientnet_b0", 1.0000, 1.0000, 1.0000, 77.1),
-    _row("efficientnet_b1", 1.4375, 1.0000, 1.0714, 79.1),
-    _row("efficientnet_b2", 1.4375, 1.0893, 1.1607, 80.1),
-    _row("efficientnet_b3", 1.6250, 1.2065, 1.3393, 81.6),
-    _row("efficientnet_b4", 2.0000, 1.4112, 1.6964, 82.9),
-    _row("efficientnet_b5", 2.4375, 1.5889, 2.0357, 83.6),
-    _row("efficientnet_b6", 2.8125, 1.7940, 2.3571, 84.0),
-    _row("efficientnet_b7", 3.4375, 2.0000, 2.6786, 84.3),
-    _row("depth x4", 4.0000, 1.0000, 1.0000, 79.0),
-    _row("width x2", 1.0000, 2.0000, 1.0000, 78.9),
-    _row("resolution x2", 1.0000, 1.0000, 2.0000, 79.1),
-)
+def _name(published: PublishedLawRow) -> str:
+    """A model's name, or the scaled dimension with its factor: depth x4."""
+    times = getattr(published.scaling, published.label, None)
+    return published.label if times is None else f"{published.label} x{times:g}"
+
+
+PUBLISHED_ROWS: tuple[LawRow, ...] = tuple(_as_built(row) for row in LAW_ROWS)
+"""Top-1 on ImageNet of B0 to B7 and of three networks scaled in one dimension."""
 
 
 def law_for(base: Spec, *, lengths: bool = True) -> Law:

@@ -93,7 +93,7 @@ def _matching_members(pattern: str) -> list[Member]:
         if fnmatchcase(member.name, pattern) and (tensorflow or not member.name.startswith("tf_"))
     ]
     if not members and any(letter in pattern for letter in "*?["):
-        raise UsageError(f"no member matches {pattern!r}. Quote a pattern such as '*lite*'.")
+        raise UsageError(f"no model matches {pattern!r}. Quote a pattern such as '*lite*'.")
     return members
 
 

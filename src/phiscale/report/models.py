@@ -23,7 +23,7 @@ def rows(pattern: str = "*") -> list[dict[str, Any]]:
 def _matching(pattern: str) -> list[Member]:
     members = [member for name, member in MEMBERS.items() if fnmatchcase(name, pattern)]
     if not members:
-        raise UsageError(f"no member matches {pattern!r}. Quote a pattern such as '*lite*'.")
+        raise UsageError(f"no model matches {pattern!r}. Quote a pattern such as '*lite*'.")
     return members
 
 

@@ -115,7 +115,7 @@ def _draw(panel: Any, quantity: str) -> list[Label]:
 
 
 def _line(family: str) -> list[Member]:
-    """A family's members whose figures were made alike, from small to large: a fair line."""
+    """A family's models whose figures were made alike, from small to large: a fair line."""
     published = [
         member
         for member in MEMBERS.values()

@@ -61,7 +61,7 @@ def _by_content(path: Path) -> ForeignWeights:
         start = file.read(9)
     if path.stat().st_size > LARGEST_BYTES:
         raise WeightsError(
-            f"{path} has over {LARGEST_BYTES >> 30} GiB: no member is so large. "
+            f"{path} has over {LARGEST_BYTES >> 30} GiB: no model is so large. "
             "Give one network's weights."
         )
     if start.startswith(_HDF5):

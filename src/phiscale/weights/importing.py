@@ -40,7 +40,7 @@ def import_weights(
 ) -> ModelMetadata:
     """Writes another library's weights as a file of phiscale's and returns its metadata.
 
-    `model` names the member where names and shapes fit several. `classes` names the classes where
+    `model` names the model where names and shapes fit several. `classes` names the classes where
     the source does not. `located` saves finding the source a second time. What had to be assumed is
     logged. WeightsError: the weights do not fit. UsageError: a wrong name, or `out` is the source.
     """
@@ -120,7 +120,7 @@ def _recognise(
 
 
 def _check_model(model: str) -> None:
-    """Raises UsageError for what is neither a member nor a member with a known tag."""
+    """Raises UsageError for what is neither a model nor a model with a known tag."""
     member, _, tag = model.partition(".")
     if member and member not in MEMBERS:
         try:
@@ -132,7 +132,7 @@ def _check_model(model: str) -> None:
 
 
 def _tagged_row(name: str, member: str) -> PretrainedWeights | None:
-    """Returns the row of the table for `member.tag`; None for a name without a tag."""
+    """Returns the row of the table for `MODEL.TAG`; None for a name without a tag."""
     rows = weights_of_member(name) if "." in name else ()
     return next((row for row in rows if row.member == member), None)
 

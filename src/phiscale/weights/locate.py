@@ -69,13 +69,13 @@ def locate(source: str) -> WeightsSource:
     if source.partition(".")[0] in MEMBERS:
         return locate((weights_of_member(source) or refuse_tag(source))[0].source)
     raise WeightsError(
-        f"no weights at {source}. Give a file, a run, hf-hub:NAME, torchvision:NAME, or a member "
+        f"no weights at {source}. Give a file, a run, hf-hub:NAME, torchvision:NAME, or a model "
         "with known weights (phiscale models --json lists them)."
     )
 
 
 def refuse_tag(name: str) -> NoReturn:
-    """Raises the UsageError for a `member.tag` without weights, with the tags that there are."""
+    """Raises the UsageError for a `MODEL.TAG` without weights, with the tags that there are."""
     tags = ", ".join(row.tag for row in weights_of_member(name.partition(".")[0])) or "none"
     raise UsageError(f"no pretrained weights {name} are known. Known tags: {tags}.")
 

@@ -136,7 +136,7 @@ def recognise(tensors: Mapping[str, Tensor], *, hint: str = "", model: str = "")
         name for name in members if _fits(library, replace(MEMBERS[name].spec, **size), shapes)
     ]
     if not fitting:
-        what = f"do not fit {model}" if model else "fit no member"
+        what = f"do not fit {model}" if model else "fit no model"
         fix = "Give weights of that network" if model else "Name the network with `model`"
         raise WeightsError(
             f"{len(shapes)} tensors under {library}'s names {what}"

@@ -19,7 +19,7 @@ TABLE = Path(__file__).parents[1] / "planning" / "tables" / "pretrained.json"
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedWeights:
-    """Weights that somebody published for a member."""
+    """Weights that somebody published for a model."""
 
     source: str
     """What `pretrained` takes: hf-hub:NAME or torchvision:NAME."""
@@ -65,7 +65,7 @@ def pretrained_weights() -> tuple[PretrainedWeights, ...]:
 
 
 def weights_of_member(name: str) -> tuple[PretrainedWeights, ...]:
-    """Returns the known weights of `member`, or of `member.tag`; the tag may be a pattern."""
+    """Returns the known weights of a model, or of `MODEL.TAG`; the tag may be a pattern."""
     member, _, tag = name.partition(".")
     return tuple(
         row

@@ -58,7 +58,7 @@ def load(
 def weights_file(source: str | Path, *, model: str = "") -> Path:
     """Returns the weights file of a SOURCE, in phiscale's format.
 
-    Weights of other libraries are imported into the cache first. `model` names the member where
+    Weights of other libraries are imported into the cache first. `model` names the model where
     their names and shapes fit several. WeightsError, UsageError: see `import_weights`.
     """
     path = path_of(source)
