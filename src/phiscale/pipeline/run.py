@@ -204,7 +204,7 @@ def _evaluation(images: ImageSet, out: Path, torch_device: torch.device) -> dict
     with suppress(PhiscaleError, OSError):  # missing or damaged: evaluated anew
         kept = read_checked(path, "")
         predictions = sha256((out / PREDICTIONS).read_bytes())
-        if kept["weights"] == weights and kept["answers"] == predictions:
+        if kept["weights"] == weights and kept["predictions"] == predictions:
             return kept
     network = load(out).to(torch_device)
     logits = logits_of(network, images.test, network.preprocessing, device=torch_device)
@@ -215,7 +215,7 @@ def _evaluation(images: ImageSet, out: Path, torch_device: torch.device) -> dict
     logger.info(f"test top-1 {100 * metrics.top1:.2f} % [{100 * low:.1f}, {100 * high:.1f}]")
     evaluation = {
         "weights": weights,
-        "answers": sha256(table),
+        "predictions": sha256(table),
         "split": "test",
         "metrics": metrics.to_dict(),
     }

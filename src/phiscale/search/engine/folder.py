@@ -73,7 +73,7 @@ def dataset_info(data: str, out: Path) -> DatasetInfo:
     cannot be read."""
     images = open_dataset(data)
     if (out / PLAN).exists():
-        cached = DatasetInfo.from_dict(_read(out)["pictures"])
+        cached = DatasetInfo.from_dict(_read(out)["dataset"])
         if cached.fingerprint == images.fingerprint():
             return cached
     report = audit(images)
@@ -106,7 +106,7 @@ def begin_or_resume(
     plan_id = {"kind": kind, "plan": _hash(dataset.fingerprint, plan)}
     payload = {
         "phiscale": kind,
-        "pictures": dataset.to_dict(),
+        "dataset": dataset.to_dict(),
         "plan": json.loads(json.dumps(plan)),
     }
     if (out / PLAN).exists():
@@ -129,7 +129,7 @@ def _resume(out: Path, payload: Mapping[str, Any]) -> None:
         raise UsageError(f"out={str(out)!r} belongs to a {recorded['phiscale']}. Use a new folder.")
     changes = [
         each
-        for part in ("pictures", "plan")
+        for part in ("dataset", "plan")
         for each in differences(_without(recorded[part]), _without(payload[part]))
     ]
     if not changes:
@@ -177,9 +177,9 @@ def read_interim_looks(out: Path) -> tuple[int, ...]:
 def _read(out: Path) -> dict[str, Any]:
     """Read the plan. PhiscaleError: it is not what `begin_or_resume` writes."""
     payload = read_checked(out / PLAN, PLAN_FIX)
-    parts = {"phiscale", "pictures", "plan"}
+    parts = {"phiscale", "dataset", "plan"}
     fields = set(DatasetInfo.__dataclass_fields__)
-    if not (parts <= payload.keys() and payload["pictures"].keys() == fields):
+    if not (parts <= payload.keys() and payload["dataset"].keys() == fields):
         raise PhiscaleError(f"{out / PLAN} was not written by a study or search. {PLAN_FIX}")
     return payload
 
