@@ -162,7 +162,7 @@ class Results:
         return dict(sorted(self._all.items()))
 
     def write_result(self, result: Result) -> Result:
-        """Write a result where there is none yet, and return the one that is kept.
+        """Write a result where there is none yet, and return the one that counts.
 
         Two workers may have trained one trial; the first result counts.
         """

@@ -106,7 +106,7 @@ def _check_plan_id(store: Store, runner: RunnerConfig, progress: PlanProgress[An
 
 
 def _mark_all_done(store: Store, progress: PlanProgress[Any], results: Results) -> None:
-    """Note results that their workers did not note before they died. All trainings are done by now,
+    """Mark results whose workers died before they marked them. All trainings are done by now,
     so a database that is away does not matter."""
     try:
         store.claims.release_stale()
