@@ -29,7 +29,7 @@ from phiscale.training.signals import Interrupted
 
 STEPS = 8
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
-TAKE = Preprocessing(size=16, crop=1.0)
+PREPROCESSING = Preprocessing(size=16, crop=1.0)
 RECIPE = Recipe(
     epochs=STEPS * 32 / 1439,
     batch=32,
@@ -108,7 +108,7 @@ def _live(
     )
     code = 0
     try:
-        train(Path(out), SPEC, open_dataset("digits"), RECIPE, TAKE, runtime)
+        train(Path(out), SPEC, open_dataset("digits"), RECIPE, PREPROCESSING, runtime)
     except Interrupted as stop:
         code = stop.status
     except PhiscaleError as error:

@@ -31,7 +31,7 @@ from phiscale.training.runtime import Runtime
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
-TAKE = Preprocessing(size=16, crop=1.0)
+PREPROCESSING = Preprocessing(size=16, crop=1.0)
 RECIPE = replace(
     RECIPES["characters"],
     epochs=2,
@@ -61,7 +61,7 @@ def run(
     out: Path | str, recipe: Recipe = RECIPE, images: ImageSet | None = None, spec: Spec = SPEC
 ):
     runtime = Runtime(own_process=True)
-    return train(Path(out), spec, images or digits(), recipe, TAKE, runtime)
+    return train(Path(out), spec, images or digits(), recipe, PREPROCESSING, runtime)
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +125,7 @@ def test_a_training_writes_what_a_run_holds(undisturbed: Path):
 def test_the_same_seed_trains_the_same_weights_with_any_number_of_loader_threads(
     undisturbed: Path, tmp_path: Path
 ):
-    train(tmp_path / "again", SPEC, digits(), RECIPE, TAKE, Runtime(workers=3))
+    train(tmp_path / "again", SPEC, digits(), RECIPE, PREPROCESSING, Runtime(workers=3))
     same(undisturbed, tmp_path / "again")
 
 
@@ -169,7 +169,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     newest.write_bytes(newest.read_bytes()[:-100])
     said: list[str] = []
     with log_to(said.append):
-        train(out, SPEC, digits(), RECIPE, TAKE, Runtime())
+        train(out, SPEC, digits(), RECIPE, PREPROCESSING, Runtime())
     assert "damaged" in said[0] and newest.name in said[0]
     same(undisturbed, out)
 

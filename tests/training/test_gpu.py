@@ -33,7 +33,7 @@ from phiscale.training.runtime import Runtime
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
-TAKE = Preprocessing(size=16, crop=1.0)
+PREPROCESSING = Preprocessing(size=16, crop=1.0)
 RECIPE = Recipe(
     epochs=20 * 24 / 1438,
     batch=24,
@@ -56,7 +56,7 @@ def main(task: str, out: str) -> None:
             SPEC,
             open_dataset("digits"),
             replace(RECIPE, precision="fp64"),
-            TAKE,
+            PREPROCESSING,
             runtime,
         )
         return
@@ -122,7 +122,7 @@ def test_a_deterministic_training_resumes_to_the_bit(precision: str, tmp_path: P
 
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
     runtime = Runtime(device=CUDA, deterministic=True, save_every_s=0)
-    arguments = SPEC, open_dataset("digits"), recipe, TAKE
+    arguments = SPEC, open_dataset("digits"), recipe, PREPROCESSING
     train(tmp_path / "whole", *arguments, runtime)
     with pytest.raises(Stopped):
         train(tmp_path / "stopped", *arguments, replace(runtime, callbacks=[stop]))

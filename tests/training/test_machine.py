@@ -35,7 +35,7 @@ from phiscale.training.runtime import Runtime
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
-TAKE = Preprocessing(size=8, crop=1.0)
+PREPROCESSING = Preprocessing(size=8, crop=1.0)
 RECIPE = Recipe(epochs=0.4, batch=64, evaluations=2, optim=Optim(lr_peak=0.1))
 QUIET = Runtime(save_every_s=0)
 
@@ -44,7 +44,7 @@ def trained(
     out: Path, data: str = "digits", runtime: Runtime = QUIET, recipe: Recipe = RECIPE
 ) -> Path:
     images = open_dataset(data)
-    train(out, replace(SPEC, classes=len(images.classes)), images, recipe, TAKE, runtime)
+    train(out, replace(SPEC, classes=len(images.classes)), images, recipe, PREPROCESSING, runtime)
     return out
 
 
@@ -82,7 +82,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_where_there_is_room(tmp_pat
     ]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    def told(out: Path, limit: int) -> subprocess.CompletedProcess[str]:
+    def train_limited(out: Path, limit: int) -> subprocess.CompletedProcess[str]:
         def little_room() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
@@ -95,14 +95,14 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_where_there_is_room(tmp_pat
             env=one_thread,
         )
 
-    full = told(tmp_path / "full", 60_000)
+    full = train_limited(tmp_path / "full", 60_000)
     last = full.stderr.strip().splitlines()[-1]
     assert full.returncode == 1 and "Traceback" not in full.stderr
     assert last.startswith("phiscale: cannot write") and "Free some space" in last
     assert not list((tmp_path / "full").rglob("*.part"))
     unlimited = resource.RLIM_INFINITY
-    assert told(tmp_path / "full", unlimited).returncode == 0
-    assert told(tmp_path / "whole", unlimited).returncode == 0
+    assert train_limited(tmp_path / "full", unlimited).returncode == 0
+    assert train_limited(tmp_path / "whole", unlimited).returncode == 0
     assert same(tmp_path / "full", tmp_path / "whole")
 
 
@@ -165,7 +165,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_training_goes_on(
     ]
 
 
-def pictures(folder: Path, count: int = 24) -> Path:
+def image_folder(folder: Path, count: int = 24) -> Path:
     for name in ("a", "b"):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -177,7 +177,7 @@ def pictures(folder: Path, count: int = 24) -> Path:
 
 
 def test_data_may_move_but_a_change_must_be_accepted(tmp_path: Path):
-    data = pictures(tmp_path / "here")
+    data = image_folder(tmp_path / "here")
     recipe = replace(RECIPE, batch=8, epochs=2)
     trained(tmp_path / "run", str(data), recipe=recipe)
     moved = data.rename(tmp_path / "there")
@@ -190,8 +190,8 @@ def test_data_may_move_but_a_change_must_be_accepted(tmp_path: Path):
     with log_to(said.append):
         trained(tmp_path / "run", str(moved), accepting, recipe)
     assert any("not those of the last start" in line for line in said)
-    other = replace(TAKE, background=(0, 0, 0))
-    with pytest.raises(CheckpointError, match="preprocessing"):  # is no matter of pictures
+    other = replace(PREPROCESSING, background=(0, 0, 0))
+    with pytest.raises(CheckpointError, match="preprocessing"):  # does not depend on the images
         spec = replace(SPEC, classes=2)
         train(tmp_path / "run", spec, open_dataset(str(moved)), recipe, other, accepting)
 
@@ -280,7 +280,7 @@ with init_distributed(torch.device("cpu"), timeout_s=2.0) as (group, _):
 """
 
 
-def test_the_process_that_keeps_the_meeting_place_stops_and_the_others_leave(tmp_path: Path):
+def test_the_process_that_keeps_the_store_stops_and_the_others_leave(tmp_path: Path):
     import socket
 
     with socket.socket() as free:

@@ -22,7 +22,7 @@ from phiscale.errors import PhiscaleError, UsageError
 from phiscale.nn.network import build
 from phiscale.training.ema import Ema
 from phiscale.training.metrics import measure, wilson
-from phiscale.training.optim import Muon, RMSpropTF, make_optimizer, orthogonalized
+from phiscale.training.optim import Muon, RMSpropTF, make_optimizer, orthogonalize
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule, differences
 from phiscale.training.recipes.table import RECIPES
 from phiscale.training.schedule import learning_rate
@@ -51,7 +51,7 @@ def test_random_numbers_belong_to_their_place_and_spread_evenly():
     assert hash_numbers(1, 2) != hash_numbers(2, 1)
 
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
 PLACES = np.arange(40)
 
 
@@ -59,43 +59,46 @@ PLACES = np.arange(40)
 @pytest.mark.parametrize("policy", ["none", "randaugment", "v0", "paper"])
 def test_augmentation_is_a_function_of_picture_and_numbers(frame: str, policy: str):
     how = Augment(frame=frame, policy=policy, erase=0.3)  # type: ignore[arg-type]
-    take = Preprocessing(size=24, crop=1.0)
+    preprocessing = Preprocessing(size=24, crop=1.0)
     u = draw_uniforms(0, PLACES, RANDOM_NUMBERS)
-    together = augment_images([PICTURE] * 40, how, take, u)
+    together = augment_images([IMAGE] * 40, how, preprocessing, u)
     assert together.shape == (40, 24, 24, 3) and together.dtype == np.uint8
     for place in PLACES:  # alone or in a batch: the same
-        alone = augment_images([PICTURE], how, take, u[place : place + 1])[0]
+        alone = augment_images([IMAGE], how, preprocessing, u[place : place + 1])[0]
         assert np.array_equal(alone, together[place])
     assert len({pixels.tobytes() for pixels in together}) > 30
 
 
 def test_a_shift_moves_the_picture_and_a_flip_mirrors_it():
-    take, u = Preprocessing(size=40, crop=1.0), np.full((1, RANDOM_NUMBERS), 0.5)
-    square = PICTURE[:, :40]
+    preprocessing, u = Preprocessing(size=40, crop=1.0), np.full((1, RANDOM_NUMBERS), 0.5)
+    square = IMAGE[:, :40]
     u[0, 4] = 0.999  # down by 5, and 0.5 leaves the columns where they are
-    moved = augment_images([square], Augment(shift=0.125, flip=False), take, u)[0]
+    moved = augment_images([square], Augment(shift=0.125, flip=False), preprocessing, u)[0]
     assert np.array_equal(moved[:35], square[5:])
     u[0, 4], u[0, 6] = 0.5, 0.0
-    mirrored = augment_images([square], Augment(shift=0.125), take, u)[0]
+    mirrored = augment_images([square], Augment(shift=0.125), preprocessing, u)[0]
     assert np.array_equal(mirrored, square[:, ::-1])
 
 
 def test_without_any_change_training_sees_what_evaluation_sees():
-    take = Preprocessing(size=24, crop=1.0)
+    preprocessing = Preprocessing(size=24, crop=1.0)
     u = draw_uniforms(0, PLACES[:1], RANDOM_NUMBERS)
-    pixels = augment_images([PICTURE], Augment(shift=0, flip=False), take, u)[0]
-    assert np.array_equal(pixels, take.crop_and_resize(Image.fromarray(PICTURE)))
+    pixels = augment_images([IMAGE], Augment(shift=0, flip=False), preprocessing, u)[0]
+    assert np.array_equal(pixels, np.asarray(preprocessing.crop_and_resize(Image.fromarray(IMAGE))))
 
 
 @given(place=st.integers(0, 10**6))
 def test_a_square_that_is_cut_out_has_the_mean_colour_and_may_stand_over_the_edge(place: int):
-    how, take = Augment(shift=0.0, flip=False, cutout=0.5), Preprocessing(size=16, crop=1.0)
-    picture = np.full((16, 16, 3), 7, np.uint8)
-    (given,) = augment_images(
-        [picture], how, take, draw_uniforms(0, np.array([place]), RANDOM_NUMBERS)
+    how, preprocessing = (
+        Augment(shift=0.0, flip=False, cutout=0.5),
+        Preprocessing(size=16, crop=1.0),
     )
-    cut = (given == np.round(np.array(take.mean) * 255)).all(2)
-    assert (given[~cut] == 7).all() and 4 * 4 <= cut.sum() <= 8 * 8
+    image = np.full((16, 16, 3), 7, np.uint8)
+    (result,) = augment_images(
+        [image], how, preprocessing, draw_uniforms(0, np.array([place]), RANDOM_NUMBERS)
+    )
+    cut = (result == np.round(np.array(preprocessing.mean) * 255)).all(2)
+    assert (result[~cut] == 7).all() and 4 * 4 <= cut.sum() <= 8 * 8
     assert cut.sum() == cut.any(1).sum() * cut.any(0).sum()  # one rectangle
 
 
@@ -109,7 +112,7 @@ def test_pictures_in_memory_keep_to_their_room_and_are_the_same_as_others():
 
 
 @given(st.integers(0, 10_000))
-def test_a_random_area_lies_inside_the_picture(place: int):
+def test_a_random_area_lies_inside_the_image(place: int):
     from phiscale.data.augment.augment import random_area
 
     left, top, right, bottom = random_area(50, 40, 0.08, *draw_uniforms(0, np.array([place]), 4)[0])
@@ -206,16 +209,16 @@ def test_an_optimizer_goes_on_from_its_saved_state_to_the_bit(name: str):
 
 
 @pytest.mark.parametrize("shape", [(8, 12), (12, 8), (40, 8)])
-def test_orthogonalised_matrices_keep_their_directions_and_even_out_their_strengths(
+def test_orthogonalised_matrices_keep_singular_vectors_and_even_out_singular_values(
     shape: tuple[int, int],
 ):
     generator = torch.Generator().manual_seed(0)
     rank = min(shape)
     left = torch.linalg.qr(torch.randn(shape[0], rank, generator=generator)).Q
     right = torch.linalg.qr(torch.randn(shape[1], rank, generator=generator)).Q
-    strengths = torch.logspace(0, -1, rank)
-    found = orthogonalized((left @ strengths.diag() @ right.T)[None], steps=5)[0]
-    along = left.T @ found @ right
+    singular_values = torch.logspace(0, -1, rank)
+    result = orthogonalize((left @ singular_values.diag() @ right.T)[None], steps=5)[0]
+    along = left.T @ result @ right
     assert (along - along.diag().diag()).abs().max() < 1e-4
     assert along.diag().min() > 0.6 and along.diag().max() < 1.3
 
@@ -349,13 +352,13 @@ def test_training_pictures_are_never_larger_than_the_networks(
     assert recipe.pixels(full, 1.0) == full
 
 
-def test_a_smaller_picture_at_the_start_is_the_whole_picture() -> None:
+def test_a_smaller_image_at_the_start_is_the_whole_image() -> None:
     images = open_dataset("digits")
-    pictures, take = ImageCache(images.train, 16), Preprocessing(size=16, crop=1.0)
+    cache, preprocessing = ImageCache(images.train, 16), Preprocessing(size=16, crop=1.0)
     plain = Augment(frame="shift", shift=0.0, flip=False)
     batches = training_batches(
-        pictures,
-        take,
+        cache,
+        preprocessing,
         TrainingBatchPlan(
             seed=0,
             batch=8,

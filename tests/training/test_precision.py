@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +23,11 @@ from phiscale.training.state import State
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
-TAKE = Preprocessing(size=8, crop=1.0)
+PREPROCESSING = Preprocessing(size=8, crop=1.0)
 RECIPE = Recipe(epochs=0.4, batch=64, evaluations=1, optim=Optim(lr_peak=0.1))
 
 
-def ended(out: Path, precision: str, stop_at: int = 0) -> dict[str, object]:
+def ended(out: Path, precision: str, stop_at: int = 0) -> dict[str, Any]:
     class Stopped(Exception):
         pass
 
@@ -36,7 +37,7 @@ def ended(out: Path, precision: str, stop_at: int = 0) -> dict[str, object]:
 
     runtime = Runtime(save_every_s=0, callbacks=[stop])
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
-    arguments = (out, SPEC, open_dataset("digits"), recipe, TAKE)
+    arguments = (out, SPEC, open_dataset("digits"), recipe, PREPROCESSING)
     if stop_at:
         with pytest.raises(Stopped):
             train(*arguments, runtime)
@@ -50,7 +51,7 @@ def test_a_training_in_half_precision_is_near_the_exact_one_and_not_it(
     precision: str, tmp_path: Path
 ):
     half, whole = ended(tmp_path / "half", precision), ended(tmp_path / "whole", "fp32")
-    for state in (half["network"], half["ema"], *half["optimizer"]["state"].values()):  # type: ignore[index]
+    for state in (half["network"], half["ema"], *half["optimizer"]["state"].values()):
         kinds = {t.dtype for t in state.values() if torch.is_tensor(t) and t.is_floating_point()}
         assert kinds == {torch.float32}
     losses = [

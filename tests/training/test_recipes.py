@@ -19,7 +19,7 @@ V2 = RECIPES["efficientnetv2-imagenet"]
 
 
 def test_the_imagenet_recipe_is_the_published_one():
-    assert IMAGENET.lr_peak == pytest.approx(0.256)  # 0.016 per 256 pictures, of 4096
+    assert IMAGENET.lr_peak == pytest.approx(0.256)  # 0.016 per 256 images, of 4096
     assert replace(IMAGENET, batch=2048).lr_peak == pytest.approx(0.128)
     assert IMAGENET.epochs == 350 and IMAGENET.schedule.warmup_fraction * 350 == pytest.approx(5)
     optim = IMAGENET.optim

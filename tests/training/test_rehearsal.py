@@ -1,4 +1,4 @@
-"""ImageNet in small: 20,000 pictures of 1,000 classes in 20 shards, the published recipe, two
+"""ImageNet in small: 20,000 images of 1,000 classes in 20 shards, the published recipe, two
 processes, killed twice. Minutes, so it is slow."""
 
 import io
@@ -39,7 +39,7 @@ def main(shards: str, out: str) -> None:
     named = RECIPES["efficientnet-imagenet"]
     recipe = replace(named, epochs=STEPS * BATCH / len(images.train), batch=BATCH, evaluations=1)
     spec = replace(get_spec("efficientnet_b0"), resolution=SIDE, classes=CLASSES)
-    loop.CACHE_BYTES = 2**20  # a thousandth of the decoded pictures: no step needs them all
+    loop.CACHE_BYTES = 2**20  # a thousandth of the decoded images: no step needs them all
     runtime = Runtime(save_every_s=0, timeout_s=20)
     train(
         Path(out), spec, replace(images, validation=few), recipe, Preprocessing(size=SIDE), runtime
@@ -55,10 +55,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for i in range(A_SHARD):
                 place = number * A_SHARD + i
                 coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
-                picture = io.BytesIO()
-                coarse.resize((96, 72)).save(picture, "JPEG", quality=70)
+                encoded = io.BytesIO()
+                coarse.resize((96, 72)).save(encoded, "JPEG", quality=70)
                 label = str(place % CLASSES).encode()
-                for suffix, data in (("jpg", picture.getvalue()), ("cls", label)):
+                for suffix, data in (("jpg", encoded.getvalue()), ("cls", label)):
                     info = tarfile.TarInfo(f"{place:06d}.{suffix}")
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))

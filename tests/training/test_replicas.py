@@ -29,9 +29,9 @@ def threads_as_before() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def network(**drops: float) -> Network:
+def network(dropout: float = 0.0, drop_path: float = 0.0) -> Network:
     torch.manual_seed(1)
-    return build(SPEC, **drops).double().train()
+    return build(SPEC, dropout=dropout, drop_path=drop_path).double().train()
 
 
 def loss_of(network: nn.Module, part: slice) -> Tensor:
@@ -67,7 +67,7 @@ def test_another_place_in_the_training_draws_other_dropout() -> None:
     assert step(one, 2, at=0) != step(two, 2, at=1)
 
 
-def test_dropout_and_stochastic_depth_follow_the_pictures_place_not_its_lane() -> None:
+def test_dropout_and_stochastic_depth_follow_the_images_position_not_its_lane() -> None:
     """Other lanes, and the same batch in pieces: the same masks, so the same gradient."""
     drops = {"dropout": 0.5, "drop_path": 0.5}
     whole, shared, pieces = (network(**drops).eval() for _ in range(3))

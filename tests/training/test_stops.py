@@ -31,12 +31,14 @@ from phiscale.training.signals import Interrupted, StopSignal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
-TAKE = Preprocessing(size=8, crop=1.0)
+PREPROCESSING = Preprocessing(size=8, crop=1.0)
 RECIPE = Recipe(epochs=0.4, batch=64, evaluations=3, optim=Optim(lr_peak=0.1))
 
 
 def trained(out: Path) -> Path:
-    return train(out, SPEC, open_dataset("digits"), RECIPE, TAKE, Runtime(own_process=True))
+    return train(
+        out, SPEC, open_dataset("digits"), RECIPE, PREPROCESSING, Runtime(own_process=True)
+    )
 
 
 def timeless(run: Path) -> list[dict[str, object]]:
@@ -108,7 +110,7 @@ def test_what_does_not_listen_is_left_all_the_same():
         "import os, signal, threading\n"
         "from phiscale.training.ownership import own_process\n"
         "from phiscale.training.signals import StopSignal\n"
-        "with own_process(), StopSignal(leave_s=0.5):\n"
+        "with own_process(), StopSignal(exit_after_s=0.5):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    threading.Event().wait(60)\n"
     )
@@ -181,11 +183,11 @@ def test_the_deterministic_switch_is_on_inside_and_as_it_was_outside(
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
 
 
-def test_a_signal_between_two_waits_is_heard_by_the_inner_and_told_to_the_outer():
+def test_nested_stop_signals_share_the_signal_that_one_of_them_caught():
     with own_process(), StopSignal() as outer:
         signal.raise_signal(signal.SIGTERM)
         with StopSignal() as inner:
-            assert inner.unless_caught(lambda: "work") is None
+            assert inner.run_interruptibly(lambda: "work") is None
     assert outer.caught == signal.SIGTERM
     with own_process(), StopSignal() as outer:
         with StopSignal() as inner:

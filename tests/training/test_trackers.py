@@ -77,7 +77,7 @@ def test_mlflow_keeps_them_in_a_local_folder(tmp_path: Path, monkeypatch: pytest
     mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
     run(tmp_path / "named", MLflow())
     run(tmp_path / "named", MLflow())  # resumed, with nothing left to do
-    replayed = MLflow()  # as after a kill: told again from an earlier checkpoint
+    replayed = MLflow()  # as after a kill: the same steps again, from an earlier checkpoint
     replayed.start(tmp_path / "named", 0)
     replayed.log({"train/loss": 1.0}, 64)
     replayed.close()

@@ -13,7 +13,7 @@ import torch
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.cli.output import log_to
-from phiscale.data.datasets.dataset import ArraySplit, ImageSet
+from phiscale.data.datasets.dataset import ArraySplit, ImageSet, Split
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
@@ -22,7 +22,7 @@ from phiscale.nn.norm import BatchNorm2d
 from phiscale.training.callbacks import Progress
 from phiscale.training.log import read_log
 from phiscale.training.loop import train
-from phiscale.training.optim import make_optimizer
+from phiscale.training.optim import LR_SCALE, make_optimizer
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe
 from phiscale.training.recipes.table import RECIPES, finetune_for
 from phiscale.training.runtime import Runtime
@@ -32,7 +32,7 @@ from phiscale.weights.store import read, save
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5)), resolution=16)
-TAKE = Preprocessing(size=16, crop=1.0)
+PREPROCESSING = Preprocessing(size=16, crop=1.0)
 SCRATCH = replace(RECIPES["characters"], epochs=4, evaluations=1)
 
 
@@ -44,7 +44,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         SPEC,
         low_and_high()[0],
         SCRATCH,
-        TAKE,
+        PREPROCESSING,
         Runtime(),
     )
 
@@ -54,18 +54,18 @@ def low_and_high() -> tuple[ImageSet, ImageSet]:
     whole = open_dataset("digits")
 
     def part(least: int) -> ImageSet:
-        def of(split: ArraySplit) -> ArraySplit:
-            chosen = split.subset(
+        def select(split: Split) -> Split:
+            selected = split.subset(
                 np.flatnonzero((split.labels >= least) & (split.labels < least + 5))
             )
-            return replace(chosen, labels=chosen.labels - least)
+            return replace(selected, labels=selected.labels - least)
 
         return replace(
             whole,
             classes=tuple(map(str, range(least, least + 5))),
-            train=of(whole.train),
-            validation=of(whole.validation),
-            test=of(whole.test),
+            train=select(whole.train),
+            validation=select(whole.validation),
+            test=select(whole.test),
         )
 
     return part(0), part(5)
@@ -78,7 +78,7 @@ SPEC = replace(SPEC, classes=5)
 def run(out: Path, recipe: Recipe, start: Path, images: ImageSet = HIGH) -> list[str]:
     messages: list[str] = []
     with log_to(messages.append):
-        train(out, SPEC, images, recipe, TAKE, Runtime(), start_from=start)
+        train(out, SPEC, images, recipe, PREPROCESSING, Runtime(), start_from=start)
     return messages
 
 
@@ -118,7 +118,7 @@ def test_layers_far_from_the_classifier_learn_slower():
     network = build(get_spec("small"))
     shares = {}
     for group in make_optimizer(network, Optim(name="muon"), 0.5).param_groups:
-        shares |= {id(p): group["share"] for p in group["params"]}
+        shares |= {id(p): group[LR_SCALE] for p in group["params"]}
     share = {name: shares[id(p)] for name, p in network.named_parameters()}
     assert share["classifier.bias"] == 1 and share["head.conv.weight"] == 0.5
     assert share["stages.4.1.project.conv.weight"] == 0.25
@@ -155,7 +155,7 @@ def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
 
     with pytest.raises(Killed):
         runtime = Runtime(save_every_s=0, callbacks=[kill])
-        train(tmp_path / "cut", SPEC, HIGH, recipe, TAKE, runtime, start_from=pretrained)
+        train(tmp_path / "cut", SPEC, HIGH, recipe, PREPROCESSING, runtime, start_from=pretrained)
     run(tmp_path / "cut", recipe, pretrained)
     whole, cut = (read(tmp_path / name / "best.safetensors")[1] for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
@@ -194,13 +194,14 @@ def test_a_frozen_batch_norm_answers_alike_in_training_and_still_learns_its_weig
     with torch.no_grad():
         norm.weight.uniform_(0.5, 2)
         norm.bias.uniform_(-1, 1)
-        norm.running_mean.uniform_(-1, 1)
-        norm.running_var.uniform_(0.5, 2)
+        for buffer, low, high in ((norm.running_mean, -1, 1), (norm.running_var, 0.5, 2)):
+            assert buffer is not None
+            buffer.uniform_(low, high)
     x = torch.randn(4, 3, 5, 5)
-    still = norm.eval()(x)
+    expected = norm.eval()(x)
     norm.frozen = True
     norm.train()
-    assert torch.equal(norm(x), still)
+    assert torch.equal(norm(x), expected)
     norm(x).sum().backward()
     assert norm.weight.grad is not None
 
@@ -226,7 +227,7 @@ def test_training_ends_when_nothing_gets_better_and_stays_ended(pretrained: Path
 @pytest.mark.parametrize("recipe", [RECIPES["probe"], RECIPES["finetune"]])
 def test_recipes_that_build_on_weights_ask_for_some(recipe: Recipe, tmp_path: Path):
     with pytest.raises(UsageError, match=r"Add `pretrained`"):
-        train(tmp_path / "run", SPEC, HIGH, recipe, TAKE)
+        train(tmp_path / "run", SPEC, HIGH, recipe, PREPROCESSING)
     assert not (tmp_path / "run" / "recipe.json").exists()
 
 

@@ -25,7 +25,7 @@ from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
 from phiscale.training.runtime import Runtime
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
-TAKE = Preprocessing(size=16, crop=1.0)
+PREPROCESSING = Preprocessing(size=16, crop=1.0)
 STEPS = 20
 RECIPE = Recipe(
     epochs=STEPS * 24 / 1438,
@@ -54,7 +54,14 @@ def main(out: str, lanes: str, pause_s: str) -> None:
         timeout_s=TIMEOUT_S,
         callbacks=[lambda progress: time.sleep(float(pause_s))],
     )
-    train(Path(out), SPEC, open_dataset("digits"), replace(RECIPE, lanes=int(lanes)), TAKE, runtime)
+    train(
+        Path(out),
+        SPEC,
+        open_dataset("digits"),
+        replace(RECIPE, lanes=int(lanes)),
+        PREPROCESSING,
+        runtime,
+    )
 
 
 def torchrun(
@@ -113,7 +120,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_end_where_one_does(alone: Path, two: Path):
-    """Weights, batch statistics, moving average: with dropout, stochastic depth, mixed pictures,
+    """Weights, batch statistics, moving average: with dropout, stochastic depth, mixed images,
     accumulated micro-batches and classes of different weight."""
     assert len(timeless(alone)) == len(timeless(two)) == STEPS + 2
     assert away(last(alone), last(two)) < 1e-9
@@ -261,7 +268,7 @@ def _rank(pid: int) -> int:
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("size", [1, 2, 3, 6])
-def test_every_picture_of_a_batch_is_in_one_lane_of_one_process(lanes: int, size: int):
+def test_every_image_of_a_batch_is_in_one_lane_of_one_process(lanes: int, size: int):
     if size % lanes and lanes % size:
         pytest.skip("they do not divide one another")
     parts = [

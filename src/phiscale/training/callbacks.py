@@ -1,4 +1,4 @@
-"""What a training reports while it runs, and who receives it."""
+"""Callbacks of a training, and the progress that they receive."""
 
 from __future__ import annotations
 

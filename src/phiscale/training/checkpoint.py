@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, hashed by name, the last few kept."""
+"""Writes and reads checkpoints. A file is complete or absent, and its name holds its hash."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from phiscale.files import sha256, write_atomic
 
 
 def save_checkpoint(folder: Path, images_seen: int, state: dict[str, Any], keep: int = 2) -> Path:
-    """Writes `IMAGES-NUMBER-HASH.pt`, the number telling apart what is saved at one place, and
-    drops all but the last `keep`."""
+    """Writes a checkpoint and deletes all but the newest `keep`; returns its path.
+
+    The name is `IMAGES-NUMBER-HASH.pt`. NUMBER counts checkpoints of the same IMAGES: the state
+    before an evaluation and after it, for example.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    here = [int(p.stem.split("-")[1]) for p in folder.glob(f"{images_seen:012d}-*-*.pt")]
-    number = max(here, default=-1) + 1
+    numbers = [int(p.stem.split("-")[1]) for p in folder.glob(f"{images_seen:012d}-*-*.pt")]
+    number = max(numbers, default=-1) + 1
     path = folder / f"{images_seen:012d}-{number:03d}-{sha256(content)[:16]}.pt"
     write_atomic(path, content)
     for old in _newest_first(folder)[max(1, keep) :]:
@@ -29,7 +32,10 @@ def save_checkpoint(folder: Path, images_seen: int, state: dict[str, Any], keep:
 
 
 def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest checkpoint whose content is what its name says; None if there is none at all."""
+    """Returns the newest checkpoint whose content matches its hash; None if there is no checkpoint.
+
+    Damaged ones are reported to `warn` and renamed. Raises CheckpointError if all are damaged.
+    """
     paths, damaged = _newest_first(folder), []
     for path in paths:
         try:
@@ -37,7 +43,7 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
         except OSError as error:
             content, why = b"", error.strerror
         if sha256(content)[:16] == path.stem.rpartition("-")[2]:
-            for other in damaged:  # kept for who wants to look, out of the way of the next ones
+            for other in damaged:  # kept for inspection
                 other.rename(other.with_suffix(".damaged"))
             return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         damaged.append(path)

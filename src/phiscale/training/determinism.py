@@ -1,4 +1,4 @@
-"""Settings of torch that a training changes, and puts back."""
+"""Context managers that change settings of torch and restore them."""
 
 from __future__ import annotations
 

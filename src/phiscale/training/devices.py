@@ -1,4 +1,4 @@
-"""What a training computes on: a device by its name, and networks that take RGB images."""
+"""Selects a device by name, and checks that a network takes RGB images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running average of weights and batch-norm statistics: what gets evaluated and shipped."""
+"""EMA of weights and batch-norm statistics. It is evaluated, and saved as the best weights."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
-    """decay = min(cap, (1 + n) / (10 + n)) at update n (TensorFlow's num_updates), so that the
-    random start is forgotten at once, whatever the cap."""
+    """Exponential moving average of a network's state.
+
+    The decay at update n is min(cap, (1 + n) / (10 + n)), as with TensorFlow's `num_updates`. So
+    the random start is forgotten fast, whatever the cap.
+    """
 
     def __init__(self, network: nn.Module, cap: float):
         self.cap = cap
@@ -17,10 +20,12 @@ class Ema:
         self.averages = {k: v.detach().clone() for k, v in network.state_dict().items()}
 
     def decay(self) -> float:
+        """Returns the decay of the next update."""
         return min(self.cap, (1 + self.updates) / (10 + self.updates))
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
+        """Moves the averages towards the network's current state. Integer buffers are copied."""
         decay = self.decay()
         self.updates += 1
         floats, currents = [], []

@@ -1,4 +1,4 @@
-"""A network on a split: logits, then metrics."""
+"""Evaluates networks on a split: logits, counts and metrics."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def logits_of(
     device: torch.device | None = None,
     workers: int = 2,
 ) -> np.ndarray:
-    """float32 (images, classes), every image once, in the split's order."""
+    """Returns the logits of every image in the split's order: float32 (images, classes)."""
     return logits_of_all((network,), split, preprocessing, device=device, workers=workers)[0]
 
 
@@ -48,7 +48,7 @@ def logits_of_all(
     device: torch.device | None = None,
     workers: int = 2,
 ) -> list[np.ndarray]:
-    """The logits of several networks on the same images, which are read once."""
+    """Returns the logits of each network on the same images, which are read once."""
     device = device or torch.device("cpu")
     were_training = [network.training for network in networks]
     for network in networks:
@@ -68,9 +68,9 @@ def logits_of_all(
 
 
 def batch_plan(size: int, device: torch.device, batch_size: int | None = None) -> BatchPlan:
-    """How a device computes images of `size` x `size` pixels fastest.
+    """Returns the batches with which a device computes images of `size` x `size` pixels fastest.
 
-    A CPU gives a batch to each core rather than all cores to a batch, as `parallel.replicas` does.
+    On a CPU every core computes a batch of its own, as in `parallel.replicas`.
     """
     if device.type != "cpu":
         return BatchPlan(size=batch_size or MAX_BATCH)
@@ -86,7 +86,7 @@ def batch_plan(size: int, device: torch.device, batch_size: int | None = None) -
 
 @torch.inference_mode()
 def forward(network: nn.Module, images: Tensor) -> NDArray[np.float32]:
-    """Logits of a network in eval mode, computed in the type of its weights."""
+    """Returns the logits of a network in eval mode, computed in the type of its weights."""
     weights_type = next(network.parameters()).dtype
     return network(images.to(weights_type)).float().cpu().numpy()
 
@@ -99,23 +99,23 @@ def evaluate(
     *,
     device: torch.device | None = None,
 ) -> Metrics:
-    """Metrics of a network in eval mode on a split."""
+    """Returns the metrics of a network on a split, in eval mode."""
     logits = logits_of(network, split, preprocessing, device=device)
     return measure(logits, split.labels, classes)
 
 
 @dataclass(frozen=True)
 class EvalCounts:
-    """Of a part of a split."""
+    """Counts of a part of a split, which can be added up."""
 
     images: int
-    correct: int
-    cross_entropy_sum: float
+    correct: int  # top-1
+    cross_entropy_sum: float  # over the images
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What a training needs to know of itself."""
+    """Result of an evaluation during training. `interval` is Wilson's for top-1 at 95 %."""
 
     images: int
     top1: float
@@ -131,23 +131,27 @@ def count_correct(
     group: ProcessGroup,
     workers: int,
 ) -> list[EvalCounts]:
-    """What each network makes of this process's part of a split, which all share out."""
+    """Counts correct images of this process's part of a split, for each network.
+
+    Every process evaluates its own part: images rank, rank + size, rank + 2 size, ...
+    """
     mine = np.arange(group.rank, len(split), group.size)
     part = split if group.size == 1 else split.subset(mine)
     if not len(part):
         return [EvalCounts(0, 0, 0.0)] * len(networks)
     labels = torch.from_numpy(np.array(part.labels))
-    found = []
+    counts = []
     for rows in logits_of_all(networks, part, preprocessing, device=device, workers=workers):
         logits = torch.from_numpy(rows).double()
         correct = int((logits.argmax(1) == labels).sum())
-        found.append(
+        counts.append(
             EvalCounts(len(part), correct, F.cross_entropy(logits, labels, reduction="sum").item())
         )
-    return found
+    return counts
 
 
 def reduce_counts(parts: Sequence[EvalCounts]) -> EvalResult:
+    """Adds up the counts of all parts of a split."""
     images, correct = sum(part.images for part in parts), sum(part.correct for part in parts)
     total = sum(part.cross_entropy_sum for part in parts)
     return EvalResult(images, correct / images, total / images, wilson(correct, images))

@@ -1,4 +1,4 @@
-"""The record of a training while it runs: log.jsonl, TensorBoard, other trackers, its speed."""
+"""Writes the log of a training (log.jsonl and trackers), and measures its speed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Meter:
 
 
 class Log:
-    """log.jsonl and the trackers: each step once, also after a kill and a resumption."""
+    """Writes log.jsonl and the trackers. Each step is in them once, even after a kill."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def read_log(run: Path) -> Iterator[dict[str, Any]]:
-    """The records of a run's log."""
+    """Yields the records of a run's log."""
     path = run / "log.jsonl"
     if path.is_file():
         lines = path.read_bytes().split(b"\n")[:-1]  # the last one may be incomplete

@@ -1,4 +1,7 @@
-"""The training loop: forward, backward, clip, update, EMA. Images seen are its only clock.
+"""The training loop: forward, backward, clip, update, EMA.
+
+Learning rate, growth, evaluations and the end of the training depend on the images seen only, never
+on time. Time only decides when checkpoints are saved.
 
 Beside this file: `state.py` (what a checkpoint holds), `objective.py` (the loss), `optim.py`,
 `ema.py`, `schedule.py`, and `parallel/README.md` (processes, lanes, micro-batches).
@@ -32,6 +35,7 @@ from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.training.determinism import deterministic_kernels, unchanged_thread_count
 from phiscale.training.log import Log, Meter
 from phiscale.training.objective import Objective, class_weights, make_objective
+from phiscale.training.optim import LR_SCALE
 from phiscale.training.ownership import own_process
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
 from phiscale.training.parallel.replicas import Replicas
@@ -64,7 +68,8 @@ def train(
 
     Called again with the same arguments it resumes, bit for bit as if it had never stopped (on the
     same machine with the same number of threads). `start_from`: a weights file for the start; the
-    classifier is new where the classes differ. Under torchrun every process makes the same call.
+    network gets a new classifier if the class names differ. Under torchrun every process makes the
+    same call.
 
     Nothing global stays changed in the calling process. A KeyboardInterrupt or an exception of a
     callback leaves the last checkpoint, from which the next call resumes.
@@ -92,11 +97,11 @@ def train(
 
         # --- state ------------------------------------------------------------------------------
         total = recipe.images(len(images.train))
-        state = stop.unless_caught(
+        state = stop.run_interruptibly(
             lambda: first_state(config, device, total, run, group, resumed=checkpoint is not None)
         )
         if state is None:
-            stop.leave("stopped before the first step; run the same command to begin")
+            stop.exit_resumable("stopped before the first step; run the same command to begin")
         if checkpoint is not None:
             state.load_state_dict(checkpoint)
         state.network.train()  # before it is copied, so that all replicas train alike
@@ -118,21 +123,21 @@ def train(
         saver = Saver(run, state, log, runtime, group)
         began = time.monotonic() - state.seconds
 
-        def leave() -> NoReturn:
+        def save_and_exit() -> NoReturn:
             saver.save()
-            stop.leave(f"saved in {run}; run the same command to resume")
+            stop.exit_resumable(f"saved in {run}; run the same command to resume")
 
         # --- training loop ----------------------------------------------------------------------
         while True:
             # Evaluate the EMA weights and the raw ones. The best EMA weights are kept.
             if validator.is_due(state, total, recipe.evaluations):
-                counts = stop.unless_caught(partial(validator.evaluate, state))
+                counts = stop.run_interruptibly(partial(validator.evaluate, state))
                 results = validator.reduce(counts)
-                if results is None:  # a signal has stopped one of the processes
-                    leave()
+                if results is None:  # a signal interrupted one of the processes
+                    save_and_exit()
                 validator.record(state, *results)
                 reporter.evaluation(*results)
-                saver.save()
+                saver.save()  # so that a kill never repeats an evaluation
                 meter.pause()
             if state.images_seen >= total or 0 < recipe.patience <= state.stale:
                 break
@@ -142,10 +147,10 @@ def train(
             replicas.begin_step(undoable=recipe.micro_batches > 1 or state.scaler.is_enabled())
             loss_here, first_image = 0.0, ""  # of this process
             for _ in range(recipe.micro_batches):
-                batch = stop.unless_caught(partial(next, micro_batches))
+                batch = stop.run_interruptibly(partial(next, micro_batches))
                 if group.any(batch is None or stop.caught is not None):
                     replicas.undo_step()
-                    leave()
+                    save_and_exit()
                 assert batch is not None
                 step = partial(forward_backward, objective, state.scaler, batch)
                 loss_here += replicas.run(step, recipe.images_at_once, batch.sample_indices)
@@ -163,13 +168,15 @@ def train(
             gradient_norm = update_weights(state, loss, lr, recipe.optim.clip_norm)
             if gradient_norm is None:
                 raise TrainingError(_not_finite(loss, state, lr, first_image))
-            if state.overflows:  # fp16 skipped the update, so its batch statistics go, too
+            if state.overflows:  # fp16 skipped the update, so restore batch-norm buffers
                 replicas.undo_step()
+            # Images count even if fp16 skipped their update: the training keeps its length, and
+            # every later step its images and its learning rate.
             state.images_seen += recipe.batch
             state.seconds = time.monotonic() - began
             meter.step(recipe.batch)
 
-            # Report, save.
+            # Report. Save if the last checkpoint is too old: evaluations may be far apart.
             reporter.step(loss=loss, lr=lr, gradient_norm=gradient_norm, saving_share=saver.share)
             if saver.is_due():
                 saver.save()
@@ -184,7 +191,10 @@ def forward_backward(
     network: nn.Module,
     rows: slice,
 ) -> float:
-    """Adds the gradients of these rows of a micro-batch to the network's; returns their loss."""
+    """Computes the loss of these rows of a micro-batch and adds its gradients to the network.
+
+    Returns the loss.
+    """
     loss = objective(batch, network, rows)
     scaler.scale(loss).backward()
     return loss.item()
@@ -193,12 +203,12 @@ def forward_backward(
 def update_weights(state: State, loss: float, lr: float, clip_norm: float) -> float | None:
     """Clips the gradient, updates the weights and their EMA; returns the norm before clipping.
 
-    Returns None, and changes nothing, where the loss or the gradient is not finite. Half precision
-    may skip some such updates in a row, while its loss scale falls: then the norm is returned and
-    `state.overflows` counts them.
+    Returns None, and changes nothing, if the loss or the gradient is not finite. fp16 may skip up
+    to MOST_OVERFLOWS such updates in a row while its loss scale falls: then the norm is returned,
+    and `state.overflows` counts the skipped updates.
     """
     for param_group in state.optimizer.param_groups:
-        param_group["lr"] = lr * param_group["share"]
+        param_group["lr"] = lr * param_group[LR_SCALE]
     state.scaler.unscale_(state.optimizer)
     parameters = list(state.network.parameters())
     total_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -235,7 +245,7 @@ def _enter_process(
 def _batches(
     config: RunConfig, start: int, total: int, group: ProcessGroup, workers: int
 ) -> Generator[Batch]:
-    """The micro-batches from image `start` of the training to its end: this process's rows."""
+    """Yields this process's rows of the micro-batches, from image `start` of the training on."""
     recipe, images, preprocessing = config.recipe, config.images, config.preprocessing
     cache = ImageCache(
         images.train,
@@ -258,17 +268,17 @@ def _batches(
 
 
 def _shortest_side(preprocessing: Preprocessing, recipe: Recipe) -> int:
-    """Pixels of the shorter side of an image that training can use."""
+    """Returns how many pixels of an image's shorter side training can use at most."""
     spare = 1.0 if recipe.augment.frame == "shift" else 1.3
     return math.ceil(preprocessing.size * spare / preprocessing.crop)
 
 
 @contextmanager
 def _explained_out_of_memory(recipe: Recipe, pixels: int) -> Iterator[None]:
-    """Turns an error of memory into a TrainingError that says what was too large.
+    """Turns an out-of-memory error into a TrainingError that says what was too large.
 
-    The run is not lost. Another micro-batch is another recipe, but a machine with more memory
-    resumes this one.
+    The run can be resumed on a machine with more memory. A smaller micro-batch is another recipe,
+    so it needs another run.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The loss: cross-entropy with label smoothing and, where a recipe asks for it, class weights."""
+"""The loss: cross-entropy with label smoothing, mixed labels and optional class weights."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ DTYPES = {
 
 
 Objective = Callable[[Batch, nn.Module, slice], torch.Tensor]
-"""Of a micro-batch, a network and rows: what these rows add to the mean loss of the whole step."""
+"""objective(batch, network, rows) returns what these rows of a micro-batch add to the step's loss.
+
+The loss of a step is the mean over all its images.
+"""
 
 
 def class_weights(recipe: Recipe, images: ImageSet) -> np.ndarray | None:
-    """Returns the weight of each class in the loss, 1 on average; None: all alike."""
+    """Returns the weight of each class in the loss, 1 on average; None if all weigh the same."""
     if recipe.class_weights == "none":
         return None
     counts = np.bincount(images.train.labels, minlength=len(images.classes))
@@ -43,7 +46,7 @@ def make_objective(
     preprocessing: Preprocessing,
     device: torch.device,
 ) -> Objective:
-    """Returns the function of the loss. `weights`: of the classes; None: all alike."""
+    """Returns the loss function of a recipe. `weights` are class weights, (classes,), or None."""
     dtype = DTYPES[recipe.precision]
     exact = torch.float64 if dtype == torch.float64 else torch.float32
     weight = None if weights is None else torch.tensor(weights, dtype=exact, device=device)

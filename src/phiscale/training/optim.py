@@ -1,4 +1,4 @@
-"""Optimisers, and which weights decay."""
+"""Optimisers, and their parameter groups: weight decay and learning rate of each parameter."""
 
 from __future__ import annotations
 
@@ -9,40 +9,50 @@ from torch import nn
 
 from phiscale.training.recipes.recipe import Optim
 
+LR_SCALE = "share"
+"""Key of a parameter group's factor on the learning rate. Checkpoints hold it, so it is final."""
+
 
 def make_optimizer(
     network: nn.Module, optim: Optim, layer_decay: float = 1.0
 ) -> torch.optim.Optimizer:
-    """Weights decay, norms do not, biases if the recipe says so. With a `layer_decay` below 1,
-    every group has a `share` of the rate, the less the further its block is from the classifier."""
+    """Returns the optimiser of a recipe, with parameter groups by weight decay and learning rate.
+
+    Weights decay; norms do not; biases do if `optim.decayed` says so. Frozen parameters are left
+    out. The factor `group[LR_SCALE]` on the learning rate is below 1 for blocks far from the
+    classifier, if `layer_decay` is.
+    """
     groups: dict[tuple[float, str], dict[str, Any]] = {}
-    shares = rate_shares(network, layer_decay)
+    scales = lr_scales(network, layer_decay)
     for name, p in network.named_parameters():
         if not p.requires_grad:
             continue
-        share = shares[block_of(name)]
+        lr_scale = scales[block_of(name)]
         orthogonal = optim.name == "muon" and _is_matrix(p)
-        decays = p.ndim > 1 or (optim.decayed == "all-but-norms" and not _is_norms(name))
+        decays = p.ndim > 1 or (optim.decayed == "all-but-norms" and not _is_norm(name))
         kind = "orthogonal" if orthogonal else "decayed" if decays else "free"
         decay = optim.weight_decay if kind == "decayed" else 0.0
-        group = {"params": [], "weight_decay": decay, "share": share}
+        group = {"params": [], "weight_decay": decay, LR_SCALE: lr_scale}
         if orthogonal:
             group |= {"orthogonal": True, "momentum": Muon.MATRIX_MOMENTUM}
-        groups.setdefault((share, kind), group)["params"].append(p)
-    every = list(groups.values())
+        groups.setdefault((lr_scale, kind), group)["params"].append(p)
+    parameter_groups = list(groups.values())
     match optim.name:
         case "sgd":
             return torch.optim.SGD(
-                every, lr=optim.lr_peak, momentum=optim.momentum, nesterov=optim.momentum > 0
+                parameter_groups,
+                lr=optim.lr_peak,
+                momentum=optim.momentum,
+                nesterov=optim.momentum > 0,
             )
         case "muon":
-            return Muon(every, lr=optim.lr_peak, momentum=optim.momentum)
+            return Muon(parameter_groups, lr=optim.lr_peak, momentum=optim.momentum)
         case "adamw":
             betas = (optim.momentum, optim.decay or 0.999)
-            return torch.optim.AdamW(every, lr=optim.lr_peak, betas=betas)
+            return torch.optim.AdamW(parameter_groups, lr=optim.lr_peak, betas=betas)
         case "rmsprop_tf":
             return RMSpropTF(
-                every,
+                parameter_groups,
                 lr=optim.lr_peak,
                 decay=optim.decay or 0.9,
                 momentum=optim.momentum,
@@ -50,25 +60,28 @@ def make_optimizer(
             )
 
 
-def rate_shares(network: nn.Module, layer_decay: float) -> dict[str, float]:
-    """Of every block: `layer_decay` to the power of the blocks behind it."""
+def lr_scales(network: nn.Module, layer_decay: float) -> dict[str, float]:
+    """Returns each block's factor on the learning rate: layer_decay ** (number of later blocks)."""
     order = list(dict.fromkeys(block_of(name) for name, _ in network.named_parameters()))
-    return {block: layer_decay ** (len(order) - 1 - place) for place, block in enumerate(order)}
+    return {block: layer_decay ** (len(order) - 1 - i) for i, block in enumerate(order)}
 
 
 def block_of(name: str) -> str:
-    """A parameter's block: `stages.0.1`, or stem, head, classifier, which count as one each."""
+    """Returns the block of a parameter: `stages.0.1`, or `stem`, `head`, `classifier`."""
     parts = name.split(".")
     return ".".join(parts[:3]) if parts[0] == "stages" else parts[0]
 
 
-def _is_norms(name: str) -> bool:
+def _is_norm(name: str) -> bool:
     return name.split(".")[-2] == "norm"
 
 
 class RMSpropTF(torch.optim.Optimizer):
-    """TensorFlow 1's RMSProp: the mean square starts at 1, eps is inside the root, the learning
-    rate inside the momentum buffer, weight decay is coupled (part of the gradient)."""
+    """RMSProp of TensorFlow 1, with which EfficientNet was trained.
+
+    It differs from torch's: the mean square starts at 1, eps is under the square root, and the
+    learning rate is inside the momentum buffer. Weight decay is part of the gradient (coupled).
+    """
 
     def __init__(self, params: Any, *, lr: float, decay: float, momentum: float, eps: float):
         super().__init__(
@@ -97,14 +110,18 @@ class RMSpropTF(torch.optim.Optimizer):
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov's SGD whose 1x1 convolutions step along their orthogonalised momentum, so that all
-    directions of a matrix learn at one rate (Jordan et al. 2024, "Muon: an optimizer for hidden
-    layers in neural networks"). Their norm stays that of the first step: behind a batch norm it
-    has no effect but on the rate. `torch.optim.Muon` takes no convolutions. The constants are
-    measured on CIFAR-10 (docs/log.md), where Jordan's recipe for whole filters was the start."""
+    """SGD with Nesterov momentum whose updates of 1x1 convolutions are orthogonalised.
+
+    So all directions of a matrix learn at one rate (Jordan et al. 2024, "Muon: an optimizer for
+    hidden layers in neural networks"). The norm of such a matrix is kept as it was before the first
+    step: followed by batch norm, it affects nothing but the effective learning rate.
+
+    `torch.optim.Muon` does not support convolutions. The constants are measured on CIFAR-10
+    (docs/log.md), starting from Jordan's recipe for whole filters.
+    """
 
     MATRIX_MOMENTUM = 0.6
-    MATRIX_RATE = 0.2  # times the rate of the others
+    MATRIX_RATE = 0.2  # factor on the learning rate, for 1x1 convolutions
 
     def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float):
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "orthogonal": False}
@@ -113,15 +130,15 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            updates = [self._nesterov(p, group) for p in moved]
+            parameters = [p for p in group["params"] if p.grad is not None]
+            updates = [self._nesterov(p, group) for p in parameters]
             if group["orthogonal"]:
-                self._keep_norms(moved)
+                self._restore_norms(parameters)
                 rate = group["lr"] * self.MATRIX_RATE
                 updates = _orthogonal_updates(updates)
             else:
                 rate = group["lr"]
-            for p, update in zip(moved, updates, strict=True):
+            for p, update in zip(parameters, updates, strict=True):
                 p.sub_(update, alpha=rate)
 
     def _nesterov(self, p: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
@@ -135,33 +152,40 @@ class Muon(torch.optim.Optimizer):
         state["buffer"].mul_(group["momentum"]).add_(gradient)
         return gradient.add(state["buffer"], alpha=group["momentum"])
 
-    def _keep_norms(self, matrices: list[torch.Tensor]) -> None:
+    def _restore_norms(self, matrices: list[torch.Tensor]) -> None:
+        """Scales matrices back to their norm before the first step."""
         for p in matrices:
-            if self.state[p]["norm"] > 0:  # one that starts at nothing may grow
+            if self.state[p]["norm"] > 0:  # a matrix that starts at zero may grow
                 p.mul_(self.state[p]["norm"] / p.norm().clamp_min(1e-12))
 
 
 def _is_matrix(p: torch.Tensor) -> bool:
-    """A 1x1 convolution over all channels; where one side is tiny there is little to even out."""
+    """Whether this is a 1x1 convolution over all channels, large enough to gain from Muon."""
     return p.ndim == 4 and p.shape[2:] == (1, 1) and min(p.shape[:2]) >= 8
 
 
 def _orthogonal_updates(updates: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Equal shapes in one batch: small matrices cost calls, not arithmetic."""
-    found = list(updates)
+    """Returns the updates orthogonalised, equal shapes in one batch.
+
+    Small matrices cost kernel calls rather than arithmetic.
+    """
+    results = list(updates)
     shapes = {u.shape for u in updates}
     for out, into, *_ in sorted(shapes):
-        which = [i for i, u in enumerate(updates) if u.shape[:2] == (out, into)]
-        even = orthogonalized(torch.stack([updates[i].reshape(out, into) for i in which]))
-        even *= max(1.0, out / into) ** 0.5
-        for i, update in zip(which, even, strict=True):
-            found[i] = update.reshape(updates[i].shape)
-    return found
+        indices = [i for i, u in enumerate(updates) if u.shape[:2] == (out, into)]
+        batch = orthogonalize(torch.stack([updates[i].reshape(out, into) for i in indices]))
+        batch *= max(1.0, out / into) ** 0.5
+        for i, update in zip(indices, batch, strict=True):
+            results[i] = update.reshape(updates[i].shape)
+    return results
 
 
-def orthogonalized(matrices: torch.Tensor, steps: int = 3) -> torch.Tensor:
-    """(n, rows, columns) with their singular values brought near 1, by Newton-Schulz iterations
-    with Jordan's quintic (2024): 3 steps bring most to 0.5 to 1.2, which serves as well as 1."""
+def orthogonalize(matrices: torch.Tensor, steps: int = 3) -> torch.Tensor:
+    """Brings the singular values of matrices, (n, rows, columns), near 1; returns new ones.
+
+    Newton-Schulz iterations with the quintic polynomial of Jordan (2024). Three steps bring most
+    singular values to 0.5 to 1.2, with which training goes as well as with 1.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT

@@ -1,4 +1,4 @@
-"""Whose process this is: phiscale's own, or one that a host program lends to the library.
+"""Whether this process is phiscale's own, or that of a host program which uses the library.
 
 Only in a process of its own does phiscale handle signals, end the process, and change how the C
 library allocates memory. The command line and the processes that phiscale starts are its own.

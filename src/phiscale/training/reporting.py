@@ -1,4 +1,4 @@
-"""Where the figures of a training go: its log, its trackers, and the callbacks of the caller."""
+"""Reports steps and evaluations to the log, the trackers and the callbacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from phiscale.training.state import State
 
 
 class Reporter:
-    """Writes each step to the log, and tells the callbacks of steps and evaluations."""
+    """Writes steps to the log and the trackers, and calls the callbacks."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How a run begins: its folder is taken, its newest checkpoint read, its network made."""
+"""Starts or resumes a run: locks its folder, reads its newest checkpoint, builds its state."""
 
 from __future__ import annotations
 
@@ -27,21 +27,25 @@ from phiscale.weights.store import fill, read, read_metadata
 def open_run(
     run: Path, config: RunConfig, group: ProcessGroup, stack: ExitStack
 ) -> dict[str, Any] | None:
-    """The first process takes the folder, until `stack` ends, and reads its newest checkpoint; all
-    get that, or what spoke against it."""
-    group.barrier()  # listing images takes some longer than others
+    """Locks the folder of a run until `stack` ends, and returns its newest checkpoint, or None.
+
+    Rank 0 does this; all processes get the checkpoint, or raise the error of rank 0. Raises
+    TrainingError if the processes differ in data or recipe, CheckpointError if the folder holds
+    another run or only damaged checkpoints.
+    """
+    group.barrier()  # some processes take longer to list the images
     if len(set(group.all_gather(config.digest()))) > 1:
         raise TrainingError(
-            "the processes of this training see other data or were given other flags. Start all "
-            "with one command, on the same data."
+            "the processes of this training have different data or different arguments. Start all "
+            "of them with one command, on the same data."
         )
 
-    def taken() -> dict[str, Any] | None:
+    def lock_and_load() -> dict[str, Any] | None:
         stack.enter_context(lock_folder(run))
         config.begin_or_resume(run)
         return load_newest(run / "checkpoints", config.log)
 
-    return group.run_on_rank0(taken)
+    return group.run_on_rank0(lock_and_load)
 
 
 def first_state(
@@ -53,7 +57,7 @@ def first_state(
     *,
     resumed: bool,
 ) -> State:
-    """The state before the first step; what a checkpoint holds is loaded over it."""
+    """Builds the state before the first step. A checkpoint, if any, is loaded over it later."""
     recipe, spec, images = config.recipe, config.spec, config.images
     with seeded(recipe.seed):
         network = build(spec, dropout=recipe.dropout, drop_path=recipe.drop_path)
@@ -76,9 +80,9 @@ def first_state(
         )
         config.log(plan.summary())
         transfer.set_norm_policy(network, plan.norms)
-        if not resumed and group.size > 1:
-            here = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-            network.load_state_dict(group.broadcast(here))
+        if not resumed and group.size > 1:  # `prepare` has changed the network of rank 0 only
+            weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+            network.load_state_dict(group.broadcast(weights))
     if frozen_blocks := transfer.freeze(network, recipe):
         config.log(
             f"the first {frozen_blocks} blocks are frozen: their share of the learning rate is "
@@ -92,14 +96,17 @@ def first_state(
 
 
 def metadata_for(config: RunConfig) -> ModelMetadata:
-    """Of the weights that this run will leave; where a licence or a doubt may come from."""
+    """Returns the metadata of this run's weights file.
+
+    Licence and origin of pretrained weights are passed on.
+    """
     parent = read_metadata(config.start_from) if config.start_from else None
-    before = f", starting from weights {parent.origin or 'of unknown origin'}" if parent else ""
+    start = f", starting from weights {parent.origin or 'of unknown origin'}" if parent else ""
     return ModelMetadata(
         spec=config.spec,
         preprocessing=config.preprocessing,
         classes=config.images.classes,
         recipe=config.recipe.to_dict(),
         licence=parent.licence if parent else "",
-        origin=f"trained on {config.images.source}{before}",
+        origin=f"trained on {config.images.source}{start}",
     )

@@ -71,7 +71,7 @@ def train_run(
         images = _images(request, out, group, runtime.workers)
         spec = _adapted_spec(request, metadata, len(images.classes))
         recipe = _adapted_recipe(request, spec, len(images.train))
-        preprocessing = metadata.preprocessing if metadata else _usual(spec, recipe)
+        preprocessing = metadata.preprocessing if metadata else _default_preprocessing(spec, recipe)
         # pretrained weights expect their own size otherwise
         preprocessing = replace(preprocessing, size=spec.resolution)
         runtime = replace(runtime, device=local_device, group=group)
@@ -97,10 +97,10 @@ def checked_images(
 ) -> ImageSet:
     """Returns the readable images of `data`.
 
-    The first process reads each image once; unreadable ones stop the run or are left out. What
-    the run in `out` was begun with is not read again.
+    The first process reads each image once; unreadable ones stop the run or are left out. Images
+    that the run in `out` has read before are not read again.
     """
-    images = _opened(data)
+    images = _open(data)
 
     def find_bad() -> tuple[BadFile, ...]:
         if (skipped := _skipped(images, out)) is not None:
@@ -118,16 +118,16 @@ def checked_images(
 
 def _images(request: TrainRequest, out: Path, group: ProcessGroup, workers: int) -> ImageSet:
     if request.audited:
-        return _opened(request.data)
+        return _open(request.data)
     return checked_images(request.data, out, request.on_bad, group, workers)
 
 
-def _opened(data: str | ImageSet) -> ImageSet:
+def _open(data: str | ImageSet) -> ImageSet:
     return data if isinstance(data, ImageSet) else open_dataset(data)
 
 
 def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:
-    """The images that the run in `out` leaves out; None if it was begun on other images."""
+    """Returns the images that the run in `out` skips; None if it was started on other images."""
     if not (out / "data.json").is_file():
         return None
     stored = read_checked(out / "data.json", RUN_FIX)
@@ -136,7 +136,7 @@ def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:
 
 
 def _start(spec: Spec, pretrained: str | None) -> tuple[Path | None, ModelMetadata | None]:
-    """The weights to start from, which must be this network's."""
+    """Returns file and metadata of the start weights; raises UsageError if they do not fit."""
     if pretrained is None:
         return None, None
     path = weights_file(pretrained, model=name_of(spec))
@@ -167,7 +167,7 @@ def _adapted_spec(request: TrainRequest, metadata: ModelMetadata | None, classes
 
 
 def _adapted_recipe(request: TrainRequest, spec: Spec, train_images: int) -> Recipe:
-    """The recipe scaled to the network and the number of images; refuses one that is too short."""
+    """Returns the recipe scaled to network and number of images; refuses one that is too short."""
     recipe, entry = request.recipe, request.entry
     changed = None
     if entry is not None:
@@ -190,14 +190,17 @@ def _adapted_recipe(request: TrainRequest, spec: Spec, train_images: int) -> Rec
 
 
 def _changed(recipe: Recipe, entry: RecipeEntry) -> list[str]:
-    """The fields that differ from what the source states."""
+    """Returns the fields that differ from what the source states."""
     changed = differences(entry.recipe.to_dict(), recipe.to_dict())
     return [str(each) for each in changed if each.name not in NOT_PUBLISHED]
 
 
 def _check_length(recipe: Recipe, train_images: int, changed: list[str] | None) -> None:
-    """Refuses a training whose learning rate or EMA would end unfinished, unless it is published
-    so: `changed`, the differences from the source, then is empty."""
+    """Raises UsageError if the training is too short for its learning rate or its EMA.
+
+    A published recipe is accepted as it is. `changed` lists its differences from the source; None
+    means that it need not be as published.
+    """
     problems = find_problems(recipe, train_images)
     if not problems:
         return
@@ -211,8 +214,8 @@ def _check_length(recipe: Recipe, train_images: int, changed: list[str] | None) 
     logger.info(f"as published: {'; '.join(problems)}")
 
 
-def _usual(spec: Spec, recipe: Recipe) -> Preprocessing:
-    """Small images whole; photographs as the authors of the model prepare them."""
+def _default_preprocessing(spec: Spec, recipe: Recipe) -> Preprocessing:
+    """Returns whole images for frame=shift, else the preprocessing of the model's authors."""
     if recipe.augment.frame == "shift":
         return Preprocessing(size=spec.resolution, crop=1.0)
     member = name_of(spec)

@@ -1,4 +1,4 @@
-"""How a training runs: everything that does not change its result."""
+"""Runtime: settings of a training that do not change its result."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from phiscale.training.ownership import is_own_process
 from phiscale.training.parallel.processes import TIMEOUT_S, ProcessGroup
 from phiscale.training.trackers import Tracker
 
-SAVE_EVERY_S = 60.0  # what a kill costs at most, beside a checkpoint at every evaluation
+SAVE_EVERY_S = 60.0  # so a kill loses about a minute of work at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """What does not change a training's result."""
+    """Settings of a training that do not change its result."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    group: ProcessGroup | None = None  # where the processes are joined already
+    group: ProcessGroup | None = None  # None: joins the processes of torchrun
     workers: int = 2  # threads that read images
-    keep: int = 2  # checkpoints
-    save_every_s: float = SAVE_EVERY_S  # and at every evaluation; 0: after every step
-    timeout_s: float = TIMEOUT_S  # until a silent process counts as dead
+    keep: int = 2  # checkpoints to keep, the newest ones
+    save_every_s: float = SAVE_EVERY_S  # between checkpoints; 0: one after every step
+    timeout_s: float = TIMEOUT_S  # heartbeat timeout of a process
     callbacks: Sequence[AnyCallback] = ()
     trackers: Sequence[Tracker] = ()  # besides TensorBoard
-    accept_changed_data: bool = False
+    accept_changed_data: bool = False  # resume although images were added, removed or edited
     deterministic: bool = False  # on a GPU: the same bits every time, somewhat slower
     own_process: bool = field(default_factory=is_own_process)
     """Whether the process is phiscale's own, as it is at the command line.
@@ -37,4 +37,4 @@ class Runtime:
     memory is kept, which makes training on a CPU up to a third faster. Otherwise signals, memory
     and exits belong to the host program."""
 
-    log_level: int = logging.INFO  # of the remarks of this training
+    log_level: int = logging.INFO  # of this training's messages

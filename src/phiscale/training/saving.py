@@ -1,4 +1,4 @@
-"""When checkpoints are written during a training."""
+"""Decides when checkpoints are saved during a training, and saves them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.runtime import Runtime
 from phiscale.training.state import State
 
-SAVE_SHARE = 0.01  # of the time, at most, that saving takes
+SAVE_SHARE = 0.01  # maximum fraction of the time that regular saving takes
 
 
 class Saver:

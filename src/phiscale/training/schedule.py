@@ -1,4 +1,4 @@
-"""The learning rate as a function of images seen, and what must hold of a training's length."""
+"""Learning rate as a function of images seen, and checks of a training's length."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from math import ceil, cos, exp, lgamma, log, pi
 
 from phiscale.training.recipes.recipe import Recipe, Schedule
 
-MOST_LEFT = 0.05  # of the peak rate at the end: with more, the last gain in accuracy is missed
-MOST_INITIAL = 0.01  # of the EMA's weight on the random start
+MOST_LEFT = 0.05  # maximum final learning rate over the peak: more costs accuracy
+MOST_INITIAL = 0.01  # maximum weight of the random start in the final EMA
 
 
 def learning_rate(
@@ -64,7 +64,9 @@ def find_problems(recipe: Recipe, train_images: int) -> list[str]:
     problems: list[str] = []
     schedule, left = recipe.schedule, rate_left(recipe, train_images)
     ends = schedule.shape == "cosine" and schedule.final_fraction <= MOST_LEFT
-    if left > MOST_LEFT and not ends:  # with few updates the last one is early, no more
+    if (
+        left > MOST_LEFT and not ends
+    ):  # cosine ends at 0, but the last of few updates may be far from the end
         fix = "schedule.shape='cosine'"
         if schedule.shape == "step":
             epochs = recipe.epochs * log(schedule.step_factor) / log(MOST_LEFT / 2)

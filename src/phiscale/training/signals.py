@@ -1,4 +1,7 @@
-"""Signals: SIGTERM and Ctrl-C wait for the end of a step; a second Ctrl-C and a hang do not."""
+"""SIGTERM and Ctrl-C end a training after the current step, with a checkpoint.
+
+A second Ctrl-C ends it at once. If a step hangs after SIGTERM, the process exits without saving.
+"""
 
 from __future__ import annotations
 
@@ -13,34 +16,36 @@ from phiscale.training.ownership import is_own_process
 
 T = TypeVar("T")
 
-LEAVE_S = 25.0  # after SIGTERM, saved or not: schedulers send SIGKILL after 30
+EXIT_AFTER_S = 25.0  # after SIGTERM, saved or not: schedulers send SIGKILL after 30 s
 
 
 class Interrupted(SystemExit):
-    """A signal ended the work early; everything is saved. `status` is 143 after SIGTERM, 130 after
-    Ctrl-C."""
+    """Raised when a signal ended the work early and everything is saved.
+
+    `status` is the exit status: 143 after SIGTERM, 130 after Ctrl-C.
+    """
 
     def __init__(self, code: int, message: str):
         super().__init__(code)
         self.status, self.message = code, message
 
 
-class _BrokenOff(Interrupted):
-    """Breaks off what `StopSignal.unless_caught` was doing."""
+class _CallInterrupted(Interrupted):
+    """Raised inside the call that `StopSignal.run_interruptibly` makes."""
 
 
 class StopSignal:
-    """While inside, remembers SIGTERM or SIGINT, so that the work can end at a good moment.
+    """Context manager that records SIGTERM or SIGINT, so that the work can end at a good moment.
 
-    An inner one starts with the signal that an outer one has caught, and passes on what it catches.
-    In a process of a host program (`ownership`) and outside the main thread it installs nothing:
-    signals are the host's, and `caught` stays None.
+    `caught` is the number of the signal, or None. Nested ones share it: an inner one starts with
+    the signal of the outer one, and passes on what it catches. In a host program (`ownership`) and
+    outside the main thread no handler is installed, and `caught` stays None.
     """
 
-    def __init__(self, leave_s: float = LEAVE_S) -> None:
+    def __init__(self, exit_after_s: float = EXIT_AFTER_S) -> None:
         self.caught: int | None = None
-        self.leave_s = leave_s
-        self._breakable = False
+        self.exit_after_s = exit_after_s
+        self._interruptible = False
         self._watchdog: threading.Timer | None = None
 
     def __enter__(self) -> StopSignal:
@@ -55,8 +60,8 @@ class StopSignal:
         return self
 
     def _outer(self) -> StopSignal | None:
-        found = getattr(self.before[signal.SIGTERM], "__self__", None)
-        return found if isinstance(found, StopSignal) else None
+        owner = getattr(self.before[signal.SIGTERM], "__self__", None)
+        return owner if isinstance(owner, StopSignal) else None
 
     def __exit__(self, *_: object) -> None:
         if self.active:
@@ -72,31 +77,37 @@ class StopSignal:
         if self.caught is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGTERM and self._watchdog is None:
-            self._watchdog = threading.Timer(self.leave_s, _leave_at_once)
+            self._watchdog = threading.Timer(self.exit_after_s, _exit_at_once)
             self._watchdog.daemon = True
             self._watchdog.start()
         self.caught = number
-        if self._breakable:
-            self._breakable = False
-            raise _BrokenOff(128 + number, "stopped; run the same command to resume")
+        if self._interruptible:
+            self._interruptible = False
+            raise _CallInterrupted(128 + number, "stopped; run the same command to resume")
 
-    def unless_caught(self, work: Callable[[], T]) -> T | None:
-        """Returns what `work` returns, or None where a signal came, which breaks it off."""
+    def run_interruptibly(self, work: Callable[[], T]) -> T | None:
+        """Calls `work` and returns its result. A signal interrupts the call.
+
+        Returns None if a signal came during the call or before it.
+        """
         try:
-            self._breakable = True
+            self._interruptible = True
             return work() if self.caught is None else None
-        except _BrokenOff:
+        except _CallInterrupted:
             return None
         finally:
-            self._breakable = False
+            self._interruptible = False
 
-    def leave(self, message: str) -> NoReturn:
-        """Ends the program with the status of the signal that this or another process got."""
+    def exit_resumable(self, message: str) -> NoReturn:
+        """Raises `Interrupted` with the status of the signal, for a program that can be resumed.
+
+        The signal may have reached another process only; the status is then that of SIGTERM.
+        """
         raise Interrupted(128 + (self.caught or signal.SIGTERM), message)
 
 
-def _leave_at_once() -> None:
-    """Ends the process. Files are whole at any time; only the work since the last save is lost."""
+def _exit_at_once() -> None:
+    """Ends the process. Files are complete at any time; the work since the last save is lost."""
     os.write(
         2,
         b"phiscale: stopped during a slow operation; "

@@ -1,4 +1,4 @@
-"""What a training is at a moment, and what a run's folder says that it is."""
+"""Training state, and the identity of a run."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ DATA_FIELDS = {"train_images", "fingerprint", "notes", "skipped"}
 
 @dataclass
 class State:
-    """All that a checkpoint holds."""
+    """Training state: everything that a checkpoint holds.
 
-    network: Network  # what is optimised
+    Names of fields are keys of checkpoints, so they are final.
+    """
+
+    network: Network  # its raw weights are what the optimiser updates
     ema: Ema
     optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler  # of fp16's losses; does nothing otherwise
+    scaler: torch.amp.GradScaler  # scales the loss for fp16; disabled for other precisions
     images_seen: int = 0
-    evaluated: int = -1  # images seen at the last evaluation
-    best_top1: float = -1.0
-    stale: int = 0  # evaluations since the best one
-    overflows: int = 0  # updates in a row that fp16 had no room for
-    seconds: float = 0.0  # of training, over all starts
-    log_bytes: int = 0  # log.jsonl up to here belongs to this state
+    evaluated: int = -1  # `images_seen` at the last evaluation; -1 before the first
+    best_top1: float = -1.0  # best validation accuracy of the EMA weights; -1 before the first
+    stale: int = 0  # evaluations since the best one; early stopping compares it with `patience`
+    overflows: int = 0  # updates in a row skipped because fp16 gradients were not finite
+    seconds: float = 0.0  # of training, over all starts of the run
+    log_bytes: int = 0  # length of log.jsonl at this state; a resumed run cuts off what follows
 
     _PARTS = ("network", "ema", "optimizer", "scaler")
     _NUMBERS = (
@@ -53,15 +56,17 @@ class State:
         "log_bytes",
     )
     _ADDED: ClassVar[frozenset[str]] = frozenset()
-    """Those of them that came after version 1: an older checkpoint lacks them."""
+    """Fields added after the first version: older checkpoints lack them."""
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns what `torch.save` writes into a checkpoint."""
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
         return parts | {name: getattr(self, name) for name in self._NUMBERS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        known = {*self._PARTS, *self._NUMBERS}
-        if not known - self._ADDED <= state.keys() <= known:
+        """Loads a checkpoint. Raises CheckpointError if it has other fields."""
+        keys = {*self._PARTS, *self._NUMBERS}
+        if not keys - self._ADDED <= state.keys() <= keys:
             raise CheckpointError(
                 "The checkpoint was written by another version of phiscale; this one cannot resume "
                 "it. Use that version, or another `out`."
@@ -74,7 +79,7 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What a run is: resuming with another is refused."""
+    """Identity of a run. A run is resumed only with an equal one."""
 
     spec: Spec
     images: ImageSet
@@ -85,15 +90,18 @@ class RunConfig:
     log_level: int = field(default=logging.INFO, compare=False)
 
     def log(self, message: str) -> None:
-        """Says something of this run: quietly where it is part of a search."""
+        """Logs a message about this run, at `log_level` (lower for the trials of a search)."""
         logger.log(self.log_level, message)
 
     def digest(self) -> str:
-        """Of what all processes of a training must have alike."""
+        """Returns a hash of everything that must be equal in all processes of a training."""
         return sha256(canonical(self._files()))
 
     def begin_or_resume(self, run: Path) -> None:
-        """Writes what this run is, or compares it with what the folder says it is."""
+        """Writes this identity into the folder `run`, or compares it with the one stored there.
+
+        Raises CheckpointError if the folder holds another run.
+        """
         remove_partial_files(run)
         for name, value in self._files().items():
             path = run / name
@@ -121,16 +129,15 @@ class RunConfig:
     def _compare(
         self, run: Path, name: str, stored: Mapping[str, Any], value: Mapping[str, Any]
     ) -> None:
-        """Compares values, so what an older phiscale did not write has its default."""
+        """Raises CheckpointError if values differ; fields that an older file lacks get defaults."""
         as_now = _as_written_now(name, stored, str(run / name))
         changed = [each for each in differences(as_now, value) if each.name != "source"]
         if not changed:  # or only moved to another place
             return
         if name == "data.json" and {each.name for each in changed} <= DATA_FIELDS:
             if self.accept_changed_data:
-                self.log(
-                    f"the data are not those of the last start ({'; '.join(map(str, changed[:3]))})"
-                )
+                lines = "; ".join(map(str, changed[:3]))
+                self.log(f"the data changed since the last start ({lines})")
                 return
             raise CheckpointError(
                 f"{run} was trained on other data: {'; '.join(map(str, changed[:5]))}. Put the old "
@@ -144,7 +151,7 @@ class RunConfig:
 
 
 def _as_written_now(name: str, stored: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """What a file of a run holds, read and encoded again."""
+    """Returns the contents of a run's file as this version would write them."""
     if name == "recipe.json":
         return Recipe.from_dict(stored, where).to_dict()
     if name == "spec.json":

@@ -1,4 +1,4 @@
-"""Where figures go besides log.jsonl: TensorBoard always, others when asked for."""
+"""Trackers besides log.jsonl: TensorBoard always; MLflow and Weights & Biases if selected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a training starts from pretrained weights: batch norm statistics and the new classifier.
+"""Prepares pretrained weights for a training: batch-norm statistics and the new classifier.
 
 The classifier can start as the best linear one on the frozen features, so that fine-tuning does
 not begin by distorting them (Kumar et al., arXiv:2202.10054).
@@ -24,7 +24,7 @@ from phiscale.files import read_checked, write_checked
 from phiscale.nn.network import Network
 from phiscale.nn.norm import BatchNorm2d
 from phiscale.training.evaluate import logits_of
-from phiscale.training.optim import rate_shares
+from phiscale.training.optim import lr_scales
 from phiscale.training.parallel.replicas import LEAST_SHARE
 from phiscale.training.recipes.recipe import Recipe
 
@@ -120,14 +120,14 @@ def _norms(
 
 
 def freeze(network: nn.Module, recipe: Recipe) -> int:
-    """Freezes blocks with less than `least_share` of the learning rate; returns their number.
+    """Freezes the blocks below `least_share` of the learning rate; returns their number.
 
-    They are the first ones, with the largest maps, so nothing before them needs a gradient.
+    They are the first blocks, with the largest feature maps. No block before them needs a gradient.
     """
     frozen_blocks = [
         block
-        for block, share in rate_shares(network, recipe.layer_decay).items()
-        if share < recipe.least_share
+        for block, lr_scale in lr_scales(network, recipe.layer_decay).items()
+        if lr_scale < recipe.least_share
     ]
     for block in map(network.get_submodule, frozen_blocks):
         block.requires_grad_(False)

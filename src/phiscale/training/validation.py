@@ -1,4 +1,4 @@
-"""Evaluation during a training, on the validation split; the best weights are kept."""
+"""Validation during training; saves the best weights."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def supervise(
         try:
             while pool.workers and not progress.finished:
                 if stop.caught is not None:
-                    stop.leave(stop_message(runner))
+                    stop.exit_resumable(stop_message(runner))
                 time.sleep(POLL_S)
                 stage_results = progress.advance(results.read)
                 reporter.report(stage_results)

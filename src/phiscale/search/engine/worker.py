@@ -40,7 +40,7 @@ def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
         worker = _Worker(plan, runner, store)
         while True:
             if stop.caught is not None:
-                stop.leave(stop_message(runner))
+                stop.exit_resumable(stop_message(runner))
             missing = worker.missing_trials()
             if worker.progress.finished:
                 return
@@ -53,7 +53,7 @@ def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
             except BaseException as error:
                 store.claims.release(claim, "stopped")
                 if isinstance(error, Interrupted):
-                    stop.leave(stop_message(runner))
+                    stop.exit_resumable(stop_message(runner))
                 raise
 
 

@@ -1,4 +1,4 @@
-"""The C library's memory, told to stay: on a CPU torch asks for every tensor's anew."""
+"""Makes the C library keep freed memory, since torch allocates every tensor anew on a CPU."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 @cache
 def keep_freed_memory() -> None:
-    """From here on this process keeps the memory that it frees, for its next use of it.
+    """Makes this process keep the memory that it frees, from now on.
 
-    glibc returns every large block to the system at once, and the next layer gets it back page by
-    page, each one zeroed: up to a third of the time of a training step (docs/log.md). Threads must
-    share one arena for that: glibc gives those of the others back whatever it is told.
-    Where the C library is another one, nothing happens.
+    By default glibc returns every large block to the system at once. The next layer gets it back
+    page by page, each page zeroed: up to a third of the time of a training step (docs/log.md).
+    Threads must share one arena, because glibc always returns the memory of further arenas. With
+    another C library nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,8 +1,8 @@
-"""Replicas of a network, one to a lane: a part of each batch that has a CPU core to itself.
+"""Replicas of a network, one for each lane. A lane is an equal part of every micro-batch.
 
-Every lane takes its part forward and backward in a thread of its own, and the lanes wait for each
-other once per micro-batch. torch's own threads wait for each other at every operation, hundreds of
-times a step, which costs much on small networks and more on cores that other programs use too.
+Each lane runs forward and backward in a thread of its own, and the lanes wait for each other once
+per micro-batch. torch's own threads wait for each other at every operation, hundreds of times a
+step. That is slow on small networks, and slower on cores that other programs use too.
 
 With several processes the lanes are spread over them, or the processes over the lanes (README.md).
 """
@@ -26,22 +26,25 @@ from phiscale.training.ownership import is_own_process
 from phiscale.training.parallel.allocator import keep_freed_memory
 from phiscale.training.parallel.processes import ProcessGroup, translate_errors
 
-LEAST_SHARE = 16  # images a lane: batch statistics of fewer are noise
-_MASKS = 1 << 20  # where the random numbers of dropout begin: far from those of augmentation
+LEAST_SHARE = 16  # minimum images per lane: batch-norm statistics of fewer are noise
+_MASKS = 1 << 20  # first random number for dropout; augmentation uses those below
 
 LossOf = Callable[[nn.Module, slice], Tensor]
-"""Of a network and of rows of a micro-batch: what they add to the loss of the step."""
+"""loss_of(network, rows) returns what these rows of a micro-batch add to the loss of the step."""
 
 Step = Callable[[nn.Module, slice], float]
-"""Forward and backward of these rows; returns their loss, and leaves gradients in the network."""
+"""step(network, rows) runs forward and backward on these rows, and returns their loss.
+
+Gradients are added to those of the network.
+"""
 
 
 class Replicas:
-    """`count` copies of a network, over all processes, that share its weights.
+    """Copies of a network that share its weights: `count` over all processes.
 
-    Each has its own gradients and, within a step, its own batch statistics, which are averaged
-    afterwards. The result depends on `count`, not on which lane was faster. The number of processes
-    changes only the order of floating-point additions.
+    Each copy has its own gradients and normalises with its own batch-norm statistics. Running
+    statistics are averaged after every micro-batch. The result depends on `count`, not on which
+    lane was faster. The number of processes changes only the order of floating-point additions.
     """
 
     def __init__(self, network: Network, count: int, seed: int, group: ProcessGroup | None = None):
@@ -59,8 +62,10 @@ class Replicas:
         self._buffers_before: list[Tensor] = []
 
     def gradients(self, loss_of: LossOf, images: int, at: int) -> float:
-        """Computes the gradient of a whole step of one micro-batch, whose samples count from `at`;
-        returns the loss."""
+        """Computes the gradient of a step that consists of one micro-batch; returns the loss.
+
+        `images` is the size of the micro-batch; `at` is the sample index of its first image.
+        """
 
         def step(network: nn.Module, rows: slice) -> float:
             loss = loss_of(network, rows)
@@ -72,14 +77,14 @@ class Replicas:
         return self.reduce_gradients(self.run(step, images, np.arange(at + first, at + end)))
 
     def set_dropout(self, rate: float) -> None:
-        """Sets the dropout rate before the classifier, which may grow during a training."""
+        """Sets the dropout rate before the classifier. It may grow during a training."""
         for network in self.networks:
             dropout = network.get_submodule("dropout")
             assert isinstance(dropout, Dropout)
             dropout.rate = rate
 
     def begin_step(self, undoable: bool = False) -> None:
-        """Clears the gradients; `undoable`: keeps what `undo_step` needs."""
+        """Clears the gradients. If `undoable`, copies the buffers that `undo_step` restores."""
         for network in self.networks:
             network.zero_grad(set_to_none=True)
         self._buffers_before = (
@@ -89,8 +94,9 @@ class Replicas:
     def run(self, step: Step, images: int, sample_indices: NDArray[np.int64]) -> float:
         """Runs `step` on every lane of this process; returns the sum of their losses.
 
-        `images`: rows of the micro-batch over all processes. `sample_indices`: positions in the
-        training of the rows here, which fix their dropout and stochastic depth.
+        `images` is the size of the micro-batch over all processes. `sample_indices` are the
+        positions in the training of this process's rows: they determine the masks of dropout and
+        stochastic depth.
         """
         ranges = self.group.lane_ranges(images, self.count)
         start = ranges[0][0]
@@ -110,8 +116,10 @@ class Replicas:
         return sum(losses)
 
     def reduce_gradients(self, loss: float) -> float:
-        """Sums the gradients of all replicas into the network of every process; returns the sum of
-        the processes' losses, of which `loss` is this one's."""
+        """Sums gradients over all replicas and processes, into the network of every process.
+
+        `loss` is this process's loss. Returns the sum over the processes.
+        """
         first, *others = self.networks
         with torch.no_grad():
             for other in others:
@@ -124,7 +132,7 @@ class Replicas:
         return total.item()
 
     def undo_step(self) -> None:
-        """Restores the batch statistics from before an undoable step."""
+        """Restores the batch-norm buffers as they were before an undoable step."""
         with torch.no_grad():
             for network in self.networks if self._buffers_before else ():
                 for mine, before in zip(network.buffers(), self._buffers_before, strict=True):
@@ -132,7 +140,7 @@ class Replicas:
 
     @torch.no_grad()
     def _average_statistics(self) -> None:
-        """Replaces the batch statistics of all replicas by their mean."""
+        """Replaces the running statistics of all replicas by their mean."""
         if self.count == 1:
             return
         means = []
@@ -147,6 +155,7 @@ class Replicas:
                 theirs.copy_(buffers[0])
 
     def close(self) -> None:
+        """Ends the threads."""
         if self.pool is not None:
             self.pool.shutdown()
 
@@ -160,22 +169,24 @@ def draw_masks(network: Network, seed: int, sample_indices: NDArray[np.int64]) -
             continue
         count = module.numbers(network.features)
         if module.rate:
-            drawn = draw_uniforms(seed, sample_indices, count, at).astype(
-                np.float32
-            )  # some devices have no more
-            module.uniforms = torch.from_numpy(drawn).to(device)
+            uniforms = draw_uniforms(seed, sample_indices, count, at)
+            # float32, since some devices have no float64
+            module.uniforms = torch.from_numpy(uniforms.astype(np.float32)).to(device)
         at += count
 
 
 def lanes_for(batch: int, device: torch.device) -> int:
-    """Returns how many lanes a batch has: a core and `LEAST_SHARE` images each; 1 on a GPU."""
+    """Returns the number of lanes for a batch on this device; 1 on a GPU.
+
+    Each lane gets at least one thread and `LEAST_SHARE` images.
+    """
     if device.type != "cpu":
         return 1
     return max(1, min(torch.get_num_threads(), batch // LEAST_SHARE))
 
 
 def _replica(network: Network) -> Network:
-    """A copy with gradients and buffers of its own, whose weights are the network's memory."""
+    """Returns a copy that shares the memory of the weights, but not gradients and buffers."""
     replica = copy.deepcopy(network)
     for theirs, mine in zip(replica.parameters(), network.parameters(), strict=True):
         theirs.data = mine.data

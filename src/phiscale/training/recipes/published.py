@@ -1,4 +1,4 @@
-"""The values that the sources state for their models, one by one."""
+"""Recipe values that the published sources state for each of their models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from phiscale.training.recipes.sizing import PublishedOverrides
 _RANDAUGMENT = {"efficientnet_b5": 17.0, "efficientnet_b7": 28.0, "efficientnet_b8": 28.0}
 
 # tensorflow/tpu, models/official/efficientnet: AutoAugment. The magnitude is for RandAugment,
-# should a user choose that.
+# should a user select that.
 V1: Mapping[str, PublishedOverrides] = {
     name: PublishedOverrides(
         dropout=member.dropout,

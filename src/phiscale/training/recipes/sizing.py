@@ -1,4 +1,4 @@
-"""A recipe for a network of another size, as functions of its cost and of the number of images.
+"""Scales a recipe to a network of another size, by its cost and by the number of images.
 
 The published recipes give numbers for their own models alone. Between and beyond them, size is
 counted in doublings of the exact multiply-adds over the recipe's base network, which grow with
@@ -24,17 +24,17 @@ from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule, di
 logger = logging.getLogger(__name__)
 
 IMAGENET_IMAGES = 1_281_167
-LEAST_WARMUP_UPDATES = 300  # that the running mean squares need to settle
-MOST_WARMUP = 0.1  # of the training
+LEAST_WARMUP_UPDATES = 300  # until RMSProp's mean squares are stable
+MOST_WARMUP = 0.1  # maximum fraction of the training
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedOverrides:
-    """What a source states for one of its models; None: as for all of them."""
+    """Values that a source states for one of its models. None: the same as for all its models."""
 
     dropout: float
     train_pixels: int
-    first_pixels: int | None = None  # of growing images
+    first_pixels: int | None = None  # side at the start, if images grow
     policy: Literal["randaugment", "v0"] | None = None
     magnitude: float | None = None
     mixup: float | None = None
@@ -43,8 +43,10 @@ class PublishedOverrides:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeScaling:
-    """What a doubling of the size adds to a recipe, and the network and number of images that the
-    recipe's own numbers are for."""
+    """How a recipe changes with each doubling of the size.
+
+    For the network `base` and this number of `images` the recipe holds as it is.
+    """
 
     base: Spec
     images: int = IMAGENET_IMAGES
@@ -94,7 +96,7 @@ def scale_recipe(
 def _scaled(
     recipe: Recipe, original: Recipe, size: float, scaling: RecipeScaling, train_images: int
 ) -> Recipe:
-    """By the functions of the size, in doublings, and of the number of updates."""
+    """Returns the recipe scaled by the size, in doublings, and by the number of updates."""
     updates = max(1, recipe.images(train_images) // recipe.batch)
     return replace(
         recipe,
@@ -165,7 +167,7 @@ def _scaled_ema_decay(
 def _overridden(
     scaled: Recipe, recipe: Recipe, original: Recipe, overrides: PublishedOverrides, pixels: int
 ) -> Recipe:
-    """With the numbers that the source states for this model, except where the user set others."""
+    """Returns the recipe with its source's values for this model, unless the user set others."""
     growth = original.growth
     if growth.stages and overrides.first_pixels is None:
         growth = Growth()  # this model's images do not grow
@@ -198,7 +200,7 @@ def _overridden_augment(
 
 
 def _unless_set(value: float, original: float, scaled: float) -> float:
-    """The user's value, else the scaled one, of which three digits are enough."""
+    """Returns the user's value if there is one, else the scaled value with three digits."""
     if value != original or abs(scaled - original) < 1e-9:
         return value
     return float(f"{scaled:.3g}")
