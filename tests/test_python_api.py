@@ -14,6 +14,8 @@ from phiscale.pipeline.request import Request
 from phiscale.pipeline.run import FitPlan, FitRuntime, plan_fit
 from phiscale.text import python_call
 from phiscale.training.callbacks import Progress
+from phiscale.training.run import TrainRequest
+from phiscale.training.transfer import check_start
 from support.fits import EVERYTHING, fixed_measurements
 
 FIT = (
@@ -255,6 +257,25 @@ def test_train_takes_a_spec_an_open_set_and_a_recipe(tmp_path: Path):
     assert (run.spec.resolution, run.spec.classes) == (8, 10)
     assert run.report is None and run.recipe.epochs == 0.2
     assert phiscale.load(run).spec == run.spec
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "name"), [(None, "small-data"), ("efficientnet_b0", "finetune")]
+)
+def test_trains_usual_recipe_starts_from_the_weights_that_there_are(
+    pretrained: str | None, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Started(Exception):
+        pass
+
+    def started(request: TrainRequest, *_: object, **__: object) -> None:
+        check_start(request.recipe, request.pretrained)
+        assert request.recipe == phiscale.RECIPES[name]
+        raise Started
+
+    monkeypatch.setattr("phiscale.pipeline.train.train_run", started)
+    with pytest.raises(Started):
+        phiscale.train("small", "digits", tmp_path / "run", pretrained=pretrained)
 
 
 @pytest.mark.parametrize(

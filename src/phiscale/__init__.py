@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from phiscale.compat import create_model, list_models
     from phiscale.data.audit import audit
     from phiscale.data.datasets.open import open_dataset
+    from phiscale.deploy.calibrate import calibrate
     from phiscale.deploy.inference import evaluate, predict
     from phiscale.deploy.predict import Prediction, Predictor
     from phiscale.nn.network import build
@@ -66,6 +67,7 @@ _HOMES = {
     "Stage": "arch.spec",
     "audit": "data.audit",
     "build": "nn.network",
+    "calibrate": "deploy.calibrate",
     "compare_spaces": "search.functions",
     "compound": "arch.scaling",
     "cost": "arch.costs",
@@ -107,6 +109,7 @@ __all__ = [
     "__version__",
     "audit",
     "build",
+    "calibrate",
     "compare_spaces",
     "compound",
     "cost",

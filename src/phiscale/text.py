@@ -31,6 +31,14 @@ def join_names(names: Iterable[str], most: int = 5) -> str:
     return "".join(quoted)
 
 
+def did_you_mean(word: str, names: Iterable[str], otherwise: str = "") -> str:
+    """Returns `Did you mean NAME?` for the name most like a mistyped one, else `otherwise`."""
+    from difflib import get_close_matches  # only errors need it
+
+    near = get_close_matches(word, list(names), n=1)
+    return f"Did you mean {near[0]}?" if near else otherwise
+
+
 def count_of(number: int, noun: str, plural: str = "") -> str:
     """Returns a number with its noun: 1 image, 2 images, 3 classes."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -96,7 +96,7 @@ def test_a_class_that_validation_lacks_is_a_note(tmp_path: Path):
     ("data", "complaint"),
     [
         ("no/such/folder", "does not exist. Sets known by name: digits, "),
-        ("cifar-10", "Did you mean 'cifar10'?"),
+        ("cifar-10", "Did you mean cifar10?"),
         ("", "empty"),
         ("a\0b", "NUL"),
     ],

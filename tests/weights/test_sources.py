@@ -116,7 +116,7 @@ def test_a_folder_laid_out_as_a_repository_is_a_source(tmp_path: Path):
     [
         ("nowhere.safetensors", "no weights at nowhere.safetensors. Give a file"),
         ("resnet18.none", "Known tags: a1_in1k"),
-        ("torchvision:resnet19", "none of ours"),
+        ("torchvision:resnet19", "phiscale has no torchvision:resnet19"),
         ("small", "no pretrained weights small are known. Known tags: none"),
     ],
 )

@@ -9,13 +9,13 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import tyro
 
 from phiscale.cli.parameters import flags_of, in_flags
 from phiscale.errors import UsageError
+from phiscale.text import did_you_mean
 
 
 def call(
@@ -148,5 +148,5 @@ def _complaint(text: str, prog: str) -> str:
 
 def near(word: str, names: Mapping[str, Any]) -> str:
     """A sentence with the name that is most like a mistyped one, or nothing."""
-    matches = get_close_matches(word, names, n=1)
-    return f" Did you mean {matches[0]}?" if matches else ""
+    hint = did_you_mean(word, names)
+    return hint and f" {hint}"

@@ -153,7 +153,7 @@ def solve(
         law: The law.json of `phiscale law fit`, instead of phiscale's law.
         coefficients: The found.json of `phiscale search coefficients`: only scalings by its
             alpha^phi, beta^phi, gamma^phi compete. Without --law, its law predicts the errors if it
-            is over this network.
+            was fitted with this network as its base.
         train_images: Number of training images, for --train-minutes.
         native_pixels: Shorter side of the images in pixels; more pixels are not tried.
         json: Print JSON.
@@ -208,7 +208,7 @@ def solve(
                 "best": {**solution.best.to_dict(), "spec": solution.best.spec.to_dict()},
                 "pareto": [candidate.to_dict() for candidate in solution.pareto],
                 "pareto_total": solution.pareto_total,
-                "why": explain(solution),
+                "why": as_flags(explain(solution)),
                 "considered": solution.considered,
                 "fitting": solution.fitting,
                 "coefficients": powers and powers.to_dict(),
@@ -232,7 +232,7 @@ def deviation(
     markdown: Switch = False,
     html: File = None,
 ) -> None:
-    """Show how far costs depart from FLOPS ~ d w^2 r^2: MACs by cause, memory, measured time.
+    """Show how far costs depart from MACs ~ d w^2 r^2: MACs by cause, memory, measured time.
 
     Args:
         networks: Patterns of models, each compared with its family's base, or one SPEC that is

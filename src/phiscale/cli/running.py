@@ -183,7 +183,7 @@ def rates(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Check that a recipe's learning rate suits the scalings of a network.
+    """Check whether one learning rate serves all scalings of a network.
 
     Trains each scaling at learning rates a factor of 2 apart and shows the best. The same command
     resumes.

@@ -105,12 +105,12 @@ def law_predict(
     """Predict errors of networks by a fitted law, and what they gain over its base.
 
     Args:
-        law: what `law fit --out` wrote.
-        specs: networks: members' names, spec.json, file.py:NAME; the law's base if left out.
-        phi: scale each of them by 1.2^phi, 1.1^phi, 1.15^phi.
-        coefficients: fitted.json, whose powers replace those three.
-        images_seen: in training, where the law counts them.
-        json: print JSON.
+        law: The law.json that `law fit --out` wrote.
+        specs: Names of models, spec.json files or file.py:NAME; by default the law's base.
+        phi: Scale depth, width and resolution of each by 1.2^phi, 1.1^phi, 1.15^phi.
+        coefficients: A found.json whose coefficients replace 1.2, 1.1 and 1.15.
+        images_seen: Images seen in training, for a law that counts them.
+        json: Print JSON.
     """
     from phiscale.arch.scaling import compound
     from phiscale.planning.budget import parse_count

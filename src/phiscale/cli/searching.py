@@ -81,7 +81,8 @@ def search_coefficients(
         out: Folder of the search, new or of an earlier start of the same search.
         method: lawscale is a designed experiment with an error law; grid is the paper's search.
         compute: Cost over the base's at which coefficients are wanted; below 1 to shrink.
-        units: Cost of a method in trainings of the base; the confirmation is not counted.
+        units: Training compute to spend, in full trainings of SPEC (the final trainings that
+            compare the answer with baselines are extra).
         cost: Cost metric: macs, params, activations, weight-bytes, peak-memory, train-memory, or
             latency-ms by --device-model.
         device_model: The device.json of `phiscale calibrate`.
@@ -89,9 +90,10 @@ def search_coefficients(
         epochs: Epochs of every training; with several DATA on the first, on the others as many
             images.
         train_images: Number of training images, evenly over the classes; by default all.
-        seeds: Seeds of the confirmation; 0 leaves it for later.
+        seeds: Seeds of the final trainings that compare the answer with baselines; 0 leaves them
+            for later.
         rates: Learning rates to choose from; by default 0.1 0.2 0.4 0.8.
-        seed: First seed of the confirmation; the trainings before it use seeds after those.
+        seed: First seed of the final trainings; the trainings before them use seeds after those.
         json: Print JSON.
     """
     from phiscale import search_coefficients

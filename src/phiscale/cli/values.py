@@ -59,7 +59,7 @@ class BudgetFlags:
     train_memory: Size = None
     """Maximum memory of a training batch in float32, in bytes."""
     train_minutes: Number = None
-    """Maximum training time in minutes."""
+    """Training time in minutes, planned from the measured speed."""
 
     def budget(self) -> "Budget":
         """The limits as numbers. Raises UsageError for what is none."""

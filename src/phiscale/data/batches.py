@@ -6,6 +6,7 @@ network and imports no torch: `compute` is a function from pixels to any result.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,13 @@ AHEAD = 3
 MAX_BATCH = 64
 MAX_CPU_BATCH_PIXELS = 8 * 224**2
 """More pixels than these give maps that leave a CPU's caches."""
+
+
+def core_count() -> int:
+    """Returns the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_batch_size(size: int) -> int:

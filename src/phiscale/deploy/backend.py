@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from phiscale.data.batches import BatchPlan, cpu_batch_size
+from phiscale.data.batches import BatchPlan, core_count, cpu_batch_size
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.deploy.runtime import open_session, run
 from phiscale.errors import ExportError, PhiscaleError
@@ -85,7 +85,7 @@ class OnnxBackend:
         return run(self.session, images)
 
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """As `logits` of the normalise_batch pixels. A single image uses all cores, a batch one."""
+        """Logits of uint8 pixels, normalised here. A single image uses all cores, a batch one."""
         session = self.session if len(pixels) == 1 else self._one_thread_session
         return run(session, self.preprocessing.normalise(pixels))
 
@@ -110,10 +110,3 @@ def read_onnx_metadata(session: ort.InferenceSession, path: Path) -> ModelMetada
         raise ExportError(str(error)) from None
     except (ValueError, RecursionError):
         raise ExportError(f"{path} has damaged metadata. Export the model again.") from None
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

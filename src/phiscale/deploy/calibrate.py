@@ -136,7 +136,7 @@ def describe_device(device: torch.device | None = None) -> DeviceFingerprint:
 
     return DeviceFingerprint(
         device=cpu_name(),
-        cores=os.cpu_count() or 1,
+        cores=os.cpu_count() or 1,  # of the machine, whatever this process may use
         threads=torch.get_num_threads(),
         runtime=f"onnxruntime {onnxruntime.__version__}",
         torch=f"{torch.__version__} on {_device_name(device)}",

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from phiscale.data.batches import BatchPlan
+from phiscale.data.batches import BatchPlan, core_count
 from phiscale.data.loader import channels_first, normalise_batch
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.deploy.backend import core_count
 from phiscale.errors import UsageError
 from phiscale.nn.network import Network
 from phiscale.training.evaluate import batch_plan, forward

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +20,14 @@ from phiscale.training.recipes.table import RECIPE_ENTRIES
 from phiscale.training.run import TrainRequest, train_run
 from phiscale.training.runtime import Runtime
 
+logger = logging.getLogger(__name__)
+
 
 def train(
     model: str | os.PathLike[str] | Spec,
     data: str | os.PathLike[str] | ImageSet,
     out: str | os.PathLike[str],
-    recipe: str | Recipe = "finetune",
+    recipe: str | Recipe | None = None,
     *,
     pretrained: str | os.PathLike[str] | None = None,
     resolution: int | None = None,
@@ -36,13 +39,17 @@ def train(
 
     `model`: a model's name, a spec.json, "file.py:NAME" or a Spec. `data`: an image folder, a named
     set, tar shards or an ImageSet. `recipe`: a name of `RECIPES`, which scales with the network, or
-    a Recipe, which stays as it is. `pretrained`: weights to start from: a file, a `Run`,
+    a Recipe, which stays as it is; by default "finetune" for pretrained weights, else "small-data".
+    `pretrained`: weights to start from: a file, a `Run`,
     "hf-hub:NAME", "torchvision:NAME" or a model's name. `resolution`: pixels of a side, by default
     the network's. `on_bad`: what happens to unreadable images. `callbacks` receive the progress.
 
     Raises UsageError for contradicting arguments, DataError for images that cannot be used,
     CheckpointError where `out` holds another run.
     """
+    if recipe is None:
+        recipe = "small-data" if pretrained is None else "finetune"
+        logger.info(f"recipe: {recipe}")
     entry = None
     if isinstance(recipe, str):
         if recipe not in RECIPE_ENTRIES:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from phiscale.planning.laws.points import Points, require_fittable
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.sheet import COUNTED, DIMENSIONS, Sheet
 from phiscale.report.gp import gp_left_out
+from phiscale.text import did_you_mean
 
 RUN_SD_SOURCES = {
     "given": "given",
@@ -194,8 +194,7 @@ def _macs(sheet: Sheet, kept: Sequence[int]) -> Points | None:
 
 def _row_of(name: str, names: Sequence[str]) -> int:
     if name not in names:
-        near = get_close_matches(name, names, n=1)
-        advice = f"Did you mean {near[0]}?" if near else f"Rows are {', '.join(names)}."
+        advice = did_you_mean(name, names, f"Rows are {', '.join(names)}.")
         raise UsageError(f"hold_out={name} is no row of the table. {advice}")
     return names.index(name)
 

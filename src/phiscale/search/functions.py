@@ -11,6 +11,7 @@ from typing import Literal
 
 from phiscale.arch.families import resolve_spec
 from phiscale.arch.spec import Spec
+from phiscale.data.batches import core_count
 from phiscale.errors import UsageError
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
@@ -283,8 +284,7 @@ def runner_for(
     if device == "auto" and (earlier := recorded_device_type(out)):
         with suppress(UsageError):  # it may not be on this machine
             kind = compute_device(earlier).type
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    usual = max(1, cores // threads) if kind == "cpu" else 1
+    usual = max(1, core_count() // threads) if kind == "cpu" else 1
     return RunnerConfig(
         out=out, storage=storage, name=study_name, device=kind, workers=workers or usual
     )

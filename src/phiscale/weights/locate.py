@@ -141,6 +141,6 @@ def _torchvision_row(name: str) -> PretrainedWeights:
         if row.source.startswith(TORCHVISION):
             return row
     raise UsageError(
-        f"{TORCHVISION}{name} is none of ours. Write a name such as torchvision:resnet50 or "
+        f"phiscale has no {TORCHVISION}{name}. Write a name such as torchvision:resnet50 or "
         "torchvision:resnet50.IMAGENET1K_V1."
     )

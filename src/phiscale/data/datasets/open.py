@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from phiscale.data.datasets.dataset import BadFile, ImageSet, Split
@@ -13,7 +12,7 @@ from phiscale.data.datasets.shard_patterns import braced, expand, shards_in
 from phiscale.data.datasets.shards import open_shards
 from phiscale.data.datasets.split_names import role_of
 from phiscale.errors import DataError
-from phiscale.text import printable
+from phiscale.text import did_you_mean, printable
 
 __all__ = ["BadFile", "ImageSet", "Split", "open_dataset"]
 
@@ -56,9 +55,8 @@ def open_dataset(data: str | Path, *, split: str | None = None) -> ImageSet:
         return open_named(name, split)
     if any(c in source for c in "{*?["):
         return open_shards(expand(source), printable(source), split)
-    near = difflib.get_close_matches(name, NAMED, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else f" Sets known by name: {', '.join(NAMED)}."
-    raise DataError(f"'{printable(source)}' does not exist.{hint}")
+    hint = did_you_mean(name, NAMED, f"Sets known by name: {', '.join(NAMED)}.")
+    raise DataError(f"'{printable(source)}' does not exist. {hint}")
 
 
 def _open_directory(path: Path, source: str, split: str | None) -> ImageSet:

@@ -1,7 +1,7 @@
 """One image from a file or from bytes: RGB, upright, whole; or a BadImage that says why not.
 
-The same function reads for the audit, training, evaluation, the predictor and the server, so an
-image has the same pixels everywhere. Files are recognised by their content, never by their
+The same function reads for the audit, training, evaluation and the predictor, so an image has
+the same pixels everywhere. Files are recognised by their content, never by their
 name. Of animations the first frame is read; the others are not looked at, however many they are.
 """
 

@@ -7,11 +7,11 @@ They are built from the figures of the members and of the paper's tables. A file
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phiscale.errors import UsageError
+from phiscale.text import did_you_mean
 
 if TYPE_CHECKING:
     from phiscale.arch.families.paper import PaperArm
@@ -70,8 +70,7 @@ def published_sheet(name: str) -> Sheet:
     from phiscale.planning.laws.sheet_file import read_sheet
 
     if name not in PUBLISHED:
-        near = get_close_matches(name.lower(), PUBLISHED, n=1)
-        advice = f"Did you mean {near[0]}?" if near else f"Tables are {', '.join(PUBLISHED)}."
+        advice = did_you_mean(name.lower(), PUBLISHED, f"Tables are {', '.join(PUBLISHED)}.")
         raise UsageError(f"{name} is no file, folder or published table. {advice}")
     if (FILES / f"{name}.csv").is_file():
         return read_sheet(FILES / f"{name}.csv")
