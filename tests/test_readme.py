@@ -101,6 +101,19 @@ def test_commands_of_every_page_exist(page: str):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_the_flags_of_every_command_exist(page: str, capsys: pytest.CaptureFixture[str]):
+    for line in commands_of(page):
+        words = shlex.split(line, comments=True)[1:]
+        verb, rest = verb_of(words)
+        recipe = rest[:1] if verb == "train" else []
+        with pytest.raises(SystemExit):
+            main([*verb.split(), *recipe, "--help"])
+        known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
+        used = {word.partition("=")[0] for word in rest if word.startswith("--")}
+        assert used - {"--help"} <= known, line
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_of_every_page_lead_somewhere(page: str):
     links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", PAGES[page])
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.deploy.backend import Backend, OnnxBackend
 from phiscale.deploy.images import ImageLike, NamedImage, is_single, name_images
 from phiscale.errors import BadImage, UsageError
-from phiscale.text import printable
+from phiscale.text import html_table, printable
 from phiscale.training.metrics import softmax
 
 
@@ -59,15 +58,11 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """A table for notebooks."""
-        title = f"<caption>{html.escape(printable(self.source))}</caption>"
+        title = printable(self.source)
         if self.error is not None:
-            return f"<table>{title}<tr><td>unreadable: {html.escape(self.error)}</td></tr></table>"
-        rows = "".join(
-            f"<tr><td>{html.escape(printable(name))}</td><td>{100 * probability:.1f} %</td></tr>"
-            for name, probability in self.top()
-        )
-        head = "<tr><th>class</th><th>probability</th></tr>"
-        return f"<table>{title}{head}{rows}</table>"
+            return html_table((), [(f"unreadable: {self.error}",)], title)
+        rows = [(printable(name), f"{100 * share:.1f} %") for name, share in self.top()]
+        return html_table(("class", "probability"), rows, title)
 
 
 class Predictor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +11,7 @@ from phiscale.arch.spec import FORMAT as SPEC_FORMAT
 from phiscale.arch.spec import Spec
 from phiscale.errors import CheckpointError, PhiscaleError
 from phiscale.files import read_checked
+from phiscale.text import html_table
 from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import FORMAT as RECIPE_FORMAT
 from phiscale.training.recipes.recipe import Recipe
@@ -137,5 +137,4 @@ class Run(os.PathLike[str]):
             rows["top-1 accuracy"] = f"{100 * metrics['top1']:.2f} %"
         if self.report:
             rows["report"] = str(self.report)
-        cells = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
-        return f"<table><caption>{escape(str(self.folder))}</caption>{cells}</table>"
+        return html_table((), rows.items(), str(self.folder))
