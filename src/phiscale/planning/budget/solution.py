@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 
 from phiscale.planning.budget.candidates import Candidate, table_row
 from phiscale.planning.budget.limits import percent, quantity
 from phiscale.planning.coefficients import Coefficients
-from phiscale.text import format_table
+from phiscale.text import format_table, html_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +36,7 @@ class Solution:
         latency = self.best.latency_ms is not None
         heads = ["network", "predicted top-1 error", "MACs", "parameters"]
         rows = [_cells(each, latency) for each in self.pareto]
-        return (
-            f"<table><caption>{html.escape(explain(self))}</caption>"
-            f"<thead>{_html_row('th', [*heads, 'latency'] if latency else heads)}</thead>"
-            f"<tbody>{''.join(_html_row('td', row) for row in rows)}</tbody></table>"
-        )
+        return html_table([*heads, "latency"] if latency else heads, rows, explain(self))
 
 
 def finalists(solution: Solution, limit: int = 3) -> tuple[Candidate, ...]:
@@ -85,7 +80,3 @@ def _cells(candidate: Candidate, latency: bool) -> list[str]:
         time = candidate.latency_ms
         cells.append("-" if time is None else quantity("latency_ms", time))
     return cells
-
-
-def _html_row(tag: str, cells: list[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
