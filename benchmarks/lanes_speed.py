@@ -2,7 +2,7 @@
 
     python benchmarks/lanes_speed.py
 
-Interleaved repeats of each kind on each network, medians; the ratio is to torch's own threads.
+Prints medians over interleaved repeats. The ratio is to torch's own threads.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
                     )
                 )
         torch.set_num_threads(cores)
-        middle = {kind: statistics.median(found) for kind, found in speeds.items()}
+        middle = {kind: statistics.median(values) for kind, values in speeds.items()}
         row = "  ".join(f"{middle[kind]:.0f}" for kind in KINDS)
         ratio = middle["lanes"] / middle["torch's threads"]
         print(f"{name} width {width:g} {pixels} px: {row}  x{ratio:.2f}", flush=True)

@@ -1,12 +1,12 @@
-"""Pictures that grow during training against pictures of one size, at equal wall time, on CIFAR-10
+"""Images that grow during training against images of one size, at equal wall time, on CIFAR-10
 (docs/studies/progressive.json).
 
     python benchmarks/progressive.py CIFAR_FOLDER --runs RUNS_FOLDER [--minutes 8] [--seeds 2]
 
-The two arms train at the same time, a core each, so that what else the machine does hits both.
-Short trainings first say how many pictures each sees in a second; its length is what that makes of
-the minutes. Killed and run again it goes on. Validation decides nothing here: the last average of
-each training meets the test split once.
+The two arms train at the same time, one core each, so that other load slows both.
+Short trainings first measure the images per second of each arm. The number of epochs follows from
+that and the minutes. Killed and run again, it resumes. Validation decides nothing here: the last
+EMA weights of each training are evaluated on the test split once.
 """
 
 from __future__ import annotations
@@ -61,43 +61,46 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--seeds", type=int, default=2)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     named = replace(RECIPE_ENTRIES[NAME].recipe, evaluations=1)
     arms = {"growing": named, "fixed": replace(named, growth=Growth())}
 
-    speeds_file = asked.runs / "speeds.json"
+    speeds_file = arguments.runs / "speeds.json"
     if not speeds_file.exists():
         speeds: dict[str, list[float]] = {arm: [] for arm in arms}
         for repeat in range(REPEATS):
             runs = {
-                arm: (asked.runs / f"pilot-{arm}-{repeat}", replace(r, epochs=PILOT_EPOCHS))
+                arm: (arguments.runs / f"pilot-{arm}-{repeat}", replace(r, epochs=PILOT_EPOCHS))
                 for arm, r in arms.items()
             }
-            for arm, seconds in both(asked.data, runs).items():
+            for arm, seconds in both(arguments.data, runs).items():
                 seen = list(read_log(runs[arm][0]))[-1]["images_seen"] - named.batch
                 speeds[arm].append(round(seen / seconds, 1))
             print(speeds, file=sys.stderr)
         write_json(speeds_file, speeds)
     speeds = read_json(speeds_file)
-    train_images = read_json(asked.runs / "pilot-fixed-0" / "data.json")["train_images"]
+    train_images = read_json(arguments.runs / "pilot-fixed-0" / "data.json")["train_images"]
 
     rows = []
-    for seed in range(asked.seeds):
+    for seed in range(arguments.seeds):
         runs = {}
         for arm, recipe in arms.items():
-            epochs = median(speeds[arm]) * 60 * asked.minutes / train_images
-            runs[arm] = asked.runs / f"{arm}-seed{seed}", replace(recipe, epochs=epochs, seed=seed)
-        for arm, seconds in both(asked.data, runs).items():
+            epochs = median(speeds[arm]) * 60 * arguments.minutes / train_images
+            runs[arm] = (
+                arguments.runs / f"{arm}-seed{seed}",
+                replace(recipe, epochs=epochs, seed=seed),
+            )
+        for arm, seconds in both(arguments.data, runs).items():
             run, _ = runs[arm]
-            found = evaluate_model(run, asked.data).metrics
+            metrics = evaluate_model(run, arguments.data).metrics
             rows.append(
                 {
                     "arm": arm,
                     "seed": seed,
                     "images_seen": list(read_log(run))[-1]["images_seen"],
                     "minutes": round(seconds / 60, 2),
-                    "test_top1": round(found.top1, 4),
-                    "interval": [round(x, 4) for x in found.interval],
+                    "test_top1": round(metrics.top1, 4),
+                    "interval": [round(x, 4) for x in metrics.interval],
                 }
             )
             print(rows[-1], file=sys.stderr)
@@ -105,9 +108,9 @@ def main() -> None:
         RESULT,
         {
             "what": f"test top-1 on CIFAR-10 of `small`, recipe {NAME}, one core each, with "
-            "pictures that grow (24 to 32 px over the first 60 %) and without, at equal wall time",
+            "images that grow (24 to 32 px over the first 60 %) and without, at equal wall time",
             "command": "python benchmarks/progressive.py CIFAR_FOLDER --runs RUNS_FOLDER "
-            f"--minutes {asked.minutes:g} --seeds {asked.seeds}",
+            f"--minutes {arguments.minutes:g} --seeds {arguments.seeds}",
             "images_per_s": speeds,
             "rows": rows,
         },

@@ -1,5 +1,7 @@
-"""Trainings that die: forked from a process that has everything imported, so that a death and the
-life after it take a second or two."""
+"""Trainings that are killed and resumed.
+
+They are forked from a process that has imported everything, so that each takes a second or two.
+"""
 
 import os
 import random
@@ -42,7 +44,7 @@ RECIPE = Recipe(
 )
 TIMEOUT_S = 4.0
 FATAL = ("fsync", "replace", "rename", "unlink", "ftruncate", "write")
-GONE = 77  # of a process whose partner died
+GONE = 77  # exit status of a process that ended because another one was killed
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -58,10 +60,10 @@ CONTEXT.set_forkserver_preload(
 
 @dataclass(frozen=True)
 class Blow:
-    """Where a training dies of itself: at its so-manieth call that touches the disk."""
+    """Where a training kills itself: at call number `at` of those that touch the disk."""
 
     at: int
-    after: bool = False  # the call, or before it; a write in its middle
+    after: bool = False  # after the call, else before it; a write is cut in its middle
 
 
 def start(
@@ -74,12 +76,12 @@ def start(
     count_to: Path | None = None,
 ) -> Any:
     arguments = (str(out), blow, rank, size, port, pause_s, count_to and str(count_to))
-    child = CONTEXT.Process(target=_live, args=arguments)
+    child = CONTEXT.Process(target=_train_in_child, args=arguments)
     child.start()
     return child
 
 
-def _live(
+def _train_in_child(
     out: str,
     blow: Blow | None,
     rank: int,
@@ -88,7 +90,7 @@ def _live(
     pause_s: float,
     count_to: str | None,
 ) -> None:
-    """In the child: trains to the end, or to the blow."""
+    """Trains to the end, or until `blow` kills the process. Runs in the child."""
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),
@@ -120,7 +122,7 @@ def _live(
 
 
 def _watch(out: Path, blow: Blow | None) -> list[int]:
-    """Counts the calls that touch the disk, and strikes at one of them."""
+    """Counts the calls that touch the disk, and kills the process at one of them."""
     calls = [0]
 
     def strikes(after: bool) -> bool:
@@ -182,18 +184,18 @@ def free_port() -> int:
 
 
 def finish(out: Path, size: int = 1) -> None:
-    """Lives to the end; says why if it cannot."""
+    """Trains to the end; raises AssertionError with the reason if it fails."""
     port = free_port() if size > 1 else 0
     children = [start(out, rank=rank, size=size, port=port) for rank in range(size)]
     for child in children:
         child.join(120)
         if child.exitcode != 0:
-            said = [p.read_text() for p in out.parent.glob(f"{out.name}.error*")]
-            raise AssertionError(f"exit code {child.exitcode}: {said}")
+            messages = [p.read_text() for p in out.parent.glob(f"{out.name}.error*")]
+            raise AssertionError(f"exit code {child.exitcode}: {messages}")
 
 
 def end_of(run: Path) -> dict[str, Any]:
-    """All that a training leaves but the time it took: what must not depend on any death."""
+    """Returns all results of a training except times: they must not depend on any kill."""
     newest = sorted((run / "checkpoints").glob("*.pt"))[-1]
     state = torch.load(newest, weights_only=True)
     tensors = {f"network.{k}": v for k, v in state["network"].items()}
@@ -210,17 +212,17 @@ def end_of(run: Path) -> dict[str, Any]:
 
 
 def differences(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
-    found = [key for key in ("images", "log") if one[key] != two[key]]
+    different = [key for key in ("images", "log") if one[key] != two[key]]
     for part in ("tensors", "best"):
         if one[part].keys() != two[part].keys():
-            found.append(part)
+            different.append(part)
             continue
         for name, value in one[part].items():
             other = two[part][name]
             same = torch.equal(value, other) if torch.is_tensor(value) else value == other
             if not same:
-                found.append(f"{part}.{name}")
-    return found
+                different.append(f"{part}.{name}")
+    return different
 
 
 def damage(path: Path, kind: str, rng: random.Random) -> None:

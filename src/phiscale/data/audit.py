@@ -1,7 +1,7 @@
-"""An audit of an image set: every image is read once, and what was found is a plain value.
+"""Audits an image set: reads every image once, and returns the results as a plain value.
 
-Names the bad files, counts classes, sizes and modes, and finds the same pixels wherever they stand
-twice. Near-duplicates (resized, re-encoded) are not looked for.
+Lists unreadable files, counts classes, sizes and modes, and finds images with identical pixels.
+Near-duplicates (resized, re-encoded) are not searched for.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AHEAD = 8  # chunks per thread in flight
 
 @dataclass(frozen=True)
 class Summary:
-    """Of a measure over all readable images."""
+    """Minimum, median and maximum of a measure over all readable images."""
 
     minimum: float
     median: float
@@ -36,7 +36,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class ImageRef:
-    """Where an image stands."""
+    """Split, key and class of an image."""
 
     split: str
     key: str
@@ -45,7 +45,7 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an image set holds."""
+    """Results of an audit."""
 
     source: str
     classes: tuple[str, ...]
@@ -97,7 +97,7 @@ FORMAT = Format(
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _ImageFacts:
     width: int
     height: int
     kind: str
@@ -116,17 +116,17 @@ def audit(
     `progress(done, total)` is called from this thread. A bad image is reported, never raised.
     """
     total = sum(len(split) for _, split in images.splits())
-    found: dict[str, list[_Seen | str]] = {}
+    results: dict[str, list[_ImageFacts | str]] = {}
     done = 0
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="audit") as pool:
         for name, split in images.splits():
-            found[name] = []
-            for chunk in _in_order(pool, split, limits, max(1, workers) * _AHEAD):
-                found[name] += chunk
+            results[name] = []
+            for chunk in _read_in_order(pool, split, limits, max(1, workers) * _AHEAD):
+                results[name] += chunk
                 done += len(chunk)
                 if progress is not None:
                     progress(done, total)
-    return _summary(images, found)
+    return _summary(images, results)
 
 
 def bad_files_error(audit: Audit) -> DataError:
@@ -138,15 +138,15 @@ def bad_files_error(audit: Audit) -> DataError:
     )
 
 
-def _in_order(
+def _read_in_order(
     pool: ThreadPoolExecutor, split: Split, limits: DecodeLimits, ahead: int
-) -> Iterator[list[_Seen | str]]:
-    """Chunks of what was seen, in the order of the split, with few in flight."""
-    waiting: list[Future[list[_Seen | str]]] = []
+) -> Iterator[list[_ImageFacts | str]]:
+    """Yields the results of chunks in the order of the split, with few in flight."""
+    waiting: list[Future[list[_ImageFacts | str]]] = []
     try:
         for start in range(0, len(split), _CHUNK):
             rows = range(start, min(start + _CHUNK, len(split)))
-            waiting.append(pool.submit(_look_at, split, rows, limits))
+            waiting.append(pool.submit(_read_images, split, rows, limits))
             if len(waiting) >= ahead:
                 yield waiting.pop(0).result()
         while waiting:
@@ -156,9 +156,9 @@ def _in_order(
             future.cancel()
 
 
-def _look_at(split: Split, rows: range, limits: DecodeLimits) -> list[_Seen | str]:
-    """What each image is, or why it cannot be read."""
-    seen: list[_Seen | str] = []
+def _read_images(split: Split, rows: range, limits: DecodeLimits) -> list[_ImageFacts | str]:
+    """Returns size, kind and digest of each image, or why it cannot be read."""
+    seen: list[_ImageFacts | str] = []
     for i in rows:
         try:
             decoded = split.decode(i, limits=limits)
@@ -169,18 +169,18 @@ def _look_at(split: Split, rows: range, limits: DecodeLimits) -> list[_Seen | st
         digest = hashlib.blake2b(f"{width} {height} ".encode(), digest_size=16)
         digest.update(decoded.image.tobytes())
         kind = f"{decoded.format} {decoded.mode}"
-        seen.append(_Seen(width, height, kind, digest.digest()))
+        seen.append(_ImageFacts(width, height, kind, digest.digest()))
     return seen
 
 
-def _summary(images: ImageSet, found: dict[str, list[_Seen | str]]) -> Audit:
+def _summary(images: ImageSet, results: dict[str, list[_ImageFacts | str]]) -> Audit:
     bad: list[BadFile] = []
-    good: list[_Seen] = []
+    good: list[_ImageFacts] = []
     groups: dict[bytes, list[ImageRef]] = {}
     counts: dict[str, tuple[int, ...]] = {}
     for name, split in images.splits():
         per_class = [0] * len(images.classes)
-        for i, seen in enumerate(found[name]):
+        for i, seen in enumerate(results[name]):
             label = int(split.labels[i])
             if isinstance(seen, str):
                 bad.append(BadFile(name, split.keys[i], seen))
@@ -207,8 +207,8 @@ def _summary(images: ImageSet, found: dict[str, list[_Seen | str]]) -> Audit:
         notes=images.notes,
         bad=tuple(bad),
         counts=counts,
-        shorter_side=_spread(sides),
-        aspect=_spread(aspects),
+        shorter_side=_summarise(sides),
+        aspect=_summarise(aspects),
         modes=dict(Counter(seen.kind for seen in good).most_common()),
         duplicates=duplicates,
         imbalance=max(train) / max(1, min(train)),
@@ -216,7 +216,7 @@ def _summary(images: ImageSet, found: dict[str, list[_Seen | str]]) -> Audit:
     )
 
 
-def _spread(values: Sequence[float]) -> Summary | None:
+def _summarise(values: Sequence[float]) -> Summary | None:
     return Summary(min(values), median(values), max(values)) if values else None
 
 
@@ -225,31 +225,31 @@ def _bad_lines(bad: Sequence[BadFile]) -> Iterator[str]:
         yield f"{printable(file.key)} ({file.split}): {printable(file.reason)}"
 
 
-def _summary_lines(found: Audit) -> Iterator[str]:
-    images = count_of(found.total, "image")
-    yield f"{printable(found.source)}: {images} in {len(found.classes)} classes"
-    for note in found.notes:
+def _summary_lines(result: Audit) -> Iterator[str]:
+    images = count_of(result.total, "image")
+    yield f"{printable(result.source)}: {images} in {len(result.classes)} classes"
+    for note in result.notes:
         yield f"  {note}"
-    widest = max(len(printable(name)) for name in (*found.classes, "class"))
-    yield f"{'class':<{widest}}" + "".join(f"{name:>12}" for name in found.counts)
-    for label, name in enumerate(found.classes):
-        numbers = "".join(f"{per_class[label]:>12,}" for per_class in found.counts.values())
+    widest = max(len(printable(name)) for name in (*result.classes, "class"))
+    yield f"{'class':<{widest}}" + "".join(f"{name:>12}" for name in result.counts)
+    for label, name in enumerate(result.classes):
+        numbers = "".join(f"{per_class[label]:>12,}" for per_class in result.counts.values())
         yield f"{printable(name):<{widest}}{numbers}"
-    sums = "".join(f"{sum(per_class):>12,}" for per_class in found.counts.values())
+    sums = "".join(f"{sum(per_class):>12,}" for per_class in result.counts.values())
     yield f"{'all':<{widest}}{sums}"
-    if found.shorter_side and found.aspect:
-        side, aspect = found.shorter_side, found.aspect
+    if result.shorter_side and result.aspect:
+        side, aspect = result.shorter_side, result.aspect
         yield (
             f"shorter side {side.minimum:g} to {side.maximum:g} px, median {side.median:g}; "
             f"aspect {aspect.minimum:.2f} to {aspect.maximum:.2f}, median {aspect.median:.2f}"
         )
-    yield "stored as " + (", ".join(f"{k}: {n:,}" for k, n in found.modes.items()) or "nothing")
-    if found.bad:
-        yield f"{count_of(len(found.bad), 'file')} cannot be read:"
-        yield from (f"  {line}" for line in _bad_lines(found.bad))
-    if found.duplicates:
-        yield f"{count_of(len(found.duplicates), 'image')} more than once:"
-        for group in found.duplicates:
+    yield "stored as " + (", ".join(f"{k}: {n:,}" for k, n in result.modes.items()) or "nothing")
+    if result.bad:
+        yield f"{count_of(len(result.bad), 'file')} cannot be read:"
+        yield from (f"  {line}" for line in _bad_lines(result.bad))
+    if result.duplicates:
+        yield f"{count_of(len(result.duplicates), 'image')} more than once:"
+        for group in result.duplicates:
             yield "  " + " = ".join(f"{printable(p.key)} ({p.split})" for p in group)
-    for sentence in found.advice:
+    for sentence in result.advice:
         yield f"- {sentence}"

@@ -17,7 +17,7 @@ SPLIT_NAMES = ("test", "validation", "train", "all")
 
 
 def select_split(images: ImageSet, name: str) -> Split:
-    """A split by its name; "all" is train, validation and test, one after the other.
+    """Returns a split by its name; "all" is train, validation and test, one after the other.
 
     Raises DataError for a split without images and for any other name.
     """
@@ -42,7 +42,7 @@ def keep_splits(
     test: Split | None = None,
     notes: Iterable[str] = (),
 ) -> ImageSet:
-    """An image set of the splits that there are; those that are missing are empty.
+    """Returns an image set of these splits; missing splits are empty.
 
     Unlike `dataset.assemble` it holds nothing out, so that the set cannot be trained on.
     """
@@ -54,7 +54,7 @@ def keep_splits(
 
 
 def join_splits(parts: tuple[Split, ...]) -> Split:
-    """The images of some splits as one split, in their order."""
+    """Returns the images of several splits as one split, in their order."""
     if len(parts) == 1:
         return parts[0]
     lengths = [len(part) for part in parts]

@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The files in a folder and its subfolders that are named like images, sorted.
+    """Lists the files in a folder and its subfolders that are named like images, sorted.
 
-    Hidden files and those that file managers leave behind are ignored; other files are count_of
+    Hidden files and those that file managers leave behind are ignored; other files are counted
     in a log line. Raises DataError for a folder that cannot be read or holds no image.
     """
     files = [Path(path) for path in _walk(folder)]

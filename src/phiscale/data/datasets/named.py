@@ -63,7 +63,7 @@ _WITHOUT_LOADER = ("oxford-pets",)
 
 
 def open_named(name: str, split: str | None = None) -> ImageSet:
-    """A set by its name in NAMED. Raises DataError if it is neither cached nor to be had.
+    """Opens a set by its name in NAMED. Raises DataError if it can be neither read nor downloaded.
 
     `split`: see `open.open_dataset`.
     """
@@ -83,12 +83,12 @@ def open_named(name: str, split: str | None = None) -> ImageSet:
 
 
 def cache_folder() -> Path:
-    """Where downloads go."""
+    """Returns the folder of downloaded sets."""
     return files.cache_folder() / "datasets"
 
 
 def _by_hand(name: str, folder: Path, split: str | None) -> ImageSet:
-    """A set of class folders that the user has put into the cache."""
+    """Opens a set of class folders that the user has put into the cache."""
     if not folder.is_dir():
         raise DataError(TRANSFER_DATASETS[name].manual_steps(name, printable(str(folder))))
     return open_folder(folder, name, split)
@@ -97,10 +97,10 @@ def _by_hand(name: str, folder: Path, split: str | None) -> ImageSet:
 def _digits(combine: Combine) -> ImageSet:
     from sklearn.datasets import load_digits
 
-    found: Any = load_digits()
-    pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)  # n 8 8, 0..16 in the source
-    names = tuple(str(digit) for digit in found.target_names)
-    return combine("digits", names, _array_split("digits", pixels, found.target))
+    digits: Any = load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # n 8 8, 0..16 in the source
+    names = tuple(str(digit) for digit in digits.target_names)
+    return combine("digits", names, _array_split("digits", pixels, digits.target))
 
 
 def _from_arrays(name: str, build: Callable[..., Any], root: Path, combine: Combine) -> ImageSet:
@@ -125,10 +125,10 @@ def _from_files(
         for split in together.split("+"):
 
             def make(download: bool, split: str = split) -> Any:
-                given: dict[str, Any] = {"split": split} if split else {}
+                arguments: dict[str, Any] = {"split": split} if split else {}
                 if name not in _WITHOUT_LOADER:
-                    given["loader"] = str
-                return build(root=str(root), download=download, **given)
+                    arguments["loader"] = str
+                return build(root=str(root), download=download, **arguments)
 
             parts.append(_cached_or_fetched(name, make, root))
         # Imagenette gives each class as a tuple of synonyms
@@ -140,14 +140,14 @@ def _from_files(
 
 
 def _cached_or_fetched(name: str, make: Callable[[bool], Any], root: Path) -> Any:
-    """The cache first, so that a set at hand never touches the network."""
+    """Opens a set from the cache, and downloads it only if that fails."""
     try:
         return make(False)
     except Exception:  # absent or half there; torchvision says so in many ways
         pass
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _impatient():
+        with _socket_timeout():
             return make(True)
     except Exception as error:
         why = printable(" ".join(str(error).split())[:200])
@@ -159,7 +159,8 @@ def _cached_or_fetched(name: str, make: Callable[[bool], Any], root: Path) -> An
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
+def _socket_timeout() -> Iterator[None]:
+    """Sets the socket timeout to TIMEOUT_S while inside."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:

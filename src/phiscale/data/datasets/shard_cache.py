@@ -1,6 +1,8 @@
-"""Where a shard is: a tar on this disk, or behind any URL that fsspec opens (`s3://`, `gs://`,
-`https://`, ...). What is elsewhere is fetched whole when an image in it is first needed, into a
-cache of bounded size; a shard's index is made once.
+"""Shards on this disk or at a URL, and the cache for remote ones and for indexes.
+
+A URL is any that fsspec opens (`s3://`, `gs://`, `https://`, ...). A remote shard is downloaded
+whole when one of its images is first needed. The cache has a maximum size. A shard's index is
+computed once.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 from phiscale.errors import DataError, PhiscaleError
 from phiscale.files import cache_folder, sha256, write_atomic
 
-CACHE_BYTES = 64 * 2**30  # of fetched shards; PHISCALE_SHARD_CACHE_BYTES sets another
+CACHE_BYTES = 64 * 2**30  # of downloaded shards; PHISCALE_SHARD_CACHE_BYTES replaces it
 INDEX_VERSION = 1
 PAUSES_S = (1.0, 5.0)  # before a fetch that failed is tried again
 
@@ -29,7 +31,7 @@ PAUSES_S = (1.0, 5.0)  # before a fetch that failed is tried again
 class Shard:
     """A tar of images."""
 
-    where: str
+    where: str  # path or URL
 
     @property
     def remote(self) -> bool:
@@ -50,22 +52,22 @@ class Shard:
 
     @cached_property
     def state(self) -> str:
-        """Changes with its content. Raises DataError if it is not there."""
+        """Returns a text that changes with the content. Raises DataError for a missing shard."""
         if not self.remote:
             try:
-                found = Path(self.where).stat()
+                status = Path(self.where).stat()
             except OSError as error:
                 raise DataError(f"Shard {self.where} cannot be read: {error.strerror}.") from None
-            return f"{found.st_size} {found.st_mtime_ns}"
-        told = _asked(self.where, lambda system, path: system.info(path))
+            return f"{status.st_size} {status.st_mtime_ns}"
+        info = _query(self.where, lambda system, path: system.info(path))
         version = next(
-            (told[key] for key in ("ETag", "etag", "md5Hash", "mtime", "created") if told.get(key)),
+            (info[key] for key in ("ETag", "etag", "md5Hash", "mtime", "created") if info.get(key)),
             "",
         )
-        return f"{told['size']} {version}"
+        return f"{info['size']} {version}"
 
     def local(self) -> Path:
-        """A file with its content: itself, or a copy in the cache, fetched if it is not there."""
+        """Returns a local file with the content; downloads a remote shard unless it is cached."""
         if not self.remote:
             return Path(self.where)
         copy = _cache() / f"{sha256(f'{self.where} {self.state}')[:24]}.tar"
@@ -74,7 +76,7 @@ class Shard:
             return copy
         except FileNotFoundError:
             pass
-        with _alone(copy):
+        with _locked(copy):
             if not copy.exists():
                 size = self.state.partition(" ")[0]
                 _fetch(self.where, copy, int(size) if size.isdecimal() else None)
@@ -84,41 +86,42 @@ class Shard:
 
 @lru_cache(maxsize=100_000)
 def shard_at(where: str) -> Shard:
-    """The same one every time, which asks a URL for its state but once."""
+    """Returns the same Shard for the same place, so that a URL is queried once only."""
     return Shard(where)
 
 
-def index_of(shard: Shard, made: Callable[[Path], list[Any]]) -> list[Any]:
-    """The index of a shard, a JSON value: kept in the cache, or `made` from the file."""
+def index_of(shard: Shard, make_index: Callable[[Path], list[Any]]) -> list[Any]:
+    """Returns the index of a shard, a JSON value: from the cache, or computed from the file."""
     where = shard.where if shard.remote else Path(shard.where).resolve()
     key = sha256(f"{INDEX_VERSION} {where} {shard.state}")[:24]
-    kept = _cache() / f"{key}.index.json"
+    cached = _cache() / f"{key}.index.json"
     try:
-        return json.loads(kept.read_text(encoding="utf-8"))
+        return json.loads(cached.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         pass
-    found = made(shard.local())
-    with contextlib.suppress(PhiscaleError):  # a read-only home: made again next time
-        write_atomic(kept, json.dumps(found))
-    return found
+    index = make_index(shard.local())
+    with contextlib.suppress(PhiscaleError):  # read-only home: computed again next time
+        write_atomic(cached, json.dumps(index))
+    return index
 
 
 def expand_url(pattern: str, braces: Callable[[str], Sequence[str]]) -> list[Shard]:
-    """The shards that a URL with {000..099}, {a,b} or wildcards means."""
-    found: list[Shard] = []
+    """Returns the shards that a URL with {000..099}, {a,b} or wildcards means."""
+    shards: list[Shard] = []
     for name in braces(pattern):
         if any(c in name for c in "*?["):
             scheme = name.partition("://")[0]
-            inside = _asked(name, lambda system, path: sorted(system.glob(path)))
-            found += [Shard(f"{scheme}://{path.lstrip('/')}") for path in inside]
+            paths = _query(name, lambda system, path: sorted(system.glob(path)))
+            shards += [Shard(f"{scheme}://{path.lstrip('/')}") for path in paths]
         else:
-            found.append(Shard(name))
-    if not found:
+            shards.append(Shard(name))
+    if not shards:
         raise DataError(f"No shard matches '{pattern}'. Fix the pattern.")
-    return found
+    return shards
 
 
-def _asked(where: str, question: Callable[[Any, str], Any]) -> Any:
+def _query(where: str, question: Callable[[Any, str], Any]) -> Any:
+    """Calls `question` with the file system of a URL and the path in it."""
     import fsspec
 
     try:
@@ -133,14 +136,14 @@ def _asked(where: str, question: Callable[[Any, str], Any]) -> Any:
 
 
 def _fetch(where: str, copy: Path, size: int | None) -> None:
-    """Copies a shard, whole or not at all; a network that stumbles is asked again."""
+    """Downloads a shard, whole or not at all; retries after network errors."""
     beside = copy.with_name(f".{copy.name}.{os.getpid()}.part")
     copy.parent.mkdir(parents=True, exist_ok=True)
     for old in copy.parent.glob(f".{copy.name}.*.part"):  # of one that was killed: we hold the lock
         old.unlink(missing_ok=True)
     for pause_s in (*PAUSES_S, None):
         try:
-            _asked(where, lambda system, path: system.get_file(path, str(beside)))
+            _query(where, lambda system, path: system.get_file(path, str(beside)))
             if size is not None and beside.stat().st_size != size:
                 raise DataError(
                     f"{where} came with {beside.stat().st_size} of {size} bytes. Try again."
@@ -156,13 +159,13 @@ def _fetch(where: str, copy: Path, size: int | None) -> None:
 
 
 def _make_room(keep: Path) -> None:
-    """Drops the copies that were used longest ago, until all fit."""
+    """Deletes the least recently used copies until the rest fits, but never `keep`."""
     most = int(os.environ.get("PHISCALE_SHARD_CACHE_BYTES", CACHE_BYTES))
     copies: list[tuple[float, int, Path]] = []
     for path in keep.parent.glob("*.tar"):
         with contextlib.suppress(FileNotFoundError):  # another process made room
-            found = path.stat()
-            copies.append((found.st_mtime, found.st_size, path))
+            status = path.stat()
+            copies.append((status.st_mtime, status.st_size, path))
     total = sum(size for _, size, _ in copies)
     for _, size, path in sorted(copies):
         if total > most and path != keep:
@@ -175,8 +178,8 @@ def _cache() -> Path:
 
 
 @contextmanager
-def _alone(copy: Path) -> Iterator[None]:
-    """One process or thread at a time fetches a shard."""
+def _locked(copy: Path) -> Iterator[None]:
+    """Locks a shard, so that one process or thread at a time downloads it."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     with copy.with_suffix(".lock").open("a") as file:
         while True:

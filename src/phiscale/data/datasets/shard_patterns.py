@@ -1,4 +1,4 @@
-"""Which tars a pattern or a folder means, and which split each of them holds."""
+"""Finds the shards of a pattern or folder, and the split that each holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROLE_PREFIX = re.compile(rf"({'|'.join(sorted(ROLES, key=len, reverse=True))})(
 
 
 def expand(pattern: str) -> list[Path]:
-    """The shards that {000..099}, {a,b} or wildcards in a path mean. Raises DataError for none."""
+    """Returns the shards of a path with {000..099}, {a,b} or wildcards. DataError if none."""
     if Path(pattern).exists():  # braces and brackets may stand in a real name
         return [Path(pattern)]
     paths = [path for name in braced(pattern) for path in _globbed(name)]
@@ -53,12 +53,12 @@ def _names(text: str, pattern: str) -> Iterator[str]:
         numbers = _RANGE.fullmatch(within)
         if closing < 0 or (len(pieces) < 2 and not numbers):
             continue
-        chosen = (
+        choices = (
             _numbers(numbers[1], numbers[2], pattern)
             if numbers
             else (name for piece in pieces for name in _names(piece, pattern))
         )
-        for name in chosen:
+        for name in choices:
             for rest in _names(text[closing + 1 :], pattern):
                 yield text[:opening] + name + rest
         return
@@ -99,7 +99,7 @@ def _globbed(name: str) -> list[Path]:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """The tars of a folder, and of its folders train/, val/, ..."""
+    """Returns the tars in a folder and in its folders train/, val/, ..."""
     inner = (sub for sub in sorted(folder.iterdir()) if sub.name.lower() in ROLES and sub.is_dir())
     return [
         path
@@ -110,20 +110,20 @@ def shards_in(folder: Path) -> list[Path]:
 
 
 def by_split_name(paths: Sequence[Shard], source: str) -> dict[str, list[Shard]]:
-    """Shards by the split that their names, or else their folders' names, begin with."""
-    found: dict[str | None, list[Shard]] = {}
+    """Groups shards by the split that their names, or else their folders' names, begin with."""
+    by_split: dict[str | None, list[Shard]] = {}
     for path in paths:
         named = _ROLE_PREFIX.match(path.name) or _ROLE_PREFIX.fullmatch(path.folder)
-        found.setdefault(ROLES[named[1].lower()] if named else None, []).append(path)
-    nameless = found.pop(None, [])
-    if not found:
+        by_split.setdefault(ROLES[named[1].lower()] if named else None, []).append(path)
+    nameless = by_split.pop(None, [])
+    if not by_split:
         return {"train": nameless}
     if nameless:
         raise DataError(
             f"{source}: the split of {join_names(path.name for path in nameless)} cannot be told. "
             "Begin every shard's name with train, val or test, or none."
         )
-    splits = {split: shards for split, shards in found.items() if split}
+    splits = {split: shards for split, shards in by_split.items() if split}
     if "train" not in splits:
         if len(splits) == 1:  # one split asked for by its name: all the data there are
             return {"train": next(iter(splits.values()))}
