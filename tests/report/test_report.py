@@ -308,7 +308,7 @@ def test_numbers_stand_with_their_units():
         "Within all 3 limits that you set.",
         "Validation accuracy, by which the checkpoint was selected: 87.3 %.",
         "MACs of one image no limit",
-        "Top-1 error: 12.3 % predicted (a prior for these images)",
+        "Top-1 error: 12.3 % predicted (from other trainings, not from these images)",
         "256 images: the same class for 100 %",
         "seed 7",
         "phiscale predict out photo.jpg",

@@ -24,7 +24,7 @@ from phiscale.arch.spec import Spec
 from phiscale.deploy.runtime import latency_ms, open_session
 from phiscale.deploy.untrained_onnx import untrained_onnx
 from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing
-from phiscale.training.devices import cpu_name
+from phiscale.training.devices import compute_device, cpu_name
 
 if TYPE_CHECKING:
     import torch
@@ -64,11 +64,14 @@ _TRAINING = (
 )
 
 
-def calibrate(device: torch.device | None = None) -> DeviceModel:
-    """Measure this machine, for `solve` and `fit` here or elsewhere.
+def calibrate(device: str | torch.device = "auto") -> DeviceModel:
+    """Measures this machine in under a minute, for `solve` and `fit` here or elsewhere.
 
-    `device`: where torch trains; None: the CPU.
+    `device`: where torch trains: "auto", "cpu", "cuda", "mps" or a torch device. Milliseconds and
+    seconds in the result; `DeviceModel.write` keeps it as `device.json`.
     """
+    if isinstance(device, str):
+        device = compute_device(device)
     logger.info("measuring latency with ONNX Runtime")
     latencies = [(cost(spec), measure_latency_ms(spec, seconds=0.4)) for spec in _specs(_LATENCY)]
     logger.info("measuring training steps with torch")
