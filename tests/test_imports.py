@@ -28,6 +28,7 @@ FIXED = {
     "cost",
     "solve",
     "build",
+    "calibrate",
     "load",
     "save",
     "fit",

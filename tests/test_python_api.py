@@ -105,6 +105,8 @@ SIGNATURES = {
         "pretrained",
         "resolution",
         "on_bad",
+        "accept_changed_data",
+        "deterministic",
         "device",
         "callbacks",
     ),

@@ -23,7 +23,7 @@ MISTAKES = (
     (f"{SEARCH} --cost money", 2, r"--cost money is unknown\. Use one of macs, params"),
     (f"{SEARCH} --cost latency-ms", 2, r"needs a device model\. Make one with phiscale cal"),
     (f"{SEARCH} --compute 1", 2, r"--compute 1 scales nothing\. Use 2, or 0\.5 to shrink"),
-    (f"{SEARCH} --units 1", 2, r"--units 1 cannot teach a law\. Use 7 or more"),
+    (f"{SEARCH} --units 1", 2, r"--units 1 is too little compute for a law\. Use 4 or more"),
     (f"{SEARCH} --seeds 1", 2, r"--seeds 1 has no spread\. Use 3 or more"),
     (f"{SEARCH} --epochs nan", 2, r"--epochs nan trains nothing"),
     ("study images --out new --preset family --phi 50 --plan", 2, r"--phi 50 .* -10 to 10"),

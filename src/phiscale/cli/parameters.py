@@ -21,7 +21,6 @@ _ASSIGNED = re.compile(rf"(?<![\w.`/?&\"'-])(`?)({_NAME})=({_VALUE})(?: -> ({_VA
 _QUOTED_NAME = re.compile(rf"`({_NAME})`")
 _OTHER_NAMES = {
     "train_memory_bytes": "train_memory",
-    "along": "coefficients",
     "compute_ratio": "compute",
 }
 _PREFIXES = ("budget.", "recipe.", "request.", "runtime.", "task.")

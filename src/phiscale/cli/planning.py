@@ -51,7 +51,7 @@ def models(
     Args:
         pattern: Pattern of the names, such as "*lite*".
         json: Print JSON, with the paper's headline ratios.
-        markdown: Print the README's table.
+        markdown: Print the table of docs/models.md.
         plot: Draw accuracy against size, with the networks the paper compares (.png, .svg).
     """
     from phiscale.report.models import markdown_table, pretrained_rows, ratios, rows

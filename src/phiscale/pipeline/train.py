@@ -32,6 +32,8 @@ def train(
     pretrained: str | os.PathLike[str] | None = None,
     resolution: int | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
+    accept_changed_data: bool = False,
+    deterministic: bool = False,
     device: str = "auto",
     callbacks: Sequence[AnyCallback] = (),
 ) -> Run:
@@ -40,9 +42,10 @@ def train(
     `model`: a model's name, a spec.json, "file.py:NAME" or a Spec. `data`: an image folder, a named
     set, tar shards or an ImageSet. `recipe`: a name of `RECIPES`, which scales with the network, or
     a Recipe, which stays as it is; by default "finetune" for pretrained weights, else "small-data".
-    `pretrained`: weights to start from: a file, a `Run`,
-    "hf-hub:NAME", "torchvision:NAME" or a model's name. `resolution`: pixels of a side, by default
-    the network's. `on_bad`: what happens to unreadable images. `callbacks` receive the progress.
+    `pretrained`: weights to start from: a file, a `Run`, "hf-hub:NAME", "torchvision:NAME" or a
+    model's name. `resolution`: pixels of a side, by default the network's. `on_bad`: what happens to unreadable images. `accept_changed_data`: resume
+    although images were added, removed or edited. `deterministic`: the same bits every time on a
+    GPU too, somewhat slower. `callbacks` receive the progress.
 
     Raises UsageError for contradicting arguments, DataError for images that cannot be used,
     CheckpointError where `out` holds another run.
@@ -65,6 +68,10 @@ def train(
         resolution=resolution,
         on_bad=on_bad,
     )
-    runtime = Runtime(callbacks=callbacks or default_callbacks())
+    runtime = Runtime(
+        callbacks=callbacks or default_callbacks(),
+        accept_changed_data=accept_changed_data,
+        deterministic=deterministic,
+    )
     train_run(request, Path(out), runtime, device=device)
     return Run(out)

@@ -288,8 +288,8 @@ def _explained_out_of_memory(recipe: Recipe, pixels: int) -> Iterator[None]:
         smaller = max(1, recipe.images_at_once // 2)
         raise TrainingError(
             f"out of memory with {recipe.images_at_once} images of {pixels} px at once. "
-            "Checkpoints are intact: resume on a machine with more memory, or start anew with "
-            f"`micro_batch={smaller}` or a smaller `resolution` and another `out`."
+            "Checkpoints are intact: resume on a machine with more memory, or start anew, into "
+            f"another `out`, with fewer pixels or a recipe of `micro_batch={smaller}`."
         ) from None
 
 
@@ -297,6 +297,6 @@ def _not_finite(loss: float, state: State, lr: float, first_image: str) -> str:
     what = f"the loss became {loss}" if not math.isfinite(loss) else "the gradient is not finite"
     return (
         f"{what} at {state.images_seen} images (learning rate {lr:.4g}; "
-        f"batch: {first_image}, ...). The last checkpoint is intact. Lower `optim.lr_peak` "
-        "and use another `out`."
+        f"batch: {first_image}, ...). The last checkpoint is intact. Use a recipe with "
+        "a lower peak learning rate (`optim.lr_peak`), and another `out`."
     )

@@ -48,7 +48,9 @@ class SearchRequest:
         if not (0.05 <= self.compute <= 64) or abs(math.log(self.compute)) < 0.05:
             raise UsageError(f"compute={self.compute:g} scales nothing. Use 2, or 0.5 to shrink.")
         if not 4 <= self.units < math.inf:
-            raise UsageError(f"units={self.units:g} cannot teach a law. Use 7 or more.")
+            raise UsageError(
+                f"units={self.units:g} is too little compute for a law. Use 4 or more, better 7."
+            )
         if self.seeds not in (0, *range(2, 1000)):
             raise UsageError(
                 f"seeds={self.seeds} has no spread. Use 3 or more, or 0 to confirm later."
