@@ -43,9 +43,10 @@ def train(
     set, tar shards or an ImageSet. `recipe`: a name of `RECIPES`, which scales with the network, or
     a Recipe, which stays as it is; by default "finetune" for pretrained weights, else "small-data".
     `pretrained`: weights to start from: a file, a `Run`, "hf-hub:NAME", "torchvision:NAME" or a
-    model's name. `resolution`: pixels of a side, by default the network's. `on_bad`: what happens to unreadable images. `accept_changed_data`: resume
-    although images were added, removed or edited. `deterministic`: the same bits every time on a
-    GPU too, somewhat slower. `callbacks` receive the progress.
+    model's name. `resolution`: pixels of a side, by default the network's. `on_bad`: what happens
+    to unreadable images. `accept_changed_data`: resume although images were added, removed or
+    edited. `deterministic`: the same bits every time on a GPU too, somewhat slower. `callbacks`
+    receive the progress.
 
     Raises UsageError for contradicting arguments, DataError for images that cannot be used,
     CheckpointError where `out` holds another run.
