@@ -93,7 +93,9 @@ open_dataset("digits")
 for root, points in json.loads(sys.argv[1]):
     kills.fit_with_kills(pathlib.Path(root), points)
 """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    tests = str(Path(__file__).parents[1])  # where `support` is
+    path = os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     jobs = json.dumps([(str(root), points) for root, points in fits])
     subprocess.run([sys.executable, "-c", code, jobs], check=True, env=environment)
 

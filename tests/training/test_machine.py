@@ -189,7 +189,7 @@ def test_data_may_move_but_a_change_must_be_accepted(tmp_path: Path):
     accepting = replace(QUIET, accept_changed_data=True)
     with log_to(said.append):
         trained(tmp_path / "run", str(moved), accepting, recipe)
-    assert any("not those of the last start" in line for line in said)
+    assert any("the data changed since the last start" in line for line in said)
     other = replace(PREPROCESSING, background=(0, 0, 0))
     with pytest.raises(CheckpointError, match="preprocessing"):  # does not depend on the images
         spec = replace(SPEC, classes=2)

@@ -16,7 +16,8 @@ import pytest
 from phiscale.arch.spec import Spec
 from phiscale.cli.output import log_to
 from phiscale.errors import UsageError
-from phiscale.search.engine.folder import dataset_info, machine_notes
+from phiscale.search.caveats import machine_notes
+from phiscale.search.engine.folder import dataset_info
 from phiscale.search.engine.plan import PlanProgress
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Trial
