@@ -51,7 +51,7 @@ class Evidence:
 
     @property
     def base(self) -> Spec:
-        """The network whose multiples the law counts."""
+        """The network that the law's multipliers refer to."""
         return self.spec(self.bases[0])
 
     def spec(self, name: str) -> Spec:
@@ -88,5 +88,5 @@ def first_evidence(
 
 
 def bases_for(audit: Audit) -> tuple[str, ...]:
-    """The models whose scalings compete from scratch; the law counts multiples of the first."""
+    """The models whose scalings compete from scratch; the law's multipliers refer to the first."""
     return ("small",) if has_small_images(audit) else ("efficientnet_b0", *FAMILY_OFFSETS)

@@ -84,7 +84,7 @@ class Estimator:
 
     budget: Budget
     law: ErrorLaw
-    base: Spec  # whose multiples the law counts
+    base: Spec  # that the law's multipliers refer to
     device: DeviceModel | None
     train_images: int | None
     native_pixels: int | None

@@ -46,7 +46,7 @@ class PlanningTask:
     max_epochs: float = MAX_EPOCHS
     """Length of a training that no limit of minutes shortens."""
     law_base: Spec | None = None
-    """The network whose multiples the law counts. None: the one that is scaled."""
+    """The network that the law's multipliers refer to. None: the one that is scaled."""
 
     def __post_init__(self) -> None:
         for name in ("train_images", "native_pixels", "batch", "min_epochs", "max_epochs"):
@@ -55,7 +55,7 @@ class PlanningTask:
             _require_order(self.min_epochs, self.max_epochs)
 
     def base_of(self, network: Spec) -> Spec:
-        """The network whose multiples the law counts where `network` is scaled."""
+        """The network that the law's multipliers refer to where `network` is scaled."""
         return self.law_base or network
 
     def law_of(self, network: Spec) -> ErrorLaw:

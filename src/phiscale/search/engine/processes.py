@@ -29,7 +29,7 @@ from phiscale.training.signals import Interrupted, StopSignal
 logger = logging.getLogger(__name__)
 
 SAVING_S = 22.0  # time for workers to save when stopped: the supervisor itself has 25
-NOTING_S = 5.0  # time for workers to end with the plan: the supervisor notes what they did not
+CLOSING_S = 5.0  # time for workers to end with the plan; the supervisor marks what they left
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def supervise(
                 pool.replace_dead(trained=len(progress.completed) + len(stage_results))
         finally:
             # when the plan is finished nobody has anything to save, and one may hang
-            pool.stop(NOTING_S if progress.finished else SAVING_S)
+            pool.stop(CLOSING_S if progress.finished else SAVING_S)
 
 
 class _Pool:

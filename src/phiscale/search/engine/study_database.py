@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EntryIds:
-    """The names of an entry, by which a worker claims it and writes into it."""
+    """The ids of an entry, by which a worker claims it and writes into it."""
 
     key: str  # of its trial
     number: int  # in Optuna's study
@@ -86,7 +86,7 @@ class StudyDatabase:
         return self.call(lambda: self.study.get_trials(deepcopy=False, states=states))
 
     def entry_ids(self, entry: FrozenTrial) -> EntryIds:
-        """Return the names of an entry."""
+        """Return the ids of an entry."""
         id = self.call(
             lambda: self.storage.get_trial_id_from_study_id_trial_number(self.id, entry.number)
         )
