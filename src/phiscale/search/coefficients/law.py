@@ -28,7 +28,7 @@ class TrainedPoint:
     compute_ratio: float  # exact MACs over the base's: what the training took of the units
     rate: float
     error: float
-    loss: float | None  # cross-entropy of the validation pictures; None where it failed
+    loss: float | None  # cross-entropy of the validation images; None where it failed
     key: str
     name: str  # for people
     candidates: tuple[Triple, ...] = ()  # alpha, beta, gamma of the grid that round to it
