@@ -2,8 +2,8 @@
 
 import pytest
 
+from phiscale.cli.fitting import fit
 from phiscale.cli.parameters import as_flags, flags_of, in_flags
-from phiscale.cli.running import fit
 from phiscale.errors import UsageError
 
 FIT = flags_of(fit)

@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from phiscale.cli.exchanging import convert, import_, push
+from phiscale.cli.fitting import fit
 from phiscale.cli.flags import call, near
+from phiscale.cli.inference import evaluate, export, predict
+from phiscale.cli.networks import describe, deviation, models
 from phiscale.cli.output import log_to, to_stderr
-from phiscale.cli.planning import calibrate, check, describe, deviation, models, solve
-from phiscale.cli.running import evaluate, export, fit, predict, rates, runs, train
+from phiscale.cli.planning import calibrate, check, solve
 from phiscale.cli.science import law_fit, law_predict
 from phiscale.cli.searching import search_coefficients, study
+from phiscale.cli.training import rates, runs, train
 from phiscale.cli.values import first_process
 from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
 from phiscale.text import printable

@@ -1,4 +1,4 @@
-"""Verbs that run: train, rates, evaluate, predict, export; and fit, which does it all."""
+"""Verbs that train: train and rates; and runs, which compares trainings."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,22 +11,13 @@ from phiscale.cli.flags import asks_help, call
 from phiscale.cli.output import show_json, table
 from phiscale.cli.parameters import as_flags
 from phiscale.cli.values import (
-    UNLIMITED,
     Data,
     Device,
     File,
-    Folder,
-    Images,
-    Limited,
-    Member,
-    Model,
     Number,
-    OptionalData,
     Out,
-    Run,
     Seed,
     Source,
-    Sources,
     SpecName,
     Switch,
     Whole,
@@ -235,161 +226,3 @@ def rates(
             request, out, Runtime(callbacks=callbacks), device=device, command=command_line()
         )
     print(as_flags("\n".join(rate_report(results, command_line()))))
-
-
-def evaluate(
-    model: Positional[Model],
-    data: Positional[Data],
-    /,
-    *,
-    split: Literal["test", "validation", "train", "all"] = "test",
-    per_image: File = None,
-    json: Switch = False,
-    device: Device = "auto",
-) -> None:
-    """Measure a model on a split: top-1 and top-5 with interval, per class, calibration.
-
-    Args:
-        model: A model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or model.tag.
-        data: Image folder, named set (digits, cifar10, ...), or tar shards.
-        split: Split to evaluate on.
-        per_image: Write the prediction for every image to this CSV file.
-        json: Print JSON.
-        device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
-    """
-    from phiscale.cli.output import metrics_lines
-    from phiscale.deploy.inference import evaluate_model
-    from phiscale.files import write_atomic
-
-    if per_image:
-        check_file("--per-image", per_image)
-    evaluation = evaluate_model(model, data, split, device=device)
-    if per_image:
-        write_atomic(per_image, evaluation.per_image_csv())
-    if json:
-        show_json(evaluation.metrics.to_dict())
-    else:
-        print("\n".join(metrics_lines(evaluation.metrics)))
-
-
-def predict(
-    model: Positional[Model],
-    images: Positional[Images],
-    /,
-    *,
-    format: Literal["table", "csv", "json"] = "table",
-    top: Annotated[int, arg(metavar="N")] = 1,
-    device: Device = "auto",
-) -> None:
-    """Predict the class and its probability for each image.
-
-    Args:
-        model: A model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or model.tag.
-        images: Image files, or folders of them.
-        format: Output format.
-        top: Number of classes to print for each image.
-        device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
-    """
-    from phiscale.cli.output import print_predictions
-    from phiscale.deploy.inference import open_backend
-    from phiscale.deploy.predict import Predictor
-    from phiscale.errors import DataError
-    from phiscale.text import count_of
-
-    in_range("--top", top)
-    if not images:
-        raise UsageError("predict needs IMAGES. See phiscale predict --help.")
-    with open_backend(model, device, prefer_export=True) as backend:
-        predictions = Predictor(backend).iter_predictions(images, top=top)
-        bad, count = print_predictions(predictions, format)
-    if bad:
-        raise DataError(
-            f"{bad} of {count_of(count, 'image')} cannot be read. "
-            "The output names the reasons. Fix them or leave them out."
-        )
-
-
-def export(run: Positional[Run], /, *, out: Folder = None, data: OptionalData = None) -> None:
-    """Export model.onnx and model.json of a RUN, and verify their outputs against PyTorch.
-
-    Args:
-        run: Folder of a training, or a weights file.
-        out: Folder to write into; by default the run's.
-        data: Verify on the validation images of this set instead of on random images.
-    """
-    from phiscale.deploy.export import export_run
-
-    folder, metadata = export_run(run, out, data)
-    difference = metadata["parity"]["relative_difference"]
-    print(
-        f"wrote {folder / 'model.onnx'}: {metadata['file']['bytes'] / 1e6:.2f} MB, "
-        f"{metadata['latency_ms']:.3g} ms, relative difference {difference:.1g}"
-    )
-
-
-def fit(
-    data: Positional[Data],
-    /,
-    *,
-    out: Out,
-    limits: Limited = UNLIMITED,
-    base: Member = None,
-    pretrained: Sources = (),
-    from_scratch: bool = True,
-    device_model: File = None,
-    law: File = None,
-    coefficients: File = None,
-    on_bad: Literal["stop", "skip"] = "stop",
-    min_epochs: Number = None,
-    device: Device = "auto",
-    seed: Seed = 0,
-) -> None:
-    """From images and a budget to a deployable model: choose, train, evaluate, export, report.
-
-    The same command resumes where it was stopped.
-
-    Args:
-        data: Image folder, named set (digits, cifar10, ...), or tar shards.
-        out: Folder for the model, its report and the run.
-        base: Model whose scalings compete; by default the size of the images decides.
-        pretrained: SOURCE of weights that compete too: file, folder of files, RUN, hf-hub:NAME,
-            torchvision:NAME, a model's name, or auto: the known ones. May be repeated.
-        from_scratch: Let scalings of the base compete.
-        device_model: The device.json of `phiscale calibrate` on the target; by default this
-            machine is measured.
-        law: The law.json of `phiscale law fit`, instead of phiscale's law.
-        coefficients: The found.json of `phiscale search coefficients`: of scalings, only those by
-            its alpha^phi, beta^phi, gamma^phi compete. Without --law, its law predicts the errors
-            if it is over this network.
-        on_bad: Stop with the list of unreadable images, or skip and record them.
-        min_epochs: Fewest epochs worth training; by default 4, or 2 for pretrained networks.
-        device: Device that trains; auto uses a GPU where there is one.
-        seed: Seed of the whole run.
-    """
-    from phiscale.pipeline.request import Request
-
-    in_range("--seed", seed, least=0)
-    if base is not None:
-        spec_of(base)
-    request = Request(
-        data=data,
-        budget=limits.budget(),
-        base=base,
-        pretrained=pretrained,
-        from_scratch=from_scratch,
-        law=str(law) if law else None,
-        coefficients=str(coefficients) if coefficients else None,
-        device_model=str(device_model) if device_model else None,
-        on_bad=on_bad,
-        min_epochs=min_epochs,
-        device=device,
-        seed=seed,
-    )
-    request.check()
-
-    from phiscale.cli.output import training_progress
-    from phiscale.pipeline.run import FitRuntime, run_fit
-
-    with training_progress() as callbacks:
-        run = run_fit(request, out, FitRuntime(callbacks=callbacks, command=command_line()))
-    print(run.report)
