@@ -27,7 +27,7 @@ from phiscale.search.engine.entries import WORKER_LOST, Meaning, meaning
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.engine.store import MAX_DEATHS, Store
+from phiscale.search.engine.store import MAX_FAILED_ATTEMPTS, Store
 from phiscale.search.engine.trial import Trial
 from phiscale.search.functions import runner_for
 from support.workers import (
@@ -203,7 +203,7 @@ def test_auto_resumes_on_the_folders_type_of_device_and_ignores_foreign_files(
 def record_death(store: Store, trial: Trial, images_seen: int, dead: int) -> None:
     """Record what the database knows of a worker that died."""
     claim = enqueue_and_claim(store, (trial,))
-    store.claims.set_attr(claim, "from", images_seen)
+    store.claims.set_attr(claim, "images_at_start", images_seen)
     store.claims.set_attr(claim, "worker", {**this_process(), "process": dead})
 
 
@@ -218,20 +218,22 @@ def dead() -> int:
 def test_a_trial_that_kills_its_workers_fails_unless_each_gets_further(stores: Stores, dead: int):
     deadly, slow = make_trials(2)
     store = stores("x")
-    for number in range(MAX_DEATHS):
+    for number in range(MAX_FAILED_ATTEMPTS):
         assert store.enqueue((deadly, slow), {}) == {}
         record_death(store, deadly, 0, dead)
         record_death(store, slow, 100 * number, dead)
-        store.claims.release_stale(blame=True)
-    assert store.enqueue((deadly, slow), {}) == {deadly.key: f"{MAX_DEATHS} workers died at it"}
+        store.claims.release_ended_processes(blame=True)
+    assert store.enqueue((deadly, slow), {}) == {
+        deadly.key: f"{MAX_FAILED_ATTEMPTS} workers died at it"
+    }
 
 
 def test_a_killed_command_counts_little_against_its_trial(stores: Stores, dead: int):
     [trial] = make_trials(1)
     store = stores("x")
-    for _ in range(MAX_DEATHS + 1):
+    for _ in range(MAX_FAILED_ATTEMPTS + 1):
         record_death(store, trial, 0, dead)
-        store.claims.release_stale()
+        store.claims.release_ended_processes()
     assert store.enqueue((trial,), {}) == {}
 
 
@@ -240,10 +242,10 @@ def test_a_trial_during_which_the_command_is_killed_again_and_again_fails(
 ):
     [trial] = make_trials(1)
     store = stores("x")
-    for _ in range(4 * MAX_DEATHS):
+    for _ in range(4 * MAX_FAILED_ATTEMPTS):
         assert store.enqueue((trial,), {}) == {}
         record_death(store, trial, 0, dead)
-        store.claims.release_stale()
+        store.claims.release_ended_processes()
     assert trial.key in store.enqueue((trial,), {})
 
 
@@ -373,12 +375,12 @@ def test_the_meaning_of_an_entry_follows_from_its_state_and_its_attributes():
     meanings = {
         Meaning.DONE: (TrialState.COMPLETE, {"result": "{}"}),
         Meaning.TRAINING_FAILED: (TrialState.FAIL, {"result": "{}", "failed": "it diverged"}),
-        Meaning.RELEASED: (TrialState.FAIL, {"released": "stopped", "from": 64}),
-        Meaning.WORKER_LOST: (TrialState.FAIL, {"released": WORKER_LOST, "from": 64}),
-        Meaning.WORKER_DIED: (TrialState.FAIL, {"from": 64}),
-        Meaning.INCOMPLETE: (TrialState.FAIL, {"from": 64, "result": "{}"}),
+        Meaning.RELEASED: (TrialState.FAIL, {"released": "stopped", "images_at_start": 64}),
+        Meaning.WORKER_LOST: (TrialState.FAIL, {"released": WORKER_LOST, "images_at_start": 64}),
+        Meaning.WORKER_DIED: (TrialState.FAIL, {"images_at_start": 64}),
+        Meaning.INCOMPLETE: (TrialState.FAIL, {"images_at_start": 64, "result": "{}"}),
         Meaning.WAITING: (TrialState.WAITING, {}),
-        Meaning.RUNNING: (TrialState.RUNNING, {"from": 64}),
+        Meaning.RUNNING: (TrialState.RUNNING, {"images_at_start": 64}),
     }
     for expected, (state, attrs) in meanings.items():
         value = 0.5 if state is TrialState.COMPLETE else None

@@ -21,7 +21,7 @@ from phiscale.search.engine.database import StoreError
 from phiscale.search.engine.entries import WORKER_LOST
 from phiscale.search.engine.study_database import EntryIds, StudyDatabase
 
-LEAVING_S = 3.0  # how long a worker that ends waits for the database
+EXIT_TIMEOUT_S = 3.0  # how long a worker that ends waits for the database
 
 
 class Claims:
@@ -61,7 +61,7 @@ class Claims:
             yield
         finally:
             ended.set()
-            thread.join(LEAVING_S)  # it may be waiting for an absent database
+            thread.join(EXIT_TIMEOUT_S)  # it may be waiting for an absent database
 
     def holds(self, claim: EntryIds) -> bool:
         """Return whether the claim still holds: its worker has not been counted as dead."""
@@ -74,7 +74,7 @@ class Claims:
         self.database.call(lambda: storage.set_trial_user_attr(claim.id, name, value))
 
     def release(self, claim: EntryIds, why: str) -> None:
-        """Give a trial back unfinished; this counts as no death.
+        """Give a trial back unfinished; this counts as no failed attempt.
 
         An absent database is not waited for: it will notice by the missing heartbeats.
         """
@@ -84,12 +84,13 @@ class Claims:
                 lambda: storage.set_trial_user_attr(claim.id, "released", why),
                 lambda: storage.set_trial_state_values(claim.id, TrialState.FAIL),
             ):
-                self.database.call(call, patience_s=LEAVING_S)
+                self.database.call(call, patience_s=EXIT_TIMEOUT_S)
 
-    def release_stale(self, *, blame: bool = False) -> None:
-        """Release claims of workers of this machine whose process has ended, without the timeout.
+    def release_ended_processes(self, *, blame: bool = False) -> None:
+        """Release claims whose worker was a process of this machine that has ended.
 
-        `blame`: nobody is known to have killed them, so the trial may have.
+        Nobody has to wait for its heartbeat timeout. `blame`: nobody is known to have killed it, so
+        the trial may have; it counts as a failed attempt.
         """
         host = this_process()["host"]
         for entry in self.database.entries((TrialState.RUNNING,)):

@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL, make_url
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
 
 PATIENCE_S = 60.0  # how long to wait for a locked or absent database
-BUSY_S = 10.0  # of that, inside one call of SQLite
+SQLITE_TIMEOUT_S = 10.0  # of that, inside one call of SQLite
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ def _open(url: str, heartbeat_timeout_s: float) -> RDBStorage:
             warnings.simplefilter("ignore")
             storage = RDBStorage(
                 url,
-                engine_kwargs={"connect_args": {"timeout": BUSY_S}} if sqlite else None,
+                engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if sqlite else None,
                 heartbeat_interval=max(1, int(heartbeat_timeout_s / 4)),
                 grace_period=max(1, int(heartbeat_timeout_s)),
             )

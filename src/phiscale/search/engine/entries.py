@@ -1,7 +1,7 @@
-"""The status of each trial: waiting, running or done, and how many workers died at it.
+"""The status of each trial: waiting, running or done, and how many attempts at it failed.
 
-It follows from the entries that Optuna's database has of the trial. Optuna has one state, FAIL, for
-all that did not end well. Attributes of the entry tell apart what happened: see `meaning`.
+It follows from the trial's entries in the database: what Optuna calls trials. Optuna has one state,
+FAIL, for all that did not end well. Attributes of an entry tell what happened: see `meaning`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from phiscale.search.engine.trial import Trial
 
 WORKER_LOST = "its worker is gone"  # reason of a release: the whole command ended
 LOST_WORKER_WEIGHT = 0.25
-"""Deaths that a worker counts as which ended with its whole command. A user may have killed the
-command, or the trial may have exhausted the machine: four of them count as one death."""
+"""Failed attempts that it counts as when a worker ended with its whole command. A user may have
+killed the command, or the trial may have exhausted the machine: nobody knows which."""
 MAX_PARAM = 1e12
 """Bound of the numbers that describe a trial. Optuna wants a distribution for each parameter; a
 range this wide admits all, and nothing is drawn from it."""
@@ -75,8 +75,8 @@ class TrialStatus:
     """The same of workers that ended together with their command."""
 
     @property
-    def deaths(self) -> float:
-        """Count workers that died at the furthest start: none of them made progress."""
+    def failed_attempts(self) -> float:
+        """Count workers that died after the furthest start: none of them made progress."""
         furthest = max([*self.died_at, *self.lost_at], default=0)
         return self.died_at[furthest] + LOST_WORKER_WEIGHT * self.lost_at[furthest]
 
@@ -110,9 +110,9 @@ def trial_statuses(
 
 def _images_at_start(entry: FrozenTrial) -> int:
     """Return how many images the trial had seen when the entry's worker started."""
-    images_seen = entry.user_attrs.get("from", 0)
+    images_seen = entry.user_attrs.get("images_at_start", 0)
     if not isinstance(images_seen, int):
-        raise UnreadableEntry(f"from={images_seen!r} of trial {entry.number}")
+        raise UnreadableEntry(f"images_at_start={images_seen!r} of trial {entry.number}")
     return images_seen
 
 

@@ -21,15 +21,15 @@ from phiscale.errors import PhiscaleError, TrainingError
 from phiscale.search.engine.plan import Plan, PlanProgress
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.runner import RunnerConfig
-from phiscale.search.engine.store import MAX_DEATHS, Store
+from phiscale.search.engine.store import MAX_FAILED_ATTEMPTS, Store
 from phiscale.search.engine.worker import POLL_S, run_worker, stop_message
 from phiscale.training.ownership import own_process
 from phiscale.training.signals import Interrupted, StopSignal
 
 logger = logging.getLogger(__name__)
 
-SAVING_S = 22.0  # time for workers to save when stopped: the supervisor itself has 25
-CLOSING_S = 5.0  # time for workers to end with the plan; the supervisor marks what they left
+SAVE_TIMEOUT_S = 22.0  # time for workers to save when stopped: the supervisor itself has 25
+STOP_TIMEOUT_S = 5.0  # time for workers to end with the plan; the supervisor marks what they left
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def supervise(
                 pool.replace_dead(trained=len(progress.completed) + len(stage_results))
         finally:
             # when the plan is finished nobody has anything to save, and one may hang
-            pool.stop(CLOSING_S if progress.finished else SAVING_S)
+            pool.stop(STOP_TIMEOUT_S if progress.finished else SAVE_TIMEOUT_S)
 
 
 class _Pool:
@@ -73,7 +73,9 @@ class _Pool:
                 ["phiscale.search.engine.train_trial", "phiscale.search.engine.processes"]
             )
         self.trained, self.deaths = -1, 0  # deaths since a training was done
-        self.max_deaths = MAX_DEATHS * runner.workers  # each may train a trial that kills it
+        self.max_deaths = (
+            MAX_FAILED_ATTEMPTS * runner.workers
+        )  # each may train a trial that kills it
         self.workers = [self._start() for _ in range(runner.workers)]
 
     def _start(self) -> _WorkerProcess:
@@ -105,7 +107,7 @@ class _Pool:
                     f"workers end with exit code {code}. Run the same command to resume."
                 )
             logger.warning(f"a worker died (exit code {code}); another one replaces it")
-            self.store.claims.release_stale(blame=True)
+            self.store.claims.release_ended_processes(blame=True)
             self.workers.append(self._start())
 
     def stop(self, timeout_s: float) -> None:

@@ -34,7 +34,7 @@ from phiscale.search.engine.trial import trial_key
 
 logger = logging.getLogger(__name__)
 
-WRITING_S = 600.0  # longer than writing a result can take
+MAX_WRITE_S = 600.0  # longer than writing a result can take
 
 
 def pack_labels(labels: NDArray[np.int64] | None) -> str | None:
@@ -177,7 +177,7 @@ class Results:
 
     def sweep(self) -> None:
         """Delete what killed writes left behind, but no file that may be written just now."""
-        remove_partial_files(self.folder, older_than_s=WRITING_S)
+        remove_partial_files(self.folder, older_than_s=MAX_WRITE_S)
 
     @property
     def _all(self) -> dict[str, Result]:

@@ -80,7 +80,7 @@ def _fill_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
     store = runner.store()
     try:
         store.check()
-        store.claims.release_stale()
+        store.claims.release_ended_processes()
         _check_plan_id(store, runner, progress)
         store.mark_all_done(
             progress.trials, runner.results.read([trial.key for trial in progress.trials])
@@ -109,7 +109,7 @@ def _mark_all_done(store: Store, progress: PlanProgress[Any], results: Results) 
     """Mark results whose workers died before they marked them. All trainings are done by now,
     so a database that is away does not matter."""
     try:
-        store.claims.release_stale()
+        store.claims.release_ended_processes()
         store.mark_all_done(progress.trials, results.read([trial.key for trial in progress.trials]))
     except StoreError as error:
         logger.warning(f"the results are complete, the database is not: {error}")

@@ -27,7 +27,7 @@ from phiscale.search.engine.study_database import EntryIds, StudyDatabase
 from phiscale.search.engine.trial import Trial
 
 HEARTBEAT_TIMEOUT_S = 60.0
-MAX_DEATHS = 8  # of workers at one trial without progress: then it is not chance
+MAX_FAILED_ATTEMPTS = 8  # at one trial, without progress: then it is not chance
 
 
 class Store:
@@ -55,7 +55,7 @@ class Store:
         """Raise DamagedStore where anything cannot be read, or is not what was written."""
         url = self.database.url
         check_integrity(self.database.storage, url)
-        self.database.fail_stale()
+        self.database.fail_timed_out()
         self._statuses()
         self.database.plan_id()
         if not url.startswith("sqlite"):
@@ -72,7 +72,7 @@ class Store:
 
         Returns, by key, why trials are given up: their workers died too often.
         """
-        self.database.fail_stale()
+        self.database.fail_timed_out()
         statuses = self.mark_all_done(trials, results)
         failed_too_often: dict[str, str] = {}
         for trial in {trial.key: trial for trial in trials}.values():
@@ -83,8 +83,8 @@ class Store:
                 )
             if trial.key in results:
                 continue
-            if status.entry is None and status.deaths >= MAX_DEATHS:
-                failed_too_often[trial.key] = f"{MAX_DEATHS} workers died at it"
+            if status.entry is None and status.failed_attempts >= MAX_FAILED_ATTEMPTS:
+                failed_too_often[trial.key] = f"{MAX_FAILED_ATTEMPTS} workers died at it"
             elif status.entry is None:
                 self.database.add(trial)
         return failed_too_often

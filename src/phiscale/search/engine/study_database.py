@@ -1,4 +1,6 @@
-"""One study in Optuna's database: its attributes and its entries, one or more of each trial.
+"""One study in Optuna's database: its attributes and its entries.
+
+An entry is what Optuna calls a trial. A trial here is a training, and may have several entries.
 
 Every call is repeated for a while if the database is locked or away (`database.retry`).
 """
@@ -116,8 +118,8 @@ class StudyDatabase:
         """
         return self.call(lambda: self.storage.set_trial_state_values(id, state, values))
 
-    def fail_stale(self) -> None:
-        """Fail entries whose workers have sent no heartbeat for `heartbeat_timeout_s`."""
+    def fail_timed_out(self) -> None:
+        """Fail entries whose workers, on any machine, are past their heartbeat timeout."""
         with warnings.catch_warnings():  # heartbeats are called experimental
             warnings.simplefilter("ignore")
             self.call(lambda: optuna.storages.fail_stale_trials(self.study))

@@ -110,7 +110,7 @@ class _Worker:
         claims = self.store.claims
         try:
             run = _run_folder(self.runner.out, claim)
-            claims.set_attr(claim, "from", _images_seen(run))
+            claims.set_attr(claim, "images_at_start", _images_seen(run))
             with claims.heartbeats(claim):
                 try:
                     result = self._result(trial, run)
