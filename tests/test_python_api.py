@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import phiscale
+from phiscale.cli import VERBS
 from phiscale.errors import CheckpointError, UsageError
 from phiscale.pipeline.notebook import bar, in_kernel
 from phiscale.pipeline.request import Request
@@ -132,6 +133,20 @@ def test_functions_spell_out_their_parameters(name: str, parameters: tuple[str, 
     assert all(p.annotation is not p.empty for p in signature.parameters.values())
     if parameters is not None:
         assert tuple(signature.parameters) == parameters
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict", "export"])
+def test_a_run_takes_what_the_function_takes_after_the_model(name: str):
+    function = list(inspect.signature(getattr(phiscale, name)).parameters.values())
+    method = list(inspect.signature(getattr(phiscale.Run, name)).parameters.values())
+    assert [(p.name, p.kind, p.default) for p in method[1:]] == [
+        (p.name, p.kind, p.default) for p in function[1:]
+    ]
+
+
+def test_the_command_and_the_function_name_as_many_classes():
+    top = inspect.signature(phiscale.predict).parameters["top"].default
+    assert inspect.signature(VERBS["predict"]).parameters["top"].default == top
 
 
 def test_a_run_answers_for_itself(fitted: Path):

@@ -99,7 +99,7 @@ def test_bad_images_are_named_and_the_others_predicted(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(place)
-    code, out, _ = ended("predict exported one.png text.txt --format csv", capsys)
+    code, out, _ = ended("predict exported one.png text.txt --top 1 --format csv", capsys)
     assert code == 1
     header, good, bad = out.splitlines()
     assert header == "image,rank,class,probability,error"

@@ -283,7 +283,7 @@ def test_class_folders_of_one_image_each_can_be_measured(run: Path, tmp_path: Pa
     for label in range(10):
         (tmp_path / str(label)).mkdir()
         photo(label).save(tmp_path / str(label) / "only.png")
-    evaluation = evaluate_model(run / "model.onnx", tmp_path, "all")
+    evaluation = evaluate_model(run / "model.onnx", tmp_path, split="all")
     assert evaluation.metrics.images == 10
     assert evaluation.per_image_csv().splitlines()[1].startswith(b"0/only.png,0,")
 

@@ -65,7 +65,7 @@ def test_predict_gives_what_the_loaded_network_gives(
         (network.metadata.classes[i], float(p))
         for p, i in zip(best.values, best.indices, strict=True)
     ]
-    printed = predictions(f"predict {fitted}{model} {images} --format {form}", capsys)
+    printed = predictions(f"predict {fitted}{model} {images} --top 1 --format {form}", capsys)
     assert [name for name, _ in printed] == [name for name, _ in expected]
     assert [p for _, p in printed] == pytest.approx([p for _, p in expected], abs=1e-3)
 

@@ -199,7 +199,7 @@ def test_a_network_of_other_input_channels_is_recognised(tmp_path: Path):
     network = load(out)
     assert (network.spec.in_channels, network.metadata.classes) == (2, ("ant", "bee", "cat"))
     with pytest.raises(UsageError, match=r"takes 2 channels; images are read in 3"):
-        evaluate_model(str(out), "digits", "test")
+        evaluate_model(str(out), "digits")
 
 
 def test_files_of_the_same_name_get_different_rows(theirs: Path, tmp_path: Path):

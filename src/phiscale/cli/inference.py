@@ -47,7 +47,7 @@ def evaluate(
 
     if per_image:
         check_file("--per-image", per_image)
-    evaluation = evaluate_model(model, data, split, device=device)
+    evaluation = evaluate_model(model, data, split=split, device=device)
     if per_image:
         write_atomic(per_image, evaluation.per_image_csv())
     if json:
@@ -62,7 +62,7 @@ def predict(
     /,
     *,
     format: Literal["table", "csv", "json"] = "table",
-    top: Annotated[int, arg(metavar="N")] = 1,
+    top: Annotated[int, arg(metavar="N")] = 5,
     device: Device = "auto",
 ) -> None:
     """Predict the class and its probability for each image.
@@ -71,7 +71,7 @@ def predict(
         model: A model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or model.tag.
         images: Image files, or folders of them.
         format: Output format.
-        top: Number of classes to print for each image.
+        top: Number of classes to print for each image, the most probable first.
         device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
     """
     from phiscale.cli.output import print_predictions
@@ -103,9 +103,9 @@ def export(run: Positional[Run], /, *, out: Folder = None, data: OptionalData = 
     """
     from phiscale.deploy.export import export_run
 
-    folder, metadata = export_run(run, out, data)
+    path, metadata = export_run(run, out, data)
     difference = metadata["parity"]["relative_difference"]
     print(
-        f"wrote {folder / 'model.onnx'}: {metadata['file']['bytes'] / 1e6:.2f} MB, "
+        f"wrote {path}: {metadata['file']['bytes'] / 1e6:.2f} MB, "
         f"{metadata['latency_ms']:.3g} ms, relative difference {difference:.1g}"
     )

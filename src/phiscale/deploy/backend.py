@@ -19,6 +19,7 @@ from phiscale.errors import ExportError, PhiscaleError
 from phiscale.files import verify_checksum
 from phiscale.weights.metadata import ModelMetadata
 
+ONNX = "model.onnx"
 METADATA_KEY = "phiscale"
 """Where a model.onnx keeps its metadata, as JSON."""
 
@@ -49,6 +50,12 @@ class Backend(Protocol):
         ...
 
 
+def onnx_path(model: str | os.PathLike[str]) -> Path:
+    """The exported file that a path means: itself, or the model.onnx in a folder."""
+    path = Path(model)
+    return path / ONNX if path.is_dir() else path
+
+
 class OnnxBackend:
     """A model.onnx that phiscale exported, in ONNX Runtime on the CPU. It needs no torch."""
 
@@ -57,8 +64,7 @@ class OnnxBackend:
 
         Raises ExportError where there is none, or where its metadata are missing or damaged.
         """
-        path = Path(artefact)
-        self.path = path / "model.onnx" if path.is_dir() else path
+        self.path = onnx_path(artefact)
         if not self.path.is_file():
             raise ExportError(
                 f"No model at {self.path}. Use a model.onnx, or the folder that holds one."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ import numpy as np
 import torch
 
 from phiscale.data.batches import read_batches, split_reader
-from phiscale.data.datasets.dataset import Split
+from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.loader import channels_first, normalise_batch
-from phiscale.deploy.backend import METADATA_KEY
+from phiscale.deploy.backend import METADATA_KEY, ONNX
 from phiscale.deploy.inference import class_columns
 from phiscale.deploy.runtime import latency_ms, open_session, run
 from phiscale.errors import ExportError, UsageError
@@ -80,9 +81,9 @@ def export_onnx(
         "output": {"name": "logits", "type": "float32", "shape": ["batch", metadata.spec.classes]},
         "parity": parity.to_dict(),
         "latency_ms": round(latency_ms(session, shape, 2.0), 4),
-        "file": {"name": "model.onnx", "bytes": len(model), "sha256": sha256(model)},
+        "file": {"name": ONNX, "bytes": len(model), "sha256": sha256(model)},
     }
-    write_atomic(out / "model.onnx", model)
+    write_atomic(out / ONNX, model)
     write_checked(out / "model.json", content)
     return content
 
@@ -146,16 +147,20 @@ def _parity(network: Network, metadata: ModelMetadata, split: Split | None, sess
     )
 
 
-def export_run(run: Path, out: Path | None, data: str | None) -> tuple[Path, dict[str, Any]]:
-    """Write model.onnx and model.json; return their folder and the content of model.json."""
-    weights = weights_file(run)
-    folder = weights.parent if out is None else out
+def export_run(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None,
+    data: ImageSet | str | Path | None,
+) -> tuple[Path, dict[str, Any]]:
+    """Write model.onnx and model.json; return the path of model.onnx and what model.json holds."""
+    weights = weights_file(os.fspath(run))
+    folder = weights.parent if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"out={folder} is a file. Use a folder.")
     network = load(weights)
     split = None
     if data is not None:
-        images = open_dataset(data)
-        class_columns(str(run), network.metadata.classes, images)
+        images = data if isinstance(data, ImageSet) else open_dataset(data)
+        class_columns(os.fspath(run), network.metadata.classes, images)
         split = images.validation
-    return folder, export_onnx(network, network.metadata, split, folder)
+    return folder / ONNX, export_onnx(network, network.metadata, split, folder)

@@ -20,7 +20,7 @@ from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.evaluated import select_split
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.datasets.published import TRANSFER_DATASETS
-from phiscale.deploy.backend import Backend, OnnxBackend
+from phiscale.deploy.backend import Backend, OnnxBackend, onnx_path
 from phiscale.deploy.images import ImageLike
 from phiscale.deploy.predict import Prediction, Predictor, check_at_least
 from phiscale.errors import DataError, UsageError
@@ -76,14 +76,14 @@ def evaluate(
     Raises DataError for data without this split or with unknown classes, WeightsError and
     ExportError for a model that cannot be read, UsageError for arguments out of range.
     """
-    return evaluate_model(model, data, split, device=device, batch_size=batch_size).metrics
+    return evaluate_model(model, data, split=split, device=device, batch_size=batch_size).metrics
 
 
 def evaluate_model(
     model: Network | str | os.PathLike[str],
     data: ImageSet | str | Path,
-    split: SplitName = "test",
     *,
+    split: SplitName = "test",
     device: str = "auto",
     batch_size: int | None = None,
 ) -> Evaluation:
@@ -135,7 +135,7 @@ def open_backend(
 
     `prefer_export`: of a run that was exported, take the model.onnx instead of the weights.
     """
-    if isinstance(model, str | os.PathLike) and (onnx := _exported(Path(model), prefer_export)):
+    if isinstance(model, str | os.PathLike) and (onnx := _exported(model, prefer_export)):
         yield OnnxBackend(onnx)
         return
     from phiscale.deploy.torch_backend import TorchBackend, eval_mode
@@ -203,12 +203,12 @@ def _load_network(model: Network | str | os.PathLike[str]) -> Network:
     )
 
 
-def _exported(path: Path, prefer_export: bool) -> Path | None:
-    """The model.onnx that a path means. Of a run with weights only if `prefer_export`."""
-    onnx = path / "model.onnx" if path.is_dir() else path
+def _exported(model: str | os.PathLike[str], prefer_export: bool) -> Path | None:
+    """The exported file that a path means. Of a run with weights only if `prefer_export`."""
+    onnx = onnx_path(model)
     if onnx.suffix != ".onnx" or not onnx.exists():
         return None
-    return onnx if prefer_export or not (path / "best.safetensors").exists() else None
+    return onnx if prefer_export or not (Path(model) / "best.safetensors").exists() else None
 
 
 def _name(model: object) -> str:

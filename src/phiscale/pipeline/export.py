@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from phiscale.data.datasets.dataset import ImageSet
 from phiscale.deploy.export import export_run
 from phiscale.errors import UsageError
 
@@ -15,7 +16,7 @@ def export(
     to: Literal["onnx"] = "onnx",
     *,
     out: str | os.PathLike[str] | None = None,
-    data: str | None = None,
+    data: ImageSet | str | Path | None = None,
 ) -> Path:
     """Exports a model after verifying its outputs against PyTorch; returns the file's path.
 
@@ -25,5 +26,5 @@ def export(
     """
     if to != "onnx":
         raise UsageError(f"to={to!r} is an unknown format. Use to='onnx'.")
-    folder, _ = export_run(Path(model), None if out is None else Path(out), data)
-    return folder / "model.onnx"
+    path, _ = export_run(model, out, data)
+    return path

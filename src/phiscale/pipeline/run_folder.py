@@ -108,26 +108,43 @@ class Run(os.PathLike[str]):
 
         return load(self.weights)
 
+    def evaluate(
+        self,
+        data: ImageSet | str | Path,
+        *,
+        split: SplitName = "test",
+        device: str = "auto",
+        batch_size: int | None = None,
+    ) -> Metrics:
+        """Metrics of the best weights on a split of an image set: see `phiscale.evaluate`."""
+        from phiscale.deploy.inference import evaluate
+
+        return evaluate(self.weights, data, split=split, device=device, batch_size=batch_size)
+
     def predict(
-        self, images: ImageLike | Iterable[ImageLike], *, top: int = 5
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        top: int = 5,
+        device: str = "auto",
+        batch_size: int | None = None,
     ) -> Prediction | list[Prediction]:
         """The class of images, with probabilities: see `phiscale.predict`."""
         from phiscale.deploy.inference import predict
 
-        return predict(self.folder, images, top=top)
+        return predict(self.folder, images, top=top, device=device, batch_size=batch_size)
 
-    def evaluate(self, data: ImageSet | str | Path, split: SplitName = "test") -> Metrics:
-        """Metrics of the best weights on a split of an image set: see `phiscale.evaluate`."""
-        from phiscale.deploy.inference import evaluate
-
-        return evaluate(self.weights, data, split=split)
-
-    def export(self, to: Literal["onnx"] = "onnx", *, data: str | None = None) -> Path:
-        """Writes the deployable file into the folder, after its outputs were verified; returns its
-        path. `data`: an image set whose validation images verify it, instead of random ones."""
+    def export(
+        self,
+        to: Literal["onnx"] = "onnx",
+        *,
+        out: str | os.PathLike[str] | None = None,
+        data: ImageSet | str | Path | None = None,
+    ) -> Path:
+        """Writes the deployable file, after its outputs were verified: see `phiscale.export`."""
         from phiscale.pipeline.export import export
 
-        return export(self.weights, to, data=data)
+        return export(self.weights, to, out=out, data=data)
 
     def _repr_html_(self) -> str:
         rows = {"network": f"{self.spec.blocks} blocks, {self.spec.resolution} px"}
