@@ -70,7 +70,7 @@ def fitted(plan_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests leave nothing in the user's cache and find nothing there, in child processes too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHISCALE_CACHE", str(tmp_path_factory.mktemp("cache")))

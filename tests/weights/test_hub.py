@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,47 +11,28 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from phiscale.arch.families import get_spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError, WeightsError
 from phiscale.nn.network import build
 from phiscale.weights import hub
 from phiscale.weights.metadata import ModelMetadata
-from phiscale.weights.peers import to_theirs
 from phiscale.weights.sources import load
 from phiscale.weights.store import save
+from support.timm_weights import RESNET18, timm_tensors
 
-SPEC = replace(get_spec("resnet18"), classes=4)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    return tmp_path / "cache"
-
-
-def timms() -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
-    return to_theirs("timm", SPEC, build(SPEC).state_dict())
-
-
-@pytest.fixture
-def theirs(tmp_path: Path) -> Path:
-    save_file(timms(), tmp_path / "theirs.safetensors", {"architecture": "resnet18"})
-    return tmp_path / "theirs.safetensors"
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def test_what_we_push_is_read_by_timm_and_by_us(tmp_path: Path):
     torch.manual_seed(0)
     metadata = ModelMetadata(
-        spec=SPEC,
+        spec=RESNET18,
         preprocessing=Preprocessing(size=128),
         classes=("a", "b", "c", "d"),
         metrics={"validation": {"top1": 0.5}},
         licence="apache-2.0",
     )
-    network = build(SPEC).eval()
+    network = build(RESNET18).eval()
     save(tmp_path / "w.safetensors", network.state_dict(), metadata)
     calls: list[tuple[str, dict[str, Any]]] = []
     folder = tmp_path / "pushed"
@@ -86,7 +66,7 @@ def test_what_we_push_is_read_by_timm_and_by_us(tmp_path: Path):
 def test_the_hub_is_read_by_huggingfaces_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import huggingface_hub
 
-    save_file(timms(), tmp_path / "model.safetensors")
+    save_file(timm_tensors(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
     asked: list[tuple[str, str, str | None]] = []
 
@@ -98,7 +78,7 @@ def test_the_hub_is_read_by_huggingfaces_client(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(hub, "is_reachable", lambda endpoint: True)
-    assert load("hf-hub:timm/resnet18.mine@v1").spec == SPEC
+    assert load("hf-hub:timm/resnet18.mine@v1").spec == RESNET18
     files = ("config.json", "phiscale.safetensors", "model.safetensors")
     assert asked == [("timm/resnet18.mine", file, "v1") for file in files]
 

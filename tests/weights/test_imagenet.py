@@ -18,12 +18,7 @@ from phiscale.weights import imagenet
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.store import save
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def test_classes_are_matched_by_name_or_by_wordnet_id():

@@ -30,56 +30,43 @@ from phiscale.weights.pretrained import (
 )
 from phiscale.weights.sources import load, weights_file, weights_files
 from phiscale.weights.store import read, save
+from support.timm_weights import RESNET18, timm_tensors
 
-SPEC = replace(get_spec("resnet18"), classes=4)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    return tmp_path / "cache"
-
-
-def timms() -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
-    return to_theirs("timm", SPEC, build(SPEC).state_dict())
-
-
-@pytest.fixture
-def theirs(tmp_path: Path) -> Path:
-    save_file(timms(), tmp_path / "theirs.safetensors", {"architecture": "resnet18"})
-    return tmp_path / "theirs.safetensors"
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def test_an_import_reports_library_and_network_and_keeps_them_in_the_metadata(
-    theirs: Path, tmp_path: Path
+    timm_file: Path, tmp_path: Path
 ):
-    said: list[str] = []
-    with log_to(said.append):
-        metadata = import_weights(str(theirs), tmp_path / "ours.safetensors")
-    assert said == [
+    logged: list[str] = []
+    with log_to(logged.append):
+        metadata = import_weights(str(timm_file), tmp_path / "ours.safetensors")
+    assert logged == [
         "theirs.safetensors: timm's resnet18: padding symmetric, norm epsilon 1e-05 "
         "(it is named so). Images: 224 px, the central 0.875, bicubic, "
         "mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225."
     ]
-    assert metadata.member == "resnet18" and metadata.spec == SPEC
+    assert metadata.member == "resnet18" and metadata.spec == RESNET18
     assert "timm's resnet18" in metadata.origin
     network = load(tmp_path / "ours.safetensors")
     assert network.metadata == metadata and network.preprocessing == Preprocessing(size=224)
 
 
-def test_any_source_is_imported_once_and_then_found_in_the_cache(theirs: Path, own_cache: Path):
-    first = weights_file(theirs)
-    assert first.parent == own_cache and weights_file(str(theirs)) == first
+def test_any_source_is_imported_once_and_then_found_in_the_cache(
+    timm_file: Path, empty_cache: Path
+):
+    first = weights_file(timm_file)
+    assert first.parent == empty_cache and weights_file(str(timm_file)) == first
     before = first.stat().st_mtime_ns
-    assert weights_file(theirs).stat().st_mtime_ns == before
-    save_file({k: t + 1 if t.is_floating_point() else t for k, t in timms().items()}, theirs)
-    assert weights_file(theirs) != first  # the file has changed
+    assert weights_file(timm_file).stat().st_mtime_ns == before
+    save_file(
+        {k: t + 1 if t.is_floating_point() else t for k, t in timm_tensors().items()}, timm_file
+    )
+    assert weights_file(timm_file) != first  # the file has changed
 
 
 def test_imagenets_thousand_classes_have_names(tmp_path: Path):
-    spec = replace(SPEC, classes=1000)
+    spec = replace(RESNET18, classes=1000)
     save_file(to_theirs("timm", spec, build(spec).state_dict()), tmp_path / "w.safetensors")
     classes = load(tmp_path / "w.safetensors").metadata.classes
     assert len(classes) == 1000 and classes[0] == "tench" and classes[-1] == "toilet tissue"
@@ -88,7 +75,7 @@ def test_imagenets_thousand_classes_have_names(tmp_path: Path):
 def test_a_folder_laid_out_as_a_repository_is_a_source(tmp_path: Path):
     folder = tmp_path / "repo"
     folder.mkdir()
-    save_file(timms(), folder / "model.safetensors")
+    save_file(timm_tensors(), folder / "model.safetensors")
     config = {
         "architecture": "resnet18",
         "num_classes": 4,
@@ -112,7 +99,7 @@ def test_a_folder_laid_out_as_a_repository_is_a_source(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("nowhere.safetensors", "no weights at nowhere.safetensors. Give a file"),
         ("resnet18.none", "Known tags: a1_in1k"),
@@ -120,8 +107,8 @@ def test_a_folder_laid_out_as_a_repository_is_a_source(tmp_path: Path):
         ("small", "no pretrained weights small are known. Known tags: none"),
     ],
 )
-def test_a_missing_source_is_an_error_of_one_line(source: str, said: str):
-    with pytest.raises(PhiscaleError, match=said):
+def test_a_missing_source_is_an_error_of_one_line(source: str, message: str):
+    with pytest.raises(PhiscaleError, match=message):
         load(source)
 
 
@@ -140,40 +127,42 @@ def test_the_table_of_known_weights_is_complete_enough_to_use():
     assert original_preprocessing("tf_efficientnet_lite0").mean == pytest.approx((127 / 255,) * 3)
 
 
-def test_a_folder_of_weights_files_offers_them_all_by_name(theirs: Path, tmp_path: Path):
+def test_a_folder_of_weights_files_offers_them_all_by_name(timm_file: Path, tmp_path: Path):
     folder = tmp_path / "many"
     folder.mkdir()
-    (folder / "b.safetensors").write_bytes(theirs.read_bytes())
-    import_weights(str(theirs), folder / "a.safetensors")
+    (folder / "b.safetensors").write_bytes(timm_file.read_bytes())
+    import_weights(str(timm_file), folder / "a.safetensors")
     (folder / "notes.txt").write_text("no weights")
     assert list(weights_files(str(folder))) == ["a", "b"]
-    assert list(weights_files(str(theirs))) == ["theirs"]
+    assert list(weights_files(str(timm_file))) == ["theirs"]
 
 
-def test_the_same_file_cannot_be_both_ends_of_an_import(theirs: Path):
-    before = theirs.read_bytes()
+def test_the_same_file_cannot_be_both_ends_of_an_import(timm_file: Path):
+    before = timm_file.read_bytes()
     with pytest.raises(UsageError, match="is the file to read"):
-        import_weights(str(theirs), theirs.parent / "." / theirs.name)
-    assert theirs.read_bytes() == before
+        import_weights(str(timm_file), timm_file.parent / "." / timm_file.name)
+    assert timm_file.read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("file", "said", "member"),
+    ("file", "reason", "member"),
     [
         ("tf_efficientnet_b0_ns-4a1f.pth", "it is named so", "tf_efficientnet_b0"),
         ("efficientnet_b0-ra.pth", "it is named so", "efficientnet_b0"),
         ("weights.pth", "as timm's are", "efficientnet_b0"),
     ],
 )
-def test_the_name_of_a_file_decides_the_padding(tmp_path: Path, file: str, said: str, member: str):
+def test_the_name_of_a_file_decides_the_padding(
+    tmp_path: Path, file: str, reason: str, member: str
+):
     spec = replace(get_spec("efficientnet_b0"), classes=4)
     theirs = to_theirs("timm", spec, build(spec).state_dict())
     half = {name: t.half() if t.is_floating_point() else t for name, t in theirs.items()}
     torch.save(half, tmp_path / file)
-    heard: list[str] = []
-    with log_to(heard.append):
+    logged: list[str] = []
+    with log_to(logged.append):
         metadata = import_weights(str(tmp_path / file), tmp_path / "ours.safetensors")
-    assert metadata.member == member and said in heard[0] and "It fits" in heard[0]
+    assert metadata.member == member and reason in logged[0] and "It fits" in logged[0]
     _, tensors = read(tmp_path / "ours.safetensors")  # halves become singles
     assert tensors["stem.conv.weight"].dtype == torch.float32
 
@@ -202,17 +191,17 @@ def test_a_network_of_other_input_channels_is_recognised(tmp_path: Path):
         evaluate_model(str(out), "digits")
 
 
-def test_files_of_the_same_name_get_different_rows(theirs: Path, tmp_path: Path):
+def test_files_of_the_same_name_get_different_rows(timm_file: Path, tmp_path: Path):
     folder = tmp_path / "many"
     folder.mkdir()
-    (folder / "a.safetensors").write_bytes(theirs.read_bytes())
-    torch.save(timms(), folder / "a.pth")
+    (folder / "a.safetensors").write_bytes(timm_file.read_bytes())
+    torch.save(timm_tensors(), folder / "a.pth")
     assert list(weights_files(str(folder))) == ["a.pth", "a.safetensors"]
 
 
-def test_a_file_of_phiscale_is_not_imported_again(theirs: Path, tmp_path: Path):
+def test_a_file_of_phiscale_is_not_imported_again(timm_file: Path, tmp_path: Path):
     ours = tmp_path / "best.safetensors"
-    import_weights(str(theirs), ours)
+    import_weights(str(timm_file), ours)
     with pytest.raises(UsageError, match="is phiscale's already"):
         import_weights(str(ours), tmp_path / "again.safetensors")
     with pytest.raises(UsageError, match="is phiscale's already"):
@@ -220,7 +209,7 @@ def test_a_file_of_phiscale_is_not_imported_again(theirs: Path, tmp_path: Path):
 
 
 def test_numbers_that_single_precision_lacks_are_refused(tmp_path: Path):
-    tensors = {k: t.double() if t.is_floating_point() else t for k, t in timms().items()}
+    tensors = {k: t.double() if t.is_floating_point() else t for k, t in timm_tensors().items()}
     tensors["fc.bias"][0] = 1e300
     save_file(tensors, tmp_path / "large.safetensors")
     with pytest.raises(WeightsError, match="hold NaN or infinity"):
@@ -229,14 +218,14 @@ def test_numbers_that_single_precision_lacks_are_refused(tmp_path: Path):
 
 
 def test_a_cache_of_timms_without_a_config_is_enough(
-    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    timm_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import huggingface_hub
 
     def cached(repo: str, file: str, **_: Any) -> str:
         if file != "model.safetensors":
             raise huggingface_hub.errors.LocalEntryNotFoundError("not cached")
-        return str(theirs)
+        return str(timm_file)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", cached)
     monkeypatch.setattr(hub, "is_reachable", lambda endpoint: False)

@@ -23,23 +23,11 @@ from phiscale.errors import PhiscaleError, WeightsError
 from phiscale.nn.network import build
 from phiscale.weights.formats import read_foreign
 from phiscale.weights.metadata import ModelMetadata
-from phiscale.weights.peers import to_theirs
 from phiscale.weights.sources import load
 from phiscale.weights.store import read, save
+from support.timm_weights import timm_tensors
 
-SPEC = replace(get_spec("resnet18"), classes=4)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PHISCALE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    return tmp_path / "cache"
-
-
-def timms() -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
-    return to_theirs("timm", SPEC, build(SPEC).state_dict())
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 class Payload:
@@ -156,7 +144,7 @@ def test_strides_cannot_claim_more_values_than_there_are(tmp_path: Path):
 
 
 def test_nan_in_a_foreign_file_is_counted_and_named(tmp_path: Path):
-    tensors = timms()
+    tensors = timm_tensors()
     tensors["bn1.weight"][3] = float("nan")
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=r"1 tensors hold NaN or infinity \(bn1.weight\)"):
