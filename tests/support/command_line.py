@@ -8,8 +8,10 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,8 +52,8 @@ def ended(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str,
         main(shlex.split(arguments))
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 def check_mistake(arguments: str, code: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,14 +69,20 @@ def check_mistake(arguments: str, code: int, says: str, capsys: pytest.CaptureFi
     assert sorted(Path.cwd().rglob("*")) == before  # nothing was left behind
 
 
-def child(arguments: str, **options: object) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}  # type: ignore
+def child(
+    arguments: str,
+    env: Mapping[str, str] | None = None,
+    stdout: Any = subprocess.PIPE,
+    cwd: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """A command line in a process of its own; `env` is added to the environment."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     return subprocess.Popen(
         [sys.executable, "-m", "phiscale", *shlex.split(arguments)],
         env=environment,
-        stdout=options.pop("stdout", subprocess.PIPE),
+        cwd=cwd,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         # a shell ignores Ctrl-C in what it starts in the background: these tests, perhaps
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        **options,
     )

@@ -43,13 +43,13 @@ RECIPE = Recipe(
     augment=Augment(mixup=0.3, erase=0.2),
 )
 TIMEOUT_S = 4.0
-FATAL = ("fsync", "replace", "rename", "unlink", "ftruncate", "write")
-GONE = 77  # exit status of a process that ended because another one was killed
+DISK_CALLS = ("fsync", "replace", "rename", "unlink", "ftruncate", "write")
+PEER_LOST = 77  # exit status of a process that ended because another one was killed
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
-        "killing",
+        "support.killing",
         "phiscale.training.loop",
         "sklearn.datasets",
         "torch.utils.tensorboard.writer",
@@ -59,7 +59,7 @@ CONTEXT.set_forkserver_preload(
 
 
 @dataclass(frozen=True)
-class Blow:
+class KillPoint:
     """Where a training kills itself: at call number `at` of those that touch the disk."""
 
     at: int
@@ -68,14 +68,14 @@ class Blow:
 
 def start(
     out: Path,
-    blow: Blow | None = None,
+    kill_at: KillPoint | None = None,
     rank: int = 0,
     size: int = 1,
     port: int = 0,
     pause_s: float = 0.0,
     count_to: Path | None = None,
 ) -> Any:
-    arguments = (str(out), blow, rank, size, port, pause_s, count_to and str(count_to))
+    arguments = (str(out), kill_at, rank, size, port, pause_s, count_to and str(count_to))
     child = CONTEXT.Process(target=_train_in_child, args=arguments)
     child.start()
     return child
@@ -83,14 +83,14 @@ def start(
 
 def _train_in_child(
     out: str,
-    blow: Blow | None,
+    kill_at: KillPoint | None,
     rank: int,
     size: int,
     port: int,
     pause_s: float,
     count_to: str | None,
 ) -> None:
-    """Trains to the end, or until `blow` kills the process. Runs in the child."""
+    """Trains to the end, or until `kill_at` kills the process. Runs in the child."""
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),
@@ -101,7 +101,7 @@ def _train_in_child(
     }
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
-    calls = _watch(Path(out), blow)
+    calls = _count_disk_calls(Path(out), kill_at)
     runtime = Runtime(
         own_process=True,
         save_every_s=0,
@@ -115,41 +115,41 @@ def _train_in_child(
         code = stop.status
     except PhiscaleError as error:
         Path(f"{out}.error{rank}").write_text(str(error))
-        code = GONE
+        code = PEER_LOST
     if count_to:
         Path(count_to).write_text(str(calls[0]))
     os._exit(code)
 
 
-def _watch(out: Path, blow: Blow | None) -> list[int]:
+def _count_disk_calls(out: Path, kill_at: KillPoint | None) -> list[int]:
     """Counts the calls that touch the disk, and kills the process at one of them."""
     calls = [0]
 
-    def strikes(after: bool) -> bool:
-        return blow is not None and calls[0] == blow.at and blow.after == after
+    def is_kill_point(after: bool) -> bool:
+        return kill_at is not None and (kill_at.at, kill_at.after) == (calls[0], after)
 
-    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
             calls[0] += 1
-            if strikes(after=False):
+            if is_kill_point(after=False):
                 os.kill(os.getpid(), signal.SIGKILL)
             result = real(*arguments, **named)
-            if strikes(after=True):
+            if is_kill_point(after=True):
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
         return call
 
-    for name in FATAL[:-1]:
-        setattr(os, name, watched(getattr(os, name)))
+    for name in DISK_CALLS[:-1]:
+        setattr(os, name, counted(getattr(os, name)))
 
-    class Torn:
-        """A file whose writes may be cut short by a death."""
+    class CutFile:
+        """A file of which one write stops in its middle, and the process with it."""
 
         def __init__(self, file: Any):
             self.file = file
 
-        def __enter__(self) -> "Torn":
+        def __enter__(self) -> "CutFile":
             return self
 
         def __exit__(self, *_: object) -> None:
@@ -160,7 +160,7 @@ def _watch(out: Path, blow: Blow | None) -> list[int]:
 
         def write(self, data: Any) -> int:
             calls[0] += 1
-            if strikes(after=False) or strikes(after=True):
+            if is_kill_point(after=False) or is_kill_point(after=True):
                 self.file.write(data[: len(data) // 2])
                 self.file.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -171,7 +171,7 @@ def _watch(out: Path, blow: Blow | None) -> list[int]:
     def opened(self: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
         file = real_open(self, mode, *arguments, **named)
         ours = str(self).startswith(str(out)) and "tensorboard" not in str(self)
-        return Torn(file) if ours and mode in ("wb", "ab") else file
+        return CutFile(file) if ours and mode in ("wb", "ab") else file
 
     Path.open = opened  # type: ignore[method-assign, assignment]
     return calls
@@ -194,7 +194,7 @@ def finish(out: Path, size: int = 1) -> None:
             raise AssertionError(f"exit code {child.exitcode}: {messages}")
 
 
-def end_of(run: Path) -> dict[str, Any]:
+def final_state(run: Path) -> dict[str, Any]:
     """Returns all results of a training except times: they must not depend on any kill."""
     newest = sorted((run / "checkpoints").glob("*.pt"))[-1]
     state = torch.load(newest, weights_only=True)

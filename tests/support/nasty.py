@@ -47,7 +47,8 @@ def colours_of(image: Image.Image) -> list[tuple[int, ...]]:
     """The colour at the middle of each quadrant."""
     w, h = image.size
     spots = ((w // 4, h // 4), (3 * w // 4, h // 4), (w // 4, 3 * h // 4), (3 * w // 4, 3 * h // 4))
-    return [image.getpixel(spot) for spot in spots]
+    pixels = np.asarray(image)
+    return [tuple(int(value) for value in pixels[y, x]) for x, y in spots]
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -308,7 +309,7 @@ def _transparent(plain: Image.Image) -> list[Nasty]:
 
 def _easily_mistaken() -> list[Nasty]:
     """Whole images that look like what a decoder paints where data are missing."""
-    middle, black = (128,) * 3, (0,) * 3
+    middle, black = (128, 128, 128), (0, 0, 0)
     return [
         Nasty("all-middle-grey.jpg", saved(quadrants((middle,) * 4), "JPEG"), (middle,) * 4),
         Nasty(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from hypothesis import strategies as st
 
-from phiscale.arch.spec import Spec, Stage
+from phiscale.arch.spec import BlockKind, Spec, Stage
 
 
 @st.composite
 def stages(draw: st.DrawFn) -> Stage:
-    block = draw(st.sampled_from(["mbconv", "fused_mbconv", "separable", "basic", "bottleneck"]))
+    block = draw(st.sampled_from(get_args(BlockKind)))
     multiple_of_8 = st.integers(1, 5).map(lambda count: 8 * count)
     channels = draw(multiple_of_8)
     values = {"expand": 1.0, "se_ratio": 0.0, "group_width": 0, "expand_from": 0}

@@ -204,7 +204,10 @@ def formula_result(
     trial: Trial, images: Any = None, run: Path | None = None, runtime: Any = None, **fields: Any
 ) -> Result:
     """Return a result from a formula of the trial's seed instead of a training."""
-    values = {"validation_error": 1 / (3 + trial.recipe.seed), "validation_loss": 1.0} | fields
+    values: dict[str, Any] = {
+        "validation_error": 1 / (3 + trial.recipe.seed),
+        "validation_loss": 1.0,
+    } | fields
     return Result(
         key=trial.key,
         name=trial.name,
@@ -401,9 +404,21 @@ def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return value
 
 
+TRAINING_ENDS = (
+    "diverges",
+    "raises",
+    *["gives"] * 5,
+    "loss",
+    "nothing",
+    "no result",
+    "whole",
+)
+"""How the trial of each seed ends in `train_or_fail`."""
+
+
 def train_or_fail(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
     """Train, or fail in the way that the trial's seed stands for."""
-    match train_or_fail.kinds[trial.recipe.seed]:
+    match TRAINING_ENDS[trial.recipe.seed]:
         case "diverges":
             too_high = replace(trial.recipe, optim=Optim(lr_peak=1e30))
             result = train_and_log(replace(trial, recipe=too_high), images, run, runtime)
@@ -424,17 +439,6 @@ def train_or_fail(trial: Trial, images: Any, run: Path, runtime: Any) -> Result:
         case "no result":
             return None  # type: ignore[return-value]
     return train_and_log(trial, images, run, runtime)
-
-
-train_or_fail.kinds = (
-    "diverges",
-    "raises",
-    *["gives"] * 5,
-    "loss",
-    "nothing",
-    "no result",
-    "whole",
-)
 
 
 def always_fail(trial: Trial, *_: Any) -> Result:

@@ -1,8 +1,8 @@
-"""Whatever kills a training, wherever it strikes: run again, it ends to the bit as if left alone.
+"""A killed training that is run again ends bit for bit like one that nothing disturbed.
 
 A sample runs with the other tests; `make faults` runs all: every call that touches the disk, before
 and after it and in the middle of every write, hundreds of random moments, damaged files, two
-processes of which one dies or hangs. The seed is printed.
+processes of which one is killed or hangs. The seed is printed.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.killing import Blow, damage, differences, end_of, finish, free_port, start
+from support.killing import KillPoint, damage, differences, final_state, finish, free_port, start
 
 SEED = int(os.environ.get("PHISCALE_FAULT_SEED", "0"))
 EVERY = bool(os.environ.get("PHISCALE_EVERY_FAULT"))
@@ -40,20 +40,22 @@ def seconds(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> floa
 
 @pytest.fixture(scope="module")
 def calls(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How often a whole training touches the disk."""
+    """How many calls of a whole training touch the disk."""
     folder = tmp_path_factory.mktemp("kills")
     start(folder / "run", count_to=folder / "count").join(120)
     return int((folder / "count").read_text())
 
 
-def ends_alike(out: Path, undisturbed: Path, size: int = 1) -> None:
+def assert_ends_equal(out: Path, undisturbed: Path, size: int = 1) -> None:
     finish(out, size)
-    assert differences(end_of(out), end_of(undisturbed)) == []
+    assert differences(final_state(out), final_state(undisturbed)) == []
     assert not list(out.rglob("*.part"))
 
 
 @pytest.mark.parametrize("number", range(RANDOM))
-def test_killed_at_random_moments(number: int, undisturbed: Path, seconds: float, tmp_path: Path):
+def test_a_training_killed_at_random_moments_resumes_to_the_bit(
+    number: int, undisturbed: Path, seconds: float, tmp_path: Path
+):
     rng, out = random.Random(f"{SEED} {number}"), tmp_path / "run"
     kills = 0
     while kills < 3:
@@ -65,22 +67,22 @@ def test_killed_at_random_moments(number: int, undisturbed: Path, seconds: float
         if child.exitcode == 0:  # it was quicker: another one
             shutil.rmtree(out)
         kills += child.exitcode != 0
-    ends_alike(out, undisturbed)
+    assert_ends_equal(out, undisturbed)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_at_every_touch_of_the_disk(
+def test_a_training_killed_at_any_call_to_the_disk_resumes_to_the_bit(
     after: bool, undisturbed: Path, calls: int, tmp_path: Path
 ):
     rng = random.Random(f"{SEED} {after}")
-    places = range(1, calls + 1) if EVERY else sorted(rng.sample(range(1, calls + 1), 4))
-    for at in places:
+    numbers = range(1, calls + 1) if EVERY else sorted(rng.sample(range(1, calls + 1), 4))
+    for at in numbers:
         out = tmp_path / str(at)
-        child = start(out, Blow(at, after))
+        child = start(out, KillPoint(at, after))
         child.join(60)
         last = at > calls - 3  # threads make a call more or less
         assert child.exitcode == -signal.SIGKILL or (last and child.exitcode == 0), f"{at}: alive"
-        ends_alike(out, undisturbed)
+        assert_ends_equal(out, undisturbed)
         shutil.rmtree(out)
 
 
@@ -97,7 +99,7 @@ def test_a_damaged_newest_checkpoint_is_recovered_from(
     child.join(30)
     newest = sorted((out / "checkpoints").glob("*.pt"))[-1]
     damage(newest, rng.choice(["flip", "cut", "zero", "empty"]), rng)
-    ends_alike(out, undisturbed)
+    assert_ends_equal(out, undisturbed)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", range(PAIRS))
-def test_of_two_processes_one_dies_or_hangs(
+def test_of_two_processes_one_is_killed_or_hangs(
     number: int, pair: Path, seconds: float, tmp_path: Path
 ):
     """The other one ends too, in time; together they go on to the bit."""
@@ -127,4 +129,4 @@ def test_of_two_processes_one_dies_or_hangs(
     victim.kill()
     victim.join(30)
     assert ended in (0, 77), f"{'hung' if hangs else 'killed'}: the other ended with {ended}"
-    ends_alike(out, pair, 2)
+    assert_ends_equal(out, pair, 2)

@@ -28,6 +28,7 @@ from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.store import Store
 from support.workers import (
+    TRAINING_ENDS,
     OneStage,
     always_fail,
     crash_worker,
@@ -322,17 +323,17 @@ def test_a_training_that_goes_wrong_is_a_failed_result_and_never_the_best(
 ):
     """One diverges, others raise or give NaN, infinities, text or nothing; one is successful."""
     runner = runner_in(tmp_path, train=train_or_fail, workers=workers)
-    plan = OneStage(trials=make_trials(len(train_or_fail.kinds), plan.conditions.fingerprint))
+    plan = OneStage(trials=make_trials(len(TRAINING_ENDS), plan.conditions.fingerprint))
     run_to_end(plan, runner)
     results = runner.results.all()
     failed = {result.trial["recipe"]["seed"]: result.failed for result in results.values()}
     assert [failed[seed] is None for seed in range(len(failed))] == [
-        kind == "whole" for kind in train_or_fail.kinds
+        kind == "whole" for kind in TRAINING_ENDS
     ]
     assert "RuntimeError: this training always fails" in failed.values()
     assert any("not finite" in (why or "") or "became" in (why or "") for why in failed.values())
     states = {key: state for key, [state] in done_states(runner).items()}
-    assert sorted(states.values()) == ["COMPLETE", *["FAIL"] * (len(train_or_fail.kinds) - 1)]
+    assert sorted(states.values()) == ["COMPLETE", *["FAIL"] * (len(TRAINING_ENDS) - 1)]
     [best] = [key for key, result in results.items() if result.failed is None]
     with closing(runner.store()) as store:
         assert store.database.study.best_trial.user_attrs["key"] == best
