@@ -1,6 +1,8 @@
 """The functions and classes at the top of phiscale, as a Python user meets them."""
 
 import inspect
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from phiscale.pipeline.request import Request
 from phiscale.pipeline.run import FitPlan, FitRuntime, plan_fit
 from phiscale.text import python_call
 from phiscale.training.callbacks import Progress
+from phiscale.training.recipes.recipe import Recipe
+from phiscale.training.recipes.table import RECIPE_ENTRIES
 from phiscale.training.run import TrainRequest
 from phiscale.training.transfer import check_start
 from support.fits import EVERYTHING, fixed_measurements
@@ -103,13 +107,21 @@ SIGNATURES = {
         "data",
         "out",
         "recipe",
+        "variant_of",
+        "epochs",
+        "seed",
+        "as_published",
         "pretrained",
         "resolution",
         "on_bad",
         "accept_changed_data",
-        "deterministic",
         "device",
+        "deterministic",
+        "workers",
+        "keep",
+        "timeout_s",
         "callbacks",
+        "track",
     ),
 }
 
@@ -266,8 +278,6 @@ def test_a_family_and_a_comparison_of_spaces_can_be_planned_from_python(tmp_path
 
 
 def test_train_takes_a_spec_an_open_set_and_a_recipe(tmp_path: Path):
-    from dataclasses import replace
-
     recipe = replace(phiscale.RECIPES["characters"], epochs=0.2, evaluations=1)
     spec = replace(phiscale.get_spec("small"), resolution=8)
     run = phiscale.train(spec, phiscale.open_dataset("digits"), tmp_path / "run", recipe)
@@ -295,6 +305,36 @@ def test_trains_usual_recipe_starts_from_the_weights_that_there_are(
         phiscale.train("small", "digits", tmp_path / "run", pretrained=pretrained)
 
 
+def test_a_variant_of_a_named_recipe_scales_as_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    requests: list[TrainRequest] = []
+
+    def kept(request: TrainRequest, out: Path, *_: object, **__: object) -> None:
+        requests.append(request)
+        out.mkdir(exist_ok=True)
+        (out / "best.safetensors").touch()
+
+    monkeypatch.setattr("phiscale.pipeline.train.train_run", kept)
+    name, entry = "efficientnet-imagenet", RECIPE_ENTRIES["efficientnet-imagenet"]
+    assert entry.published is not None
+    small = replace(entry.recipe, batch=256)
+    train = partial(phiscale.train, "small", "digits", tmp_path / "run")
+    train(name, epochs=3, seed=5)
+    train(small, variant_of=name)
+    train(small)
+    train(name, as_published=True, epochs=4)
+    assert [request.recipe for request in requests] == [
+        replace(entry.recipe, epochs=3, seed=5),
+        small,
+        small,
+        replace(entry.published, epochs=4),
+    ]
+    printed = replace(entry, recipe=entry.published)
+    assert [request.entry for request in requests] == [entry, entry, None, printed]
+    assert [request.as_published for request in requests] == [False, False, False, True]
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -305,6 +345,27 @@ def test_trains_usual_recipe_starts_from_the_weights_that_there_are(
         (lambda out: phiscale.fit("digits", out, macs="lots"), r"macs='lots' is not a count"),
         (lambda out: phiscale.fit("digits", out, from_scratch=False), r"`from_scratch=False`"),
         (lambda out: phiscale.train("small", "digits", out, "fotos"), r"unknown recipe 'fotos'"),
+        (
+            lambda out: phiscale.train("small", "digits", out, "photos", variant_of="photos"),
+            r"recipe='photos' is a name",
+        ),
+        (
+            lambda out: phiscale.train("small", "digits", out, "photos", as_published=True),
+            r"photos is not a published recipe\. Leave out `as_published`",
+        ),
+        (
+            lambda out: phiscale.train("small", "digits", out, Recipe(), as_published=True),
+            r"`as_published` needs a source",
+        ),
+        (lambda out: phiscale.train("small", "digits", out, keep=0), r"keep=0 is out of range"),
+        (
+            lambda out: phiscale.train("small", "digits", out, resolution=0),
+            r"resolution=0 is out of range",
+        ),
+        (
+            lambda out: phiscale.train("small", "digits", out, track=("x",)),  # type: ignore[list-item]
+            r"track='x' is unknown",
+        ),
         (lambda out: phiscale.search_coefficients("small", "digits", out, seeds=1), r"seeds=1"),
         (lambda out: phiscale.scaling_study("digits", out, epochs=0), r"epochs=0 trains nothing"),
         (

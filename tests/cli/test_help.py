@@ -18,15 +18,17 @@ from support.command_line import ended
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recipe]]:
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recipe]]:
     """The recipes that `train` is called with, instead of training."""
     recipes: list[Recipe] = []
 
     def instead(request: TrainRequest, out: Path, *_: object, **__: object):
         recipes.append(request.recipe)
-        return out
+        out.mkdir(exist_ok=True)
+        (out / "best.safetensors").touch()
 
-    monkeypatch.setattr("phiscale.training.run.train_run", instead)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("phiscale.pipeline.train.train_run", instead)
     yield recipes
 
 

@@ -48,7 +48,7 @@ STAGES = [
 ]
 
 
-@pytest.mark.parametrize("published_only", [False, True])
+@pytest.mark.parametrize("as_published", [False, True])
 @pytest.mark.parametrize(("name", "member", "pixels", "magnitude", "mixup", "dropout"), STAGES)
 def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
     name: str,
@@ -57,7 +57,7 @@ def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
     magnitude: tuple[float, float],
     mixup: float,
     dropout: tuple[float, float],
-    published_only: bool,
+    as_published: bool,
 ):
     named, spec = RECIPE_ENTRIES[name], get_spec(member)
     assert named.scaling is not None
@@ -67,7 +67,7 @@ def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
         spec,
         named.scaling,
         IMAGENET_IMAGES,
-        published_only=published_only,
+        as_published=as_published,
     )
     places = [0.0, 0.25, 0.5, 0.99]
     assert tuple(recipe.pixels(spec.resolution, place) for place in places) == pixels
@@ -121,9 +121,9 @@ def test_as_published_takes_what_is_printed_for_a_member_and_nothing_that_is_rec
     named = RECIPE_ENTRIES["efficientnet-imagenet"]
     assert named.scaling is not None
     b7, odd = get_spec("efficientnet_b7"), scale(get_spec("efficientnet_b0"), compound(2.5))
-    found = scale_recipe(named.recipe, named.recipe, b7, named.scaling, 50_000, published_only=True)
+    found = scale_recipe(named.recipe, named.recipe, b7, named.scaling, 50_000, as_published=True)
     assert found == replace(named.recipe, dropout=0.5)
-    same = scale_recipe(named.recipe, named.recipe, odd, named.scaling, 50_000, published_only=True)
+    same = scale_recipe(named.recipe, named.recipe, odd, named.scaling, 50_000, as_published=True)
     assert same == named.recipe
 
 

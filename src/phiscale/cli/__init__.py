@@ -17,10 +17,9 @@ from phiscale.cli.planning import calibrate, check, solve
 from phiscale.cli.science import law_fit, law_predict
 from phiscale.cli.searching import search_coefficients, study
 from phiscale.cli.training import rates, runs, train
-from phiscale.cli.values import first_process
 from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
 from phiscale.text import printable
-from phiscale.training.ownership import own_process
+from phiscale.training.ownership import is_first_process, own_process
 from phiscale.training.signals import Interrupted
 
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _escape_unprintable_names()
     try:
-        with own_process(), log_to(to_stderr if first_process() else lambda line: None):
+        with own_process(), log_to(to_stderr if is_first_process() else lambda line: None):
             _run(arguments)
         sys.stdout.flush()
     except PhiscaleError as error:
@@ -173,7 +172,7 @@ def _leave(stop: Interrupted) -> None:
 def _fail(message: str, code: int) -> None:
     """Prints one line for each line of the message; no name in it can forge another."""
     text = "\n".join(printable(line) for line in message.split("\n"))
-    if first_process():
+    if is_first_process():
         print(f"phiscale: {text}", file=sys.stderr)
     elif code == 1:  # what all processes see alike, the first one prints
         print(f"phiscale: process {os.environ['RANK']}: {text}", file=sys.stderr)

@@ -22,6 +22,7 @@ _QUOTED_NAME = re.compile(rf"`({_NAME})`")
 _OTHER_NAMES = {
     "train_memory_bytes": "train_memory",
     "compute_ratio": "compute",
+    "timeout_s": "timeout",
 }
 _PREFIXES = ("budget.", "recipe.", "request.", "runtime.", "task.")
 

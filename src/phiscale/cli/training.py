@@ -23,11 +23,11 @@ from phiscale.cli.values import (
     Whole,
     check_file,
     command_line,
-    first_process,
     in_range,
     spec_of,
 )
 from phiscale.errors import UsageError
+from phiscale.training.ownership import is_first_process
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -41,17 +41,16 @@ def train(arguments: Sequence[str]) -> None:
         raise UsageError(f"{problem} Use one of {', '.join(RECIPE_ENTRIES)}.")
     name = word if word and word in RECIPE_ENTRIES else next(iter(RECIPE_ENTRIES))
     entry = RECIPE_ENTRIES[name]
-    if as_source := "--as-published" in [word.replace("_", "-") for word in arguments]:
-        if entry.published is None:
-            raise UsageError(f"{name} is not a published recipe. Leave out --as-published.")
-        entry = replace(entry, recipe=entry.published)
+    defaults = entry.recipe
+    if "--as-published" in [word.replace("_", "-") for word in arguments]:
+        defaults = entry.published or defaults  # without one `train` refuses the flag
 
     def train(
         *,
         model: SpecName,
         data: Data,
         out: Annotated[Path, arg(metavar="RUN")],
-        recipe: Annotated[Recipe, arg(name="")] = entry.recipe,
+        recipe: Annotated[Recipe, arg(name="")] = defaults,
         resolution: Whole = None,
         pretrained: Source = None,
         as_published: Switch = False,
@@ -65,42 +64,31 @@ def train(arguments: Sequence[str]) -> None:
         track: UseAppendAction[tuple[Literal["mlflow", "wandb"], ...]] = (),
     ) -> None:
         from phiscale.cli.output import training_progress
-        from phiscale.training.run import TrainRequest, train_run
-        from phiscale.training.runtime import Runtime
-        from phiscale.training.trackers import TRACKERS
+        from phiscale.pipeline.train import train as train_network
 
-        for flag, value in (
-            ("--resolution", resolution),
-            ("--keep", keep),
-            ("--workers", workers),
-            ("--timeout", timeout),
-        ):
-            in_range(flag, value)
-        spec = spec_of(model)
-        trackers = tuple(TRACKERS[name]() for name in track) if first_process() else ()
-        with training_progress(quiet=not first_process()) as callbacks:
-            runtime = Runtime(
+        spec, first = spec_of(model), is_first_process()
+        with training_progress(quiet=not first) as callbacks:
+            run = train_network(
+                spec,
+                data,
+                out,
+                recipe,
+                variant_of=name,
+                as_published=as_published,
+                pretrained=pretrained,
+                resolution=resolution,
+                on_bad=on_bad,
+                accept_changed_data=accept_changed_data,
+                device=device,
+                deterministic=deterministic,
                 workers=workers,
                 keep=keep,
                 timeout_s=timeout,
                 callbacks=callbacks,
-                trackers=trackers,
-                deterministic=deterministic,
-                accept_changed_data=accept_changed_data,
+                track=track,
             )
-            request = TrainRequest(
-                spec=spec,
-                data=data,
-                recipe=recipe,
-                entry=entry,
-                resolution=resolution,
-                pretrained=pretrained,
-                on_bad=on_bad,
-                published=as_source,
-            )
-            best = train_run(request, out, runtime, device=device)
-        if first_process():
-            print(best)
+        if first:
+            print(run.weights)
 
     train.__doc__ = f"""Train one network by a named recipe; the same command resumes.
 

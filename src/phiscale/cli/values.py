@@ -3,7 +3,6 @@
 tyro reads the flags off the verbs' annotations, so they are values here, not strings.
 """
 
-import os
 import re
 import shlex
 import sys
@@ -104,11 +103,6 @@ def parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | No
 def command_line() -> str:
     """The command as it was typed, without the passwords of databases, to keep with its results."""
     return without_passwords(shlex.join(["phiscale", *sys.argv[1:]]))
-
-
-def first_process() -> bool:
-    """Whether this is the process that prints for all that torchrun has started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def in_range(flag: str, value: float | None, least: int = 1) -> None:

@@ -33,11 +33,16 @@ class Run(os.PathLike[str]):
     """The folder of a training, as `train` and `fit` make it.
 
     `Run("run")` opens one that exists. It stands for its folder wherever a model is expected.
-    Raises CheckpointError where the folder holds no run.
+    Raises CheckpointError where the folder holds no run. `check=False` opens it unseen: a process
+    on another machine may train without seeing the folder.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]):
+    def __init__(self, folder: str | os.PathLike[str], *, check: bool = True):
         self.folder = Path(folder)
+        if check:
+            self._check()
+
+    def _check(self) -> None:
         if not self.folder.is_dir():
             raise CheckpointError(f"no folder {self.folder}. Name the folder of a training.")
         if not any((self.folder / name).is_file() for name in (RECIPE, WEIGHTS)):

@@ -45,11 +45,15 @@ class TrainRequest:
     data: str | ImageSet  # image folder, named set, tar shards, or a set that is open already
     recipe: Recipe
     entry: RecipeEntry | None = None  # the recipe's origin, by which it scales; None: it stays
-    published: bool = False  # keep to what the entry's source states
+    as_published: bool = False  # keep to what the entry's source states
     pretrained: str | None = None  # weights to start from: a source as for `import`
     resolution: int | None = None  # pixels a side; None: the network's own
     on_bad: Literal["stop", "skip"] = "stop"  # what an unreadable image does
     audited: bool = False  # whether every image of `data` has been read before
+
+    def __post_init__(self) -> None:
+        if self.resolution is not None and self.resolution < 1:
+            raise UsageError(f"resolution={self.resolution} is out of range. Use 1 or more.")
 
 
 def train_run(
@@ -171,7 +175,7 @@ def _adapted_recipe(request: TrainRequest, spec: Spec, train_images: int) -> Rec
     recipe, entry = request.recipe, request.entry
     changed = None
     if entry is not None:
-        if request.published:
+        if request.as_published:
             recipe = long_enough(recipe, entry, train_images)
             changed = _changed(request.recipe, entry)
         if entry.scaling is not None:
@@ -181,10 +185,10 @@ def _adapted_recipe(request: TrainRequest, spec: Spec, train_images: int) -> Rec
                 spec,
                 entry.scaling,
                 train_images,
-                published_only=request.published,
+                as_published=request.as_published,
             )
     _check_length(recipe, train_images, changed)
-    if request.published and (flavour := f"tf_{name_of(spec)}") in MEMBERS:
+    if request.as_published and (flavour := f"tf_{name_of(spec)}") in MEMBERS:
         logger.info(f"as published but for the network's norms and padding: those are {flavour}'s")
     return recipe
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 
+from phiscale.errors import UsageError
 from phiscale.training.callbacks import AnyCallback
 from phiscale.training.ownership import is_own_process
 from phiscale.training.parallel.processes import TIMEOUT_S, ProcessGroup
@@ -38,3 +40,10 @@ class Runtime:
     and exits belong to the host program."""
 
     log_level: int = logging.INFO  # of this training's messages
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "keep"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)} is out of range. Use 1 or more.")
+        if not 0 < self.timeout_s < inf:
+            raise UsageError(f"timeout_s={self.timeout_s:g} is out of range. Use a number above 0.")

@@ -74,16 +74,16 @@ def scale_recipe(
     scaling: RecipeScaling,
     train_images: int,
     *,
-    published_only: bool = False,
+    as_published: bool = False,
 ) -> Recipe:
     """Returns `recipe` scaled to a network and a number of training images.
 
     Fields that differ from the `original` recipe were set by the user and stay. The changes are
-    logged. With `published_only` the recipe gets nothing but the numbers that its source states
-    for this very network.
+    logged. With `as_published` the recipe gets nothing but the numbers that its source states for
+    this very network.
     """
     size = doublings(spec, scaling, train_images)
-    scaled = recipe if published_only else _scaled(recipe, original, size, scaling, train_images)
+    scaled = recipe if as_published else _scaled(recipe, original, size, scaling, train_images)
     model = name_of(spec).removeprefix("tf_")
     if model in scaling.published and MEMBERS[model].spec.resolution == spec.resolution:
         overrides = scaling.published[model]

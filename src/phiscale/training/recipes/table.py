@@ -10,6 +10,7 @@ from typing import Any
 
 from phiscale.arch.families import get_spec
 from phiscale.data.augment.augment import Augment
+from phiscale.errors import UsageError
 from phiscale.training.recipes.published import V1, V2_CODE, V2_TABLE
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
 from phiscale.training.recipes.sizing import RecipeScaling
@@ -285,6 +286,21 @@ RECIPE_ENTRIES: Mapping[str, RecipeEntry] = {
 }
 
 RECIPES: Mapping[str, Recipe] = {name: entry.recipe for name, entry in RECIPE_ENTRIES.items()}
+
+
+def recipe_entry(name: str, *, as_published: bool = False) -> RecipeEntry:
+    """Returns a named recipe's entry; with `as_published` its recipe is as its source prints it.
+
+    Raises UsageError for an unknown name, and for a recipe that no source prints.
+    """
+    if name not in RECIPE_ENTRIES:
+        raise UsageError(f"unknown recipe {name!r}. Use one of {', '.join(RECIPE_ENTRIES)}.")
+    entry = RECIPE_ENTRIES[name]
+    if not as_published:
+        return entry
+    if entry.published is None:
+        raise UsageError(f"{name} is not a published recipe. Leave out `as_published`.")
+    return replace(entry, recipe=entry.published)
 
 
 def long_enough(recipe: Recipe, entry: RecipeEntry, train_images: int) -> Recipe:
