@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from torch import nn
 
 from phiscale.arch.costs import cost
 from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.arch.scaling import Scaling, scale
-from phiscale.arch.spec import Spec
+from phiscale.arch.spec import Spec, Stage
 from phiscale.errors import SpecError
 from phiscale.nn.network import build
 
@@ -104,6 +104,34 @@ B0, B2, SMALL = get_spec("efficientnet_b0"), get_spec("efficientnet_b2"), get_sp
 )
 def test_saved_bytes_are_within_two_per_cent_of_what_torch_keeps(spec: Spec):
     assert cost(spec).saved_bytes == pytest.approx(saved_bytes(spec), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        # a shortcut keeps the map that no ReLU kept, beside a padded copy of it
+        Stage("basic", repeats=1, kernel=3, stride=2, expand=1, channels=8),
+        # sums with maps that a ReLU kept are maps of their own; where a stage changes the
+        # channels, its first block adds none
+        Stage("fused_mbconv", repeats=3, kernel=3, stride=1, expand=1, channels=8),
+        Stage("fused_mbconv", repeats=3, kernel=3, stride=1, expand=1, channels=16),
+    ],
+)
+def test_saved_bytes_count_the_maps_that_no_relu_keeps(stage: Stage):
+    changed = {"activation": "relu", "padding": "same", "stem_pool": True, "stages": (stage,)}
+    spec = replace(SMALL, **changed)
+    assert cost(spec).saved_bytes == saved_bytes(spec)
+
+
+@given(...)
+@settings(max_examples=60)
+def test_saved_bytes_of_any_spec_are_what_torch_keeps_or_one_map_more(spec: Spec):
+    try:
+        kept = saved_bytes(spec)
+    except ValueError:  # batch norm refuses one pixel of one image
+        reject()
+    excess = cost(spec).saved_bytes - kept
+    assert 0 <= excess <= 4 * max(layer.activations for layer in cost(spec).layers)
 
 
 def test_stochastic_depth_grows_linearly_from_zero_and_counts_every_block():

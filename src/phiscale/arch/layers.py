@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from phiscale.arch.ops import Number, Operation, ScaledSizes, at_least
+from phiscale.arch.ops import Number, Operation, ScaledSizes, at_least, where
 from phiscale.arch.spec import Spec
 
 
@@ -70,7 +70,11 @@ class _Counter:
                 self.input_saved = self.save_input(op)
                 self.elements = op.channels * op.side**2
             case "add":
+                # The sum with a branch that ends in a ReLU is a new map, which the convolution
+                # after it keeps. It is counted here, since the first block of a stage may have
+                # none. Where a pad or the mean follows, that is one map too many.
                 if op.inputs[-1] in self.kept:
+                    self.saved = self.saved + where(op.count != 0, self.elements, 0)
                     self.kept.add(op.path)
             case "se":
                 self.close()
@@ -110,9 +114,7 @@ class _Counter:
         """Returns the elements of its input that a convolution keeps and no operation before it."""
         if self.pads(op):  # an explicit pad makes a copy
             return op.channels_in * self.padded_side(op) ** 2
-        # a shortcut's input is kept by the ReLU of the block before, if that block ends with one
-        shortcut = self.relu and op.path.endswith(".shortcut.conv")
-        if op.inputs[0] in self.kept or shortcut:
+        if op.inputs[0] in self.kept:
             return 0
         self.kept.add(op.inputs[0])
         return op.channels_in * op.side_in**2

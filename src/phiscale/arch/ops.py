@@ -197,7 +197,7 @@ class _Graph:
         """MBConv; or Fused-MBConv, whose expansion and depthwise are one dense convolution."""
         at, stage, stride, out, identity = block
         fused, expands = stage.block == "fused_mbconv", stage.expand != 1
-        residual_elements = _where(identity, _elements(x), 0)
+        residual_elements = where(identity, _elements(x), 0)
         if fused:
             y = self.conv(f"{at}.expand", x, hidden if expands else out, stage.kernel, stride)
         else:
@@ -208,7 +208,7 @@ class _Graph:
             y = self.conv(f"{at}.project", y, out, act=False, residual_elements=residual_elements)
         if identity is False:
             return y
-        return self.add(at, x, y, count=_where(identity, 1, 0))
+        return self.add(at, x, y, count=where(identity, 1, 0))
 
     def basic(self, block: _Block, x: FeatureMap) -> FeatureMap:
         """ResNet-18's and -34's: two k x k convolutions."""
@@ -245,7 +245,7 @@ class _Graph:
         if block.identity is True:
             return x
         count = self.count
-        self.count = count * _where(block.identity, 0, 1)
+        self.count = count * where(block.identity, 0, 1)
         y = self.conv(f"{block.at}.shortcut", x, block.channels, stride=block.stride, act=False)
         self.count = count
         return y
@@ -368,7 +368,7 @@ def at_least(least: int, value: Number) -> Number:
     return np.maximum(least, value)
 
 
-def _where(condition: Any, then: Number, otherwise: Number) -> Number:
+def where(condition: Any, then: Number, otherwise: Number) -> Number:
     if _plain(condition):
         return then if condition else otherwise
     import numpy as np
