@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,27 +17,45 @@ from typing import Any
 from phiscale.errors import DataError, PhiscaleError
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, content: bytes | str, *, overwrite: bool = True) -> None:
     """Writes a file so that a kill at any point leaves the old file or the new one.
 
-    The content goes into a file beside it, which is synced and renamed. PhiscaleError: no space
-    or no permission.
+    The content goes into a file beside it, which is synced and renamed. Without `overwrite` a file
+    that exists stays: of several writers, on any machine, the first one's counts. PhiscaleError: no
+    space or no permission.
     """
     data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # machines and containers that share a folder may have processes of the same number
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        if overwrite:
+            partial.replace(path)
+        else:
+            _rename_if_absent(partial, path)
         sync_folder(path.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise PhiscaleError(
             f"cannot write {path}: {error.strerror}. Free some space or write elsewhere."
         ) from None
+
+
+def _rename_if_absent(partial: Path, path: Path) -> None:
+    """Renames a file, or deletes it where `path` exists. In one step, unless the file system has no
+    hard links: two writers at the same moment may then both rename theirs."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        if not path.exists():
+            partial.replace(path)
+    partial.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:
@@ -68,14 +87,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON, whole or not at all."""
+def write_json(path: Path, value: Any, *, overwrite: bool = True) -> None:
+    """Writes a value as JSON, as `write_atomic` does."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError:  # a file name that is not Unicode, escaped as \\udcff
         text = json.dumps(value, indent=1)
-    write_atomic(path, text + "\n")
+    write_atomic(path, text + "\n", overwrite=overwrite)
 
 
 def read_json(path: Path, fix: str = "Make it again or delete it.") -> Any:

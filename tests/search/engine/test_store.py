@@ -5,6 +5,7 @@ No training is counted twice. `make faults` runs the full numbers of writes.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -353,6 +354,37 @@ def test_a_folder_of_results_keeps_the_first_result_and_files_that_are_being_wri
     os.utime(being_written, (0, 0))
     results.sweep()
     assert not being_written.exists()
+
+
+def test_of_two_workers_that_write_a_result_at_once_both_see_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    [trial] = make_trials(1)
+    first, second = (formula_result(trial, validation_error=error) for error in (0.1, 0.9))
+    link = os.link
+
+    def link_after_the_first(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        assert Results(tmp_path).write_result(first).error == 0.1
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", link_after_the_first)
+    assert Results(tmp_path).write_result(second).error == 0.1
+    assert [path.name for path in tmp_path.iterdir()] == [f"{trial.key}.json"]
+
+
+def test_results_can_be_written_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(source))
+
+    monkeypatch.setattr(os, "link", refuse)
+    [trial] = make_trials(1)
+    for error in (0.1, 0.9):
+        result = formula_result(trial, validation_error=error)
+        assert Results(tmp_path).write_result(result).error == 0.1
+    assert [path.name for path in tmp_path.iterdir()] == [f"{trial.key}.json"]
 
 
 @pytest.mark.parametrize(

@@ -164,10 +164,10 @@ class Results:
     def write_result(self, result: Result) -> Result:
         """Write a result where there is none yet, and return the one that counts.
 
-        Two workers may have trained one trial; the first result counts.
+        Two workers, on any machines, may have trained one trial; the first result counts.
         """
-        if result.key not in self._all and not self.path(result.key).exists():
-            write_json(self.path(result.key), result.to_dict())
+        if result.key not in self._all:
+            write_json(self.path(result.key), result.to_dict(), overwrite=False)
         return self.read([result.key])[result.key]
 
     def write_jsonl(self) -> None:
