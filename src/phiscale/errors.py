@@ -6,6 +6,7 @@ A message says what is wrong with the value quoted, then what to do. It names Py
 PhiscaleError
 ├── UsageError        arguments that contradict each other or themselves (exit 2)
 ├── SpecError         a network that cannot be built
+│   └── UnknownModel  a name that no model has; it is a UsageError as well (exit 2)
 ├── BudgetError       limits that no network meets
 ├── DataError         images or folders that cannot be used
 │   └── BadImage      one image that cannot be read
@@ -39,6 +40,13 @@ class SpecError(PhiscaleError, ValueError):
     """A spec that no network can be built from.
 
     Example: "kernel=4 is even, so 'same' padding cannot be symmetric. Use 3 or 5."
+    """
+
+
+class UnknownModel(SpecError, UsageError):
+    """A name that no model has.
+
+    Example: "'smal' is not a model. Did you mean small? `phiscale models` lists all of them."
     """
 
 

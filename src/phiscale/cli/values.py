@@ -3,7 +3,6 @@
 tyro reads the flags off the verbs' annotations, so they are values here, not strings.
 """
 
-import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
-from phiscale.errors import SpecError, UsageError
+from phiscale.errors import UsageError
 from phiscale.text import without_passwords
 
 if TYPE_CHECKING:
@@ -84,12 +83,7 @@ def spec_of(text: str) -> "Spec":
     """The spec of a model's name, a spec.json or a file.py:NAME."""
     from phiscale.arch.families import resolve_spec
 
-    try:
-        return resolve_spec(text)
-    except SpecError as error:
-        if re.fullmatch(r"[\w-]*", text) and not Path(text).exists():  # a name, not a file
-            raise UsageError(str(error)) from None
-        raise
+    return resolve_spec(text)
 
 
 def parsed(flag: str, parse: Callable[[str], int], text: str | None) -> int | None:

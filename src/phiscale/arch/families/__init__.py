@@ -15,7 +15,7 @@ from phiscale.arch.families.resnet import RESNET
 from phiscale.arch.families.small import SMALL
 from phiscale.arch.families.sources import spec_from_json_file, spec_from_python_file
 from phiscale.arch.spec import Spec
-from phiscale.errors import SpecError
+from phiscale.errors import SpecError, UnknownModel
 
 __all__ = [
     "MEMBERS",
@@ -36,13 +36,13 @@ MEMBERS: dict[str, Member] = {
 
 
 def get_spec(name: str) -> Spec:
-    """Returns the spec of a registered model. SpecError: there is none of this name."""
+    """Returns the spec of a registered model. UnknownModel: there is none of this name."""
     if name not in MEMBERS:
         from difflib import get_close_matches  # only errors need it
 
         near = get_close_matches(name.lower(), MEMBERS, n=3, cutoff=0.5)
         fix = f"Did you mean {' or '.join(near)}? " if near else ""
-        raise SpecError(f"{name!r} is not a model. {fix}`phiscale models` lists all of them.")
+        raise UnknownModel(f"{name!r} is not a model. {fix}`phiscale models` lists all of them.")
     return MEMBERS[name].spec
 
 
