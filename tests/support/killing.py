@@ -23,11 +23,11 @@ from phiscale.data.augment.augment import Augment
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError
-from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import train
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted
+from support.logs import log_without_times
 
 STEPS = 8
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
@@ -202,10 +202,9 @@ def final_state(run: Path) -> dict[str, Any]:
     tensors |= {f"ema.{k}": v for k, v in state["ema"].items()}
     for number, slots in state["optimizer"]["state"].items():
         tensors |= {f"optimizer.{number}.{k}": v for k, v in slots.items()}
-    log = [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
     return {
         "images": state["images_seen"],
-        "log": log,
+        "log": log_without_times(run),
         "tensors": tensors,
         "best": load_file(run / "best.safetensors"),
     }

@@ -22,11 +22,12 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
 from phiscale.files import lock_folder
-from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.log import read_log
 from phiscale.training.loop import train
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.recipes.table import RECIPES
 from phiscale.training.runtime import Runtime
+from support.logs import log_without_times
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,14 +73,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def timeless(run: Path) -> list[dict[str, object]]:
-    return [
-        {k: v for k, v in record.items() if k not in OF_THE_MACHINE} for record in read_log(run)
-    ]
-
-
 def same(a: Path, b: Path) -> None:
-    assert timeless(a) == timeless(b)
+    assert log_without_times(a) == log_without_times(b)
     ours, theirs = load_file(a / "best.safetensors"), load_file(b / "best.safetensors")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)

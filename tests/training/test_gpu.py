@@ -25,11 +25,11 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.nn.network import build
 from phiscale.nn.norm import BatchNorm2d, synchronise
 from phiscale.training.callbacks import Progress
-from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
+from support.logs import log_without_times
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
@@ -129,10 +129,7 @@ def test_a_deterministic_training_resumes_to_the_bit(precision: str, tmp_path: P
     train(tmp_path / "stopped", *arguments, runtime)
     for name, tensor in state(tmp_path / "whole").items():
         assert torch.equal(state(tmp_path / "stopped")[name], tensor), name
-    one, two = (
-        [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(tmp_path / run)]
-        for run in ("whole", "stopped")
-    )
+    one, two = (log_without_times(tmp_path / run) for run in ("whole", "stopped"))
     assert one == two
 
 

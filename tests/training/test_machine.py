@@ -26,12 +26,13 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, TrainingError
 from phiscale.training import saving
 from phiscale.training.checkpoint import load_newest, save_checkpoint
-from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.log import read_log
 from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.parallel.replicas import Replicas
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
+from support.logs import log_without_times
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
@@ -49,10 +50,7 @@ def trained(
 
 
 def same(a: Path, b: Path) -> bool:
-    one, two = (
-        [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
-        for run in (a, b)
-    )
+    one, two = log_without_times(a), log_without_times(b)
     x, y = load_file(a / "best.safetensors"), load_file(b / "best.safetensors")
     return one == two and all(torch.equal(x[name], y[name]) for name in x)
 

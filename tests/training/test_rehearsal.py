@@ -21,10 +21,11 @@ from phiscale.arch.families import get_spec
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training import loop
-from phiscale.training.log import OF_THE_MACHINE, read_log
+from phiscale.training.log import read_log
 from phiscale.training.loop import train
 from phiscale.training.recipes.table import RECIPES
 from phiscale.training.runtime import Runtime
+from support.logs import log_without_times
 
 SHARDS, A_SHARD, CLASSES, STEPS, BATCH, SIDE = 20, 1000, 1000, 30, 48, 64
 pytestmark = pytest.mark.slow
@@ -82,10 +83,6 @@ def job(shards: Path, out: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def timeless(run: Path) -> list[dict[str, object]]:
-    return [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
-
-
 def test_imagenets_shape_two_processes_two_kills_and_the_same_end(shards: Path, tmp_path: Path):
     assert job(shards, tmp_path / "whole").wait(timeout=600) == 0
     out, rng = tmp_path / "killed", random.Random(0)
@@ -104,7 +101,7 @@ def test_imagenets_shape_two_processes_two_kills_and_the_same_end(shards: Path, 
         running.wait()
         assert 0 < len([r for r in read_log(out) if "loss" in r]) < STEPS
     assert job(shards, out).wait(timeout=600) == 0
-    assert timeless(out) == timeless(tmp_path / "whole")
+    assert log_without_times(out) == log_without_times(tmp_path / "whole")
     ends = [
         torch.load(sorted((run / "checkpoints").glob("*.pt"))[-1], weights_only=True)
         for run in (out, tmp_path / "whole")

@@ -21,13 +21,13 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError
 from phiscale.training import validation
 from phiscale.training.determinism import deterministic_kernels
-from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import train
 from phiscale.training.ownership import own_process
 from phiscale.training.parallel.processes import ProcessGroup, gpu_of
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted, StopSignal
+from support.logs import log_without_times
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
@@ -39,10 +39,6 @@ def trained(out: Path) -> Path:
     return train(
         out, SPEC, open_dataset("digits"), RECIPE, PREPROCESSING, Runtime(own_process=True)
     )
-
-
-def timeless(run: Path) -> list[dict[str, object]]:
-    return [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -79,7 +75,7 @@ def test_an_evaluation_is_given_up_and_made_up_for(
         patch.setattr(validation, "count_correct", slow)
         stop_and_go_on(tmp_path / "run", undisturbed, seconds=30)
     trained(tmp_path / "run")
-    assert timeless(tmp_path / "run") == timeless(undisturbed)
+    assert log_without_times(tmp_path / "run") == log_without_times(undisturbed)
     for name, tensor in weights(undisturbed).items():
         assert torch.equal(weights(tmp_path / "run")[name], tensor)
 
@@ -101,7 +97,7 @@ def test_a_fetch_that_hangs_is_given_up(
         stop_and_go_on(tmp_path / "run", undisturbed, seconds=30)
         over.set()
     trained(tmp_path / "run")
-    assert timeless(tmp_path / "run") == timeless(undisturbed)
+    assert log_without_times(tmp_path / "run") == log_without_times(undisturbed)
 
 
 def test_what_does_not_listen_is_left_all_the_same():

@@ -18,11 +18,11 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.augment.augment import Augment
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.training.log import OF_THE_MACHINE, read_log
 from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
 from phiscale.training.runtime import Runtime
+from support.logs import log_without_times
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
 PREPROCESSING = Preprocessing(size=16, crop=1.0)
@@ -105,10 +105,6 @@ def away(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return float((x - y).norm() / x.norm())
 
 
-def timeless(run: Path) -> list[dict[str, object]]:
-    return [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_log(run)]
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ended(tmp_path_factory.mktemp("world") / "alone", 1)
@@ -122,7 +118,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_end_where_one_does(alone: Path, two: Path):
     """Weights, batch statistics, moving average: with dropout, stochastic depth, mixed images,
     accumulated micro-batches and classes of different weight."""
-    assert len(timeless(alone)) == len(timeless(two)) == STEPS + 2
+    assert len(log_without_times(alone)) == len(log_without_times(two)) == STEPS + 2
     assert away(last(alone), last(two)) < 1e-9
 
 
@@ -149,7 +145,7 @@ def test_one_process_killed_takes_the_job_down_and_it_resumes_to_the_bit(
     os.kill(_process(job, rank, out), signal.SIGKILL)
     assert job.wait(timeout=TIMEOUT_S + 30) != 0
     ended(out, 2)
-    assert timeless(out) == timeless(two)
+    assert log_without_times(out) == log_without_times(two)
     assert away(last(out), last(two)) == 0
 
 
@@ -181,7 +177,7 @@ def test_sigterm_saves_and_the_job_goes_on(two: Path, tmp_path: Path):
     job.send_signal(signal.SIGTERM)
     assert job.wait(timeout=40) != 0
     ended(out, 2)
-    assert timeless(out) == timeless(two)
+    assert log_without_times(out) == log_without_times(two)
     assert away(last(out), last(two)) == 0
 
 

@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECENT = 50  # steps over which the speed is averaged
-OF_THE_MACHINE = (
-    "images_per_s",
-    "wait_share",
-    "saving_share",
-    "eta_s",
-    "memory_bytes",
-    "seconds",
-    "time",
-)
-"""Fields of log.jsonl that depend on the machine; all others are the same in every run."""
 
 
 class Meter:
