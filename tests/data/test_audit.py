@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from phiscale.data.audit import Audit, audit, bad_files_error
+from phiscale.data.audit import Audit, audit, files_to_skip
 from phiscale.data.audit_advice import Facts, advise
 from phiscale.data.datasets.open import BadFile, open_dataset
 from phiscale.data.reading.decode import DecodeLimits
+from phiscale.errors import DataError
 from support.nasty import bad, good, saved
 from support.trees import image_bytes, tree
 
@@ -36,6 +37,13 @@ def test_a_tidy_set_is_counted(tidy: Path):
     assert found.shorter_side and found.shorter_side.median == 8
 
 
+def refusal(found: Audit) -> str:
+    """What a training says that stops at bad files."""
+    with pytest.raises(DataError) as refused:
+        files_to_skip(found, "stop")
+    return str(refused.value)
+
+
 def test_all_bad_files_are_listed_and_good_ones_are_not(tidy: Path):
     nasty, fine = bad(), good()
     for file in nasty + fine:
@@ -43,10 +51,11 @@ def test_all_bad_files_are_listed_and_good_ones_are_not(tidy: Path):
     images = open_dataset(tidy)
     found = audit(images)
     assert {file.key for file in found.bad} == {f"train/a/{file.name}" for file in nasty}
-    error = str(bad_files_error(found))
+    error = refusal(found)
     assert all(file.name in error for file in nasty)
     assert f"{len(nasty)} files of {found.total} cannot be read" in error
     assert error.endswith("on_bad='skip'")
+    assert files_to_skip(found, "skip") == found.bad
     rest = images.without(found.bad)
     assert len(rest.train) == 30 + len(fine) and rest.skipped == found.bad
     assert audit(rest).bad == ()
@@ -59,7 +68,7 @@ def test_names_cannot_forge_lines_of_a_report(tidy: Path):
         except OSError:
             pytest.skip("this file system takes no such name")
     found = audited(tidy)
-    text = found.summary() + str(bad_files_error(found))
+    text = found.summary() + refusal(found)
     assert r"new\nline.png (train): empty file" in text
     assert r"red\x1b[31m.png" in text and r"\u202egnp.png" in text
     assert "\x1b" not in text and "\u202e" not in text
@@ -76,7 +85,6 @@ def test_the_same_pixels_are_found_whatever_the_file(tidy: Path):
         ("train/b/000.png", "train/b/copy.png"),
         ("test/a/same.bmp", "train/a/same.png"),
     }
-    assert len(found.leaks) == 1
     assert any("Remove 'train/a/same.png'" in sentence for sentence in found.advice)
 
 
@@ -184,7 +192,7 @@ def test_bad_files_of_a_small_list_read_well(tmp_path: Path):
     found = audited(tmp_path)
     (only,) = found.bad
     assert only == BadFile(only.split, "b/x.jpg", "a web page (HTML), not an image")
-    assert str(bad_files_error(found)).splitlines()[:2] == [
+    assert refusal(found).splitlines()[:2] == [
         "1 file of 22 cannot be read:",
         f"  b/x.jpg ({only.split}): a web page (HTML), not an image",
     ]

@@ -71,11 +71,6 @@ class Audit:
         """Readable and bad images."""
         return sum(map(sum, self.counts.values())) + len(self.bad)
 
-    @property
-    def leaks(self) -> tuple[tuple[ImageRef, ...], ...]:
-        """Duplicates that stand in more than one split."""
-        return tuple(g for g in self.duplicates if len({place.split for place in g}) > 1)
-
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return FORMAT.encode(self)
@@ -111,7 +106,7 @@ def audit(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
-    """Read every image once, in `workers` threads (Pillow decodes outside Python's lock).
+    """Reads every image once, in `workers` threads (Pillow decodes outside Python's lock).
 
     `progress(done, total)` is called from this thread. A bad image is reported, never raised.
     """
@@ -129,8 +124,17 @@ def audit(
     return _summary(images, results)
 
 
-def bad_files_error(audit: Audit) -> DataError:
-    """All bad files of an audit as one error, to be raised before any training."""
+def files_to_skip(audit: Audit, on_bad: str) -> tuple[BadFile, ...]:
+    """Returns the bad files, which a training leaves out.
+
+    Raises DataError with the list of them where `on_bad` is "stop".
+    """
+    if audit.bad and on_bad == "stop":
+        raise _bad_files_error(audit)
+    return audit.bad
+
+
+def _bad_files_error(audit: Audit) -> DataError:
     names = "\n".join(f"  {line}" for line in _bad_lines(audit.bad))
     return DataError(
         f"{count_of(len(audit.bad), 'file')} of {audit.total:,} cannot be read:\n{names}\n"

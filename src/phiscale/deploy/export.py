@@ -20,8 +20,8 @@ from phiscale.data.loader import channels_first, normalise_batch
 from phiscale.deploy.backend import METADATA_KEY, ONNX
 from phiscale.deploy.inference import class_columns
 from phiscale.deploy.runtime import latency_ms, open_session, run
-from phiscale.errors import ExportError, UsageError
-from phiscale.files import sha256, with_checksum, write_atomic, write_checked
+from phiscale.errors import ExportError
+from phiscale.files import check_no_file, sha256, with_checksum, write_atomic, write_checked
 from phiscale.nn.network import Network
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.sources import load, weights_file
@@ -155,8 +155,7 @@ def export_run(
     """Write model.onnx and model.json; return the path of model.onnx and what model.json holds."""
     weights = weights_file(os.fspath(run))
     folder = weights.parent if out is None else Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"out={folder} is a file. Use a folder.")
+    check_no_file(folder)
     network = load(weights)
     split = None
     if data is not None:

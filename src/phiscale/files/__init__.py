@@ -5,7 +5,10 @@ versioned JSON and back, `decoding` checks each value, `checksums` finds edits a
 """
 
 from phiscale.files.atomic import (
+    LOCK,
     cache_folder,
+    check_no_file,
+    check_out_folder,
     lock_folder,
     read_json,
     remove_partial_files,
@@ -28,10 +31,13 @@ from phiscale.files.records import Format
 
 __all__ = [
     "CHECKSUM",
+    "LOCK",
     "Format",
     "added_field",
     "cache_folder",
     "canonical",
+    "check_no_file",
+    "check_out_folder",
     "checksum",
     "encoded_field",
     "lock_folder",

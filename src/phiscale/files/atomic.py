@@ -9,12 +9,14 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from phiscale.errors import DataError, PhiscaleError
+from phiscale.errors import DataError, PhiscaleError, UsageError
+
+LOCK = ".lock"  # the file that keeps other processes out of a folder
 
 
 def write_atomic(path: Path, content: bytes | str, *, overwrite: bool = True) -> None:
@@ -115,6 +117,25 @@ def sha256(content: bytes | str) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
+def check_out_folder(out: Path, marker: str, own: Collection[str] = (LOCK,)) -> None:
+    """Refuses a file, and a folder that somebody else has filled, before anything is written.
+
+    A folder with the file `marker` is one of ours; so is one that holds only files named in `own`
+    and partial files of writes that were killed. UsageError: it is neither.
+    """
+    check_no_file(out)
+    if not out.is_dir() or (out / marker).exists():
+        return
+    if any(path.name not in own and path.suffix != ".part" for path in out.iterdir()):
+        raise UsageError(f"out={str(out)!r} holds other files. Use a new folder.")
+
+
+def check_no_file(out: Path) -> None:
+    """Raises UsageError where a folder is to be written but a file has its name."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"out={str(out)!r} is a file. Use a folder, new or of an earlier start.")
+
+
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a folder. PhiscaleError: another process is in it.
@@ -123,7 +144,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
+        file = (folder / LOCK).open("a+")
     except OSError as error:
         raise PhiscaleError(
             f"cannot write in {folder}: {error.strerror}. Choose another `out`."

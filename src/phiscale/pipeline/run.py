@@ -17,12 +17,19 @@ from typing import Any
 import torch
 
 from phiscale.data.audit import FORMAT as AUDIT_FORMAT
-from phiscale.data.audit import Audit, audit, bad_files_error
+from phiscale.data.audit import Audit, audit, files_to_skip
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.deploy.export import export_onnx
 from phiscale.deploy.inference import per_image_csv
 from phiscale.errors import CheckpointError, PhiscaleError
-from phiscale.files import lock_folder, read_checked, sha256, write_atomic, write_checked
+from phiscale.files import (
+    check_out_folder,
+    lock_folder,
+    read_checked,
+    sha256,
+    write_atomic,
+    write_checked,
+)
 from phiscale.pipeline.choice import FORMAT as CHOICE_FORMAT
 from phiscale.pipeline.choice import Choice, choose
 from phiscale.pipeline.evidence import Evidence, first_evidence
@@ -41,7 +48,6 @@ from phiscale.training.devices import compute_device
 from phiscale.training.evaluate import logits_of
 from phiscale.training.loop import train
 from phiscale.training.metrics import measure
-from phiscale.training.run import check_run_folder
 from phiscale.training.runtime import Runtime
 from phiscale.weights.sources import load
 
@@ -108,7 +114,7 @@ def plan_fit(
 ) -> FitPlan:
     """The stages before training: request, audit, device, choice. Raises what `fit` raises."""
     request.check()
-    check_run_folder(out, REQUEST)
+    check_out_folder(out, REQUEST)
     values = values or PlanningInputs()
     inputs = read_inputs(request, values)
     torch_device = compute_device(request.device)
@@ -142,11 +148,10 @@ def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Aud
         audited = audit(images)
         fingerprint = {"fingerprint": images.fingerprint()}
         write_checked(out / "audit.json", {**fingerprint, **audited.to_dict()})
-    if audited.bad and request.on_bad == "stop":
-        raise bad_files_error(audited)
+    skipped = files_to_skip(audited, request.on_bad)
     for line in audited.advice:
         logger.info(f"  {line}")
-    return images.without(audited.bad), audited
+    return images.without(skipped), audited
 
 
 def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | None:

@@ -20,12 +20,12 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.errors import TrainingError, UsageError
-from phiscale.files import read_checked, write_atomic, write_json
+from phiscale.files import check_out_folder, read_checked, write_atomic, write_json
 from phiscale.training.log import read_log
 from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RecipeEntry
-from phiscale.training.run import TrainRequest, check_run_folder, checked_images, train_run
+from phiscale.training.run import TrainRequest, checked_images, train_run
 from phiscale.training.runtime import Runtime
 from phiscale.training.state import RUN_FIX
 
@@ -110,7 +110,7 @@ def compare_rates(
 
     Writes rates.json and rates.md there. UsageError: `out` belongs to something else.
     """
-    check_run_folder(out, RESULT)
+    check_out_folder(out, RESULT)
     payload: dict[str, Any] = {"command": command, "networks": []}
     images = checked_images(request.data, out, "stop", ProcessGroup(), runtime.workers)
     if not (out / RESULT).exists():

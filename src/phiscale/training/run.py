@@ -9,12 +9,12 @@ from typing import Literal
 
 from phiscale.arch.families import MEMBERS, name_of
 from phiscale.arch.spec import Spec
-from phiscale.data.audit import audit, bad_files_error
+from phiscale.data.audit import audit, files_to_skip
 from phiscale.data.datasets.dataset import BadFile, ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
-from phiscale.files import read_checked
+from phiscale.files import check_out_folder, read_checked
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
@@ -68,7 +68,7 @@ def train_run(
     """
     runtime = runtime or Runtime()
     with init_distributed(compute_device(device), runtime.timeout_s) as (group, local_device):
-        group.run_on_rank0(lambda: check_run_folder(out, "recipe.json"))
+        group.run_on_rank0(lambda: check_out_folder(out, "recipe.json"))
         check_start(request.recipe, request.pretrained)
         require_rgb(request.spec, "`model`")
         start_from, metadata = _start(request.spec, request.pretrained)
@@ -80,16 +80,6 @@ def train_run(
         preprocessing = replace(preprocessing, size=spec.resolution)
         runtime = replace(runtime, device=local_device, group=group)
         return train(out, spec, images, recipe, preprocessing, runtime, start_from=start_from)
-
-
-def check_run_folder(out: Path, marker: str) -> None:
-    """Refuses a file, and a folder with other contents; the file `marker` identifies ours."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"out={str(out)!r} is a file. Use a folder, new or of an earlier start.")
-    if not out.is_dir() or (out / marker).exists():
-        return
-    if any(p.name != ".lock" and p.suffix != ".part" for p in out.iterdir()):
-        raise UsageError(f"out={str(out)!r} holds other files. Use a new folder.")
 
 
 def checked_images(
@@ -107,12 +97,9 @@ def checked_images(
     images = _open(data)
 
     def find_bad() -> tuple[BadFile, ...]:
-        if (skipped := _skipped(images, out)) is not None:
-            return skipped
-        result = audit(images, workers=workers)
-        if result.bad and on_bad == "stop":
-            raise bad_files_error(result)
-        return result.bad
+        if (before := _skipped(images, out)) is not None:
+            return before
+        return files_to_skip(audit(images, workers=workers), on_bad)
 
     bad = group.run_on_rank0(find_bad)
     if bad:

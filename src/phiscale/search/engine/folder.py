@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phiscale.data.audit import audit, bad_files_error
+from phiscale.data.audit import audit, files_to_skip
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.files import canonical, read_checked, sha256, write_checked
+from phiscale.files import LOCK, canonical, check_out_folder, read_checked, sha256, write_checked
 from phiscale.search.engine.result import (
     Result,
     Results,
@@ -31,7 +31,7 @@ from phiscale.training.recipes.recipe import differences
 PLAN = "plan.json"
 PLAN_FIX = "Delete it: results are kept, and the same command writes it again."
 MAX_NAMED = 3  # settings that differ, in a message
-OURS = {"results", "results.jsonl", "trainings", "study.db", "study.db-journal", ".lock"}
+OURS = {"results", "results.jsonl", "trainings", "study.db", "study.db-journal", LOCK}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +77,7 @@ def dataset_info(data: str, out: Path) -> DatasetInfo:
         if cached.fingerprint == images.fingerprint():
             return cached
     report = audit(images)
-    if report.bad:
-        raise bad_files_error(report)
+    files_to_skip(report, "stop")
     assert report.shorter_side is not None
     return DatasetInfo(
         source=images.source,
@@ -99,10 +98,7 @@ def begin_or_resume(
     More seeds than before are the same plan; the interim look at fewer seeds is recorded.
     UsageError: the folder belongs to another plan; the message says what differs.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(
-            f"out={str(out)!r} is a file. Use a folder: a new one, or one of an earlier start."
-        )
+    check_out_folder(out, PLAN, OURS)
     plan_id = {"kind": kind, "plan": _hash(dataset.fingerprint, plan)}
     payload = {
         "phiscale": kind,
@@ -112,14 +108,8 @@ def begin_or_resume(
     if (out / PLAN).exists():
         _resume(out, payload)
     else:
-        _begin(out, payload)
+        write_checked(out / PLAN, payload)
     return plan_id
-
-
-def _begin(out: Path, payload: Mapping[str, Any]) -> None:
-    if out.is_dir() and any(p.name not in OURS and p.suffix != ".part" for p in out.iterdir()):
-        raise UsageError(f"out={str(out)!r} holds other files. Use a new folder.")
-    write_checked(out / PLAN, payload)
 
 
 def _resume(out: Path, payload: Mapping[str, Any]) -> None:
