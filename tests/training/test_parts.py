@@ -19,11 +19,12 @@ from phiscale.data.loader import ImageCache, TrainingBatchPlan, training_batches
 from phiscale.data.order import Order, draw_uniforms, hash_numbers
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, UsageError
+from phiscale.files import differences
 from phiscale.nn.network import build
 from phiscale.training.ema import Ema
 from phiscale.training.metrics import measure, wilson
 from phiscale.training.optim import Muon, RMSpropTF, make_optimizer, orthogonalize
-from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule, differences
+from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
 from phiscale.training.recipes.table import RECIPES
 from phiscale.training.schedule import learning_rate
 

@@ -27,11 +27,13 @@ from phiscale.files.checksums import (
     write_checked,
 )
 from phiscale.files.decoding import added_field, encoded_field
+from phiscale.files.differences import Difference, differences
 from phiscale.files.records import Format
 
 __all__ = [
     "CHECKSUM",
     "LOCK",
+    "Difference",
     "Format",
     "added_field",
     "cache_folder",
@@ -39,6 +41,7 @@ __all__ = [
     "check_no_file",
     "check_out_folder",
     "checksum",
+    "differences",
     "encoded_field",
     "lock_folder",
     "read_checked",

@@ -11,12 +11,11 @@ from phiscale.arch.families import get_spec
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import CheckpointError, PhiscaleError, UsageError
-from phiscale.files import Format, remove_partial_files, sha256
+from phiscale.files import Format, differences, remove_partial_files, sha256
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import Law
-from phiscale.training.recipes.recipe import differences
 from phiscale.weights.locate import AUTO
 from phiscale.weights.sources import weights_files
 from phiscale.weights.store import read as read_weights

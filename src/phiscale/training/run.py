@@ -14,11 +14,11 @@ from phiscale.data.datasets.dataset import BadFile, ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
-from phiscale.files import check_out_folder, read_checked
+from phiscale.files import check_out_folder, differences, read_checked
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
-from phiscale.training.recipes.recipe import Recipe, differences
+from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.sizing import scale_recipe
 from phiscale.training.recipes.table import RecipeEntry, long_enough
 from phiscale.training.runtime import Runtime

@@ -14,10 +14,17 @@ from phiscale.arch.spec import Spec
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError
-from phiscale.files import canonical, read_checked, remove_partial_files, sha256, write_checked
+from phiscale.files import (
+    canonical,
+    differences,
+    read_checked,
+    remove_partial_files,
+    sha256,
+    write_checked,
+)
 from phiscale.nn.network import Network
 from phiscale.training.ema import Ema
-from phiscale.training.recipes.recipe import Recipe, differences
+from phiscale.training.recipes.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 

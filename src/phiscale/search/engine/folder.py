@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from phiscale.data.audit import audit, files_to_skip
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.files import LOCK, canonical, check_out_folder, read_checked, sha256, write_checked
+from phiscale.files import (
+    LOCK,
+    canonical,
+    check_out_folder,
+    differences,
+    read_checked,
+    sha256,
+    write_checked,
+)
 from phiscale.search.engine.result import (
     Result,
     Results,
@@ -26,7 +34,6 @@ from phiscale.search.engine.result import (
     unpack_labels,
 )
 from phiscale.text import printable
-from phiscale.training.recipes.recipe import differences
 
 PLAN = "plan.json"
 PLAN_FIX = "Delete it: results are kept, and the same command writes it again."

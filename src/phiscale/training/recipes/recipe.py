@@ -5,7 +5,6 @@ The comment of a field is also the help of its flag in `phiscale train`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import Any, Literal
@@ -273,29 +272,3 @@ def _must(holds: bool, name: str, value: float, use: str) -> None:
     """Raises UsageError for the parameter `name` unless the condition `holds`."""
     if not holds:
         raise UsageError(f"{name}={value} is out of range; use {use}.")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A setting whose value differs; as text `name: before -> after`."""
-
-    name: str  # with those around it: `optim.lr_peak`
-    before: Any
-    after: Any
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.before} -> {self.after}"
-
-
-def differences(
-    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
-) -> list[Difference]:
-    """Returns the settings whose values differ, in the order of their names."""
-    changed: list[Difference] = []
-    for key in sorted(before.keys() | after.keys()):
-        x, y = before.get(key), after.get(key)
-        if isinstance(x, Mapping) and isinstance(y, Mapping):
-            changed += differences(x, y, f"{prefix}{key}.")
-        elif x != y:
-            changed.append(Difference(f"{prefix}{key}", x, y))
-    return changed

@@ -19,7 +19,8 @@ from phiscale.arch.costs import cost
 from phiscale.arch.families import MEMBERS, name_of
 from phiscale.arch.spec import Spec
 from phiscale.data.augment.augment import Augment
-from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule, differences
+from phiscale.files import differences
+from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
 
 logger = logging.getLogger(__name__)
 
