@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from phiscale.data.audit import Audit, audit, files_to_skip
+from phiscale.data.audit import Audit, audit, check_readable, files_to_skip
 from phiscale.data.audit_advice import Facts, advise
 from phiscale.data.datasets.open import BadFile, open_dataset
 from phiscale.data.reading.decode import DecodeLimits
@@ -56,6 +56,8 @@ def test_all_bad_files_are_listed_and_good_ones_are_not(tidy: Path):
     assert f"{len(nasty)} files of {found.total} cannot be read" in error
     assert error.endswith("on_bad='skip'")
     assert files_to_skip(found, "skip") == found.bad
+    with pytest.raises(DataError, match=r"Fix or remove them\.$"):  # of a study: it skips nothing
+        check_readable(found)
     rest = images.without(found.bad)
     assert len(rest.train) == 30 + len(fine) and rest.skipped == found.bad
     assert audit(rest).bad == ()

@@ -148,5 +148,5 @@ def check(data: Positional[Data], /, *, json: Switch = False) -> None:
     if audited.bad:
         raise DataError(
             f"{count_of(len(audited.bad), 'file')} of {printable(data)} cannot be read. Fix or "
-            "remove them, or train without them: --on-bad skip."
+            "remove them; `fit` and `train` leave them out with --on-bad skip."
         )

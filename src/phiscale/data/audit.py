@@ -129,17 +129,17 @@ def files_to_skip(audit: Audit, on_bad: str) -> tuple[BadFile, ...]:
 
     Raises DataError with the list of them where `on_bad` is "stop".
     """
-    if audit.bad and on_bad == "stop":
-        raise _bad_files_error(audit)
+    if on_bad == "stop":
+        check_readable(audit, "Fix or remove them, or leave them out: on_bad='skip'")
     return audit.bad
 
 
-def _bad_files_error(audit: Audit) -> DataError:
-    names = "\n".join(f"  {line}" for line in _bad_lines(audit.bad))
-    return DataError(
-        f"{count_of(len(audit.bad), 'file')} of {audit.total:,} cannot be read:\n{names}\n"
-        "Fix or remove them, or leave them out: on_bad='skip'"
-    )
+def check_readable(audit: Audit, fix: str = "Fix or remove them.") -> None:
+    """Raises DataError with the list of bad files and `fix`, which says what the caller allows."""
+    if audit.bad:
+        names = "\n".join(f"  {line}" for line in _bad_lines(audit.bad))
+        number = count_of(len(audit.bad), "file")
+        raise DataError(f"{number} of {audit.total:,} cannot be read:\n{names}\n{fix}")
 
 
 def _read_in_order(

@@ -97,7 +97,8 @@ def _balance(facts: Facts) -> Iterator[str]:
         large, small = facts.classes[train.index(most)], facts.classes[train.index(least)]
         yield (
             f"Class '{printable(large)}' has {most / least:.1f} times the training images of "
-            f"'{printable(small)}'. Use class weights, and read macro-F1 beside accuracy."
+            f"'{printable(small)}'. `fit` then trains with class weights, the other commands as "
+            "the recipe says. Read macro-F1 beside accuracy."
         )
 
 

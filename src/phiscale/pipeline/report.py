@@ -57,7 +57,9 @@ _PURPOSES = {
 }
 
 _NOTES = (
-    "The test split was read once, after everything had been selected on the validation split.",
+    "Labels and predictions of the test split were compared once, after everything had been "
+    "selected on the validation split. The audit had read its images before, for damage, "
+    "duplicates and sizes; the median size of all images decides on base, recipe and crop.",
     "Latency is that of one image on all cores of this machine: the median of the quietest fifth "
     "of the measurement, since other programs can only add to it.",
     "The interval is Wilson's at 95 %: it covers the sampling of images, not another training.",

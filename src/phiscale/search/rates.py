@@ -18,14 +18,15 @@ import numpy as np
 
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
+from phiscale.data.audit import audit, check_readable
 from phiscale.data.datasets.dataset import ImageSet
+from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import TrainingError, UsageError
 from phiscale.files import check_out_folder, read_checked, write_atomic, write_json
 from phiscale.training.log import read_log
-from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RecipeEntry
-from phiscale.training.run import TrainRequest, checked_images, train_run
+from phiscale.training.run import TrainRequest, train_run
 from phiscale.training.runtime import Runtime
 from phiscale.training.state import RUN_FIX
 
@@ -112,7 +113,8 @@ def compare_rates(
     """
     check_out_folder(out, RESULT)
     payload: dict[str, Any] = {"command": command, "networks": []}
-    images = checked_images(request.data, out, "stop", ProcessGroup(), runtime.workers)
+    images = open_dataset(request.data)
+    check_readable(audit(images, workers=runtime.workers))
     if not (out / RESULT).exists():
         write_json(out / RESULT, payload)  # shows what the folder belongs to
     results: list[ScalingRates] = []

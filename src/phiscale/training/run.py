@@ -82,39 +82,26 @@ def train_run(
         return train(out, spec, images, recipe, preprocessing, runtime, start_from=start_from)
 
 
-def checked_images(
-    data: str | ImageSet,
-    out: Path,
-    on_bad: Literal["stop", "skip"],
-    group: ProcessGroup,
-    workers: int,
-) -> ImageSet:
-    """Returns the readable images of `data`.
+def _images(request: TrainRequest, out: Path, group: ProcessGroup, workers: int) -> ImageSet:
+    """Returns the readable images of the request.
 
     The first process reads each image once; unreadable ones stop the run or are left out. Images
     that the run in `out` has read before are not read again.
     """
-    images = _open(data)
+    data = request.data
+    images = data if isinstance(data, ImageSet) else open_dataset(data)
+    if request.audited:
+        return images
 
     def find_bad() -> tuple[BadFile, ...]:
         if (before := _skipped(images, out)) is not None:
             return before
-        return files_to_skip(audit(images, workers=workers), on_bad)
+        return files_to_skip(audit(images, workers=workers), request.on_bad)
 
     bad = group.run_on_rank0(find_bad)
     if bad:
         logger.warning(f"{len(bad)} unreadable images are skipped (data.json lists them)")
     return images.without(bad)
-
-
-def _images(request: TrainRequest, out: Path, group: ProcessGroup, workers: int) -> ImageSet:
-    if request.audited:
-        return _open(request.data)
-    return checked_images(request.data, out, request.on_bad, group, workers)
-
-
-def _open(data: str | ImageSet) -> ImageSet:
-    return data if isinstance(data, ImageSet) else open_dataset(data)
 
 
 def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:

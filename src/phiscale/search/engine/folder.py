@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phiscale.data.audit import audit, files_to_skip
+from phiscale.data.audit import audit, check_readable
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import (
@@ -84,7 +84,7 @@ def dataset_info(data: str, out: Path) -> DatasetInfo:
         if cached.fingerprint == images.fingerprint():
             return cached
     report = audit(images)
-    files_to_skip(report, "stop")
+    check_readable(report)
     assert report.shorter_side is not None
     return DatasetInfo(
         source=images.source,
