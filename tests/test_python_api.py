@@ -237,7 +237,7 @@ def test_fit_accepts_values_and_names_them_by_their_contents(
         }
         phiscale.fit("digits", out, macs="330K", train_minutes=1, **{**arguments, **changed})
         request, runtime = asked[-1]
-        return plan_fit(request, out, fixed_measurements(), runtime.values)
+        return plan_fit(request, out, fixed_measurements(), runtime.in_memory)
 
     first = plan()
     assert first.device_model == device_model and first.choice.law_source == law.source

@@ -15,7 +15,7 @@ from phiscale.data.loader import CACHE_BYTES
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.pipeline.evidence import Evidence
 from phiscale.pipeline.request import Request
-from phiscale.pipeline.suitable import preprocessing_for, recipe_for
+from phiscale.pipeline.suitable import suitable_preprocessing, suitable_recipe
 from phiscale.planning.budget import Candidate
 from phiscale.training.log import read_log
 from phiscale.training.loop import train
@@ -28,17 +28,17 @@ from phiscale.weights.store import read_metadata
 WARM_STEPS = 4
 
 
-def recipe_of(request: Request, evidence: Evidence, candidate: Candidate) -> Recipe:
+def candidate_recipe(request: Request, evidence: Evidence, candidate: Candidate) -> Recipe:
     """The named recipe of these images for a candidate; its length is still to be set."""
     pretrained = candidate.pretrained is not None
-    named = recipe_for(evidence.images, evidence.audit, pretrained=pretrained)
+    named = suitable_recipe(evidence.images, evidence.audit, pretrained=pretrained)
     return replace(named, seed=request.seed, lanes=lanes_for(named.batch, evidence.torch_device))
 
 
-def preprocessing_of(evidence: Evidence, candidate: Candidate) -> Preprocessing:
+def candidate_preprocessing(evidence: Evidence, candidate: Candidate) -> Preprocessing:
     """What pretrained weights expect; otherwise what suits the images."""
     if candidate.pretrained is None:
-        return preprocessing_for(candidate.spec, evidence.audit)
+        return suitable_preprocessing(candidate.spec, evidence.audit)
     expected = read_metadata(Path(candidate.pretrained)).preprocessing
     return replace(expected, size=candidate.spec.resolution)
 
@@ -50,7 +50,7 @@ def measure_training_speed(
 
     Reading, augmentation, weight averaging and logging are part of it.
     """
-    recipe = recipe_of(request, evidence, candidate)
+    recipe = candidate_recipe(request, evidence, candidate)
     first = _images_per_s(evidence, candidate, recipe, 2 * WARM_STEPS)
     steps = max(3 * WARM_STEPS, round(first * seconds / recipe.batch))
     if steps * recipe.batch / first > 3 * seconds:
@@ -62,13 +62,13 @@ def error_after(
     request: Request, evidence: Evidence, candidate: Candidate, epochs: float, run: Path
 ) -> float:
     """Validation error after a whole training of so many epochs, in the folder `run`."""
-    recipe = replace(recipe_of(request, evidence, candidate), epochs=epochs, evaluations=1)
+    recipe = replace(candidate_recipe(request, evidence, candidate), epochs=epochs, evaluations=1)
     train(
         run,
         candidate.spec,
         evidence.images,
         recipe,
-        preprocessing_of(evidence, candidate),
+        candidate_preprocessing(evidence, candidate),
         Runtime(device=evidence.torch_device, log_level=logging.DEBUG),
         start_from=Path(candidate.pretrained) if candidate.pretrained else None,
     )
@@ -94,7 +94,7 @@ def _images_per_s(evidence: Evidence, candidate: Candidate, recipe: Recipe, step
                 head="random",
                 norms="train",
             ),
-            preprocessing_of(evidence, candidate),
+            candidate_preprocessing(evidence, candidate),
             Runtime(device=evidence.torch_device, log_level=logging.DEBUG),
         )
         times = [record["seconds"] for record in read_log(Path(folder)) if "loss" in record]

@@ -1,5 +1,8 @@
 """How `fit` chooses a network: exact costs and a law propose, measurements correct, and short runs
-on the validation split decide between networks that the law cannot separate."""
+on the validation split decide between networks that the law cannot separate.
+
+Each step is a function that returns the evidence with more: `known_weights.py`, `ranking.py` (with
+`solving.py`), `short_runs.py`, and `decide` in this file."""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from phiscale.arch.spec import Spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError
 from phiscale.files import Format
-from phiscale.pipeline.candidate_training import preprocessing_of, recipe_of
+from phiscale.pipeline.candidate_training import candidate_preprocessing, candidate_recipe
 from phiscale.pipeline.evidence import Evidence
+from phiscale.pipeline.known_weights import propose_pretrained
 from phiscale.pipeline.measurements import Measurements
+from phiscale.pipeline.ranking import rank_by_measurements
 from phiscale.pipeline.request import Request
-from phiscale.pipeline.selection import propose_pretrained, solve_with_measurements
 from phiscale.pipeline.short_runs import short_runs
 from phiscale.planning.budget import MAX_EPOCHS, Candidate, explain
-from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import Recipe
 
 TIME_USED = 0.88  # of the training minutes: the rest covers saving and a slower machine
@@ -65,7 +68,7 @@ def choose(request: Request, evidence: Evidence, measurements: Measurements, out
     WeightsError where no network competes.
     """
     evidence = propose_pretrained(request, evidence, measurements)
-    evidence = solve_with_measurements(request, evidence, measurements)
+    evidence = rank_by_measurements(request, evidence, measurements)
     evidence = short_runs(request, evidence, measurements, out)
     return decide(request, evidence)
 
@@ -80,8 +83,8 @@ def decide(request: Request, evidence: Evidence) -> Choice:
     missed = missed_by_limits(winner, evidence.pretrained_candidates)
     return Choice(
         spec=winner.spec,
-        recipe=_recipe(request, evidence, winner),
-        preprocessing=preprocessing_of(evidence, winner),
+        recipe=_planned_recipe(request, evidence, winner),
+        preprocessing=candidate_preprocessing(evidence, winner),
         name=winner.name,
         why=f"{explain(ranking)}{evidence.remark}{missed}",
         predicted=winner.to_dict(),
@@ -110,9 +113,9 @@ def missed_by_limits(winner: Candidate, pretrained: Iterable[Candidate]) -> str:
     )
 
 
-def _recipe(request: Request, evidence: Evidence, winner: Candidate) -> Recipe:
+def _planned_recipe(request: Request, evidence: Evidence, winner: Candidate) -> Recipe:
     """The winner's recipe with the length that the time allows, fixed here once and for all."""
-    recipe = recipe_of(request, evidence, winner)
+    recipe = candidate_recipe(request, evidence, winner)
     minutes, speed = request.budget.train_minutes, winner.train_images_per_s
     if minutes is None or speed is None:
         return recipe
@@ -124,8 +127,3 @@ def _recipe(request: Request, evidence: Evidence, winner: Candidate) -> Recipe:
     images = seconds * speed - evaluated / EVALUATION_SPEED
     epochs = min(MAX_EPOCHS, max(images, 1.0) / train_images)
     return replace(recipe, epochs=round(epochs, 4), evaluations=evaluations)
-
-
-def seconds_trained(run: Path) -> float:
-    """Seconds that training took, without pauses between kill and resume."""
-    return max((record["seconds"] for record in read_log(run)), default=0.0)

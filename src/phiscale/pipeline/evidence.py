@@ -13,7 +13,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.data.audit import Audit
 from phiscale.data.datasets.dataset import ImageSet
-from phiscale.pipeline.request import Inputs, Request
+from phiscale.pipeline.request import LoadedInputs, Request
 from phiscale.pipeline.suitable import has_small_images
 from phiscale.planning.budget import Candidate, Solution
 from phiscale.planning.coefficients import Coefficients
@@ -65,7 +65,7 @@ class Evidence:
 
 def first_evidence(
     request: Request,
-    inputs: Inputs,
+    inputs: LoadedInputs,
     audit: Audit,
     device_model: DeviceModel,
     torch_device: torch.device,

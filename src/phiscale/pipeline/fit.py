@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from phiscale.pipeline.notebook import default_callbacks
-from phiscale.pipeline.request import PlanningInputs, Request, content_name
+from phiscale.pipeline.request import InMemoryInputs, Request, content_name
 from phiscale.pipeline.run import FitRuntime, run_fit
 from phiscale.pipeline.run_folder import Run
 from phiscale.planning.budget import Budget
@@ -92,7 +92,7 @@ def fit(
     runtime = FitRuntime(
         callbacks=callbacks or default_callbacks(),
         command=command,
-        values=PlanningInputs(
+        in_memory=InMemoryInputs(
             device_model=device_model if isinstance(device_model, DeviceModel) else None,
             law=law if isinstance(law, Law) else None,
             coefficients=coefficients if isinstance(coefficients, Coefficients) else None,

@@ -21,7 +21,7 @@ from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.nn.cam import class_activation_maps, overlay
 from phiscale.nn.network import Network
-from phiscale.pipeline.choice import Choice, seconds_trained
+from phiscale.pipeline.choice import Choice
 from phiscale.pipeline.request import Request
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
@@ -34,7 +34,7 @@ from phiscale.report.report_data import (
     Snippet,
     layer_rows,
 )
-from phiscale.training.log import read_log
+from phiscale.training.log import read_log, seconds_trained
 from phiscale.weights.sources import load
 
 PREDICTIONS = "test-predictions.csv"
@@ -86,7 +86,7 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
     network = load(out)
     log = tuple(read_log(out))
     tops = [record["validation_top1"] for record in log if "validation_top1" in record]
-    train_s, planned_images = seconds_trained(out), choice.recipe.images(len(images.train))
+    train_s, planned_images = seconds_trained(log), choice.recipe.images(len(images.train))
     rows = [CandidateRow.of(row, chosen=row["name"] == choice.name) for row in choice.candidates]
     return ReportData(
         title=f"{images.source}: {len(images.classes)} classes",

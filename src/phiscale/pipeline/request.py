@@ -79,8 +79,8 @@ FORMAT = Format(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanningInputs:
-    """What `fit` was called with as values. The request names them by their contents."""
+class InMemoryInputs:
+    """Inputs that `fit` was called with as objects. The request names them by their contents."""
 
     device_model: DeviceModel | None = None
     law: Law | None = None
@@ -101,8 +101,8 @@ def content_name(value: DeviceModel | Law | Coefficients) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What a request names, read."""
+class LoadedInputs:
+    """Everything that a request names, read from files or taken from memory."""
 
     images: ImageSet
     device_model: DeviceModel | None
@@ -111,10 +111,8 @@ class Inputs:
     pretrained: dict[str, Path]  # weights files by the names that they compete under
 
 
-def read_inputs(request: Request, values: PlanningInputs | None = None) -> Inputs:
-    """Reads everything that is named, before a folder is made or anything is measured. `values` are
-    what the request names by their contents."""
-    values = values or PlanningInputs()
+def load_inputs(request: Request, in_memory: InMemoryInputs) -> LoadedInputs:
+    """Reads everything that the request names, before a folder is made or anything is measured."""
     if request.base is not None:
         get_spec(request.base)
     weights: dict[str, Path] = {}
@@ -123,14 +121,15 @@ def read_inputs(request: Request, values: PlanningInputs | None = None) -> Input
             weights[str(path) if name in weights else name] = path
     for path in weights.values():
         read_weights(path)
-    device_model, law, coefficients = values.device_model, values.law, values.coefficients
+    device_model, law = in_memory.device_model, in_memory.law
+    coefficients = in_memory.coefficients
     if device_model is None and request.device_model:
         device_model = DeviceModel.read(Path(request.device_model))
     if coefficients is None and request.coefficients:
         coefficients = Coefficients.read(request.coefficients)
     if law is None and request.law:
         law = Law.read(Path(request.law))
-    return Inputs(
+    return LoadedInputs(
         images=open_dataset(request.data),
         device_model=device_model,
         law=law,

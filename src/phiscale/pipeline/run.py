@@ -35,7 +35,7 @@ from phiscale.pipeline.choice import Choice, choose
 from phiscale.pipeline.evidence import Evidence, first_evidence
 from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.report import PREDICTIONS, ReportInputs, collect_report
-from phiscale.pipeline.request import REQUEST, PlanningInputs, Request, begin_or_resume, read_inputs
+from phiscale.pipeline.request import REQUEST, InMemoryInputs, Request, begin_or_resume, load_inputs
 from phiscale.pipeline.run_folder import REPORT, Run
 from phiscale.pipeline.short_runs import FOLDER as SHORT_RUNS
 from phiscale.planning.budget.candidates import table_row
@@ -63,7 +63,7 @@ class FitRuntime:
     callbacks: Sequence[AnyCallback] = ()
     command: str = ""  # as it was typed, for the report
     measurements: Measurements = field(default_factory=Measurements)
-    values: PlanningInputs = field(default_factory=PlanningInputs)  # that the request names
+    in_memory: InMemoryInputs = field(default_factory=InMemoryInputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
     `out`: the folder of the result, new or of an earlier start, which is then resumed.
     """
     runtime = runtime or FitRuntime()
-    plan = plan_fit(request, out, runtime.measurements, runtime.values)
+    plan = plan_fit(request, out, runtime.measurements, runtime.in_memory)
     torch_device, choice = compute_device(request.device), plan.choice
     train(
         out,
@@ -110,17 +110,17 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
 
 
 def plan_fit(
-    request: Request, out: Path, measurements: Measurements, values: PlanningInputs | None = None
+    request: Request, out: Path, measurements: Measurements, in_memory: InMemoryInputs | None = None
 ) -> FitPlan:
     """The stages before training: request, audit, device, choice. Raises what `fit` raises."""
     request.check()
     check_out_folder(out, REQUEST)
-    values = values or PlanningInputs()
-    inputs = read_inputs(request, values)
+    in_memory = in_memory or InMemoryInputs()
+    inputs = load_inputs(request, in_memory)
     torch_device = compute_device(request.device)
     with lock_folder(out):
         begin_or_resume(request, out)
-        values.write(out)
+        in_memory.write(out)
         images, audited = _audit(request, inputs.images, out)
         inputs = replace(inputs, images=images)
         device_model = _device_model(inputs.device_model, out, torch_device, measurements)

@@ -1,4 +1,5 @@
-"""Short runs on the validation split decide between networks that the law cannot separate."""
+"""Third step of a choice: short runs on the validation split decide between networks that the law
+cannot separate."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from phiscale.pipeline.estimates import estimate_again
 from phiscale.pipeline.evidence import Evidence
 from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.request import Request
-from phiscale.pipeline.selection import estimate_again
 from phiscale.planning.budget import Candidate, finalists
 
 logger = logging.getLogger(__name__)

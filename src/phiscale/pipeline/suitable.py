@@ -13,7 +13,7 @@ from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RECIPES, finetune_for
 
 
-def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
+def suitable_recipe(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
     """The named recipe that suits these images; `balanced` where classes differ much in size."""
     characters = images.source in ("digits", "mnist", "kmnist")
     if pretrained:
@@ -28,7 +28,7 @@ def recipe_for(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> R
     return replace(recipe, class_weights=weights, augment=replace(recipe.augment, flip=flip))
 
 
-def preprocessing_for(spec: Spec, audit: Audit) -> Preprocessing:
+def suitable_preprocessing(spec: Spec, audit: Audit) -> Preprocessing:
     """Small images whole; of photographs the centre, where that leaves real pixels."""
     whole = has_small_images(audit) or native_pixels(audit) * 0.875 < spec.resolution
     return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)

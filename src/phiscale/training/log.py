@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,3 +153,8 @@ def read_log(run: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
         lines = path.read_bytes().split(b"\n")[:-1]  # the last one may be incomplete
         yield from (json.loads(line) for line in lines if line.strip(b"\0"))
+
+
+def seconds_trained(records: Iterable[Mapping[str, Any]]) -> float:
+    """Returns the seconds that training took, without pauses between kill and resume."""
+    return max((record["seconds"] for record in records), default=0.0)
