@@ -55,10 +55,12 @@ SIGNATURES = {
     "evaluate": ("model", "data", "split", "device", "batch_size"),
     "export": ("model", "to", "out", "data"),
     "fit": FIT,
+    "fit_law": ("table", "axes", "base", "hold_out", "run_sd", "robust", "compute_ratio"),
     "get_spec": ("name",),
     "load": ("source", "classes", "in_channels"),
     "open_dataset": ("data", "split"),
     "predict": ("model", "images", "top", "device", "batch_size"),
+    "predict_errors": ("law", "networks", "phi", "coefficients", "images_seen"),
     "solve": ("base", "budget", "task", "name", "axes", "family_offset", "candidates"),
     "scaling_study": (
         "data",

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from phiscale.planning.coefficients import Coefficients
     from phiscale.planning.device import DeviceModel
     from phiscale.planning.laws import Law
+    from phiscale.report.law_fit import fit_law
+    from phiscale.report.law_predictions import predict_errors
     from phiscale.search.functions import (
         compare_spaces,
         predict_family,
@@ -75,11 +77,13 @@ _HOMES = {
     "evaluate": "deploy.inference",
     "export": "pipeline.export",
     "fit": "pipeline.fit",
+    "fit_law": "report.law_fit",
     "get_spec": "arch.families",
     "list_models": "compat",
     "load": "weights.sources",
     "open_dataset": "data.datasets.open",
     "predict": "deploy.inference",
+    "predict_errors": "report.law_predictions",
     "predict_family": "search.functions",
     "save": "weights.store",
     "scale": "arch.scaling",
@@ -117,11 +121,13 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "fit_law",
     "get_spec",
     "list_models",
     "load",
     "open_dataset",
     "predict",
+    "predict_errors",
     "predict_family",
     "save",
     "scale",

@@ -28,7 +28,7 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
 from phiscale.planning.laws.checks import check
 from phiscale.planning.laws.file import FittedLaw
-from phiscale.planning.laws.fit import fit_law
+from phiscale.planning.laws.fit import estimate_law
 from phiscale.planning.laws.law import LawRow
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import posterior
@@ -72,7 +72,7 @@ def trial() -> Trial:
 
 
 def write_values() -> None:
-    law = fit_law(_rows(), source="made up")
+    law = estimate_law(_rows(), source="made up")
     fingerprint = DeviceFingerprint(
         device="made up", cores=2, threads=2, runtime="onnxruntime 1", torch="2", date="2026-01-01"
     )

@@ -16,7 +16,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.families.published import LAW_ROWS
 from phiscale.arch.scaling import scale
 from phiscale.errors import PhiscaleError, UsageError
-from phiscale.planning.laws import Law, LawRow, Term, fit_law, fit_lengths
+from phiscale.planning.laws import Law, LawRow, Term, estimate_law, fit_lengths
 from phiscale.planning.priors import PUBLISHED_ROWS, published_law
 
 LAW = Law(
@@ -72,17 +72,17 @@ def test_the_law_explains_all_eleven_published_rows() -> None:
 
 def test_the_published_table_fits_worse_with_nominal_depths_than_with_blocks_as_built() -> None:
     rows = nominal(PUBLISHED_ROWS)
-    assert rmse(fit_law(rows), rows) == pytest.approx(0.0029, abs=0.0003)
+    assert rmse(estimate_law(rows), rows) == pytest.approx(0.0029, abs=0.0003)
 
 
 def test_fitted_on_b0_to_b3_and_three_arms_it_predicts_b4_to_b7() -> None:
-    law = fit_law(B0_TO_B3 + ARMS)
+    law = estimate_law(B0_TO_B3 + ARMS)
     for row in B4_TO_B7:
         assert predicted(law, row) == pytest.approx(row.error, abs=0.0025), row.name
 
 
 def test_fitted_on_b0_to_b5_and_three_arms_it_predicts_b6_and_b7() -> None:
-    law = fit_law(PUBLISHED_ROWS[:6] + ARMS)
+    law = estimate_law(PUBLISHED_ROWS[:6] + ARMS)
     for row in PUBLISHED_ROWS[6:8]:
         assert predicted(law, row) == pytest.approx(row.error, abs=0.0025), row.name
 
@@ -99,14 +99,14 @@ def test_fitted_on_b0_to_b5_and_three_arms_it_predicts_b6_and_b7() -> None:
 def test_its_optimum_at_b3s_compute_is_near_the_papers_coefficients(
     rows: tuple[LawRow, ...], expected: tuple[float, float, float], within: float
 ) -> None:
-    best = fit_law(rows).optimum(4.67)
+    best = estimate_law(rows).optimum(4.67)
     phi = math.log2(4.67)
     powers = [each ** (1 / phi) for each in (best.depth, best.width, best.resolution)]
     assert powers == pytest.approx(expected, abs=within)
 
 
 def test_four_trainings_do_not_give_the_level_and_the_sd_covers_the_difference() -> None:
-    law = fit_law(B0_TO_B3[:1] + ARMS)
+    law = estimate_law(B0_TO_B3[:1] + ARMS)
     b3 = PUBLISHED_ROWS[3]
     assert predicted(law, b3) - b3.error > 0.01
     assert law.sd > abs(predicted(law, b3) - b3.error)
@@ -134,7 +134,7 @@ def rows_of(law: Law, noise: float = 0.0) -> list[LawRow]:
 
 
 def test_it_gives_back_a_law_from_its_own_errors() -> None:
-    fitted = fit_law(rows_of(LAW), run_sd=0.0005)
+    fitted = estimate_law(rows_of(LAW), run_sd=0.0005)
     for depth, width, resolution in ((1.5, 1.2, 1.2), (3, 1.5, 1.7), (0.7, 0.8, 0.9)):
         at = {"depth": depth, "width": width, "resolution": resolution}
         assert fitted.error(**at) == pytest.approx(LAW.error(**at), abs=0.001)
@@ -143,19 +143,22 @@ def test_it_gives_back_a_law_from_its_own_errors() -> None:
 def test_rows_of_more_runs_count_more() -> None:
     rows = rows_of(LAW)
     off = replace(rows[-1], error=rows[-1].error + 0.02)
-    light, heavy = (fit_law([*rows[:-1], replace(off, runs=runs)]) for runs in (0.01, 100))
+    light, heavy = (estimate_law([*rows[:-1], replace(off, runs=runs)]) for runs in (0.01, 100))
     misses = [abs(predicted(law, off) - off.error) for law in (light, heavy)]
     assert misses[1] < misses[0] / 2
 
 
 def test_the_sd_grows_with_noise_and_is_never_below_that_of_a_run() -> None:
-    calm, noisy = fit_law(rows_of(LAW), run_sd=0.001), fit_law(rows_of(LAW, 0.02), run_sd=0.001)
+    calm, noisy = (
+        estimate_law(rows_of(LAW), run_sd=0.001),
+        estimate_law(rows_of(LAW, 0.02), run_sd=0.001),
+    )
     assert 0.001 <= calm.sd < noisy.sd
 
 
 def test_coefficients_are_never_negative() -> None:
     rows = [replace(row, error=0.2 + 0.01 * row.depth) for row in rows_of(LAW)]  # deeper is worse
-    law = fit_law(rows)
+    law = estimate_law(rows)
     assert min(law.e0, law.depth.A, law.width.A, law.resolution.A) >= 0
 
 
@@ -163,7 +166,7 @@ def test_networks_on_one_ray_can_be_fitted_though_their_terms_are_confounded() -
     rows = [
         LawRow(depth=x, width=x, resolution=x, error=0.1 + 0.1 / x) for x in (1, 1.3, 1.7, 2.2, 3)
     ]
-    law = fit_law(rows)
+    law = estimate_law(rows)
     assert rmse(law, tuple(rows)) < 0.003
 
 
@@ -179,7 +182,7 @@ def test_networks_on_one_ray_can_be_fitted_though_their_terms_are_confounded() -
 )
 def test_rows_that_cannot_be_fitted_are_refused(rows: list[LawRow], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        fit_law(rows)
+        estimate_law(rows)
 
 
 # A law

@@ -17,7 +17,7 @@ from phiscale.arch.scaling import effective, scale
 from phiscale.arch.spec import Spec
 from phiscale.errors import DataError
 from phiscale.files import read_json
-from phiscale.planning.laws import ErrorLaw, Law, LawRow, fit_law, fit_lengths
+from phiscale.planning.laws import ErrorLaw, Law, LawRow, estimate_law, fit_lengths
 
 SMALL_RUNS = Path(__file__).parent / "tables" / "small_runs.json"
 PUBLISHED_SOURCE = "B0-B7 and three arms of B0, arXiv:1905.11946v5, ImageNet"
@@ -77,7 +77,7 @@ def origin_of(law: ErrorLaw) -> str:
 @cache
 def published_law() -> Law:
     """The law of depth, width and resolution that the published EfficientNets follow."""
-    return fit_law(PUBLISHED_ROWS, source=PUBLISHED_SOURCE)
+    return estimate_law(PUBLISHED_ROWS, source=PUBLISHED_SOURCE)
 
 
 @cache
@@ -104,7 +104,7 @@ def small_law() -> Law:
 
     `small` itself was trained to several lengths, its scalings to one short length.
     """
-    return fit_law(read_runs(SMALL_RUNS), run_sd=RUN_SD, source=SMALL_SOURCE)
+    return estimate_law(read_runs(SMALL_RUNS), run_sd=RUN_SD, source=SMALL_SOURCE)
 
 
 def read_runs(path: Path) -> list[LawRow]:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from phiscale.arch.costs import cost, deviation
+from phiscale.arch.families import name_of
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 
@@ -60,6 +61,11 @@ def format_lines(base: Spec, by: Scaling) -> list[str]:
             f"depth as built x{away.real_depth:.3f}"
         )
     return text
+
+
+def name_network(spec: Spec) -> str:
+    """Returns the name of the model that a spec is, else its blocks and pixels."""
+    return name_of(spec) or f"a network of {spec.blocks} blocks at {spec.resolution} px"
 
 
 def _percent(factor: float) -> str:

@@ -8,7 +8,7 @@ With one axis, say MACs, it is the saturating power law e0 + A C^-p. Errors are 
 from published tables are priors: fit your own where you have trainings.
 
 law          Law, Term: a point estimate, and its file
-fit          fit_law, fit_lengths: from rows to numbers
+fit          estimate_law, fit_lengths: from rows to numbers
 posterior    the same rows, all exponents that explain them: predictions with intervals
 optimum      alpha, beta, gamma with intervals, and whether three equal dimensions would do
 checks       does another model predict left-out rows better? which row fits in with no other?
@@ -19,7 +19,7 @@ tables       published tables by name              file    law.json with its row
 Only `law` and `fit` are imported here: the rest needs numpy.
 """
 
-from phiscale.planning.laws.fit import fit_law, fit_lengths
+from phiscale.planning.laws.fit import estimate_law, fit_lengths
 from phiscale.planning.laws.law import COARSE, EXPONENTS, IMAGES_UNIT, ErrorLaw, Law, LawRow, Term
 
 __all__ = [
@@ -30,6 +30,6 @@ __all__ = [
     "Law",
     "LawRow",
     "Term",
-    "fit_law",
+    "estimate_law",
     "fit_lengths",
 ]

@@ -8,7 +8,7 @@ from phiscale.errors import UsageError
 from phiscale.planning.laws.law import IMAGES_UNIT, RUN_SD, Law, LawRow, Term
 
 
-def fit_law(rows: Iterable[LawRow], *, run_sd: float = RUN_SD, source: str = "a fit") -> Law:
+def estimate_law(rows: Iterable[LawRow], *, run_sd: float = RUN_SD, source: str = "a fit") -> Law:
     """Fits a law to measured errors: the point estimate of `posterior`.
 
     It has an images term if every row has `images_seen`. `run_sd`: the seed standard deviation of

@@ -65,7 +65,7 @@ class Term:
 class Law:
     """The additive law as a point estimate. `Posterior` adds how certain it is.
 
-    `Law.read("law.json")` reads one, `fit_law(rows)` fits one.
+    `Law.read("law.json")` reads one, `estimate_law(rows)` fits one.
     """
 
     e0: float
