@@ -86,7 +86,7 @@ METAVARS = {
     "fit": "DATA",
     "evaluate": "MODEL DATA",
     "predict": "MODEL IMAGES",
-    "export": "RUN",
+    "export": "RUN|FILE",
     "models": "PATTERN",
     "deviation": "PATTERN|SPEC",
 }

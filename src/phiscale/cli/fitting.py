@@ -45,7 +45,7 @@ def fit(
     Args:
         data: Image folder, named set (digits, cifar10, ...), or tar shards.
         out: Folder for the model, its report and the run.
-        base: Model whose scalings compete; by default the size of the images decides.
+        base: Name of the model whose scalings compete; by default the size of the images decides.
         pretrained: SOURCE of weights that compete too: file, folder of files, RUN, hf-hub:NAME,
             torchvision:NAME, a model's name, or auto: the known ones. May be repeated.
         from_scratch: Let scalings of the base compete.

@@ -93,7 +93,7 @@ def describe(
         coefficients: A found.json whose coefficients replace 1.2, 1.1 and 1.15.
         depth: Factor of the number of blocks.
         width: Factor of the number of channels.
-        resolution: Factor of the pixels of a side.
+        resolution: Factor of the pixels of a side, not their number.
         classes: Number of classes; by default the model's.
         json: Print JSON.
         save: Write the spec.json of the network that is shown.

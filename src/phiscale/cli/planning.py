@@ -13,6 +13,7 @@ from phiscale.cli.values import (
     Device,
     File,
     Limited,
+    Pixels,
     SpecName,
     Switch,
     Whole,
@@ -33,7 +34,7 @@ def solve(
     law: File = None,
     coefficients: File = None,
     train_images: Whole = None,
-    native_pixels: Whole = None,
+    native_pixels: Pixels = None,
     json: Switch = False,
     save: File = None,
 ) -> None:

@@ -11,9 +11,10 @@ from phiscale.cli.values import (
     Data,
     Device,
     File,
-    Member,
     Number,
+    OptionalSpec,
     Out,
+    Pixels,
     Seed,
     SpecName,
     Switch,
@@ -61,7 +62,7 @@ def search_coefficients(
     units: Annotated[float, arg(metavar="NUMBER")] = 14.0,
     cost: Annotated[str, arg(metavar="COST")] = "macs",
     device_model: File = None,
-    resolution: Whole = None,
+    resolution: Pixels = None,
     epochs: Annotated[float, arg(metavar="NUMBER")] = 6.0,
     train_images: Whole = None,
     seeds: Annotated[int, arg(metavar="N")] = 3,
@@ -80,13 +81,14 @@ def search_coefficients(
         data: Image folder, named set (digits, cifar10, ...), or tar shards; or several of them.
         out: Folder of the search, new or of an earlier start of the same search.
         method: lawscale is a designed experiment with an error law; grid is the paper's search.
-        compute: Cost over the base's at which coefficients are wanted; below 1 to shrink.
-        units: Training compute to spend, in full trainings of SPEC (the final trainings that
-            compare the answer with baselines are extra).
-        cost: Cost metric: macs, params, activations, weight-bytes, peak-memory, train-memory, or
-            latency-ms by --device-model.
+        compute: Size of the wanted network: its --cost over that of SPEC; below 1 to shrink.
+        units: What the search itself may spend. A unit is the compute of one full training of SPEC;
+            the final trainings that compare the answer with baselines are extra.
+        cost: What --compute multiplies, counted for one image: macs, params, activations,
+            weight-bytes, peak-memory, train-memory (saved activations), or latency-ms by
+            --device-model.
         device_model: The device.json of `phiscale calibrate`.
-        resolution: Pixels of the base; by default half of what the images have.
+        resolution: Pixels of a side of the base's images; by default half of what they have.
         epochs: Epochs of every training; with several DATA on the first, on the others as many
             images.
         train_images: Number of training images, evenly over the classes; by default all.
@@ -130,8 +132,8 @@ def study(
     *,
     out: Out,
     preset: Literal["smoke", "standard", "gpu", "cifar10-replication", "family"] = "smoke",
-    model: Member = None,
-    resolution: Whole = None,
+    model: OptionalSpec = None,
+    resolution: Pixels = None,
     seeds: Whole = None,
     epochs: Number = None,
     train_images: Whole = None,
@@ -158,8 +160,9 @@ def study(
         data: Image folder, named set (digits, cifar10, ...), or tar shards.
         out: Folder of the study, new or of an earlier start of the same study.
         preset: Size or question of the study.
-        model: SPEC of the network to scale; by default small, or the preset's.
-        resolution: Pixels of the base; by default half of what the images have.
+        model: Network to scale: a model's name, a spec.json, or file.py:NAME; by default small, or
+            the preset's.
+        resolution: Pixels of a side of the base's images; by default half of what they have.
         seeds: Number of seeds; by default the preset's.
         epochs: Epochs of a training; by default the preset's.
         train_images: Number of training images; by default the preset's.

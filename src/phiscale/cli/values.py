@@ -24,14 +24,16 @@ Count = Annotated[str | None, arg(metavar="COUNT", help_behavior_hint="")]
 Size = Annotated[str | None, arg(metavar="BYTES", help_behavior_hint="")]
 Number = Annotated[float | None, arg(metavar="NUMBER", help_behavior_hint="")]
 Whole = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Pixels = Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="")]
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 Member = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 OptionalData = Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")]
 Times = Annotated[float, arg(metavar="FACTOR")]
 SpecName = Annotated[str, arg(metavar="SPEC")]
+OptionalSpec = Annotated[str | None, arg(metavar="SPEC", help_behavior_hint="")]
 Data = Annotated[str, arg(metavar="DATA")]
-Run = Annotated[Path, arg(metavar="RUN")]
+Run = Annotated[Path, arg(metavar="RUN|FILE")]
 Model = Annotated[str, arg(metavar="MODEL")]
 Out = Annotated[Path, arg(metavar="DIR")]
 Source = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")]
@@ -55,7 +57,8 @@ class BudgetFlags:
     weight_bytes: Size = None
     """Maximum size of the weights in float32, in bytes."""
     train_memory: Size = None
-    """Maximum memory of a training batch in float32, in bytes."""
+    """Maximum memory of training in float32, in bytes: activations of a whole batch, parameters,
+    gradients and the optimizer's state."""
     train_minutes: Number = None
     """Training time in minutes, planned from the measured speed."""
 
