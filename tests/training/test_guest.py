@@ -3,17 +3,21 @@
 import asyncio
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.training.callbacks import Callback, Progress
+from phiscale.training.evaluate import logits_of
 from phiscale.training.loop import train
 from phiscale.training.ownership import is_own_process, own_process
 from phiscale.training.parallel import replicas
@@ -51,6 +55,32 @@ def test_nothing_global_stays_changed(
     assert best.is_file()
     assert not changes(before)
     assert capfd.readouterr() == ("", "")
+
+
+def test_threads_of_the_host_keep_their_thread_count_while_one_evaluates(three_threads: None):
+    class Waiting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            counts.append(torch.get_num_threads())
+            waiting.set()
+            assert go_on.wait(60)
+            return x.mean((1, 2, 3))[:, None]
+
+    counts: list[int] = []
+    waiting, go_on = threading.Event(), threading.Event()
+    split = open_dataset("digits").test.subset(range(8))
+    before = process_state()
+    with ThreadPoolExecutor(2) as host:
+        evaluations = [host.submit(logits_of, Waiting(), split, PREPROCESSING) for _ in range(2)]
+        assert waiting.wait(60)
+        assert in_a_thread(torch.get_num_threads) == 3
+        go_on.set()
+        assert all(evaluation.result().shape == (8, 1) for evaluation in evaluations)
+    assert set(counts) == {1}
+    assert not changes(before)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

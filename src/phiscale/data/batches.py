@@ -10,7 +10,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
@@ -58,8 +57,6 @@ class BatchPlan:
     """Threads that read and resize images."""
     prepare_thread: Callable[[], object] | None = None
     """Called once in each computing thread, before its first batch."""
-    surrounding: Callable[[], AbstractContextManager[object]] = nullcontext
-    """Makes the context of the whole computation: it restores what `prepare_thread` changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +123,7 @@ def run_batches(
         return batch, compute(batch.pixels) if len(batch.pixels) else None
 
     batches = read_batches(items, reader, size=plan.size, readers=plan.readers)
-    with plan.surrounding():
-        yield from map_ahead(computed, batches, plan.streams, plan.prepare_thread)
+    yield from map_ahead(computed, batches, plan.streams, plan.prepare_thread)
 
 
 def map_ahead(

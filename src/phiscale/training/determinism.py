@@ -1,10 +1,11 @@
-"""Context managers that change settings of torch and restore them."""
+"""Changes settings of torch so that the host program keeps its own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock, Thread
 
 import torch
 
@@ -51,12 +52,18 @@ def seeded(seed: int) -> Iterator[None]:
         torch.default_generator.set_state(state)
 
 
-@contextmanager
-def unchanged_thread_count() -> Iterator[None]:
-    """Puts back torch's number of threads. A thread that sets its own changes the number for all
-    threads that start later, those of the host program included."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
+_changing_threads = Lock()
+
+
+def set_own_thread_count(threads: int) -> None:
+    """Sets torch's number of threads for the calling thread, which must not have used torch yet.
+
+    `torch.set_num_threads` also sets it for every thread that starts later, those of the host
+    program included. Another thread puts that number back at once; the calling one keeps its own.
+    """
+    with _changing_threads:
+        for_later_threads = torch.get_num_threads()
         torch.set_num_threads(threads)
+        restore = Thread(target=torch.set_num_threads, args=(for_later_threads,))
+        restore.start()
+        restore.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from phiscale.data.batches import (
 from phiscale.data.datasets.dataset import Split
 from phiscale.data.loader import channels_first, normalise_batch
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.training.determinism import unchanged_thread_count
+from phiscale.training.determinism import set_own_thread_count
 from phiscale.training.metrics import Metrics, measure, wilson
 from phiscale.training.ownership import is_own_process
 from phiscale.training.parallel.allocator import keep_freed_memory
@@ -79,8 +80,7 @@ def batch_plan(size: int, device: torch.device, batch_size: int | None = None) -
     return BatchPlan(
         size=batch_size or cpu_batch_size(size),
         streams=torch.get_num_threads(),
-        prepare_thread=lambda: torch.set_num_threads(1),
-        surrounding=unchanged_thread_count,
+        prepare_thread=partial(set_own_thread_count, 1),
     )
 
 

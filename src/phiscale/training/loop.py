@@ -32,7 +32,7 @@ from phiscale.data.loader import (
 )
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
-from phiscale.training.determinism import deterministic_kernels, unchanged_thread_count
+from phiscale.training.determinism import deterministic_kernels
 from phiscale.training.log import Log, Meter
 from phiscale.training.objective import Objective, class_weights, make_objective
 from phiscale.training.optim import LR_SCALE
@@ -231,9 +231,8 @@ def update_weights(state: State, loss: float, lr: float, clip_norm: float) -> fl
 def _enter_process(
     stack: ExitStack, runtime: Runtime
 ) -> tuple[ProcessGroup, torch.device, StopSignal]:
-    """Changes the process for a training, until `stack` ends: threads, kernels, group, signals."""
+    """Changes the process for a training, until `stack` ends: kernels, group, signals."""
     stack.enter_context(own_process(runtime.own_process))
-    stack.enter_context(unchanged_thread_count())
     stack.enter_context(deterministic_kernels(runtime.deterministic))
     group, device = runtime.group, runtime.device
     if group is None:  # the caller has not joined the processes that torchrun started

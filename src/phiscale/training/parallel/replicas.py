@@ -22,6 +22,7 @@ from phiscale.data.order import draw_uniforms
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network
 from phiscale.nn.norm import synchronise
+from phiscale.training.determinism import set_own_thread_count
 from phiscale.training.ownership import is_own_process
 from phiscale.training.parallel.allocator import keep_freed_memory
 from phiscale.training.parallel.processes import ProcessGroup, translate_errors
@@ -58,7 +59,7 @@ class Replicas:
         self.pool = None
         if here > 1:
             threads = max(1, torch.get_num_threads() // here)
-            self.pool = ThreadPoolExecutor(here, "lane", torch.set_num_threads, (threads,))
+            self.pool = ThreadPoolExecutor(here, "lane", set_own_thread_count, (threads,))
         self._buffers_before: list[Tensor] = []
 
     def gradients(self, loss_of: LossOf, images: int, at: int) -> float:
