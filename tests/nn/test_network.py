@@ -162,14 +162,14 @@ def test_initial_weights_have_the_published_spread():
     assert (network.stem.norm.running_var == 1).all() and (network.stem.norm.weight == 1).all()
 
 
-def test_intermediates_have_names_and_end_in_the_logits_of_forward():
+def test_intermediates_are_every_map_by_its_name():
     network = build(SMALL).eval()
     images = torch.randn(2, 3, 32, 32)
     maps = network.intermediates(images)
-    assert list(maps) == ["stem", *(f"stages.{i}" for i in range(5)), "head", "logits"]
-    assert torch.equal(maps["logits"], network(images))
-    assert torch.equal(network.forward_head(network.forward_features(images)), maps["logits"])
-    assert maps["head"].shape == (2, 128, 4, 4)
+    assert list(maps) == ["stem", *(f"stages.{i}" for i in range(5)), "head"]
+    assert maps["stem"].shape == (2, 8, 32, 32) and maps["head"].shape == (2, 128, 4, 4)
+    assert torch.equal(maps["head"], network.forward_features(images))
+    assert torch.equal(network.forward_head(maps["head"]), network(images))
 
 
 @pytest.mark.parametrize("shape", [(33, 47), (64, 32), (7, 7)])

@@ -101,10 +101,7 @@ class Features(nn.Module):
             ) from None
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = {"stem": self.model.stem(x)}
-        x = self.model.pool_stem(maps["stem"])
-        for number, stage in enumerate(self.model.stages):
-            maps[f"stages.{number}"] = x = stage(x)
+        maps = self.model.intermediates(x)
         return [maps[info["module"]] for info in self.feature_info]
 
 

@@ -50,7 +50,7 @@ class Network(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Returns the last map before pooling: (n, channels, h, w)."""
-        x = self._stem(x)
+        x = self.pool_stem(self.stem(x))
         for stage in self.stages:
             x = stage(x)
         return self.head(x)
@@ -61,17 +61,16 @@ class Network(nn.Module):
         return pooled if pre_logits else self.classifier(pooled)
 
     def intermediates(self, x: Tensor) -> dict[str, Tensor]:
-        """Returns every map by its name, without hooks: stem, stages.0, ..., head, logits."""
-        maps = {"stem": self._stem(x)}
-        x = maps["stem"]
+        """Returns every map (n, channels, h, w) by its name: stem, stages.0, ..., head.
+
+        The map of the stem is the one before its pool, where it has a pool.
+        """
+        maps = {"stem": self.stem(x)}
+        x = self.pool_stem(maps["stem"])
         for number, stage in enumerate(self.stages):
             maps[f"stages.{number}"] = x = stage(x)
-        maps["head"] = x = self.head(x)
-        maps["logits"] = self.forward_head(x)
+        maps["head"] = self.head(x)
         return maps
-
-    def _stem(self, x: Tensor) -> Tensor:
-        return self.pool_stem(self.stem(x))
 
     def pool_stem(self, x: Tensor) -> Tensor:
         """Pools the stem's map where the network has a pool there; else returns it."""
