@@ -12,7 +12,7 @@ import numpy as np
 
 from phiscale.arch.spec import Spec
 from phiscale.planning.laws.file import FittedLaw
-from phiscale.planning.laws.optimum import Optimum, Three
+from phiscale.planning.laws.optimum import Optimum, Triple
 from phiscale.planning.laws.points import Points
 from phiscale.report.describe import name_network
 
@@ -31,7 +31,7 @@ class LawReport:
     law: FittedLaw
     held_out: Points | None
     optimum: Optimum | None  # None: the law lacks depth, width or resolution
-    bootstrap: tuple[Three, Three] | None  # intervals of its coefficients: low, high
+    bootstrap: tuple[Triple, Triple] | None  # intervals of its coefficients: low, high
 
     def __str__(self) -> str:
         return "\n".join(self.summary())

@@ -28,7 +28,7 @@ from phiscale.planning.laws.projection import features, project
 DIMENSIONS = ("depth", "width", "resolution")
 COSTS = np.array([COST_EXPONENTS[axis] for axis in DIMENSIONS])
 
-Three = tuple[float, float, float]
+Triple = tuple[float, float, float]  # a number each for depth, width and resolution
 Floats = NDArray[np.float64]
 
 
@@ -41,16 +41,14 @@ class Optimum:
 
     compute_ratio: float  # d w^2 r^2
     scaling: Scaling  # the best: alpha^phi, beta^phi, gamma^phi with phi = log2(compute_ratio)
-    values: Three  # alpha, beta, gamma
-    low: Three
-    high: Three
-    slopes: Three  # d ln x / d ln T, for large T
-    slopes_low: Three
-    slopes_high: Three
-    offsets: Three | None  # ln x at T = 1 of that line; None if no law has one
+    values: Triple  # alpha, beta, gamma
+    low: Triple
+    high: Triple
+    slopes: Triple  # d ln x / d ln T, for large T
+    offsets: Triple | None  # ln x at T = 1 of that line; None if no law has one
     draws: Floats  # (draws, 3): alpha, beta, gamma
-    equal_split: Three  # alpha, beta, gamma if all dimensions had the same A and p
-    equal_split_costs: Three  # error there above the best: mean, low, high
+    equal_split: Triple  # alpha, beta, gamma if all dimensions had the same A and p
+    equal_split_costs: Triple  # error there above the best: mean, low, high
     equal_split_inside: bool  # the joint region of 95 % holds it
 
     @property
@@ -78,6 +76,12 @@ class Optimum:
         )
 
 
+def triple(values: Floats) -> Triple:
+    """Returns the three numbers of an array (3,) as floats."""
+    one, two, three = map(float, values)
+    return one, two, three
+
+
 def optimum(fit: Posterior, compute_ratio: float, *, draws: int = 1000, seed: int = 0) -> Optimum:
     """alpha, beta, gamma at `compute_ratio` times the base, with intervals over `draws` laws.
 
@@ -99,16 +103,14 @@ def optimum(fit: Posterior, compute_ratio: float, *, draws: int = 1000, seed: in
     return Optimum(
         compute_ratio=compute_ratio,
         scaling=Scaling(depth=depth, width=width, resolution=resolution),
-        values=_three(np.exp(best * to_powers)),
-        low=_three(np.quantile(powers, 0.025, axis=0)),
-        high=_three(np.quantile(powers, 0.975, axis=0)),
-        slopes=_three(slopes.mean(0)),
-        slopes_low=_three(np.quantile(slopes, 0.025, axis=0)),
-        slopes_high=_three(np.quantile(slopes, 0.975, axis=0)),
+        values=triple(np.exp(best * to_powers)),
+        low=triple(np.quantile(powers, 0.025, axis=0)),
+        high=triple(np.quantile(powers, 0.975, axis=0)),
+        slopes=triple(slopes.mean(0)),
         offsets=_offsets(p, c),
         draws=powers,
-        equal_split=_three(np.exp(equal * to_powers)),
-        equal_split_costs=_three(np.array([costs.mean(), *np.quantile(costs, (0.025, 0.975))])),
+        equal_split=triple(np.exp(equal * to_powers)),
+        equal_split_costs=triple(np.array([costs.mean(), *np.quantile(costs, (0.025, 0.975))])),
         equal_split_inside=_inside(np.log(powers[:, :2]), equal[:2] * to_powers),
     )
 
@@ -155,7 +157,7 @@ def mean_optimum(fit: Posterior, compute_ratio: float) -> Floats:
 
 def bootstrap_intervals(
     fit: Posterior, compute_ratio: float, *, count: int = 60
-) -> tuple[Three, Three] | None:
+) -> tuple[Triple, Triple] | None:
     """Intervals of alpha, beta, gamma (low, high) by `Posterior.bootstrap`.
 
     They check those of `optimum`, since they do not draw from the law's run_sd. None where the rows
@@ -165,7 +167,7 @@ def bootstrap_intervals(
         return None
     power = math.log(2) / math.log(compute_ratio)
     powers = np.exp([power * mean_optimum(each, compute_ratio) for each in fits])
-    return _three(np.quantile(powers, 0.025, axis=0)), _three(np.quantile(powers, 0.975, axis=0))
+    return triple(np.quantile(powers, 0.025, axis=0)), triple(np.quantile(powers, 0.975, axis=0))
 
 
 def optima(p: Floats, a: Floats, compute_ratio: float) -> Floats:
@@ -190,14 +192,14 @@ def _within_budget(at: Callable[[Floats], Floats], start: Floats, compute_ratio:
     return at((low + high) / 2)
 
 
-def _offsets(p: Floats, a: Floats) -> Three | None:
+def _offsets(p: Floats, a: Floats) -> Triple | None:
     """Mean over laws of ln x_i at T = 1, no bounds, on the line of the module's head."""
     p, a = p[(a > 0).all(1)], a[(a > 0).all(1)]
     if not len(p):
         return None
     gains = np.log(p * a / COSTS)
     log_gain = np.sum(COSTS * gains / p, axis=1) / np.sum(COSTS / p, axis=1)
-    return _three(((gains - log_gain[:, None]) / p).mean(0))
+    return triple(((gains - log_gain[:, None]) / p).mean(0))
 
 
 def _equal_split(fit: Posterior, compute_ratio: float) -> Floats:
@@ -233,8 +235,3 @@ def _inside(draws: Floats, point: Floats) -> bool:
     inverse = np.linalg.pinv(np.cov(draws.T) + 1e-12 * np.eye(2))
     far = np.einsum("ni,ij,nj->n", draws - centre, inverse, draws - centre)
     return float((point - centre) @ inverse @ (point - centre)) <= np.quantile(far, 0.95)
-
-
-def _three(values: Floats) -> Three:
-    one, two, three = map(float, values)
-    return one, two, three
