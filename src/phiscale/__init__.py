@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from phiscale.planning.coefficients import Coefficients
     from phiscale.planning.device import DeviceModel
     from phiscale.planning.laws import Law
+    from phiscale.report.deviation_report import deviation
     from phiscale.report.law_fit import fit_law
     from phiscale.report.law_predictions import predict_errors
     from phiscale.search.functions import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from phiscale.training.metrics import Metrics
     from phiscale.training.recipes.recipe import Recipe
     from phiscale.training.recipes.table import RECIPES
+    from phiscale.weights.importing import import_weights
     from phiscale.weights.sources import load
     from phiscale.weights.store import save
 
@@ -74,11 +76,13 @@ _HOMES = {
     "compound": "arch.scaling",
     "cost": "arch.costs",
     "create_model": "compat",
+    "deviation": "report.deviation_report",
     "evaluate": "deploy.inference",
     "export": "pipeline.export",
     "fit": "pipeline.fit",
     "fit_law": "report.law_fit",
     "get_spec": "arch.families",
+    "import_weights": "weights.importing",
     "list_models": "compat",
     "load": "weights.sources",
     "open_dataset": "data.datasets.open",
@@ -118,11 +122,13 @@ __all__ = [
     "compound",
     "cost",
     "create_model",
+    "deviation",
     "evaluate",
     "export",
     "fit",
     "fit_law",
     "get_spec",
+    "import_weights",
     "list_models",
     "load",
     "open_dataset",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import phiscale
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import compound, scale
@@ -179,7 +180,7 @@ def test_of_networks_that_shrink_the_smallest_is_named():
 
 def test_blocks_that_are_rounded_to_nearest_are_not_called_rounded_up():
     nearest = replace(get_spec("small"), depth_rounding="round")
-    pairs = select_networks(["own"], (1,), spec_of=lambda name: nearest)
+    pairs = select_networks([nearest], (1,))
     text = " ".join(conclusions(list_rows(pairs)))
     assert "rounding blocks" in text and "rounding up blocks" not in text
 
@@ -271,6 +272,34 @@ def test_measured_networks_are_timed_beside_their_base(
 
 
 # The page
+
+
+def test_the_function_gives_what_the_command_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    report = phiscale.deviation("small", phi=1)
+    main(["deviation", "small", "--phi", "1"])
+    assert f"{report}\n" == capsys.readouterr().out
+    main(["deviation", "small", "--phi", "1", "--json", "--html", str(tmp_path / "page.html")])
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(report.to_dict()))
+    assert "<svg" in (tmp_path / "page.html").read_text()
+    assert "Made by `phiscale.deviation('small', phi=1)`" in report.to_markdown()
+    [row] = phiscale.deviation(phiscale.get_spec("small"), phi=[1]).rows
+    assert row == report.rows[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rounds": 0}, "rounds=0 is out of range"),
+        ({"coefficients": "found.json"}, "`coefficients` scale one network"),
+        ({"networks": "small", "phi": 1e9}, "phi=1000000000.0 is out of range"),
+        ({"networks": "small", "phi": 100}, r"phi=100 makes depth x8\.28e\+07"),
+    ],
+)
+def test_an_argument_out_of_range_is_named(arguments: dict[str, Any], message: str):
+    with pytest.raises(UsageError, match=message):
+        phiscale.deviation(**arguments)
 
 
 def test_the_page_is_one_file_with_tables_figures_and_no_script(tmp_path: Path):

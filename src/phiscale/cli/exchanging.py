@@ -7,7 +7,6 @@ from tyro.conf import Positional, arg
 
 from phiscale.cli.output import to_stderr
 from phiscale.cli.values import File, Member, Switch, check_file, lines_of
-from phiscale.errors import UsageError
 
 Weights = Annotated[str, arg(metavar="SOURCE")]
 
@@ -33,9 +32,7 @@ def import_(
     from phiscale.weights.importing import import_weights
 
     check_file("--out", out)
-    if out.suffix != ".safetensors":
-        raise UsageError(f"--out {out} would hold safetensors. Name it {out.stem}.safetensors.")
-    names = lines_of("--classes", classes) if classes else None
+    names = lines_of("--classes", classes) if classes else ()
     metadata = import_weights(source, out, model=model or "", classes=names)
     print(
         f"wrote {out}: {metadata.member or 'a network'}, {metadata.spec.classes} classes, "

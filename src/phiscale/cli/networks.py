@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from phiscale.arch.spec import Spec
     from phiscale.planning.coefficients import Coefficients
 
-MOST_BLOCKS, MOST_TIMES = 5_000, 1_000  # that `describe` scales to
-
 
 def models(
     pattern: Positional[Annotated[str, arg(metavar="PATTERN")]] = "*",
@@ -154,53 +152,32 @@ def deviation(
         markdown: Print the page as Markdown.
         html: Write the page, with figures, to this file.
     """
-    from phiscale.planning.coefficients import Coefficients
-    from phiscale.planning.device import DeviceModel
-    from phiscale.report import deviation as report
-    from phiscale.report.deviation_networks import select_networks
-    from phiscale.report.latencies import Timings, measure_timings
+    from phiscale.files import write_atomic
+    from phiscale.report.deviation_report import deviation as compare
 
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other. Use one of them.")
-    in_range("--rounds", rounds)
     for flag, path in (("--html", html), ("--timings", timings if measure else None)):
         if path:
             check_file(flag, path)
-    if coefficients and not networks:
-        raise UsageError(
-            "--coefficients scale one network. Name it: deviation efficientnet_b0 "
-            "--coefficients FILE."
-        )
-    powers = Coefficients.read(coefficients) if coefficients else None
-    try:
-        scaled = select_networks(networks, phi, powers, spec_of)
-    except SpecError as error:
-        if not str(error).startswith("phi="):
-            raise
-        raise UsageError(str(error)) from None
-    for number, network in zip(phi, scaled, strict=False):
-        _refuse_huge(network.base, network.by, f"--phi {number:g}")
-    times = Timings.read(timings) if timings and not measure else None
-    if measure:
-        times = measure_timings(scaled, rounds, command_line())
-        if timings:
-            times.write(timings)
-    device = DeviceModel.read(device_model) if device_model else None
-    rows = report.list_rows(scaled, device, times and times.by_name)
-    if json:
-        show_json(report.to_json(rows, times))
-        return
-    from phiscale.files import write_atomic
-    from phiscale.report.deviation_page import TITLE, conclusions, list_sections
-    from phiscale.report.page import as_html, as_markdown
-
+    report = compare(
+        networks,
+        phi=phi,
+        coefficients=coefficients,
+        device_model=device_model,
+        measure=measure,
+        timings=timings,
+        rounds=rounds,
+        command=command_line(),
+    )
     if html:
-        write_atomic(html, as_html(TITLE, command_line(), list_sections(rows, times)))
-    if markdown:
-        print(as_markdown(TITLE, command_line(), list_sections(rows, times)), end="")
+        write_atomic(html, report.to_html())
+    if json:
+        show_json(report.to_dict())
+    elif markdown:
+        print(report.to_markdown(), end="")
     else:
-        table(report.format_table(rows))
-        print("\n" + "\n".join(conclusions(rows, times)))
+        print(report)
 
 
 def _scaling(
@@ -211,6 +188,7 @@ def _scaling(
 ) -> "Scaling":
     """The scaling by phi, or by a factor for each single dimension."""
     from phiscale.arch.scaling import Scaling, compound
+    from phiscale.report.describe import refuse_huge
 
     if phi is not None and set(single.values()) != {1.0}:
         raise UsageError("--phi sets depth, width and resolution. Use --phi or those, not both.")
@@ -219,15 +197,5 @@ def _scaling(
         by = Scaling(**single) if phi is None else compound(phi, **powers)
     except SpecError as error:
         raise UsageError(str(error)) from None
-    _refuse_huge(base, by, None if phi is None else f"--phi {phi:g}")
+    refuse_huge(base, by, phi)
     return by
-
-
-def _refuse_huge(base: "Spec", by: "Scaling", flag: str | None) -> None:
-    """Raises UsageError for a network that is too large to describe. `flag`: what scales; by
-    default the flag of the dimension."""
-    most = {"depth": MOST_BLOCKS / base.blocks, "width": MOST_TIMES, "resolution": MOST_TIMES}
-    for name, limit in most.items():
-        if (value := getattr(by, name)) > limit:
-            cause = flag or f"--{name} {value:g}"
-            raise UsageError(f"{cause} makes {name} x{value:.3g}. Use at most x{limit:.3g}.")

@@ -9,6 +9,9 @@ from phiscale.arch.costs import cost, deviation
 from phiscale.arch.families import name_of
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
+from phiscale.errors import UsageError
+
+MOST_BLOCKS, MOST_TIMES = 5_000, 1_000  # of a network that is counted layer by layer
 
 
 def to_json(base: Spec, by: Scaling) -> dict[str, Any]:
@@ -61,6 +64,15 @@ def format_lines(base: Spec, by: Scaling) -> list[str]:
             f"depth as built x{away.real_depth:.3f}"
         )
     return text
+
+
+def refuse_huge(base: Spec, by: Scaling, phi: float | None = None) -> None:
+    """Raises UsageError for a network that is too large to count. `phi`: what made the scaling."""
+    most = {"depth": MOST_BLOCKS / base.blocks, "width": MOST_TIMES, "resolution": MOST_TIMES}
+    for name, limit in most.items():
+        if (value := getattr(by, name)) > limit:
+            cause = f"{name}={value:g}" if phi is None else f"phi={phi:g}"
+            raise UsageError(f"{cause} makes {name} x{value:.3g}. Use at most x{limit:.3g}.")
 
 
 def name_network(spec: Spec) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
 from phiscale.arch.costs import Deviation, cost, deviation, measure_scaling
-from phiscale.arch.families import MEMBERS, Member, get_spec, resolve_spec
+from phiscale.arch.families import MEMBERS, Member, as_spec, get_spec
 from phiscale.arch.scaling import ScaledNetwork, Scaling, compound, scale
 from phiscale.arch.spec import Spec
-from phiscale.errors import UsageError
+from phiscale.errors import SpecError, UsageError
 from phiscale.planning.coefficients import Coefficients
+from phiscale.report.describe import name_network, refuse_huge
 
 DEFAULT_PATTERN = "efficientnet_b[0-7]"
 DEFAULT_PHIS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)  # of a network that no model scales
@@ -61,25 +62,25 @@ class ComparedNetwork:
 
 
 def select_networks(
-    patterns: Sequence[str] = (),
+    networks: Sequence[str | Spec] = (),
     phis: Sequence[float] = (),
     coefficients: Coefficients | None = None,
-    spec_of: Callable[[str], Spec] = resolve_spec,
 ) -> list[ComparedNetwork]:
-    """Returns the networks that `patterns` name, each with its base.
+    """Returns the networks that are meant, each with its base.
 
     A pattern of model names compares each model with its family's base. With `phis`, and for a
-    SPEC that no model scales, one network is scaled by each phi; `spec_of` reads the SPEC.
-    UsageError: a pattern matches nothing, or more than one network where one is needed.
+    network that no model scales, one network is scaled by each phi.
+    UsageError: a pattern matches nothing, or more than one network where one is needed; a phi is
+    out of range.
     """
     selected: dict[str, ComparedNetwork] = {}
-    for pattern in patterns or (DEFAULT_PATTERN,):
-        members = _matching_members(pattern)
+    for network in networks or (DEFAULT_PATTERN,):
+        members = [] if isinstance(network, Spec) else _matching_members(network)
         pairs = [] if phis else [pair for m in members if (pair := _compare_with_base(m))]
         if not pairs:
             if len(members) > 1:
-                raise UsageError(_too_many(pattern, len(members), bool(phis)))
-            pairs = _scale_by_phi(pattern, spec_of(pattern), phis or DEFAULT_PHIS, coefficients)
+                raise UsageError(_too_many(str(network), len(members), bool(phis)))
+            pairs = _scale_by_phi(network, phis or DEFAULT_PHIS, coefficients)
         selected |= {pair.name: pair for pair in pairs}
     return list(selected.values())
 
@@ -99,18 +100,16 @@ def _matching_members(pattern: str) -> list[Member]:
 
 def _too_many(pattern: str, count: int, by_phi: bool) -> str:
     reason = "and `phi` scales one" if by_phi else "none of which scales another"
-    return (
-        f"{pattern!r} names {count} networks, {reason}. "
-        "Name one: phiscale deviation efficientnet_b0 --phi 1 2."
-    )
+    return f"{pattern!r} names {count} networks, {reason}. Name one, such as efficientnet_b0."
 
 
 def _scale_by_phi(
-    name: str, base: Spec, phis: Sequence[float], coefficients: Coefficients | None
+    network: str | Spec, phis: Sequence[float], coefficients: Coefficients | None
 ) -> list[ComparedNetwork]:
+    base = as_spec(network)
+    name = network if isinstance(network, str) else name_network(base)
     family = MEMBERS[name].family if name in MEMBERS else ""
-    powers = coefficients.powers if coefficients else {}
-    scalings = ((phi, compound(phi, **powers)) for phi in phis)
+    scalings = [(phi, _scaling(base, phi, coefficients)) for phi in phis]
     return [
         ComparedNetwork(
             name=f"{name} phi {phi:g}",
@@ -122,6 +121,15 @@ def _scale_by_phi(
         )
         for phi, scaling in scalings
     ]
+
+
+def _scaling(base: Spec, phi: float, coefficients: Coefficients | None) -> Scaling:
+    try:
+        by = compound(phi, **(coefficients.powers if coefficients else {}))
+    except SpecError as error:
+        raise UsageError(str(error)) from None
+    refuse_huge(base, by, phi)
+    return by
 
 
 def _compare_with_base(member: Member) -> ComparedNetwork | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,30 +32,51 @@ logger = logging.getLogger(__name__)
 
 
 def import_weights(
-    source: str,
-    out: Path,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
     model: str = "",
-    classes: tuple[str, ...] | None = None,
-    located: WeightsSource | None = None,
+    classes: Sequence[str] = (),
 ) -> ModelMetadata:
-    """Writes another library's weights as a file of phiscale's and returns its metadata.
+    """Writes weights of another library as a file of phiscale's, and returns its metadata.
 
-    `model` names the model where names and shapes fit several. `classes` names the classes where
-    the source does not. `located` saves finding the source a second time. What had to be assumed is
-    logged. WeightsError: the weights do not fit. UsageError: a wrong name, or `out` is the source.
+    Args:
+        source: a file of timm's, torchvision's, lukemelas', Keras's or TensorFlow's, a folder of a
+            hub repository, `hf-hub:NAME`, `torchvision:NAME`, or a model's name with or without a
+            tag.
+        out: the .safetensors file to write.
+        model: name of the model, where the source's names and shapes fit several.
+        classes: a name for each class, where the source has none.
+
+    Logs what had to be assumed. Raises WeightsError for weights that fit no network or cannot be
+    read, UsageError for a wrong name and where `out` is the source.
     """
+    source, out = os.fspath(source), Path(out)
     _check_model(model)
+    if out.suffix != ".safetensors":
+        raise UsageError(f"out='{out}' would hold safetensors. Name it {out.stem}.safetensors.")
     check_output(out, source)
     if is_ours(path_of(source)):
         raise UsageError(f"{source} is phiscale's already. Use it as it is, or copy it.")
-    located = located or locate(source)
+    return import_located(source, locate(source), out, model=model, classes=classes)
+
+
+def import_located(
+    source: str,
+    located: WeightsSource,
+    out: Path,
+    *,
+    model: str = "",
+    classes: Sequence[str] = (),
+) -> ModelMetadata:
+    """Writes weights that were located; see `import_weights`. `source`: what messages call them."""
+    _check_model(model)
     if located.fetch is not None:
         weights = ForeignWeights(tensors=dict(located.fetch()))
     else:
         weights = read_foreign(located.path)
     name = Path(source).name if Path(source).exists() else source
-    result = _recognise(name, weights, located, model, classes)
+    result = _recognise(name, weights, located, model, tuple(classes))
     logger.info(result.summary)
     match, metadata = result.match, result.metadata
     tensors = {
@@ -85,7 +107,7 @@ def _recognise(
     weights: ForeignWeights,
     located: WeightsSource,
     model: str,
-    classes: tuple[str, ...] | None,
+    classes: tuple[str, ...],
 ) -> _Recognised:
     """Finds the network, the preprocessing and the classes of weights; see `import_weights`."""
     file_name = located.path.name.removesuffix(located.path.suffix)

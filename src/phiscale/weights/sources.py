@@ -17,7 +17,7 @@ from phiscale.files import cache_folder
 from phiscale.nn.network import Network, build
 from phiscale.weights.adapt import adapt_weights
 from phiscale.weights.hub import local_repo
-from phiscale.weights.importing import import_weights
+from phiscale.weights.importing import import_located
 from phiscale.weights.locate import locate, path_of
 from phiscale.weights.store import fill, is_ours, read, read_metadata
 
@@ -71,7 +71,7 @@ def weights_file(source: str | Path, *, model: str = "") -> Path:
     if cached.is_file() and is_ours(cached):
         logger.info(read_metadata(cached).origin)
     else:
-        import_weights(str(source), cached, model=model, located=located)
+        import_located(str(source), located, cached, model=model)
     return cached
 
 
