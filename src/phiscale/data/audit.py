@@ -72,7 +72,7 @@ class Audit:
         return sum(map(sum, self.counts.values())) + len(self.bad)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns plain data for JSON."""
         return FORMAT.encode(self)
 
     def summary(self) -> str:

@@ -36,7 +36,7 @@ class Facts:
 
 
 def advise(facts: Facts) -> tuple[str, ...]:
-    """Sentences, the gravest first."""
+    """Returns sentences, the gravest first."""
     return (
         *_leaks(facts),
         *_two_classes(facts),
@@ -48,7 +48,7 @@ def advise(facts: Facts) -> tuple[str, ...]:
 
 
 def _leaks(facts: Facts) -> Iterator[str]:
-    """The held-out splits stay as they are, so that results remain comparable."""
+    """Yields what to remove. Held-out splits stay as they are: results remain comparable."""
     for held_out in ("test", "validation"):
         outside = ("train", "validation") if held_out == "test" else ("train",)
         remove = [

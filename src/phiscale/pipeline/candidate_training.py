@@ -29,14 +29,14 @@ WARM_STEPS = 4
 
 
 def candidate_recipe(request: Request, evidence: Evidence, candidate: Candidate) -> Recipe:
-    """The named recipe of these images for a candidate; its length is still to be set."""
+    """Returns the named recipe of these images for a candidate; its length is still to be set."""
     pretrained = candidate.pretrained is not None
     named = suitable_recipe(evidence.images, evidence.audit, pretrained=pretrained)
     return replace(named, seed=request.seed, lanes=lanes_for(named.batch, evidence.torch_device))
 
 
 def candidate_preprocessing(evidence: Evidence, candidate: Candidate) -> Preprocessing:
-    """What pretrained weights expect; otherwise what suits the images."""
+    """Returns what pretrained weights expect; otherwise what suits the images."""
     if candidate.pretrained is None:
         return suitable_preprocessing(candidate.spec, evidence.audit)
     expected = read_metadata(Path(candidate.pretrained)).preprocessing
@@ -46,7 +46,7 @@ def candidate_preprocessing(evidence: Evidence, candidate: Candidate) -> Preproc
 def measure_training_speed(
     request: Request, evidence: Evidence, candidate: Candidate, seconds: float
 ) -> float:
-    """Images per second of the training loop, measured for about so many seconds.
+    """Measures the images per second of the training loop, for about so many seconds.
 
     Reading, augmentation, weight averaging and logging are part of it.
     """
@@ -61,7 +61,7 @@ def measure_training_speed(
 def error_after(
     request: Request, evidence: Evidence, candidate: Candidate, epochs: float, run: Path
 ) -> float:
-    """Validation error after a whole training of so many epochs, in the folder `run`."""
+    """Returns the validation error after a training of so many epochs, in the folder `run`."""
     recipe = replace(candidate_recipe(request, evidence, candidate), epochs=epochs, evaluations=1)
     train(
         run,
@@ -107,13 +107,13 @@ def _images_per_s(evidence: Evidence, candidate: Candidate, recipe: Recipe, step
 
 
 def _mean_pixels(recipe: Recipe, full: int, shares: Sequence[float]) -> float:
-    """The mean pixels of an image at these shares of a training."""
+    """Returns the mean pixels of an image at these shares of a training."""
     return fmean(recipe.pixels(full, share) ** 2 for share in shares)
 
 
 def _images_to_measure(train: Split, pixels: int, count: int) -> Split:
-    """So few images that all are in memory, as they are in a long training that fits in memory.
-    All of them where the training does not fit."""
+    """Returns so few images that all are in memory, as in a long training that fits there; all of
+    them where the training does not fit."""
     if len(train) <= count or len(train) * 3 * (1.3 * pixels) ** 2 > CACHE_BYTES:
         return train
     return train.subset(range(0, len(train), len(train) // count)[:count])
@@ -121,7 +121,7 @@ def _images_to_measure(train: Split, pixels: int, count: int) -> Split:
 
 @contextlib.contextmanager
 def _nothing_saved() -> Iterator[None]:
-    """A measurement that is stopped has saved nothing to resume from."""
+    """Says of a measurement that is stopped that it has saved nothing to resume from."""
     try:
         yield
     except Interrupted as stop:

@@ -49,7 +49,7 @@ class Choice:
     short_runs: Mapping[str, Any] = field(default_factory=dict)  # rows of the short runs
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: what `choice.json` holds."""
+        """Returns plain data: what `choice.json` holds."""
         return FORMAT.encode(self)
 
 
@@ -74,7 +74,7 @@ def choose(request: Request, evidence: Evidence, measurements: Measurements, out
 
 
 def decide(request: Request, evidence: Evidence) -> Choice:
-    """The choice that the evidence leads to, with the recipe's length fixed."""
+    """Returns the choice that the evidence leads to, with the recipe's length fixed."""
     winner, ranking, proposal = evidence.winner, evidence.ranking, evidence.proposal
     assert winner is not None and ranking is not None and proposal is not None
     among = (*evidence.finalists, *evidence.pretrained_candidates, *proposal.pareto)
@@ -114,7 +114,7 @@ def missed_by_limits(winner: Candidate, pretrained: Iterable[Candidate]) -> str:
 
 
 def _planned_recipe(request: Request, evidence: Evidence, winner: Candidate) -> Recipe:
-    """The winner's recipe with the length that the time allows, fixed here once and for all."""
+    """Returns the winner's recipe with the length that the time allows, fixed once and for all."""
     recipe = candidate_recipe(request, evidence, winner)
     minutes, speed = request.budget.train_minutes, winner.train_images_per_s
     if minutes is None or speed is None:

@@ -20,7 +20,7 @@ from phiscale.weights.store import read_metadata
 
 
 def estimate_pretrained(request: Request, evidence: Evidence) -> list[Candidate]:
-    """Networks with weights at hand, with new heads for the classes of the images."""
+    """Estimates the networks with weights at hand, with new heads for the images' classes."""
     candidates = []
     for name, path in evidence.pretrained.items():
         metadata = read_metadata(path)
@@ -36,7 +36,7 @@ def estimate_pretrained(request: Request, evidence: Evidence) -> list[Candidate]
 def estimate_with_weights(
     request: Request, evidence: Evidence, name: str, spec: Spec, pretraining: Pretraining
 ) -> Candidate:
-    """A pretrained network as a candidate, with a new head for the classes of the images."""
+    """Estimates a pretrained network, with a new head for the classes of the images."""
     return estimate(
         replace(spec, classes=len(evidence.images.classes)),
         request.budget,
@@ -56,7 +56,7 @@ def estimate_again(
     images_per_s: float | None,
     min_epochs: float,
 ) -> Candidate:
-    """The same candidate under another budget or at another training speed."""
+    """Estimates the same candidate under another budget or at another training speed."""
     weights = candidate.pretrained
     task = task_for(request, evidence, pretrained=weights is not None)
     return estimate(
@@ -71,7 +71,7 @@ def estimate_again(
 
 
 def task_for(request: Request, evidence: Evidence, *, pretrained: bool = False) -> PlanningTask:
-    """What is planned for: the images, the device and the law."""
+    """Returns what is planned for: the images, the device and the law."""
     recipe = suitable_recipe(evidence.images, evidence.audit, pretrained=pretrained)
     return PlanningTask(
         train_images=len(evidence.images.train),

@@ -55,7 +55,7 @@ class Evidence:
         return self.spec(self.bases[0])
 
     def spec(self, name: str) -> Spec:
-        """A registered model's spec, with as many classes as the images have."""
+        """Returns a registered model's spec, with as many classes as the images have."""
         return replace(get_spec(name), classes=len(self.images.classes))
 
     def used(self, seconds: float) -> Evidence:
@@ -70,7 +70,7 @@ def first_evidence(
     device_model: DeviceModel,
     torch_device: torch.device,
 ) -> Evidence:
-    """What is known before the first step."""
+    """Returns what is known before the first step."""
     bases = (request.base,) if request.base else bases_for(audit)
     over = replace(get_spec(bases[0]), classes=len(inputs.images.classes))
     coefficients = inputs.coefficients
@@ -88,5 +88,5 @@ def first_evidence(
 
 
 def bases_for(audit: Audit) -> tuple[str, ...]:
-    """The models whose scalings compete from scratch; the law's multipliers refer to the first."""
+    """Returns the models whose scalings compete; the law's multipliers refer to the first."""
     return ("small",) if has_small_images(audit) else ("efficientnet_b0", *FAMILY_OFFSETS)

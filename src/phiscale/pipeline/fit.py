@@ -110,7 +110,7 @@ def _sources(pretrained: PathOrName | Sequence[PathOrName] | None) -> tuple[str,
 
 
 def _name(source: PathOrName | DeviceModel | Law | Coefficients | None) -> str | None:
-    """The name that the request has for it: of a file its path."""
+    """Returns the name that the request has for it: of a file its path."""
     if source is None or isinstance(source, str):
         return source
     return os.fspath(source) if isinstance(source, os.PathLike) else content_name(source)

@@ -13,7 +13,7 @@ EVERY_S = 0.5
 
 
 def default_callbacks() -> Sequence[AnyCallback]:
-    """A progress bar where an IPython kernel runs; nothing elsewhere."""
+    """Returns a progress bar where an IPython kernel runs; nothing elsewhere."""
     return (NotebookProgress(),) if in_kernel() else ()
 
 
@@ -54,7 +54,7 @@ class NotebookProgress(Callback):
 
 
 def bar(progress: Progress, width: int = 30) -> str:
-    """Progress as text: `████░░ 1,200/3,000 images, 410 img/s, loss 0.312`."""
+    """Returns progress as text: `████░░ 1,200/3,000 images, 410 img/s, loss 0.312`."""
     full = round(width * min(1.0, progress.images_seen / max(1, progress.total)))
     return (
         f"{'█' * full}{'░' * (width - full)} {progress.images_seen:,}/{progress.total:,} images, "

@@ -94,7 +94,7 @@ def _with_rivals(request: Request, evidence: Evidence, measurements: Measurement
 def _at_measured_speed(
     request: Request, evidence: Evidence, measurements: Measurements, candidate: Candidate
 ) -> tuple[Candidate, Evidence]:
-    """The same candidate with the speed of its real training, on these images and this machine.
+    """Estimates the candidate again at the speed of its real training, here on these images.
 
     Half of the fewest epochs is enough by now: noise must not exclude what was solved for.
     """
@@ -116,7 +116,7 @@ def _at_measured_speed(
 def _training_speed(
     request: Request, evidence: Evidence, measurements: Measurements, candidate: Candidate
 ) -> tuple[float, Evidence]:
-    """Images per second of a candidate's training; the time that measuring takes is counted."""
+    """Measures the images per second of a candidate's training; counts the time this takes."""
     start = measurements.clock()
     minutes = request.budget.train_minutes or 10.0
     seconds = max(2.0, MEASURED_SHARE * 60 * minutes)

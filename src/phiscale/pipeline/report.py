@@ -81,7 +81,7 @@ class ReportInputs:
 
 
 def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
-    """Everything the report shows. Reads the sample images from the test split."""
+    """Collects all that the report shows. Reads the sample images from the test split."""
     choice, images, exported = inputs.choice, inputs.images, inputs.exported
     network = load(out)
     log = tuple(read_log(out))
@@ -127,7 +127,7 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
 def _budget_rows(
     inputs: ReportInputs, train_s: float, planned_images: int
 ) -> tuple[BudgetRow, ...]:
-    """For each cost: the limit, what was predicted, what was measured, and whether it was met."""
+    """Returns each cost's limit, what was predicted and measured, and whether it was met."""
     choice, exported = inputs.choice, inputs.exported
     total = cost(choice.spec)
     planned_minutes = None
@@ -189,7 +189,7 @@ def _latency_note(inputs: ReportInputs) -> tuple[str, ...]:
 
 
 def _samples(network: Network, test: Split, table: Path) -> tuple[Sample, ...]:
-    """The most certain right predictions of different classes, and the most certain wrong ones."""
+    """Returns the surest right predictions of different classes, and the surest wrong ones."""
     preprocessing, classes = network.preprocessing, network.metadata.classes
     predicted, probabilities = _predictions(table, classes)
     truth = test.labels
@@ -222,7 +222,7 @@ def _samples(network: Network, test: Split, table: Path) -> tuple[Sample, ...]:
 def _predictions(
     table: Path, classes: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Of each test image, in the split's order: the predicted class and its probability."""
+    """Returns each test image's predicted class and its probability, in the split's order."""
     numbers = {name.encode(errors="backslashreplace").decode(): i for i, name in enumerate(classes)}
     with table.open(encoding="utf-8", newline="") as file:
         rows = [(numbers[row["predicted"]], row["probability"]) for row in csv.DictReader(file)]
@@ -231,7 +231,7 @@ def _predictions(
 
 
 def _in_rounds(indices: Sequence[int], labels: NDArray[np.int64]) -> list[int]:
-    """The indices in rounds, each with one of every class."""
+    """Yields the indices in rounds, each with one of every class."""
     by_class: dict[int, list[int]] = {}
     for i in indices:
         by_class.setdefault(int(labels[i]), []).append(i)

@@ -95,7 +95,7 @@ class InMemoryInputs:
 
 
 def content_name(value: DeviceModel | Law | Coefficients) -> str:
-    """The name that a request has for a value: equal values have equal names."""
+    """Returns the name that a request has for a value: equal values have equal names."""
     content = json.dumps(value.to_dict(), sort_keys=True).encode()
     return f"{type(value).__name__} sha256:{sha256(content)}"
 
@@ -160,7 +160,7 @@ def begin_or_resume(request: Request, out: Path) -> None:
 
 
 def _changes(before: Request, now: Request) -> list[str]:
-    """Each argument that differs: `macs=None -> 5`."""
+    """Returns each argument that differs: `macs=None -> 5`."""
     return [
         f"{each.name.removeprefix('budget.')}={each.before} -> {each.after}"
         for each in differences(FORMAT.encode(before), FORMAT.encode(now))

@@ -112,7 +112,7 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
 def plan_fit(
     request: Request, out: Path, measurements: Measurements, in_memory: InMemoryInputs | None = None
 ) -> FitPlan:
-    """The stages before training: request, audit, device, choice. Raises what `fit` raises."""
+    """Runs the stages before training: request, audit, device, choice. Raises what `fit` raises."""
     request.check()
     check_out_folder(out, REQUEST)
     in_memory = in_memory or InMemoryInputs()
@@ -135,7 +135,7 @@ def plan_fit(
 
 
 def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Audit]:
-    """The audit, and the images without the bad ones where those may be skipped."""
+    """Returns the images without the bad ones, where those may be skipped, and the audit."""
     logger.info(
         f"{images.source}: {len(images.train)} train, {len(images.validation)} validation, "
         f"{len(images.test)} test images of {len(images.classes)} classes"
@@ -155,7 +155,7 @@ def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Aud
 
 
 def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | None:
-    """The audit of an earlier start, if the images have not changed. None where it is damaged."""
+    """Returns an earlier start's audit, if the images have not changed; None if it is damaged."""
     path = out / "audit.json"
     try:
         payload = read_checked(path, AUDIT_FORMAT.fix)
@@ -183,7 +183,7 @@ def _device_model(
 
 
 def _kept_choice(out: Path) -> Choice | None:
-    """The choice of an earlier start. None where there is none, or a damaged one."""
+    """Returns the choice of an earlier start; None where there is none, or a damaged one."""
     path = out / "choice.json"
     with suppress(PhiscaleError):
         return CHOICE_FORMAT.read(path, required=True)

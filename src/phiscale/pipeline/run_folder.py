@@ -108,7 +108,7 @@ class Run(os.PathLike[str]):
         return path if path.is_file() else None
 
     def load(self) -> Network:
-        """The trained network in eval mode, with its spec, preprocessing and metadata."""
+        """Returns the trained network in eval mode, with its spec, preprocessing and metadata."""
         from phiscale.weights.sources import load
 
         return load(self.weights)
@@ -121,7 +121,7 @@ class Run(os.PathLike[str]):
         device: str = "auto",
         batch_size: int | None = None,
     ) -> Metrics:
-        """Metrics of the best weights on a split of an image set: see `phiscale.evaluate`."""
+        """Measures the best weights on a split of an image set: see `phiscale.evaluate`."""
         from phiscale.deploy.inference import evaluate
 
         return evaluate(self.weights, data, split=split, device=device, batch_size=batch_size)
@@ -134,7 +134,7 @@ class Run(os.PathLike[str]):
         device: str = "auto",
         batch_size: int | None = None,
     ) -> Prediction | list[Prediction]:
-        """The class of images, with probabilities: see `phiscale.predict`."""
+        """Predicts the class of images, with probabilities: see `phiscale.predict`."""
         from phiscale.deploy.inference import predict
 
         return predict(self.folder, images, top=top, device=device, batch_size=batch_size)

@@ -65,13 +65,13 @@ def short_runs(
 
 
 def _epochs(evidence: Evidence, candidate: Candidate, run_s: float) -> float:
-    """Epochs that a short run of so many seconds has."""
+    """Returns the epochs that a short run of so many seconds has."""
     speed = candidate.train_images_per_s or 1
     return run_s * TRAINED_SHARE * speed / len(evidence.images.train)
 
 
 def _after(request: Request, evidence: Evidence, candidate: Candidate, minutes: float) -> Candidate:
-    """The same candidate, trained for so many minutes."""
+    """Estimates the same candidate, trained for so many minutes."""
     return estimate_again(
         request,
         evidence,
@@ -83,7 +83,7 @@ def _after(request: Request, evidence: Evidence, candidate: Candidate, minutes: 
 
 
 def _row(candidate: Candidate, error: float, predicted: float) -> dict[str, Any]:
-    """A row of `choice.json`."""
+    """Returns a row of `choice.json`."""
     return {
         "name": candidate.name,
         "validation_error": error,

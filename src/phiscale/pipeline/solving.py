@@ -50,7 +50,7 @@ def solve_within_latency(
 def within_latency(
     request: Request, measurements: Measurements, candidates: tuple[Candidate, ...]
 ) -> list[Candidate]:
-    """The first, whose latency was measured, and those of the others that keep the limit too."""
+    """Returns the first, whose latency was measured, and the others that keep the limit, too."""
     limit = request.budget.latency_ms
     if limit is None:
         return list(candidates)
@@ -80,14 +80,14 @@ def _solve(
 
 
 def _latency_ms(request: Request, measurements: Measurements, candidate: Candidate) -> float:
-    """Of the network's shape, measured here; of another device, as its model predicts."""
+    """Measures the latency of the network's shape here; another device's is predicted."""
     if request.targets_other_device:
         return candidate.latency_ms or 0.0
     return measurements.latency_ms(candidate.spec)
 
 
 def _with_latency_limit(candidate: Candidate, budget: Budget) -> Candidate:
-    """The same candidate under a tightened limit of latency."""
+    """Returns the same candidate under a tightened limit of latency."""
     limits = tuple(
         replace(limit, allowed=budget.latency_ms) if limit.name == "latency_ms" else limit
         for limit in candidate.limits

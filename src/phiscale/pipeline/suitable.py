@@ -14,7 +14,7 @@ from phiscale.training.recipes.table import RECIPES, finetune_for
 
 
 def suitable_recipe(images: ImageSet, audit: Audit, *, pretrained: bool = False) -> Recipe:
-    """The named recipe that suits these images; `balanced` where classes differ much in size."""
+    """Returns the named recipe that suits these images; `balanced` where classes differ much."""
     characters = images.source in ("digits", "mnist", "kmnist")
     if pretrained:
         name = finetune_for(len(images.train) / len(images.classes))
@@ -29,17 +29,17 @@ def suitable_recipe(images: ImageSet, audit: Audit, *, pretrained: bool = False)
 
 
 def suitable_preprocessing(spec: Spec, audit: Audit) -> Preprocessing:
-    """Small images whole; of photographs the centre, where that leaves real pixels."""
+    """Takes small images whole; of photographs the centre, where that leaves real pixels."""
     whole = has_small_images(audit) or native_pixels(audit) * 0.875 < spec.resolution
     return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)
 
 
 def native_pixels(audit: Audit) -> int:
-    """The pixels of a typical image's shorter side."""
+    """Returns the pixels of a typical image's shorter side."""
     assert audit.shorter_side is not None
     return int(audit.shorter_side.median)
 
 
 def has_small_images(audit: Audit) -> bool:
-    """Whether images are read whole, and scalings of `small` compete for them."""
+    """Returns whether images are read whole, and scalings of `small` compete for them."""
     return native_pixels(audit) <= SMALL_PIXELS

@@ -108,7 +108,7 @@ def train(
 def _recipe_and_origin(
     recipe: str | Recipe, variant_of: str | None, as_published: bool
 ) -> tuple[Recipe, RecipeEntry | None]:
-    """The recipe, and the entry by which it scales; None for a Recipe that stays as it is."""
+    """Returns the recipe and the entry by which it scales; None for one that stays as it is."""
     if isinstance(recipe, str):
         if variant_of is not None:
             raise UsageError(
@@ -126,7 +126,7 @@ def _recipe_and_origin(
 
 
 def _trackers(track: Sequence[TrackerName | Tracker]) -> tuple[Tracker, ...]:
-    """The trackers, in the process that writes to them."""
+    """Returns the trackers, in the process that writes to them."""
     if not is_first_process():
         return ()
     if unknown := [each for each in track if isinstance(each, str) and each not in TRACKERS]:

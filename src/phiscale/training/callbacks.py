@@ -24,7 +24,7 @@ class Progress:
 
 @runtime_checkable
 class Callback(Protocol):
-    """Receives the progress of a training. Inherit from it and override what is needed.
+    """Receives the progress of a training. A subclass overrides what it needs.
 
     The methods run in the thread that trains, in the process of rank 0 only. An exception raised
     by one ends the training; the last checkpoint stays, so that the training can be resumed.

@@ -94,7 +94,7 @@ class Log:
         )
 
     def eta_s(self, state: State) -> float:
-        """Seconds to the end, at the speed since this start, evaluations and saves included."""
+        """Returns the seconds to the end, at the speed since this start, evaluations included."""
         pace = (state.images_seen - self.first) / max(1e-9, time.monotonic() - self.began)
         return (self.total - state.images_seen) / max(1e-9, pace)
 
@@ -136,7 +136,7 @@ class Log:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """Peak memory of this process so far: torch's on a GPU, else the system's."""
+    """Returns the peak memory of this process so far: torch's on a GPU, else the system's."""
     if device.type == "cuda":
         import torch
 

@@ -30,7 +30,7 @@ class Metrics:
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Probabilities along the last axis."""
+    """Returns probabilities along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
@@ -77,7 +77,7 @@ def measure(
 
 
 def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share (Wilson 1927): sane at 0, at 1 and for few trials."""
+    """Returns Wilson's 95 % score interval of a share (1927): sane at 0, 1 and for few trials."""
     if trials == 0:
         return 0.0, 1.0
     share, z2 = successes / trials, z * z / trials
@@ -89,7 +89,7 @@ def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, flo
 def _calibration_error(
     confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = 15
 ) -> float:
-    """Mean gap between confidence and accuracy over equal bins (Guo et al., arXiv:1706.04599)."""
+    """Returns the mean gap of confidence and accuracy over bins (Guo et al., arXiv:1706.04599)."""
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
         abs(confidence[which == b].mean() - correct[which == b].mean()) * (which == b).mean()

@@ -48,7 +48,7 @@ class TransferPlan:
     validation_top1: float | None = None  # of the probe
 
     def summary(self) -> str:
-        """The plan as a line of the log."""
+        """Returns the plan as a line of the log."""
         shift = (
             ""
             if self.shift is None
@@ -241,7 +241,7 @@ def _probed(
 
 
 class _Body(nn.Module):
-    """Pooled features of a network."""
+    """The pooled features of a network."""
 
     def __init__(self, network: Network):
         super().__init__()

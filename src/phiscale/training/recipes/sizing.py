@@ -119,7 +119,7 @@ def _scaled(
 
 
 def _scaled_schedule(schedule: Schedule, original: Schedule, updates: int) -> Schedule:
-    """A short training needs a larger share of warm-up for the same number of updates."""
+    """Gives a short training a larger share of warm-up, for the same number of updates."""
     least = min(MOST_WARMUP, LEAST_WARMUP_UPDATES / updates)
     warmup = _unless_set(
         schedule.warmup_fraction,
