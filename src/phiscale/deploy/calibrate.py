@@ -1,8 +1,8 @@
 """Measures this machine in under a minute: latency of a prediction, seconds of a training image.
 
 Both are fitted to scalings of two bases (for images up to 64 pixels, and for photographs), so
-that `solve` and `fit` interpolate. Latency is ONNX Runtime's on twins of the networks; training is
-torch's.
+that `solve` and `fit` interpolate. Latency is ONNX Runtime's, on untrained networks of the same
+shape; training is torch's.
 """
 
 from __future__ import annotations

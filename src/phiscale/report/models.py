@@ -130,7 +130,7 @@ def short(count: float) -> str:
 
 
 def markdown_table(pattern: str = "*") -> str:
-    """Returns the models as a table in Markdown, as the README shows them."""
+    """Returns the models as a table in Markdown, as docs/models.md shows them."""
     head = (
         "| model | target | pixels | params | MACs | activations | saved MiB/image | peak MiB "
         "| weights MiB | published top-1 | known weights (default, + others) |"

@@ -44,7 +44,7 @@ def keep_splits(
 ) -> ImageSet:
     """Returns an image set of these splits; missing splits are empty.
 
-    Unlike `dataset.assemble` it holds nothing out, so that the set cannot be trained on.
+    Unlike `held_out.assemble` it holds nothing out, so that the set cannot be trained on.
     """
     [some, *_] = [split for split in (train, validation, test) if split is not None]
     empty = some.subset([])

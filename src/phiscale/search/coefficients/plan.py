@@ -1,9 +1,10 @@
 """The plan of a search for alpha, beta and gamma: which networks it trains, stage by stage.
 
-A search uses the paper's grid, or LAWSCALE: a designed experiment and an error law. Cheap networks
-far out in each dimension teach an additive saturating law more than a grid around the answer does.
-The law then says which network is best at any cost, for any cost metric. The proposals of both are
-confirmed against scalings that need no search, in trainings that neither has seen.
+A search uses the paper's grid, or LAWSCALE: a designed experiment and an error law. The design
+trains cheap networks that are far from the base in one dimension. They fix the terms of the law
+better than a grid of networks near the answer does. The law then says which network is best at any
+cost, for any cost metric. The proposals of both are confirmed against scalings that need no search,
+in trainings that neither has seen.
 """
 
 from __future__ import annotations

@@ -168,8 +168,8 @@ class Recipe:
     norms: Literal["train", "frozen", "reestimated", "auto"] = "train"
     # Early stopping: evaluations in a row without a new best that end the training. 0: never.
     patience: int = 0
-    # Equal parts of a batch, each on a CPU core of its own. Each normalises with its own
-    # batch-norm statistics; running statistics are averaged.
+    # Equal parts of a batch, each normalised with its own batch-norm statistics; running statistics
+    # are averaged. On a CPU each has a core. 1 gives the same training on every machine.
     lanes: int = 1
     # Precision of forward and backward. bf16, fp16: autocast, weights stay fp32. fp64: weights too.
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
