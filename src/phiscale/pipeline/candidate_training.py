@@ -17,7 +17,7 @@ from phiscale.pipeline.evidence import Evidence
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.suitable import suitable_preprocessing, suitable_recipe
 from phiscale.planning.budget import Candidate
-from phiscale.training.log import read_log
+from phiscale.training.log import best_evaluation, read_log
 from phiscale.training.loop import train
 from phiscale.training.parallel.replicas import lanes_for
 from phiscale.training.recipes.recipe import Recipe
@@ -72,7 +72,9 @@ def error_after(
         Runtime(device=evidence.torch_device, log_level=logging.DEBUG),
         start_from=Path(candidate.pretrained) if candidate.pretrained else None,
     )
-    return 1 - max(record.get("validation_top1", 0.0) for record in read_log(run))
+    best = best_evaluation(read_log(run))
+    assert best is not None  # a training ends with an evaluation
+    return 1 - best["validation_top1"]
 
 
 def _images_per_s(evidence: Evidence, candidate: Candidate, recipe: Recipe, steps: int) -> float:

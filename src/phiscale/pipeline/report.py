@@ -34,7 +34,7 @@ from phiscale.report.report_data import (
     Snippet,
     layer_rows,
 )
-from phiscale.training.log import read_log, seconds_trained
+from phiscale.training.log import best_evaluation, read_log, seconds_trained
 from phiscale.weights.sources import load
 
 PREDICTIONS = "test-predictions.csv"
@@ -85,7 +85,7 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
     choice, images, exported = inputs.choice, inputs.images, inputs.exported
     network = load(out)
     log = tuple(read_log(out))
-    tops = [record["validation_top1"] for record in log if "validation_top1" in record]
+    best = best_evaluation(log)
     train_s, planned_images = seconds_trained(log), choice.recipe.images(len(images.train))
     rows = [CandidateRow.of(row, chosen=row["name"] == choice.name) for row in choice.candidates]
     return ReportData(
@@ -96,7 +96,7 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
         date=date.today().isoformat(),
         seed=inputs.request.seed,
         metrics=inputs.metrics,
-        validation_top1=max(tops, default=None),
+        validation_top1=best["validation_top1"] if best else None,
         latency_ms=exported["latency_ms"],
         model_bytes=exported["file"]["bytes"],
         train_s=train_s,

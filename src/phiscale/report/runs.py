@@ -19,7 +19,7 @@ from phiscale.errors import PhiscaleError
 from phiscale.files import read_checked, write_atomic
 from phiscale.report.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, STYLE, svg
 from phiscale.text import printable
-from phiscale.training.log import read_log
+from phiscale.training.log import best_evaluation, read_log
 from phiscale.training.recipes.recipe import Recipe
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GOLD, SKY, INK)
@@ -52,8 +52,7 @@ class RunSummary:
     def row(self) -> dict[str, Any]:
         """Returns the run's row of the table; None where nothing is recorded yet."""
         steps = [r for r in self.log if "loss" in r]
-        tops = [r for r in self.log if "validation_top1" in r]
-        best = max(tops, key=lambda r: r["validation_top1"], default={})
+        best = best_evaluation(self.log) or {}
         last = steps[-1] if steps else {}
         seen, planned = last.get("images_seen", 0), self.planned
         speed = last.get("images_per_s")

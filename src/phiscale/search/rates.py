@@ -23,7 +23,7 @@ from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import TrainingError, UsageError
 from phiscale.files import check_out_folder, read_checked, write_atomic, write_json
-from phiscale.training.log import read_log
+from phiscale.training.log import best_evaluation, read_log
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RecipeEntry
 from phiscale.training.run import TrainRequest, train_run
@@ -175,8 +175,8 @@ class _Trainings:
             train_run(training, run, self.runtime, device=self.device)
         except TrainingError as error:  # that it diverged is a result, too
             logger.info(str(error))
-        top1 = [row["validation_top1"] for row in read_log(run) if "validation_top1" in row]
-        return round(1 - top1[-1], 6) if top1 else 1.0
+        best = best_evaluation(read_log(run))
+        return 1.0 if best is None else round(1 - best["validation_top1"], 6)
 
 
 def _trained_rate(run: Path) -> float:

@@ -158,3 +158,12 @@ def read_log(run: Path) -> Iterator[dict[str, Any]]:
 def seconds_trained(records: Iterable[Mapping[str, Any]]) -> float:
     """Returns the seconds that training took, without pauses between kill and resume."""
     return max((record["seconds"] for record in records), default=0.0)
+
+
+def best_evaluation(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Returns the evaluation whose weights were kept as best.safetensors; None before the first.
+
+    Of equal ones the first. A training's validation error is that of this evaluation everywhere.
+    """
+    evaluations = (record for record in records if "validation_top1" in record)
+    return max(evaluations, key=lambda record: record["validation_top1"], default=None)

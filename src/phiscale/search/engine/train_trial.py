@@ -18,7 +18,7 @@ from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
 from phiscale.training.devices import cpu_name
 from phiscale.training.evaluate import logits_of
-from phiscale.training.log import read_log
+from phiscale.training.log import best_evaluation, read_log
 from phiscale.training.loop import train
 from phiscale.training.runtime import Runtime
 from phiscale.weights.sources import load
@@ -49,15 +49,16 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> 
     }
     start = time.process_time()
     try:
-        best = train(run, trial.spec, subset, trial.recipe, trial.preprocessing, runtime)
+        weights = train(run, trial.spec, subset, trial.recipe, trial.preprocessing, runtime)
     except TrainingError as error:
         if error.__context__ is not None and is_out_of_memory(error.__context__):
             raise  # another machine may have more
         return Result(**common, validation_error=None, validation_loss=None, failed=str(error))
     log = list(read_log(run))
     steps = [row for row in log if "loss" in row]
-    last = [row for row in log if "validation_top1" in row][-1]
-    if "validation_cross_entropy" not in last:  # the log leaves out NaN
+    best = best_evaluation(log)
+    assert best is not None  # a training ends with an evaluation
+    if "validation_cross_entropy" not in best:  # the log leaves out NaN
         return Result(
             **common,
             validation_error=None,
@@ -66,14 +67,14 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> 
         )
     result = Result(
         **common,
-        validation_error=round(1 - last["validation_top1"], 6),
-        validation_loss=last["validation_cross_entropy"],
-        images_seen=last["images_seen"],
+        validation_error=round(1 - best["validation_top1"], 6),
+        validation_loss=best["validation_cross_entropy"],
+        images_seen=log[-1]["images_seen"],
         seconds=round(steps[-1]["seconds"], 2),
     )
     if not trial.test:
         return replace(result, cpu_seconds=round(time.process_time() - start, 1))
-    network = load(best).to(runtime.device)
+    network = load(weights).to(runtime.device)
     logits = logits_of(network, images.test, trial.preprocessing, device=runtime.device, workers=1)
     predictions = logits.argmax(axis=1)
     wrong = float(np.mean(predictions != images.test.labels))
