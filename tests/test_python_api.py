@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import phiscale
-from phiscale.cli import VERBS
+from phiscale.cli import COMMANDS
 from phiscale.errors import CheckpointError, UsageError
 from phiscale.pipeline.notebook import bar, in_kernel
 from phiscale.pipeline.request import Request
@@ -171,7 +171,7 @@ def test_a_run_takes_what_the_function_takes_after_the_model(name: str):
 
 def test_the_command_and_the_function_name_as_many_classes():
     top = inspect.signature(phiscale.predict).parameters["top"].default
-    assert inspect.signature(VERBS["predict"]).parameters["top"].default == top
+    assert inspect.signature(COMMANDS["predict"]).parameters["top"].default == top
 
 
 def test_a_run_answers_for_itself(fitted: Path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phiscale.cli import VERBS, main, verb_of
+from phiscale.cli import COMMANDS, command_of, main
 from support.fits import EVERYTHING, write_plan_files
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +38,7 @@ def block(language: str, containing: str) -> str:
     return found
 
 
-COMMANDS = block("sh", "phiscale describe").splitlines()
+LINES = block("sh", "phiscale describe").splitlines()
 PYTHON = block("python", "import phiscale")
 
 
@@ -60,8 +60,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_its_five_commands_run(desk: Path, capsys: pytest.CaptureFixture[str]):
-    assert len(COMMANDS) == 5
-    for line in COMMANDS:
+    assert len(LINES) == 5
+    for line in LINES:
         main(shlex.split(line)[1:])
         assert capsys.readouterr().out, line
     assert {path.name for path in (desk / "run").iterdir()} >= EVERYTHING
@@ -76,14 +76,14 @@ def test_its_python_does_the_same(desk: Path, capsys: pytest.CaptureFixture[str]
     exec(compile(PYTHON, "README.md", "exec"), {})
     out = capsys.readouterr().out
     assert {path.name for path in (desk / "run").iterdir()} >= EVERYTHING
-    for line in COMMANDS[1:3]:  # solve and check: the command prints the same
+    for line in LINES[1:3]:  # solve and check: the command prints the same
         assert shown_by(line, capsys).strip() in out, line
     assert "9,109,994" in out or "9109994" in out  # parameters of B0 at phi 1
 
 
 def test_every_command_has_its_twin_in_the_same_order():
-    verbs = [verb_of(shlex.split(line)[1:])[0] for line in COMMANDS]
-    assert verbs == ["describe", "solve", "check", "fit", "predict"]
+    commands = [command_of(shlex.split(line)[1:])[0] for line in LINES]
+    assert commands == ["describe", "solve", "check", "fit", "predict"]
     calls = ["phiscale.cost", "phiscale.solve", "phiscale.audit", "phiscale.fit", "run.predict"]
     places = [PYTHON.index(call) for call in calls]
     assert places == sorted(places)
@@ -97,17 +97,17 @@ def commands_of(page: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_every_page_exist(page: str):
     for line in commands_of(page):
-        assert verb_of(shlex.split(line, comments=True)[1:])[0] in VERBS, line
+        assert command_of(shlex.split(line, comments=True)[1:])[0] in COMMANDS, line
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_flags_of_every_command_exist(page: str, capsys: pytest.CaptureFixture[str]):
     for line in commands_of(page):
         words = shlex.split(line, comments=True)[1:]
-        verb, rest = verb_of(words)
-        recipe = rest[:1] if verb == "train" else []
+        command, rest = command_of(words)
+        recipe = rest[:1] if command == "train" else []
         with pytest.raises(SystemExit):
-            main([*verb.split(), *recipe, "--help"])
+            main([*command.split(), *recipe, "--help"])
         known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
         used = {word.partition("=")[0] for word in rest if word.startswith("--")}
         assert used - {"--help"} <= known, line

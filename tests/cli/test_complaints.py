@@ -10,7 +10,7 @@ from phiscale.cli.flags import call
 from phiscale.errors import UsageError
 
 
-def verb(
+def command(
     data: Positional[Annotated[str, arg(metavar="DATA")]],
     /,
     *,
@@ -36,9 +36,9 @@ def verb(
 
 COMPLAINTS = (
     # arguments, our line: the whole of it
-    ("digits", "verb needs --out"),
-    ("", "verb needs DATA and --out"),
-    ("--out o", "verb needs DATA"),
+    ("digits", "command needs --out"),
+    ("", "command needs DATA and --out"),
+    ("--out o", "command needs DATA"),
     ("digits --out o --count", "--count needs a value"),
     ("digits --out o --count few", "--count few is not a whole number"),
     ("digits --out o --count 1.5", "--count 1.5 is not a whole number"),
@@ -57,7 +57,7 @@ COMPLAINTS = (
 @pytest.mark.parametrize(("arguments", "says"), COMPLAINTS, ids=[c[0] for c in COMPLAINTS])
 def test_what_tyro_complains_of_is_one_line_of_ours(arguments: str, says: str):
     with pytest.raises(UsageError) as error:
-        call(verb, arguments.split(), "phiscale verb")
-    assert str(error.value).removesuffix(" See phiscale verb --help.").rstrip(".") == says.rstrip(
+        call(command, arguments.split(), "phiscale command")
+    assert str(error.value).removesuffix(" See phiscale command --help.").rstrip(
         "."
-    )
+    ) == says.rstrip(".")

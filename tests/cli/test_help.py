@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phiscale.cli import VERBS
+from phiscale.cli import COMMANDS
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RECIPES
 from phiscale.training.run import TrainRequest
@@ -63,9 +63,9 @@ def test_the_help_of_train_shows_the_recipes_own_defaults(
     assert all(other in words for other in RECIPES)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_flag_says_what_it_means(verb: str, capsys: pytest.CaptureFixture[str]):
-    code, out, error = ended(f"{verb} --help", capsys)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_says_what_it_means(command: str, capsys: pytest.CaptureFixture[str]):
+    code, out, error = ended(f"{command} --help", capsys)
     assert (code, error) == (0, "") and "None" not in out
     lines = [re.sub(r"[│╭╮╰╯─]", " ", line).rstrip() for line in out.splitlines()]
     own = [line for line in lines if line.startswith("  ")]
@@ -92,23 +92,23 @@ METAVARS = {
 }
 
 
-@pytest.mark.parametrize(("verb", "operands"), METAVARS.items())
+@pytest.mark.parametrize(("command", "operands"), METAVARS.items())
 def test_usage_names_what_a_verb_takes(
-    verb: str, operands: str, capsys: pytest.CaptureFixture[str]
+    command: str, operands: str, capsys: pytest.CaptureFixture[str]
 ):
-    usage = " ".join(ended(f"{verb} --help", capsys)[1].split("\n\n")[0].split())
+    usage = " ".join(ended(f"{command} --help", capsys)[1].split("\n\n")[0].split())
     assert operands in usage and "PATH" not in usage
 
 
 def test_help_imports_no_torch_and_no_numpy():
     code = """
 import sys, contextlib, io
-from phiscale.cli import main, VERBS
+from phiscale.cli import main, COMMANDS
 loaded = {}
-for verb in ["", *sorted(VERBS, key="train".__eq__)]:
+for command in ["", *sorted(COMMANDS, key="train".__eq__)]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        main([verb, "--help"] if verb else ["--help"])
-    loaded[verb] = sorted({"torch", "numpy", "PIL", "rich.progress"} & sys.modules.keys())
+        main([command, "--help"] if command else ["--help"])
+    loaded[command] = sorted({"torch", "numpy", "PIL", "rich.progress"} & sys.modules.keys())
 train = loaded.pop("train")
 assert not any(loaded.values()), loaded
 assert "torch" not in train, train

@@ -14,7 +14,7 @@ SPLIT = "80 % train, 10 % validate, 10 % test: by content hash, within each clas
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("", r"usage: phiscale VERB"),
+        ("", r"usage: phiscale COMMAND"),
         ("--help", r"fit +From images and a budget"),
         ("--version", r"^phiscale \d+\.\d+"),
         ("models *lite?", r"efficientnet_lite4"),

@@ -1,4 +1,4 @@
-"""The command line: one short function for each verb. Heavy modules are imported inside them."""
+"""The command line: one short function for each command. Heavy modules are imported inside them."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ from phiscale.training.signals import Interrupted
 
 _OUT_OF_MEMORY = "out of memory. Use a smaller network, a smaller batch or fewer pixels."
 
-VERBS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "models": models,
     "describe": describe,
     "solve": solve,
@@ -86,50 +86,50 @@ def _run(arguments: list[str]) -> None:
 
         print(f"phiscale {__version__}")
         return
-    verb, rest = verb_of(arguments)
-    group = _of_group(verb)
+    command, rest = command_of(arguments)
+    group = _of_group(command)
     if group and rest[:1] in ([], ["-h"], ["--help"], ["help"]):
         print(_help(group))
         return
-    if verb not in VERBS:
-        raise _unknown_command(verb, rest)
-    if verb != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
+    if command not in COMMANDS:
+        raise _unknown_command(command, rest)
+    if command != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError(
-            f"torchrun starts several processes, but phiscale {verb} needs one. Run it without "
+            f"torchrun starts several processes, but phiscale {command} needs one. Run it without "
             "torchrun."
         )
-    if verb == "train":
+    if command == "train":
         train(rest)
     else:
-        others = _of_group(verb.partition(" ")[0]).values()
-        call(VERBS[verb], rest, f"phiscale {verb}", others)
+        others = _of_group(command.partition(" ")[0]).values()
+        call(COMMANDS[command], rest, f"phiscale {command}", others)
 
 
-def _unknown_command(verb: str, rest: Sequence[str]) -> UsageError:
-    group = _of_group(verb)
-    typed = " ".join([verb, *rest[:1]]) if group else verb
-    problem = "a flag, not a command" if verb.startswith("-") else "an unknown command"
+def _unknown_command(command: str, rest: Sequence[str]) -> UsageError:
+    group = _of_group(command)
+    typed = " ".join([command, *rest[:1]]) if group else command
+    problem = "a flag, not a command" if command.startswith("-") else "an unknown command"
     return UsageError(
-        f"{typed!r} is {problem}.{near(typed, VERBS)} Use one of {', '.join(group or VERBS)}."
+        f"{typed!r} is {problem}.{near(typed, COMMANDS)} Use one of {', '.join(group or COMMANDS)}."
     )
 
 
-def verb_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The verb, which has one word or two, and the arguments that follow it."""
-    words = 2 if " ".join(arguments[:2]) in VERBS else 1
+def command_of(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The command, which has one word or two, and the arguments that follow it."""
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
     return " ".join(arguments[:words]), list(arguments[words:])
 
 
 def _of_group(word: str) -> dict[str, Callable[..., None]]:
-    """The verbs of two words that begin with this one."""
-    return {name: function for name, function in VERBS.items() if name.startswith(f"{word} ")}
+    """The commands of two words that begin with this one."""
+    return {name: function for name, function in COMMANDS.items() if name.startswith(f"{word} ")}
 
 
-def _help(verbs: Mapping[str, Callable[..., None]] = VERBS) -> str:
-    width = max(map(len, verbs))
+def _help(commands: Mapping[str, Callable[..., None]] = COMMANDS) -> str:
+    width = max(map(len, commands))
     lines = "\n".join(
         f"  {name:<{width}}  {(function.__doc__ or '').splitlines()[0]}"
-        for name, function in verbs.items()
+        for name, function in commands.items()
     )
     first = (
         " A first model of a folder with images by class:\n"
@@ -137,8 +137,8 @@ def _help(verbs: Mapping[str, Callable[..., None]] = VERBS) -> str:
     )
     return (
         "phiscale: from images, a device and a budget to the best ConvNet that fits.\n\n"
-        f"usage: phiscale VERB ...\n\n{lines}\n\n"
-        f"phiscale VERB --help explains a verb.{first if verbs is VERBS else ''}"
+        f"usage: phiscale COMMAND ...\n\n{lines}\n\n"
+        f"phiscale COMMAND --help explains a command.{first if commands is COMMANDS else ''}"
     )
 
 
@@ -156,8 +156,8 @@ def _missing_package(error: ModuleNotFoundError, arguments: Sequence[str]) -> st
     package = (error.name or "").partition(".")[0]
     if package in ("", "phiscale"):
         raise error
-    verb = verb_of(arguments)[0]
-    return f"phiscale {verb} needs {package}. Install it with: pip install phiscale"
+    command = command_of(arguments)[0]
+    return f"phiscale {command} needs {package}. Install it with: pip install phiscale"
 
 
 def _leave(stop: Interrupted) -> None:

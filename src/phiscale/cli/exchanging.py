@@ -1,4 +1,4 @@
-"""Verbs that exchange weights with other libraries: import, convert, push."""
+"""Commands that exchange weights with other libraries: import, convert, push."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The verb fit: from images and a budget to a deployable model."""
+"""The command fit: from images and a budget to a deployable model."""
 
 from typing import Literal
 

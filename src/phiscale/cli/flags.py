@@ -1,4 +1,4 @@
-"""Flags of a verb. tyro reads them off the function's signature; its complaints become one line."""
+"""Flags of a command. tyro reads them off the function's signature; a complaint becomes a line."""
 
 import contextlib
 import functools
@@ -24,9 +24,10 @@ def call(
     prog: str,
     others: Iterable[Callable[..., None]] = (),
 ) -> None:
-    """Reads the flags with tyro, then runs the verb outside tyro, so that errors are the verb's.
+    """Reads the flags with tyro, then runs the command outside tyro, so that its errors are its own.
 
-    `others`: verbs of the same group, whose flags a message may name: "Fit it again with --base".
+    `others`: commands of the same group, whose flags a message may name: "Fit it again with
+    --base".
     """
     calls: list[Callable[[], None]] = []
     complaints = io.StringIO()
@@ -37,7 +38,9 @@ def call(
 
     if not asks_help(arguments):
         _check_flags(function, arguments, prog)
-    flags = {name: flag for verb in (*others, function) for name, flag in flags_of(verb).items()}
+    flags = {
+        name: flag for command in (*others, function) for name, flag in flags_of(command).items()
+    }
     with in_flags(flags):
         try:
             with contextlib.redirect_stderr(complaints), _uncoloured():

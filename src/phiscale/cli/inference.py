@@ -1,4 +1,4 @@
-"""Verbs that use a trained model: evaluate, predict, export."""
+"""Commands that use a trained model: evaluate, predict, export."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Verbs that show networks: which there are, what each consists of, how costs deviate."""
+"""Commands that show networks: which there are, what each consists of, how costs deviate."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Prints what verbs have to show: tables, JSON, progress."""
+"""Prints what commands have to show: tables, JSON, progress."""
 
 from __future__ import annotations
 

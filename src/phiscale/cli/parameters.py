@@ -30,7 +30,7 @@ _in_force: Mapping[str, str] = {}
 
 
 def flags_of(function: Callable[..., Any]) -> dict[str, str]:
-    """Maps each parameter of a verb to its flag, or to the name of its operand: `DATA`."""
+    """Maps each parameter of a command to its flag, or to the name of its operand: `DATA`."""
     flags: dict[str, str] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY:
@@ -43,8 +43,8 @@ def flags_of(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def as_flags(text: str, flags: Mapping[str, str] | None = None) -> str:
-    """Writes `name=value` and `` `name` `` of a message as flags: those of the verb that runs,
-    unless `flags` names others. What is no parameter of the verb stays as it is."""
+    """Writes `name=value` and `` `name` `` of a message as flags: those of the command that runs,
+    unless `flags` names others. What is no parameter of the command stays as it is."""
     known = _in_force if flags is None else flags
 
     def assigned(match: re.Match[str]) -> str:
@@ -72,7 +72,7 @@ def in_flags(flags: Mapping[str, str]) -> Iterator[None]:
 
 
 def _plain(name: str) -> str:
-    """The parameter's name as verbs have it."""
+    """The parameter's name as commands have it."""
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return _OTHER_NAMES.get(name, name)

@@ -1,4 +1,4 @@
-"""Verbs that plan: what fits, how fast this machine is, what the images are."""
+"""Commands that plan: what fits, how fast this machine is, what the images are."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Verbs of scaling as a science: laws fitted to tables and runs, and their predictions."""
+"""Commands of scaling as a science: laws fitted to tables and runs, and their predictions."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Verbs that train many networks to learn from them: search coefficients, study."""
+"""Commands that train many networks to learn from them: search coefficients, study."""
 
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""Verbs that train: train and rates; and runs, which compares trainings."""
+"""Commands that train: train and rates; and runs, which compares trainings."""
 
 from collections.abc import Sequence
 from dataclasses import replace

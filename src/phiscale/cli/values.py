@@ -1,6 +1,6 @@
 """The values of flags: what the help calls them, and what they must be.
 
-tyro reads the flags off the verbs' annotations, so they are values here, not strings.
+tyro reads the flags off the commands' annotations, so they are values here, not strings.
 """
 
 import shlex
