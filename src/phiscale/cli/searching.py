@@ -88,7 +88,7 @@ def search_coefficients(
             weight-bytes, peak-memory, train-memory (saved activations), or latency-ms by
             --device-model.
         device_model: The device.json of `phiscale calibrate`.
-        resolution: Pixels of a side of the base's images; by default half of what they have.
+        resolution: Pixels of a side at which the base is trained; by default half of the images'.
         epochs: Epochs of every training; with several DATA on the first, on the others as many
             images.
         train_images: Number of training images, evenly over the classes; by default all.
@@ -162,7 +162,7 @@ def study(
         preset: Size or question of the study.
         model: Network to scale: a model's name, a spec.json, or file.py:NAME; by default small, or
             the preset's.
-        resolution: Pixels of a side of the base's images; by default half of what they have.
+        resolution: Pixels of a side at which the base is trained; by default half of the images'.
         seeds: Number of seeds; by default the preset's.
         epochs: Epochs of a training; by default the preset's.
         train_images: Number of training images; by default the preset's.
