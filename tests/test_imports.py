@@ -55,6 +55,7 @@ FIXED = {
     "scaling_study",
     "search_coefficients",
     "predict_family",
+    "compare_rates",
     "compare_spaces",
     "train",
 }

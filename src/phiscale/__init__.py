@@ -34,12 +34,11 @@ if TYPE_CHECKING:
     from phiscale.report.deviation_report import deviation
     from phiscale.report.law_fit import fit_law
     from phiscale.report.law_predictions import predict_errors
-    from phiscale.search.functions import (
-        compare_spaces,
-        predict_family,
-        scaling_study,
-        search_coefficients,
-    )
+    from phiscale.search.coefficients.search import search_coefficients
+    from phiscale.search.rates import compare_rates
+    from phiscale.search.study.run import scaling_study
+    from phiscale.search.study.run_family import predict_family
+    from phiscale.search.study.run_spaces import compare_spaces
     from phiscale.training.metrics import Metrics
     from phiscale.training.recipes.recipe import Recipe
     from phiscale.training.recipes.table import RECIPES
@@ -72,7 +71,8 @@ _HOMES = {
     "audit": "data.audit",
     "build": "nn.network",
     "calibrate": "deploy.calibrate",
-    "compare_spaces": "search.functions",
+    "compare_rates": "search.rates",
+    "compare_spaces": "search.study.run_spaces",
     "compound": "arch.scaling",
     "cost": "arch.costs",
     "create_model": "compat",
@@ -88,11 +88,11 @@ _HOMES = {
     "open_dataset": "data.datasets.open",
     "predict": "deploy.inference",
     "predict_errors": "report.law_predictions",
-    "predict_family": "search.functions",
+    "predict_family": "search.study.run_family",
     "save": "weights.store",
     "scale": "arch.scaling",
-    "scaling_study": "search.functions",
-    "search_coefficients": "search.functions",
+    "scaling_study": "search.study.run",
+    "search_coefficients": "search.coefficients.search",
     "solve": "planning.budget",
     "train": "pipeline.train",
 }
@@ -118,6 +118,7 @@ __all__ = [
     "audit",
     "build",
     "calibrate",
+    "compare_rates",
     "compare_spaces",
     "compound",
     "cost",

@@ -43,7 +43,7 @@ MISTAKES = (
         r"holds other files\. (Use|Give) a new",
     ),
     (f"{STUDY} --preset huge", 2, r"invalid value for --preset: huge\. Use one of 'smoke'"),
-    (f"{STUDY} --seeds 0", 2, r"--seeds 0 is out of range"),
+    (f"{STUDY} --seeds 0", 2, r"--seeds 0 has no spread"),
     (f"{STUDY} --epochs 0", 2, r"--epochs 0 trains nothing"),
     (f"{STUDY} --phi 1", 2, r"--phi and --coefficients are for --preset family"),
     (f"{STUDY} --preset family --phi inf", 2, r"--phi inf is out of range"),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from phiscale.arch.families import get_spec
 from phiscale.cli import main
 from phiscale.files import read_json
-from phiscale.search.rates import RateRequest, ScalingRates, compare_rates, rate_report
+from phiscale.search.rates import RateComparison, RateRequest, compare_rates, train_at_rates
+from phiscale.search.rates_report import ScalingRates, rate_report
 from phiscale.training.recipes.sizing import RecipeScaling
 from phiscale.training.recipes.table import RECIPE_ENTRIES, RecipeEntry
 from phiscale.training.runtime import Runtime
@@ -64,12 +65,13 @@ def test_two_widths_at_three_rates_resume(tmp_path: Path):
         steps=1,
     )
 
-    def compare() -> list[ScalingRates]:
-        return compare_rates(
+    def compare() -> RateComparison:
+        return train_at_rates(
             request, tmp_path / "out", Runtime(), device="cpu", command="rates ..."
         )
 
-    one, two = compare()
+    first = compare()
+    one, two = first.scalings
     assert two.recipe_rate < one.recipe_rate / 2 and set(one.errors) == {-1, 0, 1}
     trained = read_json(tmp_path / "out" / "depth0.5-width1-rate2" / "recipe.json")
     assert trained["optim"]["lr_peak"] == pytest.approx(2 * two.recipe_rate)
@@ -77,7 +79,27 @@ def test_two_widths_at_three_rates_resume(tmp_path: Path):
     assert [row["width"] for row in rows] == [0.5, 1.0]
     assert rows[0].keys() == {"depth", "width", "rule", "errors", "best"}
     assert "Does the learning rate transfer?" in (tmp_path / "out" / "rates.md").read_text()
-    assert compare() == [one, two]
+    assert compare() == first
+
+
+def test_the_public_function_compares_rates_by_a_named_recipe(tmp_path: Path):
+    spec = replace(get_spec("small"), resolution=8)
+    comparison = compare_rates(
+        spec,
+        "digits",
+        tmp_path / "out",
+        "characters",
+        depths=(0.5,),
+        widths=(0.5,),
+        steps=1,
+        epochs=0.4,
+        device="cpu",
+    )
+    [scaling] = comparison.scalings
+    assert set(scaling.errors) == {-1, 0, 1}
+    assert comparison.report.read_text() == f"{comparison}\n"
+    assert "phiscale.compare_rates(Spec(...), 'digits'" in str(comparison)
+    assert "The rule" in comparison.lines()[-1] or "end of the grid" in comparison.lines()[-1]
 
 
 @pytest.mark.parametrize(

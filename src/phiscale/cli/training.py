@@ -1,7 +1,6 @@
 """Commands that train: train and rates; and runs, which compares trainings."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +22,6 @@ from phiscale.cli.values import (
     Switch,
     check_file,
     command_line,
-    in_range,
     spec_of,
 )
 from phiscale.errors import UsageError
@@ -180,37 +178,23 @@ def rates(
         seed: Seed of all trainings.
         device: Compute device; auto uses a GPU where there is one.
     """
+    from phiscale import compare_rates
     from phiscale.cli.output import training_progress
-    from phiscale.search.rates import RateRequest, compare_rates, rate_report
-    from phiscale.training.devices import compute_device
-    from phiscale.training.parallel.replicas import lanes_for
-    from phiscale.training.recipes.table import RECIPE_ENTRIES
-    from phiscale.training.runtime import Runtime
 
-    if recipe not in RECIPE_ENTRIES:
-        raise UsageError(f"unknown recipe {recipe!r}. Use one of {', '.join(RECIPE_ENTRIES)}.")
-    in_range("--seed", seed, least=0)
-    in_range("--resolution", resolution)
-    for flag, factors in (("--depths", depths), ("--widths", widths)):
-        if not factors or not all(0 < factor <= 100 for factor in factors):
-            raise UsageError(f"{flag} needs factors above 0, such as {flag} 1 3.")
-    entry, spec = RECIPE_ENTRIES[recipe], spec_of(model)
-    varied = replace(entry.recipe, seed=seed, evaluations=1)
-    if epochs is not None:
-        varied = replace(varied, epochs=epochs)
-    varied = replace(varied, lanes=lanes_for(varied.batch, compute_device(device)))
-    request = RateRequest(
-        spec=spec,
-        data=data,
-        recipe=varied,
-        entry=entry,
-        depths=depths,
-        widths=widths,
-        steps=steps,
-        resolution=resolution,
-    )
     with training_progress() as callbacks:
-        results = compare_rates(
-            request, out, Runtime(callbacks=callbacks), device=device, command=command_line()
+        comparison = compare_rates(
+            spec_of(model),
+            data,
+            out,
+            recipe,
+            depths=depths,
+            widths=widths,
+            steps=steps,
+            epochs=epochs,
+            resolution=resolution,
+            seed=seed,
+            device=device,
+            callbacks=callbacks,
+            command=command_line(),
         )
-    print(as_flags("\n".join(rate_report(results, command_line()))))
+    print(as_flags(str(comparison)))

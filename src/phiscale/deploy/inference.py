@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from phiscale.arguments import check_at_least
 from phiscale.data.batches import run_batches, split_reader
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.evaluated import select_split
@@ -22,7 +23,7 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.deploy.backend import Backend, OnnxBackend, onnx_path
 from phiscale.deploy.images import ImageLike
-from phiscale.deploy.predict import Prediction, Predictor, check_at_least
+from phiscale.deploy.predict import Prediction, Predictor
 from phiscale.errors import DataError, UsageError
 from phiscale.text import count_of, join_names
 from phiscale.training.devices import compute_device, require_rgb
@@ -88,7 +89,7 @@ def evaluate_model(
     batch_size: int | None = None,
 ) -> Evaluation:
     """As `evaluate`, with the logits of every image."""
-    check_at_least("batch_size", batch_size, 1)
+    check_at_least(1, batch_size=batch_size)
     images = data if isinstance(data, ImageSet) else open_dataset(data, split=split)
     part = select_split(images, split)
     with open_backend(model, device) as backend:

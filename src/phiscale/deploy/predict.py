@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from phiscale.arguments import check_at_least
 from phiscale.data.batches import ImageReader, run_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.deploy.backend import Backend, OnnxBackend
 from phiscale.deploy.images import ImageLike, NamedImage, is_single, name_images
-from phiscale.errors import BadImage, UsageError
+from phiscale.errors import BadImage
 from phiscale.text import html_table, printable
 from phiscale.training.metrics import softmax
 
@@ -84,8 +85,8 @@ class Predictor:
         once; None: what suits the network and the device. Raises ExportError for a file that is
         no model of phiscale's, UsageError for `threads` or `batch_size` out of range.
         """
-        check_at_least("threads", threads, 0)
-        check_at_least("batch_size", batch_size, 1)
+        check_at_least(0, threads=threads)
+        check_at_least(1, batch_size=batch_size)
         is_path = isinstance(model, str | os.PathLike)
         self.backend: Backend = OnnxBackend(model, threads=threads) if is_path else model
         self.batch_size = batch_size
@@ -136,7 +137,7 @@ class Predictor:
         Images are read a few batches ahead, so any number of them fits the memory. An image
         that cannot be read is a prediction with `error`.
         """
-        check_at_least("top", top, 1)
+        check_at_least(1, top=top)
         return self._predictions(name_images(images), top)
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -167,9 +168,3 @@ class Predictor:
 
     def _failure(self, image: NamedImage, error: str, top: int) -> Prediction:
         return Prediction("", float("nan"), np.empty(0), self.classes, image.name, error, top)
-
-
-def check_at_least(name: str, value: int | None, least: int) -> None:
-    """Raises UsageError for a number below `least`. None is allowed."""
-    if value is not None and value < least:
-        raise UsageError(f"{name}={value} is out of range. Use a whole number from {least}.")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from phiscale.arguments import PathOrName
 from phiscale.pipeline.notebook import default_callbacks
 from phiscale.pipeline.request import InMemoryInputs, Request, content_name
 from phiscale.pipeline.run import FitRuntime, run_fit
@@ -18,8 +19,6 @@ from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import Law
 from phiscale.text import python_call
 from phiscale.training.callbacks import AnyCallback
-
-PathOrName = str | os.PathLike[str]
 
 
 def fit(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phiscale.arch.families import get_spec
+from phiscale.arguments import check_at_least, check_trains
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import CheckpointError, PhiscaleError, UsageError
@@ -62,12 +63,8 @@ class Request:
                 "`coefficients` choose among scalings, which `from_scratch=False` leaves out. "
                 "Drop one."
             )
-        if self.min_epochs is not None and not 0 < self.min_epochs < float("inf"):
-            raise UsageError(
-                f"min_epochs={self.min_epochs:g} trains nothing. Use a number above 0."
-            )
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed={self.seed} is out of range. Use 0 or more.")
+        check_trains(min_epochs=self.min_epochs)
+        check_at_least(0, seed=self.seed)
 
 
 FORMAT = Format(

@@ -9,23 +9,29 @@ wider networks (on the optimum's drift with depth and width: Yang et al., arXiv:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from phiscale.arch.families import resolve_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
+from phiscale.arguments import PathOrName, check_at_least
 from phiscale.data.audit import audit, check_readable
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import TrainingError, UsageError
 from phiscale.files import check_out_folder, read_checked, write_atomic, write_json
+from phiscale.search.rates_report import ScalingRates, rate_report
+from phiscale.text import python_call
+from phiscale.training.callbacks import AnyCallback
+from phiscale.training.devices import compute_device
 from phiscale.training.log import best_evaluation, read_log
+from phiscale.training.parallel.replicas import lanes_for
 from phiscale.training.recipes.recipe import Recipe
-from phiscale.training.recipes.table import RecipeEntry
+from phiscale.training.recipes.table import RecipeEntry, recipe_entry
 from phiscale.training.run import TrainRequest, train_run
 from phiscale.training.runtime import Runtime
 from phiscale.training.state import RUN_FIX
@@ -33,6 +39,7 @@ from phiscale.training.state import RUN_FIX
 logger = logging.getLogger(__name__)
 
 RESULT, REPORT = "rates.json", "rates.md"
+MAX_FACTOR = 100  # of depth and width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,12 @@ class RateRequest:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise UsageError(f"steps={self.steps} compares nothing. Use 1 or more.")
+        for name, factors in (("depths", self.depths), ("widths", self.widths)):
+            if not factors or not all(0 < factor <= MAX_FACTOR for factor in factors):
+                raise UsageError(
+                    f"`{name}` needs factors above 0, up to {MAX_FACTOR}. Use e.g. {name}=(1, 3)."
+                )
+        check_at_least(1, resolution=self.resolution)
 
     @property
     def scalings(self) -> list[Scaling]:
@@ -63,51 +76,87 @@ class RateRequest:
         return [0, *(sign * n for n in range(1, self.steps + 1) for sign in (-1, 1))]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScalingRates:
-    """A scaling of the network, and its validation errors at all rates."""
+@dataclass(frozen=True)
+class RateComparison:
+    """The result of `compare_rates`."""
 
-    depth: float
-    width: float
-    recipe_rate: float  # the peak rate that the recipe gives for it
-    errors: Mapping[int, float]  # fractions, by power of 2 of the rate over the recipe's
-
-    @property
-    def name(self) -> str:
-        """The scaling, for tables."""
-        return f"depth x{self.depth:g}, width x{self.width:g}"
+    scalings: Sequence[ScalingRates]  # the first is what the others are compared with
+    out: Path  # folder of the trainings
+    command: str = ""  # what made it
 
     @property
-    def best_step(self) -> float:
-        """The power of 2 at the minimum of the parabola through the best rate and its neighbours;
-        at an end of the grid, that end."""
-        best = min(sorted(self.errors), key=self.errors.__getitem__)
-        neighbours = [best - 1, best, best + 1]
-        if not self.errors.keys() >= set(neighbours):
-            return float(best)
-        a, b, _ = np.polyfit(neighbours, [self.errors[step] for step in neighbours], 2)
-        return float(-b / (2 * a)) if a > 0 else float(best)
+    def report(self) -> Path:
+        """The report, in Markdown."""
+        return self.out / REPORT
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for rates.json."""
-        return {
-            "depth": self.depth,
-            "width": self.width,
-            "rule": self.recipe_rate,
-            "errors": dict(self.errors),
-            "best": round(self.best_step, 3),
-        }
+    def lines(self) -> list[str]:
+        """The lines of the report: a table, and whether the recipe's rule holds."""
+        return rate_report(self.scalings, self.command)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
 
-def compare_rates(
+def compare_rates(  # noqa: PLR0913
+    model: PathOrName | Spec,
+    data: PathOrName,
+    out: PathOrName,
+    recipe: str,
+    *,
+    depths: Sequence[float] = (1.0, 3.0),
+    widths: Sequence[float] = (1.0, 2.0),
+    steps: int = 2,
+    epochs: float | None = None,
+    resolution: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    callbacks: Sequence[AnyCallback] = (),
+    command: str = "",
+) -> RateComparison:
+    """Trains each scaling of a network at learning rates a factor of 2 apart, to see whether the
+    rate that a recipe gives for it is the best. The same call resumes.
+
+    `recipe`: a name of `RECIPES`. `depths`, `widths`: multipliers of blocks and channels; all
+    combinations are trained. `steps`: factors of 2 on each side of the recipe's rate. `epochs`: of
+    each training, by default the recipe's. `resolution`: pixels of a side, by default the
+    network's. `callbacks` receive the progress. `command`: what the report says made it, by default
+    this call.
+
+    Raises UsageError for arguments out of range, and where `out` belongs to something else.
+    """
+    command = command or python_call(compare_rates, {**locals(), "callbacks": ()})
+    check_at_least(0, seed=seed)
+    entry = recipe_entry(recipe)
+    varied = replace(
+        entry.recipe,
+        seed=seed,
+        evaluations=1,
+        epochs=entry.recipe.epochs if epochs is None else epochs,
+        lanes=lanes_for(entry.recipe.batch, compute_device(device)),
+    )
+    request = RateRequest(
+        spec=model if isinstance(model, Spec) else resolve_spec(os.fspath(model)),
+        data=os.fspath(data),
+        recipe=varied,
+        entry=entry,
+        depths=depths,
+        widths=widths,
+        steps=steps,
+        resolution=resolution,
+    )
+    runtime = Runtime(callbacks=callbacks)
+    return train_at_rates(request, Path(out), runtime, device=device, command=command)
+
+
+def train_at_rates(
     request: RateRequest,
     out: Path,
     runtime: Runtime,
     *,
     device: str = "auto",
     command: str = "",
-) -> list[ScalingRates]:
-    """Train each scaling at each rate, each in a folder in `out`. The same call resumes.
+) -> RateComparison:
+    """Trains each scaling at each rate, each in a folder in `out`. The same call resumes.
 
     Writes rates.json and rates.md there. UsageError: `out` belongs to something else.
     """
@@ -124,8 +173,9 @@ def compare_rates(
         results.append(trainings.of_scaling(by))
         payload["networks"].append(results[-1].to_dict())
         write_json(out / RESULT, payload)
-    write_atomic(out / REPORT, "\n".join(rate_report(results, command)) + "\n")
-    return results
+    comparison = RateComparison(results, out, command)
+    write_atomic(comparison.report, f"{comparison}\n")
+    return comparison
 
 
 @dataclass(frozen=True)
@@ -182,46 +232,3 @@ class _Trainings:
 def _trained_rate(run: Path) -> float:
     """Return the peak rate of a training: the recipe's, scaled for its network."""
     return Recipe.from_dict(read_checked(run / "recipe.json", RUN_FIX)).optim.lr_peak
-
-
-def rate_report(results: Sequence[ScalingRates], command: str) -> list[str]:
-    """Return the lines of a table in Markdown, and whether the rule holds."""
-    steps = sorted(results[0].errors)
-    header = " | ".join(f"x{2.0**step:g}" for step in steps)
-    return [
-        "# Does the learning rate transfer?",
-        "",
-        f"Made by `{command}`. Validation errors at the rule's rate times a power of 2.",
-        "One seed: the question is whether the best rate is within a step of the rule's.",
-        "",
-        f"| network | rule | {header} | best, in steps from the rule | drift of the best rate |",
-        "|---|---:|" + "---:|" * (len(steps) + 2),
-        *(_row(each, results[0]) for each in results),
-        "",
-        *_conclusion(results),
-    ]
-
-
-def _row(result: ScalingRates, base: ScalingRates) -> str:
-    errors = " | ".join(f"{100 * error:.1f} %" for _, error in sorted(result.errors.items()))
-    drift = np.log2(result.recipe_rate / base.recipe_rate) + result.best_step - base.best_step
-    return (
-        f"| {result.name} | {result.recipe_rate:.3g} | {errors} | {result.best_step:+.2f} "
-        f"| {drift:+.2f} |"
-    )
-
-
-def _conclusion(results: Sequence[ScalingRates]) -> Iterator[str]:
-    worst = max(results, key=lambda result: abs(result.best_step))
-    holds = "The rule holds" if abs(worst.best_step) <= 1 else "The rule does not hold"
-    yield (
-        f"{holds}: the best rate is off by at most {abs(worst.best_step):.2f} steps of factor "
-        f"2 ({worst.name})."
-    )
-    last = max(results[0].errors)
-    at_end = [result.name for result in results if abs(result.best_step) == last]
-    if at_end:
-        yield (
-            f"At the end of the grid, so perhaps beyond it: {', '.join(at_end)}; "
-            f"use steps={last + 1}."
-        )

@@ -9,9 +9,10 @@ training. Networks are never compared with each other: short trainings favour sm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from phiscale.arguments import check_trains
 from phiscale.errors import TrainingError, UsageError
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Trial
@@ -38,8 +39,9 @@ class Tuning:
                 f"lengths={self.lengths} are no shares of a training. Use rising shares up to 1, "
                 "such as (0.25, 0.5)."
             )
-        if not self.rates or not self.drop_paths or not all(0 < r < math.inf for r in self.rates):
-            raise UsageError(f"rates={self.rates} are no learning rates. Use numbers above 0.")
+        if not self.rates or not self.drop_paths:
+            raise UsageError("`rates` is empty. Use one learning rate or more.")
+        check_rates(self.rates)
 
     def __str__(self) -> str:
         """Describe when rates are compared, for a report."""
@@ -53,6 +55,12 @@ class Tuning:
             for rate in sorted(self.rates)
             for drop_path in sorted(self.drop_paths)
         ]
+
+
+def check_rates(rates: Iterable[float]) -> None:
+    """Raises UsageError for learning rates that train nothing."""
+    for rate in rates:
+        check_trains(rates=rate)
 
 
 def successive_halving(

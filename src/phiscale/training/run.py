@@ -9,6 +9,7 @@ from typing import Literal
 
 from phiscale.arch.families import MEMBERS, name_of
 from phiscale.arch.spec import Spec
+from phiscale.arguments import check_at_least
 from phiscale.data.audit import audit, files_to_skip
 from phiscale.data.datasets.dataset import BadFile, ImageSet
 from phiscale.data.datasets.open import open_dataset
@@ -52,8 +53,7 @@ class TrainRequest:
     audited: bool = False  # whether every image of `data` has been read before
 
     def __post_init__(self) -> None:
-        if self.resolution is not None and self.resolution < 1:
-            raise UsageError(f"resolution={self.resolution} is out of range. Use 1 or more.")
+        check_at_least(1, resolution=self.resolution)
 
 
 def train_run(

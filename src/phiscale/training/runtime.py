@@ -9,6 +9,7 @@ from math import inf
 
 import torch
 
+from phiscale.arguments import check_at_least
 from phiscale.errors import UsageError
 from phiscale.training.callbacks import AnyCallback
 from phiscale.training.ownership import is_own_process
@@ -42,8 +43,6 @@ class Runtime:
     log_level: int = logging.INFO  # of this training's messages
 
     def __post_init__(self) -> None:
-        for name in ("workers", "keep"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)} is out of range. Use 1 or more.")
+        check_at_least(1, workers=self.workers, keep=self.keep)
         if not 0 < self.timeout_s < inf:
             raise UsageError(f"timeout_s={self.timeout_s:g} is out of range. Use a number above 0.")

@@ -35,7 +35,7 @@ from phiscale.search.coefficients.law import estimate_noise
 from phiscale.search.coefficients.law_report import law_sections
 from phiscale.search.coefficients.plan import SearchOutcome
 from phiscale.search.coefficients.request import SearchRequest, plan_search
-from phiscale.search.coefficients.search import search_coefficients
+from phiscale.search.coefficients.search import search_image_sets
 from phiscale.search.coefficients.sets import compare_sets
 from phiscale.search.engine.folder import DatasetInfo, dataset_info
 from phiscale.search.engine.result import Results
@@ -191,7 +191,7 @@ def test_a_law_that_other_models_beat_gives_no_coefficients_far_beyond_its_train
     dataset = dataset_info(data, out)
     complete_plan(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
     with pytest.raises(UsageError, match=r"no found\.json: compute=60: .*Use a smaller"):
-        search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
+        search_image_sets(SMALL, [data], request, RunnerConfig(out=out), command="c")
     stages = {run.attrs["stage"] for run in Results(out / "results").all().values()}
     assert "confirmation" not in stages, "no training confirms coefficients that are refused"
     assert "cannot be trusted beyond 8x then" in (out / "report.md").read_text()
@@ -202,7 +202,7 @@ def test_units_that_pay_for_no_grid_are_refused_before_any_training(tmp_path):
     data, out = tiny_set(tmp_path / "data"), tmp_path / "out"
     request = SearchRequest(compute=16, methods=("lawscale", "grid"))
     with pytest.raises(UsageError, match=r"units=14 pays for no grid .*Use units=3\d or more"):
-        search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
+        search_image_sets(SMALL, [data], request, RunnerConfig(out=out), command="c")
     assert not out.exists()
 
 
@@ -215,7 +215,7 @@ def test_a_report_says_that_trainings_come_from_several_kinds_of_machine(tmp_pat
     for key, run in results.all().items():
         kind = "old" if run.attrs["stage"] == "tuning" else "new"
         write_json(results.path(key), replace(run, made_by={"processor": kind}).to_dict())
-    search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c")
+    search_image_sets(SMALL, [data], request, RunnerConfig(out=out), command="c")
     assert "Trained on several kinds of machine" in (out / "report.md").read_text()
 
 
@@ -238,7 +238,7 @@ def test_a_set_without_coefficients_does_not_stop_the_search_on_others(tmp_path,
         if data == sets[0]:
             keys_of_one |= Results(out / "one" / "results").all().keys()
     with pytest.raises(UsageError, match=r"one has no coefficients\. far out\."):
-        search_coefficients(SMALL, sets, SearchRequest(seeds=0), RunnerConfig(out=out), command="c")
+        search_image_sets(SMALL, sets, SearchRequest(seeds=0), RunnerConfig(out=out), command="c")
     assert (out / "other" / "found.json").exists() and not (out / "one" / "found.json").exists()
     assert "one has no coefficients. far out." in (out / "report.md").read_text()
 
@@ -252,7 +252,7 @@ def test_a_confirmation_can_follow_later(tmp_path):
         complete_plan(
             plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels
         )
-        return search_coefficients(SMALL, data, request, RunnerConfig(out=out), command="c").first
+        return search_image_sets(SMALL, [data], request, RunnerConfig(out=out), command="c").first
 
     first = search_with(0)
     assert "## Not confirmed" in (out / "report.md").read_text()
@@ -374,14 +374,14 @@ def test_epochs_of_further_sets_give_as_many_images_seen_as_on_the_first(tmp_pat
         return Coefficients(alpha=1.2, beta=1.1, gamma=1.15, data=f"{data} in {runner.out.name}")
 
     monkeypatch.setattr(search, "search_set", record_request)
-    result = search_coefficients(
+    result = search_image_sets(
         SMALL, ["many", "few"], SearchRequest(epochs=6), RunnerConfig(out=tmp_path), command=""
     )
     assert {data: each.epochs for data, each in request.items()} == {"many": 6, "few": 24}
     assert result.coefficients["few"].data == "few in few"
     assert "| few | 1.200 | 1.100 | 1.150 |" in (tmp_path / "report.md").read_text()
     with pytest.raises(UsageError, match="one name"):
-        search_coefficients(
+        search_image_sets(
             SMALL, ["a/x", "b/x"], SearchRequest(), RunnerConfig(out=tmp_path), command=""
         )
 
@@ -405,8 +405,8 @@ def test_solve_uses_found_json(tmp_path):
     request = SearchRequest(methods=("lawscale", "grid"))
     dataset = dataset_info(data, out)
     complete_plan(plan_search(SMALL, data, request, dataset), out, true_error, dataset.test_labels)
-    result = search_coefficients(
-        SMALL, data, request, RunnerConfig(out=out), command="phiscale search"
+    result = search_image_sets(
+        SMALL, [data], request, RunnerConfig(out=out), command="phiscale search"
     )
     coefficients = Coefficients.read(out / "found.json")
     assert coefficients.powers == result.first.powers

@@ -27,10 +27,9 @@ from phiscale.search.engine.claims import this_process
 from phiscale.search.engine.entries import WORKER_LOST, Meaning, meaning
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.run_plan import run_plan
-from phiscale.search.engine.runner import RunnerConfig
+from phiscale.search.engine.runner import RunnerConfig, runner_for
 from phiscale.search.engine.store import MAX_FAILED_ATTEMPTS, Store
 from phiscale.search.engine.trial import Trial
-from phiscale.search.functions import runner_for
 from support.workers import (
     CONTEXT,
     UPDATES_PER_TRIAL,
@@ -180,7 +179,7 @@ def test_a_folder_keeps_to_its_type_of_device_while_there_is_something_to_train(
 
 
 def runner_on(device: str, out: Path) -> RunnerConfig:
-    return runner_for(out, storage=None, study_name="x", workers=1, threads=1, device=device)
+    return runner_for(out, None, "x", workers=1, threads=1, device=device)
 
 
 def test_auto_resumes_on_the_folders_type_of_device_and_ignores_foreign_files(

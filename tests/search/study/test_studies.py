@@ -174,9 +174,11 @@ def test_a_folder_of_other_files_is_left_alone(data, tmp_path):
         run_study(data, "smoke", REQUEST, RunnerConfig(out=tmp_path))
 
 
-def test_one_seed_is_refused(data, tmp_path):
-    with pytest.raises(UsageError, match=r"seeds=1 has no spread. Use seeds=7 or more"):
-        run_study(data, "smoke", replace(REQUEST, seeds=1), RunnerConfig(out=tmp_path / "s"))
+def test_one_seed_is_refused():
+    with pytest.raises(
+        UsageError, match=r"seeds=1 has no spread.*a verdict of a scaling study needs 7"
+    ):
+        replace(REQUEST, seeds=1)
 
 
 def test_a_plan_alone_is_only_logged(data, tmp_path):

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from phiscale.arch.spec import Spec
+from phiscale.arguments import check_at_least, check_trains
 from phiscale.errors import UsageError
 from phiscale.planning.device import DeviceModel
 from phiscale.search.coefficients.law import Method
@@ -42,6 +43,9 @@ class SearchRequest:
     seed: int = 0  # the first of the confirmation
 
     def __post_init__(self) -> None:
+        check_at_least(1, resolution=self.resolution, train_images=self.train_images)
+        check_at_least(0, seed=self.seed)
+        check_trains(epochs=self.epochs)
         if self.cost not in COSTS:
             raise UsageError(f"cost={self.cost!r} is unknown. Use one of {', '.join(COSTS)}.")
         cost_metric(self.cost, self.device)  # raises where a device model is missing

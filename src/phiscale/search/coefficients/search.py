@@ -1,16 +1,21 @@
-"""`search coefficients`: from images and a base network to alpha, beta, gamma with intervals."""
+"""`phiscale.search_coefficients`: from images and a network to alpha, beta, gamma."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from phiscale.arch.families import resolve_spec
 from phiscale.arch.spec import Spec
+from phiscale.arguments import PathOrName
 from phiscale.errors import UsageError
 from phiscale.files import write_atomic
 from phiscale.planning.coefficients import Coefficients
+from phiscale.planning.device import DeviceModel
 from phiscale.report.page import Section, page_files
 from phiscale.search.coefficients.answer import derive_coefficients
 from phiscale.search.coefficients.grid import grid_networks
@@ -20,8 +25,10 @@ from phiscale.search.coefficients.request import SearchRequest, images_per_epoch
 from phiscale.search.coefficients.sets import compare_sets, set_folders
 from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_interim_looks
 from phiscale.search.engine.run_plan import run_plan
-from phiscale.search.engine.runner import RunnerConfig
+from phiscale.search.engine.runner import RunnerConfig, runner_for
 from phiscale.search.study.check_design import check_image_count
+from phiscale.search.tuning import Tuning
+from phiscale.text import python_call
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +73,68 @@ class SearchResult:
         return "\n".join(self.lines())
 
 
-def search_coefficients(
+def search_coefficients(  # noqa: PLR0913
+    spec: PathOrName | Spec,
+    data: PathOrName | Sequence[PathOrName],
+    out: PathOrName,
+    *,
+    method: Literal["lawscale", "grid", "both"] = "lawscale",
+    compute: float = 2.0,
+    units: float = 14.0,
+    cost: str = "macs",
+    device_model: PathOrName | DeviceModel | None = None,
+    resolution: int | None = None,
+    epochs: float = 6.0,
+    train_images: int | None = None,
+    seeds: int = 3,
+    rates: Sequence[float] = (),
+    seed: int = 0,
+    storage: str | None = None,
+    study_name: str = "phiscale",
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    command: str = "",
+) -> SearchResult:
+    """Searches alpha, beta and gamma for a network on image sets, by trainings. The same call
+    resumes.
+
+    `method`: a designed experiment with an error law, the paper's grid search, or both. `compute`:
+    cost over the base's at which coefficients are wanted. `units`: cost of a method in trainings of
+    the base. `cost`: the metric that is to double. `resolution`: pixels of the base, by default
+    half of what the images have. `seeds`: of the confirmation. `rates`: learning rates to choose
+    from. Trainings run in `workers` processes of `threads` threads; machines share one `storage`.
+    `command`: what the report says made it, by default this call.
+
+    Raises UsageError for arguments out of range, and where the law cannot be trusted at `compute`.
+    """
+    command = command or python_call(search_coefficients, locals())
+    if isinstance(device_model, str | os.PathLike):
+        device_model = DeviceModel.read(Path(device_model))
+    request = SearchRequest(
+        methods=("lawscale", "grid") if method == "both" else (method,),
+        units=units,
+        compute=compute,
+        cost=cost,
+        resolution=resolution,
+        epochs=epochs,
+        seeds=seeds,
+        train_images=train_images,
+        threads=threads,
+        seed=seed,
+        device=device_model,
+        tuning=Tuning(rates=tuple(rates)) if rates else Tuning(),
+    )
+    base = spec if isinstance(spec, Spec) else resolve_spec(os.fspath(spec))
+    single = isinstance(data, str | os.PathLike)
+    sets = [os.fspath(data)] if single else [os.fspath(each) for each in data]
+    runner = runner_for(Path(out), storage, study_name, workers, threads, device)
+    return search_image_sets(base, sets, request, runner, command=command)
+
+
+def search_image_sets(
     base: Spec,
-    data: str | Sequence[str],
+    sets: Sequence[str],
     request: SearchRequest,
     runner: RunnerConfig,
     *,
@@ -85,11 +151,10 @@ def search_coefficients(
     sets have one name, or the law cannot be trusted at `request.compute` (found.json is then
     missing, everything else is written).
     """
-    sets = [data] if isinstance(data, str) else list(data)
     if not sets:
-        raise UsageError("`data` is empty. Use one image set or more.")
+        raise UsageError("`data` is empty. Name images to train on.")
     if len(sets) > 1:
-        return _search_sets(base, sets, request, runner, command)
+        return _search_several(base, sets, request, runner, command)
     coefficients = search_set(base, sets[0], request, runner, command)
     if why := coefficients.extra.get("refused"):
         raise UsageError(f"no {FOUND}: {why} See {runner.out / 'report.html'}.")
@@ -149,7 +214,7 @@ def _write(
         answers[0].write(out / FOUND)
 
 
-def _search_sets(
+def _search_several(
     base: Spec, sets: Sequence[str], request: SearchRequest, runner: RunnerConfig, command: str
 ) -> SearchResult:
     """The same search on each set; trainings on all of them see as many images."""

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from phiscale.arguments import check_at_least
+from phiscale.data.batches import core_count
+from phiscale.errors import UsageError
 from phiscale.search.engine.database import normalized_url, open_storage, sqlite_url
-from phiscale.search.engine.folder import DatasetInfo, begin_or_resume
+from phiscale.search.engine.folder import (
+    DatasetInfo,
+    begin_or_resume,
+    recorded_device_type,
+)
 from phiscale.search.engine.result import Result, Results
 from phiscale.search.engine.store import HEARTBEAT_TIMEOUT_S, Store
 from phiscale.search.engine.trial import Trial
+from phiscale.training.devices import compute_device
 
 if TYPE_CHECKING:
     from phiscale.data.datasets.dataset import ImageSet
@@ -87,3 +96,31 @@ class RunnerConfig:
         runs = (path.parent for path in (self.out / "trainings").glob(f"{key}*/best.safetensors"))
         # an abandoned training has a best network, too, but still has its checkpoints
         return min(runs, key=lambda run: ((run / "checkpoints").exists(), run), default=None)
+
+
+def runner_for(
+    out: Path,
+    storage: str | None,
+    study_name: str,
+    workers: int | None,
+    threads: int,
+    device: str,
+) -> RunnerConfig:
+    """Returns how the trainings of a public function run.
+
+    `workers`: by default one for each core, or one on a GPU. The device "auto" is that of the
+    earlier start in `out`. UsageError: an argument is out of range, or `storage` is no database.
+    """
+    check_at_least(1, workers=workers, threads=threads)
+    if not study_name or study_name != study_name.strip():
+        raise UsageError("`study_name` is empty or has spaces around it. Use a plain name.")
+    if storage is not None:
+        normalized_url(storage)  # raises where it is no database
+    kind = compute_device(device).type
+    if device == "auto" and (earlier := recorded_device_type(out)):
+        with suppress(UsageError):  # it may not be on this machine
+            kind = compute_device(earlier).type
+    usual = max(1, core_count() // threads) if kind == "cpu" else 1
+    return RunnerConfig(
+        out=out, storage=storage, name=study_name, device=kind, workers=workers or usual
+    )

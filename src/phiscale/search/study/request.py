@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from phiscale.arch.families import get_spec
+from phiscale.arch.families import get_spec, resolve_spec
 from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
+from phiscale.arguments import PathOrName, check_at_least, check_trains
 from phiscale.errors import UsageError
 from phiscale.planning.budget.lattice import pixel_step
 from phiscale.search.engine.folder import DatasetInfo
@@ -22,12 +24,15 @@ from phiscale.search.study.power import (
 )
 from phiscale.search.study.presets import Preset
 from phiscale.search.study.rule import MIN_SEEDS
-from phiscale.search.tuning import Tuning
+from phiscale.search.tuning import Tuning, check_rates
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRequest:
-    """The settings that a user may change beside the preset. None or empty is the preset's."""
+    """The settings that a user may change beside the preset. None or empty is the preset's.
+
+    UsageError: a setting is out of range.
+    """
 
     base: Spec | None = None
     resolution: int | None = None  # of the base, in pixels
@@ -37,6 +42,17 @@ class StudyRequest:
     rates: tuple[float, ...] = ()  # learning rates to select from
     threads: int = 1  # of torch
     seed: int = 0  # the first one
+
+    def __post_init__(self) -> None:
+        check_at_least(1, resolution=self.resolution, train_images=self.train_images)
+        check_at_least(0, seed=self.seed)
+        check_trains(epochs=self.epochs)
+        check_rates(self.rates)
+        if self.seeds is not None and self.seeds < 2:
+            raise UsageError(
+                f"seeds={self.seeds} has no spread. Use 2 or more; a verdict of a scaling study "
+                f"needs {MIN_SEEDS}."
+            )
 
     def tuning(self, preset: Preset) -> Tuning:
         """Returns the learning rates that every arm tries."""
@@ -66,6 +82,11 @@ class StudyRequest:
         )
 
 
+def base_of(model: PathOrName | Spec | None) -> Spec | None:
+    """Returns the network that a public function is to scale; None: the preset's."""
+    return model if isinstance(model, Spec) or model is None else resolve_spec(os.fspath(model))
+
+
 def choose_base_pixels(base: Spec, native: int) -> int:
     """Returns half of the images' pixels, so that twice as many are real; no more than the base's.
 
@@ -83,17 +104,8 @@ def choose_crop(dataset: DatasetInfo) -> float:
 def plan_study(
     data: str, preset: Preset, request: StudyRequest, dataset: DatasetInfo
 ) -> ScalingStudy:
-    """Turns a request into a plan on these images.
-
-    UsageError: fewer than 2 seeds, or no arm fits the images.
-    """
+    """Turns a request into a plan on these images. UsageError: no arm fits them."""
     epochs = request.epochs or preset.epochs
-    seeds = request.seeds or preset.seeds
-    if seeds < 2:
-        raise UsageError(
-            f"seeds={seeds} has no spread. Use seeds={MIN_SEEDS} or more for a verdict; 2 to "
-            f"{MIN_SEEDS - 1} only estimate how many are needed."
-        )
     return ScalingStudy(
         conditions=request.conditions(data, dataset, preset, epochs),
         arms=match_arms(
@@ -103,7 +115,7 @@ def plan_study(
             epochs=epochs,
             native_pixels=dataset.native_pixels if preset.real_pixels else None,
         ),
-        seeds=seeds,
+        seeds=request.seeds or preset.seeds,
         tuning=request.tuning(preset),
     )
 

@@ -1,15 +1,20 @@
-"""`phiscale study`: from images and a preset to a verdict."""
+"""`phiscale.scaling_study`: from images and a preset to a verdict."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
 
 from phiscale.arch.spec import Spec
+from phiscale.arguments import PathOrName
 from phiscale.deploy.timing import measure_interleaved_ms
+from phiscale.errors import UsageError
 from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_interim_looks
 from phiscale.search.engine.run_plan import run_plan
-from phiscale.search.engine.runner import RunnerConfig
+from phiscale.search.engine.runner import RunnerConfig, runner_for
 from phiscale.search.study.check_design import check_design
 from phiscale.search.study.completed import CompletedStudy
 from phiscale.search.study.output import StudyFiles, StudyOutput, measure_once, write_study
@@ -17,11 +22,57 @@ from phiscale.search.study.plan import ScalingStudy
 from phiscale.search.study.presets import PRESETS, Preset
 from phiscale.search.study.replication import describe_flaws
 from phiscale.search.study.report import build_report
-from phiscale.search.study.request import StudyRequest, describe_plan, plan_study
+from phiscale.search.study.request import StudyRequest, base_of, describe_plan, plan_study
+from phiscale.text import python_call
 
 logger = logging.getLogger(__name__)
 
 MeasureLatencies = Callable[[Mapping[str, Spec]], Mapping[str, float]]
+
+
+def scaling_study(  # noqa: PLR0913
+    data: PathOrName,
+    out: PathOrName,
+    *,
+    preset: Literal["smoke", "standard", "gpu", "cifar10-replication"] = "smoke",
+    model: PathOrName | Spec | None = None,
+    resolution: int | None = None,
+    seeds: int | None = None,
+    epochs: float | None = None,
+    train_images: int | None = None,
+    rates: Sequence[float] = (),
+    plan: bool = False,
+    seed: int = 0,
+    storage: str | None = None,
+    study_name: str = "phiscale",
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    command: str = "",
+) -> StudyOutput:
+    """Tests whether scaling all dimensions pays: matched arms, seeds, a verdict. The same call
+    resumes.
+
+    What is None or empty is the preset's. `model`: the network to scale. `plan`: only return what
+    would be trained, and log its caveats. Trainings run in `workers` processes of `threads`
+    threads; machines share one `storage`. `command`: what the report says made it, by default this
+    call. Raises UsageError for arguments out of range.
+    """
+    command = command or python_call(scaling_study, locals())
+    if preset not in PRESETS:
+        raise UsageError(f"preset={preset!r} is unknown. Use one of {', '.join(PRESETS)}.")
+    request = StudyRequest(
+        base=base_of(model),
+        resolution=resolution,
+        seeds=seeds,
+        epochs=epochs,
+        train_images=train_images,
+        rates=tuple(rates),
+        threads=threads,
+        seed=seed,
+    )
+    runner = runner_for(Path(out), storage, study_name, workers, threads, device)
+    return run_study(os.fspath(data), preset, request, runner, command=command, train=not plan)
 
 
 def run_study(

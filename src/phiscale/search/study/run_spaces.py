@@ -1,21 +1,68 @@
-"""`phiscale study --design-space`: compares two design spaces by the errors of their networks."""
+"""`phiscale.compare_spaces`: two design spaces, compared by the errors of their networks."""
 
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
+from phiscale.arch.spec import Spec
+from phiscale.arguments import PathOrName, check_at_least
 from phiscale.search.engine.folder import DatasetInfo, dataset_info
 from phiscale.search.engine.run_plan import run_plan
-from phiscale.search.engine.runner import RunnerConfig
+from phiscale.search.engine.runner import RunnerConfig, runner_for
 from phiscale.search.spaces.compare_spaces import SpaceComparison
 from phiscale.search.spaces.compare_spaces_report import comparison_report
 from phiscale.search.study.output import StudyFiles, StudyOutput, write_study
 from phiscale.search.study.presets import PRESETS
-from phiscale.search.study.request import StudyRequest
+from phiscale.search.study.request import StudyRequest, base_of
+from phiscale.text import python_call
 
 logger = logging.getLogger(__name__)
 
 COMPUTE_RATIO = 2.0  # of all networks, over the base
+
+
+def compare_spaces(  # noqa: PLR0913
+    data: PathOrName,
+    out: PathOrName,
+    spaces: tuple[str, str] = ("free", "compound"),
+    *,
+    networks: int = 20,
+    model: PathOrName | Spec | None = None,
+    resolution: int | None = None,
+    epochs: float | None = None,
+    train_images: int | None = None,
+    plan: bool = False,
+    seed: int = 0,
+    storage: str | None = None,
+    study_name: str = "phiscale",
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    command: str = "",
+) -> StudyOutput:
+    """Compares two design spaces by the errors of networks of equal MACs. The same call resumes.
+
+    `spaces`: two of "free", "compound", "depth", "width", "resolution", "uniform", "dWr".
+    `networks`: number of networks of each space, all of twice the base's MACs and each trained
+    once. The other arguments are those of `scaling_study`. Raises UsageError for unknown or equal
+    spaces and for arguments out of range.
+    """
+    command = command or python_call(compare_spaces, locals())
+    check_at_least(1, networks=networks)
+    request = StudyRequest(
+        base=base_of(model),
+        resolution=resolution,
+        epochs=epochs,
+        train_images=train_images,
+        threads=threads,
+        seed=seed,
+    )
+    runner = runner_for(Path(out), storage, study_name, workers, threads, device)
+    return run_design_spaces(
+        os.fspath(data), spaces, networks, request, runner, command=command, train=not plan
+    )
 
 
 def run_design_spaces(
