@@ -189,7 +189,7 @@ def test_the_command_and_the_function_name_as_many_classes():
     assert inspect.signature(COMMANDS["predict"]).parameters["top"].default == top
 
 
-def test_a_run_answers_for_itself(fitted: Path):
+def test_a_run_has_its_spec_recipe_metrics_and_files(fitted: Path):
     run = phiscale.Run(fitted)
     assert run.folder == fitted and Path(run) == fitted
     assert run.spec == phiscale.load(fitted).spec
@@ -248,10 +248,10 @@ def test_fit_accepts_values_and_names_them_by_their_contents(
     plan_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     out = tmp_path / "run"
-    asked: list[tuple[Request, FitRuntime]] = []
+    calls: list[tuple[Request, FitRuntime]] = []
     monkeypatch.setattr(
         "phiscale.pipeline.fit.run_fit",
-        lambda request, out, runtime: asked.append((request, runtime)),
+        lambda request, out, runtime: calls.append((request, runtime)),
     )
     law = phiscale.Law.read(plan_files / "law.json")
     coefficients = phiscale.Coefficients.read(plan_files / "found.json")
@@ -264,14 +264,14 @@ def test_fit_accepts_values_and_names_them_by_their_contents(
             "coefficients": coefficients,
         }
         phiscale.fit("digits", out, macs="330K", train_minutes=1, **{**arguments, **changed})
-        request, runtime = asked[-1]
+        request, runtime = calls[-1]
         return plan_fit(request, out, fixed_measurements(), runtime.in_memory)
 
     first = plan()
     assert first.device_model == device_model and first.choice.law_source == law.source
     assert phiscale.Law.read(out / "law.json") == law
     assert phiscale.Coefficients.read(out / "found.json") == coefficients
-    assert "law=Law(...)" in asked[0][1].command
+    assert "law=Law(...)" in calls[0][1].command
     assert plan(law=phiscale.Law.read(plan_files / "law.json")).choice == first.choice
     with pytest.raises(CheckpointError, match=r"law=Law sha256:\w+ -> None"):
         plan(law=None)

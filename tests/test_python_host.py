@@ -28,7 +28,7 @@ def arguments(plan_files: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def imported(fitted: Path) -> None:
+def imported_libraries(fitted: Path) -> None:
     """One `fit` before all others: what the first import of a library changes is not ours."""
 
 

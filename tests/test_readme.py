@@ -81,12 +81,12 @@ def test_its_python_does_the_same(desk: Path, capsys: pytest.CaptureFixture[str]
     assert "9,109,994" in out or "9109994" in out  # parameters of B0 at phi 1
 
 
-def test_every_command_has_its_twin_in_the_same_order():
+def test_python_does_the_same_steps_in_the_same_order():
     commands = [command_of(shlex.split(line)[1:])[0] for line in LINES]
     assert commands == ["describe", "solve", "check", "fit", "predict"]
     calls = ["phiscale.cost", "phiscale.solve", "phiscale.audit", "phiscale.fit", "run.predict"]
-    places = [PYTHON.index(call) for call in calls]
-    assert places == sorted(places)
+    positions = [PYTHON.index(call) for call in calls]
+    assert positions == sorted(positions)
 
 
 def commands_of(page: str) -> list[str]:
@@ -103,14 +103,14 @@ def test_commands_of_every_page_exist(page: str):
 @pytest.mark.parametrize("page", PAGES)
 def test_the_flags_of_every_command_exist(page: str, capsys: pytest.CaptureFixture[str]):
     for line in commands_of(page):
-        words = shlex.split(line, comments=True)[1:]
-        command, rest = command_of(words)
+        arguments = shlex.split(line, comments=True)[1:]
+        command, rest = command_of(arguments)
         recipe = rest[:1] if command == "train" else []
         with pytest.raises(SystemExit):
             main([*command.split(), *recipe, "--help"])
-        known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
-        used = {word.partition("=")[0] for word in rest if word.startswith("--")}
-        assert used - {"--help"} <= known, line
+        flags = set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
+        used = {argument.partition("=")[0] for argument in rest if argument.startswith("--")}
+        assert used - {"--help"} <= flags, line
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -130,9 +130,9 @@ def test_it_fits_on_a_screen_and_a_half():
     assert len(README.splitlines()) <= 100
 
 
-def test_the_table_of_models_is_what_the_code_says():
-    place = ROOT / "benchmarks" / "models_table.py"
-    spec = importlib.util.spec_from_file_location("models_table", place)
+def test_the_table_of_models_is_up_to_date():
+    script = ROOT / "benchmarks" / "models_table.py"
+    spec = importlib.util.spec_from_file_location("models_table", script)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

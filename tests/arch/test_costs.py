@@ -36,8 +36,10 @@ def test_the_core_counts_without_torch_numpy_or_matplotlib():
         "ratios(); markdown_table('efficientnet_b?');"
         "print({'torch', 'numpy', 'matplotlib'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "set()"
 
 
 # MiB: peak of inference and weights at fp32 and int8, saved for the backward pass at fp32. An
@@ -87,19 +89,19 @@ DEVIATION = {
 
 @pytest.mark.parametrize("name", DEVIATION)
 def test_deviations_from_the_monomial_are_as_published(name: str):
-    away = deviation(B0, MEMBERS[name].scaling)
+    ratio = deviation(B0, MEMBERS[name].scaling)
     monomial, exact, *percents, blocks = DEVIATION[name]
-    assert away.monomial == pytest.approx(monomial, abs=0.0051)
-    assert away.exact == pytest.approx(exact, abs=0.0051)
+    assert ratio.monomial == pytest.approx(monomial, abs=0.0051)
+    assert ratio.exact == pytest.approx(exact, abs=0.0051)
     factors = (
-        away.total,
-        away.structure,
-        away.depth_rounding,
-        away.channel_rounding,
-        away.spatial_rounding,
+        ratio.total,
+        ratio.structure,
+        ratio.depth_rounding,
+        ratio.channel_rounding,
+        ratio.spatial_rounding,
     )
     assert [100 * (factor - 1) for factor in factors] == pytest.approx(percents, abs=0.0501)
-    assert away.real_depth == pytest.approx(blocks, abs=0.00051)
+    assert ratio.real_depth == pytest.approx(blocks, abs=0.00051)
 
 
 # Powers of depth, width and resolution before any rounding, at B0 and at B7
@@ -137,16 +139,16 @@ def test_doubling_the_pixels_leaves_the_parameters_and_doubling_anything_saves_n
 
 @given(spec=st.from_type(Spec), by=st.from_type(Scaling))
 def test_the_factors_of_a_deviation_multiply_to_the_exact_ratio(spec: Spec, by: Scaling):
-    away = deviation(spec, by)
+    ratio = deviation(spec, by)
     product = (
-        away.monomial
-        * away.structure
-        * away.depth_rounding
-        * away.channel_rounding
-        * away.spatial_rounding
+        ratio.monomial
+        * ratio.structure
+        * ratio.depth_rounding
+        * ratio.channel_rounding
+        * ratio.spatial_rounding
     )
-    assert product == pytest.approx(away.exact)
-    assert away.exact == pytest.approx(cost(scale(spec, by)).macs / cost(spec).macs)
+    assert product == pytest.approx(ratio.exact)
+    assert ratio.exact == pytest.approx(cost(scale(spec, by)).macs / cost(spec).macs)
 
 
 @given(spec=st.from_type(Spec))

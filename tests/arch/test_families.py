@@ -271,17 +271,17 @@ def test_the_published_members_do_not_sit_on_whole_phi(size: str):
     ],
 )
 def test_the_pure_law_gives_these_networks(phi: int, pixels: int, params: float, macs: float):
-    made = scale(get_spec("efficientnet_b0"), compound(phi))
-    counted = cost(made)
-    assert made.resolution == pixels
+    scaled = scale(get_spec("efficientnet_b0"), compound(phi))
+    counted = cost(scaled)
+    assert scaled.resolution == pixels
     assert counted.params / 1e6 == pytest.approx(params, abs=0.0051)
     assert counted.macs / 1e9 == pytest.approx(macs, rel=6e-4)
 
 
 def test_phi_1_makes_b2_not_b1():
-    made, b2 = scale(get_spec("efficientnet_b0"), compound(1)), get_spec("efficientnet_b2")
-    assert replace(made, resolution=260) == b2
-    assert cost(made).params == 9_109_994 != cost(get_spec("efficientnet_b1")).params
+    scaled, b2 = scale(get_spec("efficientnet_b0"), compound(1)), get_spec("efficientnet_b2")
+    assert replace(scaled, resolution=260) == b2
+    assert cost(scaled).params == 9_109_994 != cost(get_spec("efficientnet_b1")).params
 
 
 def test_the_first_phi_costs_more_than_twice_and_the_later_ones_less():
@@ -484,7 +484,7 @@ def test_a_path_that_is_too_long_is_one_short_line(text: str):
     assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
 
 
-def test_a_model_s_name_is_taken_where_a_spec_is():
+def test_a_models_name_is_accepted_where_a_spec_is():
     spec = get_spec("efficientnet_b0")
     assert cost("efficientnet_b0") == cost(spec)
     assert scale("efficientnet_b0", compound(1)) == scale(spec, compound(1))

@@ -20,7 +20,7 @@ from phiscale.weights.peers import to_ours
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # timm's own
 
-PICTURES = [
+IMAGES = [
     Image.fromarray(np.random.default_rng(n).integers(0, 256, (60 + n, 80, 3), np.uint8))
     for n in range(4)
 ]
@@ -37,12 +37,12 @@ def script(library: ModuleType, weights: dict[str, Any] | None = None) -> dict[s
     config = library.data.resolve_model_data_config(model)
     config["input_size"] = (3, 64, 64)
     look = library.data.create_transform(**config, is_training=False)
-    x = torch.stack([look(image) for image in PICTURES])
+    x = torch.stack([look(image) for image in IMAGES])
     model.eval()
     with torch.inference_mode():
         maps = model.forward_features(x)
         pooled = model.forward_head(maps, pre_logits=True)
-    found = {
+    results = {
         "config": config,
         "images": x,
         "maps": maps,
@@ -62,29 +62,29 @@ def script(library: ModuleType, weights: dict[str, Any] | None = None) -> dict[s
     losses = []
     model.eval()  # batch norms keep their statistics; only the head learns
     for _ in range(24):
-        batch = torch.stack([train(image) for image in PICTURES])
+        batch = torch.stack([train(image) for image in IMAGES])
         loss = nn.functional.cross_entropy(model(batch), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return {**found, "losses": losses}
+    return {**results, "losses": losses}
 
 
 def test_a_script_for_timm_runs_with_its_import_changed_and_sees_the_same():
     theirs = script(timm)
     model = compat.create_model("efficientnet_lite0", num_classes=0)
     assert isinstance(model, compat.Model)
-    mine = script(compat, to_ours("timm", model.spec, theirs["weights"]))
-    assert mine["config"]["input_size"] == theirs["config"]["input_size"]
-    for word in ("interpolation", "mean", "std", "crop_pct", "crop_mode"):
-        assert mine["config"][word] == theirs["config"][word]
-    assert torch.equal(mine["images"], theirs["images"])
-    assert mine["num_features"] == theirs["num_features"]
-    for word in ("maps", "pooled"):
-        assert mine[word].shape == theirs[word].shape
-        assert (mine[word] - theirs[word]).norm() / theirs[word].norm() < 1e-5
-    for run in (mine, theirs):
+    ours = script(compat, to_ours("timm", model.spec, theirs["weights"]))
+    assert ours["config"]["input_size"] == theirs["config"]["input_size"]
+    for key in ("interpolation", "mean", "std", "crop_pct", "crop_mode"):
+        assert ours["config"][key] == theirs["config"][key]
+    assert torch.equal(ours["images"], theirs["images"])
+    assert ours["num_features"] == theirs["num_features"]
+    for key in ("maps", "pooled"):
+        assert ours[key].shape == theirs[key].shape
+        assert (ours[key] - theirs[key]).norm() / theirs[key].norm() < 1e-5
+    for run in (ours, theirs):
         assert np.mean(run["losses"][-6:]) < np.mean(run["losses"][:6])
 
 
@@ -102,26 +102,26 @@ def test_a_script_for_timm_runs_with_its_import_changed_and_sees_the_same():
 def test_features_only_gives_the_maps_that_timm_gives(name: str):
     theirs = timm.create_model(name, features_only=True).eval()
     whole = timm.create_model(name).eval()
-    mine = compat.create_model(name, features_only=True).eval()
-    assert isinstance(mine, compat.Features)
-    assert mine.feature_info.channels() == theirs.feature_info.channels()
-    assert mine.feature_info.reduction() == theirs.feature_info.reduction()
+    ours = compat.create_model(name, features_only=True).eval()
+    assert isinstance(ours, compat.Features)
+    assert ours.feature_info.channels() == theirs.feature_info.channels()
+    assert ours.feature_info.reduction() == theirs.feature_info.reduction()
     theirs.load_state_dict(
         {k: v for k, v in whole.state_dict().items() if k in theirs.state_dict()}, strict=False
     )
-    tensors = to_ours("timm", mine.model.spec, whole.state_dict())
-    mine.model.load_state_dict(tensors, strict=False)  # the head is gone
-    assert {name.split(".")[0] for name, _ in mine.model.named_parameters()} == {"stem", "stages"}
+    tensors = to_ours("timm", ours.model.spec, whole.state_dict())
+    ours.model.load_state_dict(tensors, strict=False)  # the head is gone
+    assert {name.split(".")[0] for name, _ in ours.model.named_parameters()} == {"stem", "stages"}
     x = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
-        for a, b in zip(theirs(x), mine(x), strict=True):
+        for a, b in zip(theirs(x), ours(x), strict=True):
             assert a.shape == b.shape and (a - b).norm() <= 1e-5 * a.norm()
 
 
-def test_maps_are_chosen_by_index():
-    chosen = compat.create_model("resnet18", features_only=True, out_indices=(1, -1))
-    assert isinstance(chosen, compat.Features)
-    assert chosen.feature_info.channels() == [64, 512]
+def test_maps_are_selected_by_index():
+    features = compat.create_model("resnet18", features_only=True, out_indices=(1, -1))
+    assert isinstance(features, compat.Features)
+    assert features.feature_info.channels() == [64, 512]
     with pytest.raises(UsageError, match=r"there are 5 maps. Use 0 to 4"):
         compat.create_model("resnet18", features_only=True, out_indices=(7,))
 
@@ -152,23 +152,23 @@ def test_lists_take_patterns_and_tags():
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "regnety_002", "resnet18"])
-def test_a_state_dict_of_timm_is_taken_by_its_own_names(name: str):
+def test_a_state_dict_of_timm_is_loaded_by_its_own_names(name: str):
     theirs = timm.create_model(name, num_classes=3, in_chans=1).eval()
-    mine = compat.create_model(name, num_classes=3, in_chans=1).eval()
-    mine.load_state_dict(theirs.state_dict())
+    ours = compat.create_model(name, num_classes=3, in_chans=1).eval()
+    ours.load_state_dict(theirs.state_dict())
     x = torch.randn(1, 1, 64, 64)
     with torch.inference_mode():
-        assert (mine(x) - theirs(x)).norm() <= 1e-5 * theirs(x).norm()
-    mine.load_state_dict(compat.create_model(name, num_classes=3, in_chans=1).state_dict())
+        assert (ours(x) - theirs(x)).norm() <= 1e-5 * theirs(x).norm()
+    ours.load_state_dict(compat.create_model(name, num_classes=3, in_chans=1).state_dict())
 
 
 def test_configurations_are_timms_at_both_sizes():
     for name in ("resnet50.a1_in1k", "tf_efficientnetv2_s.in21k_ft_in1k", "efficientnet_b0"):
-        theirs, mine = timm.create_model(name), compat.create_model(name)
+        theirs, ours = timm.create_model(name), compat.create_model(name)
         for tested in (False, True):
             a = timm.data.resolve_model_data_config(theirs, use_test_size=tested)
-            b = compat.data.resolve_model_data_config(mine, use_test_size=tested)
-            assert {word: a[word] for word in b} == b, (name, tested)
+            b = compat.data.resolve_model_data_config(ours, use_test_size=tested)
+            assert {key: a[key] for key in b} == b, (name, tested)
 
 
 def test_magnitudes_of_a_policy_are_of_ten():
@@ -178,7 +178,7 @@ def test_magnitudes_of_a_policy_are_of_ten():
     assert angles is not None and float(angles[policy.magnitude]) == pytest.approx(27)
 
 
-def test_lists_are_sorted_as_people_count():
+def test_lists_are_in_natural_order():
     assert compat.list_models("resnet*")[:3] == ["resnet18", "resnet34", "resnet50"]
 
 

@@ -29,18 +29,18 @@ def audited(root: Path) -> Audit:
 
 
 def test_a_tidy_set_is_counted(tidy: Path):
-    found = audited(tidy)
-    assert found.bad == () and found.duplicates == ()
-    assert found.counts == {"train": (20, 10), "validation": (4, 4), "test": (4, 4)}
-    assert found.total == 46 and found.imbalance == 2
-    assert found.modes == {"PNG RGB": 46}
-    assert found.shorter_side and found.shorter_side.median == 8
+    report = audited(tidy)
+    assert report.bad == () and report.duplicates == ()
+    assert report.counts == {"train": (20, 10), "validation": (4, 4), "test": (4, 4)}
+    assert report.total == 46 and report.imbalance == 2
+    assert report.modes == {"PNG RGB": 46}
+    assert report.shorter_side and report.shorter_side.median == 8
 
 
-def refusal(found: Audit) -> str:
+def refusal(report: Audit) -> str:
     """What a training says that stops at bad files."""
     with pytest.raises(DataError) as refused:
-        files_to_skip(found, "stop")
+        files_to_skip(report, "stop")
     return str(refused.value)
 
 
@@ -49,17 +49,17 @@ def test_all_bad_files_are_listed_and_good_ones_are_not(tidy: Path):
     for file in nasty + fine:
         (tidy / "train" / "a" / file.name).write_bytes(file.data)
     images = open_dataset(tidy)
-    found = audit(images)
-    assert {file.key for file in found.bad} == {f"train/a/{file.name}" for file in nasty}
-    error = refusal(found)
+    report = audit(images)
+    assert {file.key for file in report.bad} == {f"train/a/{file.name}" for file in nasty}
+    error = refusal(report)
     assert all(file.name in error for file in nasty)
-    assert f"{len(nasty)} files of {found.total} cannot be read" in error
+    assert f"{len(nasty)} files of {report.total} cannot be read" in error
     assert error.endswith("on_bad='skip'")
-    assert files_to_skip(found, "skip") == found.bad
+    assert files_to_skip(report, "skip") == report.bad
     with pytest.raises(DataError, match=r"Fix or remove them\.$"):  # of a study: it skips nothing
-        check_readable(found)
-    rest = images.without(found.bad)
-    assert len(rest.train) == 30 + len(fine) and rest.skipped == found.bad
+        check_readable(report)
+    rest = images.without(report.bad)
+    assert len(rest.train) == 30 + len(fine) and rest.skipped == report.bad
     assert audit(rest).bad == ()
 
 
@@ -69,25 +69,25 @@ def test_names_cannot_forge_lines_of_a_report(tidy: Path):
             (tidy / "train" / "a" / name).write_bytes(b"")
         except OSError:
             pytest.skip("this file system takes no such name")
-    found = audited(tidy)
-    text = found.summary() + refusal(found)
+    report = audited(tidy)
+    text = report.summary() + refusal(report)
     assert r"new\nline.png (train): empty file" in text
     assert r"red\x1b[31m.png" in text and r"\u202egnp.png" in text
     assert "\x1b" not in text and "\u202e" not in text
-    assert all("\n" not in line for line in found.summary().splitlines())
+    assert all("\n" not in line for line in report.summary().splitlines())
 
 
-def test_the_same_pixels_are_found_whatever_the_file(tidy: Path):
+def test_the_same_pixels_in_two_files_are_duplicates(tidy: Path):
     image = Image.effect_noise((8, 8), 80).convert("RGB")
     (tidy / "train" / "a" / "same.png").write_bytes(saved(image, "PNG"))
     (tidy / "test" / "a" / "same.bmp").write_bytes(saved(image, "BMP"))
     (tidy / "train" / "b" / "copy.png").write_bytes((tidy / "train/b/000.png").read_bytes())
-    found = audited(tidy)
-    assert {tuple(sorted(p.key for p in group)) for group in found.duplicates} == {
+    report = audited(tidy)
+    assert {tuple(sorted(p.key for p in group)) for group in report.duplicates} == {
         ("train/b/000.png", "train/b/copy.png"),
         ("test/a/same.bmp", "train/a/same.png"),
     }
-    assert any("Remove 'train/a/same.png'" in sentence for sentence in found.advice)
+    assert any("Remove 'train/a/same.png'" in sentence for sentence in report.advice)
 
 
 def test_pixels_of_another_shape_are_not_the_same(tidy: Path):
@@ -108,24 +108,24 @@ def test_the_number_of_threads_changes_nothing(tidy: Path):
     assert audit(images, workers=1) == audit(images, workers=4)
 
 
-def test_limits_hold_in_the_audit(tidy: Path):
-    found = audit(open_dataset(tidy), limits=DecodeLimits(max_pixels=63))
-    assert len(found.bad) == found.total == 46
-    assert found.shorter_side is None
-    assert "stored as nothing" in found.summary().splitlines()
+def test_limits_apply_in_the_audit(tidy: Path):
+    report = audit(open_dataset(tidy), limits=DecodeLimits(max_pixels=63))
+    assert len(report.bad) == report.total == 46
+    assert report.shorter_side is None
+    assert "stored as nothing" in report.summary().splitlines()
 
 
 def test_an_audit_is_json(tidy: Path):
     (tidy / "train" / "a" / "empty.png").touch()
-    found = audited(tidy)
-    again = json.loads(json.dumps(found.to_dict()))
+    report = audited(tidy)
+    again = json.loads(json.dumps(report.to_dict()))
     assert again["bad"] == [{"split": "train", "key": "train/a/empty.png", "reason": "empty file"}]
     assert again["counts"]["train"] == [20, 10]
 
 
 def test_arrays_are_audited_too():
-    found = audit(open_dataset("digits"))
-    assert found.modes == {"array L": 1797} and found.bad == ()
+    report = audit(open_dataset("digits"))
+    assert report.modes == {"array L": 1797} and report.bad == ()
 
 
 PLENTY = {"train": (9000, 9000), "validation": (900, 900), "test": (900, 900)}
@@ -176,25 +176,25 @@ def test_a_set_in_order_gets_the_resolution_only():
     ],
 )
 def test_advice_follows_from_the_numbers(changes: dict, sentence: str):
-    assert any(re.search(sentence, said) for said in advise(facts(**changes))), advise(
+    assert any(re.search(sentence, advice) for advice in advise(facts(**changes))), advise(
         facts(**changes)
     )
 
 
 def test_thumbnails_get_no_advice_to_start_from_pretrained_weights():
     few = PLENTY | {"train": (500, 500)}
-    said = advise(facts(counts=few, shorter_sides=[8.0]))
-    assert not any("pretrained" in sentence for sentence in said)
+    advice = advise(facts(counts=few, shorter_sides=[8.0]))
+    assert not any("pretrained" in sentence for sentence in advice)
 
 
 def test_bad_files_of_a_small_list_read_well(tmp_path: Path):
     tree(tmp_path, {"a": 10, "b": 10})
     (tmp_path / "b" / "x.jpg").write_bytes(b"<html>")
     (tmp_path / "b" / "ok.jpg").write_bytes(image_bytes(77, "JPEG"))
-    found = audited(tmp_path)
-    (only,) = found.bad
+    report = audited(tmp_path)
+    (only,) = report.bad
     assert only == BadFile(only.split, "b/x.jpg", "a web page (HTML), not an image")
-    assert refusal(found).splitlines()[:2] == [
+    assert refusal(report).splitlines()[:2] == [
         "1 file of 22 cannot be read:",
         f"  b/x.jpg ({only.split}): a web page (HTML), not an image",
     ]

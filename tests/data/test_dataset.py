@@ -16,11 +16,7 @@ from phiscale.data.datasets.held_out import hold_out
 from phiscale.data.datasets.open import BadFile, ImageSet, open_dataset
 from phiscale.data.reading.decode import read_image
 from phiscale.errors import DataError
-from support.trees import tree
-
-
-def sizes(images: ImageSet) -> tuple[int, int, int]:
-    return len(images.train), len(images.validation), len(images.test)
+from support.trees import split_sizes, tree
 
 
 def contents(images: ImageSet) -> list[set[bytes]]:
@@ -83,7 +79,7 @@ def test_the_split_does_not_depend_on_names_or_place(tmp_path: Path):
     assert contents(open_dataset(tmp_path / "y")) == first
 
 
-def test_the_fingerprint_tells_any_change_but_a_move(tmp_path: Path):
+def test_the_fingerprint_changes_with_any_change_but_a_move(tmp_path: Path):
     root = tree(tmp_path / "one", {"train/a": 5, "train/b": 5, "val/a": 2, "test/b": 2})
     before = open_dataset(root).fingerprint()
     assert open_dataset(root).fingerprint() == before
@@ -106,7 +102,7 @@ def test_without_takes_bad_files_out_and_records_them(tmp_path: Path):
     images = open_dataset(tree(tmp_path, {"train/a": 5, "train/b": 5, "val/a": 2, "test/b": 2}))
     bad = (BadFile("train", "train/a/001.png", "cut short"), BadFile("test", "test/b/000.png", "x"))
     rest = images.without(bad)
-    assert sizes(rest) == (9, 2, 1) and rest.skipped == bad
+    assert split_sizes(rest) == (9, 2, 1) and rest.skipped == bad
     assert "train/a/001.png" not in rest.train.keys
     assert rest.notes[-1] == "2 unreadable files skipped"
     assert rest.fingerprint() != images.fingerprint()
@@ -128,7 +124,7 @@ def test_splits_survive_pickling_for_worker_processes(tmp_path: Path):
     assert copy.train.image(3).tobytes() == images.train.image(3).tobytes()
 
 
-def test_a_file_deleted_later_is_named_when_it_is_wanted(tmp_path: Path):
+def test_a_file_deleted_later_is_named_when_it_is_read(tmp_path: Path):
     images = open_dataset(tree(tmp_path, {"a": 10, "b": 10}))
     images.train.path(0).unlink()
     with pytest.raises(

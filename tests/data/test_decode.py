@@ -56,7 +56,7 @@ def test_a_bad_file_is_refused_with_its_reason(file: Nasty, tmp_path: Path):
         read_image(file.data)
 
 
-def test_transparency_lies_on_the_background_that_is_asked_for():
+def test_transparent_pixels_get_the_requested_background():
     see_through = saved(Image.new("RGBA", (8, 8), (9, 9, 9, 0)), "PNG")
     assert read_image(see_through, background=(1, 2, 3)).getpixel((4, 4)) == (1, 2, 3)
 
@@ -79,7 +79,7 @@ def test_an_image_carries_how_it_was_stored():
         (DecodeLimits(max_aspect=0.5), "as long as wide"),
     ],
 )
-def test_limits_are_kept_for_files_and_for_bytes(limits: DecodeLimits, reason: str, tmp_path: Path):
+def test_limits_apply_to_files_and_to_bytes(limits: DecodeLimits, reason: str, tmp_path: Path):
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg())
     for source in (path, path.read_bytes()):
@@ -173,7 +173,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-def test_bombs_are_refused_before_they_take_memory(tmp_path: Path):
+def test_decompression_bombs_are_refused_before_they_take_memory(tmp_path: Path):
     names = []
     for file in bombs():
         (tmp_path / file.name).write_bytes(file.data)

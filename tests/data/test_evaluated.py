@@ -29,7 +29,7 @@ def test_a_folder_with_one_held_out_split_is_that_split(
         select_split(images, "train")
 
 
-def test_such_a_folder_cannot_be_trained_on(tmp_path: Path) -> None:
+def test_a_folder_without_train_cannot_be_trained_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has 'test' but no 'train'\. Add a folder 'train'"):
         open_dataset(tree(tmp_path, {"test/a": 2, "test/b": 1}))
 

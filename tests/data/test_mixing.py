@@ -60,10 +60,10 @@ def test_where_both_are_on_pairs_take_turns():
 
 
 def test_mixed_images_hold_what_their_labels_say():
-    own, other = torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 8, 8)
+    first_images, second_images = torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 8, 8)
     box = torch.tensor([[0, 0, 0, 0], [2, 6, 0, 4], [0, 8, 0, 8], [0, 0, 0, 0]])
     share = torch.tensor([0.3, 0.25, 1.0, 0.0], dtype=torch.float64)
-    result = mix_images(own, other, Mix(torch.arange(4), share, box))
+    result = mix_images(first_images, second_images, Mix(torch.arange(4), share, box))
     assert torch.allclose(result.mean((1, 2, 3)), share.float())
     assert result[1, :, 2:6, :4].min() == 1 and result[1].sum() == 3 * 16
 

@@ -18,11 +18,7 @@ from phiscale.data.datasets.named import NAMED
 from phiscale.data.datasets.open import ImageSet, open_dataset
 from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.errors import DataError
-from support.trees import image_bytes, tree
-
-
-def sizes(images: ImageSet) -> tuple[int, int, int]:
-    return len(images.train), len(images.validation), len(images.test)
+from support.trees import image_bytes, split_sizes, tree
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +28,7 @@ def digits() -> ImageSet:
 
 def test_digits_need_no_network(digits: ImageSet):
     assert digits.classes == tuple("0123456789")
-    assert sizes(digits) == (1439, 179, 179)
+    assert split_sizes(digits) == (1439, 179, 179)
     image = digits.train.image(0)
     assert image.mode == "RGB" and image.size == (8, 8)
     pixels = np.concatenate([split.pixels for _, split in digits.splits()])
@@ -77,11 +73,11 @@ def test_a_set_without_a_download_is_made_by_hand(tmp_path: Path, monkeypatch):
 def test_every_set_that_the_paper_transferred_to_is_known_with_its_figures():
     assert len(TRANSFER_DATASETS) == 8 and TRANSFER_DATASETS.keys() <= NAMED.keys()
     assert {row.paper_name for row in TRANSFER_DATASETS.values()} == {row.data for row in TABLE_5}
-    said = "98.1 % with efficientnet_b0 and 98.9 % with efficientnet_b7"
-    assert said in TRANSFER_DATASETS["cifar10"].summary()
+    accuracies = "98.1 % with efficientnet_b0 and 98.9 % with efficientnet_b7"
+    assert accuracies in TRANSFER_DATASETS["cifar10"].summary()
 
 
-def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch):
+def test_the_cache_is_where_the_user_sets_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/shared")
     monkeypatch.delenv("PHISCALE_CACHE", raising=False)
     assert named.cache_folder() == Path("/shared/phiscale/datasets")

@@ -136,11 +136,11 @@ LEVELS = {
 def test_an_operation_does_what_tensorflow_does(name: str, pixels: np.ndarray):
     value = tf_argument(RANDAUGMENT_LENGTHS)(name, LEVELS[name], 1, SIDE)
     ours = apply_operation(Image.fromarray(pixels), name, value, contrast=policies.tf_contrast)
-    away = np.abs(np.asarray(ours).astype(int) - TENSORFLOW[name](pixels, value))
+    difference = np.abs(np.asarray(ours).astype(int) - TENSORFLOW[name](pixels, value))
     if name in ("Rotate", "ShearX", "ShearY"):  # a tie between two pixels may fall either way
-        assert (away > 0).mean() < 0.01
+        assert (difference > 0).mean() < 0.01
     else:  # greys and sums are rounded where TensorFlow cuts off
-        assert away.max() <= {"Color": 2, "Sharpness": 2, "AutoContrast": 1}.get(name, 0)
+        assert difference.max() <= {"Color": 2, "Sharpness": 2, "AutoContrast": 1}.get(name, 0)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_the_papers_policy_is_torchvisions_with_the_levels_it_leaves_out():
 def test_the_papers_levels_are_torchvisions(name: str, level: int):
     values, signed = theirs.AutoAugment()._augmentation_space(10, (SIDE, SIDE))[name]
     magnitude = float(values[level])
-    wanted = 1 + magnitude if signed else magnitude
-    assert paper_argument(name, level, 1, SIDE) == pytest.approx(wanted)
+    expected = 1 + magnitude if signed else magnitude
+    assert paper_argument(name, level, 1, SIDE) == pytest.approx(expected)
 
 
 def test_colours_change_as_torchvision_changes_them():
@@ -212,7 +212,7 @@ def test_colours_change_as_torchvision_changes_them():
         assert np.array_equal(np.asarray(ours), np.asarray(change(image, 1.6)))
 
 
-def test_an_operation_is_taken_as_often_as_its_probability_says():
+def test_an_operation_is_applied_with_its_probability():
     image = Image.fromarray(SMOOTH[:32, :32])
     numbers = np.random.default_rng(0).random((4000, policies.NUMBERS))
     numbers[:, 0] = 16 / 25 + 1e-6  # ShearX never, Solarize at level 4 in four of five

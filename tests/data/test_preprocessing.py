@@ -80,7 +80,7 @@ def test_a_whole_square_of_the_right_size_keeps_its_pixels():
     assert np.array_equal(np.asarray(kept), np.asarray(image))
 
 
-def test_transparent_images_lie_on_the_background():
+def test_transparent_images_get_the_background():
     see_through = Image.new("RGBA", (9, 9), (0, 0, 0, 0))
     cut = replace(PLAIN, background=(10, 20, 30)).crop_and_resize(see_through)
     assert cut.getpixel((3, 3)) == (10, 20, 30)

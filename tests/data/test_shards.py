@@ -212,7 +212,7 @@ def test_a_shard_that_cannot_be_used_is_refused(complaint: str, tmp_path: Path):
         ("a\nb\n\xff", "lists|read"),
     ],
 )
-def test_a_class_list_that_does_not_hold_is_refused(listing: str, complaint: str, shards: Path):
+def test_an_invalid_class_list_is_refused(listing: str, complaint: str, shards: Path):
     (shards / "classes.txt").write_bytes(listing.encode("latin-1"))
     with pytest.raises(DataError, match=complaint):
         open_dataset(shards)
@@ -252,7 +252,7 @@ def test_shards_of_unclear_split_are_refused(tmp_path: Path):
         ("{x-{a}{b,c}", ["{x-{a}b", "{x-{a}c"]),
     ],
 )
-def test_brace_ranges_count_as_a_shell_does(
+def test_brace_ranges_expand_as_in_a_shell(
     pattern: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -319,7 +319,7 @@ def test_an_index_is_made_once_and_again_when_the_shard_changes(
     assert read == ["shards-001.tar"]
 
 
-def test_fetched_shards_take_no_more_room_than_they_may(
+def test_fetched_shards_stay_within_the_bytes_of_the_cache(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import fsspec

@@ -34,7 +34,7 @@ METADATA = ModelMetadata(
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with best.safetensors and model.onnx."""
     out = tmp_path_factory.mktemp("run")
-    export_onnx(random_network(), METADATA, None, out)
+    export_onnx(random_network(), METADATA, None, out, latency_s=0.02)
     save(out / "best.safetensors", random_network().state_dict(), METADATA)
     return out
 
@@ -84,20 +84,20 @@ def encoded(image: Image.Image) -> bytes:
 def test_one_image_in_any_form_gives_one_prediction(
     predictor: Predictor, photos: Path, form: Callable[[Path], str]
 ) -> None:
-    answer, [same] = predictor(form(photos / "a.png")), predictor([form(photos / "a.png")])
-    assert isinstance(answer, Prediction) and isinstance(same, Prediction)
+    prediction, [same] = predictor(form(photos / "a.png")), predictor([form(photos / "a.png")])
+    assert isinstance(prediction, Prediction) and isinstance(same, Prediction)
     [expected] = predictor([photos / "a.png"])
-    assert np.array_equal(answer.probabilities, expected.probabilities)
+    assert np.array_equal(prediction.probabilities, expected.probabilities)
     assert np.array_equal(same.probabilities, expected.probabilities)
 
 
-def test_a_folder_is_many_and_only_its_images_count(
+def test_a_folder_gives_a_prediction_for_each_of_its_images(
     predictor: Predictor, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "phiscale")
-    answers = predictor(photos)
-    assert isinstance(answers, list)
-    names = [Path(answer.source).relative_to(photos).as_posix() for answer in answers]
+    predictions = predictor(photos)
+    assert isinstance(predictions, list)
+    names = [Path(prediction.source).relative_to(photos).as_posix() for prediction in predictions]
     assert names == ["a.png", "b.jfif", "c.JPG", "d.bmp", "deep/e.png"]
     assert "1 file not named like images, ignored" in caplog.text
 
@@ -105,7 +105,9 @@ def test_a_folder_is_many_and_only_its_images_count(
 def test_many_images_come_in_order_whatever_the_batch(run: Path) -> None:
     images = [photo(seed) for seed in range(23)]
     one, few, whole = (
-        np.stack([answer.probabilities for answer in Predictor(run, batch_size=size)(images)])
+        np.stack(
+            [prediction.probabilities for prediction in Predictor(run, batch_size=size)(images)]
+        )
         for size in (1, 4, None)
     )
     assert np.array_equal(one, few) and np.array_equal(one, whole)
@@ -119,12 +121,12 @@ def test_images_are_read_no_further_ahead_than_a_few_batches(run: Path) -> None:
             read.append(seed)
             yield photo(seed)
 
-    answers = Predictor(run, batch_size=2, threads=2).iter_predictions(images())
-    assert next(answers).source == "images[0]"
+    predictions = Predictor(run, batch_size=2, threads=2).iter_predictions(images())
+    assert next(predictions).source == "images[0]"
     assert len(read) < 50
 
 
-def test_an_unreadable_image_among_many_is_an_answer_with_its_reason(
+def test_an_unreadable_image_among_many_is_a_prediction_with_an_error(
     predictor: Predictor, photos: Path
 ) -> None:
     damaged = (photos / "a.png").read_bytes()[:60]
@@ -132,7 +134,7 @@ def test_an_unreadable_image_among_many_is_an_answer_with_its_reason(
     assert good.error is None and last.error is None and last.label in METADATA.classes
     assert bad.error and bad.label == "" and np.isnan(bad.probability) and bad.top() == []
     assert bad.source == "images[1]" and "images[1]: unreadable" in repr(bad)
-    assert all(answer.error for answer in predictor([damaged, damaged]))
+    assert all(prediction.error for prediction in predictor([damaged, damaged]))
 
 
 def test_one_unreadable_image_is_an_error(predictor: Predictor, photos: Path) -> None:
@@ -173,7 +175,7 @@ def test_an_empty_folder_and_no_images_at_all(predictor: Predictor, tmp_path: Pa
         predictor(tmp_path)
 
 
-def test_weights_and_export_answer_alike(run: Path, photos: Path) -> None:
+def test_weights_and_export_give_the_same_predictions(run: Path, photos: Path) -> None:
     onnx, weights, network = (
         predict(model, photos)
         for model in (run / "model.onnx", run / "best.safetensors", load(run / "best.safetensors"))
@@ -192,17 +194,17 @@ def test_a_network_stays_in_its_mode(run: Path, photos: Path) -> None:
 
 
 def test_top_is_how_many_classes_are_shown(run: Path, photos: Path) -> None:
-    answer = predict(run, photos / "a.png", top=3)
-    assert isinstance(answer, Prediction)
-    assert len(answer.top()) == 3 and len(answer.top(10)) == 10
-    assert answer.top()[0] == (answer.label, answer.probability)
-    page = answer._repr_html_()
+    prediction = predict(run, photos / "a.png", top=3)
+    assert isinstance(prediction, Prediction)
+    assert len(prediction.top()) == 3 and len(prediction.top(10)) == 10
+    assert prediction.top()[0] == (prediction.label, prediction.probability)
+    page = prediction._repr_html_()
     assert page.count("<tr>") == 4 and "a.png" in page and "%" in page
 
 
 def test_a_prediction_on_a_page_cannot_bring_markup() -> None:
-    answer = Prediction("<b>", 1.0, np.array([1.0]), ("<b>",), source="<script>.png")
-    assert "<script>" not in answer._repr_html_() and "<b>" not in answer._repr_html_()
+    prediction = Prediction("<b>", 1.0, np.array([1.0]), ("<b>",), source="<script>.png")
+    assert "<script>" not in prediction._repr_html_() and "<b>" not in prediction._repr_html_()
 
 
 @pytest.mark.parametrize(
@@ -227,8 +229,8 @@ def test_a_network_without_metadata_is_refused(photos: Path) -> None:
 
 
 def test_a_finished_run_is_a_model(run: Path, photos: Path) -> None:
-    answer, same = predict(Run(run), photos / "a.png"), predict(run, photos / "a.png")
-    assert np.array_equal(answer.probabilities, same.probabilities)  # type: ignore[union-attr]
+    prediction, same = predict(Run(run), photos / "a.png"), predict(run, photos / "a.png")
+    assert np.array_equal(prediction.probabilities, same.probabilities)  # type: ignore[union-attr]
     assert evaluate(Run(run), "digits") == evaluate(run, "digits")
 
 

@@ -119,14 +119,14 @@ def test_a_later_field_with_a_default_changes_no_key_no_hash_and_no_resume(tmp_p
             assert text.count(before) >= 1, (name, before)
             text = text.replace(before, after, 1)
         path.write_text(text)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", CHECKS, str(GOLDEN), str(run)],
         env={**os.environ, "PYTHONPATH": str(later), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     assert (run / "best.safetensors").exists()
 
 

@@ -79,7 +79,7 @@ def test_an_added_field_is_written_only_where_it_differs_from_its_default():
         (lambda d: d.update(owner="a\x1b[31m" * 99), r"^(?!.*\x1b)"),
     ],
 )
-def test_what_does_not_match_is_named_with_its_place(edit: Any, message: str):
+def test_a_value_that_does_not_match_is_named_with_its_path(edit: Any, message: str):
     data = CART.encode(ONE)
     edit(data)
     if data.get("owner"):
@@ -89,7 +89,7 @@ def test_what_does_not_match_is_named_with_its_place(edit: Any, message: str):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
 
-def test_files_that_people_write_may_leave_out_defaults():
+def test_files_written_by_hand_may_leave_out_defaults():
     by_hand = Format(Wheel, "test_wheel", UsageError, "Write it again.", by_hand=True)
     assert by_hand.decode({"test_wheel": 1, "pixels": 3}, "it") == Wheel(3)
 

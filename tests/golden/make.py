@@ -83,7 +83,7 @@ def write_values() -> None:
     device = DeviceModel(
         fingerprint=fingerprint, latency=timing, training=timing, training_batch=32
     )
-    found = Coefficients(
+    coefficients = Coefficients(
         alpha=1.1, beta=1.2, gamma=1.3, intervals={"alpha": (1.0, 1.2)}, base=TINY, law=law
     )
     timed = TimedNetwork(name="tiny", family="", macs=1000, activations=100, latency_ms=0.5)
@@ -94,7 +94,7 @@ def write_values() -> None:
     PREPROCESSING.write(HERE / "preprocessing.json", TAKE)
     device.write(HERE / "device.json")
     law.write(HERE / "law.json")
-    found.write(HERE / "coefficients.json")
+    coefficients.write(HERE / "coefficients.json")
     TIMINGS.write(
         HERE / "timings.json", Timings(fingerprint=fingerprint, rounds=3, networks=(timed,))
     )
@@ -102,11 +102,13 @@ def write_values() -> None:
 
 
 def _rows() -> list[LawRow]:
-    places = np.exp(np.random.default_rng(0).uniform(0, 1, (12, 3))).tolist()
-    errors = [0.1 + 0.1 / depth + 0.05 / width + 0.1 / pixels for depth, width, pixels in places]
+    multipliers = np.exp(np.random.default_rng(0).uniform(0, 1, (12, 3))).tolist()
+    errors = [
+        0.1 + 0.1 / depth + 0.05 / width + 0.1 / pixels for depth, width, pixels in multipliers
+    ]
     return [
         LawRow(name=f"net {n}", depth=depth, width=width, resolution=pixels, error=error)
-        for n, ((depth, width, pixels), error) in enumerate(zip(places, errors, strict=True))
+        for n, ((depth, width, pixels), error) in enumerate(zip(multipliers, errors, strict=True))
     ]
 
 
@@ -123,12 +125,12 @@ def write_trained() -> None:
     )
     write_checked(HERE / "metadata.json", metadata.to_dict())
     save(HERE / "weights.safetensors", build(TINY).state_dict(), metadata)
-    asked = trial()
+    golden_trial = trial()
     result = Result(
-        key=asked.key,
-        name=asked.name,
-        attrs=dict(asked.attrs),
-        trial=asked.to_dict(),
+        key=golden_trial.key,
+        name=golden_trial.name,
+        attrs=dict(golden_trial.attrs),
+        trial=golden_trial.to_dict(),
         validation_error=0.25,
         validation_loss=1.5,
         validation_images=100,
@@ -138,7 +140,7 @@ def write_trained() -> None:
         params=100,
     )
     write_json(HERE / "result.json", result.to_dict())
-    write_json(HERE / "keys.json", {"trial": asked.key})
+    write_json(HERE / "keys.json", {"trial": golden_trial.key})
 
 
 def write_run() -> None:

@@ -39,8 +39,8 @@ def test_the_mean_of_the_evidence_plus_the_bias_is_the_logit(network: Network):
     evidence = class_evidence(network, random_images(), LABELS)
     with torch.inference_mode():
         logits = network.eval()(random_images())[torch.arange(4), LABELS]
-    said = evidence.mean((1, 2)) + network.classifier.bias[LABELS]
-    torch.testing.assert_close(said, logits, rtol=1e-4, atol=1e-4)
+    expected = evidence.mean((1, 2)) + network.classifier.bias[LABELS]
+    torch.testing.assert_close(expected, logits, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("side", [16, 32, 37])

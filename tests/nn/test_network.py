@@ -19,7 +19,7 @@ LIGHT = [name for name, member in MEMBERS.items() if cost(member.spec).macs < 1.
 HEAVY = [name for name in MEMBERS if name not in LIGHT]
 
 
-def counted(spec: Spec) -> dict[str, tuple[int, int]]:
+def measured_layers(spec: Spec) -> dict[str, tuple[int, int]]:
     """Path -> (params, MACs) of the built network on the meta device, MACs by forward hooks."""
     with torch.device("meta"):
         network = build(spec).eval()
@@ -30,8 +30,8 @@ def counted(spec: Spec) -> dict[str, tuple[int, int]]:
         def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
             weight = module.weight
             assert isinstance(weight, torch.Tensor)
-            places = output.numel() // output.shape[1]
-            macs[path] = weight.numel() * places
+            positions = output.numel() // output.shape[1]
+            macs[path] = weight.numel() * positions
 
         return count
 
@@ -43,44 +43,44 @@ def counted(spec: Spec) -> dict[str, tuple[int, int]]:
     return {path: (sum(p.numel() for p in modules[path].parameters()), macs[path]) for path in macs}
 
 
-def check(spec: Spec) -> None:
-    whole = cost(spec)
-    seen = counted(spec)
-    assert {layer.path: (layer.params, layer.macs) for layer in whole.layers} == seen
-    assert whole.params == sum(params for params, _ in seen.values())
-    assert whole.macs == sum(macs for _, macs in seen.values())
+def assert_costs_match(spec: Spec) -> None:
+    total = cost(spec)
+    measured = measured_layers(spec)
+    assert {layer.path: (layer.params, layer.macs) for layer in total.layers} == measured
+    assert total.params == sum(params for params, _ in measured.values())
+    assert total.macs == sum(macs for _, macs in measured.values())
 
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_params_and_macs_of_every_layer_are_those_of_its_cost(name: str):
-    check(get_spec(name))
+    assert_costs_match(get_spec(name))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HEAVY)
-def test_params_and_macs_of_every_layer_of_the_heavy_members_are_the_counted_ones(name: str):
-    check(get_spec(name))
+def test_params_and_macs_of_every_layer_of_the_heavy_members_are_those_of_its_cost(name: str):
+    assert_costs_match(get_spec(name))
 
 
 @given(...)
 @settings(max_examples=40)
 def test_any_spec_is_built_with_the_layers_of_its_cost(spec: Spec):
-    check(spec)
+    assert_costs_match(spec)
 
 
 def saved_bytes(spec: Spec) -> int:
     network = build(spec).train()
-    own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
-    kept: list[torch.Tensor] = []
+    state = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
+    saved: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept.append(tensor)
+        saved.append(tensor)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(torch.randn(1, spec.in_channels, spec.resolution, spec.resolution))
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
-    return sum(size for place, size in storages.items() if place not in own)
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in saved}
+    return sum(size for pointer, size in storages.items() if pointer not in state)
 
 
 B0, B2, SMALL = get_spec("efficientnet_b0"), get_spec("efficientnet_b2"), get_spec("small")
@@ -174,7 +174,7 @@ def test_intermediates_are_every_map_by_its_name():
 
 @pytest.mark.parametrize("shape", [(33, 47), (64, 32), (7, 7)])
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "tf_efficientnet_b0", "resnet18"])
-def test_any_image_size_and_rectangle_is_taken(name: str, shape: tuple[int, int]):
+def test_any_image_size_and_rectangle_is_accepted(name: str, shape: tuple[int, int]):
     assert build(get_spec(name), classes=5).eval()(torch.randn(2, 3, *shape)).shape == (2, 5)
 
 
@@ -186,7 +186,7 @@ def test_tensorflow_padding_puts_the_odd_pixel_right_and_below():
     assert padded[0, 0, :4, :4].min() == 1 and padded[0, 0, 4].max() == 0
 
 
-def test_a_model_s_name_or_a_file_builds_the_network_of_its_spec(tmp_path: Path):
+def test_a_models_name_or_a_file_builds_the_network_of_its_spec(tmp_path: Path):
     assert build("efficientnet_b0", initialised=False).spec == get_spec("efficientnet_b0")
     (tmp_path / "spec.json").write_text(SMALL.to_json())
     assert build(str(tmp_path / "spec.json"), classes=7).spec == replace(SMALL, classes=7)

@@ -34,15 +34,15 @@ def test_a_group_of_one_computes_what_torchs_norm_does(group: object, kind: torc
     tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}[kind]
     for _ in range(2):  # statistics go on from what they were
         x = (3 * torch.randn(4, 5, 3, 2) + 1).to(kind)
-        mine, other = x.clone().requires_grad_(), x.clone().requires_grad_()
-        push = torch.randn(4, 5, 3, 2).to(kind)
-        given, expected = ours(mine), theirs(other)
-        given.backward(push)
-        expected.backward(push)
-        assert given.dtype == expected.dtype
-        torch.testing.assert_close(given, expected, rtol=tolerance, atol=tolerance)
-        assert mine.grad is not None and other.grad is not None
-        torch.testing.assert_close(mine.grad, other.grad, rtol=tolerance, atol=tolerance)
+        x_ours, x_theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+        gradient = torch.randn(4, 5, 3, 2).to(kind)
+        output, expected = ours(x_ours), theirs(x_theirs)
+        output.backward(gradient)
+        expected.backward(gradient)
+        assert output.dtype == expected.dtype
+        torch.testing.assert_close(output, expected, rtol=tolerance, atol=tolerance)
+        assert x_ours.grad is not None and x_theirs.grad is not None
+        torch.testing.assert_close(x_ours.grad, x_theirs.grad, rtol=tolerance, atol=tolerance)
     for name, tensor in theirs.state_dict().items():
         torch.testing.assert_close(ours[0].state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
     for name, parameter in theirs.named_parameters():

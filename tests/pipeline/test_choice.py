@@ -1,4 +1,4 @@
-"""How a network is chosen: what competes, what measurements exclude, what short runs decide."""
+"""How a network is selected: what competes, what measurements exclude, what short runs decide."""
 
 import json
 import re
@@ -23,8 +23,8 @@ def test_a_run_folder_competes_as_pretrained_and_counts_what_it_has_seen(
     fitted: Path, plan_files: Path, tmp_path: Path
 ):
     out = tmp_path / "again"
-    asked = request(plan_files, from_scratch=False, pretrained=(str(fitted),))
-    run_fit(asked, out, FitRuntime(measurements=fixed_measurements()))
+    arguments = request(plan_files, from_scratch=False, pretrained=(str(fitted),))
+    run_fit(arguments, out, FitRuntime(measurements=fixed_measurements()))
     choice = json.loads((out / "choice.json").read_text())
     assert choice["pretrained"] == str(fitted / "best.safetensors")
     assert choice["name"] == fitted.name  # not "best", as all such files are called
@@ -47,8 +47,8 @@ def test_auto_lets_the_best_known_weights_compete(
     three = (replace(one, tag="huge"), one, replace(one, member="efficientnet_b7", pixels=600))
     measurements = fixed_measurements(known_weights=lambda: three, fetch_weights=fetch)
     budget = replace(BUDGET, macs=1_000_000_000)
-    asked = request(plan_files, from_scratch=False, pretrained=("auto",), budget=budget)
-    plan = plan_fit(asked, tmp_path / "auto", measurements)
+    arguments = request(plan_files, from_scratch=False, pretrained=("auto",), budget=budget)
+    plan = plan_fit(arguments, tmp_path / "auto", measurements)
     assert fetched == ["small.huge", "small.ours"]  # the third breaks the limits: not fetched
     warning = "1 of the known weights cannot be fetched: the hub cannot be reached"
     assert f"pretrained='auto': {warning}" in caplog.messages
@@ -73,23 +73,23 @@ def test_with_coefficients_two_budgets_give_two_networks_of_their_ray(
     on_the_ray = [net.stages for net in ray(get_spec("small"), coefficients, native_pixels=8)]
     names: list[str] = []
     for macs in (200_000, 800_000):
-        asked = request(
+        arguments = request(
             plan_files,
             law=None,
             coefficients=str(plan_files / "found.json"),
             budget=replace(BUDGET, macs=macs),
         )
         out = tmp_path / str(macs)
-        choice = plan_fit(asked, out, fixed_measurements()).choice
-        kept, written = (
+        choice = plan_fit(arguments, out, fixed_measurements()).choice
+        stored_request, stored_choice = (
             json.loads((out / name).read_text()) for name in ("request.json", "choice.json")
         )
-        assert kept["coefficients"] == f"{plan_files}/found.json"
-        assert written["coefficients"] == coefficients.to_dict()
+        assert stored_request["coefficients"] == f"{plan_files}/found.json"
+        assert stored_choice["coefficients"] == coefficients.to_dict()
         assert choice.law_source == "theirs"
         assert "ray of the coefficients 1.3^phi" in choice.why
         assert choice.name.startswith("phi ")
-        assert Spec.from_dict(written["spec"]).stages in on_the_ray
+        assert Spec.from_dict(stored_choice["spec"]).stages in on_the_ray
         names.append(choice.name)
     assert len(set(names)) == 2
 
@@ -113,7 +113,7 @@ def test_short_runs_correct_the_laws_predictions(plan_files: Path, tmp_path: Pat
     assert re.search(r"short runs: .* 50\.0 %.* 1\.0 %.*Selected: ", choice.why)
 
 
-def test_minutes_that_are_too_few_for_short_runs_are_said_so(plan_files: Path, tmp_path: Path):
+def test_minutes_that_are_too_few_for_short_runs_are_reported(plan_files: Path, tmp_path: Path):
     choice = plan_fit(request(plan_files), tmp_path / "out", fixed_measurements()).choice
     assert not choice.short_runs and "too few for short runs" in choice.why
 

@@ -1,4 +1,4 @@
-"""A `fit` that is killed at any time and run again ends as if it had not been."""
+"""A `fit` that is killed at any time and run again ends as if undisturbed."""
 
 import fnmatch
 import json
@@ -26,7 +26,7 @@ from support.fits import BUDGET, EVERYTHING, fixed_measurements, flags, made_up_
 
 
 def counted_measurements(events: Path) -> Measurements:
-    """In a process of its own: no measurement differs, and what is done is written down."""
+    """In a process of its own: measurements are fixed, and each stage is logged."""
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -46,14 +46,14 @@ def counted_measurements(events: Path) -> Measurements:
     )
 
 
-def die_before_writing(pattern: str, nth: int) -> None:
+def kill_before_writing(pattern: str, nth: int) -> None:
     """SIGKILL at the nth file of that name, its content written beside, not yet renamed."""
-    plain, left = Path.replace, [nth]
+    plain, remaining = Path.replace, [nth]
 
     def replace(self: Path, target: Path) -> Path:
         if fnmatch.fnmatch(str(target), f"*/out/{pattern}"):
-            left[0] -= 1
-            if not left[0]:
+            remaining[0] -= 1
+            if not remaining[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
         return plain(self, target)
 
@@ -70,7 +70,7 @@ def fit_with_kills(root: Path, points: Sequence[tuple[str, int]]) -> None:
         if pid == 0:
             runtime = FitRuntime(measurements=counted_measurements(root / "events"))
             if pattern:
-                die_before_writing(pattern, nth)
+                kill_before_writing(pattern, nth)
             request = Request(data="digits", budget=BUDGET, law="law.json", min_epochs=0.1, seed=3)
             run_fit(request, root / "out", runtime)
             os._exit(0)
@@ -102,7 +102,7 @@ for root, points in json.loads(sys.argv[1]):
 
 TO_THE_END = ("", 0)
 
-POINTS = (  # file, and which of those of that name: where fit dies, in the order of the stages
+POINTS = (  # file, and which of those of that name: where fit is killed, in the order of the stages
     ("request.json", 1),
     ("audit.json", 1),
     ("device.json", 1),
@@ -121,15 +121,15 @@ POINTS = (  # file, and which of those of that name: where fit dies, in the orde
 
 @pytest.fixture(scope="session")
 def fits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """One that was killed at every point, and the same one left alone."""
+    """One that was killed at every point, and the same one undisturbed."""
     root = tmp_path_factory.mktemp("fits")
-    killed, alone = root / "killed", root / "alone"
+    killed, undisturbed = root / "killed", root / "undisturbed"
     points = [point for point in POINTS if point[0] != "model.onnx"]  # as the next, and slow
-    in_a_child((killed, [*points, TO_THE_END]), (alone, [TO_THE_END]))
-    return killed, alone
+    in_a_child((killed, [*points, TO_THE_END]), (undisturbed, [TO_THE_END]))
+    return killed, undisturbed
 
 
-def same(disturbed: Path, alone: Path) -> None:
+def assert_equal_folders(disturbed: Path, undisturbed: Path) -> None:
     for name in (
         "request.json",
         "device.json",
@@ -139,8 +139,8 @@ def same(disturbed: Path, alone: Path) -> None:
         "evaluation.json",
         "test-predictions.csv",
     ):
-        assert (disturbed / name).read_text() == (alone / name).read_text(), name
-    ours, theirs = (load_file(folder / "best.safetensors") for folder in (disturbed, alone))
+        assert (disturbed / name).read_text() == (undisturbed / name).read_text(), name
+    ours, theirs = (load_file(folder / "best.safetensors") for folder in (disturbed, undisturbed))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert {path.name for path in disturbed.iterdir()} >= EVERYTHING
@@ -151,29 +151,29 @@ def events(root: Path) -> Counter[str]:
     return Counter((root / "events").read_text().split())
 
 
-def test_a_fit_killed_in_every_stage_ends_as_if_it_had_not_been(fits: tuple[Path, Path]):
-    killed, alone = fits
-    same(killed / "out", alone / "out")
+def test_a_fit_killed_in_every_stage_ends_as_if_undisturbed(fits: tuple[Path, Path]):
+    killed, undisturbed = fits
+    assert_equal_folders(killed / "out", undisturbed / "out")
 
 
 def test_only_a_stage_whose_file_was_not_whole_is_done_again(fits: tuple[Path, Path]):
-    killed, alone = fits
+    killed, undisturbed = fits
     assert events(killed) == {"audited": 2, "calibrated": 2, "chosen": 3, "tested": 3}
-    assert events(alone) == {"audited": 1, "calibrated": 1, "chosen": 1, "tested": 1}
+    assert events(undisturbed) == {"audited": 1, "calibrated": 1, "chosen": 1, "tested": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("pattern", "nth"), POINTS, ids=[p for p, _ in POINTS])
-def test_a_fit_killed_once_ends_as_if_it_had_not_been(
+def test_a_fit_killed_once_ends_as_if_undisturbed(
     fits: tuple[Path, Path], tmp_path: Path, pattern: str, nth: int
 ):
     in_a_child((tmp_path / "once", [(pattern, nth), TO_THE_END]))
-    same(tmp_path / "once" / "out", fits[1] / "out")
+    assert_equal_folders(tmp_path / "once" / "out", fits[1] / "out")
 
 
 @pytest.mark.slow
 def test_the_command_killed_at_any_time_and_run_again_ends(plan_files: Path, tmp_path: Path):
-    """With real measurements: what the first choice was, the end must still say."""
+    """With real measurements: the choice is made once."""
     command = [
         sys.executable,
         "-m",
@@ -185,7 +185,7 @@ def test_the_command_killed_at_any_time_and_run_again_ends(plan_files: Path, tmp
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     chance, choice = random.Random(0), tmp_path / "o" / "choice.json"
-    chosen: set[str] = set()
+    choices: set[str] = set()
     for name in (
         "request.json",
         "audit.json",
@@ -205,8 +205,8 @@ def test_the_command_killed_at_any_time_and_run_again_ends(plan_files: Path, tmp
             time.sleep(chance.uniform(0, 2))
             running.kill()
         if choice.exists():
-            chosen.add(choice.read_text())
+            choices.add(choice.read_text())
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
-    assert chosen == {choice.read_text()}
+    assert choices == {choice.read_text()}
     assert {path.name for path in choice.parent.iterdir()} >= EVERYTHING
     assert not list(tmp_path.rglob("*.part"))

@@ -82,29 +82,29 @@ def test_the_python_predictor_gives_the_same(fitted: Path, images: Path):
 def test_evaluate_of_the_run_and_of_the_export_agree_with_the_evaluation(
     fitted: Path, capsys: pytest.CaptureFixture[str]
 ):
-    kept = json.loads((fitted / "evaluation.json").read_text())["metrics"]
+    metrics = json.loads((fitted / "evaluation.json").read_text())["metrics"]
     for model in ("", "/model.onnx", "/best.safetensors"):
         assert run_command(f"evaluate {fitted}{model} digits --json") == 0
         printed = json.loads(capsys.readouterr().out)
-        assert (printed["images"], printed["top1"]) == (kept["images"], kept["top1"])
-        assert printed["cross_entropy"] == pytest.approx(kept["cross_entropy"], abs=1e-4)
-        assert printed["confusion"] == kept["confusion"]
+        assert (printed["images"], printed["top1"]) == (metrics["images"], metrics["top1"])
+        assert printed["cross_entropy"] == pytest.approx(metrics["cross_entropy"], abs=1e-4)
+        assert printed["confusion"] == metrics["confusion"]
 
 
-def test_every_test_images_prediction_is_kept(fitted: Path):
+def test_the_prediction_of_every_test_image_is_stored(fitted: Path):
     with (fitted / "test-predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    kept = json.loads((fitted / "evaluation.json").read_text())["metrics"]
+    metrics = json.loads((fitted / "evaluation.json").read_text())["metrics"]
     assert [row["key"] for row in rows] == list(open_dataset("digits").test.keys)
-    right = sum(row["truth"] == row["predicted"] for row in rows)
-    assert right / len(rows) == pytest.approx(kept["top1"])
+    correct = sum(row["truth"] == row["predicted"] for row in rows)
+    assert correct / len(rows) == pytest.approx(metrics["top1"])
 
 
 def test_the_report_stands_alone_and_shows_the_accuracy(fitted: Path):
     page = (fitted / "report.html").read_text(encoding="utf-8")
-    kept = json.loads((fitted / "evaluation.json").read_text())["metrics"]
+    metrics = json.loads((fitted / "evaluation.json").read_text())["metrics"]
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
-    assert re.search(rf"\b{100 * kept['top1']:.1f}\s*%", text)
+    assert re.search(rf"\b{100 * metrics['top1']:.1f}\s*%", text)
     assert "accuracy" in text.lower() and "interval" in text.lower()
     assert "<script" not in page and "<link" not in page and "@import" not in page
     sources = re.findall(r"(?:src|href)=[\"']?([^\"'>\s]+)", page)

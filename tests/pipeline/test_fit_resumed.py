@@ -35,10 +35,10 @@ def test_a_finished_fit_run_again_does_nothing_twice(
 
     for stage in ("audit", "choose", "logits_of", "export_onnx"):
         monkeypatch.setattr(f"phiscale.pipeline.run.{stage}", again)
-    kept = [path for path in fitted.rglob("*.*") if path.name in EVERYTHING - {"report.html"}]
-    before = {path: path.read_bytes() for path in kept}
+    files = [path for path in fitted.rglob("*.*") if path.name in EVERYTHING - {"report.html"}]
+    before = {path: path.read_bytes() for path in files}
     assert run_command(f"fit {flags(plan_files)} --out {fitted}") == 0
-    assert {path: path.read_bytes() for path in kept} == before
+    assert {path: path.read_bytes() for path in files} == before
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_different_arguments_in_the_same_folder_are_refused_and_named(
 ):
     changed, says = changed.format(plan_files), says.format(plan_files)
     flag = changed.partition(" ")[0]
-    kept = re.sub(rf"{flag} \S+ ?", "", flags(plan_files))
+    others = re.sub(rf"{flag} \S+ ?", "", flags(plan_files))
     capsys.readouterr()
-    assert run_command(f"fit {kept} {changed} --out {fitted}") == 1
+    assert run_command(f"fit {others} {changed} --out {fitted}") == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and says in error and "another --out" in error
 
@@ -115,27 +115,27 @@ def photos(tmp_path: Path) -> Path:
 
 def test_images_that_changed_since_the_choice_are_noticed(photos: Path, plan_files: Path):
     unlimited = replace(BUDGET, macs=None, train_minutes=None, latency_ms=None)
-    asked = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
+    arguments = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
     out = photos.parent / "out"
-    plan = plan_fit(asked, out, fixed_measurements())
+    plan = plan_fit(arguments, out, fixed_measurements())
     noise(photos / "a" / "new.png", 99)
     with pytest.raises(CheckpointError, match="has changed since"):
-        plan_fit(asked, out, fixed_measurements())
+        plan_fit(arguments, out, fixed_measurements())
     (photos / "a" / "new.png").unlink()
-    assert plan_fit(asked, out, fixed_measurements()).choice == plan.choice
+    assert plan_fit(arguments, out, fixed_measurements()).choice == plan.choice
 
 
 def test_a_damaged_audit_of_images_that_changed_makes_the_choice_anew(
     photos: Path, plan_files: Path
 ):
     unlimited = replace(BUDGET, macs=None, train_minutes=None, latency_ms=None)
-    asked = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
+    arguments = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
     out = photos.parent / "out"
-    assert plan_fit(asked, out, fixed_measurements()).choice.spec.classes == 2
+    assert plan_fit(arguments, out, fixed_measurements()).choice.spec.classes == 2
     (out / "audit.json").write_text("{}")
     for seed in range(100, 120):
         noise(photos / "c" / f"{seed}.png", seed)
-    assert plan_fit(asked, out, fixed_measurements()).choice.spec.classes == 3
+    assert plan_fit(arguments, out, fixed_measurements()).choice.spec.classes == 3
     assert json.loads((out / "choice.json").read_text())["spec"]["classes"] == 3
 
 
@@ -185,7 +185,7 @@ def test_a_damaged_file_that_follows_from_others_is_made_anew(
 @pytest.mark.parametrize(
     "name", ["request.json", "choice.json", "spec.json", "recipe.json", "data.json"]
 )
-def test_a_damaged_file_that_decided_the_training_is_named_and_never_believed(
+def test_a_damaged_file_that_decided_the_training_is_named_and_never_used(
     fitted: Path, plan_files: Path, tmp_path: Path, name: str
 ):
     out = tmp_path / "out"
@@ -207,10 +207,10 @@ def test_bad_images_are_all_listed_before_training_or_skipped_and_recorded(
     error = capsys.readouterr().err
     assert "a/cut.png" in error and "b/words.png" in error and "--on-bad skip" in error
     unlimited = replace(BUDGET, macs=None, train_minutes=None, latency_ms=None)
-    asked = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
+    arguments = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
     with pytest.raises(DataError, match=r"on.bad"):
-        plan_fit(asked, out, fixed_measurements())
-    plan = plan_fit(replace(asked, on_bad="skip"), out, fixed_measurements())
+        plan_fit(arguments, out, fixed_measurements())
+    plan = plan_fit(replace(arguments, on_bad="skip"), out, fixed_measurements())
     assert sum(len(split) for _, split in plan.images.splits()) == 40
     audited = json.loads((out / "audit.json").read_text())
     assert {file["key"] for file in audited["bad"]} == {"a/cut.png", "b/words.png"}

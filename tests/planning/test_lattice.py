@@ -62,7 +62,7 @@ def test_a_deep_base_has_a_thinned_lattice_that_still_holds_the_base() -> None:
 
 
 @pytest.mark.parametrize("count", [10, 100, 301, 10_000])
-def test_widths_are_even_and_meet_the_base(count: int) -> None:
+def test_widths_are_evenly_spaced_and_include_the_base(count: int) -> None:
     steps = lattice_widths(count)
     assert steps[0] == 0.25 and steps[-1] == 2.5 and 1.0 in steps
     assert np.allclose(np.diff(steps), steps[1] - steps[0])

@@ -64,7 +64,7 @@ def test_every_published_table_names_its_source_and_can_be_read_on_its_axes(name
     assert not points.constant()
 
 
-def test_files_hold_only_what_no_model_holds() -> None:
+def test_only_rows_of_no_registered_model_are_in_files() -> None:
     assert {path.stem for path in FILES.glob("*.csv")} == {"pycls-efficientnet"} <= set(PUBLISHED)
 
 
@@ -90,7 +90,7 @@ def test_regnets_activations_are_those_that_pycls_lists() -> None:
     ("name", "says"),
     [("effcientnet", "Did you mean efficientnet"), ("zzz", "Tables are efficientnet, ")],
 )
-def test_an_unknown_table_is_answered_with_the_nearest_or_all(name: str, says: str) -> None:
+def test_an_unknown_table_gets_the_nearest_names_or_all(name: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         published_sheet(name)
 

@@ -133,7 +133,7 @@ def rows_of(law: Law, noise: float = 0.0) -> list[LawRow]:
     return [replace(row, error=predicted(law, row) + noise * random.normal()) for row in rows]
 
 
-def test_it_gives_back_a_law_from_its_own_errors() -> None:
+def test_a_law_is_recovered_from_its_own_errors() -> None:
     fitted = estimate_law(rows_of(LAW), run_sd=0.0005)
     for depth, width, resolution in ((1.5, 1.2, 1.2), (3, 1.5, 1.7), (0.7, 0.8, 0.9)):
         at = {"depth": depth, "width": width, "resolution": resolution}

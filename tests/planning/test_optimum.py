@@ -14,24 +14,10 @@ from hypothesis import strategies as st
 from phiscale.errors import UsageError
 from phiscale.planning.laws import COARSE
 from phiscale.planning.laws.optimum import Optimum, bootstrap_intervals, optima, optimum
-from phiscale.planning.laws.points import Points, points_of
+from phiscale.planning.laws.points import Points
 from phiscale.planning.laws.posterior import posterior
-from phiscale.planning.laws.tables import published_sheet
-from phiscale.planning.priors import PUBLISHED_ROWS, published_law
-
-JOINT = points_of(PUBLISHED_ROWS)
-B0_TO_B3_AND_ARMS = (0, 1, 2, 3, 8, 9, 10)
-PAPER = (1.2, 1.1, 1.15)
-
-
-def series(name: str, *axes: str) -> Points:
-    sheet = published_sheet(name)
-    return sheet.points(sheet.axes_over(axes or ("macs",)))
-
-
-def paper_arms() -> Points:
-    """Base, depth, width and resolution of Table 7: not the compound row."""
-    return series("table7", "depth", "width", "resolution").select(range(4))
+from phiscale.planning.priors import published_law
+from support.published import B0_TO_B3_AND_ARMS, JOINT, PAPER, paper_arms, table_points
 
 
 @pytest.mark.parametrize(
@@ -131,7 +117,7 @@ def test_no_coefficients_for_a_compute_ratio_that_scales_nothing(compute: float)
 
 def test_no_coefficients_from_a_law_of_compute_alone() -> None:
     with pytest.raises(UsageError, match=r"law of macs.*lacks depth, width, resolution"):
-        optimum(posterior(series("efficientnet"), run_sd=0.0015), 2.0)
+        optimum(posterior(table_points("efficientnet"), run_sd=0.0015), 2.0)
 
 
 def test_coefficients_are_plain_values() -> None:

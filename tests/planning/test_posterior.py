@@ -16,26 +16,13 @@ from phiscale.errors import UsageError
 from phiscale.planning.laws import COARSE, EXPONENTS
 from phiscale.planning.laws.checks import Checks
 from phiscale.planning.laws.file import FittedLaw
-from phiscale.planning.laws.points import Points, points_of, require_fittable
+from phiscale.planning.laws.points import Points, require_fittable
 from phiscale.planning.laws.posterior import posterior
 from phiscale.planning.laws.prediction import quantile_95
 from phiscale.planning.laws.projection import features, project
 from phiscale.planning.laws.tables import published_sheet
 from phiscale.planning.priors import PUBLISHED_ROWS
-
-JOINT = points_of(PUBLISHED_ROWS)
-B0_TO_B3_AND_ARMS = (0, 1, 2, 3, 8, 9, 10)
-PAPER = (1.2, 1.1, 1.15)
-
-
-def series(name: str, *axes: str) -> Points:
-    sheet = published_sheet(name)
-    return sheet.points(sheet.axes_over(axes or ("macs",)))
-
-
-def paper_arms() -> Points:
-    """Base, depth, width and resolution of Table 7: not the compound row."""
-    return series("table7", "depth", "width", "resolution").select(range(4))
+from support.published import JOINT, paper_arms, table_points
 
 
 def missed(points: Points, left_out: tuple[int, ...], run_sd: float) -> np.ndarray:
@@ -55,18 +42,24 @@ def missed(points: Points, left_out: tuple[int, ...], run_sd: float) -> np.ndarr
 @pytest.mark.parametrize(
     ("points", "left_out", "run_sd", "within"),
     [
-        pytest.param(series("efficientnet"), (6, 7), 0.0015, 0.15, id="B6, B7 from B0-B5"),
+        pytest.param(table_points("efficientnet"), (6, 7), 0.0015, 0.15, id="B6, B7 from B0-B5"),
         pytest.param(
-            series("efficientnet-advprop").select(range(8)), (6, 7), 0.0015, 0.15, id="AdvProp"
+            table_points("efficientnet-advprop").select(range(8)),
+            (6, 7),
+            0.0015,
+            0.15,
+            id="AdvProp",
         ),
-        pytest.param(series("efficientnet-noisy-student"), (6, 7), 0.0015, 0.25, id="NoisyStudent"),
+        pytest.param(
+            table_points("efficientnet-noisy-student"), (6, 7), 0.0015, 0.25, id="NoisyStudent"
+        ),
         # the first version's B6 and B7 had a longer recipe than its law expects
-        pytest.param(series("efficientnet-v1"), (6, 7), 0.0025, 0.5, id="v1"),
+        pytest.param(table_points("efficientnet-v1"), (6, 7), 0.0025, 0.5, id="v1"),
         pytest.param(JOINT, (4, 5, 6, 7), 0.0025, 0.25, id="B4-B7 from B0-B3 and three arms"),
         pytest.param(JOINT, (6, 7), 0.0025, 0.25, id="B6, B7 from B0-B5 and three arms"),
-        pytest.param(series("regnetx"), (10, 11), 0.0015, 0.25, id="RegNetX 16, 32 GF"),
+        pytest.param(table_points("regnetx"), (10, 11), 0.0015, 0.25, id="RegNetX 16, 32 GF"),
         pytest.param(
-            series("regnety", "macs", "activations"),
+            table_points("regnety", "macs", "activations"),
             (10, 11),
             0.0015,
             0.25,
@@ -81,7 +74,7 @@ def test_rows_that_were_left_out_are_predicted(
 
 
 def test_macs_alone_miss_the_largest_regnety_by_more_than_a_quarter_point() -> None:
-    points = series("regnety")
+    points = table_points("regnety")
     fit = posterior(points.select(range(10)), run_sd=0.0015)
     assert 0.25 < 100 * (fit.predict(points.x[11]).error - points.error[11]) < 0.32
 
@@ -137,7 +130,7 @@ def test_more_runs_of_the_same_make_the_law_more_certain() -> None:
 
 
 def test_the_interval_widens_beyond_the_rows() -> None:
-    fit = posterior(series("efficientnet").select(range(6)), run_sd=0.0015)
+    fit = posterior(table_points("efficientnet").select(range(6)), run_sd=0.0015)
     sds = fit.predict(np.geomspace(26.6, 2000, 8)[:, None]).sd
     assert (np.diff(sds) > 0).all()
 
@@ -149,7 +142,7 @@ def test_a_longer_training_than_any_row_is_beyond_the_rows_as_well() -> None:
 
 
 def test_a_gain_is_more_certain_than_the_difference_of_two_errors() -> None:
-    fit = posterior(series("efficientnet"), run_sd=0.0015)
+    fit = posterior(table_points("efficientnet"), run_sd=0.0015)
     here, there = fit.predict([5.0]), fit.predict([10.0])
     gain = fit.predict([10.0], reference=[5.0])
     assert gain.error == pytest.approx(there.error - here.error)
@@ -191,7 +184,7 @@ def test_as_an_error_law_it_takes_arrays_that_broadcast() -> None:
     ("points", "run_sd", "source"),
     [
         (JOINT, 0.002, "given"),
-        (series("efficientnet"), None, "jackknife"),
+        (table_points("efficientnet"), None, "jackknife"),
         (paper_arms(), None, "assumed"),  # four rows, seven numbers
     ],
 )
@@ -214,7 +207,7 @@ def test_equal_trainings_give_the_noise_of_a_run() -> None:
 
 def test_equal_trainings_are_left_out_together() -> None:
     """An equal training that stays in would predict the row, whatever the law."""
-    points = series("efficientnet")
+    points = table_points("efficientnet")
     doubled = points.select([*range(8), *range(8)])
     one, other = (posterior(p, run_sd=0.0015) for p in (points, doubled))
     assert other.left_out.error[:8] == pytest.approx(other.left_out.error[8:])

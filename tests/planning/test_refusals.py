@@ -138,5 +138,7 @@ def test_planning_imports_neither_torch_nor_numpy() -> None:
         "import phiscale.planning.budget, sys\n"
         "print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "set()"

@@ -51,8 +51,8 @@ RATIOS = {
 
 @pytest.mark.parametrize("claim", RATIOS, ids="-".join)
 def test_the_papers_claims_come_out_of_the_counts(claim: tuple[str, str, str]):
-    found = {(row["member"], row["rival"], row["quantity"]): row for row in models.ratios()}[claim]
-    assert (found["printed"], pytest.approx(found["ratio"], abs=6e-4)) == RATIOS[claim]
+    rows = {(row["member"], row["rival"], row["quantity"]): row for row in models.ratios()}
+    assert (rows[claim]["printed"], pytest.approx(rows[claim]["ratio"], abs=6e-4)) == RATIOS[claim]
 
 
 def test_no_claim_is_further_than_six_per_cent_from_its_count():
@@ -89,8 +89,8 @@ def test_the_markdown_table_has_a_line_for_each_model_and_as_many_cells_in_each(
     assert {line.count("|") for line in lines} == {12}
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     assert cells[:6] == ["efficientnet_b0", "mobile/edge", "224", "5.29M", "386M", "6.75M"]
-    known = "ra_in1k, 224 px, crop 0.875 + 2"  # the default, and how many others
-    assert cells[6:] == ["84.3", "5.74", "20.2", "77.1 %", known]
+    weights = "ra_in1k, 224 px, crop 0.875 + 2"  # the default, and how many others
+    assert cells[6:] == ["84.3", "5.74", "20.2", "77.1 %", weights]
 
 
 def test_a_model_without_a_published_figure_leaves_its_cell_empty():
@@ -107,8 +107,8 @@ def test_the_figure_has_accuracy_against_size_and_against_compute(figure):
     assert (size.get_xlabel(), compute.get_xlabel()) == ("parameters", "MACs per image")
     assert size.get_xscale() == compute.get_xscale() == "log"
     for panel in (size, compute):
-        words = {text.get_text() for text in panel.texts}
-        assert {"B0", "B7", "V2-L", "ResNet-50", "PNASNet"} <= words
+        labels = {text.get_text() for text in panel.texts}
+        assert {"B0", "B7", "V2-L", "ResNet-50", "PNASNet"} <= labels
         assert panel.lines[0].get_label() == "EfficientNet B0 to B7"
         assert len(panel.lines[0].get_xdata()) == 8
     assert "GPipe" in {text.get_text() for text in size.texts}  # it states no MACs
@@ -117,11 +117,11 @@ def test_the_figure_has_accuracy_against_size_and_against_compute(figure):
 def test_no_label_of_the_figure_covers_another_or_leaves_it(figure):
     for panel in figure.axes:
         boxes = [(text.get_text(), text.get_window_extent()) for text in panel.texts]
-        boxes = [(word, box) for word, box in boxes if word]
+        boxes = [(label, box) for label, box in boxes if label]
         for (one, its), (other, others) in combinations(boxes, 2):
             assert not its.overlaps(others), (one, other)
-        for word, box in boxes:
-            assert panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1, word
+        for label, box in boxes:
+            assert panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1, label
 
 
 @pytest.mark.parametrize(("name", "starts"), [("models.png", b"\x89PNG"), ("models.svg", b"<?xml")])

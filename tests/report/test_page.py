@@ -34,7 +34,7 @@ def test_a_figures_own_file_is_a_whole_svg():
     assert root.get("font-family") and "#fff" in root.get("style", "")
 
 
-def test_html_holds_every_figure_itself():
+def test_html_embeds_every_figure():
     page = str(page_files("P", "c", [SECTION])["report.html"])
     assert page.count("<svg") == 1 and page.count("data:image/png;base64,") == 1
     assert "figures/" not in page

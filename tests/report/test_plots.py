@@ -90,7 +90,7 @@ def test_ids_do_not_clash_in_one_page_and_every_reference_has_its_id():
         assert set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg)) == own_ids
 
 
-def test_curves_name_the_checkpoint_that_was_kept_and_count_epochs():
+def test_curves_mark_the_selected_checkpoint_and_count_epochs():
     loss, top1 = curves(log(), 50_000, 5000)
     assert "kept: 81.2 %" in words(top1)
     assert {"images seen", "epochs", "40 k", "10"} <= set(words(top1))
@@ -127,7 +127,7 @@ def test_pareto_counts_macs_where_a_latency_is_not_known():
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
-def test_pareto_stands_few_networks_and_none(rows: int):
+def test_a_pareto_figure_can_be_drawn_of_few_networks_or_none(rows: int):
     assert pareto(networks(rows), "net 0").startswith("<svg")
 
 
@@ -144,7 +144,7 @@ def test_above_40_classes_and_below_2_there_is_no_matrix():
     assert confusion([[9]], ["only one"]) is None
 
 
-def test_a_confusion_matrix_shows_per_cent_of_the_truth():
+def test_a_confusion_matrix_shows_per_cent_of_each_true_class():
     svg = confusion([[90, 10], [0, 40]], ["cat", "dog"])
     assert svg is not None
     assert sorted(words(svg)) == sorted(["cat", "cat", "dog", "dog", "90", "10", "100"])

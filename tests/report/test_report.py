@@ -51,32 +51,32 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 def metrics(classes: tuple[str, ...], images: int = 400, *, right: float = 0.8) -> dict:
     random = np.random.default_rng(0)
     labels = random.integers(len(classes), size=images)
-    named = np.where(random.random(images) < right, labels, (labels + 1) % len(classes))
+    predicted = np.where(random.random(images) < right, labels, (labels + 1) % len(classes))
     logits = random.normal(size=(images, len(classes)))
-    logits[np.arange(images), named] += 9
+    logits[np.arange(images), predicted] += 9
     return measure(logits, labels, classes).to_dict()
 
 
 def samples(classes: tuple[str, ...], side: int, right: int, wrong: int) -> tuple[Sample, ...]:
     random = np.random.default_rng(0)
-    found = []
+    drawn_samples = []
     for i in range(right + wrong):
         # smooth, as photographs are: noise would not compress
         low = random.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
         image = low.repeat(8, 0).repeat(8, 1)
-        said = classes[i % len(classes)] if i < right else classes[(i + 1) % len(classes)]
-        found.append(
+        predicted = classes[i % len(classes)] if i < right else classes[(i + 1) % len(classes)]
+        drawn_samples.append(
             Sample(
                 image=image,
                 cam_overlay=overlay(image, random.random((4, 4))),
                 truth=classes[i % len(classes)],
-                predicted=said,
+                predicted=predicted,
                 probability=0.876,
                 right=i < right,
                 key=f"test/{i}.jpg",
             )
         )
-    return tuple(found)
+    return tuple(drawn_samples)
 
 
 def audit(classes: tuple[str, ...], **changed) -> dict:
@@ -299,7 +299,7 @@ def test_undecodable_names_do_not_stop_the_page(tmp_path: Path):
 
 def test_numbers_stand_with_their_units():
     text = Page(PAGES["ordinary"]).plain
-    for words in (
+    for passage in (
         "0.412 ms within the 0.500 ms allowed",
         "1.30 MB within the 2 MB allowed",
         "26.5 min within the 30 min allowed",
@@ -319,7 +319,7 @@ def test_numbers_stand_with_their_units():
         "Add some.",
         "threads 2",
     ):
-        assert words in text, words
+        assert passage in text, passage
 
 
 def test_sections_stand_in_the_order_of_a_reader():

@@ -63,9 +63,9 @@ class Server:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     pytest.importorskip("psycopg", reason="pip install 'phiscale[postgres]'")
-    known = [Path(found).parent for found in [shutil.which("initdb")] if found]
-    places = [*known, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
-    binaries = next((place for place in places if (place / "initdb").exists()), None)
+    on_path = [Path(initdb).parent for initdb in [shutil.which("initdb")] if initdb]
+    folders = [*on_path, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    binaries = next((folder for folder in folders if (folder / "initdb").exists()), None)
     if binaries is None:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))

@@ -24,11 +24,11 @@ def net(best: float, width: float = 1.0, rule: float = 0.1, steps: int = 2) -> S
 
 
 @given(st.floats(-1.4, 1.4))
-def test_the_best_rate_lies_at_the_minimum_of_the_parabola(best: float):
+def test_the_best_rate_is_at_the_minimum_of_the_parabola(best: float):
     assert net(best).best_step == pytest.approx(best, abs=1e-6)
 
 
-def test_the_report_says_where_the_best_rate_may_lie_beyond_the_grid():
+def test_the_report_says_where_the_best_rate_may_be_beyond_the_grid():
     assert net(3.0).best_step == 2.0
     assert "use steps=3" in rate_report([net(0.0), net(3.0, width=2)], "")[-1]
 

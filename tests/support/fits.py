@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,11 +81,12 @@ def made_up_law() -> Law:
 
 def fixed_measurements(**changes: Any) -> Measurements:
     """Measured times differ from run to run, and choices with them; here they do not."""
-    fixed: dict[str, Callable[..., Any]] = {
+    fixed: dict[str, Any] = {
         "calibrate": lambda device: made_up_device(),
         "latency_ms": lambda spec: 0.1,
         "images_per_s": lambda *_: 400.0,
         "clock": lambda: 0.0,
+        "export_latency_s": 0.02,
     }
     return Measurements(**{**fixed, **changes})
 

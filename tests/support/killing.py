@@ -28,6 +28,7 @@ from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted
 from support.logs import log_without_times
+from support.runs import newest_state
 
 STEPS = 8
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
@@ -74,8 +75,10 @@ def start(
     port: int = 0,
     pause_s: float = 0.0,
     count_to: Path | None = None,
+    recipe: Recipe = RECIPE,
 ) -> Any:
-    arguments = (str(out), kill_at, rank, size, port, pause_s, count_to and str(count_to))
+    count_file = count_to and str(count_to)
+    arguments = (str(out), kill_at, rank, size, port, pause_s, count_file, recipe)
     child = CONTEXT.Process(target=_train_in_child, args=arguments)
     child.start()
     return child
@@ -89,6 +92,7 @@ def _train_in_child(
     port: int,
     pause_s: float,
     count_to: str | None,
+    recipe: Recipe,
 ) -> None:
     """Trains to the end, or until `kill_at` kills the process. Runs in the child."""
     torch.set_num_threads(1)
@@ -110,7 +114,7 @@ def _train_in_child(
     )
     code = 0
     try:
-        train(Path(out), SPEC, open_dataset("digits"), RECIPE, PREPROCESSING, runtime)
+        train(Path(out), SPEC, open_dataset("digits"), recipe, PREPROCESSING, runtime)
     except Interrupted as stop:
         code = stop.status
     except PhiscaleError as error:
@@ -196,8 +200,7 @@ def finish(out: Path, size: int = 1) -> None:
 
 def final_state(run: Path) -> dict[str, Any]:
     """Returns all results of a training except times: they must not depend on any kill."""
-    newest = sorted((run / "checkpoints").glob("*.pt"))[-1]
-    state = torch.load(newest, weights_only=True)
+    state = newest_state(run)
     tensors = {f"network.{k}": v for k, v in state["network"].items()}
     tensors |= {f"ema.{k}": v for k, v in state["ema"].items()}
     for number, slots in state["optimizer"]["state"].items():

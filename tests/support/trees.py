@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from phiscale.data.datasets.dataset import ImageSet
 from support.nasty import saved
 
 
@@ -49,3 +50,8 @@ def samples(
         text = json.dumps({"label": value}) if label == "json" else str(value)
         members += [(f"{i:05d}.png", image_bytes(i)), (f"{i:05d}.{label}", text.encode())]
     return members
+
+
+def split_sizes(images: ImageSet) -> tuple[int, int, int]:
+    """Images of train, validation and test."""
+    return len(images.train), len(images.validation), len(images.test)

@@ -1,25 +1,21 @@
-"""What may happen to a training, and what must come of it."""
+"""What may happen to a training, and how it must end."""
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from phiscale.arch.families import get_spec
-from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.cli.output import log_to
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
-from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
 from phiscale.files import lock_folder
 from phiscale.training.log import read_log
@@ -27,12 +23,12 @@ from phiscale.training.loop import train
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.recipes.table import RECIPES
 from phiscale.training.runtime import Runtime
+from support.killing import PREPROCESSING, SPEC, start
 from support.logs import log_without_times
+from support.runs import network_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
-PREPROCESSING = Preprocessing(size=16, crop=1.0)
 RECIPE = replace(
     RECIPES["characters"],
     epochs=2,
@@ -42,16 +38,6 @@ RECIPE = replace(
     lanes=2,
     optim=Optim(name="muon", lr_peak=0.1),
 )
-
-CHILD = """
-import sys, torch
-torch.set_num_threads(1)
-import importlib.util
-spec = importlib.util.spec_from_file_location("faults", {file!r})
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
-faults.run(sys.argv[1])
-"""
 
 
 def digits() -> ImageSet:
@@ -73,33 +59,23 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def same(a: Path, b: Path) -> None:
+def assert_equal_runs(a: Path, b: Path) -> None:
     assert log_without_times(a) == log_without_times(b)
     ours, theirs = load_file(a / "best.safetensors"), load_file(b / "best.safetensors")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
-    last = [sorted((r / "checkpoints").glob("*.pt"))[-1] for r in (a, b)]
-    assert last[0].name.split("-")[0] == last[1].name.split("-")[0]
-    one, two = (torch.load(path, weights_only=True) for path in last)
-    assert all(torch.equal(one["network"][k], two["network"][k]) for k in one["network"])
+    one, two = network_weights(a), network_weights(b)
+    assert all(torch.equal(one[k], two[k]) for k in one)
 
 
-def start_child(out: Path) -> subprocess.Popen[bytes]:
-    code = CHILD.format(file=__file__)
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-
-
-def wait_for_steps(out: Path, checkpoints: int, child: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if child.poll() is not None:
-            raise AssertionError(child.stderr.read().decode() if child.stderr else "died")
-        if len(list((out / "checkpoints").glob("*.pt"))) >= checkpoints:
-            return
+def start_until(out: Path, share: float) -> Any:
+    """A training in a process of its own, after this share of its images."""
+    child = start(out, recipe=RECIPE, pause_s=0.02)
+    images, deadline = share * RECIPE.images(len(digits().train)), time.monotonic() + 120
+    while not any(int(p.name[:12]) >= images for p in (out / "checkpoints").glob("*.pt")):
+        assert child.is_alive() and time.monotonic() < deadline, "no checkpoint in time"
         time.sleep(0.01)
-    raise AssertionError("no checkpoint in time")
+    return child
 
 
 def test_a_training_writes_what_a_run_holds(undisturbed: Path):
@@ -121,30 +97,30 @@ def test_the_same_seed_trains_the_same_weights_with_any_number_of_loader_threads
     undisturbed: Path, tmp_path: Path
 ):
     train(tmp_path / "again", SPEC, digits(), RECIPE, PREPROCESSING, Runtime(workers=3))
-    same(undisturbed, tmp_path / "again")
+    assert_equal_runs(undisturbed, tmp_path / "again")
 
 
-@pytest.mark.parametrize("checkpoints", [1, 2])
+@pytest.mark.parametrize("share", [0.2, 0.6])
 def test_killed_and_run_again_it_ends_with_identical_weights_and_log(
-    checkpoints: int, undisturbed: Path, tmp_path: Path
+    share: float, undisturbed: Path, tmp_path: Path
 ):
     out = tmp_path / "killed"
-    with start_child(out) as child:
-        wait_for_steps(out, checkpoints, child)
-        child.kill()
-    assert child.returncode == -signal.SIGKILL
+    child = start_until(out, share)
+    child.kill()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     run(out)
-    same(undisturbed, out)
+    assert_equal_runs(undisturbed, out)
 
 
 def test_sigterm_saves_and_leaves_with_143_and_the_run_goes_on(undisturbed: Path, tmp_path: Path):
     out = tmp_path / "stopped"
-    with start_child(out) as child:
-        wait_for_steps(out, 1, child)
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(timeout=60) == 143
+    child = start_until(out, 0.2)
+    child.terminate()
+    child.join(60)
+    assert child.exitcode == 143
     run(out)
-    same(undisturbed, out)
+    assert_equal_runs(undisturbed, out)
 
 
 def test_a_finished_run_is_left_as_it_is(undisturbed: Path):
@@ -162,11 +138,11 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     shutil.copytree(undisturbed, out)
     newest = sorted((out / "checkpoints").iterdir())[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
-    said: list[str] = []
-    with log_to(said.append):
+    logged: list[str] = []
+    with log_to(logged.append):
         train(out, SPEC, digits(), RECIPE, PREPROCESSING, Runtime())
-    assert "damaged" in said[0] and newest.name in said[0]
-    same(undisturbed, out)
+    assert "damaged" in logged[0] and newest.name in logged[0]
+    assert_equal_runs(undisturbed, out)
 
 
 def test_with_every_checkpoint_damaged_it_names_them(undisturbed: Path, tmp_path: Path):
@@ -192,7 +168,7 @@ def test_changed_data_in_the_same_folder_are_refused(undisturbed: Path):
         run(undisturbed, images=fewer)
 
 
-def test_two_runs_in_one_folder_are_one_too_many(tmp_path: Path):
+def test_a_second_run_in_a_folder_in_use_is_refused(tmp_path: Path):
     with lock_folder(tmp_path), pytest.raises(PhiscaleError, match=f"process {os.getpid()}"):
         run(tmp_path)
 
@@ -209,7 +185,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update(tmp_path: Path):
     assert all(np.isfinite(record["loss"]) for record in read_log(tmp_path / "wild"))
 
 
-def test_training_on_a_handful_of_pictures_learns_them(tmp_path: Path):
+def test_training_on_a_handful_of_images_learns_them(tmp_path: Path):
     images = digits()
     few = images.train.subset(
         np.concatenate([np.flatnonzero(images.train.labels == c)[:4] for c in range(10)])

@@ -3,7 +3,6 @@
 Skipped without one; what they decide without a GPU is tested in test_stops.py and test_sync.py.
 """
 
-import os
 import socket
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
 from support.logs import log_without_times
+from support.runs import child_environment, network_weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
@@ -62,8 +62,8 @@ def main(task: str, out: str) -> None:
         return
     dist.init_process_group("gloo")
     x, push = (torch.randn(6, 5, 4, 4, generator=torch.manual_seed(s)).double() for s in (1, 2))
-    mine = slice(0, 4) if dist.get_rank() == 0 else slice(4, 6)  # unequal parts
-    found: list[list[Tensor]] = []
+    rows = slice(0, 4) if dist.get_rank() == 0 else slice(4, 6)  # unequal parts
+    results: list[list[Tensor]] = []
     for device in ("cpu", "cuda"):
         network = nn.Sequential(BatchNorm2d(5)).double()
         network[0].weight.data, network[0].bias.data = torch.linspace(0.5, 2, 5), torch.zeros(5)
@@ -72,17 +72,17 @@ def main(task: str, out: str) -> None:
         network = network.double().to(device)
         assert dist.group.WORLD is not None
         synchronise(network, dist.group.WORLD)
-        given = x[mine].to(device).requires_grad_()
-        network(given).backward(push[mine].to(device))
-        assert given.grad is not None
+        inputs = x[rows].to(device).requires_grad_()
+        network(inputs).backward(push[rows].to(device))
+        assert inputs.grad is not None
         learned = {
             **dict(network.named_buffers()),
-            "x": given.grad,
+            "x": inputs.grad,
             "weight": network[0].get_parameter("weight").grad,
         }
-        found.append([tensor.cpu() for tensor in learned.values() if tensor is not None])
+        results.append([tensor.cpu() for tensor in learned.values() if tensor is not None])
     assert type(network[0]) is nn.SyncBatchNorm
-    for ours, theirs in zip(*found, strict=True):
+    for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
@@ -97,18 +97,14 @@ def torchrun(processes: int, task: str, out: Path) -> None:
         "--master-addr=127.0.0.1",
         f"--master-port={port}",
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *(start if processes > 1 else ()), __file__, task, str(out)],
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=child_environment(),
     )
-    assert done.returncode == 0, done.stderr
-
-
-def state(run: Path) -> dict[str, Tensor]:
-    return torch.load(sorted((run / "checkpoints").glob("*.pt"))[-1], weights_only=True)["network"]
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -123,17 +119,16 @@ def test_a_deterministic_training_resumes_to_the_bit(precision: str, tmp_path: P
     recipe = replace(RECIPE, precision=precision)  # type: ignore[arg-type]
     runtime = Runtime(device=CUDA, deterministic=True, save_every_s=0)
     arguments = SPEC, open_dataset("digits"), recipe, PREPROCESSING
-    train(tmp_path / "whole", *arguments, runtime)
+    train(tmp_path / "undisturbed", *arguments, runtime)
     with pytest.raises(Stopped):
         train(tmp_path / "stopped", *arguments, replace(runtime, callbacks=[stop]))
     train(tmp_path / "stopped", *arguments, runtime)
-    for name, tensor in state(tmp_path / "whole").items():
-        assert torch.equal(state(tmp_path / "stopped")[name], tensor), name
-    one, two = (log_without_times(tmp_path / run) for run in ("whole", "stopped"))
-    assert one == two
+    for name, tensor in network_weights(tmp_path / "undisturbed").items():
+        assert torch.equal(network_weights(tmp_path / "stopped")[name], tensor), name
+    assert log_without_times(tmp_path / "undisturbed") == log_without_times(tmp_path / "stopped")
 
 
-def test_a_gpu_gives_the_cpus_answers():
+def test_a_gpu_gives_the_cpus_logits():
     network = build(SPEC).double()
     x = torch.randn(4, 3, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(network.eval()(x), network.to(CUDA)(x.to(CUDA)).cpu())
@@ -143,10 +138,10 @@ def test_our_norms_over_two_processes_are_torchs_on_a_gpu_that_both_share(tmp_pa
     torchrun(2, "norms", tmp_path)
 
 
-def test_two_processes_on_one_gpu_end_where_one_does(tmp_path: Path):
+def test_two_processes_on_one_gpu_train_the_weights_of_one(tmp_path: Path):
     torchrun(1, "train", tmp_path / "one")
     torchrun(2, "train", tmp_path / "two")
-    one, two = state(tmp_path / "one"), state(tmp_path / "two")
+    one, two = network_weights(tmp_path / "one"), network_weights(tmp_path / "two")
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-7, atol=1e-9)
 
@@ -158,18 +153,18 @@ def nccl() -> Iterator[object]:
     dist.destroy_process_group()
 
 
-def test_nccl_carries_our_message_and_the_norms_of_a_group_of_one(nccl: object):
-    group = ProcessGroup(0, 2)  # who speaks; those who answer are the group's
+def test_nccl_sums_gradients_and_norms_of_a_group_of_one(nccl: object):
+    group = ProcessGroup(0, 2)  # its barriers; the sums are the group's
     group.everyone = nccl
     gradients = [torch.randn(3, 4, device=CUDA), torch.randn(7, device=CUDA)]
     before = [g.clone() for g in gradients]
     group.all_reduce_(gradients)
     assert all(torch.equal(a, b) for a, b in zip(gradients, before, strict=True))
-    network, alone = build(SPEC).to(CUDA), build(SPEC).to(CUDA)
-    alone.load_state_dict(network.state_dict())
+    network, unsynchronised = build(SPEC).to(CUDA), build(SPEC).to(CUDA)
+    unsynchronised.load_state_dict(network.state_dict())
     synchronise(network, nccl)  # type: ignore[arg-type]
     x = torch.randn(8, 3, 16, 16, device=CUDA)
-    torch.testing.assert_close(network.train()(x), alone.train()(x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network.train()(x), unsynchronised.train()(x), rtol=1e-4, atol=1e-4)
 
 
 if __name__ == "__main__":

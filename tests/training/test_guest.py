@@ -30,7 +30,7 @@ PREPROCESSING = Preprocessing(size=8, crop=1.0)
 RECIPE = Recipe(epochs=0.2, batch=64, lanes=2, evaluations=2, optim=Optim(lr_peak=0.1))
 
 
-def trained(out: Path, *callbacks: Any, **runtime: Any) -> Path:
+def run_training(out: Path, *callbacks: Any, **runtime: Any) -> Path:
     runtime_ = Runtime(callbacks=callbacks, **runtime)
     return train(out, SPEC, open_dataset("digits"), RECIPE, PREPROCESSING, runtime_)
 
@@ -39,12 +39,12 @@ def trained(out: Path, *callbacks: Any, **runtime: Any) -> Path:
 def test_nothing_global_stays_changed(
     where: str, three_threads: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    trained(tmp_path / "first")  # what the first import of a library changes is not ours
+    run_training(tmp_path / "first")  # what the first import of a library changes is not ours
     capfd.readouterr()
     before = process_state()
 
     def run() -> Path:
-        return trained(tmp_path / "run", deterministic=True)
+        return run_training(tmp_path / "run", deterministic=True)
 
     if where == "here":
         best = run()
@@ -91,13 +91,13 @@ def test_an_exception_leaves_the_host_as_it_was_and_a_checkpoint_to_resume_from(
         if progress.images_seen >= 192:
             raise error
 
-    whole = trained(tmp_path / "whole")
+    whole = run_training(tmp_path / "whole")
     before = process_state()
     with pytest.raises(error):
-        trained(tmp_path / "cut", interrupt, save_every_s=0)
+        run_training(tmp_path / "cut", interrupt, save_every_s=0)
     assert not changes(before)
     resumed: list[int] = []
-    best = trained(tmp_path / "cut", lambda progress: resumed.append(progress.images_seen))
+    best = run_training(tmp_path / "cut", lambda progress: resumed.append(progress.images_seen))
     assert resumed[0] == 192
     assert best.read_bytes() == whole.read_bytes()
 
@@ -113,27 +113,27 @@ def test_the_signal_handler_of_the_host_stays_and_is_called(tmp_path: Path):
             os.kill(os.getpid(), signal.SIGTERM)
 
     try:
-        assert trained(tmp_path / "run", send).is_file()
+        assert run_training(tmp_path / "run", send).is_file()
         assert received == [signal.SIGTERM] and signal.getsignal(signal.SIGTERM) is handler
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_memory_is_kept_only_in_a_process_of_its_own(
+def test_freed_memory_is_kept_only_in_a_process_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     calls: list[int] = []
     monkeypatch.setattr(replicas, "keep_freed_memory", lambda: calls.append(1))
-    trained(tmp_path / "guest")
+    run_training(tmp_path / "guest")
     assert not calls
-    trained(tmp_path / "own", own_process=True)
+    run_training(tmp_path / "own", own_process=True)
     assert calls and not is_own_process()
     with own_process():
         assert Runtime().own_process
     assert not Runtime().own_process
 
 
-def test_callbacks_hear_of_steps_and_of_evaluations(tmp_path: Path):
+def test_callbacks_receive_steps_and_evaluations(tmp_path: Path):
     class Recorder(Callback):
         def __init__(self) -> None:
             self.steps: list[Progress] = []
@@ -148,7 +148,7 @@ def test_callbacks_hear_of_steps_and_of_evaluations(tmp_path: Path):
     class Silent(Callback): ...
 
     recorder, seen = Recorder(), []
-    trained(tmp_path / "run", recorder, Silent(), lambda progress: seen.append(progress))
+    run_training(tmp_path / "run", recorder, Silent(), lambda progress: seen.append(progress))
     assert seen == recorder.steps and seen[-1].images_seen == seen[-1].total == 256
     assert all(progress.validation_top1 is None for progress in seen)
     assert [progress.images_seen for progress in recorder.evaluations] == [128, 256]

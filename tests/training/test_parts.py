@@ -30,11 +30,11 @@ from phiscale.training.schedule import learning_rate
 
 
 @given(st.integers(1, 50), st.integers(0, 3), st.lists(st.integers(0, 200), min_size=2, max_size=6))
-def test_the_order_does_not_depend_on_where_one_starts(size: int, seed: int, cuts: list[int]):
+def test_the_order_of_samples_does_not_depend_on_the_start(size: int, seed: int, cuts: list[int]):
     cuts = sorted(cuts)
     whole = Order(size, seed).samples(cuts[0], cuts[-1]) if cuts[-1] > cuts[0] else np.empty(0)
-    pieces = [Order(size, seed).samples(a, b) for a, b in itertools.pairwise(cuts) if b > a]
-    assert np.array_equal(whole, np.concatenate(pieces) if pieces else np.empty(0))
+    parts = [Order(size, seed).samples(a, b) for a, b in itertools.pairwise(cuts) if b > a]
+    assert np.array_equal(whole, np.concatenate(parts) if parts else np.empty(0))
 
 
 def test_every_epoch_shows_every_image_once_and_in_another_order():
@@ -53,24 +53,24 @@ def test_random_numbers_belong_to_their_place_and_spread_evenly():
 
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-PLACES = np.arange(40)
+SAMPLE_INDICES = np.arange(40)
 
 
 @pytest.mark.parametrize("frame", ["shift", "area"])
 @pytest.mark.parametrize("policy", ["none", "randaugment", "v0", "paper"])
-def test_augmentation_is_a_function_of_picture_and_numbers(frame: str, policy: str):
+def test_augmentation_is_a_function_of_image_and_random_numbers(frame: str, policy: str):
     how = Augment(frame=frame, policy=policy, erase=0.3)  # type: ignore[arg-type]
     preprocessing = Preprocessing(size=24, crop=1.0)
-    u = draw_uniforms(0, PLACES, RANDOM_NUMBERS)
-    together = augment_images([IMAGE] * 40, how, preprocessing, u)
-    assert together.shape == (40, 24, 24, 3) and together.dtype == np.uint8
-    for place in PLACES:  # alone or in a batch: the same
-        alone = augment_images([IMAGE], how, preprocessing, u[place : place + 1])[0]
-        assert np.array_equal(alone, together[place])
-    assert len({pixels.tobytes() for pixels in together}) > 30
+    u = draw_uniforms(0, SAMPLE_INDICES, RANDOM_NUMBERS)
+    batch = augment_images([IMAGE] * 40, how, preprocessing, u)
+    assert batch.shape == (40, 24, 24, 3) and batch.dtype == np.uint8
+    for index in SAMPLE_INDICES:  # alone or in a batch: the same
+        single = augment_images([IMAGE], how, preprocessing, u[index : index + 1])[0]
+        assert np.array_equal(single, batch[index])
+    assert len({pixels.tobytes() for pixels in batch}) > 30
 
 
-def test_a_shift_moves_the_picture_and_a_flip_mirrors_it():
+def test_a_shift_moves_the_image_and_a_flip_mirrors_it():
     preprocessing, u = Preprocessing(size=40, crop=1.0), np.full((1, RANDOM_NUMBERS), 0.5)
     square = IMAGE[:, :40]
     u[0, 4] = 0.999  # down by 5, and 0.5 leaves the columns where they are
@@ -81,29 +81,29 @@ def test_a_shift_moves_the_picture_and_a_flip_mirrors_it():
     assert np.array_equal(mirrored, square[:, ::-1])
 
 
-def test_without_any_change_training_sees_what_evaluation_sees():
+def test_without_augmentation_training_images_equal_evaluation_images():
     preprocessing = Preprocessing(size=24, crop=1.0)
-    u = draw_uniforms(0, PLACES[:1], RANDOM_NUMBERS)
+    u = draw_uniforms(0, SAMPLE_INDICES[:1], RANDOM_NUMBERS)
     pixels = augment_images([IMAGE], Augment(shift=0, flip=False), preprocessing, u)[0]
     assert np.array_equal(pixels, np.asarray(preprocessing.crop_and_resize(Image.fromarray(IMAGE))))
 
 
-@given(place=st.integers(0, 10**6))
-def test_a_square_that_is_cut_out_has_the_mean_colour_and_may_stand_over_the_edge(place: int):
+@given(index=st.integers(0, 10**6))
+def test_a_square_that_is_cut_out_has_the_mean_colour_and_may_stand_over_the_edge(index: int):
     how, preprocessing = (
         Augment(shift=0.0, flip=False, cutout=0.5),
         Preprocessing(size=16, crop=1.0),
     )
     image = np.full((16, 16, 3), 7, np.uint8)
     (result,) = augment_images(
-        [image], how, preprocessing, draw_uniforms(0, np.array([place]), RANDOM_NUMBERS)
+        [image], how, preprocessing, draw_uniforms(0, np.array([index]), RANDOM_NUMBERS)
     )
     cut = (result == np.round(np.array(preprocessing.mean) * 255)).all(2)
     assert (result[~cut] == 7).all() and 4 * 4 <= cut.sum() <= 8 * 8
     assert cut.sum() == cut.any(1).sum() * cut.any(0).sum()  # one rectangle
 
 
-def test_pictures_in_memory_keep_to_their_room_and_are_the_same_as_others():
+def test_cached_images_stay_within_their_bytes_and_equal_uncached_ones():
     train = open_dataset("digits").train
     one = ImageCache(train, 8).pixels(0).nbytes
     some, all_ = ImageCache(train, 8, cache_bytes=5 * one), ImageCache(train, 8)
@@ -113,10 +113,10 @@ def test_pictures_in_memory_keep_to_their_room_and_are_the_same_as_others():
 
 
 @given(st.integers(0, 10_000))
-def test_a_random_area_lies_inside_the_image(place: int):
+def test_a_random_area_is_inside_the_image(index: int):
     from phiscale.data.augment.augment import random_area
 
-    left, top, right, bottom = random_area(50, 40, 0.08, *draw_uniforms(0, np.array([place]), 4)[0])
+    left, top, right, bottom = random_area(50, 40, 0.08, *draw_uniforms(0, np.array([index]), 4)[0])
     assert 0 <= left < right <= 50 and 0 <= top < bottom <= 40.0001
 
 
@@ -282,18 +282,18 @@ def test_the_average_forgets_its_random_start_and_covers_batch_norm():
 
 def test_metrics_of_a_small_table():
     logits = np.array([[2.0, 1, 0], [0, 2, 1], [0, 2, 1], [1, 0, 2]])
-    found = measure(logits, np.array([0, 1, 2, 2]), ("a", "b", "c"))
-    assert found.top1 == 0.75 and found.top5 == 1.0
-    assert found.confusion == ((1, 0, 0), (0, 1, 0), (0, 1, 1))
-    f1 = {row["name"]: row["f1"] for row in found.per_class}
+    metrics = measure(logits, np.array([0, 1, 2, 2]), ("a", "b", "c"))
+    assert metrics.top1 == 0.75 and metrics.top5 == 1.0
+    assert metrics.confusion == ((1, 0, 0), (0, 1, 0), (0, 1, 1))
+    f1 = {row["name"]: row["f1"] for row in metrics.per_class}
     assert f1 == {"a": 1.0, "b": pytest.approx(2 / 3), "c": pytest.approx(2 / 3)}
-    assert found.macro_f1 == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
-    assert found.majority == 0.5
+    assert metrics.macro_f1 == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+    assert metrics.majority == 0.5
 
 
 def test_constant_logits_score_nothing():
-    found = measure(np.zeros((10, 20)), np.arange(10) + 5, tuple("abcdefghijklmnopqrst"))
-    assert found.top1 == 0.0 and found.top5 == 0.0
+    metrics = measure(np.zeros((10, 20)), np.arange(10) + 5, tuple("abcdefghijklmnopqrst"))
+    assert metrics.top1 == 0.0 and metrics.top5 == 0.0
 
 
 def test_wilsons_interval_is_the_published_one():
@@ -335,7 +335,7 @@ def test_differences_name_the_flag_and_both_values():
     assert [str(each) for each in differences(a, b)] == ["optim.lr_peak: 0.1 -> 0.5"]
 
 
-def test_pictures_grow_in_steps_of_4_to_the_full_side() -> None:
+def test_images_grow_in_steps_of_4_to_the_full_side() -> None:
     growing = Recipe(growth=Growth(first_size=0.75, until=0.6))
     sides = [growing.pixels(32, percent / 100) for percent in range(100)]
     assert sides == sorted(sides)
@@ -345,7 +345,7 @@ def test_pictures_grow_in_steps_of_4_to_the_full_side() -> None:
 
 
 @given(full=st.integers(4, 600), first=st.floats(0.01, 1), progress=st.floats(0, 1))
-def test_training_pictures_are_never_larger_than_the_networks(
+def test_training_images_are_never_larger_than_the_networks(
     full: int, first: float, progress: float
 ) -> None:
     recipe = Recipe(growth=Growth(first_size=first))

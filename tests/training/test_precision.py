@@ -20,6 +20,7 @@ from phiscale.training.optim import make_optimizer
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
 from phiscale.training.state import State
+from support.runs import newest_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
@@ -27,7 +28,7 @@ PREPROCESSING = Preprocessing(size=8, crop=1.0)
 RECIPE = Recipe(epochs=0.4, batch=64, evaluations=1, optim=Optim(lr_peak=0.1))
 
 
-def ended(out: Path, precision: str, stop_at: int = 0) -> dict[str, Any]:
+def final_state(out: Path, precision: str, stop_at: int = 0) -> dict[str, Any]:
     class Stopped(Exception):
         pass
 
@@ -43,14 +44,14 @@ def ended(out: Path, precision: str, stop_at: int = 0) -> dict[str, Any]:
             train(*arguments, runtime)
         stop_at = 0
     train(*arguments, runtime)
-    return torch.load(sorted((out / "checkpoints").glob("*.pt"))[-1], weights_only=True)
+    return newest_state(out)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_training_in_half_precision_is_near_the_exact_one_and_not_it(
     precision: str, tmp_path: Path
 ):
-    half, whole = ended(tmp_path / "half", precision), ended(tmp_path / "whole", "fp32")
+    half, whole = final_state(tmp_path / "half", precision), final_state(tmp_path / "whole", "fp32")
     for state in (half["network"], half["ema"], *half["optimizer"]["state"].values()):
         kinds = {t.dtype for t in state.values() if torch.is_tensor(t) and t.is_floating_point()}
         assert kinds == {torch.float32}
@@ -63,10 +64,12 @@ def test_a_training_in_half_precision_is_near_the_exact_one_and_not_it(
 
 
 def test_the_loss_scale_is_resumed_to_the_bit(tmp_path: Path):
-    whole = ended(tmp_path / "whole", "fp16")
-    cut = ended(tmp_path / "cut", "fp16", stop_at=256)
-    assert whole["scaler"] == cut["scaler"]
-    assert all(torch.equal(whole["network"][k], cut["network"][k]) for k in whole["network"])  # type: ignore[index]
+    whole = final_state(tmp_path / "whole", "fp16")
+    interrupted = final_state(tmp_path / "cut", "fp16", stop_at=256)
+    assert whole["scaler"] == interrupted["scaler"]
+    assert all(
+        torch.equal(whole["network"][k], interrupted["network"][k]) for k in whole["network"]
+    )  # type: ignore[index]
 
 
 def test_an_overflow_skips_the_update_lowers_the_scale_and_in_the_end_stops():

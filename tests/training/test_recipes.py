@@ -1,4 +1,4 @@
-"""The named recipes against the tables they come from, and what holds of any training's length."""
+"""The named recipes against the tables they come from, and rules for trainings of any length."""
 
 from dataclasses import replace
 from math import prod
@@ -59,18 +59,18 @@ def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
     dropout: tuple[float, float],
     as_published: bool,
 ):
-    named, spec = RECIPE_ENTRIES[name], get_spec(member)
-    assert named.scaling is not None
+    entry, spec = RECIPE_ENTRIES[name], get_spec(member)
+    assert entry.scaling is not None
     recipe = scale_recipe(
-        named.recipe,
-        named.recipe,
+        entry.recipe,
+        entry.recipe,
         spec,
-        named.scaling,
+        entry.scaling,
         IMAGENET_IMAGES,
         as_published=as_published,
     )
-    places = [0.0, 0.25, 0.5, 0.99]
-    assert tuple(recipe.pixels(spec.resolution, place) for place in places) == pixels
+    times = [0.0, 0.25, 0.5, 0.99]
+    assert tuple(recipe.pixels(spec.resolution, time) for time in times) == pixels
     first, last = recipe.augment_at(0), recipe.augment_at(0.99)
     assert (first.magnitude, last.magnitude) == pytest.approx(magnitude)
     cutmix = mixup if name == "efficientnetv2-imagenet" else 0  # the paper has none
@@ -80,63 +80,65 @@ def test_progressive_learning_has_the_numbers_that_its_code_and_its_paper_print(
 
 @pytest.mark.parametrize("member", ["efficientnetv2_b0", "tf_efficientnetv2_b3"])
 def test_the_small_second_versions_are_trained_as_the_first_ones(member: str):
-    named = RECIPE_ENTRIES["efficientnetv2-imagenet"]
-    assert named.scaling is not None
-    found = scale_recipe(
-        named.recipe, named.recipe, get_spec(member), named.scaling, IMAGENET_IMAGES
+    entry = RECIPE_ENTRIES["efficientnetv2-imagenet"]
+    assert entry.scaling is not None
+    scaled = scale_recipe(
+        entry.recipe, entry.recipe, get_spec(member), entry.scaling, IMAGENET_IMAGES
     )
-    assert found.augment.policy == "v0" and found.augment.mixup == 0
-    assert found.growth == Growth() and found.dropout == MEMBERS[member].dropout
-    assert found.pixels(get_spec(member).resolution, 0) == MEMBERS[member].train_resolution
+    assert scaled.augment.policy == "v0" and scaled.augment.mixup == 0
+    assert scaled.growth == Growth() and scaled.dropout == MEMBERS[member].dropout
+    assert scaled.pixels(get_spec(member).resolution, 0) == MEMBERS[member].train_resolution
 
 
 @pytest.mark.parametrize("member", ["efficientnet_b1", "efficientnet_b4", "tf_efficientnet_b7"])
 def test_published_members_take_the_numbers_printed_for_them(member: str):
-    named = RECIPE_ENTRIES["efficientnet-imagenet"]
-    assert named.scaling is not None
-    found = scale_recipe(
-        named.recipe, named.recipe, get_spec(member), named.scaling, IMAGENET_IMAGES
+    entry = RECIPE_ENTRIES["efficientnet-imagenet"]
+    assert entry.scaling is not None
+    scaled = scale_recipe(
+        entry.recipe, entry.recipe, get_spec(member), entry.scaling, IMAGENET_IMAGES
     )
-    assert found == replace(named.recipe, dropout=MEMBERS[member].dropout)
+    assert scaled == replace(entry.recipe, dropout=MEMBERS[member].dropout)
 
 
 @pytest.mark.parametrize(
     ("member", "magnitude"),
     [("efficientnet_b0", 10), ("efficientnet_b5", 17), ("efficientnet_b7", 28)],
 )
-def test_randaugment_where_it_is_asked_for_has_the_magnitude_printed(member: str, magnitude: float):
-    named = RECIPE_ENTRIES["efficientnet-imagenet"]
-    assert named.scaling is not None
-    asked = replace(named.recipe, augment=replace(named.recipe.augment, policy="randaugment"))
-    found = scale_recipe(asked, named.recipe, get_spec(member), named.scaling, IMAGENET_IMAGES)
-    assert found.augment.magnitude == magnitude
-    own = replace(asked, augment=replace(asked.augment, magnitude=3.0))
+def test_requested_randaugment_has_the_published_magnitude(member: str, magnitude: float):
+    entry = RECIPE_ENTRIES["efficientnet-imagenet"]
+    assert entry.scaling is not None
+    requested = replace(entry.recipe, augment=replace(entry.recipe.augment, policy="randaugment"))
+    scaled = scale_recipe(requested, entry.recipe, get_spec(member), entry.scaling, IMAGENET_IMAGES)
+    assert scaled.augment.magnitude == magnitude
+    with_magnitude = replace(requested, augment=replace(requested.augment, magnitude=3.0))
     assert (
-        scale_recipe(own, named.recipe, get_spec(member), named.scaling, IMAGENET_IMAGES).augment
-        == own.augment
+        scale_recipe(
+            with_magnitude, entry.recipe, get_spec(member), entry.scaling, IMAGENET_IMAGES
+        ).augment
+        == with_magnitude.augment
     )
 
 
-def test_as_published_takes_what_is_printed_for_a_member_and_nothing_that_is_reckoned():
-    named = RECIPE_ENTRIES["efficientnet-imagenet"]
-    assert named.scaling is not None
+def test_as_published_uses_what_is_printed_for_a_member_and_nothing_computed():
+    entry = RECIPE_ENTRIES["efficientnet-imagenet"]
+    assert entry.scaling is not None
     b7, odd = get_spec("efficientnet_b7"), scale(get_spec("efficientnet_b0"), compound(2.5))
-    found = scale_recipe(named.recipe, named.recipe, b7, named.scaling, 50_000, as_published=True)
-    assert found == replace(named.recipe, dropout=0.5)
-    same = scale_recipe(named.recipe, named.recipe, odd, named.scaling, 50_000, as_published=True)
-    assert same == named.recipe
+    scaled = scale_recipe(entry.recipe, entry.recipe, b7, entry.scaling, 50_000, as_published=True)
+    assert scaled == replace(entry.recipe, dropout=0.5)
+    same = scale_recipe(entry.recipe, entry.recipe, odd, entry.scaling, 50_000, as_published=True)
+    assert same == entry.recipe
 
 
 def test_the_second_versions_tuning_takes_ten_thousand_updates_at_least():
-    named = RECIPE_ENTRIES["efficientnetv2-finetune"]
-    assert named.published is not None
-    printed = replace(named, recipe=named.published)
-    few = long_enough(named.published, printed, 50_000)
+    entry = RECIPE_ENTRIES["efficientnetv2-finetune"]
+    assert entry.published is not None
+    printed = replace(entry, recipe=entry.published)
+    few = long_enough(entry.published, printed, 50_000)
     assert few.images(50_000) // few.batch == 10_000
     assert few.schedule.warmup_fraction * few.epochs == pytest.approx(1)
-    assert long_enough(named.published, printed, IMAGENET_IMAGES) == named.published
-    asked = replace(named.published, epochs=3)
-    assert long_enough(asked, printed, 50_000) == asked
+    assert long_enough(entry.published, printed, IMAGENET_IMAGES) == entry.published
+    requested = replace(entry.published, epochs=3)
+    assert long_enough(requested, printed, 50_000) == requested
 
 
 @pytest.mark.parametrize("images", [30_000, 200_000, IMAGENET_IMAGES, 10**7])
@@ -144,11 +146,11 @@ def test_the_average_forgets_its_start_in_a_training_of_any_length(images: int):
     """0.9999 was made for 350 epochs of ImageNet; fewer updates, a half-life of the same share."""
     scaling = RECIPE_ENTRIES["efficientnet-imagenet"].scaling
     assert scaling is not None
-    found = scale_recipe(IMAGENET, IMAGENET, scaling.base, scaling, images)
-    updates = found.images(images) // found.batch
-    assert initial_share(found.ema_decay, updates) < 0.01
-    assert found.ema_decay <= 0.9999
-    assert (found.ema_decay == 0.9999) == (images >= 0.9 * IMAGENET_IMAGES)
+    scaled = scale_recipe(IMAGENET, IMAGENET, scaling.base, scaling, images)
+    updates = scaled.images(images) // scaled.batch
+    assert initial_share(scaled.ema_decay, updates) < 0.01
+    assert scaled.ema_decay <= 0.9999
+    assert (scaled.ema_decay == 0.9999) == (images >= 0.9 * IMAGENET_IMAGES)
 
 
 def test_progressive_learning_of_the_paper_begins_at_128_px_and_lets_dropout_grow():
@@ -179,18 +181,18 @@ def test_what_grows_with_the_network_grows_through_the_published_numbers(
     member: str, dropout: float, magnitude: float | None, mixup: float
 ):
     name = "efficientnetv2-imagenet" if "v2" in member else "efficientnet-imagenet"
-    named = RECIPE_ENTRIES[name]
-    assert named.scaling is not None
-    scaling = replace(named.scaling, published={})  # by the functions alone
-    asked = named.recipe
+    entry = RECIPE_ENTRIES[name]
+    assert entry.scaling is not None
+    scaling = replace(entry.scaling, published={})  # by the functions alone
+    requested = entry.recipe
     if magnitude is not None:
-        asked = replace(asked, augment=replace(asked.augment, policy="randaugment"))
-    found = scale_recipe(asked, named.recipe, get_spec(member), scaling, IMAGENET_IMAGES)
-    assert found.dropout == pytest.approx(dropout, abs=0.05)
-    assert magnitude is None or found.augment.magnitude == pytest.approx(magnitude, abs=4)
-    assert found.augment.mixup == pytest.approx(mixup, abs=0.07)
-    assert found.drop_path == 0.2  # of all of them
-    assert found.lr_peak == named.recipe.lr_peak  # theirs is the same at all scaling
+        requested = replace(requested, augment=replace(requested.augment, policy="randaugment"))
+    scaled = scale_recipe(requested, entry.recipe, get_spec(member), scaling, IMAGENET_IMAGES)
+    assert scaled.dropout == pytest.approx(dropout, abs=0.05)
+    assert magnitude is None or scaled.augment.magnitude == pytest.approx(magnitude, abs=4)
+    assert scaled.augment.mixup == pytest.approx(mixup, abs=0.07)
+    assert scaled.drop_path == 0.2  # of all of them
+    assert scaled.lr_peak == entry.recipe.lr_peak  # the published one is the same for all members
 
 
 @given(phi=st.floats(-4, 8), images=st.integers(1000, 10_000_000))
@@ -198,9 +200,9 @@ def test_any_phi_has_a_recipe_that_can_be_trained(phi: float, images: int):
     scaling = RECIPE_ENTRIES["efficientnet-imagenet"].scaling
     assert scaling is not None
     spec = scale(get_spec("efficientnet_b0"), compound(phi))
-    found = scale_recipe(IMAGENET, IMAGENET, spec, scaling, images)
-    assert 0 <= found.dropout <= 0.6 and 0 <= found.drop_path <= 0.2
-    assert 0 <= found.augment.magnitude <= 30 and found.schedule.warmup_fraction <= 0.1
+    scaled = scale_recipe(IMAGENET, IMAGENET, spec, scaling, images)
+    assert 0 <= scaled.dropout <= 0.6 and 0 <= scaled.drop_path <= 0.2
+    assert 0 <= scaled.augment.magnitude <= 30 and scaled.schedule.warmup_fraction <= 0.1
 
 
 def test_requested_values_stay_and_the_other_changes_are_logged(
@@ -216,23 +218,23 @@ def test_requested_values_stay_and_the_other_changes_are_logged(
     assert "augment.mixup: 0.0 -> 0.2" in message and "dropout" not in message
 
 
-def test_a_base_network_on_its_own_pictures_keeps_its_recipe():
-    for named in RECIPE_ENTRIES.values():
-        if named.scaling is not None and named.recipe.images(named.scaling.images) > 10**6:
-            scaling = named.scaling
-            same = scale_recipe(named.recipe, named.recipe, scaling.base, scaling, scaling.images)
-            assert same == named.recipe
+def test_a_base_network_on_its_own_images_keeps_its_recipe():
+    for entry in RECIPE_ENTRIES.values():
+        if entry.scaling is not None and entry.recipe.images(entry.scaling.images) > 10**6:
+            scaling = entry.scaling
+            same = scale_recipe(entry.recipe, entry.recipe, scaling.base, scaling, scaling.images)
+            assert same == entry.recipe
 
 
 @pytest.mark.parametrize("name", RECIPE_ENTRIES)
 def test_every_recipe_says_where_it_comes_from_and_what_it_reaches(name: str):
-    named = RECIPE_ENTRIES[name]
-    assert len(named.source) > 20
-    assert any(word in named.expected for word in ("not run", "CPU", "published"))
+    entry = RECIPE_ENTRIES[name]
+    assert len(entry.source) > 20
+    assert any(word in entry.expected for word in ("not run", "CPU", "published"))
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, named in RECIPE_ENTRIES.items() if named.recipe.epochs >= 8]
+    "name", [n for n, entry in RECIPE_ENTRIES.items() if entry.recipe.epochs >= 8]
 )
 @pytest.mark.parametrize("images", [3000, 45_000, IMAGENET_IMAGES])
 def test_named_recipes_end_near_nothing_on_sets_that_they_are_for(name: str, images: int):

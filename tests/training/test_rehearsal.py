@@ -26,6 +26,7 @@ from phiscale.training.loop import train
 from phiscale.training.recipes.table import RECIPES
 from phiscale.training.runtime import Runtime
 from support.logs import log_without_times
+from support.runs import child_environment, newest_state
 
 SHARDS, A_SHARD, CLASSES, STEPS, BATCH, SIDE = 20, 1000, 1000, 30, 48, 64
 pytestmark = pytest.mark.slow
@@ -37,8 +38,10 @@ def main(shards: str, out: str) -> None:
     images = open_dataset(shards)
     assert len(images.classes) == CLASSES
     few = images.validation.subset(range(64))
-    named = RECIPES["efficientnet-imagenet"]
-    recipe = replace(named, epochs=STEPS * BATCH / len(images.train), batch=BATCH, evaluations=1)
+    published = RECIPES["efficientnet-imagenet"]
+    recipe = replace(
+        published, epochs=STEPS * BATCH / len(images.train), batch=BATCH, evaluations=1
+    )
     spec = replace(get_spec("efficientnet_b0"), resolution=SIDE, classes=CLASSES)
     loop.CACHE_BYTES = 2**20  # a thousandth of the decoded images: no step needs them all
     runtime = Runtime(save_every_s=0, timeout_s=20)
@@ -54,13 +57,13 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(SHARDS):
         with tarfile.open(folder / f"train-{number:04d}.tar", "w") as tar:
             for i in range(A_SHARD):
-                place = number * A_SHARD + i
+                index = number * A_SHARD + i
                 coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
                 encoded = io.BytesIO()
                 coarse.resize((96, 72)).save(encoded, "JPEG", quality=70)
-                label = str(place % CLASSES).encode()
+                label = str(index % CLASSES).encode()
                 for suffix, data in (("jpg", encoded.getvalue()), ("cls", label)):
-                    info = tarfile.TarInfo(f"{place:06d}.{suffix}")
+                    info = tarfile.TarInfo(f"{index:06d}.{suffix}")
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
     return folder
@@ -78,13 +81,13 @@ def job(shards: Path, out: Path) -> subprocess.Popen[bytes]:
             str(shards),
             str(out),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=child_environment(),
         stderr=subprocess.DEVNULL,
     )
 
 
 def test_imagenets_shape_two_processes_two_kills_and_the_same_end(shards: Path, tmp_path: Path):
-    assert job(shards, tmp_path / "whole").wait(timeout=600) == 0
+    assert job(shards, tmp_path / "undisturbed").wait(timeout=600) == 0
     out, rng = tmp_path / "killed", random.Random(0)
     for kills in (1, 2):
         running = job(shards, out)
@@ -101,11 +104,8 @@ def test_imagenets_shape_two_processes_two_kills_and_the_same_end(shards: Path, 
         running.wait()
         assert 0 < len([r for r in read_log(out) if "loss" in r]) < STEPS
     assert job(shards, out).wait(timeout=600) == 0
-    assert log_without_times(out) == log_without_times(tmp_path / "whole")
-    ends = [
-        torch.load(sorted((run / "checkpoints").glob("*.pt"))[-1], weights_only=True)
-        for run in (out, tmp_path / "whole")
-    ]
+    assert log_without_times(out) == log_without_times(tmp_path / "undisturbed")
+    ends = [newest_state(run) for run in (out, tmp_path / "undisturbed")]
     for part in ("network", "ema"):
         one, two = ends[0][part], ends[1][part]
         assert all(torch.equal(one[k], two[k]) for k in one if torch.is_tensor(one[k]))

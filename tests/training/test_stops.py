@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C leave whatever is going on, within seconds, and nothing is lost by it."""
+"""SIGTERM and Ctrl-C end a training within seconds, whatever it does, and nothing is lost."""
 
 import os
 import signal
@@ -28,6 +28,7 @@ from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted, StopSignal
 from support.logs import log_without_times
+from support.runs import network_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
@@ -35,38 +36,33 @@ PREPROCESSING = Preprocessing(size=8, crop=1.0)
 RECIPE = Recipe(epochs=0.4, batch=64, evaluations=3, optim=Optim(lr_peak=0.1))
 
 
-def trained(out: Path) -> Path:
+def run_training(out: Path) -> Path:
     return train(
         out, SPEC, open_dataset("digits"), RECIPE, PREPROCESSING, Runtime(own_process=True)
     )
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    newest = sorted((run / "checkpoints").glob("*.pt"))[-1]
-    return torch.load(newest, weights_only=True)["network"]
-
-
 @pytest.fixture(scope="module")
 def undisturbed(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained(tmp_path_factory.mktemp("stops") / "undisturbed").parent
+    return run_training(tmp_path_factory.mktemp("stops") / "undisturbed").parent
 
 
 def stop_and_go_on(out: Path, undisturbed: Path, seconds: float) -> None:
     began = time.monotonic()
     with pytest.raises(Interrupted) as stop:
-        trained(out)
+        run_training(out)
     assert stop.value.status == 143 and time.monotonic() - began < seconds
 
 
-def test_an_evaluation_is_given_up_and_made_up_for(
+def test_an_interrupted_evaluation_is_repeated_on_resume(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The second of three; without its SIGTERM it would take a minute."""
-    looks, count_correct = [0], validation.count_correct
+    evaluations, count_correct = [0], validation.count_correct
 
     def slow(*arguments: object) -> object:
-        looks[0] += 1
-        if looks[0] == 3:
+        evaluations[0] += 1
+        if evaluations[0] == 3:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
         return count_correct(*arguments)  # type: ignore[arg-type]
@@ -74,13 +70,13 @@ def test_an_evaluation_is_given_up_and_made_up_for(
     with monkeypatch.context() as patch:
         patch.setattr(validation, "count_correct", slow)
         stop_and_go_on(tmp_path / "run", undisturbed, seconds=30)
-    trained(tmp_path / "run")
+    run_training(tmp_path / "run")
     assert log_without_times(tmp_path / "run") == log_without_times(undisturbed)
-    for name, tensor in weights(undisturbed).items():
-        assert torch.equal(weights(tmp_path / "run")[name], tensor)
+    for name, tensor in network_weights(undisturbed).items():
+        assert torch.equal(network_weights(tmp_path / "run")[name], tensor)
 
 
-def test_a_fetch_that_hangs_is_given_up(
+def test_a_batch_that_hangs_is_abandoned(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     over, reads, pixels = threading.Event(), [0], ImageCache.pixels
@@ -96,12 +92,12 @@ def test_a_fetch_that_hangs_is_given_up(
         patch.setattr(ImageCache, "pixels", hanging)
         stop_and_go_on(tmp_path / "run", undisturbed, seconds=30)
         over.set()
-    trained(tmp_path / "run")
+    run_training(tmp_path / "run")
     assert log_without_times(tmp_path / "run") == log_without_times(undisturbed)
 
 
-def test_what_does_not_listen_is_left_all_the_same():
-    """A step that hangs, a disk that does not answer: out after the time given, with 143."""
+def test_a_call_that_hangs_does_not_delay_the_end_beyond_its_time():
+    """A step that hangs, a disk that does not respond: the process ends in time, with 143."""
     program = (
         "import os, signal, threading\n"
         "from phiscale.training.ownership import own_process\n"
@@ -110,9 +106,9 @@ def test_what_does_not_listen_is_left_all_the_same():
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    threading.Event().wait(60)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30)
-    assert done.returncode == 143
-    assert done.stderr.count(b"run the same command") == done.stderr.count(b"\n") == 1
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30)
+    assert process.returncode == 143
+    assert process.stderr.count(b"run the same command") == process.stderr.count(b"\n") == 1
 
 
 def test_a_second_ctrl_c_does_not_wait():
@@ -125,13 +121,13 @@ def test_a_second_ctrl_c_does_not_wait():
 # Processes that wait for each other
 
 
-def worlds(timeout_s: float) -> tuple[ProcessGroup, ProcessGroup]:
+def two_groups(timeout_s: float) -> tuple[ProcessGroup, ProcessGroup]:
     store = HashStore()
     return ProcessGroup(0, 2, timeout_s, store), ProcessGroup(1, 2, timeout_s, store)
 
 
-def test_one_that_lives_is_waited_for_longer_than_the_timeout():
-    first, second = worlds(timeout_s=0.4)
+def test_a_process_with_heartbeats_is_waited_for_longer_than_the_timeout():
+    first, second = two_groups(timeout_s=0.4)
 
     def late() -> None:
         with second.heartbeat():
@@ -148,8 +144,8 @@ def test_one_that_lives_is_waited_for_longer_than_the_timeout():
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_one_without_a_sign_of_life_is_given_up_after_the_timeout(rank: int):
-    here = worlds(timeout_s=0.4)[rank]
+def test_a_process_without_heartbeats_is_given_up_after_the_timeout(rank: int):
+    here = two_groups(timeout_s=0.4)[rank]
     began = time.monotonic()
     with here.heartbeat(), pytest.raises(TrainingError, match=f"no sign of life of {1 - rank}"):
         here.barrier()
@@ -157,13 +153,13 @@ def test_one_without_a_sign_of_life_is_given_up_after_the_timeout(rank: int):
 
 
 @pytest.mark.parametrize(
-    ("local_rank", "local_size", "gpus", "gpu", "alone"),
+    ("local_rank", "local_size", "gpus", "gpu", "exclusive"),
     [(0, 1, 1, 0, True), (3, 4, 8, 3, True), (1, 2, 1, 0, False), (5, 6, 4, 1, False)],
 )
 def test_processes_beyond_the_gpus_of_a_machine_share_them(
-    local_rank: int, local_size: int, gpus: int, gpu: int, alone: bool
+    local_rank: int, local_size: int, gpus: int, gpu: int, exclusive: bool
 ):
-    assert gpu_of(local_rank, local_size, gpus) == (torch.device("cuda", gpu), alone)
+    assert gpu_of(local_rank, local_size, gpus) == (torch.device("cuda", gpu), exclusive)
 
 
 def test_the_deterministic_switch_is_on_inside_and_as_it_was_outside(

@@ -23,8 +23,8 @@ SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resoluti
 RECIPE = Recipe(epochs=0.3, batch=64, evaluations=2, optim=Optim(lr_peak=0.05))
 
 
-class Kept:
-    """A tracker that only remembers."""
+class Recorder:
+    """A tracker that keeps what it receives."""
 
     def __init__(self) -> None:
         self.began: list[int] = []
@@ -54,23 +54,26 @@ def run(out: Path, tracker: trackers.Tracker) -> None:
     )
 
 
-def test_a_tracker_hears_every_step_and_evaluation_once(tmp_path: Path):
-    kept = Kept()
-    run(tmp_path / "run", kept)
+def test_a_tracker_receives_every_step_and_evaluation_once(tmp_path: Path):
+    recorder = Recorder()
+    run(tmp_path / "run", recorder)
     steps = [r for r in read_log(tmp_path / "run") if "loss" in r]
-    heard = [seen for seen, values in kept.values if "train/loss" in values]
-    assert heard == [r["images_seen"] for r in steps] and (kept.began, kept.closed) == ([0], 1)
-    tops = [values for _, values in kept.values if "validation/top1" in values]
+    logged_at = [seen for seen, values in recorder.values if "train/loss" in values]
+    assert logged_at == [r["images_seen"] for r in steps] and (recorder.began, recorder.closed) == (
+        [0],
+        1,
+    )
+    tops = [values for _, values in recorder.values if "validation/top1" in values]
     assert len(tops) == 2 and all("validation/raw_top1" in values for values in tops)
     assert {
         "train/lr",
         "train/wait_share",
         "train/memory_bytes",
         "train/images_per_s",
-    } <= kept.values[0][1].keys()
+    } <= recorder.values[0][1].keys()
 
 
-def test_mlflow_keeps_them_in_a_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_mlflow_stores_a_run_in_a_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import mlflow
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -82,19 +85,19 @@ def test_mlflow_keeps_them_in_a_local_folder(tmp_path: Path, monkeypatch: pytest
     replayed.log({"train/loss": 1.0}, 64)
     replayed.close()
     run(tmp_path / "elsewhere" / "named", MLflow())  # another run, though of the same name
-    own = read_json(tmp_path / "named" / "mlflow.json")["id"]
+    run_id = read_json(tmp_path / "named" / "mlflow.json")["id"]
     every = mlflow.search_runs(output_format="list")
     assert [r.info.run_name for r in every] == ["named", "named"]
-    (found,) = (r for r in every if r.info.run_id == own)
+    (mlflow_run,) = (r for r in every if r.info.run_id == run_id)
     steps = [r for r in read_log(tmp_path / "named") if "loss" in r]
-    history = mlflow.MlflowClient().get_metric_history(found.info.run_id, "train/loss")
+    history = mlflow.MlflowClient().get_metric_history(mlflow_run.info.run_id, "train/loss")
     assert [(h.step, h.value) for h in history] == [
         (r["images_seen"], pytest.approx(r["loss"])) for r in steps
     ]
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_tracker_that_is_not_installed_says_what_to_type(
+def test_a_tracker_that_is_not_installed_names_the_command_that_installs_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(__import__("sys").modules, name, None)

@@ -105,13 +105,13 @@ def test_fine_tuning_begins_with_the_probe_and_gets_better(pretrained: Path, tmp
     assert best > plan["validation_top1"]
 
 
-def test_a_tuned_network_says_where_it_comes_from(pretrained: Path, tmp_path: Path):
+def test_a_fine_tuned_network_records_its_licence_and_origin(pretrained: Path, tmp_path: Path):
     metadata, tensors = read(pretrained)
     save(tmp_path / "parent.safetensors", tensors, replace(metadata, licence="cc-by-nc-4.0"))
     run(tmp_path / "run", replace(SCRATCH, epochs=0.2), tmp_path / "parent.safetensors")
-    tuned = load(tmp_path / "run").metadata
-    assert tuned.licence == "cc-by-nc-4.0"
-    assert tuned.origin == "trained on digits, starting from weights trained on digits"
+    metadata_after = load(tmp_path / "run").metadata
+    assert metadata_after.licence == "cc-by-nc-4.0"
+    assert metadata_after.origin == "trained on digits, starting from weights trained on digits"
 
 
 def test_layers_far_from_the_classifier_learn_slower():
@@ -162,7 +162,7 @@ def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
 
 
 @pytest.mark.parametrize(
-    ("norms", "batch", "inverted", "chosen"),
+    ("norms", "batch", "inverted", "expected"),
     [
         ("train", 8, False, "train"),
         ("frozen", 64, False, "frozen"),
@@ -172,8 +172,8 @@ def test_a_tuning_on_two_lanes_that_was_stopped_ends_to_the_bit_the_same(
         ("auto", 16, True, "reestimated"),
     ],
 )
-def test_batch_norms_go_by_batch_size_and_by_how_far_the_pictures_are(
-    norms: str, batch: int, inverted: bool, chosen: str, pretrained: Path, tmp_path: Path
+def test_the_batch_norm_policy_follows_from_batch_size_and_distance_of_the_images(
+    norms: str, batch: int, inverted: bool, expected: str, pretrained: Path, tmp_path: Path
 ):
     images = low_and_high()[0]
     train_split = images.train
@@ -183,13 +183,13 @@ def test_batch_norms_go_by_batch_size_and_by_how_far_the_pictures_are(
     recipe = replace(SCRATCH, norms=norms, batch=batch, epochs=0.1, optim=Optim(lr_peak=1e-4))
     messages = run(tmp_path / "run", recipe, pretrained, images)
     plan = json.loads((tmp_path / "run" / "transfer.json").read_text())
-    assert plan["norms"] == chosen and messages
+    assert plan["norms"] == expected and messages
     before, after = read(pretrained)[1], read(tmp_path / "run" / "best.safetensors")[1]
     mean = "stages.0.0.depthwise.norm.running_mean"
-    assert torch.allclose(before[mean], after[mean]) == (chosen == "frozen")
+    assert torch.allclose(before[mean], after[mean]) == (expected == "frozen")
 
 
-def test_a_frozen_batch_norm_answers_alike_in_training_and_still_learns_its_weights():
+def test_a_frozen_batch_norm_has_one_output_in_both_modes_and_still_learns_its_weights():
     norm = BatchNorm2d(3)
     with torch.no_grad():
         norm.weight.uniform_(0.5, 2)

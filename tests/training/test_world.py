@@ -1,4 +1,4 @@
-"""Many processes train what one would: started by torchrun, spoken through gloo, on one machine."""
+"""Many processes train what one would: started by torchrun on one machine, over gloo."""
 
 import os
 import signal
@@ -23,6 +23,7 @@ from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.recipes.recipe import Growth, Optim, Recipe, Schedule
 from phiscale.training.runtime import Runtime
 from support.logs import log_without_times
+from support.runs import child_environment, newest_state
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16)
 PREPROCESSING = Preprocessing(size=16, crop=1.0)
@@ -43,6 +44,7 @@ RECIPE = Recipe(
     ema_half_life_fraction=0.2,
 )
 TIMEOUT_S = 5.0
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def main(out: str, lanes: str, pause_s: str) -> None:
@@ -71,121 +73,130 @@ def torchrun(
         free.bind(("127.0.0.1", 0))
         where = ["--master-addr=127.0.0.1", f"--master-port={free.getsockname()[1]}"]
     start = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", *where, *options]
-    with (out.parent / f"{out.name}.stderr").open("wb") as words:
+    with (out.parent / f"{out.name}.stderr").open("wb") as stderr:
         return subprocess.Popen(
             [
                 sys.executable,
-                *(start if processes > 1 else ()),
+                *start,
                 __file__,
                 str(out),
                 str(lanes),
                 str(pause_s),
             ],
             stdout=subprocess.DEVNULL,
-            stderr=words,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=stderr,
+            env=child_environment(),
         )
 
 
-def ended(out: Path, processes: int, lanes: int = 1) -> Path:
+def run_to_end(out: Path, processes: int, lanes: int = 1) -> Path:
+    if processes == 1:
+        main(str(out), str(lanes), pause_s="0")
+        return out
     child = torchrun(out, processes, lanes)
     assert child.wait(timeout=240) == 0, (out.parent / f"{out.name}.stderr").read_text()
     return out
 
 
-def last(run: Path) -> dict[str, torch.Tensor]:
-    path = sorted((run / "checkpoints").glob("*.pt"))[-1]
-    state = torch.load(path, weights_only=True)
+def final_weights(run: Path) -> dict[str, torch.Tensor]:
+    state = newest_state(run)
     averages = {f"ema {k}": v for k, v in state["ema"].items() if torch.is_tensor(v)}
     return state["network"] | averages
 
 
-def away(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+def relative_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     x, y = (torch.cat([t.double().flatten() for t in s.values()]) for s in (a, b))
     return float((x - y).norm() / x.norm())
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ended(tmp_path_factory.mktemp("world") / "alone", 1)
+def one_process(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_to_end(tmp_path_factory.mktemp("world") / "one", 1)
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ended(tmp_path_factory.mktemp("world") / "two", 2)
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_to_end(tmp_path_factory.mktemp("world") / "two", 2)
 
 
-def test_two_processes_end_where_one_does(alone: Path, two: Path):
+def test_two_processes_train_the_weights_of_one(one_process: Path, two_processes: Path):
     """Weights, batch statistics, moving average: with dropout, stochastic depth, mixed images,
     accumulated micro-batches and classes of different weight."""
-    assert len(log_without_times(alone)) == len(log_without_times(two)) == STEPS + 2
-    assert away(last(alone), last(two)) < 1e-9
+    assert len(log_without_times(one_process)) == len(log_without_times(two_processes)) == STEPS + 2
+    assert relative_difference(final_weights(one_process), final_weights(two_processes)) < 1e-9
 
 
 @pytest.mark.slow
-def test_three_processes_end_where_one_does(alone: Path, tmp_path: Path):
-    assert away(last(alone), last(ended(tmp_path / "three", 3))) < 1e-9
+def test_three_processes_train_the_weights_of_one(one_process: Path, tmp_path: Path):
+    assert (
+        relative_difference(
+            final_weights(one_process), final_weights(run_to_end(tmp_path / "three", 3))
+        )
+        < 1e-9
+    )
 
 
 @pytest.mark.slow
 def test_two_lanes_are_the_same_in_two_processes_as_in_one(tmp_path: Path):
     together, apart = (
-        ended(tmp_path / "together", 1, lanes=2),
-        ended(tmp_path / "apart", 2, lanes=2),
+        run_to_end(tmp_path / "together", 1, lanes=2),
+        run_to_end(tmp_path / "apart", 2, lanes=2),
     )
-    assert away(last(together), last(apart)) < 1e-9
+    assert relative_difference(final_weights(together), final_weights(apart)) < 1e-9
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_one_process_killed_takes_the_job_down_and_it_resumes_to_the_bit(
-    rank: int, two: Path, tmp_path: Path
+    rank: int, two_processes: Path, tmp_path: Path
 ):
     out = tmp_path / "killed"
     job = torchrun(out, 2, pause_s=0.3)
     os.kill(_process(job, rank, out), signal.SIGKILL)
     assert job.wait(timeout=TIMEOUT_S + 30) != 0
-    ended(out, 2)
-    assert log_without_times(out) == log_without_times(two)
-    assert away(last(out), last(two)) == 0
+    run_to_end(out, 2)
+    assert log_without_times(out) == log_without_times(two_processes)
+    assert relative_difference(final_weights(out), final_weights(two_processes)) == 0
 
 
 @pytest.mark.slow
-def test_a_process_that_hangs_takes_the_job_down_within_the_timeout(two: Path, tmp_path: Path):
+def test_a_process_that_hangs_takes_the_job_down_within_the_timeout(
+    two_processes: Path, tmp_path: Path
+):
     out = tmp_path / "hung"
     job = torchrun(out, 2, pause_s=0.3)
     hung = _process(job, 1, out)
     os.kill(hung, signal.SIGSTOP)
     assert job.wait(timeout=TIMEOUT_S + 40) != 0
-    ended(out, 2)
-    assert away(last(out), last(two)) == 0
+    run_to_end(out, 2)
+    assert relative_difference(final_weights(out), final_weights(two_processes)) == 0
 
 
 @pytest.mark.slow
-def test_an_elastic_job_restarts_itself(two: Path, tmp_path: Path):
+def test_an_elastic_job_restarts_itself(two_processes: Path, tmp_path: Path):
     out = tmp_path / "elastic"
     job = torchrun(out, 2, pause_s=0.1, options=["--max-restarts=2"])
     os.kill(_process(job, 1, out), signal.SIGKILL)
     assert job.wait(timeout=120) == 0
-    assert away(last(out), last(two)) == 0
+    assert relative_difference(final_weights(out), final_weights(two_processes)) == 0
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_job_goes_on(two: Path, tmp_path: Path):
+def test_sigterm_saves_and_the_job_goes_on(two_processes: Path, tmp_path: Path):
     out = tmp_path / "stopped"
     job = torchrun(out, 2, pause_s=0.3)
     _process(job, 0, out)
     job.send_signal(signal.SIGTERM)
     assert job.wait(timeout=40) != 0
-    ended(out, 2)
-    assert log_without_times(out) == log_without_times(two)
-    assert away(last(out), last(two)) == 0
+    run_to_end(out, 2)
+    assert log_without_times(out) == log_without_times(two_processes)
+    assert relative_difference(final_weights(out), final_weights(two_processes)) == 0
 
 
 @pytest.mark.slow
-def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp_path: Path):
+def test_the_command_line_under_torchrun_prints_once_and_starts_from_weights(tmp_path: Path):
     """Two processes train a network, then two fine-tune it: the first one decides and writes."""
 
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
                 sys.executable,
@@ -196,7 +207,7 @@ def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp
                 "-m",
                 "phiscale",
                 "train",
-                *words,
+                *arguments,
                 "--data",
                 "digits",
                 "--device",
@@ -206,10 +217,10 @@ def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp
             capture_output=True,
             text=True,
             timeout=300,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env=child_environment(),
         )
 
-    made = command(
+    first = command(
         "characters",
         "--model",
         "small",
@@ -222,9 +233,9 @@ def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp
         "--out",
         "run",
     )
-    assert made.returncode == 0, made.stderr
-    assert made.stdout.splitlines() == ["run/best.safetensors"]
-    tuned = command(
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines() == ["run/best.safetensors"]
+    second = command(
         "finetune",
         "--model",
         "run/spec.json",
@@ -237,8 +248,8 @@ def test_the_command_line_under_torchrun_speaks_once_and_starts_from_weights(tmp
         "--out",
         "tuned",
     )
-    assert tuned.returncode == 0, tuned.stderr
-    assert tuned.stderr.count("linear probe: validation top-1") == 1
+    assert second.returncode == 0, second.stderr
+    assert second.stderr.count("linear probe: validation top-1") == 1
     wrong = command("characters", "--model", "small", "--out", "run", "--lanes", "3")
     assert wrong.returncode != 0
     assert wrong.stderr.count("--lanes 3 cannot be spread over 2 processes") == 1
@@ -258,8 +269,9 @@ def _process(job: subprocess.Popen[bytes], rank: int, out: Path) -> int:
 
 
 def _rank(pid: int) -> int:
-    words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return next((int(w.removeprefix(b"RANK=")) for w in words if w.startswith(b"RANK=")), -1)
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    ranks = (v.removeprefix(b"RANK=") for v in variables if v.startswith(b"RANK="))
+    return int(next(ranks, -1))
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 4, 6])

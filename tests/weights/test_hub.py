@@ -37,14 +37,16 @@ def test_what_we_push_is_read_by_timm_and_by_us(tmp_path: Path):
     calls: list[tuple[str, dict[str, Any]]] = []
     folder = tmp_path / "pushed"
 
-    def upload(**given: Any) -> None:
-        calls.append(("upload", given))
+    def upload(**arguments: Any) -> None:
+        calls.append(("upload", arguments))
         folder.mkdir()
-        for file in Path(given["folder_path"]).iterdir():
+        for file in Path(arguments["folder_path"]).iterdir():
             (folder / file.name).write_bytes(file.read_bytes())
 
     client = SimpleNamespace(
-        create_repo=lambda repo, **given: calls.append((repo, given)) or "https://hub/me/mine",
+        create_repo=lambda repo, **arguments: (
+            calls.append((repo, arguments)) or "https://hub/me/mine"
+        ),
         upload_folder=upload,
     )
     assert hub.push(tmp_path / "w.safetensors", "me/mine", client=client) == "https://hub/me/mine"
@@ -68,10 +70,10 @@ def test_the_hub_is_read_by_huggingfaces_client(tmp_path: Path, monkeypatch: pyt
 
     save_file(timm_tensors(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
-    asked: list[tuple[str, str, str | None]] = []
+    downloads: list[tuple[str, str, str | None]] = []
 
     def download(repo: str, file: str, *, revision: str | None, local_files_only: bool) -> str:
-        asked.append((repo, file, revision))
+        downloads.append((repo, file, revision))
         if not (tmp_path / file).exists():
             raise huggingface_hub.errors.EntryNotFoundError("404")
         return str(tmp_path / file)
@@ -80,7 +82,7 @@ def test_the_hub_is_read_by_huggingfaces_client(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(hub, "is_reachable", lambda endpoint: True)
     assert load("hf-hub:timm/resnet18.mine@v1").spec == RESNET18
     files = ("config.json", "phiscale.safetensors", "model.safetensors")
-    assert asked == [("timm/resnet18.mine", file, "v1") for file in files]
+    assert downloads == [("timm/resnet18.mine", file, "v1") for file in files]
 
 
 def test_offline_the_hub_gives_one_line(monkeypatch: pytest.MonkeyPatch):

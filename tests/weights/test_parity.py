@@ -21,7 +21,7 @@ def rows() -> list[dict]:
     return json.loads((ROOT / "docs" / "parity.json").read_text())
 
 
-def test_the_report_is_what_its_rows_say(parity: ModuleType, rows: list[dict]):
+def test_the_report_follows_from_its_rows(parity: ModuleType, rows: list[dict]):
     total = len(list(parity.pairs()))
     assert parity.report(rows, total) == (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
 

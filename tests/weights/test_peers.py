@@ -40,19 +40,19 @@ def randomised(network: nn.Module) -> nn.Module:
                 (module.running_mean, -0.2, 0.2),
                 (module.running_var, 0.5, 1.5),
             ):
-                drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
-                tensor.copy_(low + (high - low) * drawn)
+                uniforms = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+                tensor.copy_(low + (high - low) * uniforms)
     return network
 
 
 def ours(library: Library, tensors: Tensors, hint: str = "") -> tuple[str, Network]:
-    seen = recognise(tensors, hint=hint)
-    network = build(seen.spec, initialised=False)
-    network.load_state_dict(to_ours(library, seen.spec, tensors), assign=True)
-    return seen.member, network.eval()
+    recognised = recognise(tensors, hint=hint)
+    network = build(recognised.spec, initialised=False)
+    network.load_state_dict(to_ours(library, recognised.spec, tensors), assign=True)
+    return recognised.member, network.eval()
 
 
-def away(theirs: Tensor, ours: Tensor) -> float:
+def relative_difference(theirs: Tensor, ours: Tensor) -> float:
     return float((theirs - ours).norm() / theirs.norm())
 
 
@@ -90,11 +90,11 @@ def test_a_peers_weights_give_its_logits_and_go_back_as_they_came(
 ):
     theirs = randomised(make(name))
     tensors = theirs.state_dict()
-    found, network = ours(library, tensors, hint=member)
-    assert found == member
+    recognised_member, network = ours(library, tensors, hint=member)
+    assert recognised_member == member
     image = torch.randn(1, 3, 97, 64, dtype=torch.float64)
     with torch.inference_mode():
-        assert away(theirs(image), network(image)) < 1e-8
+        assert relative_difference(theirs(image), network(image)) < 1e-8
     back = to_theirs(library, network.spec, network.state_dict())
     assert back.keys() == tensors.keys()
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
@@ -119,21 +119,21 @@ KINDS = (
 def test_names_map_one_to_one_wherever_a_library_has_such_networks(member: str, library: Library):
     spec = get_spec(member)
     try:
-        known = tensor_names(library, spec)
+        names = tensor_names(library, spec)
     except WeightsError as error:
         assert "has no" in str(error)
         return
     shapes = build(spec).state_dict()
     tensors = {name: torch.full(t.shape, i) for i, (name, t) in enumerate(shapes.items())}
-    assert len(set(known.values())) == len(known)
+    assert len(set(names.values())) == len(names)
     counters = {name for name in tensors if name.endswith("num_batches_tracked")}
-    assert known.keys() in (tensors.keys(), tensors.keys() - counters)
+    assert names.keys() in (tensors.keys(), tensors.keys() - counters)
     back = to_ours(library, spec, to_theirs(library, spec, tensors))
     assert back.keys() == tensors.keys()
     assert all(torch.equal(back[name], tensors[name]) for name in tensors.keys() - counters)
 
 
-def random_network(member: str) -> Network:
+def network_of_member(member: str) -> Network:
     torch.manual_seed(0)
     network = build(get_spec(member))
     for name, value in network.state_dict().items():
@@ -156,13 +156,13 @@ SUFFIXES = (
 def test_what_is_written_for_a_library_is_read_as_its_own(
     tmp_path: Path, library: Library, file: str
 ):
-    network = random_network("tf_efficientnet_b0")
+    network = network_of_member("tf_efficientnet_b0")
     path = tmp_path / file
     write_foreign(path, library, network.spec, network.state_dict(), Preprocessing(size=224))
-    found = read_foreign(path)
-    seen = recognise(found.tensors, hint="tf_efficientnet_b0")
-    assert (seen.library, seen.member) == (library, "tf_efficientnet_b0")
-    back = to_ours(library, seen.spec, found.tensors)
+    foreign = read_foreign(path)
+    recognised = recognise(foreign.tensors, hint="tf_efficientnet_b0")
+    assert (recognised.library, recognised.member) == (library, "tf_efficientnet_b0")
+    back = to_ours(library, recognised.spec, foreign.tensors)
     assert all(torch.equal(back[k], v) for k, v in network.state_dict().items())
     assert list(tmp_path.iterdir()) == [path]
 
@@ -176,7 +176,7 @@ def test_what_is_written_for_a_library_is_read_as_its_own(
         ("tf_efficientnetv2_s", "EfficientNetV2S"),
     ],
 )
-def test_keras_answers_alike_with_its_own_rescaling_and_normalisation(
+def test_keras_gives_our_logits_with_its_own_rescaling_and_normalisation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str, application: str
 ):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
@@ -185,38 +185,42 @@ def test_keras_answers_alike_with_its_own_rescaling_and_normalisation(
     theirs = getattr(keras.applications, application)(
         weights=None, input_shape=(97, 64, 3), classifier_activation=None
     )
-    network = random_network(member)
+    network = network_of_member(member)
     half = member == "tf_efficientnetv2_s"  # pixels / 128 - 1
     norm = {"mean": (128 / 255,) * 3, "std": (128 / 255,) * 3} if half else {}
-    take = Preprocessing(size=224, **norm)
-    write_foreign(tmp_path / "w.weights.h5", "keras", network.spec, network.state_dict(), take)
+    preprocessing = Preprocessing(size=224, **norm)
+    write_foreign(
+        tmp_path / "w.weights.h5", "keras", network.spec, network.state_dict(), preprocessing
+    )
     theirs.load_weights(tmp_path / "w.weights.h5")
     pixels = np.random.default_rng(0).integers(0, 256, (1, 97, 64, 3), np.uint8)
     with torch.inference_mode():
         a = torch.from_numpy(np.asarray(theirs(pixels.astype(np.float32)).cpu()))
-        b = network(torch.from_numpy(take.normalise(pixels)))
-    assert away(a, b) < 1e-4  # float32 through 40 blocks; docs/parity.md decides in float64
+        b = network(torch.from_numpy(preprocessing.normalise(pixels)))
+    assert (
+        relative_difference(a, b) < 1e-4
+    )  # float32 through 40 blocks; docs/parity.md decides in float64
     theirs.save_weights(tmp_path / "again.weights.h5")
-    found = read_foreign(tmp_path / "again.weights.h5")
-    back = to_ours("keras", recognise(found.tensors).spec, found.tensors)
+    foreign = read_foreign(tmp_path / "again.weights.h5")
+    back = to_ours("keras", recognise(foreign.tensors).spec, foreign.tensors)
     assert all(torch.equal(back[k], v) for k, v in network.state_dict().items())
 
 
 def test_an_older_h5_of_keras_names_its_variables(tmp_path: Path):
     h5py = pytest.importorskip("h5py", reason="pip install 'phiscale[keras]'")
-    network = random_network("tf_efficientnet_b0")
+    network = network_of_member("tf_efficientnet_b0")
     path = tmp_path / "new.weights.h5"
     write_foreign(path, "keras", network.spec, network.state_dict(), Preprocessing(size=224))
-    words = {4: ("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0")}
+    by_count = {4: ("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0")}
     with h5py.File(path) as new, h5py.File(tmp_path / "old.h5", "w") as old:
         for group in new["layers"].values():
             layer, values = str(group["vars"].attrs["name"]), group["vars"]
             kernel = "depthwise_kernel:0" if "dwconv" in layer else "kernel:0"
-            named = words.get(len(values), (kernel, "bias:0"))
+            names = by_count.get(len(values), (kernel, "bias:0"))
             if layer == "normalization":
-                named = ("mean:0", "variance:0", "count:0")
-            for place, word in zip(values, named, strict=False):
-                old.create_dataset(f"{layer}/{layer}/{word}", data=values[place][()])
+                names = ("mean:0", "variance:0", "count:0")
+            for key, name in zip(values, names, strict=False):
+                old.create_dataset(f"{layer}/{layer}/{name}", data=values[key][()])
     a, b = read_foreign(path), read_foreign(tmp_path / "old.h5")
     assert a.metadata == b.metadata and a.tensors.keys() == b.tensors.keys()
     assert all(torch.equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
@@ -227,7 +231,7 @@ def test_an_older_h5_of_keras_names_its_variables(tmp_path: Path):
     ["tf_efficientnet_b0", "tf_efficientnetv2_s", "tf_efficientnet_lite0", "tf_efficientnet_es"],
 )
 def test_variables_of_tensorflow_prefer_the_average_and_leave_the_slots(member: str):
-    network = random_network(member)
+    network = network_of_member(member)
     theirs = to_theirs("tf", network.spec, network.state_dict())
     averaged = to_variables(theirs, "some-model")
     variables: dict[str, Any] = {"global_step": np.array(7)}
@@ -241,21 +245,21 @@ def test_variables_of_tensorflow_prefer_the_average_and_leave_the_slots(member: 
     fused = member in ("tf_efficientnetv2_s", "tf_efficientnet_es")
     kernel = "conv2d/kernel" if fused else "depthwise_conv2d/depthwise_kernel"
     assert f"some-model/blocks_0/{kernel}" in variables
-    found = from_variables(variables)
-    assert found.metadata == {"architecture": "some-model"}
-    seen = recognise(found.tensors)
-    assert (seen.library, seen.member) == ("tf", member)
-    back = to_ours("tf", seen.spec, found.tensors)
+    foreign = from_variables(variables)
+    assert foreign.metadata == {"architecture": "some-model"}
+    recognised = recognise(foreign.tensors)
+    assert (recognised.library, recognised.member) == ("tf", member)
+    back = to_ours("tf", recognised.spec, foreign.tensors)
     assert all(torch.equal(back[k], v) for k, v in network.state_dict().items())
 
 
 def test_a_checkpoint_of_tensorflow_goes_there_and_back(tmp_path: Path):
     pytest.importorskip("tensorflow", reason="pip install 'phiscale[tf]'")
-    network = random_network("tf_efficientnet_b0")
+    network = network_of_member("tf_efficientnet_b0")
     path = tmp_path / "model.ckpt"
     write_foreign(path, "tf", network.spec, network.state_dict(), Preprocessing(size=224))
-    found = read_foreign(path)
-    back = to_ours("tf", recognise(found.tensors).spec, found.tensors)
+    foreign = read_foreign(path)
+    back = to_ours("tf", recognise(foreign.tensors).spec, foreign.tensors)
     assert all(torch.equal(back[k], v) for k, v in network.state_dict().items())
 
 
@@ -273,8 +277,8 @@ def test_a_backbone_without_a_classifier_has_no_classes():
     spec = get_spec("resnet18")
     theirs = to_theirs("timm", spec, build(spec).state_dict())
     body = {name: t for name, t in theirs.items() if not name.startswith("fc.")}
-    seen = recognise(body)
-    assert (seen.member, seen.spec.classes) == ("resnet18", 0)
+    recognised = recognise(body)
+    assert (recognised.member, recognised.spec.classes) == ("resnet18", 0)
 
 
 def broken(change: Callable[[Tensors], Any]) -> Tensors:
@@ -285,7 +289,7 @@ def broken(change: Callable[[Tensors], Any]) -> Tensors:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             lambda t: t.pop("layer1.0.conv1.weight"),
@@ -295,10 +299,10 @@ def broken(change: Callable[[Tensors], Any]) -> Tensors:
         (lambda t: t.update({"bn1.weight": torch.zeros(65)}), r"1 misshapen \(bn1.weight\)"),
     ],
 )
-def test_a_file_that_fits_nobody_names_the_nearest_and_what_differs(
-    change: Callable[[Tensors], Any], said: str
+def test_a_file_of_no_known_network_names_the_nearest_and_what_differs(
+    change: Callable[[Tensors], Any], message: str
 ):
-    with pytest.raises(WeightsError, match=said):
+    with pytest.raises(WeightsError, match=message):
         recognise(broken(change))
 
 
@@ -308,7 +312,7 @@ def test_tensor_names_of_no_library_are_refused():
 
 
 def test_a_file_name_that_a_library_does_not_read_is_refused(tmp_path: Path):
-    network = random_network("resnet18")
+    network = network_of_member("resnet18")
     with pytest.raises(UsageError, match="keras reads"):
         write_foreign(tmp_path / "w.pth", "keras", network.spec, {}, Preprocessing(size=224))
 

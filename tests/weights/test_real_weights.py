@@ -35,11 +35,11 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("imported") / "lite0.safetensors"
-    heard: list[str] = []
-    with log_to(heard.append):
+    logged: list[str] = []
+    with log_to(logged.append):
         metadata = import_weights(str(WEIGHTS), path)
     assert (metadata.member, metadata.spec.classes) == (NAME, 0)
-    assert "padding same, norm epsilon 0.001 (it is named so)" in heard[0]
+    assert "padding same, norm epsilon 0.001 (it is named so)" in logged[0]
     return path
 
 
@@ -63,26 +63,30 @@ def unpacked(split: str, place: Path, which: slice = slice(None)) -> list[Path]:
     return files
 
 
-def away(a: Tensor, b: Tensor) -> float:
+def relative_difference(a: Tensor, b: Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
 
-def timms(checkpoint: Path) -> torch.nn.Module:
+def timm_network(checkpoint: Path) -> torch.nn.Module:
     return timm.create_model(NAME, num_classes=0, checkpoint_path=str(checkpoint)).eval()
 
 
 @torch.inference_mode()
 def test_its_features_are_timms(imported: Path, photos: Tensor):
-    ours, theirs = load(imported), timms(WEIGHTS)
-    assert away(ours.forward_features(photos), theirs.forward_features(photos)) < 1e-4
-    assert away(ours(photos), theirs(photos)) < 1e-4  # without classes: pooled features
+    ours, theirs = load(imported), timm_network(WEIGHTS)
+    assert (
+        relative_difference(ours.forward_features(photos), theirs.forward_features(photos)) < 1e-4
+    )
+    assert (
+        relative_difference(ours(photos), theirs(photos)) < 1e-4
+    )  # without classes: pooled features
 
 
 @torch.inference_mode()
 def test_it_goes_back_to_timm_as_it_came(imported: Path, photos: Tensor, tmp_path: Path):
     back = tmp_path / "back.safetensors"
     main(["convert", str(imported), "--to", "timm", "--out", str(back)])
-    assert torch.equal(timms(back)(photos), timms(WEIGHTS)(photos))
+    assert torch.equal(timm_network(back)(photos), timm_network(WEIGHTS)(photos))
 
 
 @pytest.mark.slow

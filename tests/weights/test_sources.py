@@ -52,7 +52,7 @@ def test_an_import_reports_library_and_network_and_keeps_them_in_the_metadata(
     assert network.metadata == metadata and network.preprocessing == Preprocessing(size=224)
 
 
-def test_any_source_is_imported_once_and_then_found_in_the_cache(
+def test_any_source_is_imported_once_and_then_read_from_the_cache(
     timm_file: Path, empty_cache: Path
 ):
     first = weights_file(timm_file)

@@ -48,9 +48,15 @@ class Parity:
 
 
 def export_onnx(
-    network: Network, metadata: ModelMetadata, split: Split | None, out: Path
+    network: Network,
+    metadata: ModelMetadata,
+    split: Split | None,
+    out: Path,
+    latency_s: float = 2.0,
 ) -> dict[str, Any]:
     """Write `out/model.onnx` and `out/model.json`; return the content of model.json.
+
+    `latency_s`: seconds for which the exported network is timed.
 
     The batch size is free, the image size is fixed. Logits on up to 256 images of `split`, or on
     random ones without it, are compared first. Above a relative difference of 1e-3, or with other
@@ -80,7 +86,7 @@ def export_onnx(
         },
         "output": {"name": "logits", "type": "float32", "shape": ["batch", metadata.spec.classes]},
         "parity": parity.to_dict(),
-        "latency_ms": round(latency_ms(session, shape, 2.0), 4),
+        "latency_ms": round(latency_ms(session, shape, latency_s), 4),
         "file": {"name": ONNX, "bytes": len(model), "sha256": sha256(model)},
     }
     write_atomic(out / ONNX, model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,10 @@ def run(session: ort.InferenceSession, images: NDArray[np.float32]) -> NDArray[n
 
 
 def latency_ms(
-    session: ort.InferenceSession, shape: tuple[int, ...], seconds: float = 0.5
+    session: ort.InferenceSession,
+    shape: tuple[int, ...],
+    seconds: float = 0.5,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Milliseconds of a run on an input of this shape, over `seconds` (at least 20 runs): the
     median of the quietest fifth of that time, since other programs can only add to it."""
@@ -43,10 +47,10 @@ def latency_ms(
     for _ in range(5):
         session.run(None, {name: images})
     times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 20 or time.perf_counter() < end:
-        start = time.perf_counter()
+    end = clock() + seconds
+    while len(times) < 20 or clock() < end:
+        start = clock()
         session.run(None, {name: images})
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     part = len(times) // 5
     return min(statistics.median(times[i * part : (i + 1) * part]) for i in range(5)) * 1e3

@@ -40,5 +40,6 @@ class Measurements:
     clock: Callable[[], float] = time.monotonic
     known_weights: Callable[[], Sequence[PretrainedWeights]] = default_weights
     fetch_weights: Callable[[str], Path] = weights_file
+    export_latency_s: float = 2.0  # how long the exported network is timed
     least_short_run_s: float = 30.0  # shorter ones do not separate networks
     least_short_run_epochs: float = 2.0  # after fewer, errors predict the whole training badly

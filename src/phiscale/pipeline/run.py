@@ -101,7 +101,7 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
             device_model=plan.device_model,
             choice=choice,
             metrics=_evaluation(plan.images, out, torch_device)["metrics"],
-            exported=_export(plan.images, out),
+            exported=_export(plan.images, out, runtime.measurements.export_latency_s),
             command=runtime.command,
         )
         write_report(out / REPORT, collect_report(out, report))
@@ -228,7 +228,7 @@ def _evaluation(images: ImageSet, out: Path, torch_device: torch.device) -> dict
     return read_checked(path, "")
 
 
-def _export(images: ImageSet, out: Path) -> dict[str, Any]:
+def _export(images: ImageSet, out: Path, latency_s: float) -> dict[str, Any]:
     """Exports model.onnx, unless it is there and whole; returns what `model.json` holds."""
     model, metadata = out / "model.onnx", out / "model.json"
     with suppress(PhiscaleError, OSError):  # missing or damaged: exported anew
@@ -237,4 +237,4 @@ def _export(images: ImageSet, out: Path) -> dict[str, Any]:
             return kept
     logger.info("exporting model.onnx; verifying its outputs against PyTorch")
     network = load(out)
-    return export_onnx(network, network.metadata, images.validation, out)
+    return export_onnx(network, network.metadata, images.validation, out, latency_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from phiscale.training.checkpoint import save_checkpoint
@@ -21,32 +22,39 @@ class Saver:
     """
 
     def __init__(
-        self, run: Path, state: State, log: Log | None, runtime: Runtime, group: ProcessGroup
+        self,
+        run: Path,
+        state: State,
+        log: Log | None,
+        runtime: Runtime,
+        group: ProcessGroup,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.run, self.state, self.log, self.group = run, state, log, group
         self.every_s, self.keep = runtime.save_every_s, runtime.keep
-        self.began = self.last = time.monotonic()
+        self.clock = clock
+        self.began = self.last = clock()
         self.last_took_s = self.total_s = 0.0
 
     @property
     def share(self) -> float:
         """The share of the time since this start that saving took."""
-        return round(self.total_s / max(1e-9, time.monotonic() - self.began), 5)
+        return round(self.total_s / max(1e-9, self.clock() - self.began), 5)
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint: the same answer in all processes."""
         pause_s = max(self.every_s, self.last_took_s / SAVE_SHARE) if self.every_s else 0.0
-        return self.group.broadcast(time.monotonic() - self.last > pause_s)
+        return self.group.broadcast(self.clock() - self.last > pause_s)
 
     def save(self) -> None:
         """Writes a checkpoint."""
-        start = time.monotonic()
+        start = self.clock()
         if self.log is not None:
             self.state.log_bytes = self.log.flush()
             save_checkpoint(
                 self.run / "checkpoints", self.state.images_seen, self.state.state_dict(), self.keep
             )
         self.group.barrier()  # a slow disk must not make the others time out
-        self.last = time.monotonic()
+        self.last = self.clock()
         self.last_took_s = self.last - start
         self.total_s += self.last_took_s

@@ -19,12 +19,12 @@ def lawscale(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("lawscale")
 
 
-def check(found: dict, most: float) -> None:
-    law, grid = (found["methods"][name] for name in ("search coefficients", "grid, same compute"))
+def assert_meets_targets(study: dict, most: float) -> None:
+    law, grid = (study["methods"][name] for name in ("search coefficients", "grid, same compute"))
     assert law["units"] <= 7
     assert law["mean_regret_points"][1] <= most
     assert 5 * law["mean_regret_points"][1] <= grid["mean_regret_points"][1]
-    for what in found["intervals"].values():
+    for what in study["intervals"].values():
         assert np.mean(what["coverage_by_kind"]["additive"]) >= 0.85
 
 
@@ -32,29 +32,29 @@ def test_on_a_problem_of_each_kind_the_search_is_five_times_nearer_to_the_best_t
     lawscale: ModuleType,
 ) -> None:
     # 5 problems leave a mean uncertain by 0.03 points; the slow test holds 200 to 0.03
-    found = lawscale.study(range(1000, 1005), lawscale.COMPARED, intervals_of=["additive"])
-    check(found, most=0.06)
+    study = lawscale.study(range(1000, 1005), lawscale.COMPARED, intervals_of=["additive"])
+    assert_meets_targets(study, most=0.06)
 
 
 @pytest.mark.slow
-def test_on_two_hundred_problems_the_network_found_is_within_three_hundredths_of_a_point(
+def test_on_two_hundred_problems_the_proposed_network_is_within_three_hundredths_of_a_point(
     lawscale: ModuleType,
 ) -> None:
-    found = lawscale.study(range(10_000, 10_200), lawscale.COMPARED)
-    check(found, most=0.03)
-    written = json.loads((STUDIES / "lawscale-synthetic.json").read_text())
+    study = lawscale.study(range(10_000, 10_200), lawscale.COMPARED)
+    assert_meets_targets(study, most=0.03)
+    published = json.loads((STUDIES / "lawscale-synthetic.json").read_text())
     for name in lawscale.COMPARED:
-        assert found["methods"][name]["mean_regret_points"] == pytest.approx(
-            written["methods"][name]["mean_regret_points"], abs=0.005
+        assert study["methods"][name]["mean_regret_points"] == pytest.approx(
+            published["methods"][name]["mean_regret_points"], abs=0.005
         )
 
 
-def test_the_page_is_what_its_numbers_say_and_they_meet_the_targets(lawscale: ModuleType) -> None:
-    found = json.loads((STUDIES / "lawscale-synthetic.json").read_text())
+def test_the_page_has_the_studys_numbers_and_they_meet_the_targets(lawscale: ModuleType) -> None:
+    study = json.loads((STUDIES / "lawscale-synthetic.json").read_text())
     page = (STUDIES / "lawscale-synthetic.md").read_text(encoding="utf-8")
-    assert lawscale.markdown(found) == page
-    assert found["truths"] == 200
-    check(found, most=0.03)
+    assert lawscale.markdown(study) == page
+    assert study["truths"] == 200
+    assert_meets_targets(study, most=0.03)
 
 
 def test_a_problem_is_the_same_every_time_and_kinds_take_turns(lawscale: ModuleType) -> None:

@@ -63,7 +63,7 @@ def local_runner(out: Path, **fields: Any) -> RunnerConfig:
 
 
 @pytest.fixture(scope="module")
-def done(plan: OneStage, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_folder(plan: OneStage, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the plan, carried out."""
     out = tmp_path_factory.mktemp("done")
     run_plan(plan, local_runner(out))
@@ -71,10 +71,10 @@ def done(plan: OneStage, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def half(done: Path, plan: OneStage, tmp_path: Path) -> Path:
+def half_folder(finished_folder: Path, plan: OneStage, tmp_path: Path) -> Path:
     """The same folder without the results of two trials."""
     out = tmp_path / "half"
-    shutil.copytree(done, out)
+    shutil.copytree(finished_folder, out)
     for trial in plan.trials[4:]:
         (out / "results" / f"{trial.key}.json").unlink()
     return out
@@ -98,84 +98,92 @@ def damage(path: Path, kind: str, rng: random.Random) -> None:
     path.write_bytes(bytes(content))
 
 
-def assert_as_if_undisturbed(plan: OneStage, out: Path, done: Path) -> None:
+def assert_as_if_undisturbed(plan: OneStage, out: Path, finished_folder: Path) -> None:
     """Check that all results and the database are those of a run that nothing disturbed."""
-    one, two = Results(out / "results").all(), Results(done / "results").all()
+    one, two = Results(out / "results").all(), Results(finished_folder / "results").all()
     assert {k: r.to_dict() for k, r in one.items()} == {k: r.to_dict() for k, r in two.items()}
-    assert done_states(local_runner(out)) == done_states(local_runner(done))
+    assert done_states(local_runner(out)) == done_states(local_runner(finished_folder))
 
 
 @pytest.mark.parametrize("number", range(DAMAGES))
 @pytest.mark.parametrize("kind", ["flip", "cut", "empty", "noise", "zero"])
 def test_a_damaged_database_is_moved_aside_and_filled_again(
-    kind: str, number: int, plan: OneStage, done: Path, half: Path
+    kind: str, number: int, plan: OneStage, finished_folder: Path, half_folder: Path
 ):
     if not EVERY and number > 0 and kind != "flip":
         pytest.skip("PHISCALE_EVERY_FAULT=1")
     lines: list[str] = []
-    damage(half / "study.db", kind, random.Random(f"{SEED} {kind} {number}"))
-    runner = local_runner(half)
+    damage(half_folder / "study.db", kind, random.Random(f"{SEED} {kind} {number}"))
+    runner = local_runner(half_folder)
     with log_to(lines.append):
         assert run_plan(plan, runner)
-    moved = (half / "study.db.damaged").exists()
+    moved = (half_folder / "study.db.damaged").exists()
     assert sum("study.db.damaged" in line for line in lines) == moved
     if kind == "noise":
         assert moved
     one = {key: result.to_dict() for key, result in runner.results.all().items()}
-    two = {key: result.to_dict() for key, result in Results(done / "results").all().items()}
+    two = {
+        key: result.to_dict() for key, result in Results(finished_folder / "results").all().items()
+    }
     assert one == two
     states = done_states(runner)  # an entry whose key was hit belongs to no trial
     assert {key: states.get(key) for key in one} == {key: ["COMPLETE"] for key in one}
 
 
-def test_a_deleted_database_is_filled_from_the_results(plan: OneStage, done: Path, half: Path):
-    (half / "study.db").unlink()
+def test_a_deleted_database_is_filled_from_the_results(
+    plan: OneStage, finished_folder: Path, half_folder: Path
+):
+    (half_folder / "study.db").unlink()
     trained: list[str] = []
 
     def train(trial: Any, *rest: Any) -> Any:
         trained.append(trial.key)
         return formula_result(trial)
 
-    run_plan(plan, local_runner(half, train=train))
+    run_plan(plan, local_runner(half_folder, train=train))
     assert trained == [trial.key for trial in plan.trials[4:]]
-    assert_as_if_undisturbed(plan, half, done)
+    assert_as_if_undisturbed(plan, half_folder, finished_folder)
 
 
 def test_a_folder_of_results_from_another_machine_needs_no_training(
-    plan: OneStage, done: Path, tmp_path: Path
+    plan: OneStage, finished_folder: Path, tmp_path: Path
 ):
-    shutil.copytree(done / "results", tmp_path / "results")
+    shutil.copytree(finished_folder / "results", tmp_path / "results")
     run_plan(plan, local_runner(tmp_path, train=train_nothing))
-    assert_as_if_undisturbed(plan, tmp_path, done)
+    assert_as_if_undisturbed(plan, tmp_path, finished_folder)
 
 
 def train_nothing(*_: Any) -> Any:
     raise AssertionError("this trial has a result already")
 
 
-def test_deleted_results_come_back_from_the_database(plan: OneStage, done: Path, half: Path):
-    run_plan(plan, local_runner(half, train=train_nothing))
-    assert_as_if_undisturbed(plan, half, done)
+def test_deleted_results_come_back_from_the_database(
+    plan: OneStage, finished_folder: Path, half_folder: Path
+):
+    run_plan(plan, local_runner(half_folder, train=train_nothing))
+    assert_as_if_undisturbed(plan, half_folder, finished_folder)
 
 
 def test_a_database_that_is_locked_for_five_seconds_is_waited_for(
-    plan: OneStage, done: Path, half: Path
+    plan: OneStage, finished_folder: Path, half_folder: Path
 ):
-    holder = sqlite3.connect(half / "study.db", check_same_thread=False, isolation_level=None)
+    holder = sqlite3.connect(
+        half_folder / "study.db", check_same_thread=False, isolation_level=None
+    )
     holder.execute("BEGIN EXCLUSIVE")
     timer = threading.Timer(5, lambda: (holder.execute("ROLLBACK"), holder.close()))
     timer.start()
     began = time.monotonic()
-    run_plan(plan, local_runner(half))
+    run_plan(plan, local_runner(half_folder))
     assert time.monotonic() - began > 4
     timer.join()
-    assert_as_if_undisturbed(plan, half, done)
+    assert_as_if_undisturbed(plan, half_folder, finished_folder)
 
 
-def copy_for_nobody(half: Path) -> Path:
+def copy_for_nobody(half_folder: Path) -> Path:
     """Copy the folder to a place that everybody may read; pytest's folders are root's."""
     out = Path(tempfile.mkdtemp(dir="/tmp")) / "out"
-    shutil.copytree(half, out)
+    shutil.copytree(half_folder, out)
     for path in (out.parent, out, *out.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
     return out
@@ -183,13 +191,13 @@ def copy_for_nobody(half: Path) -> Path:
 
 @pytest.mark.parametrize("fault", ["read-only", "full"])
 def test_a_database_that_cannot_be_written_ends_in_one_line_and_the_study_resumes_later(
-    fault: str, plan: OneStage, done: Path, half: Path
+    fault: str, plan: OneStage, finished_folder: Path, half_folder: Path
 ):
     for trial in plan.trials[3:]:
-        (half / "results" / f"{trial.key}.json").unlink(missing_ok=True)
-    (half / "study.db").unlink()
-    run_plan(OneStage(trials=plan.trials[:3]), local_runner(half))
-    out = copy_for_nobody(half)
+        (half_folder / "results" / f"{trial.key}.json").unlink(missing_ok=True)
+    (half_folder / "study.db").unlink()
+    run_plan(OneStage(trials=plan.trials[:3]), local_runner(half_folder))
+    out = copy_for_nobody(half_folder)
 
     try:
         if fault == "read-only":
@@ -204,21 +212,21 @@ def test_a_database_that_cannot_be_written_ends_in_one_line_and_the_study_resume
         out.chmod(0o777)
         (out / "study.db").chmod(0o666)
         assert run_as_nobody(plan, out) == "done"
-        assert_as_if_undisturbed(plan, out, done)
+        assert_as_if_undisturbed(plan, out, finished_folder)
     finally:
         shutil.rmtree(out.parent)
 
 
-def test_a_folder_may_have_any_name(plan: OneStage, done: Path, tmp_path: Path):
+def test_a_folder_may_have_any_name(plan: OneStage, finished_folder: Path, tmp_path: Path):
     out = tmp_path / "what? 100% of #1 ü"
     run_plan(plan, local_runner(out, workers=2, start="forkserver"))
     assert (out / "study.db").is_file() and not list(tmp_path.glob("what"))
-    assert_as_if_undisturbed(plan, out, done)
+    assert_as_if_undisturbed(plan, out, finished_folder)
 
 
 @pytest.mark.parametrize("kind", ["cut", "empty", "digit", "other", "future", "text", "noise"])
-def test_a_damaged_result_is_named(kind: str, plan: OneStage, half: Path):
-    path = half / "results" / f"{plan.trials[0].key}.json"
+def test_a_damaged_result_is_named(kind: str, plan: OneStage, half_folder: Path):
+    path = half_folder / "results" / f"{plan.trials[0].key}.json"
     value = json.loads(path.read_text())
     match kind:
         case "cut" | "empty" | "noise":
@@ -226,30 +234,32 @@ def test_a_damaged_result_is_named(kind: str, plan: OneStage, half: Path):
         case "digit":
             path.write_text(path.read_text().replace("0.333333", "0.133333"))
         case "other":
-            shutil.copy(half / "results" / f"{plan.trials[1].key}.json", path)
+            shutil.copy(half_folder / "results" / f"{plan.trials[1].key}.json", path)
         case "future":
             path.write_text(json.dumps(value | {"phiscale_result": 2}))
         case "text":
             path.write_text(json.dumps(value | {"validation_error": "good"}))
     with pytest.raises(PhiscaleError, match=f"{path.name}.*[Dd]elete it") as error:
-        run_plan(plan, local_runner(half, train=train_nothing))
+        run_plan(plan, local_runner(half_folder, train=train_nothing))
     assert "\n" not in str(error.value)
 
 
-def test_a_deleted_result_is_trained_again(plan: OneStage, done: Path, half: Path):
-    path = half / "results" / f"{plan.trials[0].key}.json"
+def test_a_deleted_result_is_trained_again(
+    plan: OneStage, finished_folder: Path, half_folder: Path
+):
+    path = half_folder / "results" / f"{plan.trials[0].key}.json"
     path.unlink()
-    (half / "study.db").unlink()
-    run_plan(plan, local_runner(half))
-    assert_as_if_undisturbed(plan, half, done)
+    (half_folder / "study.db").unlink()
+    run_plan(plan, local_runner(half_folder))
+    assert_as_if_undisturbed(plan, half_folder, finished_folder)
 
 
 @pytest.mark.parametrize("kind", ["cut", "digit", "no checksum"])
 def test_a_damaged_line_of_the_published_results_hides_no_other_result(
-    kind: str, plan: OneStage, done: Path, tmp_path: Path
+    kind: str, plan: OneStage, finished_folder: Path, tmp_path: Path
 ):
     """The line is named once; its training is run again, and all others are read."""
-    shutil.copytree(done / "results", tmp_path / "results")
+    shutil.copytree(finished_folder / "results", tmp_path / "results")
     Results(tmp_path / "results").write_jsonl()
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     damaged = json.loads(lines[1])
@@ -273,25 +283,27 @@ def test_a_damaged_line_of_the_published_results_hides_no_other_result(
     with log_to(lines_logged.append):
         run_plan(plan, local_runner(tmp_path, train=train))
     assert trained == [damaged["key"]]
-    named = [line for line in lines_logged if "results.jsonl is damaged in line 2" in line]
-    assert len(named) == 1 and named[0].startswith("warning: ")
-    assert_as_if_undisturbed(plan, tmp_path, done)
+    warnings = [line for line in lines_logged if "results.jsonl is damaged in line 2" in line]
+    assert len(warnings) == 1 and warnings[0].startswith("warning: ")
+    assert_as_if_undisturbed(plan, tmp_path, finished_folder)
 
 
 def test_a_published_result_of_a_newer_version_is_refused(
-    plan: OneStage, done: Path, tmp_path: Path
+    plan: OneStage, finished_folder: Path, tmp_path: Path
 ):
     """It is not damaged, and must not be overwritten."""
-    [line] = [min((done / "results").glob("*.json")).read_text()]
+    [line] = [min((finished_folder / "results").glob("*.json")).read_text()]
     newer = with_checksum(json.loads(line) | {"phiscale_result": 2})
     (tmp_path / "results.jsonl").write_text(json.dumps(newer) + "\n")
     with pytest.raises(PhiscaleError, match=r"results\.jsonl, line 1,.*[Uu]pdate phiscale"):
         run_plan(plan, local_runner(tmp_path, train=train_nothing))
 
 
-def test_every_flipped_bit_of_a_result_is_noticed_or_changes_nothing(done: Path, tmp_path: Path):
-    source = min((done / "results").glob("*.json"))
-    whole = Results(done / "results").all()[source.stem].to_dict()
+def test_every_flipped_bit_of_a_result_is_noticed_or_changes_nothing(
+    finished_folder: Path, tmp_path: Path
+):
+    source = min((finished_folder / "results").glob("*.json"))
+    original = Results(finished_folder / "results").all()[source.stem].to_dict()
     content, rng = source.read_bytes(), random.Random(SEED)
     for _ in range(2000 if EVERY else 200):
         flipped = bytearray(content)
@@ -301,14 +313,16 @@ def test_every_flipped_bit_of_a_result_is_noticed_or_changes_nothing(done: Path,
             results = Results(tmp_path).read([source.stem])
         except PhiscaleError:
             continue
-        assert results[source.stem].to_dict() == whole, bytes(flipped)
+        assert results[source.stem].to_dict() == original, bytes(flipped)
 
 
-def test_a_result_without_its_checksum_is_refused(done: Path, tmp_path: Path):
-    source = min((done / "results").glob("*.json"))
+def test_a_result_without_its_checksum_is_refused(finished_folder: Path, tmp_path: Path):
+    source = min((finished_folder / "results").glob("*.json"))
     path = tmp_path / source.name
     shutil.copy(source, path)
-    assert Results(tmp_path).all()[path.stem] == Results(done / "results").all()[path.stem]
+    assert (
+        Results(tmp_path).all()[path.stem] == Results(finished_folder / "results").all()[path.stem]
+    )
     value = json.loads(path.read_text())
     del value[CHECKSUM]
     path.write_text(json.dumps(value))

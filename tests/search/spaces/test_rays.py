@@ -88,7 +88,7 @@ def test_a_network_may_shrink_along_a_ray_too() -> None:
 
 @given(st.floats(0.1, 1), st.floats(0.1, 1), st.floats(0.1, 1), st.floats(2.5, 12))
 @settings(max_examples=15, deadline=None)
-def test_whatever_the_shares_the_compute_is_met(d: float, w: float, r: float, T: float) -> None:
+def test_any_shares_spend_the_target_compute(d: float, w: float, r: float, T: float) -> None:
     total = d + w + r
     shares = Strategy(depth=d / total, width=w / total, resolution=r / total)
     assert match_compute(SMALL_16, shares, T * BASE_MACS).compute_ratio == pytest.approx(

@@ -165,7 +165,7 @@ def test_arms_that_cannot_be_compared_are_refused(a: Any, b: Any, says: str) -> 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=8))
 @settings(deadline=None)
-def test_the_permutation_test_is_the_count_of_all_signs(differences: list[float]) -> None:
+def test_the_permutation_test_counts_all_assignments_of_signs(differences: list[float]) -> None:
     seen = abs(sum(differences))
     signs = list(product((1, -1), repeat=len(differences)))
     sums = [abs(sum(s * d for s, d in zip(each, differences, strict=True))) for each in signs]
