@@ -24,7 +24,7 @@ def call(
     prog: str,
     others: Iterable[Callable[..., None]] = (),
 ) -> None:
-    """Reads the flags with tyro, then runs the command outside tyro, so that its errors are its own.
+    """Reads the flags with tyro, then runs the command outside it, so that its errors are its own.
 
     `others`: commands of the same group, whose flags a message may name: "Fit it again with
     --base".
