@@ -17,9 +17,9 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.deploy.runtime import open_session, run
 from phiscale.errors import ExportError, PhiscaleError
 from phiscale.files import verify_checksum
+from phiscale.files.run_files import ONNX
 from phiscale.weights.metadata import ModelMetadata
 
-ONNX = "model.onnx"
 METADATA_KEY = "phiscale"
 """Where a model.onnx keeps its metadata, as JSON."""
 

@@ -17,11 +17,12 @@ from phiscale.data.batches import read_batches, split_reader
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.loader import channels_first, normalise_batch
-from phiscale.deploy.backend import METADATA_KEY, ONNX
+from phiscale.deploy.backend import METADATA_KEY
 from phiscale.deploy.inference import class_columns
 from phiscale.deploy.runtime import latency_ms, open_session, run
 from phiscale.errors import ExportError
 from phiscale.files import check_no_file, sha256, with_checksum, write_atomic, write_checked
+from phiscale.files.run_files import MODEL, ONNX
 from phiscale.nn.network import Network
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.sources import load, weights_file
@@ -90,7 +91,7 @@ def export_onnx(
         "file": {"name": ONNX, "bytes": len(model), "sha256": sha256(model)},
     }
     write_atomic(out / ONNX, model)
-    write_checked(out / "model.json", content)
+    write_checked(out / MODEL, content)
     return content
 
 

@@ -25,6 +25,7 @@ from phiscale.deploy.backend import Backend, OnnxBackend, onnx_path
 from phiscale.deploy.images import ImageLike
 from phiscale.deploy.predict import Prediction, Predictor
 from phiscale.errors import DataError, UsageError
+from phiscale.files.run_files import WEIGHTS
 from phiscale.text import count_of, join_names
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.metrics import Metrics, measure, softmax
@@ -209,7 +210,7 @@ def _exported(model: str | os.PathLike[str], prefer_export: bool) -> Path | None
     onnx = onnx_path(model)
     if onnx.suffix != ".onnx" or not onnx.exists():
         return None
-    return onnx if prefer_export or not (Path(model) / "best.safetensors").exists() else None
+    return onnx if prefer_export or not (Path(model) / WEIGHTS).exists() else None
 
 
 def _name(model: object) -> str:

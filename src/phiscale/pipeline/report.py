@@ -19,6 +19,19 @@ from phiscale.arch.costs import cost
 from phiscale.data.audit import Audit
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.published import TRANSFER_DATASETS
+from phiscale.files.run_files import (
+    AUDIT,
+    CHOICE,
+    DEVICE,
+    EVALUATION,
+    LOG,
+    MODEL,
+    ONNX,
+    PREDICTIONS,
+    RECIPE,
+    SPEC,
+    WEIGHTS,
+)
 from phiscale.nn.cam import class_activation_maps, overlay
 from phiscale.nn.network import Network
 from phiscale.pipeline.choice import Choice
@@ -37,23 +50,21 @@ from phiscale.report.report_data import (
 from phiscale.training.log import best_evaluation, read_log, seconds_trained
 from phiscale.weights.sources import load
 
-PREDICTIONS = "test-predictions.csv"
-
 SAMPLES_A_KIND = 12  # right ones, and wrong ones
 SHOWN_PIXELS = 192
 
 _PURPOSES = {
-    "model.onnx": "the network for ONNX Runtime and others: float32 NCHW in, logits out",
-    "model.json": "how to prepare its input, the classes, parity and latency",
-    "best.safetensors": "the weights for torch, with spec, preprocessing, classes and metrics",
-    "spec.json": "the network's architecture, for `phiscale describe` and `phiscale train`",
-    "recipe.json": "how it was trained",
-    "choice.json": "all candidates and the choice",
-    "device.json": "the model of the device that the network was planned for",
-    "audit.json": "what is in the images",
-    "evaluation.json": "the metrics on the test split",
+    ONNX: "the network for ONNX Runtime and others: float32 NCHW in, logits out",
+    MODEL: "how to prepare its input, the classes, parity and latency",
+    WEIGHTS: "the weights for torch, with spec, preprocessing, classes and metrics",
+    SPEC: "the network's architecture, for `phiscale describe` and `phiscale train`",
+    RECIPE: "how it was trained",
+    CHOICE: "all candidates and the choice",
+    DEVICE: "the model of the device that the network was planned for",
+    AUDIT: "what is in the images",
+    EVALUATION: "the metrics on the test split",
     PREDICTIONS: "the prediction for every test image",
-    "log.jsonl": "every step of the training",
+    LOG: "every step of the training",
 }
 
 _NOTES = (

@@ -13,6 +13,7 @@ from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import CheckpointError, PhiscaleError, UsageError
 from phiscale.files import Format, differences, remove_partial_files, sha256
+from phiscale.files.run_files import CHOICE, COEFFICIENTS, DEVICE, LAW, REQUEST
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
@@ -20,8 +21,6 @@ from phiscale.planning.laws import Law
 from phiscale.weights.locate import AUTO
 from phiscale.weights.sources import weights_files
 from phiscale.weights.store import read as read_weights
-
-REQUEST = "request.json"  # makes a folder one of `fit`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +85,9 @@ class InMemoryInputs:
     def write(self, out: Path) -> None:
         """Writes law.json and found.json into the folder; its device.json is written later."""
         if self.law is not None:
-            self.law.write(out / "law.json")
+            self.law.write(out / LAW)
         if self.coefficients is not None:
-            self.coefficients.write(out / "found.json")
+            self.coefficients.write(out / COEFFICIENTS)
 
 
 def content_name(value: DeviceModel | Law | Coefficients) -> str:
@@ -139,7 +138,7 @@ def begin_or_resume(request: Request, out: Path) -> None:
     """Writes the request into its folder. Once a network is selected, only an equal request may
     follow: raises CheckpointError for another one."""
     remove_partial_files(out)
-    path, selected = out / REQUEST, (out / "choice.json").exists()
+    path, selected = out / REQUEST, (out / CHOICE).exists()
     before, begun = None, path.exists()
     with nullcontext() if selected else suppress(PhiscaleError):  # damaged: written anew
         before = FORMAT.read(path, required=True) if begun else None
@@ -152,7 +151,7 @@ def begin_or_resume(request: Request, out: Path) -> None:
             "Use the same arguments to resume it, or another `out`."
         )
     if begun and (before is None or before.device_model != request.device_model):
-        (out / "device.json").unlink(missing_ok=True)
+        (out / DEVICE).unlink(missing_ok=True)
     FORMAT.write(path, request)
 
 

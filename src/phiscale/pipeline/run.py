@@ -30,13 +30,26 @@ from phiscale.files import (
     write_atomic,
     write_checked,
 )
+from phiscale.files.run_files import (
+    AUDIT,
+    CHECKPOINTS,
+    CHOICE,
+    DEVICE,
+    EVALUATION,
+    MODEL,
+    ONNX,
+    PREDICTIONS,
+    REPORT,
+    REQUEST,
+    WEIGHTS,
+)
 from phiscale.pipeline.choice import FORMAT as CHOICE_FORMAT
 from phiscale.pipeline.choice import Choice, choose
 from phiscale.pipeline.evidence import Evidence, first_evidence
 from phiscale.pipeline.measurements import Measurements
-from phiscale.pipeline.report import PREDICTIONS, ReportInputs, collect_report
-from phiscale.pipeline.request import REQUEST, InMemoryInputs, Request, begin_or_resume, load_inputs
-from phiscale.pipeline.run_folder import REPORT, Run
+from phiscale.pipeline.report import ReportInputs, collect_report
+from phiscale.pipeline.request import InMemoryInputs, Request, begin_or_resume, load_inputs
+from phiscale.pipeline.run_folder import Run
 from phiscale.pipeline.short_runs import FOLDER as SHORT_RUNS
 from phiscale.planning.budget.candidates import table_row
 from phiscale.planning.device import FORMAT as DEVICE_FORMAT
@@ -143,11 +156,11 @@ def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Aud
     audited = _earlier_audit(request, images, out)
     if audited is None:
         logger.info("auditing images")
-        if not (out / "checkpoints").exists():  # later, the run itself knows its images
-            (out / "choice.json").unlink(missing_ok=True)  # for whichever images it was
+        if not (out / CHECKPOINTS).exists():  # later, the run itself knows its images
+            (out / CHOICE).unlink(missing_ok=True)  # for whichever images it was
         audited = audit(images)
         fingerprint = {"fingerprint": images.fingerprint()}
-        write_checked(out / "audit.json", {**fingerprint, **audited.to_dict()})
+        write_checked(out / AUDIT, {**fingerprint, **audited.to_dict()})
     skipped = files_to_skip(audited, request.on_bad)
     for line in audited.advice:
         logger.info(f"  {line}")
@@ -156,7 +169,7 @@ def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Aud
 
 def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | None:
     """Returns an earlier start's audit, if the images have not changed; None if it is damaged."""
-    path = out / "audit.json"
+    path = out / AUDIT
     try:
         payload = read_checked(path, AUDIT_FORMAT.fix)
         audited = AUDIT_FORMAT.decode(payload, str(path))
@@ -164,7 +177,7 @@ def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | Non
         return None
     if payload.get("fingerprint") == images.fingerprint():
         return audited
-    if (out / "choice.json").exists():
+    if (out / CHOICE).exists():
         raise CheckpointError(
             f"{request.data} has changed since {out} began. Bring its images back as they were, "
             "or use another `out`."
@@ -175,7 +188,7 @@ def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | Non
 def _device_model(
     named: DeviceModel | None, out: Path, torch_device: torch.device, measurements: Measurements
 ) -> DeviceModel:
-    path = out / "device.json"
+    path = out / DEVICE
     with suppress(PhiscaleError):  # missing or damaged: measured anew
         return DEVICE_FORMAT.read(path, required=True)
     (named or measurements.calibrate(torch_device)).write(path)
@@ -184,10 +197,10 @@ def _device_model(
 
 def _kept_choice(out: Path) -> Choice | None:
     """Returns the choice of an earlier start; None where there is none, or a damaged one."""
-    path = out / "choice.json"
+    path = out / CHOICE
     with suppress(PhiscaleError):
         return CHOICE_FORMAT.read(path, required=True)
-    if (out / "checkpoints").exists():  # damaged, and its network is being trained
+    if (out / CHECKPOINTS).exists():  # damaged, and its network is being trained
         return CHOICE_FORMAT.read(path, required=True)
     return None
 
@@ -197,15 +210,15 @@ def _new_choice(
 ) -> Choice:
     # half of the short runs say nothing: speeds are measured anew, so their lengths would differ
     shutil.rmtree(out / SHORT_RUNS, ignore_errors=True)
-    path = out / "choice.json"
+    path = out / CHOICE
     CHOICE_FORMAT.write(path, choose(request, evidence, measurements, out))
     return CHOICE_FORMAT.read(path)
 
 
 def _evaluation(images: ImageSet, out: Path, torch_device: torch.device) -> dict[str, Any]:
     """Evaluates the test split, once; the prediction of every image is kept."""
-    path = out / "evaluation.json"
-    weights = sha256((out / "best.safetensors").read_bytes())
+    path = out / EVALUATION
+    weights = sha256((out / WEIGHTS).read_bytes())
     with suppress(PhiscaleError, OSError):  # missing or damaged: evaluated anew
         kept = read_checked(path, "")
         predictions = sha256((out / PREDICTIONS).read_bytes())
@@ -230,7 +243,7 @@ def _evaluation(images: ImageSet, out: Path, torch_device: torch.device) -> dict
 
 def _export(images: ImageSet, out: Path, latency_s: float) -> dict[str, Any]:
     """Exports model.onnx, unless it is there and whole; returns what `model.json` holds."""
-    model, metadata = out / "model.onnx", out / "model.json"
+    model, metadata = out / ONNX, out / MODEL
     with suppress(PhiscaleError, OSError):  # missing or damaged: exported anew
         kept = read_checked(metadata, "")
         if kept["file"]["sha256"] == sha256(model.read_bytes()):

@@ -11,6 +11,7 @@ from phiscale.arch.spec import FORMAT as SPEC_FORMAT
 from phiscale.arch.spec import Spec
 from phiscale.errors import CheckpointError, PhiscaleError
 from phiscale.files import read_checked
+from phiscale.files.run_files import EVALUATION, RECIPE, REPORT, SPEC, WEIGHTS
 from phiscale.text import html_table
 from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import FORMAT as RECIPE_FORMAT
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from phiscale.deploy.predict import Prediction
     from phiscale.nn.network import Network
     from phiscale.training.metrics import Metrics
-
-RECIPE, SPEC, WEIGHTS, REPORT = "recipe.json", "spec.json", "best.safetensors", "report.html"
 
 
 class Run(os.PathLike[str]):
@@ -87,7 +86,7 @@ class Run(os.PathLike[str]):
         """Metrics of the best weights, as fractions: those of the test split after a `fit`, else
         what the training measured on the validation split."""
         try:
-            return read_checked(self.folder / "evaluation.json", "")["metrics"]
+            return read_checked(self.folder / EVALUATION, "")["metrics"]
         except (PhiscaleError, OSError):
             return self.metadata.metrics.get("validation", {})
 

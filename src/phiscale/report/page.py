@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phiscale.files.run_files import REPORT
 from phiscale.text import printable
 
 
@@ -71,7 +72,7 @@ def page_files(title: str, command: str, sections: Sequence[Section]) -> dict[st
     """
     return {
         "report.md": as_markdown(title, command, sections, linked=True),
-        "report.html": as_html(title, command, sections),
+        REPORT: as_html(title, command, sections),
         **{each.path: each.file for section in sections for each in section.figures},
     }
 

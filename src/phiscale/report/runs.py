@@ -17,6 +17,7 @@ from phiscale.arch.families import name_of
 from phiscale.arch.spec import Spec
 from phiscale.errors import PhiscaleError
 from phiscale.files import read_checked, write_atomic
+from phiscale.files.run_files import DATA, RECIPE, SPEC
 from phiscale.report.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, STYLE, svg
 from phiscale.text import printable
 from phiscale.training.log import best_evaluation, read_log
@@ -111,19 +112,17 @@ def read_runs(folders: Sequence[Path]) -> list[RunSummary]:
 
 def _runs_in(folder: Path) -> Iterator[Path]:
     """Those that have begun: data.json is the last of the files that a run writes first."""
-    itself = [folder] if (folder / "recipe.json").is_file() else []
-    runs = itself or [path.parent for path in sorted(folder.glob("*/recipe.json"))]
+    itself = [folder] if (folder / RECIPE).is_file() else []
+    runs = itself or [path.parent for path in sorted(folder.glob(f"*/{RECIPE}"))]
     if not runs:
         raise PhiscaleError(f"{folder} is no run and holds none. Use folders that `train` made.")
-    yield from (run for run in runs if (run / "data.json").is_file())
+    yield from (run for run in runs if (run / DATA).is_file())
 
 
 def _read(folder: Path) -> RunSummary:
     fix = "Restore it, or leave this run out."
-    spec, recipe, data = (
-        read_checked(folder / name, fix) for name in ("spec.json", "recipe.json", "data.json")
-    )
-    read = Spec.from_dict(spec, str(folder / "spec.json"))
+    spec, recipe, data = (read_checked(folder / name, fix) for name in (SPEC, RECIPE, DATA))
+    read = Spec.from_dict(spec, str(folder / SPEC))
     return RunSummary(folder.name, read, recipe, data, tuple(read_log(folder)), folder)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from phiscale.errors import DataError
 from phiscale.files import read_checked
+from phiscale.files.run_files import EVALUATION
 from phiscale.planning.laws.sheet import Sheet, TrainedNetwork
 from phiscale.report.runs import RunSummary, read_runs
 
@@ -51,7 +52,7 @@ def sheet_of_runs(folders: Sequence[Path]) -> Sheet:
 
 
 def _test_error(run: RunSummary) -> float | None:
-    path = run.folder / "evaluation.json"
+    path = run.folder / EVALUATION
     if not path.is_file():
         return None
     evaluation = read_checked(path, "Run its `fit` again, which evaluates anew, or leave it out.")

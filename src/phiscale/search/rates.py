@@ -24,6 +24,7 @@ from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import TrainingError, UsageError
 from phiscale.files import check_out_folder, read_checked, write_atomic, write_json
+from phiscale.files.run_files import RECIPE
 from phiscale.search.rates_report import ScalingRates, rate_report
 from phiscale.text import python_call
 from phiscale.training.callbacks import AnyCallback
@@ -231,4 +232,4 @@ class _Trainings:
 
 def _trained_rate(run: Path) -> float:
     """Return the peak rate of a training: the recipe's, scaled for its network."""
-    return Recipe.from_dict(read_checked(run / "recipe.json", RUN_FIX)).optim.lr_peak
+    return Recipe.from_dict(read_checked(run / RECIPE, RUN_FIX)).optim.lr_peak

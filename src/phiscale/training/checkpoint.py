@@ -56,5 +56,11 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
     return None
 
 
+def newest_images_seen(folder: Path) -> int:
+    """Returns the images seen at the newest checkpoint, by its name; 0 if there is none."""
+    newest = next(iter(_newest_first(folder)), None)
+    return int(newest.stem.split("-")[0]) if newest else 0
+
+
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("*-*-*.pt"), reverse=True) if folder.is_dir() else []

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phiscale.files.run_files import LOG
 from phiscale.training.trackers import Tracker
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Log:
         total: int,
     ):
         self.total, self.first, self.began = total, state.images_seen, time.monotonic()
-        self.file = (run / "log.jsonl").open("ab")
+        self.file = (run / LOG).open("ab")
         self.file.truncate(state.log_bytes)
         self.file.seek(0, os.SEEK_END)
         self.device = device
@@ -149,7 +150,7 @@ def memory_bytes(device: torch.device) -> int:
 
 def read_log(run: Path) -> Iterator[dict[str, Any]]:
     """Yields the records of a run's log."""
-    path = run / "log.jsonl"
+    path = run / LOG
     if path.is_file():
         lines = path.read_bytes().split(b"\n")[:-1]  # the last one may be incomplete
         yield from (json.loads(line) for line in lines if line.strip(b"\0"))

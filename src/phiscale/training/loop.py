@@ -32,6 +32,7 @@ from phiscale.data.loader import (
 )
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
+from phiscale.files.run_files import WEIGHTS
 from phiscale.training.determinism import deterministic_kernels
 from phiscale.training.log import Log, Meter
 from phiscale.training.objective import Objective, class_weights, make_objective
@@ -181,7 +182,7 @@ def train(
             if saver.is_due():
                 saver.save()
                 meter.pause()
-        return run / "best.safetensors"
+        return run / WEIGHTS
 
 
 def forward_backward(

@@ -10,6 +10,7 @@ import torch
 
 from phiscale.errors import TrainingError
 from phiscale.files import lock_folder
+from phiscale.files.run_files import CHECKPOINTS
 from phiscale.nn.network import build
 from phiscale.training import transfer
 from phiscale.training.checkpoint import load_newest
@@ -43,7 +44,7 @@ def open_run(
     def lock_and_load() -> dict[str, Any] | None:
         stack.enter_context(lock_folder(run))
         config.begin_or_resume(run)
-        return load_newest(run / "checkpoints", config.log)
+        return load_newest(run / CHECKPOINTS, config.log)
 
     return group.run_on_rank0(lock_and_load)
 

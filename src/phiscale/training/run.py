@@ -16,6 +16,7 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import check_out_folder, differences, read_checked
+from phiscale.files.run_files import DATA, RECIPE
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
@@ -68,7 +69,7 @@ def train_run(
     """
     runtime = runtime or Runtime()
     with init_distributed(compute_device(device), runtime.timeout_s) as (group, local_device):
-        group.run_on_rank0(lambda: check_out_folder(out, "recipe.json"))
+        group.run_on_rank0(lambda: check_out_folder(out, RECIPE))
         check_start(request.recipe, request.pretrained)
         require_rgb(request.spec, "`model`")
         start_from, metadata = _start(request.spec, request.pretrained)
@@ -106,9 +107,9 @@ def _images(request: TrainRequest, out: Path, group: ProcessGroup, workers: int)
 
 def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:
     """Returns the images that the run in `out` skips; None if it was started on other images."""
-    if not (out / "data.json").is_file():
+    if not (out / DATA).is_file():
         return None
-    stored = read_checked(out / "data.json", RUN_FIX)
+    stored = read_checked(out / DATA, RUN_FIX)
     skipped = tuple(BadFile(**file) for file in stored.get("skipped", ()))
     return skipped if images.without(skipped).fingerprint() == stored.get("fingerprint") else None
 

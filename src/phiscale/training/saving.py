@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from phiscale.files.run_files import CHECKPOINTS
 from phiscale.training.checkpoint import save_checkpoint
 from phiscale.training.log import Log
 from phiscale.training.parallel.processes import ProcessGroup
@@ -52,7 +53,7 @@ class Saver:
         if self.log is not None:
             self.state.log_bytes = self.log.flush()
             save_checkpoint(
-                self.run / "checkpoints", self.state.images_seen, self.state.state_dict(), self.keep
+                self.run / CHECKPOINTS, self.state.images_seen, self.state.state_dict(), self.keep
             )
         self.group.barrier()  # a slow disk must not make the others time out
         self.last = self.clock()

@@ -22,6 +22,7 @@ from phiscale.files import (
     sha256,
     write_checked,
 )
+from phiscale.files.run_files import CHECKPOINTS, DATA, RECIPE, SPEC
 from phiscale.nn.network import Network
 from phiscale.training.ema import Ema
 from phiscale.training.recipes.recipe import Recipe
@@ -112,16 +113,16 @@ class RunConfig:
         remove_partial_files(run)
         for name, value in self._files().items():
             path = run / name
-            if path.exists() and (run / "checkpoints").exists():
+            if path.exists() and (run / CHECKPOINTS).exists():
                 self._compare(run, name, read_checked(path, RUN_FIX), value)
             write_checked(path, value)
 
     def _files(self) -> dict[str, dict[str, Any]]:
         images = self.images
         return {
-            "recipe.json": self.recipe.to_dict(),
-            "spec.json": self.spec.to_dict(),
-            "data.json": {
+            RECIPE: self.recipe.to_dict(),
+            SPEC: self.spec.to_dict(),
+            DATA: {
                 "source": images.source,
                 "classes": list(images.classes),
                 "train_images": len(images.train),
@@ -141,7 +142,7 @@ class RunConfig:
         changed = [each for each in differences(as_now, value) if each.name != "source"]
         if not changed:  # or only moved to another place
             return
-        if name == "data.json" and {each.name for each in changed} <= DATA_FIELDS:
+        if name == DATA and {each.name for each in changed} <= DATA_FIELDS:
             if self.accept_changed_data:
                 lines = "; ".join(map(str, changed[:3]))
                 self.log(f"the data changed since the last start ({lines})")
@@ -159,9 +160,9 @@ class RunConfig:
 
 def _as_written_now(name: str, stored: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """Returns the contents of a run's file as this version would write them."""
-    if name == "recipe.json":
+    if name == RECIPE:
         return Recipe.from_dict(stored, where).to_dict()
-    if name == "spec.json":
+    if name == SPEC:
         return Spec.from_dict(stored, where).to_dict()
     preprocessing = Preprocessing.from_dict(stored.get("preprocessing"), where).to_dict()
     return {**stored, "preprocessing": preprocessing}

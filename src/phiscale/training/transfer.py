@@ -21,6 +21,7 @@ from phiscale.data.order import Order
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import read_checked, write_checked
+from phiscale.files.run_files import TRANSFER
 from phiscale.nn.network import Network
 from phiscale.nn.norm import BatchNorm2d
 from phiscale.training.evaluate import logits_of
@@ -83,7 +84,7 @@ def prepare(
     A resumed run has all of it in its checkpoint but the norm policy, which `transfer.json` keeps
     and `set_norm_policy` sets.
     """
-    path = run / "transfer.json"
+    path = run / TRANSFER
     if resumed and path.exists():
         return TransferPlan(**read_checked(path, "Restore it, or use another `out`."))
     plan = _norms(network, recipe, images.train, preprocessing, device)

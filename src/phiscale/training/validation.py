@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from phiscale.files.run_files import WEIGHTS
 from phiscale.nn.network import build
 from phiscale.training.evaluate import EvalCounts, EvalResult, count_correct, reduce_counts
 from phiscale.training.log import Log
@@ -91,4 +92,4 @@ class Validator:
         }
         if self.group.is_rank0:
             metadata = replace(self.metadata, metrics=metrics)
-            save(self.run / "best.safetensors", state.ema.averages, metadata)
+            save(self.run / WEIGHTS, state.ema.averages, metadata)

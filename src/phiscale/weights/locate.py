@@ -15,6 +15,7 @@ from torch import Tensor
 from phiscale.arch.families import MEMBERS
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError, WeightsError
+from phiscale.files.run_files import WEIGHTS
 from phiscale.weights import hub
 from phiscale.weights.aliases import member_of
 from phiscale.weights.hub import Repo, local_repo
@@ -40,7 +41,7 @@ class WeightsSource:
 def path_of(source: str | Path) -> Path:
     """Returns the path of a source; for a folder, the path of a run's weights in it."""
     path = Path(source)
-    return path / "best.safetensors" if path.is_dir() else path
+    return path / WEIGHTS if path.is_dir() else path
 
 
 def locate(source: str) -> WeightsSource:
@@ -58,7 +59,7 @@ def locate(source: str) -> WeightsSource:
         repo = local_repo(path)
         if repo is None:
             raise WeightsError(
-                f"no weights in {path}: neither a run's best.safetensors nor a repository's "
+                f"no weights in {path}: neither a run's {WEIGHTS} nor a repository's "
                 "config.json and model.safetensors. Give a weights file or the folder of a run."
             )
         return _in_repo(repo)

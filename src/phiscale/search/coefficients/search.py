@@ -14,6 +14,7 @@ from phiscale.arch.spec import Spec
 from phiscale.arguments import PathOrName
 from phiscale.errors import UsageError
 from phiscale.files import write_atomic
+from phiscale.files.run_files import COEFFICIENTS, REPORT
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.report.page import Section, page_files
@@ -32,7 +33,7 @@ from phiscale.text import python_call
 
 logger = logging.getLogger(__name__)
 
-FOUND, BASE = "found.json", "base.json"
+BASE = "base.json"
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,13 @@ class SearchResult:
     @property
     def report(self) -> Path:
         """The page that says what was done and found."""
-        return self.out / "report.html"
+        return self.out / REPORT
 
     def lines(self) -> list[str]:
         """The result for a terminal: each coefficient with its interval of 95 %."""
         lines: list[str] = []
         for data, folder in self.folders.items():
-            lines += [*_summary(data, self.coefficients[data]), str(folder / FOUND)]
+            lines += [*_summary(data, self.coefficients[data]), str(folder / COEFFICIENTS)]
         return [*lines, *self.comparison]
 
     def __str__(self) -> str:
@@ -157,7 +158,7 @@ def search_image_sets(
         return _search_several(base, sets, request, runner, command)
     coefficients = search_set(base, sets[0], request, runner, command)
     if why := coefficients.extra.get("refused"):
-        raise UsageError(f"no {FOUND}: {why} See {runner.out / 'report.html'}.")
+        raise UsageError(f"no {COEFFICIENTS}: {why} See {runner.out / REPORT}.")
     return SearchResult({sets[0]: coefficients}, runner.out)
 
 
@@ -211,7 +212,7 @@ def _write(
             each.write(out / f"{each.method}.json")
     write_atomic(out / BASE, plan.base.to_json() + "\n")
     if "refused" not in answers[0].extra:
-        answers[0].write(out / FOUND)
+        answers[0].write(out / COEFFICIENTS)
 
 
 def _search_several(
@@ -249,7 +250,7 @@ def _search_several(
     for name, content in page_files("Coefficients of several sets", command, [section]).items():
         write_atomic(runner.out / name, content)
     if refused:
-        raise UsageError(f"{' '.join(refused)} See {runner.out / 'report.html'}.")
+        raise UsageError(f"{' '.join(refused)} See {runner.out / REPORT}.")
     return SearchResult(answers, runner.out)
 
 

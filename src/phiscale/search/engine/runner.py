@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from phiscale.arguments import check_at_least
 from phiscale.data.batches import core_count
 from phiscale.errors import UsageError
+from phiscale.files.run_files import CHECKPOINTS, WEIGHTS
 from phiscale.search.engine.database import normalized_url, open_storage, sqlite_url
 from phiscale.search.engine.folder import (
     DatasetInfo,
@@ -93,9 +94,9 @@ class RunnerConfig:
 
     def run_of(self, key: str) -> Path | None:
         """Return the folder of a finished training, if it ran here."""
-        runs = (path.parent for path in (self.out / "trainings").glob(f"{key}*/best.safetensors"))
+        runs = (path.parent for path in (self.out / "trainings").glob(f"{key}*/{WEIGHTS}"))
         # an abandoned training has a best network, too, but still has its checkpoints
-        return min(runs, key=lambda run: ((run / "checkpoints").exists(), run), default=None)
+        return min(runs, key=lambda run: ((run / CHECKPOINTS).exists(), run), default=None)
 
 
 def runner_for(

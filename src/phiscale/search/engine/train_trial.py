@@ -14,6 +14,7 @@ from phiscale.arch.costs import cost
 from phiscale.data.datasets.dataset import ArraySplit, ImageSet, Split
 from phiscale.data.loader import CACHE_BYTES
 from phiscale.errors import TrainingError, is_out_of_memory
+from phiscale.files.run_files import CHECKPOINTS
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
 from phiscale.training.devices import cpu_name
@@ -88,7 +89,7 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> 
 
 def tidy(run: Path) -> None:
     """Delete what would resume a finished training; keep what figures need."""
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
 
 
 def draw_evenly(split: Split, count: int | None, seed: int = 0) -> Split:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from phiscale.errors import CheckpointError, DataError, PhiscaleError
 from phiscale.files import lock_folder
+from phiscale.files.run_files import CHECKPOINTS
 from phiscale.search.engine.plan import Plan, PlanProgress
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.runner import RunnerConfig
@@ -106,11 +107,12 @@ class _Worker:
         """Train a trial and write its result. Errors are ignored where another worker has claimed
         the trial by now."""
         from phiscale.search.engine.train_trial import tidy
+        from phiscale.training.checkpoint import newest_images_seen
 
         claims = self.store.claims
         try:
             run = _run_folder(self.runner.out, claim)
-            claims.set_attr(claim, "images_at_start", _images_seen(run))
+            claims.set_attr(claim, "images_at_start", newest_images_seen(run / CHECKPOINTS))
             with claims.heartbeats(claim):
                 try:
                     result = self._result(trial, run)
@@ -222,9 +224,3 @@ def _run_folder(out: Path, claim: EntryIds) -> Path:
         except OSError:  # the other worker has replaced a file in the meantime
             shutil.rmtree(copy, ignore_errors=True)
     return copy  # without checkpoints: the training starts from the first step
-
-
-def _images_seen(run: Path) -> int:
-    """Images seen, by the newest checkpoint."""
-    seen = [int(path.name[:12]) for path in (run / "checkpoints").glob("*-*-*.pt")]
-    return max(seen, default=0)

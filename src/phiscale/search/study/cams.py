@@ -23,6 +23,7 @@ from PIL import Image
 from phiscale.data.datasets.dataset import Split
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import PhiscaleError
+from phiscale.files.run_files import WEIGHTS
 from phiscale.nn.cam import class_activation_maps, enlarge, overlay
 from phiscale.report.page import Drawing, Section
 from phiscale.report.svg import STYLE, any_letters
@@ -82,7 +83,7 @@ def _maps(
     run: Path, split: Split, numbers: Sequence[int]
 ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """For each image, uint8 of shape (H, W, 3): the map over grey, and over the image."""
-    network = load(run / "best.safetensors")
+    network = load(run / WEIGHTS)
     preprocessing = network.preprocessing
     size = preprocessing.size
     pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []

@@ -10,6 +10,7 @@ from typing import Any
 
 from phiscale.errors import PhiscaleError
 from phiscale.files import read_checked, write_atomic, write_checked, write_json
+from phiscale.files.run_files import REPORT
 from phiscale.search.engine.result import Results
 from phiscale.search.study.verdict import StudyVerdict
 
@@ -44,7 +45,7 @@ def write_study(
     write_json(out / files.json_name, dict(files.data))
     for name, content in files.report.items():
         write_atomic(out / name, content)
-    page = out / "report.html"
+    page = out / REPORT
     return StudyOutput(
         lines=[*lines, str(page)],
         data={**files.data, "report": str(page)},
