@@ -151,10 +151,11 @@ def study(
 
     It also trains a family (--preset family), or compares two design spaces (--design-space).
 
-    The preset smoke shows that it works (70 minutes of two cores), standard takes a night, gpu
-    minutes; --plan prints the differences that they can detect. cifar10-replication repeats a
-    study that detected nothing, without its flaws. family trains models of a ray and predicts the
-    rest. The same command resumes.
+    A verdict needs seven seeds. The preset smoke has four: it shows that everything works (70
+    minutes of two cores), and the same command with --seeds 7 continues to a verdict. standard
+    takes a night, gpu minutes; --plan prints the differences that they can detect.
+    cifar10-replication repeats a study that detected nothing, without its flaws. family trains
+    models of a ray and predicts the rest. The same command resumes.
 
     Args:
         data: Image folder, named set (digits, cifar10, ...), or tar shards.
@@ -163,7 +164,7 @@ def study(
         model: Network to scale: a model's name, a spec.json, or file.py:NAME; by default small, or
             the preset's.
         resolution: Pixels of a side at which the base is trained; by default half of the images'.
-        seeds: Number of seeds; by default the preset's.
+        seeds: Number of seeds; by default the preset's. A verdict needs 7.
         epochs: Epochs of a training; by default the preset's.
         train_images: Number of training images; by default the preset's.
         rates: Learning rates that every arm chooses from; by default the preset's.

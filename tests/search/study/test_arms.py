@@ -78,7 +78,7 @@ def test_the_flaws_of_a_published_replication_are_named():
     flaws = list(find_flaws(replicate_as_published("x", CIFAR), CIFAR))
     assert any("54-60 % of the compute of the single dimensions" in line for line in flaws)
     assert any("learning rate ends at 64 % of its peak" in line for line in flaws)
-    assert any(line.startswith("one seed is fewer than 7") for line in flaws)
+    assert any(line.startswith("one seed is fewer than the 7") for line in flaws)
     assert any("more pixels than the images' 32" in line for line in flaws)
 
 
@@ -91,7 +91,8 @@ def test_the_macs_of_a_published_replication_agree_with_its_flops():
 
 def test_the_only_caveat_of_the_smoke_study_is_its_seeds():
     assert list(check_design(plan_preset("smoke"), CIFAR)) == [
-        "4 seeds are fewer than 7: differences cannot be distinguished from chance"
+        "4 seeds are fewer than the 7 that a verdict needs: differences cannot be distinguished "
+        "from chance"
     ]
 
 
@@ -105,11 +106,12 @@ def test_a_plan_says_which_differences_it_detects():
     plan = plan_preset("standard")
     *_, quiet = describe_plan(plan, (0.002, 0.002), 10_000)
     *_, loud = describe_plan(plan, (0.1, 0.1), 10_000)
-    *_, four = describe_plan(replace(plan, seeds=4), (0.002, 0.002), 10_000)
+    *_, four, more = describe_plan(replace(plan, seeds=4), (0.002, 0.002), 10_000)
     assert four == (
         "for a seed standard deviation of 0.2 to 0.2 points, a difference of 1 point needs up to "
         "7 seeds"
     )
+    assert "it needs 7. The same call with seeds=7 keeps these trainings" in more
     *_, few = describe_plan(plan, (0.002, 0.002), 100)
     assert "7 seeds and 10,000 test images detect a difference of 0.6 to 0.6 points" in quiet
     assert quiet.endswith("1 point needs up to 7 seeds")

@@ -17,11 +17,10 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.planning.coefficients import NAMES, Coefficients, Interval
 from phiscale.planning.laws import Law
-from phiscale.planning.laws.optimum import bootstrap_intervals, optimum
+from phiscale.planning.laws.optimum import Triple, bootstrap_intervals, optimum, triple
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.search.coefficients.law import (
     MethodResult,
-    Triple,
     estimate_noise,
     fit_law,
     law_checks,
@@ -129,8 +128,8 @@ def _from_lattice(plan: CoefficientSearch, _: MethodResult, fit: Posterior) -> _
     """The mean slope of the best networks on the lattice, over laws drawn from the posterior."""
     p, c = fit.draws(DRAWS)
     triples = slopes_on_lattice(plan.lattice(), p[:, :3], c[:, 1:4], plan.compute)
-    low, high = map(_triple, np.quantile(triples, [0.025, 0.975], axis=0))
-    return _triple(np.exp(np.log(triples).mean(axis=0))), _intervals(low, high), {}
+    low, high = map(triple, np.quantile(triples, [0.025, 0.975], axis=0))
+    return triple(np.exp(np.log(triples).mean(axis=0))), _intervals(low, high), {}
 
 
 def _from_network(result: MethodResult, compute: float) -> Triple:
@@ -190,8 +189,3 @@ def _exists(lattice: Lattice, target: float) -> bool:
         return len(lattice.at(target)) > 0
     except UsageError:
         return False
-
-
-def _triple(values: NDArray[np.float64]) -> Triple:
-    alpha, beta, gamma = map(float, values)
-    return alpha, beta, gamma

@@ -10,7 +10,7 @@ import numpy as np
 from phiscale.arch.scaling import ScaledNetwork, Scaling
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
-from phiscale.search.coefficients.law import Triple
+from phiscale.planning.laws.optimum import Triple
 from phiscale.search.spaces.lattice import Lattice
 from phiscale.search.spaces.rays import paper_grid
 

@@ -12,12 +12,12 @@ import numpy as np
 from phiscale.arch.scaling import ScaledNetwork, Scaling
 from phiscale.planning.laws import LawRow
 from phiscale.planning.laws.checks import FARTHEST, Checks, check
+from phiscale.planning.laws.optimum import Triple
 from phiscale.planning.laws.points import Points, points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.study.power import expected_seed_sd
 
 Method = Literal["lawscale", "grid"]
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)

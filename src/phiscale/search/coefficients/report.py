@@ -8,9 +8,10 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from phiscale.planning.laws.optimum import Triple
 from phiscale.report.page import Section, page_files
 from phiscale.search.caveats import machine_notes
-from phiscale.search.coefficients.law import MethodResult, Triple
+from phiscale.search.coefficients.law import MethodResult
 from phiscale.search.coefficients.law_report import law_sections
 from phiscale.search.coefficients.plan import SearchOutcome
 from phiscale.search.coefficients.report_answer import answer_section

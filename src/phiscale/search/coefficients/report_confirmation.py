@@ -29,8 +29,8 @@ _NOTE = (
     "Predicted errors are of the validation images. Off its ray: distance in logs of the "
     "multipliers, from rounding. A proposal's ray is that of its coefficients, whose own networks "
     "may cost more or less than requested; the proposal itself is in found.json under `extra`. "
-    "The equal-split baseline here has exponents of 2.3 and needs no training; the one above takes "
-    "its exponent from these trainings."
+    "The equal-split baseline here (arm `symmetric` of a study) has exponents of 2.3 and needs no "
+    "training; the one above takes its exponent from these trainings."
 )
 
 Correct = Mapping[str, NDArray[np.bool_]]  # by network: (seeds, images)

@@ -24,7 +24,10 @@ def check_design(plan: ScalingStudy, dataset: DatasetInfo) -> Iterator[str]:
     yield from check_image_count(images, len(dataset.classes))
     if plan.seeds < MIN_SEEDS:
         seeds = "one seed is" if plan.seeds == 1 else f"{plan.seeds} seeds are"
-        yield (f"{seeds} fewer than {MIN_SEEDS}: differences cannot be distinguished from chance")
+        yield (
+            f"{seeds} fewer than the {MIN_SEEDS} that a verdict needs: differences cannot be "
+            "distinguished from chance"
+        )
     upsampled = [
         arm.name
         for arm in plan.arms

@@ -39,7 +39,7 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     "smoke": Preset(
-        summary="shows that everything works; four seeds only estimate how many are needed",
+        summary="shows that everything works, with four seeds; a verdict needs seven",
         seed_sd=(0.005, 0.018),  # docs/studies/settle-smoke measured 0.018
         epochs=6,
         seeds=4,

@@ -31,7 +31,8 @@ def arms_section(study: CompletedStudy) -> Section:
         ],
         note="Depth: blocks over the base's. Width: root mean square of channels over the base's. "
         "MACs are exact. ms: median latency of one image, batch 1, exported model in ONNX Runtime "
-        "on this machine's CPU, in interleaved rounds. longer: the base, trained for more epochs.",
+        "on this machine's CPU, in interleaved rounds. symmetric: the equal-split baseline. "
+        "longer: the base, trained for more epochs.",
     )
 
 

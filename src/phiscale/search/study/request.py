@@ -144,6 +144,10 @@ def describe_plan(
     )
     if plan.seeds < MIN_SEEDS:
         yield f"{assumed}, a difference of 1 point needs {required}"
+        yield (
+            f"{plan.seeds} seeds give no verdict: it needs {MIN_SEEDS}. The same call with "
+            f"seeds={MIN_SEEDS} keeps these trainings and adds the others"
+        )
         return
     low, high = (
         100
