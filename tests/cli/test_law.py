@@ -21,6 +21,7 @@ from phiscale.files import write_checked
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws import Law
 from phiscale.planning.laws.file import FittedLaw
+from support.command_line import check_mistake, ended
 
 HELD = "law fit efficientnet --hold-out efficientnet_b6,efficientnet_b7"
 
@@ -206,11 +207,9 @@ def test_finished_runs_are_rows(place: Path, capsys: pytest.CaptureFixture[str])
 
 
 def said(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as stop:
-        main(shlex.split(line))
-    told = capsys.readouterr().err
-    assert told.startswith("phiscale: ") and told.count("\n") == 1, told
-    return int(stop.value.code or 0), re.split(r" \(|\.", told.removeprefix("phiscale: "))[0]
+    code, _, error = ended(line, capsys)
+    assert error.startswith("phiscale: ") and error.count("\n") == 1, error
+    return code, re.split(r" \(|\.", error.removeprefix("phiscale: "))[0]
 
 
 MISTAKES = (
@@ -295,12 +294,7 @@ def test_a_mistake_is_one_line_that_says_what_to_type(
 ) -> None:
     monkeypatch.chdir(bad)
     capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main(shlex.split(line))
-    told = capsys.readouterr()
-    assert (stop.value.code, told.out) == (code, "")
-    assert told.err.startswith("phiscale: ") and told.err.count("\n") == 1, told.err
-    assert re.search(says, told.err), told.err
+    check_mistake(line, code, says, capsys)
 
 
 def test_a_law_alone_lists_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
