@@ -9,7 +9,7 @@ from phiscale.search.engine.result import Result, unique_results
 
 
 def interim_look_notes(interim_looks: Sequence[int]) -> list[str]:
-    """Return caveats of a report whose results were reported before more seeds followed.
+    """Returns caveats of a report whose results were reported before more seeds followed.
 
     An interim look is such an early report. Each one can end a study by chance, so that together
     they give a false verdict more often than one look at the end.
@@ -23,7 +23,7 @@ def interim_look_notes(interim_looks: Sequence[int]) -> list[str]:
 
 
 def machine_notes(results: Iterable[Result]) -> list[str]:
-    """Return caveats of a report whose trainings ran on several kinds of machine."""
+    """Returns caveats of a report whose trainings ran on several kinds of machine."""
     kinds = Counter(", ".join(map(str, each.made_by.values())) for each in unique_results(results))
     if len(kinds) < 2:
         return []

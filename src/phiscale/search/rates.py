@@ -190,7 +190,7 @@ class _Trainings:
     device: str
 
     def of_scaling(self, by: Scaling) -> ScalingRates:
-        """Train a scaling at each rate, first at the recipe's."""
+        """Trains a scaling at each rate, first at the recipe's."""
         errors: dict[int, float] = {}
         recipe_rate: float | None = None
         for step in self.request.exponents:
@@ -208,7 +208,7 @@ class _Trainings:
         )
 
     def _error(self, by: Scaling, run: Path, rate: float | None) -> float:
-        """Train at a rate, or at the one that the recipe gives, and return the validation error;
+        """Trains at a rate, or at the one that the recipe gives, and returns the validation error;
         1 where the training diverged before its first evaluation."""
         recipe = self.request.recipe
         if rate is not None:
@@ -231,5 +231,5 @@ class _Trainings:
 
 
 def _trained_rate(run: Path) -> float:
-    """Return the peak rate of a training: the recipe's, scaled for its network."""
+    """Returns the peak rate of a training: the recipe's, scaled for its network."""
     return Recipe.from_dict(read_checked(run / RECIPE, RUN_FIX)).optim.lr_peak

@@ -46,7 +46,7 @@ class ScalingRates:
 
 
 def rate_report(results: Sequence[ScalingRates], command: str) -> list[str]:
-    """Return the lines of a table in Markdown, and whether the rule holds."""
+    """Returns the lines of a table in Markdown, and whether the rule holds."""
     steps = sorted(results[0].errors)
     header = " | ".join(f"x{2.0**step:g}" for step in steps)
     return [

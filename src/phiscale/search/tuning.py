@@ -44,12 +44,12 @@ class Tuning:
         check_rates(self.rates)
 
     def __str__(self) -> str:
-        """Describe when rates are compared, for a report."""
+        """Describes when rates are compared, for a report."""
         lengths = " and ".join(f"{length:.2g}" for length in self.lengths)
         return f"{'by halving ' if len(self.lengths) > 1 else ''}at {lengths} of the length"
 
     def recipes(self, recipe: Recipe) -> list[Recipe]:
-        """Return the recipes to try, lowest rates first: of equals the first wins."""
+        """Returns the recipes to try, lowest rates first: of equals the first wins."""
         return [
             replace(recipe, drop_path=drop_path, optim=replace(recipe.optim, lr_peak=rate))
             for rate in sorted(self.rates)
@@ -66,7 +66,7 @@ def check_rates(rates: Iterable[float]) -> None:
 def successive_halving(
     names: Sequence[str], recipe: Recipe, tuning: Tuning, trial: Callable[[str, Recipe], Trial]
 ) -> Stages[dict[str, Recipe]]:
-    """Return the best recipe for each of the named arms, as long as `recipe`.
+    """Returns the best recipe for each of the named arms, as long as `recipe`.
 
     `trial(name, recipe)` describes a training of an arm. TrainingError: all trainings of an arm
     failed.
@@ -91,7 +91,7 @@ def successive_halving(
 
 
 def edge_rate_notes(best_rates: Mapping[str, float], tuning: Tuning) -> list[str]:
-    """Return caveats of a report: best rates at an end of those tried."""
+    """Returns caveats of a report: best rates at an end of those tried."""
     ends = {min(tuning.rates): [], max(tuning.rates): []}
     for name, rate in best_rates.items():
         if len(tuning.rates) > 1 and rate in ends:

@@ -36,7 +36,7 @@ _Values = tuple[Triple, dict[str, Interval] | None, dict[str, Any]]
 def derive_coefficients(
     plan: CoefficientSearch, result: MethodResult, command: str = ""
 ) -> Coefficients:
-    """Return what a method says of alpha, beta and gamma at `plan.compute` times the base's cost.
+    """Returns what a method says of alpha, beta and gamma at `plan.compute` times the base's cost.
 
     A law in MACs gives its optimum before rounding, under depth * width^2 * resolution^2. A law in
     another cost metric gives the slope of its best networks on the lattice. A grid gives the
@@ -167,7 +167,7 @@ def _costs_as_built(plan: CoefficientSearch, coefficients: Coefficients) -> dict
 def slopes_on_lattice(
     lattice: Lattice, p: NDArray[np.float64], a: NDArray[np.float64], compute: float
 ) -> NDArray[np.float64]:
-    """Return alpha, beta, gamma per doubling of the lattice's cost, for each law: (laws, 3).
+    """Returns alpha, beta, gamma per doubling of the lattice's cost, for each law: (laws, 3).
 
     `p`, `a`: exponents and terms of the laws, (laws, 3). The slope is that of ln x of the best
     network against log2 of its cost, through the base.

@@ -41,7 +41,7 @@ def candidates(
     least: float = MIN_COST,
     most: float = MAX_COST,
 ) -> tuple[ScaledNetwork, ...]:
-    """Return all different networks at the levels of depth, width and resolution, cheapest first.
+    """Returns all different networks at the levels of depth, width and resolution, cheapest first.
 
     `native_pixels`: of the images; more than that would measure interpolation, not resolution.
     `least`, `most`: cost in units of the base. UsageError: no network is left, or all are alike in
@@ -66,7 +66,7 @@ def candidates(
 def d_optimal(
     networks: Sequence[ScaledNetwork], budget: float, *, run_sd: float = RUN_SD, seed: int = 0
 ) -> tuple[ScaledNetwork, ...]:
-    """Select the runs to make of `networks` within `budget` units, cheapest first. A network that
+    """Selects the runs to make of `networks` within `budget` units, cheapest first. A network that
     comes twice is trained twice.
 
     Cost-weighted D-optimality. First, greedily, the run that adds most to the log-determinant of
@@ -112,7 +112,7 @@ class _Design:
         self.runs: list[int] = []  # numbers of networks
 
     def fill(self) -> None:
-        """Add runs as long as the budget pays for one."""
+        """Adds runs as long as the budget pays for one."""
         import numpy as np
 
         while (affordable := self.costs <= self.budget - self._cost() + 1e-9).any():
@@ -122,7 +122,7 @@ class _Design:
             self._update(best, +1)
 
     def exchange(self) -> None:
-        """Exchange each run for the one that gives most information at its cost or what is left."""
+        """Exchanges each run for the one with most information at its cost or what is left."""
         import numpy as np
 
         for place, old in enumerate(list(self.runs)):
@@ -136,14 +136,14 @@ class _Design:
         return self.costs[self.runs].sum()
 
     def _gains(self) -> NDArray[np.float64]:
-        """Return what one more run of each network adds to the log-determinant: (networks,)."""
+        """Returns what one more run of each network adds to the log-determinant: (networks,)."""
         import numpy as np
 
         information = np.sum((self.derivatives @ self.inverse) * self.derivatives, axis=2)
         return np.log1p(information).mean(axis=0)
 
     def _update(self, network: int, sign: int) -> None:
-        """Add a run (+1) or remove one (-1), by the formula of Sherman and Morrison."""
+        """Adds a run (+1) or remove one (-1), by the formula of Sherman and Morrison."""
         import numpy as np
 
         row = self.derivatives[:, network]
@@ -155,8 +155,8 @@ class _Design:
 def networks_at(
     base: Spec, multipliers: Iterable[tuple[float, float, float]], native_pixels: int | None = None
 ) -> tuple[ScaledNetwork, ...]:
-    """Return the different networks nearest to multipliers of depth, width and resolution, cheapest
-    first. Networks of more pixels than the images are left out."""
+    """Returns the different networks nearest to multipliers of depth, width and resolution,
+    cheapest first. Networks of more pixels than the images are left out."""
     step = pixel_step(base.resolution)
     specs: dict[Spec, None] = {}
     for depth, width, resolution in multipliers:
@@ -174,7 +174,7 @@ def networks_at(
 def prior_information(
     networks: Sequence[ScaledNetwork], run_sd: float, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return derivatives of a law over `run_sd`, and the prior's information about its numbers.
+    """Returns derivatives of a law over `run_sd`, and the prior's information about its numbers.
 
     The law is e0 + sum A x^-p. Shapes: (draws, networks, 7) and (draws, 7, 7).
 

@@ -18,8 +18,8 @@ from phiscale.search.spaces.rays import paper_grid
 def grid_networks(
     lattice: Lattice, compute: float, units: float
 ) -> tuple[list[ScaledNetwork], dict[Spec, list[Triple]]]:
-    """Return as many networks of the grid as `units` trainings of the base pay for, spread over it,
-    and the candidates that round to each network. UsageError: the units pay for fewer than two."""
+    """Returns as many networks of the grid as `units` trainings of the base pay for, spread over
+    it, and the candidates that round to each. UsageError: the units pay for fewer than two."""
     phi = math.log2(compute)
     networks: dict[Spec, ScaledNetwork] = {}
     candidates: dict[Spec, list[Triple]] = {}

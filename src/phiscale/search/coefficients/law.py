@@ -69,14 +69,14 @@ class MethodResult:
 
     @property
     def units(self) -> float:
-        """Compute spent, in trainings of the base."""
+        """Computes spent, in trainings of the base."""
         return sum(run.compute_ratio for run in self.runs)
 
 
 def estimate_noise(
     runs: Sequence[TrainedPoint], validation_images: int, *, of_loss: bool = False
 ) -> Noise:
-    """Estimate the noise of trainings that were evaluated on so many validation images.
+    """Estimates the noise of trainings that were evaluated on so many validation images.
 
     Few trainings may show too little of it by chance. It is at least what the error of a calibrated
     classifier varies by.
@@ -98,7 +98,7 @@ def estimate_noise(
 
 
 def fit_law(runs: Sequence[TrainedPoint], noise: Noise, *, of_loss: bool = False) -> Posterior:
-    """Fit the law of depth, width and resolution to all runs that did not fail: to their error, or
+    """Fits the law of depth, width and resolution to all runs that did not fail: to their error, or
     to their cross-entropy, which chance moves less.
 
     How far held-out trainings are off counts as noise beside chance. Coefficients would look surer
@@ -113,7 +113,7 @@ def fit_law(runs: Sequence[TrainedPoint], noise: Noise, *, of_loss: bool = False
 
 
 def law_checks(result: MethodResult) -> Checks:
-    """Compare the law of a search with other models on held-out trainings."""
+    """Compares the law of a search with other models on held-out trainings."""
     from phiscale.report.gp import gp_left_out  # scikit-learn, for the report alone
 
     assert result.fit is not None
@@ -125,7 +125,7 @@ def law_checks(result: MethodResult) -> Checks:
 
 
 def refusal_reason(result: MethodResult, compute: float) -> str:
-    """Say why a law cannot be trusted at its proposal; empty where it can.
+    """Says why a law cannot be trusted at its proposal; empty where it can.
 
     The proposal is then far beyond all trainings, and another model clearly predicts held-out
     trainings better.
@@ -165,7 +165,7 @@ def law_error(fit: Posterior, by: Scaling) -> float:
 def most_uncertain(
     fit: Posterior, best: ScaledNetwork, near: Sequence[ScaledNetwork], units: float
 ) -> list[ScaledNetwork]:
-    """Select what could refute the law: its proposal, then the networks near its cost of which it
+    """Selects what could refute the law: its proposal, then the networks near its cost of which it
     is least sure for what they cost, as long as the units last."""
     selected = [best]
     if near:

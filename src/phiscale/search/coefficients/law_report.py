@@ -71,7 +71,7 @@ def _noise(result: MethodResult) -> Iterator[str]:
 
 
 def useless_dimensions(law: Posterior) -> dict[str, float]:
-    """Return dimensions that do not lower the error, with the share of laws that have no term for
+    """Returns dimensions that do not lower the error, with the share of laws that have no term for
     them."""
     _, c = law.draws()
     none = np.mean(c[:, 1:4] < MIN_TERM, axis=0)
@@ -135,7 +135,7 @@ def _indifferent(plan: CoefficientSearch, law: Posterior) -> Section:
 
 
 def _tied(space: Lattice, law: Posterior, which: np.ndarray) -> int:
-    """Count the networks that at least one in forty of the laws that explain the runs predicts
+    """Counts the networks that at least one in forty of the laws that explain the runs predicts
     within 0.1 point of the overall best."""
     x = np.exp(space.logs[which])
     p, c = law.draws(DRAWS)

@@ -80,7 +80,7 @@ class CoefficientSearch:
     tuning: Tuning
 
     def stages(self) -> Stages[SearchOutcome]:
-        """Tune rates, search by each method, confirm what they propose."""
+        """Tunes rates, searches by each method, confirms what they propose."""
         rates = yield from tune_rates(self.conditions, self.base, self.tuning)
         space = self.lattice()
         searched: list[MethodResult] = []
@@ -194,7 +194,7 @@ class CoefficientSearch:
     def _train(
         self, networks: Sequence[ScaledNetwork], rates: RateSurface, stage: str
     ) -> Stages[list[TrainedPoint]]:
-        """Train each once. A network that occurs twice, or in an earlier stage, gets another seed:
+        """Trains each once. A network that occurs twice, or in an earlier stage, gets another seed:
         the same training again would teach nothing."""
         first = self.conditions.seed + 100 * (1 + STAGES.index(stage))
         seen: dict[Spec, int] = {}

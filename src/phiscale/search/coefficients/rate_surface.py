@@ -45,7 +45,7 @@ class TunedRates:
 
 
 def rate_surface(tuned: Mapping[Scaling, float], tuning: Tuning) -> RateSurface:
-    """Fit a surface to the best rates of some sizes, by least squares."""
+    """Fits a surface to the best rates of some sizes, by least squares."""
     import numpy as np
 
     rows = [[1.0, math.log(by.depth), math.log(by.width)] for by in tuned]
@@ -57,7 +57,7 @@ def rate_surface(tuned: Mapping[Scaling, float], tuning: Tuning) -> RateSurface:
 
 
 def tune_rates(conditions: TrialConditions, base: Spec, tuning: Tuning) -> Stages[TunedRates]:
-    """Tune the rate of the base and of four corners of depth and width, at half the resolution.
+    """Tunes the rate of the base and of four corners of depth and width, at half the resolution.
 
     A rate hardly depends on the resolution, but the cost of tuning it does.
     """

@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 def search_report(inputs: ReportInputs, command: str) -> dict[str, str | bytes]:
-    """Return the files of a finished search's report, by name."""
+    """Returns the files of a finished search's report, by name."""
     sections = [
         answer_section(inputs),
         *confirmation_sections(inputs),

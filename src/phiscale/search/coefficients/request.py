@@ -62,14 +62,14 @@ class SearchRequest:
 
 
 def images_per_epoch(dataset: DatasetInfo, request: SearchRequest) -> int:
-    """Count the images that an epoch of the search has."""
+    """Counts the images that an epoch of the search has."""
     return dataset.limit(request.train_images) or dataset.train
 
 
 def plan_search(
     base: Spec, data: str, request: SearchRequest, dataset: DatasetInfo
 ) -> CoefficientSearch:
-    """Turn a request into a plan on these images. UsageError: they have too few pixels."""
+    """Turns a request into a plan on these images. UsageError: they have too few pixels."""
     native = dataset.native_pixels
     pixels = request.resolution or choose_base_pixels(base, native)
     if pixels > native and request.resolution:

@@ -141,7 +141,7 @@ def search_image_sets(
     *,
     command: str = "",
 ) -> SearchResult:
-    """Train networks, fit a law, propose coefficients and confirm them.
+    """Trains networks, fits a law, proposes coefficients and confirms them.
 
     Leaves found.json and a report in `runner.out`; an interrupted search resumes. With several
     methods, found.json holds the first one's coefficients. Several image sets are searched alike,
@@ -165,7 +165,7 @@ def search_image_sets(
 def search_set(
     base: Spec, data: str, request: SearchRequest, runner: RunnerConfig, command: str
 ) -> Coefficients:
-    """Search on one image set, in `runner.out`. Where its law cannot be trusted, the coefficients
+    """Searches on one image set, in `runner.out`. Where its law cannot be trusted, the coefficients
     say why in `extra["refused"]`."""
     dataset = dataset_info(data, runner.out)
     plan = plan_search(base, data, request, dataset)
@@ -195,7 +195,7 @@ def _write(
     runner: RunnerConfig,
     command: str,
 ) -> None:
-    """Write the report, and every method's coefficients that can be trusted."""
+    """Writes the report, and every method's coefficients that can be trusted."""
     out = runner.out
     inputs = ReportInputs(
         plan=plan,

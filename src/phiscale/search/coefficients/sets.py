@@ -14,7 +14,7 @@ SAME = 1 + 1e-6  # a ratio of two coefficients on which all laws agree
 
 
 def set_folders(out: Path, sets: Sequence[str]) -> dict[str, Path]:
-    """Return the folder of the search on each set: `out`, or one folder in it per set.
+    """Returns the folder of the search on each set: `out`, or one folder in it per set.
 
     UsageError: two sets have one name.
     """
@@ -27,7 +27,7 @@ def set_folders(out: Path, sets: Sequence[str]) -> dict[str, Path]:
 
 
 def compare_sets(coefficients: Mapping[str, Coefficients]) -> list[str]:
-    """Say whether coefficients of several sets differ by more than chance explains, a line each.
+    """Says whether coefficients of several sets differ by more than chance explains, a line each.
 
     The interval of a ratio comes from those of its parts, end by end in logs, for an estimate often
     lies at an end of its own interval (MOVER: Zou and Donner, Statistics in Medicine 27 (2008),

@@ -31,7 +31,7 @@ class Claims:
         self.database = database
 
     def acquire(self, entry: FrozenTrial) -> EntryIds | None:
-        """Claim an entry that waits; None where another worker was faster."""
+        """Claims an entry that waits; None where another worker was faster."""
         claim, storage = self.database.entry_ids(entry), self.database.storage
         # a heartbeat first: a worker that dies right after its claim is noticed as well
         self.database.call(lambda: storage.record_heartbeat(claim.id))
@@ -43,7 +43,7 @@ class Claims:
 
     @contextmanager
     def heartbeats(self, claim: EntryIds) -> Iterator[None]:
-        """Send heartbeats while inside. A database may be away for a while."""
+        """Sends heartbeats while inside. A database may be away for a while."""
         storage, ended = self.database.storage, threading.Event()
 
         def send() -> None:
@@ -64,17 +64,17 @@ class Claims:
             thread.join(EXIT_TIMEOUT_S)  # it may be waiting for an absent database
 
     def holds(self, claim: EntryIds) -> bool:
-        """Return whether the claim still holds: its worker has not been counted as dead."""
+        """Returns whether the claim still holds: its worker has not been counted as dead."""
         entry = self.database.call(lambda: self.database.storage.get_trial(claim.id))
         return entry.state is TrialState.RUNNING
 
     def set_attr(self, claim: EntryIds, name: str, value: Any) -> None:
-        """Set a `user_attr` of a claimed entry. UpdateFinishedTrialError: it is finished."""
+        """Sets a `user_attr` of a claimed entry. UpdateFinishedTrialError: it is finished."""
         storage = self.database.storage
         self.database.call(lambda: storage.set_trial_user_attr(claim.id, name, value))
 
     def release(self, claim: EntryIds, why: str) -> None:
-        """Give a trial back unfinished; this counts as no failed attempt.
+        """Gives a trial back unfinished; this counts as no failed attempt.
 
         An absent database is not waited for: it will notice by the missing heartbeats.
         """
@@ -87,7 +87,7 @@ class Claims:
                 self.database.call(call, patience_s=EXIT_TIMEOUT_S)
 
     def release_ended_processes(self, *, blame: bool = False) -> None:
-        """Release claims whose worker was a process of this machine that has ended.
+        """Releases claims whose worker was a process of this machine that has ended.
 
         Nobody has to wait for its heartbeat timeout. `blame`: nobody is known to have killed it, so
         the trial may have; it counts as a failed attempt.
@@ -106,7 +106,7 @@ class Claims:
 
 
 def this_process() -> dict[str, Any]:
-    """Return the number of this process, and where it means one process: the machine, its boot and
+    """Returns the number of this process, and where it means one process: the machine, its boot and
     its container."""
     boot, container = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     host = [socket.gethostname()]

@@ -45,12 +45,12 @@ class DamagedStore(StoreError):
 
 
 def sqlite_url(path: Path) -> str:
-    """Return the URL of an SQLite file, whatever its name."""
+    """Returns the URL of an SQLite file, whatever its name."""
     return URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
 def open_storage(url: str, heartbeat_timeout_s: float) -> RDBStorage:
-    """Open Optuna's storage at `url`, or create it. MissingExtra: its driver is not installed."""
+    """Opens Optuna's storage at `url`, or create it. MissingExtra: its driver is not installed."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # `retry` reports errors in one line
     return retry(lambda: _open(url, heartbeat_timeout_s), url, first=True)
 
@@ -86,7 +86,7 @@ def _begin_immediate(connection: Any) -> None:
 
 
 def check_integrity(storage: RDBStorage, url: str) -> None:
-    """Raise DamagedStore where SQLite finds a fault in its file."""
+    """Raises DamagedStore where SQLite finds a fault in its file."""
     if not url.startswith("sqlite"):
         return
 
@@ -99,7 +99,7 @@ def check_integrity(storage: RDBStorage, url: str) -> None:
 
 
 def move_aside(path: Path) -> Path:
-    """Rename a damaged SQLite file and its journal, which would be applied to a new file."""
+    """Renames a damaged SQLite file and its journal, which would be applied to a new file."""
     aside = path.with_name(f"{path.name}.damaged")
     for end in ("-journal", "-wal", "-shm", ""):
         if (old := path.with_name(path.name + end)).exists():
@@ -110,7 +110,7 @@ def move_aside(path: Path) -> Path:
 def retry(
     call: Callable[[], T], url: str, *, first: bool = False, patience_s: float = PATIENCE_S
 ) -> T:
-    """Repeat a call while the database is locked or away, for `patience_s`.
+    """Repeats a call while the database is locked or away, for `patience_s`.
 
     `first`: nobody has reached the database yet, so that an absent one is a mistake in its address.
     StoreError: it stays locked or away. DamagedStore: it cannot be read.
@@ -155,7 +155,7 @@ _ABSENT = (
 
 
 def _raised_by_storage(error: BaseException) -> bool:
-    """Return whether an error was raised while Optuna or SQLAlchemy read a database.
+    """Returns whether an error was raised while Optuna or SQLAlchemy read a database.
 
     An error of the calling code passes through neither, and one of encoding a value to write comes
     from `json.encoder`: both are programming errors.
@@ -169,7 +169,7 @@ def _raised_by_storage(error: BaseException) -> bool:
 
 
 def _classify(error: BaseException | None, message: str, url: str, first: bool) -> str:
-    """Return whether an error will pass, shows damage, or has a cause outside the database."""
+    """Returns whether an error will pass, shows damage, or has a cause outside the database."""
     if any(words in message for words in (*_DISK_ERRORS, *_REFUSED, *(_ABSENT if first else ()))):
         return "outside"
     if isinstance(error, exc.IntegrityError) or "already exists" in message:
@@ -187,12 +187,12 @@ def _advice(message: str) -> str:
 
 
 def redacted_url(url: str) -> str:
-    """Return a URL without its password, for messages."""
+    """Returns a URL without its password, for messages."""
     return make_url(url).render_as_string(hide_password=True).replace("+psycopg", "", 1)
 
 
 def normalized_url(url: str) -> str:
-    """Return the URL with its driver: postgresql:// means psycopg 3 here. UsageError: neither
+    """Returns the URL with its driver: postgresql:// means psycopg 3 here. UsageError: neither
     PostgreSQL nor SQLite."""
     try:
         parsed = make_url(url)

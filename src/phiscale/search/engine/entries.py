@@ -41,7 +41,7 @@ class Meaning(Enum):
 
 
 def meaning(entry: FrozenTrial) -> Meaning:
-    """Return what an entry means."""
+    """Returns what an entry means."""
     if entry.state is TrialState.WAITING:
         return Meaning.WAITING
     if entry.state is TrialState.RUNNING:
@@ -59,7 +59,7 @@ def meaning(entry: FrozenTrial) -> Meaning:
 
 
 def is_done(entry: FrozenTrial) -> bool:
-    """Return whether the entry holds the result of its trial."""
+    """Returns whether the entry holds the result of its trial."""
     return meaning(entry) in (Meaning.DONE, Meaning.TRAINING_FAILED)
 
 
@@ -76,7 +76,7 @@ class TrialStatus:
 
     @property
     def failed_attempts(self) -> float:
-        """Count workers that died after the furthest start: none of them made progress."""
+        """Counts workers that died after the furthest start: none of them made progress."""
         furthest = max([*self.died_at, *self.lost_at], default=0)
         return self.died_at[furthest] + LOST_WORKER_WEIGHT * self.lost_at[furthest]
 
@@ -84,7 +84,7 @@ class TrialStatus:
 def trial_statuses(
     entries: Iterable[FrozenTrial], result_of: Callable[[FrozenTrial], Result | None]
 ) -> dict[str, TrialStatus]:
-    """Return the status of every trial, by key. `entries`: in the order of their numbers.
+    """Returns the status of every trial, by key. `entries`: in the order of their numbers.
 
     UnreadableEntry: an entry is not as it was written.
     """
@@ -109,7 +109,7 @@ def trial_statuses(
 
 
 def _images_at_start(entry: FrozenTrial) -> int:
-    """Return how many images the trial had seen when the entry's worker started."""
+    """Returns how many images the trial had seen when the entry's worker started."""
     images_seen = entry.user_attrs.get("images_at_start", 0)
     if not isinstance(images_seen, int):
         raise UnreadableEntry(f"images_at_start={images_seen!r} of trial {entry.number}")
@@ -117,7 +117,7 @@ def _images_at_start(entry: FrozenTrial) -> int:
 
 
 def numeric_params(trial: Trial) -> dict[str, float]:
-    """Return the numbers that Optuna's dashboard plots results against."""
+    """Returns the numbers that Optuna's dashboard plots results against."""
     attrs = {n: float(v) for n, v in trial.attrs.items() if isinstance(v, int | float)}
     params = {"lr": trial.recipe.optim.lr_peak, **attrs}
     return {name: v for name, v in params.items() if isfinite(v) and abs(v) <= MAX_PARAM}

@@ -54,7 +54,7 @@ class DatasetInfo:
     test_labels: NDArray[np.int64]
 
     def limit(self, count: int | None) -> int | None:
-        """Limit a number of training images; None where that is all of them."""
+        """Limits a number of training images; None where that is all of them."""
         return None if count is None or count >= self.train else count
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class DatasetInfo:
 
 
 def dataset_info(data: str, out: Path) -> DatasetInfo:
-    """Read every image once and return the facts; cached in the folder. DataError: some images
+    """Reads every image once and returns the facts; cached in the folder. DataError: some images
     cannot be read."""
     images = open_dataset(data)
     if (out / PLAN).exists():
@@ -100,7 +100,7 @@ def dataset_info(data: str, out: Path) -> DatasetInfo:
 def begin_or_resume(
     out: Path, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Begin a plan in the folder, or resume it; return what identifies the plan in a database.
+    """Begins a plan in the folder, or resumes it; returns what identifies the plan in a database.
 
     More seeds than before are the same plan; the interim look at fewer seeds is recorded.
     UsageError: the folder belongs to another plan; the message says what differs.
@@ -120,7 +120,7 @@ def begin_or_resume(
 
 
 def _resume(out: Path, payload: Mapping[str, Any]) -> None:
-    """Compare a plan with the recorded one. More seeds are recorded; another plan is refused."""
+    """Compares a plan with the recorded one. More seeds are recorded; another plan is refused."""
     recorded = _read(out)
     if recorded["phiscale"] != payload["phiscale"]:
         raise UsageError(f"out={str(out)!r} belongs to a {recorded['phiscale']}. Use a new folder.")
@@ -147,7 +147,7 @@ def _resume(out: Path, payload: Mapping[str, Any]) -> None:
 
 
 def recorded_device_type(out: Path) -> str | None:
-    """Return the type of device that trainings of the folder, or of a set's folder in it, ran on;
+    """Returns the type of device that trainings of the folder, or of a set's folder in it, ran on;
     None where there are none. Foreign files are ignored."""
     for plan in (out / PLAN, *sorted(out.glob(f"*/{PLAN}"))):
         for result in readable_results(plan.parent) if plan.exists() else ():
@@ -157,7 +157,7 @@ def recorded_device_type(out: Path) -> str | None:
 
 
 def readable_results(out: Path) -> Iterator[Result]:
-    """Yield the results in a folder that can be read; foreign files are ignored."""
+    """Yields the results in a folder that can be read; foreign files are ignored."""
     results = Results(out / "results")
     with suppress(PhiscaleError):
         yield from results.from_published.values()
@@ -167,12 +167,12 @@ def readable_results(out: Path) -> Iterator[Result]:
 
 
 def read_interim_looks(out: Path) -> tuple[int, ...]:
-    """Return the numbers of seeds with which results were reported before more seeds followed."""
+    """Returns the numbers of seeds with which results were reported before more seeds followed."""
     return tuple(seeds for seeds in _read(out).get("looks", ()) if seeds)
 
 
 def _read(out: Path) -> dict[str, Any]:
-    """Read the plan. PhiscaleError: it is not what `begin_or_resume` writes."""
+    """Reads the plan. PhiscaleError: it is not what `begin_or_resume` writes."""
     payload = read_checked(out / PLAN, PLAN_FIX)
     parts = {"phiscale", "dataset", "plan"}
     fields = set(DatasetInfo.__dataclass_fields__)
@@ -182,7 +182,7 @@ def _read(out: Path) -> dict[str, Any]:
 
 
 def _without(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the place of the images: which images they are matters, not where they are."""
+    """Leaves out the place of the images: which images they are matters, not where they are."""
     return {name: value for name, value in values.items() if name not in ("data", "source")}
 
 

@@ -22,7 +22,7 @@ class Plan(Protocol[Outcome]):
         ...
 
     def stages(self) -> Stages[Outcome]:
-        """Start the generator of stages; a pure function of the results it receives."""
+        """Starts the generator of stages; a pure function of the results it receives."""
         ...
 
 
@@ -49,7 +49,7 @@ class PlanProgress(Generic[Outcome]):
             self.pending, self.outcome, self.finished = (), end.value, True
 
     def advance(self, read: Callable[[Sequence[str]], dict[str, Result]]) -> dict[str, Result]:
-        """Advance as far as the results reach. Return those of the first incomplete stage."""
+        """Advances as far as the results reach. Returns those of the first incomplete stage."""
         while not self.finished:
             keys = [trial.key for trial in self.pending]
             results = read(keys)

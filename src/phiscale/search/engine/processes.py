@@ -41,7 +41,7 @@ class _WorkerProcess:
 def supervise(
     plan: Plan[Any], runner: RunnerConfig, progress: PlanProgress[Any], store: Store
 ) -> None:
-    """Run workers until the plan is finished. One that dies is replaced while trainings get done.
+    """Runs workers until the plan is finished. One that dies is replaced while trainings get done.
 
     TrainingError: why a worker could not go on.
     """
@@ -88,7 +88,7 @@ class _Pool:
         return _WorkerProcess(process, receiver)
 
     def replace_dead(self, trained: int) -> None:
-        """Start a worker for each that died. `trained`: the number of results by now.
+        """Starts a worker for each that died. `trained`: the number of results by now.
 
         TrainingError: a worker could not go on, or workers die without getting trainings done.
         """
@@ -111,7 +111,7 @@ class _Pool:
             self.workers.append(self._start())
 
     def stop(self, timeout_s: float) -> None:
-        """Stop all workers at once; kill those that need longer."""
+        """Stops all workers at once; kills those that need longer."""
         processes = [worker.process for worker in self.workers]
         for process in processes:
             process.terminate()
@@ -130,7 +130,7 @@ class _ProgressReporter:
         self.progress, self.last_line = progress, ""
 
     def report(self, stage_results: Mapping[str, Result]) -> None:
-        """Log the progress of the stage; nothing once the plan is finished."""
+        """Logs the progress of the stage; nothing once the plan is finished."""
         if self.progress.finished:
             return
         line = _progress_line(self.progress, stage_results)

@@ -38,14 +38,14 @@ MAX_WRITE_S = 600.0  # longer than writing a result can take
 
 
 def pack_labels(labels: NDArray[np.int64] | None) -> str | None:
-    """Write class indices as text: 10,000 predictions of ten classes take 6 kB."""
+    """Writes class indices as text: 10,000 predictions of ten classes take 6 kB."""
     if labels is None:
         return None
     return base64.b64encode(zlib.compress(labels.astype("<u2").tobytes(), 9)).decode()
 
 
 def unpack_labels(text: str | None) -> NDArray[np.int64] | None:
-    """Read what `pack_labels` wrote. ValueError where it is damaged."""
+    """Reads what `pack_labels` wrote. ValueError where it is damaged."""
     if text is None:
         return None
     try:
@@ -91,7 +91,7 @@ class Result:
         return self.test_predictions == labels
 
     def check(self) -> None:
-        """Raise ValueError or TypeError where a training cannot have given these numbers."""
+        """Raises ValueError or TypeError where a training cannot have given these numbers."""
         for fraction in (self.validation_error, self.test_error):
             if fraction is not None and not 0 <= fraction <= 1:  # nor is NaN
                 raise ValueError(f"an error of {fraction}")
@@ -110,7 +110,7 @@ class Result:
 
     @staticmethod
     def from_dict(data: Any, where: str = "the result") -> Result:
-        """Invert `to_dict`. PhiscaleError, which names `where`: the data is something else."""
+        """Inverts `to_dict`. PhiscaleError, which names `where`: the data is something else."""
         result = FORMAT.decode(verify_checksum(data, where, FORMAT.fix), where)
         try:
             result.check()
@@ -125,7 +125,7 @@ FORMAT = Format(Result, "phiscale_result", PhiscaleError, "Delete it; its traini
 
 
 def unique_results(results: Iterable[Result]) -> list[Result]:
-    """Return each training once: arms that are one network share theirs."""
+    """Returns each training once: arms that are one network share theirs."""
     return list({result.key: result for result in results}.values())
 
 
@@ -149,7 +149,7 @@ class Results:
         return self.folder.with_name("results.jsonl")
 
     def read(self, keys: Iterable[str]) -> dict[str, Result]:
-        """Read the results that exist, by key. A file is read once: a result never changes."""
+        """Reads the results that exist, by key. A file is read once: a result never changes."""
         for key in keys:
             if key not in self._read and self.path(key).exists():
                 self._read[key] = self._one(key)
@@ -157,12 +157,12 @@ class Results:
         return {key: cached[key] for key in keys if key in cached}
 
     def all(self) -> dict[str, Result]:
-        """Read every result, in the order of the keys."""
+        """Reads every result, in the order of the keys."""
         self.read(sorted(path.stem for path in self.folder.glob("*.json")))
         return dict(sorted(self._all.items()))
 
     def write_result(self, result: Result) -> Result:
-        """Write a result where there is none yet, and return the one that counts.
+        """Writes a result where there is none yet, and returns the one that counts.
 
         Two workers, on any machines, may have trained one trial; the first result counts.
         """
@@ -171,12 +171,12 @@ class Results:
         return self.read([result.key])[result.key]
 
     def write_jsonl(self) -> None:
-        """Write `results.jsonl`: everything that the statistics need, in one file."""
+        """Writes `results.jsonl`: everything that the statistics need, in one file."""
         lines = [json.dumps(result.to_dict(), sort_keys=True) for result in self.all().values()]
         write_atomic(self.published, "".join(f"{line}\n" for line in lines))
 
     def sweep(self) -> None:
-        """Delete what killed writes left behind, but no file that may be written just now."""
+        """Deletes what killed writes left behind, but no file that may be written just now."""
         remove_partial_files(self.folder, older_than_s=MAX_WRITE_S)
 
     @property
@@ -200,7 +200,7 @@ class Results:
 
 @lru_cache(maxsize=8)  # many objects read one file: a damaged line is reported once
 def _read_lines(path: Path, version: tuple[int, int]) -> dict[str, Result]:
-    """Read `results.jsonl`. `version`: time of its last change and its size.
+    """Reads `results.jsonl`. `version`: time of its last change and its size.
 
     PhiscaleError: a line is as it was written, but no result that this version can read.
     """

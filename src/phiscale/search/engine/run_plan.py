@@ -15,7 +15,7 @@ from phiscale.search.engine.worker import logger, run_worker
 
 
 def run_plan(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
-    """Do every training of a plan and return its outcome. An interrupted plan resumes.
+    """Does every training of a plan and returns its outcome. An interrupted plan resumes.
 
     UsageError: it was begun on another type of device, or the database holds another study.
     TrainingError: a worker could not go on.
@@ -46,7 +46,7 @@ def _run_workers(
 
 
 def _check_device(runner: RunnerConfig, progress: PlanProgress[Any], results: Results) -> None:
-    """Raise UsageError where results come from another type of device and more are to follow."""
+    """Raises UsageError where results come from another type of device and more are to follow."""
     results_so_far = results.read([trial.key for trial in progress.trials]).values()
     devices = {str(run.made_by.get("device", runner.device_type)) for run in results_so_far}
     other_devices = devices - {runner.device_type}
@@ -62,7 +62,7 @@ def _wrong_device(where: str, device: str) -> UsageError:
 
 
 def _open_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
-    """Open the store before any worker does. A damaged file in `out` is replaced by a new one."""
+    """Opens the store before any worker does. A damaged file in `out` is replaced by a new one."""
     before = runner.database.stat().st_ino if runner.database.exists() else None
     try:
         return _fill_store(runner, progress)
@@ -92,7 +92,7 @@ def _fill_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
 
 
 def _check_plan_id(store: Store, runner: RunnerConfig, progress: PlanProgress[Any]) -> None:
-    """Raise UsageError where the database holds another study, or one of another device."""
+    """Raises UsageError where the database holds another study, or one of another device."""
     if not runner.plan_id:
         return
     recorded = store.database.get_or_set_plan_id(runner.plan_id)
@@ -106,7 +106,7 @@ def _check_plan_id(store: Store, runner: RunnerConfig, progress: PlanProgress[An
 
 
 def _mark_all_done(store: Store, progress: PlanProgress[Any], results: Results) -> None:
-    """Mark results whose workers died before they marked them. All trainings are done by now,
+    """Marks results whose workers died before they marked them. All trainings are done by now,
     so a database that is away does not matter."""
     try:
         store.claims.release_ended_processes()

@@ -31,7 +31,7 @@ Train = Callable[[Trial, "ImageSet", Path, "Runtime"], Result]
 
 
 def train_with_torch(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
-    """Train a trial. torch is imported only here."""
+    """Trains a trial. torch is imported only here."""
     from phiscale.search.engine.train_trial import train_trial
 
     return train_trial(trial, images, run, runtime)
@@ -66,7 +66,7 @@ class RunnerConfig:
         return self.out / "study.db"
 
     def store(self) -> Store:
-        """Open the queue of trials."""
+        """Opens the queue of trials."""
         self.out.mkdir(parents=True, exist_ok=True)
         return Store(
             self.storage or sqlite_url(self.database),
@@ -77,7 +77,7 @@ class RunnerConfig:
     def begin_or_resume(
         self, kind: str, dataset: DatasetInfo, plan: Mapping[str, Any]
     ) -> RunnerConfig:
-        """Begin or resume a plan in the folder. Returns the same settings with the plan's identity.
+        """Begins or resumes a plan in the folder. Returns the settings with the plan's identity.
 
         A server is tried first, so that a mistyped address leaves nothing behind. UsageError: the
         folder belongs to another plan.
@@ -93,7 +93,7 @@ class RunnerConfig:
         return self.device.partition(":")[0]
 
     def run_of(self, key: str) -> Path | None:
-        """Return the folder of a finished training, if it ran here."""
+        """Returns the folder of a finished training, if it ran here."""
         runs = (path.parent for path in (self.out / "trainings").glob(f"{key}*/{WEIGHTS}"))
         # an abandoned training has a best network, too, but still has its checkpoints
         return min(runs, key=lambda run: ((run / CHECKPOINTS).exists(), run), default=None)

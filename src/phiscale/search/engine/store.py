@@ -48,11 +48,11 @@ class Store:
         self._results: dict[int, Result | None] = {}  # of finished entries, by number
 
     def close(self) -> None:
-        """Disconnect until the next use: a new process must not inherit this connection."""
+        """Disconnects until the next use: a new process must not inherit this connection."""
         self.database.close()
 
     def check(self) -> None:
-        """Raise DamagedStore where anything cannot be read, or is not what was written."""
+        """Raises DamagedStore where anything cannot be read, or is not what was written."""
         url = self.database.url
         check_integrity(self.database.storage, url)
         self.database.fail_timed_out()
@@ -68,7 +68,7 @@ class Store:
                     raise DamagedStore(url, f"trial {entry.number} is not what was written")
 
     def enqueue(self, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[str, str]:
-        """Enqueue trials that nobody has claimed or that were lost, and mark new results.
+        """Enqueues trials that nobody has claimed or that were lost, and marks new results.
 
         Returns, by key, why trials are given up: their workers died too often.
         """
@@ -92,7 +92,7 @@ class Store:
     def mark_all_done(
         self, trials: Sequence[Trial], results: Mapping[str, Result]
     ) -> dict[str, TrialStatus]:
-        """Mark entries of new results as done; return the status of every trial, by key.
+        """Marks entries of new results as done; returns the status of every trial, by key.
 
         Results of running trials are left to their workers. Each trial is enqueued first, so that
         of two workers with one result the second sees that it is done.
@@ -112,7 +112,7 @@ class Store:
         return statuses
 
     def claim(self, keys: Sequence[str]) -> EntryIds | None:
-        """Claim the first of these trials that waits; None where none does."""
+        """Claims the first of these trials that waits; None where none does."""
         statuses = self._statuses()
         for key in dict.fromkeys(keys):
             entry = statuses.get(key, TrialStatus()).entry
@@ -123,7 +123,7 @@ class Store:
         return None
 
     def mark_done(self, claim: EntryIds, result: Result) -> bool:
-        """Write a result into a claimed entry, and finish it.
+        """Writes a result into a claimed entry, and finishes it.
 
         Returns False, and changes nothing, where the claim was lost or the trial is finished.
         """
@@ -138,18 +138,18 @@ class Store:
         return False
 
     def results(self, keys: Sequence[str]) -> Iterator[Result]:
-        """Yield results that the database has of these trials, such as other machines'."""
+        """Yields results that the database has of these trials, such as other machines'."""
         pending = set(keys)
         for entry in self.database.entries():
             if entry.user_attrs.get("key") in pending and (result := self._result(entry)):
                 yield result
 
     def _statuses(self) -> dict[str, TrialStatus]:
-        """Return the status of every trial, by key."""
+        """Returns the status of every trial, by key."""
         return self.database.call(lambda: trial_statuses(self.database.entries(), self._result))
 
     def _result(self, entry: FrozenTrial) -> Result | None:
-        """Return the result in an entry; None where it has none, or a damaged one."""
+        """Returns the result in an entry; None where it has none, or a damaged one."""
         text = entry.user_attrs.get("result")
         if text is None:
             return None

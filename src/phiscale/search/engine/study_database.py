@@ -62,40 +62,40 @@ class StudyDatabase:
             return optuna.load_study(storage=self.storage, study_name=self.name)
 
     def call(self, function: Callable[[], T], patience_s: float | None = None) -> T:
-        """Call the function, again and again while the database is locked or away."""
+        """Calls the function, again and again while the database is locked or away."""
         return retry(
             function, self.url, patience_s=self.patience_s if patience_s is None else patience_s
         )
 
     def close(self) -> None:
-        """Disconnect until the next use: a new process must not inherit this connection."""
+        """Disconnects until the next use: a new process must not inherit this connection."""
         self.storage.remove_session()
         self.storage.engine.dispose()
 
     def plan_id(self) -> dict[str, Any]:
-        """Return what identifies the study's plan; empty where no worker has set it."""
+        """Returns what identifies the study's plan; empty where no worker has set it."""
         return self.call(lambda: self.study.user_attrs).get("phiscale") or {}
 
     def get_or_set_plan_id(self, plan_id: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what identifies the study's plan; `plan_id`, now set, where nothing did."""
+        """Returns what identifies the study's plan; `plan_id`, now set, where nothing did."""
         if recorded := self.plan_id():
             return recorded
         self.call(lambda: self.study.set_user_attr("phiscale", dict(plan_id)))
         return dict(plan_id)
 
     def entries(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
-        """Return the entries, in the order of their numbers."""
+        """Returns the entries, in the order of their numbers."""
         return self.call(lambda: self.study.get_trials(deepcopy=False, states=states))
 
     def entry_ids(self, entry: FrozenTrial) -> EntryIds:
-        """Return the ids of an entry."""
+        """Returns the ids of an entry."""
         id = self.call(
             lambda: self.storage.get_trial_id_from_study_id_trial_number(self.id, entry.number)
         )
         return EntryIds(str(entry.user_attrs.get("key")), entry.number, id)
 
     def add(self, trial: Trial) -> None:
-        """Add an entry that waits for a worker."""
+        """Adds an entry that waits for a worker."""
         params = numeric_params(trial)
         texts = {name: value for name, value in trial.attrs.items() if isinstance(value, str)}
         self.call(
@@ -112,14 +112,14 @@ class StudyDatabase:
         )
 
     def set_state(self, id: int, state: TrialState, values: list[float] | None = None) -> bool:
-        """Change the state of an entry. Returns False where another worker was faster.
+        """Changes the state of an entry. Returns False where another worker was faster.
 
         UpdateFinishedTrialError: the entry is finished.
         """
         return self.call(lambda: self.storage.set_trial_state_values(id, state, values))
 
     def fail_timed_out(self) -> None:
-        """Fail entries whose workers, on any machine, are past their heartbeat timeout."""
+        """Fails entries whose workers, on any machine, are past their heartbeat timeout."""
         with warnings.catch_warnings():  # heartbeats are called experimental
             warnings.simplefilter("ignore")
             self.call(lambda: optuna.storages.fail_stale_trials(self.study))

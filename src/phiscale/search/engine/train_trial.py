@@ -26,7 +26,7 @@ from phiscale.weights.sources import load
 
 
 def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
-    """Train in the folder `run`, or resume there. A training that diverges is a result, too.
+    """Trains in the folder `run`, or resumes there. A training that diverges is a result, too.
 
     Interrupted: a signal came.
     """
@@ -88,12 +88,12 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> 
 
 
 def tidy(run: Path) -> None:
-    """Delete what would resume a finished training; keep what figures need."""
+    """Deletes what would resume a finished training; keep what figures need."""
     shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
 
 
 def draw_evenly(split: Split, count: int | None, seed: int = 0) -> Split:
-    """Draw `count` images by the seed, as many of every class as possible; None: all."""
+    """Draws `count` images by the seed, as many of every class as possible; None: all."""
     if count is None or count >= len(split):
         return split
     rng = np.random.default_rng(seed)
@@ -107,7 +107,7 @@ def draw_evenly(split: Split, count: int | None, seed: int = 0) -> Split:
 
 
 def in_memory(images: ImageSet) -> ImageSet:
-    """Decode small images of one size once for all trials, if memory allows."""
+    """Decodes small images of one size once for all trials, if memory allows."""
     return replace(images, **{name: _decoded(split) for name, split in images.splits()})
 
 

@@ -59,7 +59,7 @@ class Trial:
 
 
 def trial_key(payload: Mapping[str, Any]) -> str:
-    """Return the key of what `Trial.to_dict` gives; defaults may be left out of it."""
+    """Returns the key of what `Trial.to_dict` gives; defaults may be left out of it."""
     return sha256(canonical(payload))[:16]
 
 
@@ -85,7 +85,7 @@ class TrialConditions:
         test: bool = False,
         attrs: Mapping[str, Any] | None = None,
     ) -> Trial:
-        """Describe a training under these conditions."""
+        """Describes a training under these conditions."""
         return Trial(
             name=name,
             spec=spec,

@@ -36,7 +36,7 @@ COPIES = 5  # attempts to copy a folder while another worker writes in it
 
 
 def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
-    """Train one trial after another until the plan is finished."""
+    """Trains one trial after another until the plan is finished."""
     with closing(runner.store()) as store, StopSignal() as stop:
         worker = _Worker(plan, runner, store)
         while True:
@@ -59,7 +59,7 @@ def run_worker(plan: Plan[Any], runner: RunnerConfig) -> None:
 
 
 def stop_message(runner: RunnerConfig) -> str:
-    """Return what a command that was stopped says last."""
+    """Returns what a command that was stopped says last."""
     return f"stopped; results are in {runner.out}: run the same command to resume"
 
 
@@ -73,7 +73,7 @@ class _Worker:
         self.images: ImageSet | None = None
 
     def missing_trials(self) -> dict[str, Trial]:
-        """Return trials of the stage that lack a result and may be trained, by key.
+        """Returns trials of the stage that lack a result and may be trained, by key.
 
         Before that, queue and files exchange their results. A trial at which workers died too often
         gets a failed result.
@@ -94,7 +94,7 @@ class _Worker:
         return missing
 
     def train_claimed_trial(self, trial: Trial, claim: EntryIds) -> None:
-        """Train a claimed trial, unless another worker has its result by now."""
+        """Trains a claimed trial, unless another worker has its result by now."""
         if result := self.results.read([trial.key]).get(trial.key):
             self.store.mark_done(claim, result)
             return
@@ -104,7 +104,7 @@ class _Worker:
         self._train(trial, claim)
 
     def _train(self, trial: Trial, claim: EntryIds) -> None:
-        """Train a trial and write its result. Errors are ignored where another worker has claimed
+        """Trains a trial and writes its result. Errors are ignored where another worker has claimed
         the trial by now."""
         from phiscale.search.engine.train_trial import tidy
         from phiscale.training.checkpoint import newest_images_seen
@@ -127,7 +127,7 @@ class _Worker:
             tidy(run)
 
     def _result(self, trial: Trial, run: Path) -> Result:
-        """Return the result of a training, or the reason why it failed. Faults of the machine are
+        """Returns the result of a training, or the reason why it failed. Faults of the machine are
         no result: they are raised."""
         import torch
 
@@ -150,7 +150,7 @@ class _Worker:
         return result
 
     def _save(self, result: Result, claim: EntryIds) -> bool:
-        """Write a result and mark its entry as done, if it is the first. Returns whether it is.
+        """Writes a result and marks its entry as done, if it is the first. Returns whether it is.
 
         In one folder the first file counts, and the database follows it. Between machines that
         share only a server, the first result marked there counts: a later one is written nowhere.
@@ -205,7 +205,7 @@ def _failed(trial: Trial, why: str) -> Result:
 
 
 def _run_folder(out: Path, claim: EntryIds) -> Path:
-    """Return the folder of a training: an earlier worker's, to resume from its checkpoint. Where a
+    """Returns the folder of a training: an earlier worker's, to resume from its checkpoint. Where a
     worker that lost its claim still holds it, a copy."""
     folder = out / "trainings" / claim.key
     try:

@@ -78,7 +78,7 @@ class SpaceComparison:
         }
 
     def caveats(self) -> Iterator[str]:
-        """Yield a sentence for each space that hardly has networks."""
+        """Yields a sentence for each space that hardly has networks."""
         for name, unique in self.unique_counts.items():
             if 2 * unique < self.networks:
                 yield (
@@ -88,7 +88,7 @@ class SpaceComparison:
                 )
 
     def stages(self) -> Stages[SpaceRuns]:
-        """Yield one stage with all trainings."""
+        """Yields one stage with all trainings."""
         networks_by_space = self.networks_by_space
         trials = {
             (name, number): self._trial(
@@ -126,7 +126,7 @@ class SpaceComparison:
 def sample_networks(
     space: Lattice, name: str, compute: float, count: int, seed: int
 ) -> list[ScaledNetwork]:
-    """Draw `count` networks of `compute` times the base's MACs from a design space.
+    """Draws `count` networks of `compute` times the base's MACs from a design space.
 
     Shares of log-compute are drawn evenly from the simplex, or around a strategy's shares. Each
     draw gives the nearest network that was not drawn yet. The space of a strategy is what lies
@@ -178,7 +178,7 @@ class ErrorComparison:
 
 
 def compare_errors(plan: SpaceComparison, runs: SpaceRuns) -> ErrorComparison:
-    """Compare the validation errors of two spaces: Mann and Whitney's test, and a bootstrap."""
+    """Compares the validation errors of two spaces: Mann and Whitney's test, and a bootstrap."""
     errors = {
         name: np.sort([result.error for (space, _), (_, result) in runs.items() if space == name])
         for name in plan.spaces
@@ -198,7 +198,7 @@ def compare_errors(plan: SpaceComparison, runs: SpaceRuns) -> ErrorComparison:
 def _bootstrap(
     first: NDArray[np.float64], second: NDArray[np.float64], draws: int = DRAWS
 ) -> NDArray[np.float64]:
-    """Return resampled probabilities that the first error is the lower one: (draws,)."""
+    """Returns resampled probabilities that the first error is the lower one: (draws,)."""
     random = np.random.default_rng(0)
     one = random.choice(first, (draws, len(first), 1))
     two = random.choice(second, (draws, 1, len(second)))

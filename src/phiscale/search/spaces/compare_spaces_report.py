@@ -20,7 +20,7 @@ from phiscale.search.spaces.figures import error_distributions
 def comparison_report(
     plan: SpaceComparison, runs: SpaceRuns, command: str
 ) -> tuple[dict[str, str | bytes], dict[str, Any]]:
-    """Return the files of the report by name, and its numbers as plain data. All errors are of the
+    """Returns the files of the report by name, and its numbers as plain data. All errors are of the
     validation images."""
     comparison = compare_errors(plan, runs)
     section = Section(
@@ -50,7 +50,7 @@ def _summary(plan: SpaceComparison, comparison: ErrorComparison) -> str:
 
 
 def _row(name: str, errors: NDArray[np.float64], unique: int) -> dict[str, Any]:
-    """Return a row of the table; `errors` are sorted."""
+    """Returns a row of the table; `errors` are sorted."""
     return {
         "space": name,
         "networks": len(errors),

@@ -43,11 +43,11 @@ class FamilyPlan:
     tuning: Tuning
 
     def member(self, phi: float) -> Spec:
-        """Return the network at `phi`."""
+        """Returns the network at `phi`."""
         return scale(self.base, compound(phi, self.alpha, self.beta, self.gamma))
 
     def stages(self) -> Stages[FamilyRuns]:
-        """Yield the trainings that tune learning rates, then those of the members."""
+        """Yields the trainings that tune learning rates, then those of the members."""
         names = {f"phi {phi:g}": phi for phi in self.phis}
         recipes = yield from successive_halving(
             list(names),
@@ -112,7 +112,7 @@ class FamilyMember:
 def family_members(
     plan: FamilyPlan, runs: FamilyRuns, law: ErrorLaw, phis: Sequence[float] = PHIS
 ) -> tuple[list[FamilyMember], Posterior | None]:
-    """Return the members at `phis` and at the trained phis, and the law fitted to the trained ones.
+    """Returns the members at `phis` and at the trained phis, and the law fitted to the latter.
 
     There is no such law where fewer than three members were trained: then `law` predicts.
     """
@@ -143,7 +143,7 @@ def _measured(plan: FamilyPlan, runs: FamilyRuns, phi: float) -> FamilyMember:
 
 
 def _fit_law(members: Sequence[FamilyMember], base_macs: int) -> Posterior | None:
-    """Fit a law in MACs alone: depth, width and resolution cannot be told apart along one ray."""
+    """Fits a law in MACs alone: depth, width and resolution cannot be told apart along one ray."""
     trained = [member for member in members if member.errors]
     if len(trained) < FEWEST:
         return None
@@ -171,7 +171,7 @@ def _law_prediction(member: FamilyMember, law: ErrorLaw) -> Prediction:
 def _fitted_prediction(
     member: FamilyMember, fitted: Posterior, base_macs: int
 ) -> Prediction | None:
-    """Predict by the fitted law; None where that is too far beyond the trained members."""
+    """Predicts by the fitted law; None where that is too far beyond the trained members."""
     at = [member.macs / base_macs]
     if float(fitted.points.beyond(np.array(at))) > FARTHEST:
         return None

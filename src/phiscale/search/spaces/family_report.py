@@ -31,7 +31,7 @@ def family_report(
     command: str,
     phis: Sequence[float] = PHIS,
 ) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:
-    """Return the files of the report by name, and the members as plain data.
+    """Returns the files of the report by name, and the members as plain data.
 
     `law` predicts where too few members were trained to fit one to them.
     """
@@ -76,7 +76,7 @@ def _text(
 
 
 def _row(member: FamilyMember) -> dict[str, Any]:
-    """Return a row of the table."""
+    """Returns a row of the table."""
     return {
         "phi": f"{member.phi:g}",
         "depth": f"x{member.by.depth:.2f}",

@@ -19,7 +19,7 @@ SIZE = (6.4, 3.8)  # inches
 
 
 def error_distributions(errors: Mapping[str, NDArray[np.float64]]) -> Drawing:
-    """Draw the error distribution functions of two spaces. `errors`: sorted fractions, by space."""
+    """Draws the error distributions of two spaces. `errors`: sorted fractions, by space."""
     with rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
@@ -39,7 +39,7 @@ def _cumulative(errors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _distribution(axes: Axes, errors: NDArray[np.float64], colour: str) -> None:
-    """Draw the band of a distribution function."""
+    """Draws the band of a distribution function."""
     y, half = _cumulative(errors), band(len(errors))
     axes.fill_between(
         100 * errors,
@@ -53,13 +53,13 @@ def _distribution(axes: Axes, errors: NDArray[np.float64], colour: str) -> None:
 
 
 def band(count: int, level: float = 0.95) -> float:
-    """Return half the height of a band that holds a whole distribution function of `count` draws
+    """Returns half the height of a band that holds a whole distribution function of `count` draws
     (Massart, Ann. Probab. 1990)."""
     return math.sqrt(math.log(2 / (1 - level)) / (2 * count))
 
 
 def family_figure(members: Sequence[FamilyMember]) -> Drawing:
-    """Draw error against MACs for the members of a family, predicted and measured."""
+    """Draws error against MACs for the members of a family, predicted and measured."""
     with rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()

@@ -46,7 +46,7 @@ COSTS = (*_COUNTED, "latency-ms")
 
 
 def cost_metric(name: str, device: DeviceModel | None) -> CostMetric:
-    """Return the cost metric of that name. UsageError: latency without a device model."""
+    """Returns the cost metric of that name. UsageError: latency without a device model."""
     if name != "latency-ms":
         return _COUNTED[name]
     if device is None:
@@ -66,14 +66,14 @@ class Lattice(ScalingLattice):
     macs: NDArray[np.float64]  # (networks,), over the base's MACs
 
     def errors(self, law: ErrorLaw, which: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Predict the errors of all networks, or of `which`: (networks,)."""
+        """Predicts the errors of all networks, or of `which`: (networks,)."""
         x = np.exp(self.logs if which is None else self.logs[which])
         return np.asarray(law.error(depth=x[:, 0], width=x[:, 1], resolution=x[:, 2]))
 
     def at(
         self, target: float, within: float = WITHIN, *, any_way: bool = False
     ) -> NDArray[np.int64]:
-        """Return the numbers of networks that cost `target` times the base, or the nearest ones
+        """Returns the numbers of networks that cost `target` times the base, or the nearest ones
         where steps are coarse.
 
         As in the paper (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor
@@ -91,14 +91,14 @@ class Lattice(ScalingLattice):
         return (off <= max(math.log1p(within), nearest + 1e-9)).nonzero()[0]
 
     def best(self, law: ErrorLaw, target: float, *, any_way: bool = False) -> ScaledNetwork:
-        """Find the network of least error at `target` times the base's cost; of equals the
+        """Finds the network of least error at `target` times the base's cost; of equals the
         cheapest."""
         which = self.at(target, any_way=any_way)
         errors = self.errors(law, which)
         return self.scaled(int(which[np.lexsort((self.cost[which], errors))[0]]))
 
     def on_ray(self, ray: Strategy | Scaling, target: float) -> ScaledNetwork:
-        """Find the network of that cost nearest to a ray; of equals the nearest in cost."""
+        """Finds the network of that cost nearest to a ray; of equals the nearest in cost."""
         strategy = ray if isinstance(ray, Strategy) else Strategy.of(ray)
         which = self.at(target)
         off = ray_distance(self.logs[which], strategy).round(2)
@@ -109,7 +109,7 @@ class Lattice(ScalingLattice):
     def indifferent(
         self, law: ErrorLaw, target: float, within: float = 0.001
     ) -> list[ScaledNetwork]:
-        """Find networks of that cost whose predicted error is within 0.1 point of the least."""
+        """Finds networks of that cost whose predicted error is within 0.1 point of the least."""
         which = self.at(target)
         errors = self.errors(law, which)
         near = errors <= errors.min() + within
@@ -118,7 +118,7 @@ class Lattice(ScalingLattice):
     def pareto(
         self, law: ErrorLaw, metrics: Mapping[str, CostMetric], most: float
     ) -> list[ScaledNetwork]:
-        """Find networks of at most `most` times the cost that no other beats in error and in every
+        """Finds networks of at most `most` times the cost that no other beats in error and in every
         metric at once."""
         which = (self.cost <= most).nonzero()[0]
         columns = [self.errors(law, which)]
@@ -129,7 +129,7 @@ class Lattice(ScalingLattice):
     def path(
         self, terms: NDArray[np.float64], exponents: NDArray[np.float64], targets: Sequence[float]
     ) -> NDArray[np.float64]:
-        """Return ln of the best network's multipliers at each target: (laws, targets, 3).
+        """Returns ln of the best network's multipliers at each target: (laws, targets, 3).
 
         The laws are e0 + sum A x^-p, with `terms` A and `exponents` p of (laws, 3).
         """
@@ -141,7 +141,7 @@ class Lattice(ScalingLattice):
         return path
 
     def scaled(self, number: int) -> ScaledNetwork:
-        """Return the network of this number in the flat arrays, with its multipliers and costs."""
+        """Returns the network of this number in the flat arrays, with its multipliers and costs."""
         spec = self.network(number)
         return ScaledNetwork(
             spec=spec,
@@ -153,7 +153,7 @@ class Lattice(ScalingLattice):
 
 @lru_cache(maxsize=4)  # a plan builds it many times, and it takes a second each
 def lattice(base: Spec, metric: CostMetric, *, native_pixels: int | None = None) -> Lattice:
-    """Build the lattice of `base` for a cost metric, with no more pixels than `native_pixels`."""
+    """Builds the lattice of `base` for a cost metric, with no more pixels than `native_pixels`."""
     # Finer than `pixel_step` for small bases: a search compares networks of nearly equal cost.
     step = 8 if base.resolution > SMALL_PIXELS else 2
     most = min(int(2.7 * base.resolution), native_pixels or 10**6)

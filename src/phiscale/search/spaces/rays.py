@@ -45,7 +45,7 @@ INVERSE = Strategy(
 
 
 def paper_grid(step: float = 0.1, slack: float = 0.15) -> list[tuple[float, float, float]]:
-    """Return every (alpha, beta, gamma) of 1 to 2 that doubles the compute.
+    """Returns every (alpha, beta, gamma) of 1 to 2 that doubles the compute.
 
     That is, |alpha beta^2 gamma^2 - 2| < `slack`.
 
@@ -65,7 +65,7 @@ def paper_grid(step: float = 0.1, slack: float = 0.15) -> list[tuple[float, floa
 
 
 def symmetric_scaling(compute: float, exponent: float = 2.3) -> Scaling:
-    """Return the best scaling under d w^2 r^2 = `compute` if all dimensions gave equal returns.
+    """Returns the best scaling under d w^2 r^2 = `compute` if all dimensions gave equal returns.
 
     Equal returns are A x^-p with the same A and p for depth, width and resolution. Coefficients
     from a search should do better than this baseline, which needs no measurement: at p = 2.3 and
@@ -85,7 +85,7 @@ def symmetric_scaling(compute: float, exponent: float = 2.3) -> Scaling:
 def match_compute(
     base: Spec, ray: Strategy | Scaling, target_macs: float, *, tolerance: float = TOLERANCE
 ) -> ScaledNetwork:
-    """Return the network nearest to `ray` whose exact MACs are within `tolerance` of the target.
+    """Returns the network nearest to `ray` whose exact MACs are within `tolerance` of the target.
 
     `ray`: shares of log-compute, or any scaling that lies on it. The network may lie anywhere along
     the ray (the monomial d w^2 r^2 is up to 40 % wrong there), so that a width arm only widens.
@@ -132,7 +132,7 @@ def match_compute(
 
 
 def ray_distance(logs: NDArray[np.float64], ray: Strategy) -> NDArray[np.float64]:
-    """Return how far networks are from a ray through the base: (networks,).
+    """Returns how far networks are from a ray through the base: (networks,).
 
     `logs`: natural logarithms of their multipliers, (networks, 3).
     """
@@ -144,7 +144,7 @@ def ray_distance(logs: NDArray[np.float64], ray: Strategy) -> NDArray[np.float64
 
 
 def _finer_and_finer(base: Spec, target: Scaling) -> Iterator[Iterable[ScalingLattice]]:
-    """Yield lattices around the target multipliers: first with usual pixels, then with even ones,
+    """Yields lattices around the target multipliers: first with usual pixels, then with even ones,
     then at depths between."""
     import numpy as np
 
@@ -153,7 +153,7 @@ def _finer_and_finer(base: Spec, target: Scaling) -> Iterator[Iterable[ScalingLa
     widths = list({scale(base, Scaling(width=width)): width for width in fine}.values())
 
     def pixels(step: int) -> list[int]:
-        """Return the base's pixels, and multiples of `step` near the target, at least a 2x2 map."""
+        """Returns the base's pixels, and multiples of `step` near the target; from a 2x2 map."""
         middle = base.resolution * target.resolution
         near = pixel_multiples(base, step, least=middle / REACH, most=middle * REACH)
         return sorted({base.resolution, *near})
@@ -168,7 +168,7 @@ def _finer_and_finer(base: Spec, target: Scaling) -> Iterator[Iterable[ScalingLa
 
 
 def between(base: Spec, depths: Sequence[float]) -> Iterator[Spec]:
-    """Yield the base at depths between `depths`: its last stages are the first to get a block more.
+    """Yields the base at depths between `depths`: its last stages get a block more first.
 
     A base whose stages all grow at once has no depths between.
     """
