@@ -50,6 +50,7 @@ CODE = (
     "arch/ops.py",
     "arch/rounding.py",
     "arch/scaling.py",
+    "arch/sizes.py",
     "arch/spec.py",
     "weights/formats.py",
     "weights/keymaps.py",

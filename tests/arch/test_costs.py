@@ -11,16 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phiscale.arch.costs import (
-    Cost,
-    cost,
-    cost_grid,
-    costs_of,
-    deviation,
-    doubling_powers,
-    measure_scaling,
-    slopes,
-)
+from phiscale.arch.costs import Cost, cost, cost_grid, costs_of, measure_scaling
+from phiscale.arch.deviation import deviation, doubling_powers, slopes
 from phiscale.arch.families import MEMBERS, get_spec
 from phiscale.arch.families.efficientnet import B0
 from phiscale.arch.scaling import Scaling, scale

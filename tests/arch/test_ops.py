@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from phiscale.arch.costs import cost
 from phiscale.arch.families import get_spec
 from phiscale.arch.layers import count_layers
-from phiscale.arch.ops import IMAGES, Operation, ScaledSizes, operations
+from phiscale.arch.ops import IMAGES, Operation, operations
+from phiscale.arch.sizes import ScaledSizes
 from phiscale.arch.spec import Spec
 
 CONVOLUTIONS = ("dense", "pointwise", "depthwise", "grouped")

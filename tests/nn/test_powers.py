@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from phiscale.arch.costs import AXES, doubling_powers
+from phiscale.arch.deviation import AXES, doubling_powers
 from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from phiscale.arch.ops import Number, Operation, ScaledSizes, at_least, where
+from phiscale.arch.ops import Operation
+from phiscale.arch.sizes import Number, ScaledSizes, at_least, where
 from phiscale.arch.spec import Spec
 
 

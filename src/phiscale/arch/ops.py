@@ -1,20 +1,15 @@
 """Every operation of a network with its wiring, in forward order, walked from its spec alone.
 
-Costs and the ONNX file of untrained weights are read from this walk. The arithmetic is plain, so
-the same lines describe one network (integers), half a million at once (numpy arrays over a lattice)
-and the ideal network between the integers (fractions).
+Costs and the ONNX file of untrained weights are read from this walk. `sizes` says for which numbers
+its arithmetic holds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import floor
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
-from phiscale.arch.scaling import Scaling
+from phiscale.arch.sizes import Number, ScaledSizes, at_least, floor, plain, where
 from phiscale.arch.spec import Spec, Stage
-
-Number = Any  # int, float or numpy array: the arithmetic is the same
 
 OperationKind = Literal[
     "dense",  # the first four are convolutions without bias
@@ -58,54 +53,6 @@ class FeatureMap(NamedTuple):
     side: Number
 
 
-@dataclass(frozen=True)
-class ScaledSizes:
-    """The numbers of a spec that scaling changes: integers, arrays over a lattice, or fractions."""
-
-    stem: Number
-    head: Number
-    side: Number
-    repeats: tuple[Number, ...]
-    channels: tuple[Number, ...]
-    groups: tuple[Number, ...]
-    expand_from: tuple[Number, ...]
-    fractional: bool = False  # nothing is rounded
-
-    @staticmethod
-    def of(spec: Spec) -> ScaledSizes:
-        """Returns the integers of one network."""
-        stages = spec.stages
-        return ScaledSizes(
-            stem=spec.stem_channels,
-            head=spec.head_channels,
-            side=spec.resolution,
-            repeats=tuple(s.repeats for s in stages),
-            channels=tuple(s.channels for s in stages),
-            groups=tuple(s.group_width for s in stages),
-            expand_from=tuple(s.expand_from for s in stages),
-        )
-
-    @staticmethod
-    def ideal(spec: Spec, by: Scaling) -> ScaledSizes:
-        """Returns the scaled network before any rounding."""
-        last = len(spec.stages) - 1
-        ends = 1.0 if spec.fixed_ends else by.width
-
-        def depth(number: int) -> float:
-            return 1.0 if spec.fixed_ends and number in (0, last) else by.depth
-
-        return ScaledSizes(
-            stem=spec.stem_channels * ends,
-            head=spec.head_channels * ends,
-            side=spec.resolution * by.resolution,
-            repeats=tuple(s.repeats * depth(i) for i, s in enumerate(spec.stages)),
-            channels=tuple(s.channels * by.width for s in spec.stages),
-            groups=tuple(s.group_width * by.width for s in spec.stages),
-            expand_from=tuple(s.expand_from * by.width for s in spec.stages),
-            fractional=True,
-        )
-
-
 def walk(spec: Spec, sizes: ScaledSizes) -> list[Operation]:
     """Returns the operations of one network or of many, in forward order.
 
@@ -119,7 +66,7 @@ def walk(spec: Spec, sizes: ScaledSizes) -> list[Operation]:
     for number in range(len(spec.stages)):
         x = graph.block(f"stages.{number}.0", x, number, first=True)
         further: Number = sizes.repeats[number] - 1
-        if _plain(further) and not further:
+        if plain(further) and not further:
             continue
         graph.count = further
         x = graph.block(f"stages.{number}.*", x, number, first=False)
@@ -270,7 +217,7 @@ class _Graph:
         if not ratio:
             return y
         exact = x.channels * ratio
-        squeezed = exact if self.sizes.fractional else at_least(1, _floor(exact))
+        squeezed = exact if self.sizes.fractional else at_least(1, floor(exact))
         gated = FeatureMap(f"{block.at}.se", y.channels, y.side)
         return self.append("se", gated, y, squeezed=squeezed, residual_elements=residual_elements)
 
@@ -335,7 +282,7 @@ class _Graph:
     def hidden(self, channels: Number, expand: float) -> Number:
         """`spec.hidden_channels`, on arrays too."""
         exact = channels * expand
-        return exact if self.sizes.fractional else at_least(1, _floor(exact + 0.5))
+        return exact if self.sizes.fractional else at_least(1, floor(exact + 0.5))
 
     def divide(self, number: Number, by: Number) -> Number:
         return number / by if self.sizes.fractional else number // by
@@ -343,34 +290,3 @@ class _Graph:
 
 def _elements(x: FeatureMap) -> Number:
     return x.channels * x.side**2
-
-
-# Plain numbers take Python's arithmetic (a network in well under a millisecond), arrays numpy's.
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, bool | int | float)
-
-
-def _floor(value: Number) -> Number:
-    if _plain(value):
-        return floor(value)
-    import numpy as np
-
-    return np.floor(value).astype(np.int64)
-
-
-def at_least(least: int, value: Number) -> Number:
-    if _plain(value):
-        return max(least, value)
-    import numpy as np
-
-    return np.maximum(least, value)
-
-
-def where(condition: Any, then: Number, otherwise: Number) -> Number:
-    if _plain(condition):
-        return then if condition else otherwise
-    import numpy as np
-
-    return cast("Any", np.where(condition, then, otherwise))

@@ -31,7 +31,7 @@ class Scaling:
 
     @property
     def macs(self) -> float:
-        """Returns the paper's approximation d * w^2 * r^2. `costs.deviation` measures its error."""
+        """Returns the paper's approximation d * w^2 * r^2. `deviation` measures its error."""
         return self.depth * self.width**2 * self.resolution**2
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from phiscale.arch.costs import Cost
-from phiscale.arch.ops import Number
+from phiscale.arch.sizes import Number
 from phiscale.errors import UsageError
 from phiscale.files import Format
 

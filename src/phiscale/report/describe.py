@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from phiscale.arch.costs import cost, deviation
+from phiscale.arch.costs import cost
+from phiscale.arch.deviation import deviation
 from phiscale.arch.families import name_of
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec

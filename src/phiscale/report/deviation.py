@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from phiscale.arch.costs import cost, doubling_powers, slopes
+from phiscale.arch.costs import cost
+from phiscale.arch.deviation import doubling_powers, slopes
 from phiscale.arch.spec import Spec
 from phiscale.planning.device import DeviceModel
 from phiscale.report.deviation_networks import ComparedNetwork, smallest_of_families

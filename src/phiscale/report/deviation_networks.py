@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from phiscale.arch.costs import Deviation, cost, deviation, measure_scaling
+from phiscale.arch.costs import cost, measure_scaling
+from phiscale.arch.deviation import Deviation, deviation
 from phiscale.arch.families import MEMBERS, Member, as_spec, get_spec
 from phiscale.arch.scaling import ScaledNetwork, Scaling, compound, scale
 from phiscale.arch.spec import Spec

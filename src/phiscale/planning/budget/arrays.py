@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from phiscale.arch.costs import costs_of
-from phiscale.arch.ops import Number
+from phiscale.arch.sizes import Number
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.planning.budget.candidates import Candidate

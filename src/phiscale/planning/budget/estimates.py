@@ -9,8 +9,8 @@ from typing import Any
 
 from phiscale.arch.costs import Cost, cost
 from phiscale.arch.families import as_spec
-from phiscale.arch.ops import Number
 from phiscale.arch.scaling import Scaling, effective
+from phiscale.arch.sizes import Number
 from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.planning.budget.candidates import Candidate

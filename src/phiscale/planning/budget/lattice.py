@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from phiscale.arch.costs import CostGrid, cost_grid
 from phiscale.arch.families.small import SMALL_PIXELS
-from phiscale.arch.ops import Number
 from phiscale.arch.scaling import Scaling, effective
+from phiscale.arch.sizes import Number
 from phiscale.arch.spec import Spec
 
 if TYPE_CHECKING:
