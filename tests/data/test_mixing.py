@@ -98,7 +98,7 @@ def test_a_batch_shared_out_holds_the_same_mixed_images(cuts: tuple[int, ...]):
                 start=24,
                 stop=36,
                 augment_at=lambda sample: augment,
-                share=lambda images: (first, end),
+                rows_of=lambda size: (first, end),
             ),
         )
         (batch,) = batches

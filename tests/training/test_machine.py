@@ -214,7 +214,7 @@ def test_saving_takes_a_hundredth_of_the_time_however_slow_the_disk(tmp_path: Pa
             saves.append(now_s)
             saver.save()
     assert saves[0] <= 60 + 10 and np.diff(saves).min() >= 300  # the first says how slow it is
-    assert saver.share < 0.0101
+    assert saver.time_fraction < 0.0101
 
 
 def test_an_update_that_half_precision_skips_leaves_the_statistics_as_they_were(

@@ -14,10 +14,10 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.nn.blocks import Dropout
 from phiscale.nn.network import Network, build
-from phiscale.training.parallel.replicas import LEAST_SHARE, Replicas, lanes_for
+from phiscale.training.parallel.replicas import MIN_LANE_IMAGES, Replicas, lanes_for
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=16, classes=5)
-IMAGES = 3 * LEAST_SHARE + 1  # no even share
+IMAGES = 3 * MIN_LANE_IMAGES + 1  # no even share
 X = torch.randn(IMAGES, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(IMAGES) % 5
 

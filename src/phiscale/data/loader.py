@@ -94,8 +94,8 @@ class TrainingBatchPlan:
     """Pixels a side in that update; None: those of the preprocessing."""
     class_weights: NDArray[np.floating] | None = None
     """Weight of each class in the loss; None: all are 1."""
-    share: Callable[[int], tuple[int, int]] = lambda images: (0, images)
-    """Of a micro-batch of so many images: the first, and the end, of what this process takes."""
+    rows_of: Callable[[int], tuple[int, int]] = lambda size: (0, size)
+    """This process's rows of a micro-batch of so many images: the first, and the end."""
 
 
 def training_batches(
@@ -103,7 +103,7 @@ def training_batches(
 ) -> Generator[Batch]:
     """Yields augmented micro-batches in the order of the training, prepared in `workers` threads.
 
-    Pixels are uint8 NCHW. They depend on the seed and the sample alone, not on the share.
+    Pixels are uint8 NCHW. They depend on the seed and the sample alone, not on `rows_of`.
     """
     order = Order(len(images.split), plan.seed, images.split.groups())
 
@@ -123,7 +123,7 @@ def _micro_batches(plan: TrainingBatchPlan, order: Order, split: Split) -> Itera
             indices = order.samples(update, update + plan.batch)
             total = float(plan.class_weights[split.labels[indices]].sum())
         for start in range(update, update + plan.batch, size):
-            first, end = plan.share(size)
+            first, end = plan.rows_of(size)
             yield _MicroBatch(
                 order, augment, update, (start, start + size), (start + first, start + end), total
             )

@@ -178,7 +178,9 @@ def train(
             meter.step(recipe.batch)
 
             # Report. Save if the last checkpoint is too old: evaluations may be far apart.
-            reporter.step(loss=loss, lr=lr, gradient_norm=gradient_norm, saving_share=saver.share)
+            reporter.step(
+                loss=loss, lr=lr, gradient_norm=gradient_norm, saving_share=saver.time_fraction
+            )
             if saver.is_due():
                 saver.save()
                 meter.pause()
@@ -262,7 +264,7 @@ def _batches(
         augment_at=lambda images_seen: recipe.augment_at(images_seen / total),
         size_at=lambda images_seen: recipe.pixels(preprocessing.size, images_seen / total),
         class_weights=class_weights(recipe, images),
-        share=lambda images: group.local_range(images, recipe.lanes),
+        rows_of=lambda size: group.local_range(size, recipe.lanes),
     )
     return training_batches(cache, preprocessing, plan, workers=workers)
 

@@ -44,10 +44,10 @@ class Reporter:
         for callback in self.callbacks:
             callback.on_step(self._progress())
 
-    def evaluation(self, average: EvalResult, raw: EvalResult) -> None:
+    def evaluation(self, ema: EvalResult, raw: EvalResult) -> None:
         """Reports an evaluation of the EMA weights and of the raw ones; the log has it already."""
         for callback in self.callbacks:
-            callback.on_evaluation(self._progress(validation_top1=average.top1, raw_top1=raw.top1))
+            callback.on_evaluation(self._progress(validation_top1=ema.top1, raw_top1=raw.top1))
 
     def _progress(self, **validation: float) -> Progress:
         return Progress(

@@ -1,4 +1,4 @@
-"""Runtime: settings of a training that do not change its result."""
+"""Runtime: where and how a training runs, which its recipe does not say."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ SAVE_EVERY_S = 60.0  # so a kill loses about a minute of work at most
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Settings of a training that do not change its result."""
+    """Where and how a training runs: nothing of it is compared when a run is resumed.
+
+    Only `device` and `deterministic` can change bits of the result, and `accept_changed_data` lets
+    a run resume with other images.
+    """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     group: ProcessGroup | None = None  # None: joins the processes of torchrun

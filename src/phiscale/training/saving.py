@@ -13,11 +13,11 @@ from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.runtime import Runtime
 from phiscale.training.state import State
 
-SAVE_SHARE = 0.01  # maximum fraction of the time that regular saving takes
+MAX_SAVE_FRACTION = 0.01  # maximum fraction of the time that regular saving takes
 
 
 class Saver:
-    """Saves every `runtime.save_every_s` seconds, but never for more than `SAVE_SHARE` of the time.
+    """Saves every `runtime.save_every_s` seconds, but for `MAX_SAVE_FRACTION` of the time at most.
 
     The process of rank 0 writes; all others wait for it at a barrier.
     """
@@ -38,13 +38,13 @@ class Saver:
         self.last_took_s = self.total_s = 0.0
 
     @property
-    def share(self) -> float:
-        """The share of the time since this start that saving took."""
+    def time_fraction(self) -> float:
+        """The fraction of the time since this start that saving took."""
         return round(self.total_s / max(1e-9, self.clock() - self.began), 5)
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint: the same answer in all processes."""
-        pause_s = max(self.every_s, self.last_took_s / SAVE_SHARE) if self.every_s else 0.0
+        pause_s = max(self.every_s, self.last_took_s / MAX_SAVE_FRACTION) if self.every_s else 0.0
         return self.group.broadcast(self.clock() - self.last > pause_s)
 
     def save(self) -> None:

@@ -87,7 +87,10 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Identity of a run. A run is resumed only with an equal one."""
+    """Identity of a run, which is resumed only with an equal one, and how that is handled.
+
+    `accept_changed_data` and `log_level` are no part of the identity.
+    """
 
     spec: Spec
     images: ImageSet

@@ -26,12 +26,12 @@ from phiscale.nn.network import Network
 from phiscale.nn.norm import BatchNorm2d
 from phiscale.training.evaluate import logits_of
 from phiscale.training.optim import lr_scales
-from phiscale.training.parallel.replicas import LEAST_SHARE
+from phiscale.training.parallel.replicas import MIN_LANE_IMAGES
 from phiscale.training.recipes.recipe import Recipe
 
 Norms = Literal["train", "frozen", "reestimated"]
 
-ENOUGH_SHARE = 2 * LEAST_SHARE  # images a lane: enough for batch statistics as good as the old ones
+ENOUGH_LANE_IMAGES = 2 * MIN_LANE_IMAGES  # batch statistics of these are as good as the old ones
 FAR = 0.3  # standard deviations: running means so far off no longer fit the images
 STATISTICS_FROM, BATCH = 1024, 32  # images
 PROBED_AT_MOST = 20_000  # images, whose features fit in memory
@@ -113,7 +113,7 @@ def _norms(
     few = split.subset(_spread(split, even))
     shift = _shift(network, few, preprocessing, device)
     norms: Norms = "reestimated" if recipe.norms == "reestimated" or shift > FAR else "frozen"
-    if recipe.norms == "auto" and recipe.batch // recipe.lanes >= ENOUGH_SHARE:
+    if recipe.norms == "auto" and recipe.batch // recipe.lanes >= ENOUGH_LANE_IMAGES:
         norms = "train"
     if norms == "reestimated":
         _reestimate(network, few, preprocessing, device)

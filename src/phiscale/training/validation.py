@@ -45,11 +45,11 @@ class Validator:
 
     def evaluate(self, state: State) -> list[EvalCounts]:
         """Returns the counts of this process's part of the split: EMA weights, raw weights."""
-        averaged = build(self.config.spec, initialised=False).to(self.device)
-        averaged.load_state_dict(state.ema.averages, assign=True)
-        averaged = averaged.to(memory_format=torch.channels_last)
+        ema_network = build(self.config.spec, initialised=False).to(self.device)
+        ema_network.load_state_dict(state.ema.averages, assign=True)
+        ema_network = ema_network.to(memory_format=torch.channels_last)
         return count_correct(
-            (averaged, state.network),
+            (ema_network, state.network),
             self.config.images.validation,
             self.config.preprocessing,
             self.device,
@@ -64,28 +64,28 @@ class Validator:
         parts = [part for part in all_counts if part is not None]
         if len(parts) < len(all_counts):
             return None
-        average, raw = zip(*parts, strict=True)
-        return reduce_counts(average), reduce_counts(raw)
+        ema, raw = zip(*parts, strict=True)
+        return reduce_counts(ema), reduce_counts(raw)
 
-    def record(self, state: State, average: EvalResult, raw: EvalResult) -> None:
+    def record(self, state: State, ema: EvalResult, raw: EvalResult) -> None:
         """Writes an evaluation to the log and the state, and the weights if they are the best."""
         if self.log:
             self.log.evaluation(
                 state,
-                validation_top1=average.top1,
+                validation_top1=ema.top1,
                 raw_top1=raw.top1,
-                validation_cross_entropy=average.cross_entropy,
+                validation_cross_entropy=ema.cross_entropy,
             )
         state.evaluated = state.images_seen
         state.stale += 1
-        if average.top1 <= state.best_top1:
+        if ema.top1 <= state.best_top1:
             return
-        state.best_top1, state.stale = average.top1, 0
+        state.best_top1, state.stale = ema.top1, 0
         metrics = {
             "validation": {
-                "top1": average.top1,
-                "interval": list(average.interval),
-                "images": average.images,
+                "top1": ema.top1,
+                "interval": list(ema.interval),
+                "images": ema.images,
                 "images_seen": state.images_seen,
                 "weights": "moving average",
             }

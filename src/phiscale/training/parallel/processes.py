@@ -165,7 +165,9 @@ class ProcessGroup:
                     rank for rank, (_, since) in heard.items() if now - since > self.timeout_s
                 ]
                 if silent:
-                    raise TrainingError(_LOST.format(f"no sign of life of {silent[0]}"))
+                    raise TrainingError(
+                        _LOST.format(f"no heartbeat from rank {silent[0]} for {self.timeout_s:g} s")
+                    )
             time.sleep(pause_s)
             pause_s = min(0.2, 1.5 * pause_s)
 
@@ -196,7 +198,12 @@ class ProcessGroup:
         thread.start()
         thread.join(self.timeout_s)
         if not answers:
-            raise TrainingError(_LOST.format("nor does the one that keeps the store"))
+            raise TrainingError(
+                _LOST.format(
+                    f"no answer from the key-value store for {self.timeout_s:g} s (torchrun or "
+                    "rank 0 keeps it)"
+                )
+            )
         answer = answers[0]
         if isinstance(answer, RuntimeError):
             with translate_errors():
@@ -239,8 +246,8 @@ def _part(start: int, stop: int, number: int, count: int) -> tuple[int, int]:
 
 
 _LOST = (
-    "another process of this training is gone or does not answer ({}). "
-    "Start the same command again: it resumes."
+    "another process of this training is gone or does not answer: {}. See its output for the "
+    "cause, then start the same command in all processes: it resumes."
 )
 
 

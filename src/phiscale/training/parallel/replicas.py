@@ -27,7 +27,7 @@ from phiscale.training.ownership import is_own_process
 from phiscale.training.parallel.allocator import keep_freed_memory
 from phiscale.training.parallel.processes import ProcessGroup, translate_errors
 
-LEAST_SHARE = 16  # minimum images per lane: batch-norm statistics of fewer are noise
+MIN_LANE_IMAGES = 16  # minimum images per lane: batch-norm statistics of fewer are noise
 _MASKS = 1 << 20  # first random number for dropout; augmentation uses those below
 
 LossOf = Callable[[nn.Module, slice], Tensor]
@@ -179,11 +179,11 @@ def draw_masks(network: Network, seed: int, sample_indices: NDArray[np.int64]) -
 def lanes_for(batch: int, device: torch.device) -> int:
     """Returns the number of lanes for a batch on this device; 1 on a GPU.
 
-    Each lane gets at least one thread and `LEAST_SHARE` images.
+    Each lane gets at least one thread and `MIN_LANE_IMAGES` images.
     """
     if device.type != "cpu":
         return 1
-    return max(1, min(torch.get_num_threads(), batch // LEAST_SHARE))
+    return max(1, min(torch.get_num_threads(), batch // MIN_LANE_IMAGES))
 
 
 def _replica(network: Network) -> Network:
