@@ -11,12 +11,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from phiscale.arch.costs import Cost
 from phiscale.arch.sizes import Number
 from phiscale.errors import UsageError
 from phiscale.files import Format
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +78,6 @@ def fit_linear(features: Sequence[Sequence[float]], times: Sequence[float]) -> R
     unit; the rates have the same one. UsageError: the shapes differ, or a time is not above 0.
     """
     import numpy as np
-    from scipy.optimize import nnls
 
     rows, measured = np.asarray(features, dtype=float), np.asarray(times, dtype=float)
     if rows.ndim != 2 or rows.shape != (len(measured), len(FEATURES)) or not len(measured):
@@ -85,7 +90,7 @@ def fit_linear(features: Sequence[Sequence[float]], times: Sequence[float]) -> R
     relative = rows / measured[:, None]
     size = np.linalg.norm(relative, axis=0)
     size[size == 0] = 1  # a feature that no network has
-    rates, _ = nnls(relative / size, np.ones(len(measured)))
+    rates = _non_negative_least_squares(relative / size, np.ones(len(measured)))
     return Rates(**dict(zip(FEATURES, map(float, rates / size), strict=True)))
 
 
@@ -212,6 +217,13 @@ FORMAT = Format(
     UsageError,
     "Make one: phiscale calibrate --out device.json.",
 )
+
+
+def _non_negative_least_squares(columns: Floats, y: Floats) -> Floats:
+    """Returns the c >= 0 with the least |columns @ c - y|: (rows, terms), (rows,) -> (terms,)."""
+    from scipy.optimize import nnls  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    return cast("Floats", nnls(columns, y)[0])
 
 
 def _require(part: Timing | None, name: str) -> Timing:
