@@ -46,7 +46,7 @@ class Cost:
         return self.saved_bytes * batch + 4 * self.params * (3 + optimizer_slots)
 
     def _repr_html_(self) -> str:
-        """The totals as a table, for notebooks."""
+        """Returns the totals as a table, for notebooks."""
         values = [(label, getattr(self, name)) for name, label in _LABELS.items()]
         rows = [(label, f"{v:,}" if isinstance(v, int) else f"{v!r:.40}") for label, v in values]
         return html_table(("cost of one image", ""), rows)

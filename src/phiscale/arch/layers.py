@@ -137,7 +137,7 @@ class _Counter:
         return op.side_in + at_least(0, (op.side - 1) * op.stride + op.kernel - op.side_in)
 
     def squeeze_excite(self, op: Operation) -> Iterator[Layer]:
-        """Two 1x1 convolutions with bias on the pooled map, then a product with the map itself."""
+        """Yields two 1x1 convolutions with bias on the pooled map; the second scales the map."""
         hidden, squeezed = op.channels, op.squeezed
         mapped, weights = hidden * op.side**2, hidden * squeezed
         yield Layer(

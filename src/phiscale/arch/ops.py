@@ -106,6 +106,7 @@ class _Graph:
         self.operations: list[Operation] = []
 
     def stem(self) -> FeatureMap:
+        """Appends the first convolution and, where there is one, its max pool."""
         spec = self.spec
         images = FeatureMap(IMAGES, spec.in_channels, self.sizes.side)
         x = self.conv("stem", images, self.sizes.stem, spec.stem_kernel, spec.stem_stride)
@@ -115,6 +116,7 @@ class _Graph:
         return self.append("max_pool", pooled, x, kernel=3, stride=2)
 
     def head(self, x: FeatureMap) -> FeatureMap:
+        """Appends the last convolution, the mean over the map and the classifier."""
         if self.spec.head_channels:
             x = self.conv("head", x, self.sizes.head)
         x = self.append("mean_pool", FeatureMap("pool", x.channels, 1), x)
@@ -123,7 +125,7 @@ class _Graph:
         return self.append("linear", FeatureMap("classifier", self.spec.classes, 1), x)
 
     def block(self, at: str, x: FeatureMap, number: int, *, first: bool) -> FeatureMap:
-        """One block; only the first one of a stage strides and may change the channels."""
+        """Appends a block; only the first one of a stage strides and may change the channels."""
         stage, out = self.spec.stages[number], self.sizes.channels[number]
         stride = stage.stride if first else 1
         identity = x.channels == out if stride == 1 and stage.skip else False
@@ -141,7 +143,10 @@ class _Graph:
                 return self.bottleneck(block, x, self.sizes.groups[number])
 
     def inverted(self, block: _Block, x: FeatureMap, hidden: Number) -> FeatureMap:
-        """MBConv; or Fused-MBConv, whose expansion and depthwise are one dense convolution."""
+        """Appends an MBConv or a Fused-MBConv.
+
+        The expansion and the depthwise of the latter are one dense convolution.
+        """
         at, stage, stride, out, identity = block
         fused, expands = stage.block == "fused_mbconv", stage.expand != 1
         residual_elements = where(identity, _elements(x), 0)
@@ -158,7 +163,7 @@ class _Graph:
         return self.add(at, x, y, count=where(identity, 1, 0))
 
     def basic(self, block: _Block, x: FeatureMap) -> FeatureMap:
-        """ResNet-18's and -34's: two k x k convolutions."""
+        """Appends ResNet-18's and -34's block: two k x k convolutions."""
         at, stage, stride, out, _ = block
         y = self.conv(f"{at}.first", x, out, stage.kernel, stride)
         skip = self.shortcut(block, x)
@@ -168,7 +173,7 @@ class _Graph:
         return self.activation(at, self.add(at, skip, y))
 
     def bottleneck(self, block: _Block, x: FeatureMap, group: Number) -> FeatureMap:
-        """ResNet-50's; with groups RegNetX's; with squeeze-and-excite RegNetY's."""
+        """Appends ResNet-50's block; with groups RegNetX's; with squeeze-and-excite RegNetY's."""
         at, stage, stride, out, _ = block
         hidden, residual_elements = self.hidden(out, stage.expand), _elements(x)
         y = self.conv(f"{at}.reduce", x, hidden)
@@ -188,7 +193,7 @@ class _Graph:
         return self.activation(at, self.add(at, skip, y))
 
     def shortcut(self, block: _Block, x: FeatureMap) -> FeatureMap:
-        """ResNet's 1x1 convolution beside a block that changes its map: norm, no activation."""
+        """Appends ResNet's 1x1 convolution and norm beside a block that changes its map."""
         if block.identity is True:
             return x
         count = self.count
@@ -212,7 +217,7 @@ class _Graph:
     def squeeze_excite(
         self, block: _Block, x: FeatureMap, y: FeatureMap, residual_elements: Number
     ) -> FeatureMap:
-        """`y` weighed by a gate whose inside is `se_ratio` of the block's input `x` wide."""
+        """Weighs `y` by a gate whose inside is `se_ratio` of the block's input `x` wide."""
         ratio = block.stage.se_ratio
         if not ratio:
             return y
@@ -234,7 +239,7 @@ class _Graph:
         act: bool = True,
         residual_elements: Number = 0,
     ) -> FeatureMap:
-        """A convolution, its batch norm and, where `act`, its activation."""
+        """Appends a convolution, its batch norm and, where `act`, its activation."""
         kind = kind or ("pointwise" if kernel == 1 else "dense")
         y = FeatureMap(f"{at}.conv", channels, self.shrink(x.side, stride))
         shape = (x.channels, channels, x.side, y.side)
@@ -280,7 +285,7 @@ class _Graph:
         return side / stride if self.sizes.fractional else -(-side // stride)
 
     def hidden(self, channels: Number, expand: float) -> Number:
-        """`spec.hidden_channels`, on arrays too."""
+        """Returns `spec.hidden_channels`, of arrays too."""
         exact = channels * expand
         return exact if self.sizes.fractional else at_least(1, floor(exact + 0.5))
 

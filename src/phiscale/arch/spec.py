@@ -199,12 +199,12 @@ class Spec:
         return strides
 
     def __str__(self) -> str:
-        """One line: blocks, pixels, classes."""
+        """Returns one line: blocks, pixels, classes."""
         classes = f"{self.classes:,} classes" if self.classes else "no classifier"
         return f"{self.blocks} blocks in {len(self.stages)} stages, {self.resolution} px, {classes}"
 
     def _repr_html_(self) -> str:
-        """Stem, stages and head as a table, for notebooks."""
+        """Returns stem, stages and head as a table, for notebooks."""
         stem = f"stem, {self.stem_kernel}x{self.stem_kernel} convolution"
         if self.stem_pool:
             stem += " and max pool"

@@ -32,7 +32,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How an image becomes a network's input. Raises DataError if a value makes no sense."""
+    """How an image becomes a network's input. DataError: a value makes no sense."""
 
     size: int
     """Pixels, height and width of the input."""
@@ -78,8 +78,10 @@ class Preprocessing:
             )
 
     def crop_and_resize(self, image: Image.Image) -> Image.Image:
-        """The central square of side crop x min(height, width), resized to size x size, RGB; or the
-        whole image, where it is to be squashed."""
+        """Returns the central square of side crop x min(height, width), size x size pixels, RGB.
+
+        With `squash` the whole image becomes the square.
+        """
         image = to_rgb(image, self.background)
         if self.squash:
             return image.resize((self.size, self.size), _RESAMPLING[self.interpolation])
@@ -92,7 +94,10 @@ class Preprocessing:
         )
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 HWC or NHWC -> float32 CHW or NCHW: (pixels / 255 - mean) / std."""
+        """Returns (pixels / 255 - mean) / std: uint8 HWC or NHWC -> float32 CHW or NCHW.
+
+        DataError: the pixels have another type or shape.
+        """
         if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
             raise DataError(
                 f"Pixels are {pixels.dtype} of shape {pixels.shape}. "
@@ -107,22 +112,25 @@ class Preprocessing:
         return images
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """An image as the network takes it: float32, 3 x size x size."""
+        """Returns an image as the network takes it: float32 (3, size, size)."""
         return self.normalise(np.asarray(self.crop_and_resize(image)))
 
     def summary(self) -> str:
-        """For a reader."""
+        """Returns a line for people: pixels, crop, interpolation, mean and std."""
         how = "the whole image squeezed" if self.squash else f"the central {self.crop:g}"
         mean, std = (", ".join(f"{v:.3g}" for v in each) for each in (self.mean, self.std))
         return f"{self.size} px, {how}, {self.interpolation}, mean {mean}, std {std}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; `from_dict` gives the same value back."""
+        """Returns plain data, complete and versioned."""
         return FORMAT.encode(self)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the preprocessing") -> Preprocessing:
-        """The value that `to_dict` wrote. Raises DataError for another version, key or type."""
+        """Returns the preprocessing of what `to_dict` gave. `where` names the source in messages.
+
+        DataError: a field is unknown, missing or wrong.
+        """
         return FORMAT.decode(data, where)
 
 
@@ -135,7 +143,7 @@ FORMAT = Format(
 
 
 def triple(values: Iterable[float]) -> tuple[float, float, float]:
-    """Red, green and blue. Raises ValueError where there are more or fewer."""
+    """Returns red, green and blue. ValueError: there are more or fewer values."""
     red, green, blue = map(float, values)
     return red, green, blue
 

@@ -29,29 +29,32 @@ class Backend(Protocol):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How an image becomes the network's input."""
+        """Returns how an image becomes the network's input."""
         ...
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
+        """Returns the names of the classes, in the order of the logits."""
         ...
 
     def plan(self, batch_size: int | None = None) -> BatchPlan:
-        """Batches and threads that suit this backend. `batch_size` in images; None: its own."""
+        """Returns the batches and threads that suit this backend.
+
+        `batch_size`: images; None: its own.
+        """
         ...
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits (n, classes) of preprocessed images (n, 3, size, size)."""
+        """Returns logits (n, classes) of preprocessed images (n, 3, size, size)."""
         ...
 
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits (n, classes) of cropped and resized pixels (n, size, size, 3)."""
+        """Returns logits (n, classes) of cropped and resized pixels (n, size, size, 3)."""
         ...
 
 
 def onnx_path(model: str | os.PathLike[str]) -> Path:
-    """The exported file that a path means: itself, or the model.onnx in a folder."""
+    """Returns the exported file that a path means: itself, or the model.onnx in a folder."""
     path = Path(model)
     return path / ONNX if path.is_dir() else path
 
@@ -60,9 +63,9 @@ class OnnxBackend:
     """A model.onnx that phiscale exported, in ONNX Runtime on the CPU. It needs no torch."""
 
     def __init__(self, artefact: str | os.PathLike[str], *, threads: int = 0):
-        """Open a model.onnx, or the one in a folder. `threads`: CPU threads; 0: one per core.
+        """Opens a model.onnx, or the one in a folder. `threads`: CPU threads; 0: one per core.
 
-        Raises ExportError where there is none, or where its metadata are missing or damaged.
+        ExportError: there is none, or its metadata are missing or damaged.
         """
         self.path = onnx_path(artefact)
         if not self.path.is_file():
@@ -82,7 +85,7 @@ class OnnxBackend:
         return self.metadata.classes
 
     def plan(self, batch_size: int | None = None) -> BatchPlan:
-        """A core to each batch: with all cores in one batch, threads wait for each other."""
+        """Gives a core to each batch: with all cores in one, threads wait for each other."""
         size = batch_size or cpu_batch_size(self.preprocessing.size)
         streams = self.threads if size > 1 else 1
         return BatchPlan(size=size, streams=streams, readers=max(2, self.threads))
@@ -91,7 +94,10 @@ class OnnxBackend:
         return run(self.session, images)
 
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits of uint8 pixels, normalised here. A single image uses all cores, a batch one."""
+        """Returns logits (n, classes) of uint8 pixels (n, size, size, 3), normalised here.
+
+        A single image uses all cores, a batch one.
+        """
         session = self.session if len(pixels) == 1 else self._one_thread_session
         return run(session, self.preprocessing.normalise(pixels))
 
@@ -101,7 +107,7 @@ class OnnxBackend:
 
 
 def read_onnx_metadata(session: ort.InferenceSession, path: Path) -> ModelMetadata:
-    """What an exported model says about itself. Raises ExportError if missing or damaged."""
+    """Reads the metadata of an exported model. ExportError: they are missing or damaged."""
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise ExportError(

@@ -44,7 +44,7 @@ class Parity:
     """Share of the images with the same most probable class, in [0, 1]."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As model.json has it."""
+        """Returns plain data as model.json has it."""
         return asdict(self)
 
 
@@ -55,13 +55,15 @@ def export_onnx(
     out: Path,
     latency_s: float = 2.0,
 ) -> dict[str, Any]:
-    """Write `out/model.onnx` and `out/model.json`; return the content of model.json.
+    """Writes `out/model.onnx` and `out/model.json`; returns the content of model.json.
 
     `latency_s`: seconds for which the exported network is timed.
 
     The batch size is free, the image size is fixed. Logits on up to 256 images of `split`, or on
     random ones without it, are compared first. Above a relative difference of 1e-3, or with other
-    classes for more than 1 % of the images, nothing is written and ExportError is raised.
+    classes for more than 1 % of the images, nothing is written.
+
+    ExportError: they differ by more, or the network cannot be exported.
     """
     model = _onnx(network, metadata)
     session = open_session(model)
@@ -159,7 +161,10 @@ def export_run(
     out: str | os.PathLike[str] | None,
     data: ImageSet | str | Path | None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Write model.onnx and model.json; return the path of model.onnx and what model.json holds."""
+    """Exports the best weights of a run; returns the path of model.onnx and what model.json holds.
+
+    `out`: the folder, by default that of the weights. `data`: its validation images are compared.
+    """
     weights = weights_file(os.fspath(run))
     folder = weights.parent if out is None else Path(out)
     check_no_file(folder)

@@ -15,7 +15,10 @@ from phiscale.errors import ExportError
 
 
 def open_session(model: bytes | Path, threads: int = 0) -> ort.InferenceSession:
-    """Open a CPU session. `threads`: 0: one per core. Raises ExportError."""
+    """Opens a session on the CPU. `threads`: 0: one per core.
+
+    ExportError: ONNX Runtime cannot open the model.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -30,7 +33,7 @@ def open_session(model: bytes | Path, threads: int = 0) -> ort.InferenceSession:
 
 
 def run(session: ort.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits (n, classes) of float32 images (n, 3, size, size)."""
+    """Returns logits (n, classes) of float32 images (n, 3, size, size)."""
     return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
 
 
@@ -40,8 +43,10 @@ def latency_ms(
     seconds: float = 0.5,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Milliseconds of a run on an input of this shape, over `seconds` (at least 20 runs): the
-    median of the quietest fifth of that time, since other programs can only add to it."""
+    """Measures milliseconds of a run on an input of this shape, over `seconds`, 20 runs at least.
+
+    It is the median of the quietest fifth of that time, since other programs can only add to it.
+    """
     images = np.zeros(shape, np.float32)
     name = session.get_inputs()[0].name
     for _ in range(5):

@@ -25,8 +25,8 @@ Interval = tuple[float, float]
 class Coefficients:
     """Coefficients of compound scaling and where they come from.
 
-    depth = alpha^phi, width = beta^phi, resolution = gamma^phi (arXiv:1905.11946, eq. 3). Raises
-    UsageError for coefficients by which no network grows.
+    depth = alpha^phi, width = beta^phi, resolution = gamma^phi (arXiv:1905.11946, eq. 3).
+    UsageError: no network grows by these coefficients.
     """
 
     alpha: float
@@ -59,20 +59,20 @@ class Coefficients:
 
     @property
     def powers(self) -> dict[str, float]:
-        """alpha, beta and gamma by name, for `compound(phi, **coefficients.powers)`."""
+        """Returns alpha, beta and gamma by name, for `compound(phi, **coefficients.powers)`."""
         return {name: getattr(self, name) for name in NAMES}
 
     @property
     def growth(self) -> float:
-        """Factor of MACs for one more phi, by the paper's alpha * beta^2 * gamma^2."""
+        """Returns the factor of MACs for one more phi, by the paper's alpha * beta^2 * gamma^2."""
         return self.alpha * self.beta**2 * self.gamma**2
 
     def at(self, phi: float) -> Scaling:
-        """The multipliers at phi: any real number; 0 is the base."""
+        """Returns the multipliers at phi: any real number; 0 is the base."""
         return compound(phi, **self.powers)
 
     def law_over(self, base: Spec) -> Law | None:
-        """The law, if its multipliers are over `base`, whose classes may differ; else None.
+        """Returns the law, if its multipliers are over `base`, whose classes may differ; else None.
 
         It says nothing about another network, or about the same one at other pixels. Coefficients
         that name no base are used for any.
@@ -93,7 +93,7 @@ class Coefficients:
         return f"{', '.join(f'{power:.4g}^phi' for power in self.powers.values())} ({how})"
 
     def row(self) -> dict[str, str]:
-        """alpha, beta and gamma for a table, each with its interval if it has one."""
+        """Returns alpha, beta and gamma for a table, each with its interval if it has one."""
         ends = {
             name: f" [{low:.2f}, {high:.2f}]"
             for name, (low, high) in (self.intervals or {}).items()
@@ -101,7 +101,7 @@ class Coefficients:
         return {name: f"{value:.3f}{ends.get(name, '')}" for name, value in self.powers.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, complete and versioned: the content of `found.json`."""
+        """Returns plain data, complete and versioned: the content of `found.json`."""
         return FORMAT.encode(self)
 
     def write(self, path: Path) -> None:
@@ -110,15 +110,16 @@ class Coefficients:
 
     @staticmethod
     def from_dict(data: Any, where: str = "the coefficients") -> Coefficients:
-        """The inverse of `to_dict`. Only the version and the three numbers are required.
+        """Returns the coefficients of what `to_dict` gave. `where` names the source in messages.
 
-        Raises UsageError, which names `where`, for unknown fields and wrong values.
+        Only the version and the three numbers are required.
+        UsageError: a field is unknown, missing or wrong.
         """
         return FORMAT.decode(data, where)
 
     @staticmethod
     def read(path: Path | str) -> Coefficients:
-        """Reads `found.json`. Raises UsageError for a file that holds no coefficients."""
+        """Reads `found.json`. UsageError: the file holds no coefficients."""
         return FORMAT.read(Path(path))
 
 

@@ -114,20 +114,29 @@ PAPER: tuple[tuple[Op, Op], ...] = (
 
 
 def autoaugment_v0(image: Image.Image, uniforms: Sequence[float]) -> Image.Image:
-    """One of the 25 pairs of tensorflow/tpu's policy `v0`; `uniforms`: NUMBERS uniforms."""
+    """Applies one of the 25 pairs of tensorflow/tpu's policy `v0` to an RGB image.
+
+    `uniforms`: `NUMBERS` numbers in [0, 1), which decide all that is random.
+    """
     return _pair(image, V0, tf_argument(AUTOAUGMENT_LENGTHS), tf_contrast, uniforms)
 
 
 def autoaugment_paper(image: Image.Image, uniforms: Sequence[float]) -> Image.Image:
-    """One of the 25 pairs of the paper; levels 0..9 over the paper's ranges (its table 6)."""
+    """Applies one of the 25 pairs of the paper (arXiv:1805.09501, table 9) to an RGB image.
+
+    Levels 0 to 9 span the ranges of its table 6. `uniforms`: `NUMBERS` numbers in [0, 1).
+    """
     return _pair(image, PAPER, paper_argument, pillow_contrast, uniforms)
 
 
 def randaugment(
     image: Image.Image, layers: int, magnitude: float, uniforms: Sequence[float]
 ) -> Image.Image:
-    """`layers` operations of level `magnitude`, each any of the 16 (Cubuk et al.,
-    arXiv:1909.13719); levels above 10 are used (EfficientNet-B7: 28)."""
+    """Applies `layers` operations of level `magnitude` to an RGB image, each any of the 16.
+
+    Levels above 10 are used (EfficientNet-B7: 28). `uniforms`: `NUMBERS` numbers in [0, 1).
+    Source: Cubuk et al., arXiv:1909.13719.
+    """
     argument = tf_argument(RANDAUGMENT_LENGTHS)
     for layer, name in enumerate(pick_operations(layers, uniforms)):
         sign, *position = uniforms[4 * layer + 1 : 4 * layer + 4]
@@ -137,7 +146,7 @@ def randaugment(
 
 
 def pick_operations(layers: int, uniforms: Sequence[float]) -> list[str]:
-    """Names of the operations that RandAugment takes: each of the 16 is equally likely."""
+    """Returns the names of RandAugment's operations: each of the 16 is equally likely."""
     return [RANDAUGMENT[int(uniforms[4 * layer] * len(RANDAUGMENT))] for layer in range(layers)]
 
 
@@ -157,7 +166,10 @@ def _pair(
 
 
 def tf_argument(lengths: Lengths) -> Levels:
-    """What a level means in tensorflow/tpu: degrees, bits, thresholds, factors, slopes, pixels."""
+    """Returns what a level means in tensorflow/tpu, as a function.
+
+    Its values are degrees, bits, thresholds, factors, slopes or pixels.
+    """
 
     def argument(name: str, level: float, sign: float, side: int) -> float:
         share = level / 10
@@ -186,7 +198,7 @@ def tf_argument(lengths: Lengths) -> Levels:
 
 
 def paper_argument(name: str, level: float, sign: float, side: int) -> float:
-    """What a level of 0..9 means in AutoAugment's paper."""
+    """Returns what a level of 0 to 9 means in AutoAugment's paper (arXiv:1805.09501, table 6)."""
     share = level / 9
     match name:
         case "Rotate":
@@ -213,7 +225,11 @@ def apply_operation(
     *,
     contrast: Callable[[Image.Image, float], Image.Image],
 ) -> Image.Image:
-    """One operation on an RGB image. `position`: where, as shares of the height and the width."""
+    """Applies one operation to an RGB image.
+
+    `position`: where it cuts out, as shares of the height and the width.
+    ValueError: there is no operation `name`.
+    """
     match name:
         case "AutoContrast":
             return ImageOps.autocontrast(image)
@@ -253,25 +269,29 @@ def apply_operation(
 
 
 def pillow_contrast(image: Image.Image, factor: float) -> Image.Image:
+    """Changes the contrast around the mean of the image."""
     return ImageEnhance.Contrast(image).enhance(factor)
 
 
 def tf_contrast(image: Image.Image, factor: float) -> Image.Image:
-    """With the mean of the histogram, not of the image: 196 for any 224 x 224 pixels."""
+    """Changes the contrast around the mean of the histogram: 196 for any 224 x 224 pixels."""
     level = min(255, image.width * image.height // 256)
     return Image.blend(Image.new("RGB", image.size, (level,) * 3), image, factor)
 
 
 def _transform(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
-    """`matrix` takes a pixel of the result to one of the image, both counted from corner pixels'
-    centres; the terms -slope / 2 above are there since Pillow counts from the corner."""
+    """Moves pixels: `matrix` takes one of the result to one of the image.
+
+    Both are counted from corner pixels' centres; the terms -slope / 2 above are there since Pillow
+    counts from the corner.
+    """
     return image.transform(
         image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=GREY
     )
 
 
 def _cut_out(image: Image.Image, half: int, down: float, across: float) -> Image.Image:
-    """A square of twice `half` pixels a side, its centre anywhere in the image."""
+    """Covers a square of twice `half` pixels a side, its centre anywhere in the image."""
     y, x = int(down * image.height), int(across * image.width)
     cut = image.copy()
     cut.paste(

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 def default_grid(axes: int) -> tuple[float, ...]:
-    """Exponents from 0.15 to 4 on each of so many axes: about 2,000 cells at most."""
+    """Returns exponents from 0.15 to 4 for each of so many axes: about 2,000 cells at most."""
     if axes >= 3:
         return EXPONENTS if axes == 3 else COARSE
     low, high = EXPONENTS[0], EXPONENTS[-1]
@@ -24,13 +24,16 @@ def default_grid(axes: int) -> tuple[float, ...]:
 
 
 def grid_cells(axes: Sequence[Floats]) -> Floats:
-    """Every combination of exponents: (cells, axes)."""
+    """Returns every combination of exponents: (cells, axes)."""
     mesh = np.meshgrid(*axes, indexing="ij")
     return np.stack([axis.ravel() for axis in mesh], axis=1)
 
 
 def cell_weights(squares: Floats, cells: Floats, run_sd: float) -> Floats:
-    """Posterior weight of each cell, 1 for the likeliest: (cells,), (cells, axes) -> (cells,)."""
+    """Returns the posterior weight of each cell (cells,), 1 for the likeliest.
+
+    `squares` (cells,): what `project` left of the errors; `cells` (cells, axes): the exponents.
+    """
     odds = squares / (2 * run_sd**2) + np.sum(
         np.log(cells / PRIOR_MEDIAN) ** 2 / (2 * PRIOR_SPREAD**2), axis=1
     )

@@ -154,7 +154,7 @@ class Law:
 
 
 def require_run_sd(run_sd: float) -> float:
-    """Returns a seed standard deviation. Raises UsageError for one that no fit can use."""
+    """Returns a seed standard deviation. UsageError: no fit can use it."""
     least, most = RUN_SD_RANGE
     if not least <= run_sd <= most:
         raise UsageError(

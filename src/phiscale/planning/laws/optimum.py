@@ -53,14 +53,14 @@ class Optimum:
 
     @property
     def equal_split_excluded(self) -> bool:
-        """Whether the rows exclude that all dimensions are alike.
+        """Tells whether the rows exclude that all dimensions are alike.
 
         They do only if the equal split costs accuracy and lies outside the joint region.
         """
         return self.equal_split_costs[1] > 0 and not self.equal_split_inside
 
     def verdict(self) -> str:
-        """The equal-split baseline in a sentence."""
+        """Returns what the rows say of the equal-split baseline, in two sentences."""
         mean, low, high = (100 * cost for cost in self.equal_split_costs)
         named = ", ".join(f"{value:.2f}" for value in self.equal_split)
         cost = f"It costs {mean:.2f} points [{low:.2f}, {high:.2f}]"
@@ -83,10 +83,10 @@ def triple(values: Floats) -> Triple:
 
 
 def optimum(fit: Posterior, compute_ratio: float, *, draws: int = 1000, seed: int = 0) -> Optimum:
-    """alpha, beta, gamma at `compute_ratio` times the base, with intervals over `draws` laws.
+    """Finds alpha, beta and gamma at `compute_ratio` times the base, with intervals.
 
-    The values are those of the posterior mean surface. Raises UsageError for a ratio of 1 or none,
-    and for a law without depth, width and resolution.
+    The values are those of the posterior mean surface, the intervals those of `draws` laws.
+    UsageError: the ratio is 1 or not above 0, or the law lacks depth, width or resolution.
     """
     _require_ratio(compute_ratio)
     places = _dimensions_of(fit)
@@ -125,7 +125,7 @@ def _require_ratio(compute_ratio: float) -> None:
 
 
 def _dimensions_of(fit: Posterior) -> list[int]:
-    """Where depth, width and resolution stand among the axes."""
+    """Returns where depth, width and resolution stand among the axes."""
     if missing := [axis for axis in DIMENSIONS if axis not in fit.points.axes]:
         raise UsageError(
             f"a law of {', '.join(fit.points.axes)} has no coefficients: it lacks "
@@ -135,7 +135,7 @@ def _dimensions_of(fit: Posterior) -> list[int]:
 
 
 def mean_optimum(fit: Posterior, compute_ratio: float) -> Floats:
-    """ln of depth, width, resolution (3,) where the posterior mean error is least.
+    """Returns ln of depth, width and resolution (3,) where the posterior mean error is least.
 
     The mean is additive too, and convex in each ln x: each falls as g grows.
     """
@@ -158,7 +158,7 @@ def mean_optimum(fit: Posterior, compute_ratio: float) -> Floats:
 def bootstrap_intervals(
     fit: Posterior, compute_ratio: float, *, count: int = 60
 ) -> tuple[Triple, Triple] | None:
-    """Intervals of alpha, beta, gamma (low, high) by `Posterior.bootstrap`.
+    """Returns intervals of alpha, beta, gamma (low, high) by `Posterior.bootstrap`.
 
     They check those of `optimum`, since they do not draw from the law's run_sd. None where the rows
     are too few.
@@ -171,7 +171,10 @@ def bootstrap_intervals(
 
 
 def optima(p: Floats, a: Floats, compute_ratio: float) -> Floats:
-    """The same of single laws: exponents and A (laws, 3) -> ln of the multipliers (laws, 3)."""
+    """Returns the best ln of the multipliers (laws, 3) of single laws.
+
+    `p`, `a`: exponents and coefficients of depth, width and resolution, (laws, 3) each.
+    """
     gains = np.log(np.maximum(p * a / COSTS, 1e-300))
     reach = math.log(compute_ratio) / COSTS
     low, high = np.minimum(0, reach), np.maximum(0, reach)
@@ -183,7 +186,7 @@ def optima(p: Floats, a: Floats, compute_ratio: float) -> Floats:
 
 
 def _within_budget(at: Callable[[Floats], Floats], start: Floats, compute_ratio: float) -> Floats:
-    """`at(ln g)` (laws, 3) at the g where it has `compute_ratio`, for every law at once."""
+    """Returns `at(ln g)` (laws, 3) at the g where it has `compute_ratio`, for every law at once."""
     low, high = start - 800.0, start + 800.0
     for _ in range(70):
         middle = (low + high) / 2
@@ -193,7 +196,7 @@ def _within_budget(at: Callable[[Floats], Floats], start: Floats, compute_ratio:
 
 
 def _offsets(p: Floats, a: Floats) -> Triple | None:
-    """Mean over laws of ln x_i at T = 1, no bounds, on the line of the module's head."""
+    """Averages over laws ln x_i at T = 1, no bounds, on the line of the module's head."""
     p, a = p[(a > 0).all(1)], a[(a > 0).all(1)]
     if not len(p):
         return None
@@ -203,14 +206,14 @@ def _offsets(p: Floats, a: Floats) -> Triple | None:
 
 
 def _equal_split(fit: Posterior, compute_ratio: float) -> Floats:
-    """ln of the multipliers that are best if all dimensions have the same A and p."""
+    """Returns ln of the multipliers (3,) that are best if all dimensions have the same A and p."""
     p, weight = _equal_split_posterior(fit)
     single = optima(np.repeat(p[:, None], 3, axis=1), np.ones((len(p), 3)), compute_ratio)
     return weight @ single
 
 
 def _equal_split_posterior(fit: Posterior) -> tuple[Floats, Floats]:
-    """If all dimensions had one A and one p between them: the p and the weight of each (cells,).
+    """Returns the p of all dimensions and its weight, (cells,) each, if they share one A and one p.
 
     Other axes, such as images, keep terms of their own on a coarse grid.
     """
@@ -230,7 +233,7 @@ def _equal_split_posterior(fit: Posterior) -> tuple[Floats, Floats]:
 
 
 def _inside(draws: Floats, point: Floats) -> bool:
-    """Whether `point` (2,) is in the 95 % region of `draws` (draws, 2), by Mahalanobis distance."""
+    """Tells if `point` (2,) is in the 95 % region of `draws` (draws, 2), by Mahalanobis."""
     centre = draws.mean(0)
     inverse = np.linalg.pinv(np.cov(draws.T) + 1e-12 * np.eye(2))
     far = np.einsum("ni,ij,nj->n", draws - centre, inverse, draws - centre)

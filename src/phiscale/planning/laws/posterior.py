@@ -48,7 +48,7 @@ class Posterior:
     source: str
 
     def predict(self, x: ArrayLike, *, reference: ArrayLike | None = None) -> PredictedError:
-        """The error at `x` (..., axes), in the units of the rows.
+        """Predicts the error at `x` (..., axes), a fraction as in the rows.
 
         With `reference` (axes,): how much larger it is than there.
 
@@ -64,7 +64,10 @@ class Posterior:
         return PredictedError(error[()], sd[()], self.run_sd, self.freedom)
 
     def moments(self, x: Floats, reference: ArrayLike | None = None) -> tuple[Floats, Floats]:
-        """Mean and variance of the law's error at `x` (points, axes), the floor left out."""
+        """Returns mean and variance (points,) of the law's error at `x` (points, axes).
+
+        The floor is left out. With `reference` (axes,): of the difference to the error there.
+        """
         at = features(x, self.exponents)
         if reference is not None:
             at = at - features(np.asarray(reference, dtype=float)[None], self.exponents)
@@ -80,7 +83,7 @@ class Posterior:
 
     @cached_property
     def left_out(self) -> PredictedError:
-        """What rows at other places predict for each row, without the floor: (rows,).
+        """Predicts each row from rows at other places, without the floor: (rows,).
 
         NaN where the other rows are as few as the axes, or all alike on one axis.
         """
@@ -95,7 +98,7 @@ class Posterior:
 
     @cached_property
     def floor(self) -> float:
-        """tau: how far truths are from the law, beyond what noise and few rows explain.
+        """Returns tau: how far truths are from the law, beyond what noise and few rows explain.
 
         It is the value under which the errors on left-out rows are likeliest. Only rows that others
         surround on every axis count: beyond them the law is less certain already. Without such rows
@@ -110,7 +113,7 @@ class Posterior:
         return float(BEST_FLOORS[np.argmin(np.sum(np.log(variance) + missed / variance, axis=1))])
 
     def law(self) -> Law:
-        """The point estimate: mean exponents, with e0 and A solved for once more.
+        """Returns the point estimate: mean exponents, with e0 and A solved for once more.
 
         The mean is taken because few rows do not determine an exponent: the likeliest cell alone
         runs to the edge of the grid. Its sd is the typical error on a row that only set the
@@ -129,7 +132,7 @@ class Posterior:
         return Law(e0=e0, **terms, sd=sd, source=self.source)  # type: ignore[arg-type]
 
     def terms(self) -> tuple[float, dict[str, Term]]:
-        """e0 and a term for each axis, of the point estimate."""
+        """Returns e0 and a term for each axis, of the point estimate."""
         p = self.weight @ self.exponents
         _, (c, *_) = project(features(self.points.x, p[None]), self.points.error, self.points.runs)
         e0, *a = map(float, c)
@@ -140,13 +143,13 @@ class Posterior:
 
     @property
     def sd(self) -> float:
-        """Typical error of a prediction among the rows."""
+        """Returns the typical error of a prediction among the rows."""
         return math.hypot(self.run_sd, self.floor)
 
     def error(
         self, *, depth: Number, width: Number, resolution: Number, images: Number | None = None
     ) -> Number:
-        """The mean error over cells: floats or arrays that broadcast, as `Law.error`."""
+        """Returns the mean error over cells: floats or arrays that broadcast, as `Law.error`."""
         at = {"depth": depth, "width": width, "resolution": resolution}
         if images is not None and "images" in self.points.axes:
             at["images"] = images / IMAGES_UNIT
@@ -154,19 +157,19 @@ class Posterior:
         return level + sum(self.term(axis, x) for axis, x in at.items())
 
     def term(self, axis: str, x: Number) -> Number:
-        """The mean over cells of A x^-p on one axis: a sum over the few exponents it has there."""
+        """Averages A x^-p on one axis over cells: a sum over the few exponents it has there."""
         p, a = self.marginal(axis)
         return sum(A * x**-q for A, q in zip(a, p, strict=True))
 
     def marginal(self, axis: str) -> tuple[Floats, Floats]:
-        """Exponents on an axis and the weighted A of each: (exponents,) twice."""
+        """Returns the exponents on an axis and the weighted A of each: (exponents,) twice."""
         number = self.points.axes.index(axis)
         p, cell = np.unique(self.exponents[:, number], return_inverse=True)
         terms = np.bincount(cell, self.weight * self.coefficients[:, 1 + number], len(p))
         return p, np.asarray(terms, dtype=float)
 
     def draws(self, count: int = 1000, seed: int = 0) -> tuple[Floats, Floats]:
-        """Laws drawn by their likelihood: exponents (count, axes), coefficients (count, 1 + axes).
+        """Draws laws by likelihood: exponents (count, axes), coefficients (count, 1 + axes).
 
         First a cell by its weight, then its coefficients for errors with the noise of a run added.
         That keeps the coefficients at 0 or above.
@@ -179,7 +182,7 @@ class Posterior:
         return p, project(features(self.points.x, p), y, self.points.runs)[1]
 
     def bootstrap(self, count: int = 60, seed: int = 0) -> list[Posterior]:
-        """Fits to the law's errors with residuals of the rows, drawn with replacement.
+        """Fits the law to its own errors plus residuals of the rows, drawn with replacement.
 
         They check `draws`, since they do not draw from run_sd. Empty if the rows are as few as the
         law's numbers, so that it goes through all of them.
@@ -212,7 +215,7 @@ def posterior(
     `run_sd`: the seed standard deviation of an error. None: it is pooled from rows at equal x, else
     estimated by the jackknife, else 0.0025. `grid`: the exponents tried on each axis; fewer are
     faster. `robust`: rows that are far off count less (Huber). `points.require_fittable` checks
-    beforehand whether a law can be fitted. Raises UsageError for a `run_sd` of 0 or beyond reason.
+    beforehand whether a law can be fitted. UsageError: no fit can use `run_sd`.
     """
     grid = tuple(grid or default_grid(len(points.axes)))
     source_of_sd, sd, freedom = _choose_run_sd(points, run_sd, grid, source)
@@ -227,7 +230,7 @@ def posterior(
 def _choose_run_sd(
     points: Points, run_sd: float | None, grid: tuple[float, ...], source: str
 ) -> tuple[str, float, float]:
-    """Where run_sd comes from, its value and its degrees of freedom."""
+    """Returns where run_sd comes from, its value and its degrees of freedom."""
     if run_sd is not None:
         return "given", require_run_sd(run_sd), math.inf
     if (replicates := _replicate_sd(points)) is not None:
@@ -256,7 +259,7 @@ def _fit(points: Points, run_sd: float, grid: tuple[float, ...], source: str) ->
 
 
 def _replicate_sd(points: Points) -> tuple[float, float] | None:
-    """Pooled over rows at equal x, and its degrees of freedom; None if those are fewer than two."""
+    """Pools run_sd over rows at equal x, with degrees of freedom; None if those are below two."""
     group = points.groups
     mean = np.bincount(group, points.runs * points.error) / np.bincount(group, points.runs)
     squares = float(np.sum(points.runs * (points.error - mean[group]) ** 2))
@@ -267,7 +270,7 @@ def _replicate_sd(points: Points) -> tuple[float, float] | None:
 def _jackknife_sd(
     points: Points, grid: tuple[float, ...], source: str
 ) -> tuple[float, float] | None:
-    """run_sd from residuals with and without a row, and its degrees of freedom.
+    """Returns run_sd from residuals with and without a row, and its degrees of freedom.
 
     The mean of their products is the variance of a run, exactly so in a linear model. None if there
     are no more rows than numbers in the law.

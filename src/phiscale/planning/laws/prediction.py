@@ -28,12 +28,12 @@ class PredictedError:
 
     @property
     def interval(self) -> tuple[Any, Any]:
-        """Holds the error of one new run 95 times in 100."""
+        """Returns the interval (low, high) that holds the error of one new run 95 times in 100."""
         return self._around(np.sqrt(self.sd**2 + self.run_sd**2))
 
     @property
     def expected_interval(self) -> tuple[Any, Any]:
-        """Holds the mean error of many runs 95 times in 100."""
+        """Returns the interval (low, high) that holds the mean of many runs 95 times in 100."""
         return self._around(self.sd)
 
     def _around(self, sd: Any) -> tuple[Any, Any]:
@@ -43,7 +43,7 @@ class PredictedError:
 
 
 def quantile_95(freedom: float) -> float:
-    """Standard deviations from the mean to each end of a 95 % interval."""
+    """Returns the standard deviations from the mean to each end of a 95 % interval."""
     if freedom <= len(T_95):
         return T_95[max(1, int(freedom)) - 1]
     return NORMAL_95 + (NORMAL_95**3 + NORMAL_95) / (4 * freedom)

@@ -20,13 +20,13 @@ Places = NDArray[np.intp]
 
 
 def features(x: Floats, exponents: Floats) -> Floats:
-    """1 and x_i^-p_i: (points, axes), (cells, axes) -> (cells, points, 1 + axes)."""
+    """Returns 1 and x_i^-p_i: (points, axes), (cells, axes) -> (cells, points, 1 + axes)."""
     powers = np.exp(-exponents[:, None, :] * np.log(x)[None])
     return np.concatenate([np.ones((*powers.shape[:2], 1)), powers], axis=2)
 
 
 def project(columns: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Least squares y = columns @ c with c >= 0, for every cell.
+    """Solves y = columns @ c by least squares with c >= 0, for every cell.
 
     `columns` (cells, rows, terms); `y` (rows,) or (cells, rows); `weight` (rows,), of each square.
     Returns the weighted squares that remain (cells,) and c (cells, terms). The terms are few, so
@@ -64,7 +64,7 @@ def project(columns: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats]
 
 
 def covariance(columns: Floats, weight: Floats, coefficients: Floats) -> Floats:
-    """Covariance of each cell's coefficients for errors of variance 1 / weight.
+    """Returns the covariance of each cell's coefficients for errors of variance 1 / weight.
 
     (cells, rows, terms), (rows,), (cells, terms) -> (cells, terms, terms). Coefficients at their
     bound of 0 have no variance.
