@@ -31,7 +31,7 @@ if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
     FORMATS += ("AVIF",)
 
 _ORIENTATION = 0x0112
-_TURNS = {
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -73,7 +73,7 @@ def read_image(
     background: tuple[int, int, int] = WHITE,
     limits: DecodeLimits = DEFAULT_LIMITS,
 ) -> Image.Image:
-    """The image in RGB, upright, transparency laid on `background`. Raises BadImage only."""
+    """Reads an image: RGB, upright, transparency laid on `background`. All errors are BadImage."""
     return decode_image(source, background=background, limits=limits).image
 
 
@@ -83,7 +83,7 @@ def decode_image(
     background: tuple[int, int, int] = WHITE,
     limits: DecodeLimits = DEFAULT_LIMITS,
 ) -> DecodedImage:
-    """`read_image` and what the file said about itself. Raises BadImage only."""
+    """Reads an image as `read_image`, with what its file says of it. All errors are BadImage."""
     data = source if isinstance(source, bytes) else read_bytes(Path(source), limits)
     if not data:
         raise BadImage("empty file")
@@ -97,11 +97,11 @@ def decode_image(
         except BadImage:
             raise
         except Exception as error:  # decoders raise nearly everything on damaged files
-            raise BadImage(_reason(error, data)) from error
+            raise BadImage(_decoder_reason(error, data)) from error
 
 
 def read_bytes(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
-    """A regular file's bytes. Raises BadImage at once for all else; never waits for a writer."""
+    """Reads a regular file. BadImage, at once, for all else: it never waits for a writer."""
     size = regular_size(path)
     if size > limits.max_file_bytes:
         raise BadImage(_too_big(size, limits))
@@ -113,18 +113,18 @@ def read_bytes(path: Path, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
 
 
 def regular_size(path: Path) -> int:
-    """Bytes of a regular file, links followed. Raises BadImage for whatever else is there."""
+    """Returns the bytes of a regular file, links followed. BadImage: it is something else."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError) as error:
         raise BadImage(_os_reason(path, error)) from error
-    if not stat.S_ISREG(found.st_mode):
-        raise BadImage(f"{_KINDS.get(stat.S_IFMT(found.st_mode), 'a device')}, not a file")
-    return found.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage(f"{_KINDS.get(stat.S_IFMT(status.st_mode), 'a device')}, not a file")
+    return status.st_size
 
 
 def open_at_once(path: Path) -> io.BufferedReader:
-    """Open for reading; does not wait, should the file have become a pipe since it was seen."""
+    """Opens for reading; does not wait, should the file have become a pipe since it was seen."""
     return open(path, "rb", opener=_non_blocking)
 
 
@@ -159,9 +159,9 @@ def _decode(data: bytes, background: tuple[int, int, int], limits: DecodeLimits)
         mode, raw_mode = image.mode, _raw_mode(image)
         image.load()
         check_complete(data, image)
-        turn = _TURNS.get(_orientation(image))
+        transpose = _TRANSPOSES.get(_orientation(image))
         upright = to_rgb(image, background, raw_mode=raw_mode)
-        upright = upright.copy() if turn is None else upright.transpose(turn)
+        upright = upright.copy() if transpose is None else upright.transpose(transpose)
     upright.info = {}  # nobody downstream reads it, and profiles and comments are heavy
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     return DecodedImage(upright, kind, mode)
@@ -178,7 +178,7 @@ def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """The depth in the file; Pillow keeps it with the tiles, which loading drops."""
+    """Returns the depth in the file; Pillow keeps it with the tiles, which loading drops."""
     if image.format not in ("PNG", "TIFF") or not image.tile:
         return ""
     arguments = image.tile[0].args
@@ -187,7 +187,7 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1 where the EXIF data are broken, since the image itself is sound."""
+    """Returns 1 to 8; 1 where the EXIF data are broken, since the image itself is sound."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # whatever the parser stumbles over, no pixel depends on it
@@ -195,8 +195,8 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _reason(error: Exception, data: bytes) -> str:
-    """A decoder's complaint in our words."""
+def _decoder_reason(error: Exception, data: bytes) -> str:
+    """Returns a decoder's error in plain words."""
     text = re.sub(r"<[^>]* object at 0x[0-9a-f]+>", "it", str(error))
     text = "".join(c if c.isprintable() else " " for c in text)[:120].strip()
     if isinstance(error, Image.DecompressionBombError):

@@ -11,7 +11,7 @@ IMAGE_SUFFIXES = frozenset(
 HEAD_BYTES = 512
 """How much of a file the functions here look at."""
 
-_IMAGES = (
+_IMAGE_SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"GIF87a", "GIF"),
@@ -25,7 +25,7 @@ _IMAGES = (
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
 )
 
-_STRANGERS = (
+_OTHER_SIGNATURES = (
     (b"version https://git-lfs", "a git-LFS pointer, not the image; git lfs pull fetches it"),
     (b"%PDF", "a PDF document, not an image"),
     (b"%!PS", "PostScript, not an image"),
@@ -40,7 +40,7 @@ _STRANGERS = (
     (b"MZ", "a program, not an image"),
 )
 
-_MARKUP = (
+_MARKUP_STARTS = (
     (b"<!doctype html", "a web page (HTML), not an image"),
     (b"<html", "a web page (HTML), not an image"),
     (b"<head", "a web page (HTML), not an image"),
@@ -51,9 +51,9 @@ _MARKUP = (
 
 
 def detect_image_format(data: bytes) -> str | None:
-    """The format we read that these bytes begin like, or None."""
-    for magic, name in _IMAGES:
-        if data.startswith(magic):
+    """Returns the image format that these bytes begin like, of those we read, or None."""
+    for signature, name in _IMAGE_SIGNATURES:
+        if data.startswith(signature):
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
@@ -65,9 +65,9 @@ def detect_image_format(data: bytes) -> str | None:
 
 
 def detect_other_type(data: bytes) -> str | None:
-    """What these bytes are instead of an image, where that can be told; else None."""
-    for magic, reason in _STRANGERS:
-        if data.startswith(magic):
+    """Returns what these bytes are instead of an image, as far as they show it, else None."""
+    for signature, reason in _OTHER_SIGNATURES:
+        if data.startswith(signature):
             return reason
     if data[4:8] == b"ftyp":
         brand = data[8:12]
@@ -78,7 +78,7 @@ def detect_other_type(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "a video, not an image"
     text = data[:HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for start, reason in _MARKUP:
+    for start, reason in _MARKUP_STARTS:
         if text.startswith(start):
             return reason
     head = data[:HEAD_BYTES]

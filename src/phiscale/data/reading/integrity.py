@@ -38,7 +38,7 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def check_parts(data: bytes) -> None:
-    """Refuse a file made of absurdly many parts, before Pillow walks them."""
+    """Checks the number of parts before Pillow walks them. BadImage: there are absurdly many."""
     if len(data) < 4 * MAX_PARTS:  # a part has four bytes at least
         return
     if data.startswith(PNG_MAGIC):
@@ -53,7 +53,10 @@ def check_parts(data: bytes) -> None:
 
 
 def check_checksums(data: bytes) -> None:
-    """Refuse a PNG with a wrong checksum, or without its end. Pillow skips those of later IDATs."""
+    """Checks the checksums of a PNG and its end. Pillow skips those of later IDATs.
+
+    BadImage: a checksum is wrong, or the end is missing.
+    """
     if not data.startswith(PNG_MAGIC):
         return
     last = b""
@@ -69,10 +72,11 @@ def check_checksums(data: bytes) -> None:
 
 
 def check_complete(data: bytes, image: Image.Image) -> None:
-    """Refuse an image whose data ended early and whose rest the decoder painted over.
+    """Checks that the data did not end early, so that the decoder painted over the rest.
 
-    `image` is `data` as Pillow decoded it, before any conversion. What the decoder paints is
-    known (grey in JPEG, zeros in PNG); only where it stands is the costlier proof made.
+    `image` is `data` as Pillow decoded it, before any conversion. What the decoder paints is known
+    (grey in JPEG, zeros in PNG); only where it stands is the costlier proof made.
+    BadImage: the data ended early.
     """
     width, height = image.size
     last = image.getpixel((width - 1, height - 1))
@@ -93,7 +97,7 @@ def check_complete(data: bytes, image: Image.Image) -> None:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Each chunk's kind, and where its content starts and ends (it may end behind the file)."""
+    """Yields each chunk's kind, and where its content starts and ends, maybe behind the file."""
     at = len(PNG_MAGIC)
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -107,24 +111,24 @@ def _png_ends_early(data: bytes) -> bool:
     width, height, bits, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     bits *= _PNG_CHANNELS[colour]
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
-    missing = 0
+    missing_bytes = 0
     for x, y, across, down in passes:
         columns, rows = -(-(width - x) // across), -(-(height - y) // down)
         if columns > 0 and rows > 0:
-            missing += rows * (1 + -(-columns * bits // 8))
+            missing_bytes += rows * (1 + -(-columns * bits // 8))
     inflate = zlib.decompressobj()
     for kind, start, end in _png_chunks(data):
         if kind != b"IDAT":
             continue
-        waiting = data[start:end]
-        while waiting and missing > 0 and not inflate.eof:
-            missing -= len(inflate.decompress(waiting, 1 << 20))
-            waiting = inflate.unconsumed_tail
-    return missing - len(inflate.flush()) > 0
+        compressed = data[start:end]
+        while compressed and missing_bytes > 0 and not inflate.eof:
+            missing_bytes -= len(inflate.decompress(compressed, 1 << 20))
+            compressed = inflate.unconsumed_tail
+    return missing_bytes - len(inflate.flush()) > 0
 
 
 def _jpeg_segments(data: bytes) -> Iterator[int]:
-    """Where each segment before the image's data starts; the last is the start of scan."""
+    """Yields where each segment before the image's data starts; the last is the start of scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -139,15 +143,17 @@ def _jpeg_segments(data: bytes) -> Iterator[int]:
 
 
 def _jpeg_ends_early(data: bytes, image: Image.Image) -> bool:
-    """Whether bytes added at the end of the first scan change the image.
+    """Tells whether bytes added at the end of the first scan change the image.
 
     A decoder that has all it needs skips them; one that ran out of data decodes them.
     """
     scan = list(_jpeg_segments(data))[-1]
     if data[scan + 1] != 0xDA:
         return False
-    found = _END_OF_SCAN.search(data, scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big"))
-    end = found.start() if found else len(data)
+    next_marker = _END_OF_SCAN.search(
+        data, scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    )
+    end = next_marker.start() if next_marker else len(data)
     try:
         again = Image.open(io.BytesIO(data[:end] + _PADDING + data[end:]), formats=("JPEG",))
         again.load()

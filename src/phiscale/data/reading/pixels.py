@@ -16,32 +16,34 @@ from phiscale.errors import BadImage
 
 WHITE = (255, 255, 255)
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-_PLAIN = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
+_NO_ALPHA = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
 _ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
 
 
 def to_rgb(
     image: Image.Image, background: tuple[int, int, int] = WHITE, *, raw_mode: str = ""
 ) -> Image.Image:
-    """A loaded image in RGB. Raises BadImage for a mode that has no way to RGB.
+    """Returns a loaded image in RGB. BadImage: its mode has no way to RGB.
 
     `raw_mode` is the depth in the file, where Pillow's mode does not tell it ("L;4", "I;12").
     """
     if image.mode in _DEEP:
         grey, alpha = _eight_bits(image, raw_mode)
-        return grey.convert("RGB") if alpha is None else _lay(grey, alpha, background)
-    if image.mode not in (*_PLAIN, *_ALPHA):
+        return grey.convert("RGB") if alpha is None else _composite(grey, alpha, background)
+    if image.mode not in (*_NO_ALPHA, *_ALPHA):
         raise BadImage(f"colour mode {image.mode} is not read; convert the file to RGB")
     if image.mode in _ALPHA or image.has_transparency_data:
-        _mend_transparent_colour(image, raw_mode)
+        _rescale_transparent_colour(image, raw_mode)
         if image.mode == "La":
             image = image.convert("LA")
         image = image.convert("RGBA")
-        return _lay(image, image.getchannel("A"), background)
+        return _composite(image, image.getchannel("A"), background)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _lay(image: Image.Image, alpha: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _composite(
+    image: Image.Image, alpha: Image.Image, background: tuple[int, int, int]
+) -> Image.Image:
     if alpha.getextrema() == (255, 255):
         return image.convert("RGB")
     canvas = Image.new("RGB", image.size, background)
@@ -49,8 +51,8 @@ def _lay(image: Image.Image, alpha: Image.Image, background: tuple[int, int, int
     return canvas
 
 
-def _mend_transparent_colour(image: Image.Image, raw_mode: str) -> None:
-    """PNG states its transparent colour in the file's depth; Pillow compares it with 8 bits."""
+def _rescale_transparent_colour(image: Image.Image, raw_mode: str) -> None:
+    """Scales a PNG's transparent colour from the file's depth to Pillow's eight bits."""
     colour = image.info.get("transparency")
     if raw_mode in ("L;2", "L;4") and isinstance(colour, int):
         top = 3 if raw_mode == "L;2" else 15
@@ -60,14 +62,14 @@ def _mend_transparent_colour(image: Image.Image, raw_mode: str) -> None:
 
 
 def _eight_bits(image: Image.Image, raw_mode: str) -> tuple[Image.Image, Image.Image | None]:
-    """A deep grey image in eight bits, and its transparency if it has any."""
+    """Returns a deep grey image in eight bits, and its transparency if it has any."""
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
         top = 4095 if raw_mode.startswith("I;12") else 65535
         table = np.minimum((np.arange(65536) * 255 + top // 2) // top, 255).astype(np.uint8)
         grey = table[values]
     else:
-        grey = _scale(values, *_span(image, values))
+        grey = _scale(values, *_value_range(image, values))
     if _white_is_zero(image):
         grey = 255 - grey
     alpha = None
@@ -77,8 +79,8 @@ def _eight_bits(image: Image.Image, raw_mode: str) -> tuple[Image.Image, Image.I
     return Image.fromarray(grey), alpha
 
 
-def _span(image: Image.Image, values: np.ndarray) -> tuple[float, float]:
-    """The values that black and white stand for."""
+def _value_range(image: Image.Image, values: np.ndarray) -> tuple[float, float]:
+    """Returns the values that black and white stand for."""
     if not np.isfinite(values).all():
         raise BadImage("has values that are not numbers")
     if image.mode == "I" and image.format == "PPM":
@@ -96,5 +98,5 @@ def _scale(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.u
 
 
 def _white_is_zero(image: Image.Image) -> bool:
-    """Pillow turns such TIFFs round up to eight bits only."""
+    """Tells whether a TIFF counts from white, which Pillow inverts up to eight bits only."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0
