@@ -1,4 +1,4 @@
-"""Types and checks that the arguments of many public functions share.
+"""Types and checks that the arguments of many public functions, and files, share.
 
 Messages name the Python parameter; the command line writes it as a flag.
 """
@@ -7,10 +7,27 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+from typing import TypeGuard
 
 from phiscale.errors import UsageError
 
 PathOrName = str | os.PathLike[str]
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Tells whether a value is a whole number. True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tells whether a value is a number, if only NaN or infinite. True and False are none."""
+    return is_whole(value) or isinstance(value, float)
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Tells whether a value is a number that a float can hold: neither NaN nor infinite."""
+    return is_number(value) and abs(value) <= sys.float_info.max  # an int may be too large
 
 
 def check_at_least(least: int, **numbers: int | None) -> None:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 from phiscale.arch.spec import Spec, Stage, hidden_channels
+from phiscale.arguments import is_finite
 from phiscale.errors import SpecError
 
 
@@ -24,7 +25,7 @@ class Scaling:
     def __post_init__(self) -> None:
         for name in ("depth", "width", "resolution"):
             value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+            if not (is_finite(value) and value > 0):
                 raise SpecError(
                     f"{name}={value!r} scales to nothing; use a number above 0, 1 for no change."
                 )

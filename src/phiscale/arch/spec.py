@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any, Literal, cast, get_args
 
+from phiscale.arguments import is_finite, is_whole
 from phiscale.errors import SpecError
 from phiscale.files import Format
 from phiscale.text import html_table
@@ -270,19 +270,17 @@ def hidden_channels(channels: int, expand: float) -> int:
 
 
 def _positive_int(name: str, value: object) -> None:
-    holds = isinstance(value, int) and not isinstance(value, bool) and value > 0
     wrong = f"{name}={value!r} is not a positive whole number"
-    _check(holds, wrong, f"use {name}=1 or more")
+    _check(is_whole(value) and value > 0, wrong, f"use {name}=1 or more")
 
 
 def _count(name: str, value: object) -> None:
-    holds = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    _check(holds, f"{name}={value!r} is not a count", f"use {name}=0 for none")
+    wrong = f"{name}={value!r} is not a count"
+    _check(is_whole(value) and value >= 0, wrong, f"use {name}=0 for none")
 
 
 def _number(name: str, value: object) -> None:
-    holds = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    _check(holds, f"{name}={value!r} is not a number", "use a finite one")
+    _check(is_finite(value), f"{name}={value!r} is not a number", "use a finite one")
 
 
 def _flag(name: str, value: object) -> None:

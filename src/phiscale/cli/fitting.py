@@ -4,6 +4,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from phiscale.arguments import check_at_least
 from phiscale.cli.values import (
     UNLIMITED,
     Data,
@@ -16,7 +17,6 @@ from phiscale.cli.values import (
     Seed,
     Sources,
     command_line,
-    in_range,
     spec_of,
 )
 
@@ -62,7 +62,7 @@ def fit(
     """
     from phiscale.pipeline.request import Request
 
-    in_range("--seed", seed, least=0)
+    check_at_least(0, seed=seed)
     if base is not None:
         spec_of(base)
     request = Request(

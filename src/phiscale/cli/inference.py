@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from phiscale.arguments import check_at_least
 from phiscale.cli.output import show_json
 from phiscale.cli.values import (
     Data,
@@ -16,7 +17,6 @@ from phiscale.cli.values import (
     Run,
     Switch,
     check_file,
-    in_range,
 )
 from phiscale.errors import UsageError
 
@@ -80,7 +80,7 @@ def predict(
     from phiscale.errors import DataError
     from phiscale.text import count_of
 
-    in_range("--top", top)
+    check_at_least(1, top=top)
     if not images:
         raise UsageError("predict needs IMAGES. See phiscale predict --help.")
     with open_backend(model, device, prefer_export=True) as backend:

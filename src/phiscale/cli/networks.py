@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from phiscale.arguments import check_at_least
 from phiscale.cli.output import show_json, table
 from phiscale.cli.values import (
     File,
@@ -16,7 +17,6 @@ from phiscale.cli.values import (
     Whole,
     check_file,
     command_line,
-    in_range,
     spec_of,
 )
 from phiscale.errors import SpecError, UsageError
@@ -107,7 +107,7 @@ def describe(
     powers = Coefficients.read(coefficients) if coefficients else None
     single = {"depth": depth, "width": width, "resolution": resolution}
     by = _scaling(base, phi, powers, single)
-    in_range("--classes", classes)
+    check_at_least(1, classes=classes)
     if classes is not None:
         base = replace(base, classes=classes)
     network = scale(base, by)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from phiscale.arguments import check_at_least
 from phiscale.cli.output import show_json, to_stderr
 from phiscale.cli.parameters import as_flags
 from phiscale.cli.values import (
@@ -18,7 +19,6 @@ from phiscale.cli.values import (
     Switch,
     Whole,
     check_file,
-    in_range,
     spec_of,
 )
 from phiscale.errors import UsageError
@@ -64,8 +64,7 @@ def solve(
         raise UsageError(
             "--train-minutes needs the number of training images. Add --train-images N."
         )
-    in_range("--train-images", train_images)
-    in_range("--native-pixels", native_pixels)
+    check_at_least(1, train_images=train_images, native_pixels=native_pixels)
     if save:
         check_file("--save", save)
     powers = Coefficients.read(coefficients) if coefficients else None

@@ -102,12 +102,6 @@ def command_line() -> str:
     return without_passwords(shlex.join(["phiscale", *sys.argv[1:]]))
 
 
-def in_range(flag: str, value: float | None, least: int = 1) -> None:
-    """Raises UsageError for a number below `least`."""
-    if value is not None and not least <= value < 2**63:
-        raise UsageError(f"{flag} {value} is out of range. Use {least} or more.")
-
-
 def check_file(flag: str, path: Path) -> None:
     """Raises UsageError for a file that cannot be written, before the work and not after it."""
     if path.is_dir():

@@ -6,7 +6,6 @@ same on every machine); after it come one multiplication and one subtraction in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from phiscale.arguments import is_finite, is_whole
 from phiscale.data.reading.pixels import WHITE, to_rgb
 from phiscale.errors import DataError
 from phiscale.files import Format
@@ -48,11 +48,11 @@ class Preprocessing:
     """The whole image becomes the square, whatever its shape; `crop` is not used."""
 
     def __post_init__(self) -> None:
-        if not _is_int(self.size) or not 1 <= self.size <= 16_384:
+        if not is_whole(self.size) or not 1 <= self.size <= 16_384:
             raise DataError(
                 f"Preprocessing size is {self.size!r}. Give whole pixels, 1 to 16384, such as 224."
             )
-        if not _is_number(self.crop) or not 0 < self.crop <= 1:
+        if not is_finite(self.crop) or not 0 < self.crop <= 1:
             raise DataError(
                 f"Preprocessing crop is {self.crop!r}. Give the part of the shorter side to keep, "
                 "above 0 and at most 1, such as 0.875."
@@ -62,16 +62,16 @@ class Preprocessing:
                 f"Preprocessing interpolation is {self.interpolation!r}. "
                 f"Give one of {', '.join(get_args(Interpolation))}."
             )
-        if not _three(self.mean, _is_number):
+        if not _three(self.mean, is_finite):
             raise DataError(
                 f"Preprocessing mean is {self.mean!r}. Give three numbers, such as {IMAGENET_MEAN}."
             )
-        if not _three(self.std, _is_number) or min(self.std) <= 0:
+        if not _three(self.std, is_finite) or min(self.std) <= 0:
             raise DataError(
                 f"Preprocessing std is {self.std!r}. "
                 f"Give three numbers above 0, such as {IMAGENET_STD}."
             )
-        if not _three(self.background, _is_int) or not set(self.background) <= set(range(256)):
+        if not _three(self.background, is_whole) or not set(self.background) <= set(range(256)):
             raise DataError(
                 f"Preprocessing background is {self.background!r}. "
                 f"Give three whole numbers from 0 to 255, such as {WHITE}."
@@ -146,14 +146,6 @@ def triple(values: Iterable[float]) -> tuple[float, float, float]:
     """Returns red, green and blue. ValueError: there are more or fewer values."""
     red, green, blue = map(float, values)
     return red, green, blue
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _three(value: object, kind: Any) -> bool:

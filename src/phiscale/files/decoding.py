@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import collections.abc
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from phiscale.arguments import is_finite, is_number
 from phiscale.errors import PhiscaleError
 
 T = TypeVar("T")
@@ -181,7 +181,7 @@ def _allows_kind(hint: Any, value: Any) -> bool:
     if origin is tuple:
         return isinstance(value, list | tuple)
     if origin is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number(value)
     if origin in (str, int, bool):
         return type(value) is origin
     return isinstance(value, Mapping)
@@ -243,9 +243,9 @@ def _decode_plain(hint: type, value: Any, path: ValuePath) -> Any:
     A whole number stands for a float. True and false stand for no number.
     """
     if hint is float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             raise path.mismatch(value, "a number")
-        if not abs(value) <= sys.float_info.max:  # NaN; and a whole number may be larger
+        if not is_finite(value):
             raise path.mismatch(value, "a finite number")
     elif type(value) is not hint:
         raise path.mismatch(value, _kind_of(hint))

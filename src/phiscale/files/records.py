@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from phiscale.arguments import is_number
 from phiscale.errors import PhiscaleError
 from phiscale.files.atomic import read_json
 from phiscale.files.checksums import CHECKSUM, verify_checksum, write_checked
@@ -90,8 +91,7 @@ class Format(Generic[T]):
             raise Mismatch(f"{quoted(data)} is no JSON object")
         values = {k: v for k, v in data.items() if k not in (CHECKSUM, *self.foreign)}
         version = values.pop(self.marker, None)
-        is_number = isinstance(version, int | float) and not isinstance(version, bool)
-        number: Any = version if is_number else 0
+        number: Any = version if is_number(version) else 0
         while number in self.upgrades and number != self.version:
             values, number = self.upgrades[number](values), number + 1
         if number != self.version:

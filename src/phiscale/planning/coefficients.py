@@ -13,6 +13,7 @@ from typing import Any
 from phiscale.arch.families import MEMBERS, bare
 from phiscale.arch.scaling import Scaling, compound
 from phiscale.arch.spec import Spec
+from phiscale.arguments import is_number
 from phiscale.errors import UsageError
 from phiscale.files import Format
 from phiscale.planning.laws import Law
@@ -133,7 +134,6 @@ FORMAT = Format(
 
 
 def _positive(name: str, value: Any) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and 0 < value < 100):
+    if not (is_number(value) and 0 < value < 100):
         raise UsageError(f"{name} is {value!r}, not between 0 and 100. Use a number such as 1.2.")
     return value

@@ -7,7 +7,6 @@ family; they do not extrapolate far beyond them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from phiscale.arch.costs import Cost
 from phiscale.arch.sizes import Number
+from phiscale.arguments import is_finite, is_whole
 from phiscale.errors import UsageError
 from phiscale.files import Format
 
@@ -39,7 +39,7 @@ class Rates:
     def __post_init__(self) -> None:
         values = {name: getattr(self, name) for name in FEATURES}
         for name, value in values.items():
-            if not _is_number(value) or value < 0:
+            if not is_finite(value) or value < 0:
                 raise UsageError(
                     f"the rate {name}={value!r} is not 0 or more. "
                     "Measure again: phiscale calibrate --out device.json."
@@ -105,7 +105,7 @@ class Timing:
     def __post_init__(self) -> None:
         for name in ("median_error", "max_error"):
             value = getattr(self, name)
-            if not _is_number(value) or value < 0:
+            if not is_finite(value) or value < 0:
                 raise UsageError(
                     f"{name}={value!r} is not a relative error. Use a fraction such as 0.05."
                 )
@@ -235,10 +235,6 @@ def _require(part: Timing | None, name: str) -> Timing:
     return part
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _positive_int(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_whole(value) or value < 1:
         raise UsageError(f"{name}={value!r} of a device is not a count. Use 1 or more.")
