@@ -1,10 +1,6 @@
 """Mistakes in commands that train, evaluate, export or exchange: one line, with what to do."""
 
-from pathlib import Path
-
-import pytest
-
-from support.command_line import check_mistake
+from support.command_line import mistake_test
 
 TRAIN = "train characters --model small --data digits --out new"
 FIT = "fit digits --out new"
@@ -113,14 +109,4 @@ MISTAKES = (
 )
 
 
-@pytest.mark.parametrize(("arguments", "code", "says"), MISTAKES, ids=[m[0] for m in MISTAKES])
-def test_a_mistake_ends_with_one_line_that_names_it_and_says_what_to_do(
-    arguments: str,
-    code: int,
-    says: str,
-    place: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-):
-    monkeypatch.chdir(place)
-    check_mistake(arguments, code, says, capsys)
+test_a_mistake_ends_with_one_line_that_names_it_and_says_what_to_do = mistake_test(MISTAKES)

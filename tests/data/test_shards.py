@@ -12,16 +12,12 @@ import numpy as np
 import pytest
 
 from phiscale.data.datasets import shards as module
-from phiscale.data.datasets.open import ImageSet, open_dataset
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.datasets.shard_patterns import expand
 from phiscale.data.datasets.shard_scan import scan_shard
 from phiscale.data.order import WINDOW, Order
 from phiscale.errors import DataError
-from support.trees import image_bytes, samples, shard, tree
-
-
-def sizes(images: ImageSet) -> list[int]:
-    return [len(split) for _, split in images.splits()]
+from support.trees import image_bytes, samples, shard, split_sizes, tree
 
 
 @pytest.fixture
@@ -39,7 +35,7 @@ def shards(tmp_path: Path) -> Path:
 def test_ranges_wildcards_and_folders_mean_the_same_shards(pattern: str, shards: Path):
     images = open_dataset(str(shards / pattern))
     assert images.classes == ("0", "1")
-    assert sizes(images) == [48, 6, 6]
+    assert split_sizes(images) == (48, 6, 6)
     assert sorted(k for _, s in images.splits() for k in s.keys)[0] == "shards-000.tar:00000"
 
 
@@ -55,20 +51,20 @@ def test_shards_with_split_names_are_split_by_them(tmp_path: Path):
     for name, start in (("train-0", 0), ("train-1", 50), ("val-0", 100), ("test-0", 150)):
         shard(tmp_path / f"{name}.tar", samples("ab" * 5, start=start))
     images = open_dataset(tmp_path)
-    assert sizes(images) == [20, 10, 10] and images.classes == ("a", "b")
+    assert split_sizes(images) == (20, 10, 10) and images.classes == ("a", "b")
     assert images.validation.keys[0] == "val-0.tar:00100"
 
 
 def test_shards_in_split_folders_are_split_by_them(tmp_path: Path):
     for folder, start in (("train", 0), ("validation", 100)):
         shard(tmp_path / folder / "00.tar", samples("ab" * 10, start=start))
-    assert sizes(open_dataset(tmp_path)) == [18, 2, 20]
+    assert split_sizes(open_dataset(tmp_path)) == (18, 2, 20)
 
 
 def test_shards_of_one_split_alone_are_split_again(tmp_path: Path):
     shard(tmp_path / "train-0.tar", samples("ab" * 10))
     shard(tmp_path / "test-0.tar", samples("ab" * 10, start=50))
-    assert sizes(open_dataset(str(tmp_path / "train-{0..0}.tar"))) == [16, 2, 2]
+    assert split_sizes(open_dataset(str(tmp_path / "train-{0..0}.tar"))) == (16, 2, 2)
 
 
 @pytest.mark.parametrize("form", ["cls", "json"])
@@ -100,7 +96,7 @@ def test_the_key_is_the_name_up_to_the_first_dot_of_its_last_part(tmp_path: Path
             (f"{folder}/{i:03d}.txt", b"a caption"),
         ]
     images = open_dataset(shard(tmp_path / "x.tar", members))
-    assert sum(sizes(images)) == 20
+    assert sum(split_sizes(images)) == 20
     assert all(":v1.0/part" in key and "." not in key.split("/")[-1] for key in images.train.keys)
     images.train.image(0)
 
@@ -110,7 +106,7 @@ def test_tars_of_class_folders_need_no_labels(tmp_path: Path):
         members = [(f"./{'ab'[i % 2]}/img.{i}.png", image_bytes(start + i)) for i in range(20)]
         shard(tmp_path / f"{name}.tar", members)
     images = open_dataset(tmp_path)
-    assert images.classes == ("a", "b") and sizes(images) == [18, 2, 20]
+    assert images.classes == ("a", "b") and split_sizes(images) == (18, 2, 20)
     assert "an image's folder is its class" in images.notes[0]
 
 
@@ -134,7 +130,7 @@ def test_links_inside_a_tar(tmp_path: Path):
         tar.addfile(hard)
         tar.addfile(soft)
     images = open_dataset(path)
-    assert sum(sizes(images)) == 11
+    assert sum(split_sizes(images)) == 11
     assert "1 link or device in the shards not read" in images.notes
 
 
@@ -283,7 +279,7 @@ def test_a_pattern_that_means_no_shards_is_refused(
 
 def test_braces_in_a_real_name_are_a_name(tmp_path: Path):
     path = shard(tmp_path / "x{1..2}.tar", samples("ab" * 9))
-    assert sum(sizes(open_dataset(str(path)))) == 18
+    assert sum(split_sizes(open_dataset(str(path)))) == 18
 
 
 def test_shards_behind_a_url_are_the_same_images(
@@ -315,7 +311,7 @@ def test_an_index_is_made_once_and_again_when_the_shard_changes(
     )
     assert open_dataset(shards).train.keys == keys and read == []
     shard(shards / "shards-001.tar", samples([0, 1] * 5, start=70))
-    assert sum(sizes(open_dataset(shards))) == 50
+    assert sum(split_sizes(open_dataset(shards))) == 50
     assert read == ["shards-001.tar"]
 
 

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,25 @@ def check_mistake(arguments: str, code: int, says: str, capsys: pytest.CaptureFi
     assert ended_with == code, error
     assert re.search(r"[.?!;:] \S", error.removeprefix("phiscale: ")), f"no fix: {error}"
     assert sorted(Path.cwd().rglob("*")) == before  # nothing was left behind
+
+
+def mistake_test(mistakes: Sequence[tuple[str, int, str]]) -> Callable[..., None]:
+    """The test of mistakes, each with its exit code and what the line says, in the folder `place`.
+    A module assigns it to a name that starts with `test_`."""
+
+    @pytest.mark.parametrize(("arguments", "code", "says"), mistakes, ids=[m[0] for m in mistakes])
+    def test(
+        arguments: str,
+        code: int,
+        says: str,
+        place: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(place)
+        check_mistake(arguments, code, says, capsys)
+
+    return test
 
 
 def child(
