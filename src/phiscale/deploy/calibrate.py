@@ -85,7 +85,7 @@ def calibrate(device: str | torch.device = "auto") -> DeviceModel:
 
 
 def measure_latency_ms(spec: Spec, *, seconds: float = 1.0, threads: int = 0) -> float:
-    """Median milliseconds that an untrained export of a network takes for one image."""
+    """Measures the median milliseconds of an untrained export of a network for one image."""
     size = spec.resolution
     session = open_session(untrained_onnx(spec), threads)
     return latency_ms(session, (1, spec.in_channels, size, size), seconds)
@@ -98,7 +98,7 @@ def measure_seconds_per_image(
     batch: int = TRAINING_BATCH,
     seconds: float = 1.0,
 ) -> float:
-    """Median seconds of a training image: forward, backward, update, moving average."""
+    """Measures the median seconds of a training image: forward, backward, update, average."""
     import torch
     from torch import nn
     from torch.nn import functional as F
@@ -133,7 +133,7 @@ def measure_seconds_per_image(
 
 
 def describe_device(device: torch.device | None = None) -> DeviceFingerprint:
-    """Describe this machine, so that its numbers are not used for another."""
+    """Describes this machine, so that its numbers are not used for another."""
     import onnxruntime
     import torch
 

@@ -28,7 +28,10 @@ class NamedImage:
     value: Path | bytes | Image.Image | NDArray[np.uint8]
 
     def read(self, background: tuple[int, int, int]) -> Image.Image:
-        """The upright image; transparent pixels of files lie on `background`. Raises BadImage."""
+        """Reads the upright image; transparent pixels of files lie on `background`.
+
+        BadImage: it cannot be read.
+        """
         if isinstance(self.value, Path | bytes):
             return read_image(self.value, background=background)
         if isinstance(self.value, np.ndarray):
@@ -40,7 +43,7 @@ class NamedImage:
 
 
 def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
-    """Whether this is one image. A folder is many, even if it holds one."""
+    """Tells whether this is one image. A folder is many, even if it holds one."""
     if isinstance(images, str | Path):
         return not Path(images).is_dir()
     if isinstance(images, np.ndarray):
@@ -49,10 +52,10 @@ def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
 
 
 def name_images(images: ImageLike | Iterable[ImageLike]) -> Iterable[NamedImage]:
-    """Every image with its name; a folder stands for the images in it.
+    """Returns every image with its name; a folder stands for the images in it.
 
     A list or tuple is checked as a whole; any other iterable is consumed as the images are read.
-    Raises DataError for a path that does not exist, an empty folder, and any other type.
+    DataError: a path does not exist, a folder is empty, or the type is another.
     """
     if is_single(images) or isinstance(images, str | Path | bytes):
         return list(_named("the image", images))

@@ -51,7 +51,7 @@ class Evaluation:
     """Those of the data."""
 
     def per_image_csv(self) -> bytes:
-        """See `per_image_csv`."""
+        """Returns CSV in UTF-8 with key, truth, predicted and probability of every image."""
         return per_image_csv(self.split, self.logits, self.classes)
 
 
@@ -63,7 +63,7 @@ def evaluate(
     device: str = "auto",
     batch_size: int | None = None,
 ) -> Metrics:
-    """Metrics of a model on a split of an image set.
+    """Measures a model on a split of an image set.
 
     Args:
         model: a network with metadata, a Run or its folder, a model.onnx, a weights file, or
@@ -75,8 +75,8 @@ def evaluate(
             other value moves it. A model.onnx runs on the CPU.
         batch_size: images computed at once; None: what suits the network and the device.
 
-    Raises DataError for data without this split or with unknown classes, WeightsError and
-    ExportError for a model that cannot be read, UsageError for arguments out of range.
+    DataError: the data lack this split or have unknown classes. WeightsError, ExportError: the
+    model cannot be read. UsageError: an argument is out of range.
     """
     return evaluate_model(model, data, split=split, device=device, batch_size=batch_size).metrics
 
@@ -89,7 +89,7 @@ def evaluate_model(
     device: str = "auto",
     batch_size: int | None = None,
 ) -> Evaluation:
-    """As `evaluate`, with the logits of every image."""
+    """Evaluates as `evaluate`, with the logits of every image."""
     check_at_least(1, batch_size=batch_size)
     images = data if isinstance(data, ImageSet) else open_dataset(data, split=split)
     part = select_split(images, split)
@@ -111,7 +111,7 @@ def predict(
     device: str = "auto",
     batch_size: int | None = None,
 ) -> Prediction | list[Prediction]:
-    """The class of images, with probabilities: one prediction for one image, a list for many.
+    """Predicts classes with probabilities: one prediction for one image, a list for many.
 
     Args:
         model: as for `evaluate`. Of a run that was exported, its model.onnx answers.
@@ -121,9 +121,9 @@ def predict(
         device: as for `evaluate`.
         batch_size: images computed at once; None: what suits the network and the device.
 
-    Raises BadImage for one image that cannot be read; among many it is a prediction with `error`.
-    Raises DataError for a path that does not exist and for what is no image, and what `evaluate`
-    raises for a model or for arguments out of range.
+    BadImage: the one image cannot be read; among many it is a prediction with `error`.
+    DataError: a path does not exist, or something is no image. For a model or an argument out of
+    range the errors are those of `evaluate`.
     """
     with open_backend(model, device, prefer_export=True) as backend:
         return Predictor(backend, batch_size=batch_size)(images, top=top)
@@ -133,7 +133,7 @@ def predict(
 def open_backend(
     model: Network | str | os.PathLike[str], device: str = "auto", *, prefer_export: bool = False
 ) -> Iterator[Backend]:
-    """What runs a model, for the time of a `with`; a network is in eval mode within it.
+    """Opens what runs a model, for the time of a `with`; a network is in eval mode within it.
 
     `prefer_export`: of a run that was exported, take the model.onnx instead of the weights.
     """
@@ -160,7 +160,7 @@ def compute_logits(
 
 
 def class_columns(model: str, classes: Sequence[str], images: ImageSet) -> list[int]:
-    """Where the data's classes stand among the model's. Raises DataError for an unknown class."""
+    """Returns where the data's classes stand among the model's. DataError: one is unknown."""
     columns = class_indices(classes, images.classes)
     if columns is None:
         raise DataError(
@@ -178,7 +178,7 @@ def class_columns(model: str, classes: Sequence[str], images: ImageSet) -> list[
 
 
 def per_image_csv(split: Split, logits: NDArray[np.float32], classes: Sequence[str]) -> bytes:
-    """CSV in UTF-8 with key, truth, predicted and probability of every image."""
+    """Returns CSV in UTF-8 with key, truth, predicted and probability of every image."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["key", "truth", "predicted", "probability"])
@@ -206,7 +206,7 @@ def _load_network(model: Network | str | os.PathLike[str]) -> Network:
 
 
 def _exported(model: str | os.PathLike[str], prefer_export: bool) -> Path | None:
-    """The exported file that a path means. Of a run with weights only if `prefer_export`."""
+    """Returns the exported file that a path means; of a run, only if `prefer_export`."""
     onnx = onnx_path(model)
     if onnx.suffix != ".onnx" or not onnx.exists():
         return None

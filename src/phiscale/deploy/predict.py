@@ -44,7 +44,7 @@ class Prediction:
     """How many classes `top` and the notebook show."""
 
     def top(self, count: int | None = None) -> list[tuple[str, float]]:
-        """The most probable classes and their probabilities, best first. None: `top_count`."""
+        """Returns the most probable classes and their probabilities. None: `top_count`."""
         count = self.top_count if count is None else count
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[i], float(self.probabilities[i])) for i in order]
@@ -58,7 +58,7 @@ class Prediction:
         )
 
     def _repr_html_(self) -> str:
-        """A table for notebooks."""
+        """Returns a table for notebooks."""
         title = printable(self.source)
         if self.error is not None:
             return html_table((), [(f"unreadable: {self.error}",)], title)
@@ -79,11 +79,12 @@ class Predictor:
         threads: int = 0,
         batch_size: int | None = None,
     ):
-        """`model`: a model.onnx, a folder that holds one, or a backend.
+        """Opens a model.onnx, a folder that holds one, or a backend.
 
         `threads`: CPU threads of ONNX Runtime; 0: one per core. `batch_size`: images computed at
-        once; None: what suits the network and the device. Raises ExportError for a file that is
-        no model of phiscale's, UsageError for `threads` or `batch_size` out of range.
+        once; None: what suits the network and the device.
+        ExportError: the file is no model of phiscale's. UsageError: `threads` or `batch_size` is
+        out of range.
         """
         check_at_least(0, threads=threads)
         check_at_least(1, batch_size=batch_size)
@@ -115,11 +116,12 @@ class Predictor:
     def __call__(
         self, images: ImageLike | Iterable[ImageLike], *, top: int = 5
     ) -> Prediction | list[Prediction]:
-        """One prediction for one image, a list for many or for a folder.
+        """Returns one prediction for one image, a list for many or for a folder.
 
         `images`: paths, folders, bytes, PIL images, uint8 arrays (height, width, 3). `top`: how
-        many classes `Prediction.top` gives. Raises BadImage for one image that cannot be read;
-        among many it is a prediction with `error`. Raises DataError for what is no image.
+        many classes `Prediction.top` gives.
+        BadImage: the one image cannot be read; among many it is a prediction with `error`.
+        DataError: something is no image.
         """
         predictions = list(self.iter_predictions(images, top=top))
         if not is_single(images):

@@ -22,7 +22,7 @@ class TorchBackend:
     """A network in eval mode on the device of its weights."""
 
     def __init__(self, network: Network):
-        """Raises UsageError for a network without preprocessing and class names."""
+        """Wraps a network. UsageError: it has no preprocessing or class names."""
         if network.metadata is None:
             raise UsageError(
                 "The network has no preprocessing and class names, as `phiscale.load` sets them. "
@@ -55,7 +55,7 @@ class TorchBackend:
 
 @contextmanager
 def eval_mode(network: Network) -> Iterator[None]:
-    """Put a network into eval mode, and back into what it was."""
+    """Puts a network into eval mode, and back into what it was."""
     was_training = network.training
     network.eval()
     try:

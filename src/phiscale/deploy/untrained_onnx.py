@@ -79,7 +79,7 @@ class _Graph:
         self.values[op.path] = y
 
     def finish(self, spec: Spec) -> GraphProto:
-        """The graph, with the last node's output as `logits`."""
+        """Returns the graph, with the last node's output as `logits`."""
         from onnx import TensorProto, helper
 
         self.nodes[-1].output[0] = "logits"
@@ -143,7 +143,7 @@ class _Graph:
         return self.node("Mul", [x, self.node("Sigmoid", [y])])
 
     def gate_conv(self, x: str, channels_in: int, channels: int) -> str:
-        """A 1x1 convolution with bias."""
+        """Appends a 1x1 convolution with bias."""
         weight, bias = self.weights(channels, channels_in, 1, 1), self.weights(channels)
         return self.node(
             "Conv",

@@ -27,7 +27,7 @@ RUN_SD = 0.006  # of an error of a quarter, counted on 5,000 validation images
 
 
 def _as_built(published: PublishedLawRow) -> LawRow:
-    """A row of a published table with its multipliers as built, in four decimals.
+    """Returns a row of a published table with its multipliers as built, in four decimals.
 
     The error is 1 - top-1 / 100 of the top-1 that the table prints in per cent.
     """
@@ -44,7 +44,7 @@ def _as_built(published: PublishedLawRow) -> LawRow:
 
 
 def _name(published: PublishedLawRow) -> str:
-    """A model's name, or the scaled dimension with its factor: depth x4."""
+    """Returns a model's name, or the scaled dimension with its factor: depth x4."""
     times = getattr(published.scaling, published.label, None)
     return published.label if times is None else f"{published.label} x{times:g}"
 
@@ -54,7 +54,7 @@ PUBLISHED_ROWS: tuple[LawRow, ...] = tuple(_as_built(row) for row in LAW_ROWS)
 
 
 def law_for(base: Spec, *, lengths: bool = True) -> Law:
-    """The prior for scalings of `base`; `lengths`: with its term for images seen.
+    """Returns the prior for scalings of `base`; `lengths`: with its term for images seen.
 
     Networks for small images follow our own runs of `small`: ImageNet's deep and long trainings
     say little about them (docs/decisions/0006-law-of-small.md).
@@ -76,13 +76,13 @@ def origin_of(law: ErrorLaw) -> str:
 
 @cache
 def published_law() -> Law:
-    """The law of depth, width and resolution that the published EfficientNets follow."""
+    """Returns the law of depth, width and resolution that the published EfficientNets follow."""
     return estimate_law(PUBLISHED_ROWS, source=PUBLISHED_SOURCE)
 
 
 @cache
 def photos_law() -> Law:
-    """`published_law` with the images term and the level of our own runs of `small` on CIFAR-10.
+    """Returns `published_law` with images term and level of our own runs of `small` on CIFAR-10.
 
     The published runs were all equally long, so they do not determine the term. The error that is
     left at the end depends on the data, not on the network. On other data the level is off, and
@@ -100,7 +100,7 @@ def photos_law() -> Law:
 
 @cache
 def small_law() -> Law:
-    """The law of our own runs of `small` on CIFAR-10.
+    """Returns the law of our own runs of `small` on CIFAR-10.
 
     `small` itself was trained to several lengths, its scalings to one short length.
     """
@@ -110,7 +110,7 @@ def small_law() -> Law:
 def read_runs(path: Path) -> list[LawRow]:
     """Reads runs of `small` and its scalings: multipliers as built and validation errors.
 
-    Raises DataError for a file that is missing or has no such rows.
+    DataError: the file is missing or has no such rows.
     """
     if not path.exists():
         raise DataError(

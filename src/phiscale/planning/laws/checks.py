@@ -65,16 +65,16 @@ class Checks:
 
     @property
     def winner(self) -> str:
-        """The model that predicts left-out rows best; the law if there are too few rows."""
+        """Returns the model that predicts left-out rows best; the law if there are too few rows."""
         return min(self.rms, key=self.rms.__getitem__) if self.rms else "law"
 
     @property
     def better_models(self) -> tuple[str, ...]:
-        """Free models that are better than the law by more than 2 standard errors."""
+        """Returns the free models that are better than the law by more than 2 standard errors."""
         return tuple(name for name in FREE if self.ahead.get(name, 0.0) > CLEARLY_BETTER)
 
     def require_range(self, beyond: float, name: str) -> None:
-        """Raises UsageError where the law cannot be trusted as far as a network.
+        """Checks that the law can be trusted as far as a network. UsageError: it cannot.
 
         `beyond`: its compute over that of the largest row; `name`: what the message calls it.
         """
@@ -89,7 +89,7 @@ class Checks:
         )
 
     def summary(self) -> str:
-        """Which model predicts left-out rows best, in a line."""
+        """Returns a line: which model predicts left-out rows best."""
         if not self.rms:
             return "Too few rows to leave one out: the law was not compared with other models."
         errors = ", ".join(f"{name} {100 * value:.2f}" for name, value in self.rms.items())
@@ -137,7 +137,7 @@ def _in_standard_errors(differences: Floats) -> float:
 
 
 def quadratic_left_out(points: Points) -> Floats | None:
-    """What a quadratic in ln x, fitted to the other rows, predicts for each row: (rows,).
+    """Predicts each row by a quadratic in ln x, fitted to the other rows: (rows,).
 
     Without the products of axes if the rows are too few for them; None if they are too few at all.
     """
@@ -190,7 +190,7 @@ def find_outliers(fit: Posterior) -> tuple[Outlier, ...]:
 def _test_row(
     points: Points, row: int, grid: tuple[float, ...], run_sd: float | None, *, floor: bool = False
 ) -> Outlier:
-    """How far a row is from a fit to all others; `floor`: counting the law's floor as noise."""
+    """Tells how far a row is from a fit to the others; `floor`: the law's floor counts as noise."""
     others, name, error = points.without([row]), points.names[row], float(points.error[row])
     if len(others) <= len(points.axes) + 1 or others.constant():
         return Outlier(name, error, error, 0.0)

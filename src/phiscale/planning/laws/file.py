@@ -68,7 +68,7 @@ class FittedLaw:
     checks: Checks
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: the point estimate, and the rows that it was fitted to."""
+        """Returns plain data: the point estimate, and the rows that it was fitted to."""
         return with_checksum({**self._estimate(), "fit": FIT.encode(self._record())})
 
     def _estimate(self) -> dict[str, Any]:
@@ -107,12 +107,12 @@ class FittedLaw:
 
     @staticmethod
     def read(path: Path) -> FittedLaw:
-        """Reads `law.json`. Raises UsageError for a file without the rows of a fit."""
+        """Reads `law.json`. UsageError: it has no rows of a fit."""
         return FittedLaw.from_dict(read_json(path), str(path))
 
     @staticmethod
     def from_dict(data: Any, where: str = "the law") -> FittedLaw:
-        """The inverse of `to_dict`."""
+        """Returns the law of what `to_dict` gave."""
         try:
             payload = verify_checksum(data, where, FIT.fix, required=False)
         except PhiscaleError as error:
@@ -145,5 +145,5 @@ class FittedLaw:
 
 
 def fewest_rows(axes: tuple[str, ...]) -> int:
-    """The least number of rows: as many as coefficients, but at least three."""
+    """Returns the least number of rows: as many as coefficients, but at least three."""
     return max(3, len(axes) + 1)

@@ -12,8 +12,8 @@ def estimate_law(rows: Iterable[LawRow], *, run_sd: float = RUN_SD, source: str 
     """Fits a law to measured errors: the point estimate of `posterior`.
 
     It has an images term if every row has `images_seen`. `run_sd`: the seed standard deviation of
-    an error. Raises UsageError for fewer than 4 rows, for a dimension that no row changes, and for
-    values that are not numbers.
+    an error. UsageError: there are fewer than 4 rows, no row changes a dimension, or a value
+    is no number.
     """
     from phiscale.planning.laws.points import points_of, require_fittable
     from phiscale.planning.laws.posterior import posterior
@@ -26,8 +26,8 @@ def fit_lengths(
 ) -> tuple[float, Term]:
     """Fits error = c + A s^-p to (images seen, error) of one network trained to several lengths.
 
-    c, A >= 0 by least squares, p on a grid; seeds are pooled. Returns c and the term. Raises
-    UsageError for fewer than 3 lengths.
+    c, A >= 0 by least squares, p on a grid; seeds are pooled. Returns c and the term. UsageError:
+    there are fewer than 3 lengths.
     """
     import numpy as np
 

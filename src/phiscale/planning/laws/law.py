@@ -27,12 +27,12 @@ class ErrorLaw(Protocol):
 
     @property
     def sd(self) -> float:
-        """Typical error of a prediction, a fraction. Networks closer than this are tied."""
+        """Returns the typical error of a prediction, a fraction. Closer networks are tied."""
         ...
 
     @property
     def source(self) -> str:
-        """The data that it was fitted to."""
+        """Returns the data that it was fitted to."""
         ...
 
     def error(
@@ -103,10 +103,10 @@ class Law:
         return error if images is None else error + self.images(images / self.images_unit)
 
     def optimum(self, compute_ratio: float) -> Scaling:
-        """The scaling of least error with depth * width^2 * resolution^2 = `compute_ratio`.
+        """Returns the scaling of least error with depth * width^2 * resolution^2 = `compute_ratio`.
 
         It is not rounded. At the optimum every term gains the same g from a unit of log-compute:
-        p A x^-p = g c with c = 1, 2, 2. Raises UsageError if an A is 0.
+        p A x^-p = g c with c = 1, 2, 2. UsageError: an A is 0.
         """
         terms = ((self.depth, 1), (self.width, 2), (self.resolution, 2))
         if not (math.isfinite(compute_ratio) and compute_ratio > 0) or any(
@@ -129,7 +129,7 @@ class Law:
         return Scaling(depth=depth, width=width, resolution=resolution)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, versioned: the content of `law.json`."""
+        """Returns plain data, versioned: the content of `law.json`."""
         return FORMAT.encode(self)
 
     def write(self, path: Path) -> None:
@@ -138,7 +138,7 @@ class Law:
 
     @staticmethod
     def from_dict(data: Any, where: str = "the law") -> Law:
-        """The inverse of `to_dict`. Raises UsageError for unknown or missing fields."""
+        """Returns the law of what `to_dict` gave. UsageError: a field is unknown or missing."""
         if other := _other_axes(data):
             axes = ascii(", ".join(other))[1:-1]
             raise UsageError(
@@ -149,7 +149,7 @@ class Law:
 
     @staticmethod
     def read(path: Path | str) -> Law:
-        """Reads `law.json`. Raises UsageError for a file that holds no such law."""
+        """Reads `law.json`. UsageError: the file holds no such law."""
         return Law.from_dict(FORMAT.payload(Path(path)), str(path))
 
 
@@ -174,7 +174,7 @@ FORMAT = Format(
 
 
 def _other_axes(data: Any) -> list[str]:
-    """The axes of a law of other axes, as `FittedLaw` writes it; none if it is no such law."""
+    """Returns the axes of a law of other axes, as `FittedLaw` writes it; else none."""
     if not isinstance(data, Mapping):
         return []
     fields = cast(Mapping[str, Any], data)

@@ -37,18 +37,18 @@ class Points:
         return len(self) - 2 * len(self.axes) - 1
 
     def select(self, rows: Sequence[int]) -> Points:
-        """Some of the rows, or all of them in another order."""
+        """Returns some of the rows, or all of them in another order."""
         kept = list(rows)
         names = tuple(self.names[row] for row in kept)
         return Points(self.axes, self.x[kept], self.error[kept], self.runs[kept], names)
 
     def without(self, rows: Sequence[int] | Places) -> Points:
-        """All rows but these."""
+        """Returns all rows but these."""
         return self.select([row for row in range(len(self)) if row not in set(map(int, rows))])
 
     @property
     def groups(self) -> Places:
-        """The group of each row, a number from 0: rows at equal x are one group. (rows,)"""
+        """Returns the group of each row, a number from 0: rows at equal x are one group. (rows,)"""
         _, group = np.unique(np.round(np.log(self.x), 9), axis=0, return_inverse=True)
         return group.reshape(-1)
 
@@ -58,7 +58,7 @@ class Points:
         return [np.flatnonzero(part == number) for number in np.unique(part)]
 
     def interior(self) -> NDArray[np.bool_]:
-        """Whether rows of other groups lie on both sides of a row on every axis: (rows,)."""
+        """Tells whether rows of other groups lie on both sides of a row on every axis: (rows,)."""
         inside = np.zeros(len(self), dtype=bool)
         for row, group in enumerate(self.groups):
             others = self.x[self.groups != group]
@@ -73,7 +73,7 @@ class Points:
         return tuple(axis for axis, span in zip(self.axes, ranges, strict=True) if span < 1e-9)
 
     def compute(self, x: Floats) -> Floats:
-        """Cost of networks at `x` (..., axes), up to a factor: (...).
+        """Returns the cost of networks at `x` (..., axes), up to a factor: (...).
 
         MACs if they are an axis, else d w^2 r^2 of the axes that exist, else the first axis.
         """
@@ -83,7 +83,7 @@ class Points:
         return np.prod(x**powers, axis=-1) if any(powers) else x[..., 0]
 
     def beyond(self, x: Floats) -> Floats:
-        """How far `x` (..., axes) is beyond the rows: (...).
+        """Tells how far `x` (..., axes) is beyond the rows: (...).
 
         Compute over that of the largest row, or images seen over those of the longest training,
         whichever is more.
@@ -115,7 +115,7 @@ def points_of(rows: Iterable[LawRow]) -> Points:
 def require_fittable(points: Points, least: int) -> Points:
     """Returns the points if a law can be fitted to them; `least` rows are needed.
 
-    Raises UsageError that names the row or axis at fault.
+    UsageError: they do not allow it; the message names the row or axis at fault.
     """
     *first, last = points.axes
     if len(points) < least:

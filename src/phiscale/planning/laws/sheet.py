@@ -35,7 +35,7 @@ class TrainedNetwork:
 
     @property
     def macs(self) -> float:
-        """MACs from the table, else counted from the spec, else d w^2 r^2."""
+        """Returns MACs from the table, else counted from the spec, else d w^2 r^2."""
         if macs := self.values.get("macs"):
             return macs
         if self.spec is not None:
@@ -53,7 +53,7 @@ class Axes:
     units: Mapping[str, float] = field(default_factory=dict[str, float])  # 1 on that axis
 
     def position(self, name: str, spec: Spec | None, values: Mapping[str, float]) -> list[float]:
-        """Where a network is on each axis. Raises UsageError for an axis that has no value."""
+        """Returns where a network is on each axis. UsageError: an axis has no value."""
         position: list[float] = []
         for axis in self.names:
             column = "images_seen" if axis == "images" else axis
@@ -85,11 +85,11 @@ class Sheet:
     run_sd: float | None = None  # seed standard deviation of an error, if the table has one
 
     def base(self) -> TrainedNetwork:
-        """The network that costs least: the default base of multipliers."""
+        """Returns the network that costs least: the default base of multipliers."""
         return min(self.rows, key=lambda row: row.macs)
 
     def choose_axes(self, base: Spec | None = None) -> tuple[str, ...]:
-        """The axes of the table, else those that its rows determine.
+        """Returns the axes of the table, else those that its rows determine.
 
         Depth, width and resolution if they vary apart from each other, else MACs; and images seen
         if they differ.
@@ -105,7 +105,7 @@ class Sheet:
         return (*DIMENSIONS, *images) if _vary_apart(points) else ("macs", *images)
 
     def axes_over(self, names: Sequence[str], base: Spec | None = None) -> Axes:
-        """These axes over a base, or over the row that costs least."""
+        """Returns these axes over a base, or over the row that costs least."""
         first = self.base()
         of_base = base or first.spec
         amounts = [axis for axis in names if axis not in DIMENSIONS]
@@ -120,7 +120,7 @@ class Sheet:
         return Axes(names=tuple(names), base=of_base, units=units)
 
     def points(self, axes: Axes) -> Points:
-        """The rows on these axes. Raises UsageError for an axis that a row has no value for."""
+        """Returns the rows on these axes. UsageError: a row has no value on one."""
         import numpy as np
 
         from phiscale.planning.laws.points import Points
@@ -136,7 +136,7 @@ class Sheet:
 
 
 def _vary_apart(points: Points) -> bool:
-    """Whether each axis varies apart from the others, not along one ray."""
+    """Tells whether each axis varies apart from the others, not along one ray."""
     import numpy as np
 
     logs = np.log(points.x)

@@ -46,7 +46,7 @@ RUN_COLUMNS = (
 
 
 def read_sheet(path: Path) -> Sheet:
-    """Reads a CSV file. Raises DataError that names the file, the row and what to change."""
+    """Reads a CSV file. DataError: a row is wrong; it names the file and the row."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -55,7 +55,7 @@ def read_sheet(path: Path) -> Sheet:
 
 
 def parse_sheet(text: str, where: str) -> Sheet:
-    """Reads the text of a CSV file. Raises DataError, which names `where`."""
+    """Reads the text of a CSV file. DataError: a row is wrong; it names `where`."""
     lines = text.splitlines()
     comments = dict(
         (match[1], match[2].strip())

@@ -65,7 +65,7 @@ _SERIES: dict[str, tuple[str, str]] = {
 
 
 def published_sheet(name: str) -> Sheet:
-    """Returns a published table. Raises UsageError with the nearest name for an unknown one."""
+    """Returns a published table. UsageError: there is no such table."""
     from phiscale.planning.laws.sheet import Sheet
     from phiscale.planning.laws.sheet_file import read_sheet
 
