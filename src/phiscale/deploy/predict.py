@@ -44,7 +44,7 @@ class Prediction:
     """How many classes `top` and the notebook show."""
 
     def top(self, count: int | None = None) -> list[tuple[str, float]]:
-        """Returns the most probable classes and their probabilities. None: `top_count`."""
+        """Returns the most probable classes with probabilities, best first. None: `top_count`."""
         count = self.top_count if count is None else count
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[i], float(self.probabilities[i])) for i in order]
