@@ -22,7 +22,7 @@ import torch
 from optuna.trial import TrialState
 
 from phiscale.errors import MissingExtra, PhiscaleError, UsageError
-from phiscale.search import functions
+from phiscale.search.engine import runner
 from phiscale.search.engine.claims import this_process
 from phiscale.search.engine.entries import WORKER_LOST, Meaning, meaning
 from phiscale.search.engine.result import Result, Results
@@ -186,7 +186,7 @@ def test_auto_resumes_on_the_folders_type_of_device_and_ignores_foreign_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(
-        functions, "compute_device", lambda name: torch.device("cuda" if name == "auto" else name)
+        runner, "compute_device", lambda name: torch.device("cuda" if name == "auto" else name)
     )
     [trial] = make_trials(1)
     for name in ("one", "several/set"):  # a search on several sets has a folder of each
