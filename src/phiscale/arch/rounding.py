@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, replace
 
 from phiscale.arch.spec import Spec, Stage, hidden_channels
-from phiscale.arguments import is_finite
 from phiscale.errors import SpecError
+from phiscale.files.values import is_finite
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
-from phiscale.arguments import is_finite, is_whole
 from phiscale.errors import SpecError
 from phiscale.files import Format
+from phiscale.files.values import is_finite, is_whole
 from phiscale.text import html_table
 
 BlockKind = Literal["mbconv", "fused_mbconv", "separable", "basic", "bottleneck"]

@@ -4,7 +4,6 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from phiscale.arguments import check_at_least
 from phiscale.cli.values import (
     UNLIMITED,
     Data,
@@ -19,6 +18,7 @@ from phiscale.cli.values import (
     command_line,
     spec_of,
 )
+from phiscale.files.values import check_at_least
 
 
 def fit(

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from phiscale.arguments import check_at_least
 from phiscale.cli.output import show_json
 from phiscale.cli.values import (
     Data,
@@ -19,6 +18,7 @@ from phiscale.cli.values import (
     check_file,
 )
 from phiscale.errors import UsageError
+from phiscale.files.values import check_at_least
 
 
 def evaluate(

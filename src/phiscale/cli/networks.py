@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from phiscale.arguments import check_at_least
 from phiscale.cli.output import show_json, table
 from phiscale.cli.values import (
     File,
@@ -20,6 +19,7 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import SpecError, UsageError
+from phiscale.files.values import check_at_least
 
 if TYPE_CHECKING:
     from phiscale.arch.scaling import Scaling

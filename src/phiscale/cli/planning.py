@@ -5,7 +5,6 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from phiscale.arguments import check_at_least
 from phiscale.cli.output import show_json, to_stderr
 from phiscale.cli.parameters import as_flags
 from phiscale.cli.values import (
@@ -22,6 +21,7 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import UsageError
+from phiscale.files.values import check_at_least
 from phiscale.text import printable
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from phiscale.arguments import is_finite, is_whole
 from phiscale.data.reading.pixels import WHITE, to_rgb
 from phiscale.errors import DataError
 from phiscale.files import Format
+from phiscale.files.values import is_finite, is_whole
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phiscale.arguments import check_at_least
 from phiscale.data.batches import run_batches, split_reader
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.evaluated import select_split
@@ -26,6 +25,7 @@ from phiscale.deploy.images import ImageLike
 from phiscale.deploy.predict import Prediction, Predictor
 from phiscale.errors import DataError, UsageError
 from phiscale.files.run_files import WEIGHTS
+from phiscale.files.values import check_at_least
 from phiscale.text import count_of, join_names
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.metrics import Metrics, measure, softmax

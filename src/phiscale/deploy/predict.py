@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from phiscale.arguments import check_at_least
 from phiscale.data.batches import ImageReader, run_batches
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.deploy.backend import Backend, OnnxBackend
 from phiscale.deploy.images import ImageLike, NamedImage, is_single, name_images
 from phiscale.errors import BadImage
+from phiscale.files.values import check_at_least
 from phiscale.text import html_table, printable
 from phiscale.training.metrics import softmax
 

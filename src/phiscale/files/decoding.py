@@ -14,8 +14,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from phiscale.arguments import is_finite, is_number
 from phiscale.errors import PhiscaleError
+from phiscale.files.values import is_finite, is_number
 
 T = TypeVar("T")
 _ADDED, _ENCODE, _DECODE = "added", "encode", "decode"  # keys of a field's metadata

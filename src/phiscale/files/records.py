@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from phiscale.arguments import is_number
 from phiscale.errors import PhiscaleError
 from phiscale.files.atomic import read_json
 from phiscale.files.checksums import CHECKSUM, verify_checksum, write_checked
@@ -25,6 +24,7 @@ from phiscale.files.decoding import (
     encode_fields,
     quoted,
 )
+from phiscale.files.values import is_number
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from phiscale.arguments import PathOrName
+from phiscale.files.values import PathOrName
 from phiscale.pipeline.notebook import default_callbacks
 from phiscale.pipeline.request import InMemoryInputs, Request, content_name
 from phiscale.pipeline.run import FitRuntime, run_fit

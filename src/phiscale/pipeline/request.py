@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phiscale.arch.families import get_spec
-from phiscale.arguments import check_at_least, check_trains
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import CheckpointError, PhiscaleError, UsageError
 from phiscale.files import Format, differences, remove_partial_files, sha256
 from phiscale.files.run_files import CHOICE, COEFFICIENTS, DEVICE, LAW, REQUEST
+from phiscale.files.values import check_at_least, check_trains
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel

@@ -13,9 +13,9 @@ from typing import Any
 from phiscale.arch.families import MEMBERS, bare
 from phiscale.arch.scaling import Scaling, compound
 from phiscale.arch.spec import Spec
-from phiscale.arguments import is_number
 from phiscale.errors import UsageError
 from phiscale.files import Format
+from phiscale.files.values import is_number
 from phiscale.planning.laws import Law
 
 NAMES = ("alpha", "beta", "gamma")

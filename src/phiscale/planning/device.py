@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from phiscale.arch.costs import Cost
 from phiscale.arch.sizes import Number
-from phiscale.arguments import is_finite, is_whole
 from phiscale.errors import UsageError
 from phiscale.files import Format
+from phiscale.files.values import is_finite, is_whole
 
 if TYPE_CHECKING:
     import numpy as np

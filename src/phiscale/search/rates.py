@@ -18,13 +18,13 @@ from typing import Any
 from phiscale.arch.families import resolve_spec
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
-from phiscale.arguments import PathOrName, check_at_least
 from phiscale.data.audit import audit, check_readable
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import TrainingError, UsageError
 from phiscale.files import check_out_folder, read_checked, write_atomic, write_json
 from phiscale.files.run_files import RECIPE
+from phiscale.files.values import PathOrName, check_at_least
 from phiscale.search.rates_report import ScalingRates, rate_report
 from phiscale.text import python_call
 from phiscale.training.callbacks import AnyCallback

@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from phiscale.arguments import check_trains
 from phiscale.errors import TrainingError, UsageError
+from phiscale.files.values import check_trains
 from phiscale.search.engine.plan import Stages
 from phiscale.search.engine.trial import Trial
 from phiscale.training.recipes.recipe import Recipe

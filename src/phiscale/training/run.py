@@ -9,7 +9,6 @@ from typing import Literal
 
 from phiscale.arch.families import MEMBERS, name_of
 from phiscale.arch.spec import Spec
-from phiscale.arguments import check_at_least
 from phiscale.data.audit import audit, files_to_skip
 from phiscale.data.datasets.dataset import BadFile, ImageSet
 from phiscale.data.datasets.open import open_dataset
@@ -17,6 +16,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import check_out_folder, differences, read_checked
 from phiscale.files.run_files import DATA, RECIPE
+from phiscale.files.values import check_at_least
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed

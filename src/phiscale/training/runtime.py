@@ -9,8 +9,8 @@ from math import inf
 
 import torch
 
-from phiscale.arguments import check_at_least
 from phiscale.errors import UsageError
+from phiscale.files.values import check_at_least
 from phiscale.training.callbacks import AnyCallback
 from phiscale.training.ownership import is_own_process
 from phiscale.training.parallel.processes import TIMEOUT_S, ProcessGroup

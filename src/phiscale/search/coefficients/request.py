@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field, replace
 
 from phiscale.arch.spec import Spec
-from phiscale.arguments import check_at_least, check_trains
 from phiscale.errors import UsageError
+from phiscale.files.values import check_at_least, check_trains
 from phiscale.planning.device import DeviceModel
 from phiscale.search.coefficients.law import Method
 from phiscale.search.coefficients.plan import CoefficientSearch

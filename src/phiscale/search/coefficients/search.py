@@ -11,10 +11,10 @@ from typing import Literal
 
 from phiscale.arch.families import resolve_spec
 from phiscale.arch.spec import Spec
-from phiscale.arguments import PathOrName
 from phiscale.errors import UsageError
 from phiscale.files import write_atomic
 from phiscale.files.run_files import COEFFICIENTS, REPORT
+from phiscale.files.values import PathOrName
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.report.page import Section, page_files

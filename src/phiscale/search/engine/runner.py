@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from phiscale.arguments import check_at_least
 from phiscale.data.batches import core_count
 from phiscale.errors import UsageError
 from phiscale.files.run_files import CHECKPOINTS, WEIGHTS
+from phiscale.files.values import check_at_least
 from phiscale.search.engine.database import normalized_url, open_storage, sqlite_url
 from phiscale.search.engine.folder import (
     DatasetInfo,

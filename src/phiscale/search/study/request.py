@@ -10,8 +10,8 @@ from phiscale.arch.families import get_spec, resolve_spec
 from phiscale.arch.families.small import SMALL_PIXELS
 from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
-from phiscale.arguments import PathOrName, check_at_least, check_trains
 from phiscale.errors import UsageError
+from phiscale.files.values import PathOrName, check_at_least, check_trains
 from phiscale.planning.budget.lattice import pixel_step
 from phiscale.search.engine.folder import DatasetInfo
 from phiscale.search.engine.trial import TrialConditions

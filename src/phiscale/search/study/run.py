@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from phiscale.arch.spec import Spec
-from phiscale.arguments import PathOrName
 from phiscale.deploy.timing import measure_interleaved_ms
 from phiscale.errors import UsageError
+from phiscale.files.values import PathOrName
 from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_interim_looks
 from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig, runner_for

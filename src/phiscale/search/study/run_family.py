@@ -9,8 +9,8 @@ from pathlib import Path
 
 from phiscale.arch.costs import cost
 from phiscale.arch.spec import Spec
-from phiscale.arguments import PathOrName
 from phiscale.errors import UsageError
+from phiscale.files.values import PathOrName
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.priors import law_for
 from phiscale.search.engine.folder import DatasetInfo, dataset_info

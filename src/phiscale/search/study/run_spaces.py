@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from phiscale.arch.spec import Spec
-from phiscale.arguments import PathOrName, check_at_least
+from phiscale.files.values import PathOrName, check_at_least
 from phiscale.search.engine.folder import DatasetInfo, dataset_info
 from phiscale.search.engine.run_plan import run_plan
 from phiscale.search.engine.runner import RunnerConfig, runner_for
