@@ -14,7 +14,7 @@ from phiscale.cli import COMMANDS
 from phiscale.errors import CheckpointError, UsageError
 from phiscale.pipeline.notebook import bar, in_kernel
 from phiscale.pipeline.request import Request
-from phiscale.pipeline.run import FitPlan, FitRuntime, plan_fit
+from phiscale.pipeline.run import FitRuntime, PreparedFit, prepare_fit
 from phiscale.text import python_call
 from phiscale.training.callbacks import Progress
 from phiscale.training.recipes.recipe import Recipe
@@ -257,7 +257,7 @@ def test_fit_accepts_values_and_names_them_by_their_contents(
     coefficients = phiscale.Coefficients.read(plan_files / "found.json")
     device_model = phiscale.DeviceModel.read(plan_files / "device.json")
 
-    def plan(**changed: Any) -> FitPlan:
+    def plan(**changed: Any) -> PreparedFit:
         arguments: dict[str, Any] = {
             "device_model": device_model,
             "law": law,
@@ -265,7 +265,7 @@ def test_fit_accepts_values_and_names_them_by_their_contents(
         }
         phiscale.fit("digits", out, macs="330K", train_minutes=1, **{**arguments, **changed})
         request, runtime = calls[-1]
-        return plan_fit(request, out, fixed_measurements(), runtime.in_memory)
+        return prepare_fit(request, out, fixed_measurements(), runtime.in_memory)
 
     first = plan()
     assert first.device_model == device_model and first.choice.law_source == law.source
@@ -393,6 +393,14 @@ def test_a_variant_of_a_named_recipe_scales_as_that_one(
         (
             lambda out: phiscale.train("small", "digits", out, track=("x",)),  # type: ignore[list-item]
             r"track='x' is unknown",
+        ),
+        (
+            lambda out: phiscale.fit("digits", out, on_bad="no"),  # type: ignore[arg-type]
+            r"on_bad='no' is unknown\. Use 'stop' or 'skip'",
+        ),
+        (
+            lambda out: phiscale.train("small", "digits", out, on_bad="no"),  # type: ignore[arg-type]
+            r"on_bad='no' is unknown",
         ),
         (lambda out: phiscale.search_coefficients("small", "digits", out, seeds=1), r"seeds=1"),
         (lambda out: phiscale.scaling_study("digits", out, epochs=0), r"epochs=0 trains nothing"),

@@ -12,7 +12,7 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.errors import BudgetError, UsageError, WeightsError
 from phiscale.pipeline.choice import missed_by_limits
-from phiscale.pipeline.run import FitRuntime, plan_fit, run_fit
+from phiscale.pipeline.run import FitRuntime, prepare_fit, run_fit
 from phiscale.planning.budget import Budget, PlanningTask, Pretraining, estimate, ray
 from phiscale.planning.coefficients import Coefficients
 from phiscale.weights.pretrained import pretrained_weights
@@ -48,7 +48,7 @@ def test_auto_lets_the_best_known_weights_compete(
     measurements = fixed_measurements(known_weights=lambda: three, fetch_weights=fetch)
     budget = replace(BUDGET, macs=1_000_000_000)
     arguments = request(plan_files, from_scratch=False, pretrained=("auto",), budget=budget)
-    plan = plan_fit(arguments, tmp_path / "auto", measurements)
+    plan = prepare_fit(arguments, tmp_path / "auto", measurements)
     assert fetched == ["small.huge", "small.ours"]  # the third breaks the limits: not fetched
     warning = "1 of the known weights cannot be fetched: the hub cannot be reached"
     assert f"pretrained='auto': {warning}" in caplog.messages
@@ -63,7 +63,7 @@ def test_a_latency_that_no_measured_network_keeps_names_the_users_own_limit(
     with pytest.raises(
         BudgetError, match=r"within latency_ms=5; the last one took 50 ms\. Raise it to 55"
     ):
-        plan_fit(here, tmp_path / "slow", measurements)
+        prepare_fit(here, tmp_path / "slow", measurements)
 
 
 def test_with_coefficients_two_budgets_give_two_networks_of_their_ray(
@@ -80,7 +80,7 @@ def test_with_coefficients_two_budgets_give_two_networks_of_their_ray(
             budget=replace(BUDGET, macs=macs),
         )
         out = tmp_path / str(macs)
-        choice = plan_fit(arguments, out, fixed_measurements()).choice
+        choice = prepare_fit(arguments, out, fixed_measurements()).choice
         stored_request, stored_choice = (
             json.loads((out / name).read_text()) for name in ("request.json", "choice.json")
         )
@@ -103,7 +103,7 @@ def test_short_runs_correct_the_laws_predictions(plan_files: Path, tmp_path: Pat
     measurements = fixed_measurements(
         error_after=error_after, least_short_run_s=0.0, least_short_run_epochs=0.0
     )
-    choice = plan_fit(request(plan_files), tmp_path / "out", measurements).choice
+    choice = prepare_fit(request(plan_files), tmp_path / "out", measurements).choice
     rows = choice.short_runs["rows"]
     assert choice.name == rows[1]["name"] and len(rows) >= 2
     assert all(
@@ -114,7 +114,7 @@ def test_short_runs_correct_the_laws_predictions(plan_files: Path, tmp_path: Pat
 
 
 def test_minutes_that_are_too_few_for_short_runs_are_reported(plan_files: Path, tmp_path: Path):
-    choice = plan_fit(request(plan_files), tmp_path / "out", fixed_measurements()).choice
+    choice = prepare_fit(request(plan_files), tmp_path / "out", fixed_measurements()).choice
     assert not choice.short_runs and "too few for short runs" in choice.why
 
 
@@ -154,5 +154,7 @@ def test_a_request_that_contradicts_itself_is_refused(
 
 
 def test_the_device_model_is_measured_where_none_is_named(plan_files: Path, tmp_path: Path):
-    plan = plan_fit(request(plan_files, device_model=None), tmp_path / "out", fixed_measurements())
+    plan = prepare_fit(
+        request(plan_files, device_model=None), tmp_path / "out", fixed_measurements()
+    )
     assert plan.device_model == made_up_device()

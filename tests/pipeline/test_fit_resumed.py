@@ -14,7 +14,7 @@ from PIL import Image
 from phiscale.errors import BudgetError, CheckpointError, DataError, PhiscaleError
 from phiscale.files import lock_folder, read_checked, sha256
 from phiscale.pipeline.fit import fit
-from phiscale.pipeline.run import FitRuntime, plan_fit, run_fit
+from phiscale.pipeline.run import FitRuntime, prepare_fit, run_fit
 from phiscale.planning.device import DeviceModel
 from support.fits import (
     BUDGET,
@@ -67,7 +67,7 @@ def test_different_arguments_in_the_same_folder_are_refused_and_named(
 
 def test_python_names_the_parameters_that_differ(fitted: Path, plan_files: Path):
     with pytest.raises(CheckpointError, match=r"seed=3 -> 4\. .* or another `out`"):
-        plan_fit(request(plan_files, seed=4), fitted, fixed_measurements())
+        prepare_fit(request(plan_files, seed=4), fitted, fixed_measurements())
 
 
 def test_a_budget_that_no_network_meets_can_be_raised_in_the_same_folder(
@@ -75,12 +75,12 @@ def test_a_budget_that_no_network_meets_can_be_raised_in_the_same_folder(
 ):
     out, tight = tmp_path / "out", replace(BUDGET, macs=10)
     with pytest.raises(BudgetError, match=r"smallest network needs .* Raise .*macs.* to"):
-        plan_fit(request(plan_files, budget=tight), out, fixed_measurements())
+        prepare_fit(request(plan_files, budget=tight), out, fixed_measurements())
     enough = request(plan_files, budget=replace(BUDGET, macs=300_000))
-    plan = plan_fit(enough, out, fixed_measurements())
+    plan = prepare_fit(enough, out, fixed_measurements())
     assert plan.choice.predicted["macs"] <= 300_000
     before = (out / "choice.json").read_bytes()
-    assert plan_fit(enough, out, fixed_measurements()).choice == plan.choice
+    assert prepare_fit(enough, out, fixed_measurements()).choice == plan.choice
     assert (out / "choice.json").read_bytes() == before
 
 
@@ -117,12 +117,12 @@ def test_images_that_changed_since_the_choice_are_noticed(photos: Path, plan_fil
     unlimited = replace(BUDGET, macs=None, train_minutes=None, latency_ms=None)
     arguments = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
     out = photos.parent / "out"
-    plan = plan_fit(arguments, out, fixed_measurements())
+    plan = prepare_fit(arguments, out, fixed_measurements())
     noise(photos / "a" / "new.png", 99)
     with pytest.raises(CheckpointError, match="has changed since"):
-        plan_fit(arguments, out, fixed_measurements())
+        prepare_fit(arguments, out, fixed_measurements())
     (photos / "a" / "new.png").unlink()
-    assert plan_fit(arguments, out, fixed_measurements()).choice == plan.choice
+    assert prepare_fit(arguments, out, fixed_measurements()).choice == plan.choice
 
 
 def test_a_damaged_audit_of_images_that_changed_makes_the_choice_anew(
@@ -131,22 +131,22 @@ def test_a_damaged_audit_of_images_that_changed_makes_the_choice_anew(
     unlimited = replace(BUDGET, macs=None, train_minutes=None, latency_ms=None)
     arguments = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
     out = photos.parent / "out"
-    assert plan_fit(arguments, out, fixed_measurements()).choice.spec.classes == 2
+    assert prepare_fit(arguments, out, fixed_measurements()).choice.spec.classes == 2
     (out / "audit.json").write_text("{}")
     for seed in range(100, 120):
         noise(photos / "c" / f"{seed}.png", seed)
-    assert plan_fit(arguments, out, fixed_measurements()).choice.spec.classes == 3
+    assert prepare_fit(arguments, out, fixed_measurements()).choice.spec.classes == 3
     assert json.loads((out / "choice.json").read_text())["spec"]["classes"] == 3
 
 
 def test_a_damaged_request_keeps_no_device_of_another_request(plan_files: Path, tmp_path: Path):
     out, other = tmp_path / "out", tmp_path / "other.json"
     replace(made_up_device(), training_batch=32).write(other)
-    plan_fit(request(plan_files), out, fixed_measurements())
+    prepare_fit(request(plan_files), out, fixed_measurements())
     assert DeviceModel.read(out / "device.json").training_batch == 64
     (out / "choice.json").unlink()
     (out / "request.json").write_text("not JSON")
-    plan_fit(request(plan_files, device_model=str(other)), out, fixed_measurements())
+    prepare_fit(request(plan_files, device_model=str(other)), out, fixed_measurements())
     assert DeviceModel.read(out / "device.json").training_batch == 32
 
 
@@ -209,8 +209,8 @@ def test_bad_images_are_all_listed_before_training_or_skipped_and_recorded(
     unlimited = replace(BUDGET, macs=None, train_minutes=None, latency_ms=None)
     arguments = request(plan_files, data=str(photos), budget=unlimited, law=None, min_epochs=None)
     with pytest.raises(DataError, match=r"on.bad"):
-        plan_fit(arguments, out, fixed_measurements())
-    plan = plan_fit(replace(arguments, on_bad="skip"), out, fixed_measurements())
+        prepare_fit(arguments, out, fixed_measurements())
+    plan = prepare_fit(replace(arguments, on_bad="skip"), out, fixed_measurements())
     assert sum(len(split) for _, split in plan.images.splits()) == 40
     audited = json.loads((out / "audit.json").read_text())
     assert {file["key"] for file in audited["bad"]} == {"a/cut.png", "b/words.png"}

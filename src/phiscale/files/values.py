@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Collection
 from typing import TypeGuard
 
 from phiscale.errors import UsageError
@@ -43,3 +44,11 @@ def check_trains(**numbers: float | None) -> None:
     for name, value in numbers.items():
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"{name}={value:g} trains nothing. Use a number above 0.")
+
+
+def check_one_of(allowed: Collection[str], **choices: str) -> None:
+    """Raises UsageError for a choice that is none of the allowed words."""
+    for name, value in choices.items():
+        if value not in allowed:
+            words = " or ".join(repr(each) for each in allowed)
+            raise UsageError(f"{name}={value!r} is unknown. Use {words}.")

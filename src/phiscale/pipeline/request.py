@@ -13,7 +13,7 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import CheckpointError, PhiscaleError, UsageError
 from phiscale.files import Format, differences, remove_partial_files, sha256
 from phiscale.files.run_files import CHOICE, COEFFICIENTS, DEVICE, LAW, REQUEST
-from phiscale.files.values import check_at_least, check_trains
+from phiscale.files.values import check_at_least, check_one_of, check_trains
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
@@ -63,6 +63,7 @@ class Request:
                 "Drop one."
             )
         check_trains(min_epochs=self.min_epochs)
+        check_one_of(("stop", "skip"), on_bad=self.on_bad)
         check_at_least(0, seed=self.seed)
 
 
@@ -147,7 +148,7 @@ def begin_or_resume(request: Request, out: Path) -> None:
     if before is not None and selected:
         changed = _changes(before, request)
         raise CheckpointError(
-            f"{out} answers a request with different arguments: {'; '.join(changed[:5])}. "
+            f"{out} holds a result of other arguments: {'; '.join(changed[:5])}. "
             "Use the same arguments to resume it, or another `out`."
         )
     if begun and (before is None or before.device_model != request.device_model):

@@ -80,7 +80,7 @@ class FitRuntime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitPlan:
+class PreparedFit:
     """What a `fit` trains, and on what."""
 
     images: ImageSet  # without those that cannot be read
@@ -95,7 +95,7 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
     `out`: the folder of the result, new or of an earlier start, which is then resumed.
     """
     runtime = runtime or FitRuntime()
-    plan = plan_fit(request, out, runtime.measurements, runtime.in_memory)
+    plan = prepare_fit(request, out, runtime.measurements, runtime.in_memory)
     torch_device, choice = compute_device(request.device), plan.choice
     train(
         out,
@@ -122,9 +122,9 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
     return Run(out)
 
 
-def plan_fit(
+def prepare_fit(
     request: Request, out: Path, measurements: Measurements, in_memory: InMemoryInputs | None = None
-) -> FitPlan:
+) -> PreparedFit:
     """Runs the stages before training: request, audit, device, choice. Raises what `fit` raises."""
     request.check()
     check_out_folder(out, REQUEST)
@@ -144,7 +144,7 @@ def plan_fit(
     rows = [table_row(candidate) for candidate in choice.candidates[:SHOWN]]
     for line in [*format_table(rows), choice.why]:
         logger.info(line)
-    return FitPlan(images=images, audit=audited, device_model=device_model, choice=choice)
+    return PreparedFit(images=images, audit=audited, device_model=device_model, choice=choice)
 
 
 def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Audit]:

@@ -16,7 +16,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import check_out_folder, differences, read_checked
 from phiscale.files.run_files import DATA, RECIPE
-from phiscale.files.values import check_at_least
+from phiscale.files.values import check_at_least, check_one_of
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
@@ -55,6 +55,7 @@ class TrainRequest:
 
     def __post_init__(self) -> None:
         check_at_least(1, resolution=self.resolution)
+        check_one_of(("stop", "skip"), on_bad=self.on_bad)
 
 
 def train_run(
