@@ -39,7 +39,7 @@ def all_trials(plan: Any) -> list[Trial]:
         progress.advance(
             lambda _: {
                 trial.key: synthetic_result(trial, 0.3, CIFAR.test_labels)
-                for trial in progress.pending
+                for trial in progress.stage_trials
             }
         )
     return progress.completed

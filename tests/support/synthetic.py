@@ -22,7 +22,7 @@ def complete_plan(plan: Plan[Any], out: Path, error_of: ErrorFormula, labels: np
     results = Results(out / "results")
     progress = PlanProgress(plan)
     while not progress.finished:
-        for trial in progress.pending:
+        for trial in progress.stage_trials:
             results.write_result(synthetic_result(trial, error_of(trial), labels))
         progress.advance(results.read)
     return progress.outcome

@@ -231,7 +231,7 @@ def test_the_seed_of_a_failed_training_counts_for_no_arm_and_is_named(data, tmp_
 
 
 def test_trainings_from_several_kinds_of_machine_are_a_caveat():
-    trials = PlanProgress(plan_preset("smoke")).pending[:3]
+    trials = PlanProgress(plan_preset("smoke")).stage_trials[:3]
     results = [
         replace(synthetic_result(trial, 0.3, CIFAR.test_labels), made_by={"processor": name})
         for trial, name in zip(trials, ("EPYC", "EPYC", "Xeon"), strict=True)

@@ -30,7 +30,7 @@ class Claims:
     def __init__(self, database: StudyDatabase):
         self.database = database
 
-    def acquire(self, entry: FrozenTrial) -> EntryIds | None:
+    def claim(self, entry: FrozenTrial) -> EntryIds | None:
         """Claims an entry that waits; None where another worker was faster."""
         claim, storage = self.database.entry_ids(entry), self.database.storage
         # a heartbeat first: a worker that dies right after its claim is noticed as well
@@ -68,21 +68,21 @@ class Claims:
         entry = self.database.call(lambda: self.database.storage.get_trial(claim.id))
         return entry.state is TrialState.RUNNING
 
-    def set_attr(self, claim: EntryIds, name: str, value: Any) -> None:
-        """Sets a `user_attr` of a claimed entry. UpdateFinishedTrialError: it is finished."""
+    def set_attr(self, entry: EntryIds, name: str, value: Any) -> None:
+        """Sets a `user_attr` of an entry. UpdateFinishedTrialError: it is finished."""
         storage = self.database.storage
-        self.database.call(lambda: storage.set_trial_user_attr(claim.id, name, value))
+        self.database.call(lambda: storage.set_trial_user_attr(entry.id, name, value))
 
-    def release(self, claim: EntryIds, why: str) -> None:
-        """Gives a trial back unfinished; this counts as no failed attempt.
+    def release(self, entry: EntryIds, why: str) -> None:
+        """Ends an entry, claimed or waiting, without a result; this counts as no failed attempt.
 
         An absent database is not waited for: it will notice by the missing heartbeats.
         """
         storage = self.database.storage
         with suppress(UpdateFinishedTrialError, StoreError):
             for call in (
-                lambda: storage.set_trial_user_attr(claim.id, "released", why),
-                lambda: storage.set_trial_state_values(claim.id, TrialState.FAIL),
+                lambda: storage.set_trial_user_attr(entry.id, "released", why),
+                lambda: storage.set_trial_state_values(entry.id, TrialState.FAIL),
             ):
                 self.database.call(call, patience_s=EXIT_TIMEOUT_S)
 

@@ -38,6 +38,7 @@ class DamagedStore(StoreError):
     """A database is not as it was written."""
 
     def __init__(self, url: str, what: str):
+        self.url, self.what = url, what
         super().__init__(
             f"{redacted_url(url)}: {what}. Move it away and run the same command: it is "
             "filled again from the results."

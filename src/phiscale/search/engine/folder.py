@@ -160,7 +160,7 @@ def readable_results(out: Path) -> Iterator[Result]:
     """Yields the results in a folder that can be read; foreign files are ignored."""
     results = Results(out / "results")
     with suppress(PhiscaleError):
-        yield from results.from_published.values()
+        yield from results.from_jsonl.values()
     for path in sorted(results.folder.glob("*.json")):
         with suppress(PhiscaleError):
             yield from results.read([path.stem]).values()

@@ -32,7 +32,7 @@ class PlanProgress(Generic[Outcome]):
     def __init__(self, plan: Plan[Outcome]):
         self._stages = plan.stages()
         self.completed: list[Trial] = []  # trials of complete stages
-        self.pending: Sequence[Trial] = ()
+        self.stage_trials: Sequence[Trial] = ()  # all of the first incomplete stage
         self.outcome: Outcome | None = None
         self.finished = False
         self._next_stage(None)
@@ -40,21 +40,23 @@ class PlanProgress(Generic[Outcome]):
     @property
     def trials(self) -> list[Trial]:
         """All trials so far."""
-        return [*self.completed, *self.pending]
+        return [*self.completed, *self.stage_trials]
 
     def _next_stage(self, results: Mapping[str, Result] | None) -> None:
         try:
-            self.pending = next(self._stages) if results is None else self._stages.send(results)
+            self.stage_trials = (
+                next(self._stages) if results is None else self._stages.send(results)
+            )
         except StopIteration as end:
-            self.pending, self.outcome, self.finished = (), end.value, True
+            self.stage_trials, self.outcome, self.finished = (), end.value, True
 
     def advance(self, read: Callable[[Sequence[str]], dict[str, Result]]) -> dict[str, Result]:
         """Advances as far as the results reach. Returns those of the first incomplete stage."""
         while not self.finished:
-            keys = [trial.key for trial in self.pending]
+            keys = [trial.key for trial in self.stage_trials]
             results = read(keys)
             if len(results) < len(set(keys)):
                 return results
-            self.completed += self.pending
+            self.completed += self.stage_trials
             self._next_stage(results)
         return {}

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -102,11 +103,19 @@ class _Pool:
             if why := _received_error(worker.error_pipe):
                 raise TrainingError(why)
             self.deaths += 1
-            if code == 1 or self.deaths > self.max_deaths:
+            ended = f"worker process {worker.process.pid} {_how_it_ended(code)}"
+            if code == 1:
                 raise TrainingError(
-                    f"workers end with exit code {code}. Run the same command to resume."
+                    f"{ended}; its error is above. Results are kept: remove the cause, then run "
+                    "the same command to resume."
                 )
-            logger.warning(f"a worker died (exit code {code}); another one replaces it")
+            if self.deaths > self.max_deaths:
+                raise TrainingError(
+                    f"{self.deaths} workers died without finishing a training, at last {ended}. "
+                    "Often memory is short: use fewer `workers`, then run the same command to "
+                    "resume."
+                )
+            logger.warning(f"{ended}; another one replaces it")
             self.store.claims.release_ended_processes(blame=True)
             self.workers.append(self._start())
 
@@ -139,6 +148,14 @@ class _ProgressReporter:
             logger.info(line)
 
 
+def _how_it_ended(code: int | None) -> str:
+    """Returns what an exit code says: a negative one is the number of a signal."""
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
 def _received_error(error_pipe: Connection) -> str | None:
     try:
         return error_pipe.recv() if error_pipe.poll() else None
@@ -147,7 +164,7 @@ def _received_error(error_pipe: Connection) -> str | None:
 
 
 def _progress_line(progress: PlanProgress[Any], results: Mapping[str, Result]) -> str:
-    macs = {trial.key: trial.macs_spent for trial in progress.pending}
+    macs = {trial.key: trial.macs_spent for trial in progress.stage_trials}
     percent = 100 * sum(macs[key] for key in results) / max(1e-9, sum(macs.values()))
     return f"{len(results)} of {len(macs)} trainings of this stage ({percent:.0f} % of the compute)"
 
@@ -166,6 +183,13 @@ def _main(plan: Plan[Any], runner: RunnerConfig, error_pipe: Connection) -> None
     except PhiscaleError as error:
         error_pipe.send(str(error))
         os._exit(1)
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        error_pipe.send(
+            f"worker process {os.getpid()} failed: {cause}. Its traceback is above. Results are "
+            "kept: remove the cause, then run the same command to resume."
+        )
+        raise
 
 
 def _stop_with_parent() -> None:

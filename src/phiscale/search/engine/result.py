@@ -62,8 +62,8 @@ class Result:
     name: str
     attrs: Mapping[str, Any]
     trial: Mapping[str, Any]  # Trial.to_dict()
-    validation_error: float | None  # a fraction
-    validation_loss: float | None
+    validation_error: float | None  # a fraction, of the weights that were kept
+    validation_loss: float | None  # of the same weights
     validation_images: int
     test_predictions: NDArray[np.int64] | None = encoded_field(  # noqa: RUF009
         pack_labels, unpack_labels, default=None
@@ -99,9 +99,9 @@ class Result:
             raise ValueError(f"a loss of {self.validation_loss}")
         if (self.validation_error is None) != (self.failed is not None):
             raise ValueError(
-                "no error and no reason for it"
+                "neither a validation error nor a reason why the training failed"
                 if self.failed is None
-                else "an error of a training that failed"
+                else "a validation error although the training failed"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,8 +144,8 @@ class Results:
         return self.folder / f"{key}.json"
 
     @property
-    def published(self) -> Path:
-        """The file that holds all results."""
+    def jsonl(self) -> Path:
+        """The file `results.jsonl`, which holds all results of a finished study."""
         return self.folder.with_name("results.jsonl")
 
     def read(self, keys: Iterable[str]) -> dict[str, Result]:
@@ -173,7 +173,7 @@ class Results:
     def write_jsonl(self) -> None:
         """Writes `results.jsonl`: everything that the statistics need, in one file."""
         lines = [json.dumps(result.to_dict(), sort_keys=True) for result in self.all().values()]
-        write_atomic(self.published, "".join(f"{line}\n" for line in lines))
+        write_atomic(self.jsonl, "".join(f"{line}\n" for line in lines))
 
     def sweep(self) -> None:
         """Deletes what killed writes left behind, but no file that may be written just now."""
@@ -181,15 +181,15 @@ class Results:
 
     @property
     def _all(self) -> dict[str, Result]:
-        return {**self.from_published, **self._read}
+        return {**self.from_jsonl, **self._read}
 
     @cached_property
-    def from_published(self) -> Mapping[str, Result]:
+    def from_jsonl(self) -> Mapping[str, Result]:
         """Results in `results.jsonl`, by key. Damaged lines are left out, with a warning."""
-        if not self.published.exists():
+        if not self.jsonl.exists():
             return {}
-        status = self.published.stat()
-        return _read_lines(self.published, (status.st_mtime_ns, status.st_size))
+        status = self.jsonl.stat()
+        return _read_lines(self.jsonl, (status.st_mtime_ns, status.st_size))
 
     def _one(self, key: str) -> Result:
         result = Result.from_dict(read_json(self.path(key)), str(self.path(key)))

@@ -30,7 +30,10 @@ def run_plan(plan: Plan[Outcome], runner: RunnerConfig) -> Outcome:
             progress.advance(results.read)
             _mark_all_done(store, progress, results)
     if not progress.finished:
-        raise TrainingError("some trainings are not done. Run the same command to resume.")
+        raise TrainingError(
+            "some trainings are not done: the messages above say why. Run the same command "
+            "to resume."
+        )
     return progress.outcome  # type: ignore[return-value]
 
 
@@ -72,7 +75,10 @@ def _open_store(runner: RunnerConfig, progress: PlanProgress[Any]) -> Store:
         # two commands may notice the damage: the second must not move the first one's new file
         if runner.database.exists() and runner.database.stat().st_ino == before:
             aside = move_aside(runner.database)
-            logger.info(f"{error} Done: the old file is {aside.name}.")
+            logger.warning(
+                f"{redacted_url(error.url)} was damaged ({error.what}), so a new one is filled "
+                f"from the results. The old file is {aside.name}."
+            )
         return _fill_store(runner, progress)
 
 

@@ -117,31 +117,32 @@ class Store:
         for key in dict.fromkeys(keys):
             entry = statuses.get(key, TrialStatus()).entry
             if entry is not None and entry.state is TrialState.WAITING:
-                claim = self.claims.acquire(entry)
+                claim = self.claims.claim(entry)
                 if claim is not None:
                     return claim
         return None
 
-    def mark_done(self, claim: EntryIds, result: Result) -> bool:
-        """Writes a result into a claimed entry, and finishes it.
+    def mark_done(self, entry: EntryIds, result: Result) -> bool:
+        """Writes a result into an entry, claimed or waiting, and finishes it.
 
-        Returns False, and changes nothing, where the claim was lost or the trial is finished.
+        Returns False, and changes nothing, where the entry is finished, as it is when a claim was
+        lost.
         """
         failed = result.failed is not None
         with suppress(UpdateFinishedTrialError):
-            self.claims.set_attr(claim, "result", json.dumps(result.to_dict()))
+            self.claims.set_attr(entry, "result", json.dumps(result.to_dict()))
             if failed:
-                self.claims.set_attr(claim, "failed", result.failed)
+                self.claims.set_attr(entry, "failed", result.failed)
             state = TrialState.FAIL if failed else TrialState.COMPLETE
             values = None if result.validation_error is None else [result.validation_error]
-            return self.database.set_state(claim.id, state, values)
+            return self.database.set_state(entry.id, state, values)
         return False
 
     def results(self, keys: Sequence[str]) -> Iterator[Result]:
         """Yields results that the database has of these trials, such as other machines'."""
-        pending = set(keys)
+        unfinished = set(keys)
         for entry in self.database.entries():
-            if entry.user_attrs.get("key") in pending and (result := self._result(entry)):
+            if entry.user_attrs.get("key") in unfinished and (result := self._result(entry)):
                 yield result
 
     def _statuses(self) -> dict[str, TrialStatus]:

@@ -81,9 +81,9 @@ class _Worker:
         results = self.progress.advance(self.results.read)
         if self.progress.finished:
             return {}
-        pending = self.progress.pending
-        failed_too_often = self.store.enqueue(pending, results)
-        missing = {trial.key: trial for trial in pending if trial.key not in results}
+        stage_trials = self.progress.stage_trials
+        failed_too_often = self.store.enqueue(stage_trials, results)
+        missing = {trial.key: trial for trial in stage_trials if trial.key not in results}
         for result in self.store.results(list(missing)):
             self.results.write_result(result)
         for key, why in failed_too_often.items():
@@ -98,7 +98,7 @@ class _Worker:
         if result := self.results.read([trial.key]).get(trial.key):
             self.store.mark_done(claim, result)
             return
-        keys = [pending.key for pending in self.progress.pending]
+        keys = [each.key for each in self.progress.stage_trials]
         number = len(self.results.read(keys)) + 1
         logger.info(f"{trial.name}: {number} of {len(keys)} of this stage")
         self._train(trial, claim)
@@ -146,7 +146,7 @@ class _Worker:
         try:
             result.check()
         except (ValueError, TypeError, AttributeError) as error:
-            return _failed(trial, f"it gave {error}")
+            return _failed(trial, f"its result has {error}")
         return result
 
     def _save(self, result: Result, claim: EntryIds) -> bool:
