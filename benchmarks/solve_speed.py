@@ -20,11 +20,11 @@ from phiscale.planning.budget import (
     lattice_widths,
     solve,
 )
-from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing, UnitTimes
 from phiscale.planning.priors import published_law
 
 # as of a desktop processor; the time to solve does not depend on them
-RATES = Rates(
+RATES = UnitTimes(
     dense_macs=4e-9,
     depthwise_macs=8e-9,
     activations=2e-7,

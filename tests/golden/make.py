@@ -25,7 +25,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.files import write_checked, write_json
 from phiscale.nn.network import build
 from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing, UnitTimes
 from phiscale.planning.laws.checks import check
 from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.fit import estimate_law
@@ -76,7 +76,7 @@ def write_values() -> None:
     fingerprint = DeviceFingerprint(
         device="made up", cores=2, threads=2, runtime="onnxruntime 1", torch="2", date="2026-01-01"
     )
-    rates = Rates(
+    rates = UnitTimes(
         dense_macs=1e-9, depthwise_macs=2e-9, activations=1e-8, weight_bytes=0, convs=0, constant=1
     )
     timing = Timing(rates=rates, median_error=0.05, max_error=0.5)

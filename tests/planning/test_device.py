@@ -22,8 +22,8 @@ from phiscale.planning.device import (
     FEATURES,
     DeviceFingerprint,
     DeviceModel,
-    Rates,
     Timing,
+    UnitTimes,
     features,
     fit_linear,
 )
@@ -36,7 +36,7 @@ FINGERPRINT = DeviceFingerprint(
     torch="2.14.1",
     date="2025-01-31",
 )
-RATES = Rates(
+RATES = UnitTimes(
     dense_macs=1e-8,
     depthwise_macs=5e-8,
     activations=1e-6,
@@ -205,7 +205,9 @@ def test_a_device_survives_json(
     rates: list[float], median: float, most: float, training: bool
 ) -> None:
     timing = Timing(
-        rates=Rates(**dict(zip(FEATURES, rates, strict=True))), median_error=median, max_error=most
+        rates=UnitTimes(**dict(zip(FEATURES, rates, strict=True))),
+        median_error=median,
+        max_error=most,
     )
     device = DeviceModel(
         fingerprint=FINGERPRINT,

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from phiscale.cli import main
-from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing, UnitTimes
 
 CLASSES = ("a", "b", "café 日本")
 
@@ -30,7 +30,7 @@ def draw(path: Path, shade: int, number: int) -> None:
 
 
 def device_model() -> DeviceModel:
-    rates = Rates(
+    rates = UnitTimes(
         dense_macs=1e-9,
         depthwise_macs=1e-9,
         activations=1e-8,

@@ -12,7 +12,7 @@ from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.request import Request
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing, UnitTimes
 from phiscale.planning.laws import Law, Term
 
 EVERYTHING = {
@@ -40,7 +40,7 @@ FLAGS = "digits --train-minutes 0.05 --min-epochs 0.1 --macs 330K --latency-ms 5
 
 
 def made_up_device() -> DeviceModel:
-    latency = Rates(
+    latency = UnitTimes(
         dense_macs=1e-9,
         depthwise_macs=5e-9,
         activations=1e-7,
@@ -48,7 +48,7 @@ def made_up_device() -> DeviceModel:
         convs=1e-3,
         constant=0.01,
     )
-    step = Rates(
+    step = UnitTimes(
         dense_macs=2e-11,
         depthwise_macs=1e-10,
         activations=1e-9,

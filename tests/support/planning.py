@@ -19,7 +19,7 @@ from phiscale.planning.budget import (
     lattice_widths,
     solve,
 )
-from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing, UnitTimes
 from phiscale.planning.laws import Term
 from phiscale.planning.priors import published_law
 
@@ -30,7 +30,7 @@ DEVICE = DeviceModel(
         device="a test", cores=2, threads=2, runtime="-", torch="-", date="-"
     ),
     latency=Timing(
-        rates=Rates(
+        rates=UnitTimes(
             dense_macs=4e-9,
             depthwise_macs=8e-9,
             activations=2e-7,
@@ -42,7 +42,7 @@ DEVICE = DeviceModel(
         max_error=0.0,
     ),
     training=Timing(
-        rates=Rates(
+        rates=UnitTimes(
             dense_macs=1e-10,
             depthwise_macs=4e-10,
             activations=2e-9,

@@ -1,4 +1,4 @@
-"""Scaling as a pure function Spec -> Spec, and the laws that say which multipliers to use."""
+"""Scaling as a pure function Spec -> Spec, and the rules that say which multipliers to use."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def compound(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """A law of scaling as shares of log-compute: d = T^depth, w^2 = T^width, r^2 = T^resolution.
+    """A scaling rule as shares of log-compute: d = T^depth, w^2 = T^width, r^2 = T^resolution.
 
     T is the target compute over the base's. The shares sum to 1, so that d * w^2 * r^2 = T.
     Compound, single-dimension, uniform and dWr scaling all belong to this family

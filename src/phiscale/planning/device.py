@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
+class UnitTimes:
     """Time per unit of each cost; every rate is 0 or more."""
 
     dense_macs: float  # all MACs but the depthwise ones
@@ -56,7 +56,7 @@ class Rates:
         return sum(rate * value for rate, value in zip(rates, features(cost), strict=True))
 
 
-FEATURES = tuple(field.name for field in fields(Rates))
+FEATURES = tuple(field.name for field in fields(UnitTimes))
 
 
 def features(cost: Cost) -> tuple[Number, ...]:
@@ -71,7 +71,7 @@ def features(cost: Cost) -> tuple[Number, ...]:
     )
 
 
-def fit_linear(features: Sequence[Sequence[float]], times: Sequence[float]) -> Rates:
+def fit_linear(features: Sequence[Sequence[float]], times: Sequence[float]) -> UnitTimes:
     """Fits rates by non-negative least squares on the relative error.
 
     `features`: (networks, 6), in the order of `FEATURES`. `times`: (networks,), above 0, in any
@@ -91,14 +91,14 @@ def fit_linear(features: Sequence[Sequence[float]], times: Sequence[float]) -> R
     size = np.linalg.norm(relative, axis=0)
     size[size == 0] = 1  # a feature that no network has
     rates = _non_negative_least_squares(relative / size, np.ones(len(measured)))
-    return Rates(**dict(zip(FEATURES, map(float, rates / size), strict=True)))
+    return UnitTimes(**dict(zip(FEATURES, map(float, rates / size), strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """Fitted rates, and their errors on the times that they were fitted to."""
 
-    rates: Rates
+    rates: UnitTimes
     median_error: float  # relative
     max_error: float
 
@@ -187,7 +187,7 @@ class DeviceModel:
         """Returns the device with training `times` as fast, corrected by a measured training."""
         timing = _require(self.training, "training")
         rates = {name: getattr(timing.rates, name) / times for name in FEATURES}
-        return replace(self, training=replace(timing, rates=Rates(**rates)))
+        return replace(self, training=replace(timing, rates=UnitTimes(**rates)))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data, complete and versioned."""

@@ -22,7 +22,7 @@ from phiscale.errors import UsageError
 from phiscale.files import write_json
 from phiscale.planning.budget import Budget, PlanningTask, solve
 from phiscale.planning.coefficients import Coefficients
-from phiscale.planning.device import DeviceFingerprint, DeviceModel, Rates, Timing
+from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing, UnitTimes
 from phiscale.planning.laws import Law, Term
 from phiscale.planning.laws.checks import Checks
 from phiscale.planning.laws.optimum import optima
@@ -306,7 +306,7 @@ def test_parameters_cost_no_pixels_so_resolution_takes_more_of_them(tmp_path):
 
 def test_the_latency_of_another_device_can_be_the_cost_that_doubles(tmp_path):
     """Time on this device is spent on activations alone, so that width is cheap."""
-    rates = Rates(
+    rates = UnitTimes(
         dense_macs=0, depthwise_macs=0, activations=1e-6, weight_bytes=0, convs=0, constant=0.001
     )
     fingerprint = DeviceFingerprint(

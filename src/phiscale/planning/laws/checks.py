@@ -23,7 +23,7 @@ from phiscale.planning.laws.points import Points
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.planning.laws.prediction import NORMAL_95, quantile_95
 
-FARTHEST = 8.0  # times the compute of the largest row, where another model predicts better
+MAX_EXTRAPOLATION = 8.0  # times the compute of the largest row, where another model predicts better
 CLEARLY_BETTER = 2.0  # standard errors
 OUTLIER_SDS = 3.0  # between a row and what all others predict for it
 FREE = ("quadratic", "gp")  # models that would show the law's form to be wrong
@@ -78,13 +78,13 @@ class Checks:
 
         `beyond`: its compute over that of the largest row; `name`: what the message calls it.
         """
-        if beyond <= FARTHEST or not self.better_models:
+        if beyond <= MAX_EXTRAPOLATION or not self.better_models:
             return
         other = self.better_models[0]
         raise UsageError(
             f"{name} has {beyond:.3g}x the compute, or images seen, of the largest row, and "
             f"{other} predicts left-out rows better than the law ({100 * self.rms[other]:.2f} "
-            f"against {100 * self.rms['law']:.2f} points). Use at most {FARTHEST:g}x, "
+            f"against {100 * self.rms['law']:.2f} points). Use at most {MAX_EXTRAPOLATION:g}x, "
             "or train a network nearer to it and add its row."
         )
 

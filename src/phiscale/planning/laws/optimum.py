@@ -24,8 +24,8 @@ from phiscale.planning.laws.law import COARSE, EXPONENTS
 from phiscale.planning.laws.points import COST_EXPONENTS
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.planning.laws.projection import features, project
+from phiscale.planning.laws.sheet import DIMENSIONS
 
-DIMENSIONS = ("depth", "width", "resolution")
 COSTS = np.array([COST_EXPONENTS[axis] for axis in DIMENSIONS])
 
 Triple = tuple[float, float, float]  # a number each for depth, width and resolution

@@ -2,7 +2,9 @@
 
     e = c0 + sum_i c_i x_i^-p_i          c >= 0, p > 0
 
-The exponents of a cell are fixed and its coefficients solved for (`projection`). Its weight is
+c_i is printed as A: a coefficient of the law, not alpha, beta or gamma. A cell is one combination
+of exponents of a grid. Its exponents are fixed and its coefficients solved for (`projection`). Its
+weight is
 exp(-squares / 2 run_sd^2) times the prior of its exponents. A prediction is the mean over cells.
 Its variance adds three parts: the variance between cells, the variance that the rows leave within
 each cell, and a floor from left-out rows, since no truth is exactly of this form.
@@ -98,11 +100,13 @@ class Posterior:
 
     @cached_property
     def floor(self) -> float:
-        """Returns tau: how far truths are from the law, beyond what noise and few rows explain.
+        """Returns how far the law is off the true errors, beyond what noise and few rows explain.
+
+        A search reports it as `misfit_sd`. It is a standard deviation, a fraction.
 
         It is the value under which the errors on left-out rows are likeliest. Only rows that others
         surround on every axis count: beyond them the law is less certain already. Without such rows
-        nothing has tested the law, and tau is half of the rows' range.
+        nothing has tested the law, and it is half of the rows' range.
         """
         tested = self.points.interior() & np.isfinite(self.left_out.error)
         if not tested.any():

@@ -11,7 +11,7 @@ import numpy as np
 
 from phiscale.arch.scaling import ScaledNetwork, Scaling
 from phiscale.planning.laws import LawRow
-from phiscale.planning.laws.checks import FARTHEST, Checks, check
+from phiscale.planning.laws.checks import MAX_EXTRAPOLATION, Checks, check
 from phiscale.planning.laws.optimum import Triple
 from phiscale.planning.laws.points import Points, points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
@@ -132,13 +132,14 @@ def refusal_reason(result: MethodResult, compute: float) -> str:
     """
     largest = max(run.compute_ratio for run in result.runs if run.error < 1.0)
     beyond = result.proposal.compute_ratio / largest
-    if beyond <= FARTHEST or not (winners := law_checks(result).better_models):
+    if beyond <= MAX_EXTRAPOLATION or not (winners := law_checks(result).better_models):
         return ""
     return (
         f"compute={compute:g}: the proposed network has {beyond:.3g}x the compute of the largest "
         f"training, and {winners[0]} predicts held-out trainings better than the law. The law "
-        f"cannot be trusted beyond {FARTHEST:g}x then. Use a smaller `compute`, in another `out`: "
-        f"its network may have {FARTHEST * largest:.2g} times the base's MACs."
+        f"cannot be trusted beyond {MAX_EXTRAPOLATION:g}x then. Use a smaller `compute`, in "
+        f"another `out`: its network may have {MAX_EXTRAPOLATION * largest:.2g} times the base's "
+        "MACs."
     )
 
 

@@ -12,13 +12,13 @@ from phiscale.arch.costs import cost
 from phiscale.planning.budget import NEAR_BEST_ERROR
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
+from phiscale.planning.laws.sheet import DIMENSIONS
 from phiscale.report.page import Drawing, Section
 from phiscale.report.svg import BLUE, GREEN, INK, PURPLE, STYLE, drawing
 from phiscale.search.coefficients.law import MethodResult, law_error
 from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.spaces.lattice import Lattice, cost_metric
 
-DIMENSIONS = ("depth", "width", "resolution")
 MAX_LISTED = 12
 DRAWS = 500
 MIN_TERM = 0.001  # of error, 0.1 point: less is no term

@@ -9,10 +9,11 @@ from typing import Any
 from phiscale.planning.budget.solver import NEAR_BEST_ERROR
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.laws.posterior import Posterior
+from phiscale.planning.laws.sheet import DIMENSIONS
 from phiscale.report.law_report import describe_bootstrap
 from phiscale.report.page import Section
 from phiscale.search.coefficients.law import MethodResult, law_error
-from phiscale.search.coefficients.law_report import DIMENSIONS, useless_dimensions
+from phiscale.search.coefficients.law_report import useless_dimensions
 from phiscale.search.coefficients.plan import CoefficientSearch
 from phiscale.search.coefficients.report_inputs import ReportInputs
 
@@ -118,7 +119,10 @@ def _as_built(cost_name: str, coefficients: Coefficients) -> str:
 def _if_free(plan: CoefficientSearch, law: Posterior) -> Iterator[str]:
     """What the rule that no dimension shrinks while others grow keeps the law from."""
     lattice = plan.lattice()
-    held, free = (lattice.best(law, plan.compute, any_way=any_way) for any_way in (False, True))
+    held, free = (
+        lattice.best(law, plan.compute, allow_opposed=allow_opposed)
+        for allow_opposed in (False, True)
+    )
     gain = law_error(law, held.by) - law_error(law, free.by)
     if gain > NEAR_BEST_ERROR:
         yield (

@@ -12,7 +12,7 @@ from phiscale.arch.costs import cost
 from phiscale.arch.scaling import Scaling, compound, effective, scale
 from phiscale.arch.spec import Spec
 from phiscale.planning.laws import ErrorLaw, LawRow
-from phiscale.planning.laws.checks import FARTHEST
+from phiscale.planning.laws.checks import MAX_EXTRAPOLATION
 from phiscale.planning.laws.points import points_of
 from phiscale.planning.laws.posterior import Posterior, posterior
 from phiscale.search.engine.plan import Stages
@@ -173,7 +173,7 @@ def _fitted_prediction(
 ) -> Prediction | None:
     """Predicts by the fitted law; None where that is too far beyond the trained members."""
     at = [member.macs / base_macs]
-    if float(fitted.points.beyond(np.array(at))) > FARTHEST:
+    if float(fitted.points.beyond(np.array(at))) > MAX_EXTRAPOLATION:
         return None
     prediction = fitted.predict(at)
     low, high = map(float, prediction.interval)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phiscale.planning.laws import ErrorLaw
-from phiscale.planning.laws.checks import FARTHEST
+from phiscale.planning.laws.checks import MAX_EXTRAPOLATION
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.page import Section, page_files
 from phiscale.search.spaces.family import (
@@ -70,8 +70,8 @@ def _text(
         )
     largest = max(trained, key=lambda member: member.macs)
     yield (
-        f"Nothing is predicted beyond {FARTHEST:g} times the MACs of phi {largest.phi:g}, the "
-        "largest that was trained. Train a larger one with `phi` for that."
+        f"Nothing is predicted beyond {MAX_EXTRAPOLATION:g} times the MACs of phi {largest.phi:g}, "
+        "the largest that was trained. Train a larger one with `phi` for that."
     )
 
 

@@ -26,10 +26,15 @@ from phiscale.planning.budget import (
     pixel_multiples,
     undominated,
 )
+from phiscale.planning.budget.lattice import MAX_RESOLUTION
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import ErrorLaw
 from phiscale.search.spaces.rays import between, ray_distance
 
+# Wider than the lattice of `solve` (planning.budget.lattice): a search trains its networks, far out
+# in each dimension alone, where `solve` stays within what its law was fitted to.
+DEPTHS, WIDTHS, SMALLEST_PART = (0.25, 6.0), (1 / 3, 3.0), 3  # multipliers; least pixels: a third
+WIDTH_STEPS = 160
 WITHIN = 0.03  # of a target cost: networks count as equally costly
 ROUNDED = 0.01  # in logs: how far rounding may move a dimension that is to stay
 CostMetric = Callable[[Cost], Any]
@@ -71,17 +76,18 @@ class Lattice(ScalingLattice):
         return np.asarray(law.error(depth=x[:, 0], width=x[:, 1], resolution=x[:, 2]))
 
     def at(
-        self, target: float, within: float = WITHIN, *, any_way: bool = False
+        self, target: float, within: float = WITHIN, *, allow_opposed: bool = False
     ) -> NDArray[np.int64]:
         """Returns the numbers of networks that cost `target` times the base, or the nearest ones
         where steps are coarse.
 
         As in the paper (arXiv:1905.11946, eq. 3) no dimension shrinks while the network grows, nor
-        the other way round, unless `any_way`. UsageError: no cost is within a quarter of `target`.
+        the other way round, unless `allow_opposed`. UsageError: no cost is within a quarter of
+        `target`.
         """
         off = np.abs(np.log(self.cost / target))
         opposed = (self.logs < -ROUNDED if target > 1 else self.logs > ROUNDED).any(axis=1)
-        off = np.where(opposed & (not any_way), np.inf, off)
+        off = np.where(opposed & (not allow_opposed), np.inf, off)
         nearest = float(off.min())
         if nearest > math.log(1.25):
             raise UsageError(
@@ -90,10 +96,10 @@ class Lattice(ScalingLattice):
             )
         return (off <= max(math.log1p(within), nearest + 1e-9)).nonzero()[0]
 
-    def best(self, law: ErrorLaw, target: float, *, any_way: bool = False) -> ScaledNetwork:
+    def best(self, law: ErrorLaw, target: float, *, allow_opposed: bool = False) -> ScaledNetwork:
         """Finds the network of least error at `target` times the base's cost; of equals the
         cheapest."""
-        which = self.at(target, any_way=any_way)
+        which = self.at(target, allow_opposed=allow_opposed)
         errors = self.errors(law, which)
         return self.scaled(int(which[np.lexsort((self.cost[which], errors))[0]]))
 
@@ -156,10 +162,10 @@ def lattice(base: Spec, metric: CostMetric, *, native_pixels: int | None = None)
     """Builds the lattice of `base` for a cost metric, with no more pixels than `native_pixels`."""
     # Finer than `pixel_step` for small bases: a search compares networks of nearly equal cost.
     step = 8 if base.resolution > SMALL_PIXELS else 2
-    most = min(int(2.7 * base.resolution), native_pixels or 10**6)
-    pixels = pixel_multiples(base, step, least=base.resolution // 3, most=most)
-    widths = np.geomspace(1 / 3, 3, 160).tolist()
-    depths = lattice_depths(base, 0.25, 6.0)
+    most = min(int(MAX_RESOLUTION * base.resolution), native_pixels or 10**6)
+    pixels = pixel_multiples(base, step, least=base.resolution // SMALLEST_PART, most=most)
+    widths = np.geomspace(*WIDTHS, WIDTH_STEPS).tolist()
+    depths = lattice_depths(base, *DEPTHS)
     axes = LatticeAxes(
         depths=[*depths, *between(base, depths)],
         widths=[1.0, *widths],

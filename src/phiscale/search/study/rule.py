@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from phiscale.planning.laws.sheet import DIMENSIONS
+
 LEVEL = 0.95
 POWER = 0.8
 MIN_SEEDS = 7
@@ -15,7 +17,7 @@ MAX_SEEDS = 1000  # more are never proposed
 MARGIN = 0.003  # smaller differences matter to nobody
 
 COMPOUND = "compound"
-SINGLES = ("depth", "width", "resolution")
+SINGLES = DIMENSIONS  # arms that scale one of them alone
 BASE = "base"
 
 BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
