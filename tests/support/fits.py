@@ -86,6 +86,7 @@ def fixed_measurements(**changes: Any) -> Measurements:
         "latency_ms": lambda spec: 0.1,
         "images_per_s": lambda *_: 400.0,
         "clock": lambda: 0.0,
+        "load": lambda: 0.0,
         "export_latency_s": 0.02,
     }
     return Measurements(**{**fixed, **changes})

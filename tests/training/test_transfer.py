@@ -105,6 +105,19 @@ def test_fine_tuning_begins_with_the_probe_and_gets_better(pretrained: Path, tmp
     assert best > plan["validation_top1"]
 
 
+def test_fine_tuning_never_ends_with_less_than_its_probe(pretrained: Path, tmp_path: Path):
+    destructive = Optim(lr_peak=5.0)
+    recipe = replace(RECIPES["finetune"], epochs=0.5, evaluations=2, optim=destructive, batch=64)
+    run(tmp_path / "run", recipe, pretrained)
+    evaluations = [r for r in read_log(tmp_path / "run") if "validation_top1" in r]
+    plan = json.loads((tmp_path / "run" / "transfer.json").read_text())
+    assert evaluations[0]["images_seen"] == 0
+    assert evaluations[-1]["validation_top1"] < evaluations[0]["validation_top1"]
+    metrics = load(tmp_path / "run").metadata.metrics["validation"]
+    assert metrics["images_seen"] == 0
+    assert metrics["top1"] == pytest.approx(plan["validation_top1"], abs=0.01)
+
+
 def test_a_fine_tuned_network_records_its_licence_and_origin(pretrained: Path, tmp_path: Path):
     metadata, tensors = read(pretrained)
     save(tmp_path / "parent.safetensors", tensors, replace(metadata, licence="cc-by-nc-4.0"))

@@ -6,6 +6,7 @@ Each step is a function that returns the evidence with more: `known_weights.py`,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from phiscale.pipeline.request import Request
 from phiscale.pipeline.short_runs import short_runs
 from phiscale.planning.budget import MAX_EPOCHS, Candidate, explain
 from phiscale.training.recipes.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 TIME_USED = 0.88  # of the training minutes: the rest covers saving and a slower machine
 EVALUATION_SPEED = 3.0  # images evaluated in the time of one trained
@@ -81,6 +84,8 @@ def decide(request: Request, evidence: Evidence) -> Choice:
     rivals = {each.name: each for each in among if each.spec != winner.spec}
     coefficients = evidence.coefficients
     missed = missed_by_limits(winner, evidence.pretrained_candidates)
+    if missed:
+        logger.warning(missed.strip())
     return Choice(
         spec=winner.spec,
         recipe=_planned_recipe(request, evidence, winner),
@@ -123,7 +128,9 @@ def _planned_recipe(request: Request, evidence: Evidence, winner: Candidate) -> 
     seconds = max(0.5, TIME_USED - evidence.seconds_used / 60 / minutes) * minutes * 60
     allowed = int(EVALUATION_SHARE * seconds * speed * EVALUATION_SPEED / max(1, validation))
     evaluations = max(3, min(recipe.evaluations, allowed))
-    evaluated = evaluations * validation + (train_images if recipe.head == "probe" else 0)
+    evaluated = evaluations * validation
+    if recipe.head == "probe":  # fitted on all images, and evaluated before the first step
+        evaluated += train_images + validation
     images = seconds * speed - evaluated / EVALUATION_SPEED
     epochs = min(MAX_EPOCHS, max(images, 1.0) / train_images)
     return replace(recipe, epochs=round(epochs, 4), evaluations=evaluations)

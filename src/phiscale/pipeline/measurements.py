@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,22 @@ class MeasureSpeed(Protocol):
     ) -> float: ...
 
 
+def system_load() -> float:
+    """Returns the mean number of busy threads in the last minute; 0 where the system has none."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def busy_warning(load: float, cores: int) -> str:
+    """Returns a sentence where other programs use more than half of the cores, else nothing."""
+    if load <= cores / 2:
+        return ""
+    return (
+        f"this machine is busy: {load:.1f} threads run on its {cores} cores. Speed and latency are "
+        "measured beside them, so the model may be smaller and the training longer than planned. "
+        "End other programs for better results."
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
     """How a `fit` measures, trains briefly and fetches weights. Tests pass fixed figures."""
@@ -38,6 +55,7 @@ class Measurements:
     images_per_s: MeasureSpeed = measure_training_speed
     error_after: Callable[[Request, Evidence, Candidate, float, Path], float] = error_after
     clock: Callable[[], float] = time.monotonic
+    load: Callable[[], float] = system_load
     known_weights: Callable[[], Sequence[PretrainedWeights]] = default_weights
     fetch_weights: Callable[[str], Path] = weights_file
     export_latency_s: float = 2.0  # how long the exported network is timed

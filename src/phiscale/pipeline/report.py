@@ -36,6 +36,7 @@ from phiscale.nn.cam import class_activation_maps, overlay
 from phiscale.nn.network import Network
 from phiscale.pipeline.choice import Choice
 from phiscale.pipeline.request import Request
+from phiscale.pipeline.split_gap import split_gap
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.report.report_data import (
@@ -131,7 +132,9 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
         ),
         usage=_usage(out),
         environment=_environment(inputs.device_model),
-        notes=_notes(inputs),
+        notes=_notes(
+            inputs, split_gap(network.metadata.metrics.get("validation", {}), inputs.metrics)
+        ),
     )
 
 
@@ -166,8 +169,8 @@ def _budget_rows(
     return tuple(rows)
 
 
-def _notes(inputs: ReportInputs) -> tuple[str, ...]:
-    notes = [*_NOTES]
+def _notes(inputs: ReportInputs, gap: str) -> tuple[str, ...]:
+    notes = [f"Warning: {gap}", *_NOTES] if gap else [*_NOTES]
     if published := TRANSFER_DATASETS.get(inputs.images.source):
         notes.append(f"To compare with: {published.summary()}.")
     notes.append(

@@ -18,6 +18,7 @@ import torch
 
 from phiscale.data.audit import FORMAT as AUDIT_FORMAT
 from phiscale.data.audit import Audit, audit, files_to_skip
+from phiscale.data.batches import core_count
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.deploy.export import export_onnx
 from phiscale.deploy.inference import per_image_csv
@@ -46,11 +47,12 @@ from phiscale.files.run_files import (
 from phiscale.pipeline.choice import FORMAT as CHOICE_FORMAT
 from phiscale.pipeline.choice import Choice, choose
 from phiscale.pipeline.evidence import Evidence, first_evidence
-from phiscale.pipeline.measurements import Measurements
+from phiscale.pipeline.measurements import Measurements, busy_warning
 from phiscale.pipeline.report import ReportInputs, collect_report
 from phiscale.pipeline.request import InMemoryInputs, Request, begin_or_resume, load_inputs
 from phiscale.pipeline.run_folder import Run
 from phiscale.pipeline.short_runs import FOLDER as SHORT_RUNS
+from phiscale.pipeline.split_gap import split_gap
 from phiscale.planning.budget.candidates import table_row
 from phiscale.planning.device import FORMAT as DEVICE_FORMAT
 from phiscale.planning.device import DeviceModel
@@ -131,6 +133,8 @@ def prepare_fit(
     in_memory = in_memory or InMemoryInputs()
     inputs = load_inputs(request, in_memory)
     torch_device = compute_device(request.device)
+    if busy := busy_warning(measurements.load(), core_count()):
+        logger.warning(busy)
     with lock_folder(out):
         begin_or_resume(request, out)
         in_memory.write(out)
@@ -231,6 +235,9 @@ def _evaluation(images: ImageSet, out: Path, torch_device: torch.device) -> dict
     write_atomic(out / PREDICTIONS, table)
     low, high = metrics.interval
     logger.info(f"test top-1 {100 * metrics.top1:.2f} % [{100 * low:.1f}, {100 * high:.1f}]")
+    validation = network.metadata.metrics.get("validation", {})
+    if gap := split_gap(validation, metrics.to_dict()):
+        logger.warning(gap)
     evaluation = {
         "weights": weights,
         "predictions": sha256(table),

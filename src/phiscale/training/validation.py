@@ -34,12 +34,14 @@ class Validator:
         self.metadata = metadata_for(config)
 
     def is_due(self, state: State, total: int, evaluations: int) -> bool:
-        """Whether an evaluation is due: evenly spread, the end included.
+        """Tells whether an evaluation is due: evenly spread, the end included.
 
-        One that a signal interrupted is still due when the run resumes.
+        A training that starts with a probe evaluates it before the first step, so that its best
+        weights are never worse. An evaluation that a signal interrupted is still due when the run
+        resumes.
         """
-        if total == 0:  # no epochs: the probe is the result
-            return state.evaluated < 0
+        if state.images_seen == 0:
+            return self.config.recipe.head == "probe" and state.evaluated < 0
         before = max(0, state.evaluated)
         return state.images_seen * evaluations // total > before * evaluations // total
 
