@@ -41,6 +41,7 @@ FIT = (
     "coefficients",
     "on_bad",
     "min_epochs",
+    "max_megapixels",
     "device",
     "seed",
     "callbacks",
@@ -49,7 +50,7 @@ FIT = (
 TRAININGS = ("storage", "study_name", "workers", "threads", "device", "command")
 
 SIGNATURES = {
-    "audit": ("images", "limits", "workers", "progress"),
+    "audit": ("images", "workers", "progress"),
     "build": None,
     "compound": ("phi", "alpha", "beta", "gamma"),
     "deviation": (
@@ -62,15 +63,15 @@ SIGNATURES = {
         "rounds",
         "command",
     ),
-    "evaluate": ("model", "data", "split", "device", "batch_size"),
+    "evaluate": ("model", "data", "split", "device", "batch_size", "max_megapixels"),
     "export": ("model", "to", "out", "data"),
     "fit": FIT,
     "fit_law": ("table", "axes", "base", "hold_out", "run_sd", "robust", "compute_ratio"),
     "get_spec": ("name",),
     "import_weights": ("source", "out", "model", "classes"),
     "load": ("source", "classes", "in_channels"),
-    "open_dataset": ("data", "split"),
-    "predict": ("model", "images", "top", "device", "batch_size"),
+    "open_dataset": ("data", "split", "max_megapixels"),
+    "predict": ("model", "images", "top", "device", "batch_size", "max_megapixels"),
     "predict_errors": ("law", "networks", "phi", "coefficients", "images_seen"),
     "solve": ("base", "budget", "task", "name", "axes", "family_offset", "candidates"),
     "scaling_study": (
@@ -142,6 +143,7 @@ SIGNATURES = {
         "pretrained",
         "resolution",
         "on_bad",
+        "max_megapixels",
         "accept_changed_data",
         "device",
         "deterministic",

@@ -43,6 +43,7 @@ MISTAKES = (
     ),
     (f"{FIT} --train-minutes -3", 2, r"--train-minutes -3\.0 is not a finite number above 0"),
     (f"{FIT} --min-epochs 0", 2, r"--min-epochs 0 trains nothing"),
+    (f"{FIT} --max-megapixels 0", 2, r"--max-megapixels 0\.0 is impossible\. Use a number above 0"),
     (f"{FIT} --seed -1", 2, r"--seed -1 is out of range"),
     ("predict model one.png --top 0", 2, r"--top 0 is out of range"),
     (f"{TRAIN} --epochs 0", 2, r"--epochs 0\.0 is out of range; use a number above 0"),

@@ -109,7 +109,7 @@ def test_the_number_of_threads_changes_nothing(tidy: Path):
 
 
 def test_limits_apply_in_the_audit(tidy: Path):
-    report = audit(open_dataset(tidy), limits=DecodeLimits(max_pixels=63))
+    report = audit(open_dataset(tidy).with_limits(DecodeLimits(max_pixels=63)))
     assert len(report.bad) == report.total == 46
     assert report.shorter_side is None
     assert "stored as nothing" in report.summary().splitlines()

@@ -19,8 +19,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from phiscale.data.reading.decode import DecodeLimits, decode_image, read_image
-from phiscale.errors import BadImage
-from support.nasty import COLOURS, RED, Nasty, bad, bombs, colours_of, good, jpeg, quadrants, saved
+from phiscale.errors import BadImage, UsageError
+from support.nasty import (
+    COLOURS,
+    RED,
+    SIDE,
+    Nasty,
+    bad,
+    bombs,
+    colours_of,
+    good,
+    jpeg,
+    png,
+    quadrants,
+    saved,
+    with_scans,
+)
 
 GOOD, BAD = good(), bad()
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="pipes, links and devices of POSIX")
@@ -75,6 +89,7 @@ def test_an_image_carries_how_it_was_stored():
     ("limits", "reason"),
     [
         (DecodeLimits(max_pixels=4095), "64 x 64 pixels, over the limit of 0.004095 megapixels"),
+        (DecodeLimits(max_pixels=4095), r"; `max_megapixels=1` raises it$"),
         (DecodeLimits(max_file_bytes=100), "over the limit of"),
         (DecodeLimits(max_aspect=0.5), "as long as wide"),
     ],
@@ -85,6 +100,41 @@ def test_limits_apply_to_files_and_to_bytes(limits: DecodeLimits, reason: str, t
     for source in (path, path.read_bytes()):
         with pytest.raises(BadImage, match=reason):
             read_image(source, limits=limits)
+
+
+def test_pixels_of_many_bytes_count_as_more_pixels():
+    deep = png(np.zeros((100, 100, 4), int), 16, 6)
+    with pytest.raises(BadImage, match=r"100 x 100 pixels of 8 bytes, over the limit .* of 3;"):
+        read_image(deep, limits=DecodeLimits(max_pixels=100 * 100 * 8 // 3))
+    assert read_image(deep, limits=DecodeLimits(max_pixels=100 * 100 * 8 // 3 + 1))
+
+
+def test_scans_of_a_jpeg_are_counted_before_they_are_decoded():
+    limits = DecodeLimits(max_pixels=SIDE * SIDE)
+    whole = saved(quadrants(), "JPEG", progressive=True)
+    assert read_image(with_scans(whole, 5), limits=limits)
+    with pytest.raises(BadImage, match=r"^\d+ scans of 64 x 64 pixels: a decompression bomb$"):
+        read_image(with_scans(whole, 100), limits=limits)
+
+
+def test_the_thumbnail_in_a_jpeg_is_no_scan_of_it():
+    limits = DecodeLimits(max_pixels=SIDE * SIDE)
+    hidden = b"Exif\0\0" + 30 * b"\xff\xda\0\x08"
+    assert read_image(saved(quadrants(), "JPEG", exif=hidden), limits=limits)
+
+
+def test_an_enormous_jpeg_is_decoded_at_half_its_sides_where_the_limit_is_raised():
+    enormous = saved(Image.new("L", (9000, 7500), 77), "JPEG")
+    with pytest.raises(BadImage, match="max_megapixels=68"):
+        read_image(enormous)
+    image = read_image(enormous, limits=DecodeLimits.of_megapixels(68))
+    assert image.size == (4500, 3750) and image.getpixel((9, 9)) == (77, 77, 77)
+
+
+@pytest.mark.parametrize("number", [0, -1, float("nan"), float("inf"), 1e9])
+def test_impossible_megapixels_are_refused(number: float):
+    with pytest.raises(UsageError, match="max_megapixels="):
+        DecodeLimits.of_megapixels(number)
 
 
 def _pipe(path: Path) -> None:

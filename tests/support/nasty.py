@@ -63,6 +63,18 @@ def textured() -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(quadrants()) + noise, 0, 255).astype(np.uint8))
 
 
+def noisy() -> Image.Image:
+    """Noise: all scans of a progressive JPEG are long."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8))
+
+
+def with_scans(whole: bytes, number: int) -> bytes:
+    """A progressive JPEG with further scans behind its own, 14 bytes each, that change nothing."""
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x3f\x3f\x10\x00\x00"  # refines coefficient 63 of Y
+    assert whole.endswith(b"\xff\xd9")
+    return whole[:-2] + number * scan + whole[-2:]
+
+
 def levels(top: float) -> np.ndarray:
     """The four greys as numbers up to `top`, float64."""
     return np.repeat(np.repeat((LEVELS * top).reshape(2, 2), SIDE // 2, 0), SIDE // 2, 1)
@@ -390,6 +402,9 @@ def _cut() -> list[Nasty]:
         for per_cent in (5, 50, 95):
             data = whole[: len(whole) * per_cent // 100]
             files.append(Nasty(f"cut-at-{per_cent}-{name}", data, reason="cut short|damaged"))
+    half = saved(noisy(), "JPEG", progressive=True)
+    half = half[: half.index(b"\xff\xda") + len(half) // 3].rstrip(b"\xff") + b"\xff\xd9"
+    files.append(Nasty("without-its-last-scans.jpg", half, reason="cut short"))
     for name, whole in (
         ("grey", saved(textured().convert("L"), "JPEG")),
         ("colour", jpeg()),

@@ -16,6 +16,7 @@ from phiscale.cli.values import (
     Seed,
     Sources,
     command_line,
+    lift_pillow_limit,
     spec_of,
 )
 from phiscale.files.values import check_at_least
@@ -35,6 +36,7 @@ def fit(
     coefficients: File = None,
     on_bad: Literal["stop", "skip"] = "stop",
     min_epochs: Number = None,
+    max_megapixels: Number = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
@@ -57,12 +59,14 @@ def fit(
             if it is over this network.
         on_bad: Stop with the list of unreadable images, or skip and record them.
         min_epochs: Fewest epochs worth training; by default 4, or 2 for pretrained networks.
+        max_megapixels: Size above which an image counts as unreadable; by default 64.
         device: Device that trains; auto uses a GPU where there is one.
         seed: Seed of the whole run.
     """
     from phiscale.pipeline.request import Request
 
     check_at_least(0, seed=seed)
+    lift_pillow_limit(max_megapixels)
     if base is not None:
         spec_of(base)
     request = Request(
@@ -76,6 +80,7 @@ def fit(
         device_model=str(device_model) if device_model else None,
         on_bad=on_bad,
         min_epochs=min_epochs,
+        max_megapixels=max_megapixels,
         device=device,
         seed=seed,
     )

@@ -12,10 +12,12 @@ from phiscale.cli.values import (
     Folder,
     Images,
     Model,
+    Number,
     OptionalData,
     Run,
     Switch,
     check_file,
+    lift_pillow_limit,
 )
 from phiscale.errors import UsageError
 from phiscale.files.values import check_at_least
@@ -29,6 +31,7 @@ def evaluate(
     split: Literal["test", "validation", "train", "all"] = "test",
     per_image: File = None,
     json: Switch = False,
+    max_megapixels: Number = None,
     device: Device = "auto",
 ) -> None:
     """Measure a model on a split: top-1 and top-5 with interval, per class, calibration.
@@ -39,6 +42,7 @@ def evaluate(
         split: Split to evaluate on.
         per_image: Write the prediction for every image to this CSV file.
         json: Print JSON.
+        max_megapixels: Size above which an image counts as unreadable; by default 64.
         device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
     """
     from phiscale.cli.output import metrics_lines
@@ -47,7 +51,10 @@ def evaluate(
 
     if per_image:
         check_file("--per-image", per_image)
-    evaluation = evaluate_model(model, data, split=split, device=device)
+    lift_pillow_limit(max_megapixels)
+    evaluation = evaluate_model(
+        model, data, split=split, device=device, max_megapixels=max_megapixels
+    )
     if per_image:
         write_atomic(per_image, evaluation.per_image_csv())
     if json:
@@ -63,6 +70,7 @@ def predict(
     *,
     format: Literal["table", "csv", "json"] = "table",
     top: Annotated[int, arg(metavar="N")] = 5,
+    max_megapixels: Number = None,
     device: Device = "auto",
 ) -> None:
     """Predict the class and its probability for each image.
@@ -72,6 +80,7 @@ def predict(
         images: Image files, or folders of them.
         format: Output format.
         top: Number of classes to print for each image, the most probable first.
+        max_megapixels: Size above which an image counts as unreadable; by default 64.
         device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
     """
     from phiscale.cli.output import print_predictions
@@ -83,8 +92,10 @@ def predict(
     check_at_least(1, top=top)
     if not images:
         raise UsageError("predict needs IMAGES. See phiscale predict --help.")
+    lift_pillow_limit(max_megapixels)
     with open_backend(model, device, prefer_export=True) as backend:
-        predictions = Predictor(backend).iter_predictions(images, top=top)
+        predictor = Predictor(backend, max_megapixels=max_megapixels)
+        predictions = predictor.iter_predictions(images, top=top)
         bad, count = print_predictions(predictions, format)
     if bad:
         raise DataError(

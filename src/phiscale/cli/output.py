@@ -48,23 +48,24 @@ def print_predictions(answers: Iterable[Prediction], form: str) -> tuple[int, in
     for answer in answers:
         count += 1
         bad += answer.error is not None
+        error = as_flags(answer.error or "")
         best = answer.top()
         if form == "json":
             rows.append(
                 {
                     "image": answer.source,
-                    "error": answer.error,
+                    "error": error or None,
                     "top": [{"class": c, "probability": p} for c, p in best],
                 }
             )
         elif form == "csv":
             for rank, (name, probability) in enumerate(best, 1):
                 writer.writerow([answer.source, rank, name, f"{probability:.6f}", ""])
-            if answer.error:
-                writer.writerow([answer.source, "", "", "", answer.error])
+            if error:
+                writer.writerow([answer.source, "", "", "", error])
         else:
             words = "  ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in best)
-            print(f"{printable(answer.source)}  {words or f'unreadable: {answer.error}'}")
+            print(f"{printable(answer.source)}  {words or f'unreadable: {error}'}")
     if form == "json":
         show_json(rows)
     return bad, count

@@ -13,11 +13,13 @@ from phiscale.cli.values import (
     Device,
     File,
     Limited,
+    Number,
     Pixels,
     SpecName,
     Switch,
     Whole,
     check_file,
+    lift_pillow_limit,
     spec_of,
 )
 from phiscale.errors import UsageError
@@ -128,11 +130,14 @@ def calibrate(*, out: Annotated[Path, arg(metavar="FILE")], device: Device = "au
     print(f"wrote {out}")
 
 
-def check(data: Positional[Data], /, *, json: Switch = False) -> None:
+def check(
+    data: Positional[Data], /, *, max_megapixels: Number = None, json: Switch = False
+) -> None:
     """Audit an image set: every bad file, balance, sizes, duplicates, leaks between splits.
 
     Args:
         data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        max_megapixels: Size above which an image counts as unreadable; by default 64.
         json: Print JSON.
     """
     from phiscale.data.audit import audit
@@ -140,11 +145,12 @@ def check(data: Positional[Data], /, *, json: Switch = False) -> None:
     from phiscale.errors import DataError
     from phiscale.text import count_of
 
-    audited = audit(open_dataset(data))
+    lift_pillow_limit(max_megapixels)
+    audited = audit(open_dataset(data, max_megapixels=max_megapixels))
     if json:
         show_json(audited.to_dict())
     else:
-        print(audited.summary())
+        print(as_flags(audited.summary()))
     if audited.bad:
         raise DataError(
             f"{count_of(len(audited.bad), 'file')} of {printable(data)} cannot be read. Fix or "

@@ -22,6 +22,7 @@ from phiscale.cli.values import (
     Switch,
     check_file,
     command_line,
+    lift_pillow_limit,
     spec_of,
 )
 from phiscale.errors import UsageError
@@ -54,6 +55,7 @@ def train(arguments: Sequence[str]) -> None:
         as_published: Switch = False,
         device: Device = "auto",
         on_bad: Literal["stop", "skip"] = "stop",
+        max_megapixels: Number = None,
         accept_changed_data: Switch = False,
         keep: Annotated[int, arg(metavar="N")] = 2,
         workers: Annotated[int, arg(metavar="N")] = 2,
@@ -64,6 +66,7 @@ def train(arguments: Sequence[str]) -> None:
         from phiscale.cli.output import training_progress
         from phiscale.pipeline.train import train as train_network
 
+        lift_pillow_limit(max_megapixels)
         spec, first = spec_of(model), is_first_process()
         with training_progress(quiet=not first) as callbacks:
             run = train_network(
@@ -76,6 +79,7 @@ def train(arguments: Sequence[str]) -> None:
                 pretrained=pretrained,
                 resolution=resolution,
                 on_bad=on_bad,
+                max_megapixels=max_megapixels,
                 accept_changed_data=accept_changed_data,
                 device=device,
                 deterministic=deterministic,
@@ -105,6 +109,7 @@ def train(arguments: Sequence[str]) -> None:
             as_published: Use the recipe as its source prints it, with its flaws.
             device: Compute device; auto uses a GPU where there is one.
             on_bad: Stop with the list of unreadable images, or skip and record them.
+            max_megapixels: Size above which an image counts as unreadable; by default 64.
             accept_changed_data: Resume although images were added, removed or edited.
             keep: Number of checkpoints to keep, the newest ones.
             workers: Threads that read and augment images; results do not depend on it.

@@ -110,6 +110,15 @@ def check_file(flag: str, path: Path) -> None:
         raise UsageError(f"{flag} {path}: there is no folder {path.parent}. Create it first.")
 
 
+def lift_pillow_limit(megapixels: float | None) -> None:
+    """Lets Pillow read images of so many megapixels in this process, which is ours."""
+    from PIL import Image
+
+    pixels = min(megapixels or 0, 1e9) * 1e6
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = round(pixels)
+
+
 def lines_of(flag: str, path: Path) -> tuple[str, ...]:
     """The lines of a text file that are not empty."""
     try:

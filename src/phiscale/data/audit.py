@@ -16,7 +16,6 @@ from typing import Any
 
 from phiscale.data.audit_advice import Facts, advise
 from phiscale.data.datasets.dataset import BadFile, ImageSet, Split
-from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodeLimits
 from phiscale.errors import BadImage, DataError
 from phiscale.files import Format
 from phiscale.text import count_of, printable
@@ -102,7 +101,6 @@ class _ImageFacts:
 def audit(
     images: ImageSet,
     *,
-    limits: DecodeLimits = DEFAULT_LIMITS,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
@@ -116,7 +114,7 @@ def audit(
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="audit") as pool:
         for name, split in images.splits():
             results[name] = []
-            for chunk in _read_in_order(pool, split, limits, max(1, workers) * _AHEAD):
+            for chunk in _read_in_order(pool, split, max(1, workers) * _AHEAD):
                 results[name] += chunk
                 done += len(chunk)
                 if progress is not None:
@@ -143,14 +141,14 @@ def check_readable(audit: Audit, fix: str = "Fix or remove them.") -> None:
 
 
 def _read_in_order(
-    pool: ThreadPoolExecutor, split: Split, limits: DecodeLimits, ahead: int
+    pool: ThreadPoolExecutor, split: Split, ahead: int
 ) -> Iterator[list[_ImageFacts | str]]:
     """Yields the results of chunks in the order of the split, with few in flight."""
     waiting: list[Future[list[_ImageFacts | str]]] = []
     try:
         for start in range(0, len(split), _CHUNK):
             rows = range(start, min(start + _CHUNK, len(split)))
-            waiting.append(pool.submit(_read_images, split, rows, limits))
+            waiting.append(pool.submit(_read_images, split, rows))
             if len(waiting) >= ahead:
                 yield waiting.pop(0).result()
         while waiting:
@@ -160,12 +158,12 @@ def _read_in_order(
             future.cancel()
 
 
-def _read_images(split: Split, rows: range, limits: DecodeLimits) -> list[_ImageFacts | str]:
+def _read_images(split: Split, rows: range) -> list[_ImageFacts | str]:
     """Returns size, kind and digest of each image, or why it cannot be read."""
     seen: list[_ImageFacts | str] = []
     for i in rows:
         try:
-            decoded = split.decode(i, limits=limits)
+            decoded = split.decode(i)
         except BadImage as error:
             seen.append(error.reason)
             continue

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from phiscale.data.datasets.listing import list_images
-from phiscale.data.reading.decode import read_image
+from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodeLimits, read_image
 from phiscale.errors import BadImage, DataError
 from phiscale.text import printable
 
@@ -27,13 +27,15 @@ class NamedImage:
     """Its path; else its position, such as images[2]."""
     value: Path | bytes | Image.Image | NDArray[np.uint8]
 
-    def read(self, background: tuple[int, int, int]) -> Image.Image:
+    def read(
+        self, background: tuple[int, int, int], limits: DecodeLimits = DEFAULT_LIMITS
+    ) -> Image.Image:
         """Reads the upright image; transparent pixels of files lie on `background`.
 
         BadImage: it cannot be read.
         """
         if isinstance(self.value, Path | bytes):
-            return read_image(self.value, background=background)
+            return read_image(self.value, background=background, limits=limits)
         if isinstance(self.value, np.ndarray):
             return Image.fromarray(self.value)
         try:

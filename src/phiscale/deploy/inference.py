@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from phiscale.data.batches import run_batches, split_reader
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.evaluated import select_split
-from phiscale.data.datasets.open import open_dataset
+from phiscale.data.datasets.open import as_image_set
 from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.deploy.backend import Backend, OnnxBackend, onnx_path
 from phiscale.deploy.images import ImageLike
@@ -62,6 +62,7 @@ def evaluate(
     split: SplitName = "test",
     device: str = "auto",
     batch_size: int | None = None,
+    max_megapixels: float | None = None,
 ) -> Metrics:
     """Measures a model on a split of an image set.
 
@@ -74,11 +75,20 @@ def evaluate(
         device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`. `"auto"` leaves a network where it is, any
             other value moves it. A model.onnx runs on the CPU.
         batch_size: images computed at once; None: what suits the network and the device.
+        max_megapixels: size above which an image counts as unreadable; None: that of the image
+            set, 64 unless it was opened with another.
 
     DataError: the data lack this split or have unknown classes. WeightsError, ExportError: the
     model cannot be read. UsageError: an argument is out of range.
     """
-    return evaluate_model(model, data, split=split, device=device, batch_size=batch_size).metrics
+    return evaluate_model(
+        model,
+        data,
+        split=split,
+        device=device,
+        batch_size=batch_size,
+        max_megapixels=max_megapixels,
+    ).metrics
 
 
 def evaluate_model(
@@ -88,10 +98,11 @@ def evaluate_model(
     split: SplitName = "test",
     device: str = "auto",
     batch_size: int | None = None,
+    max_megapixels: float | None = None,
 ) -> Evaluation:
     """Evaluates as `evaluate`, with the logits of every image."""
     check_at_least(1, batch_size=batch_size)
-    images = data if isinstance(data, ImageSet) else open_dataset(data, split=split)
+    images = as_image_set(data, split=split, max_megapixels=max_megapixels)
     part = select_split(images, split)
     with open_backend(model, device) as backend:
         columns = class_columns(_name(model), backend.classes, images)
@@ -110,6 +121,7 @@ def predict(
     top: int = 5,
     device: str = "auto",
     batch_size: int | None = None,
+    max_megapixels: float | None = None,
 ) -> Prediction | list[Prediction]:
     """Predicts classes with probabilities: one prediction for one image, a list for many.
 
@@ -120,13 +132,15 @@ def predict(
         top: how many classes `Prediction.top` gives and a notebook shows.
         device: as for `evaluate`.
         batch_size: images computed at once; None: what suits the network and the device.
+        max_megapixels: size above which an image counts as unreadable; None: 64.
 
     BadImage: the one image cannot be read; among many it is a prediction with `error`.
     DataError: a path does not exist, or something is no image. For a model or an argument out of
     range the errors are those of `evaluate`.
     """
     with open_backend(model, device, prefer_export=True) as backend:
-        return Predictor(backend, batch_size=batch_size)(images, top=top)
+        predictor = Predictor(backend, batch_size=batch_size, max_megapixels=max_megapixels)
+        return predictor(images, top=top)
 
 
 @contextmanager

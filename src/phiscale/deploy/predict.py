@@ -13,6 +13,7 @@ from PIL import Image
 
 from phiscale.data.batches import ImageReader, run_batches
 from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.reading.decode import DecodeLimits
 from phiscale.deploy.backend import Backend, OnnxBackend
 from phiscale.deploy.images import ImageLike, NamedImage, is_single, name_images
 from phiscale.errors import BadImage
@@ -78,19 +79,22 @@ class Predictor:
         *,
         threads: int = 0,
         batch_size: int | None = None,
+        max_megapixels: float | None = None,
     ):
         """Opens a model.onnx, a folder that holds one, or a backend.
 
         `threads`: CPU threads of ONNX Runtime; 0: one per core. `batch_size`: images computed at
-        once; None: what suits the network and the device.
-        ExportError: the file is no model of phiscale's. UsageError: `threads` or `batch_size` is
-        out of range.
+        once; None: what suits the network and the device. `max_megapixels`: size above which an
+        image counts as unreadable; None: 64.
+        ExportError: the file is no model of phiscale's. UsageError: a number is out of
+        range.
         """
         check_at_least(0, threads=threads)
         check_at_least(1, batch_size=batch_size)
         is_path = isinstance(model, str | os.PathLike)
         self.backend: Backend = OnnxBackend(model, threads=threads) if is_path else model
         self.batch_size = batch_size
+        self.limits = DecodeLimits.of_megapixels(max_megapixels)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -147,8 +151,10 @@ class Predictor:
         return self.backend.logits(images)
 
     def _predictions(self, images: Iterable[NamedImage], top: int) -> Iterator[Prediction]:
-        background = self.preprocessing.background
-        reader = ImageReader[NamedImage](lambda image: image.read(background), self.preprocessing)
+        background, limits = self.preprocessing.background, self.limits
+        reader = ImageReader[NamedImage](
+            lambda image: image.read(background, limits), self.preprocessing
+        )
         plan = self.backend.plan(self.batch_size)
         for batch, logits in run_batches(self.backend.logits_of_pixels, images, reader, plan):
             rows = iter(() if logits is None else softmax(logits.astype(np.float64)))

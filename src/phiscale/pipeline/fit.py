@@ -40,6 +40,7 @@ def fit(
     coefficients: PathOrName | Coefficients | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
     min_epochs: float | None = None,
+    max_megapixels: float | None = None,
     device: str = "auto",
     seed: int = 0,
     callbacks: Sequence[AnyCallback] = (),
@@ -56,7 +57,8 @@ def fit(
     of files, a `Run`, "hf-hub:NAME", "torchvision:NAME", a model's name, or "auto": the known ones.
     `from_scratch`: whether scalings of the base compete. `device_model`, `law`, `coefficients`:
     values, or the files of `calibrate`, `law fit` and `search coefficients`. `on_bad`: what happens
-    to unreadable images. `min_epochs`: the fewest epochs worth training. `callbacks` receive the
+    to unreadable images. `min_epochs`: the fewest epochs worth training. `max_megapixels`: size
+    above which an image counts as unreadable, by default 64. `callbacks` receive the
     progress.
 
     Raises UsageError for contradicting arguments, DataError for images that cannot be used,
@@ -85,6 +87,7 @@ def fit(
         device_model=_name(device_model),
         on_bad=on_bad,
         min_epochs=min_epochs,
+        max_megapixels=max_megapixels,
         device=device,
         seed=seed,
     )

@@ -11,7 +11,7 @@ from phiscale.arch.families import get_spec
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import CheckpointError, PhiscaleError, UsageError
-from phiscale.files import Format, differences, remove_partial_files, sha256
+from phiscale.files import Format, added_field, differences, remove_partial_files, sha256
 from phiscale.files.run_files import CHOICE, COEFFICIENTS, DEVICE, LAW, REQUEST
 from phiscale.files.values import check_at_least, check_one_of, check_trains
 from phiscale.planning.budget import Budget
@@ -39,6 +39,7 @@ class Request:
     min_epochs: float | None = None
     device: str = "auto"
     seed: int = 0
+    max_megapixels: float | None = added_field(None)
 
     @property
     def targets_other_device(self) -> bool:
@@ -127,7 +128,7 @@ def load_inputs(request: Request, in_memory: InMemoryInputs) -> LoadedInputs:
     if law is None and request.law:
         law = Law.read(Path(request.law))
     return LoadedInputs(
-        images=open_dataset(request.data),
+        images=open_dataset(request.data, max_megapixels=request.max_megapixels),
         device_model=device_model,
         law=law,
         coefficients=coefficients,

@@ -119,11 +119,19 @@ class Run(os.PathLike[str]):
         split: SplitName = "test",
         device: str = "auto",
         batch_size: int | None = None,
+        max_megapixels: float | None = None,
     ) -> Metrics:
         """Measures the best weights on a split of an image set: see `phiscale.evaluate`."""
         from phiscale.deploy.inference import evaluate
 
-        return evaluate(self.weights, data, split=split, device=device, batch_size=batch_size)
+        return evaluate(
+            self.weights,
+            data,
+            split=split,
+            device=device,
+            batch_size=batch_size,
+            max_megapixels=max_megapixels,
+        )
 
     def predict(
         self,
@@ -132,11 +140,19 @@ class Run(os.PathLike[str]):
         top: int = 5,
         device: str = "auto",
         batch_size: int | None = None,
+        max_megapixels: float | None = None,
     ) -> Prediction | list[Prediction]:
         """Predicts the class of images, with probabilities: see `phiscale.predict`."""
         from phiscale.deploy.inference import predict
 
-        return predict(self.folder, images, top=top, device=device, batch_size=batch_size)
+        return predict(
+            self.folder,
+            images,
+            top=top,
+            device=device,
+            batch_size=batch_size,
+            max_megapixels=max_megapixels,
+        )
 
     def export(
         self,

@@ -42,6 +42,7 @@ def train(
     pretrained: str | os.PathLike[str] | None = None,
     resolution: int | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
+    max_megapixels: float | None = None,
     accept_changed_data: bool = False,
     device: str = "auto",
     deterministic: bool = False,
@@ -65,7 +66,8 @@ def train(
     `seed`: replace those of the recipe. `as_published`: use the recipe as its source prints it,
     with its flaws.
 
-    `on_bad`: what happens to unreadable images. `accept_changed_data`: resume although images were
+    `on_bad`: what happens to unreadable images. `max_megapixels`: size above which an image counts
+    as unreadable, by default 64. `accept_changed_data`: resume although images were
     added, removed or edited. `deterministic`: the same bits every time on a GPU too, somewhat
     slower. `workers`: threads that read images. `keep`: number of checkpoints to keep.
     `timeout_s`: heartbeat timeout of a process in seconds. `callbacks` receive the progress.
@@ -91,6 +93,7 @@ def train(
         pretrained=None if pretrained is None else os.fspath(pretrained),
         resolution=resolution,
         on_bad=on_bad,
+        max_megapixels=max_megapixels,
     )
     runtime = Runtime(
         workers=workers,

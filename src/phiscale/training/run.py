@@ -11,7 +11,7 @@ from phiscale.arch.families import MEMBERS, name_of
 from phiscale.arch.spec import Spec
 from phiscale.data.audit import audit, files_to_skip
 from phiscale.data.datasets.dataset import BadFile, ImageSet
-from phiscale.data.datasets.open import open_dataset
+from phiscale.data.datasets.open import as_image_set
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import check_out_folder, differences, read_checked
@@ -51,6 +51,7 @@ class TrainRequest:
     pretrained: str | None = None  # weights to start from: a source as for `import`
     resolution: int | None = None  # pixels a side; None: the network's own
     on_bad: Literal["stop", "skip"] = "stop"  # what an unreadable image does
+    max_megapixels: float | None = None  # above them an image is unreadable; None: 64
     audited: bool = False  # whether every image of `data` has been read before
 
     def __post_init__(self) -> None:
@@ -90,8 +91,7 @@ def _images(request: TrainRequest, out: Path, group: ProcessGroup, workers: int)
     The first process reads each image once; unreadable ones stop the run or are left out. Images
     that the run in `out` has read before are not read again.
     """
-    data = request.data
-    images = data if isinstance(data, ImageSet) else open_dataset(data)
+    images = as_image_set(request.data, max_megapixels=request.max_megapixels)
     if request.audited:
         return images
 

@@ -42,6 +42,8 @@ class Split(ABC):
     """int64, indices into the classes."""
     sizes: NDArray[np.int64]
     """int64, bytes of each image as stored; -1 where there is no readable file."""
+    limits: DecodeLimits = DEFAULT_LIMITS
+    """What a file may claim before it is decoded."""
 
     def __post_init__(self) -> None:
         for array in (self.labels, self.sizes):
@@ -55,7 +57,7 @@ class Split(ABC):
         return f"<{type(self).__name__} of {count_of(len(self), 'image')}>"
 
     @abstractmethod
-    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes | NDArray[np.uint8]:
+    def raw(self, i: int) -> bytes | NDArray[np.uint8]:
         """Returns image i as stored: bytes of its file, or uint8 pixels. BadImage: unreadable."""
 
     def groups(self) -> NDArray[np.int64] | None:
@@ -74,30 +76,18 @@ class Split(ABC):
         arrays = {name: getattr(self, name)[rows] for name in ("labels", "sizes", *self.PER_IMAGE)}
         return replace(self, keys=tuple(self.keys[i] for i in rows), **arrays)
 
-    def decode(
-        self,
-        i: int,
-        *,
-        background: tuple[int, int, int] = WHITE,
-        limits: DecodeLimits = DEFAULT_LIMITS,
-    ) -> DecodedImage:
+    def decode(self, i: int, *, background: tuple[int, int, int] = WHITE) -> DecodedImage:
         """Decodes image i, and tells how it was stored. BadImage: it cannot be read."""
-        raw = self.raw(i, limits)
+        raw = self.raw(i)
         if isinstance(raw, bytes):
-            return decode_image(raw, background=background, limits=limits)
+            return decode_image(raw, background=background, limits=self.limits)
         image = Image.fromarray(raw)
         return DecodedImage(image.convert("RGB"), "array", image.mode)
 
-    def image(
-        self,
-        i: int,
-        *,
-        background: tuple[int, int, int] = WHITE,
-        limits: DecodeLimits = DEFAULT_LIMITS,
-    ) -> Image.Image:
+    def image(self, i: int, *, background: tuple[int, int, int] = WHITE) -> Image.Image:
         """Returns image i in RGB, upright. DataError, which names it: it cannot be read."""
         try:
-            return self.decode(i, background=background, limits=limits).image
+            return self.decode(i, background=background).image
         except BadImage as error:
             raise DataError(
                 f"{printable(self.keys[i])} cannot be read: {error.reason}. "
@@ -132,8 +122,8 @@ class FileSplit(Split):
     def path(self, i: int) -> Path:
         return Path(self.root, self.keys[i])
 
-    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
-        return read_bytes(self.path(i), limits)
+    def raw(self, i: int) -> bytes:
+        return read_bytes(self.path(i), self.limits)
 
     def digest(self, i: int) -> bytes:
         """Returns a digest of the content, or of the size and both ends of a large file.
@@ -162,7 +152,7 @@ class ArraySplit(Split):
 
     pixels: NDArray[np.uint8]
 
-    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    def raw(self, i: int) -> NDArray[np.uint8]:
         return self.pixels[i]
 
 
@@ -194,6 +184,12 @@ class ImageSet:
         yield "train", self.train
         yield "validation", self.validation
         yield "test", self.test
+
+    def with_limits(self, limits: DecodeLimits) -> ImageSet:
+        """Returns the set with other limits of what its files may claim."""
+        return replace(
+            self, **{name: replace(split, limits=limits) for name, split in self.splits()}
+        )
 
     def with_note(self, note: str) -> ImageSet:
         return replace(self, notes=(*self.notes, note))

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phiscale.data.datasets.dataset import ImageSet, Split
-from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodeLimits
 from phiscale.errors import DataError
 
 SPLIT_NAMES = ("test", "validation", "train", "all")
@@ -62,6 +61,7 @@ def join_splits(parts: tuple[Split, ...]) -> Split:
         keys=tuple(key for part in parts for key in part.keys),
         labels=np.concatenate([part.labels for part in parts]),
         sizes=np.concatenate([part.sizes for part in parts]),
+        limits=parts[0].limits,
         parts=parts,
         part_of=np.repeat(np.arange(len(parts)), lengths),
         row_of=np.concatenate([np.arange(length) for length in lengths]),
@@ -80,5 +80,5 @@ class JoinedSplit(Split):
     row_of: NDArray[np.int64]
     """The index of each image within its part."""
 
-    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes | np.ndarray:
-        return self.parts[self.part_of[i]].raw(int(self.row_of[i]), limits)
+    def raw(self, i: int) -> bytes | np.ndarray:
+        return self.parts[self.part_of[i]].raw(int(self.row_of[i]))

@@ -11,13 +11,16 @@ from phiscale.data.datasets.shard_cache import expand_url
 from phiscale.data.datasets.shard_patterns import braced, expand, shards_in
 from phiscale.data.datasets.shards import open_shards
 from phiscale.data.datasets.split_names import role_of
+from phiscale.data.reading.decode import DecodeLimits
 from phiscale.errors import DataError
 from phiscale.text import did_you_mean, printable
 
 __all__ = ["BadFile", "ImageSet", "Split", "open_dataset"]
 
 
-def open_dataset(data: str | Path, *, split: str | None = None) -> ImageSet:
+def open_dataset(
+    data: str | Path, *, split: str | None = None, max_megapixels: float | None = None
+) -> ImageSet:
     """The images that DATA means. Nothing is decoded. Raises DataError with what to change.
 
     DATA is an image folder, a named set (`digits`, `cifar10`, ...) or tar shards
@@ -25,8 +28,25 @@ def open_dataset(data: str | Path, *, split: str | None = None) -> ImageSet:
     URL of fsspec's).
 
     `split`: the split to evaluate, where the set is not for training. The folder may then lack
-    train, and "all" keeps the images as they lie: nothing is held out.
+    train, and "all" keeps the images as they lie: nothing is held out. `max_megapixels`: the size
+    above which an image counts as unreadable; None: 64.
     """
+    limits = DecodeLimits.of_megapixels(max_megapixels)
+    return _open(data, split).with_limits(limits)
+
+
+def as_image_set(
+    data: ImageSet | str | Path, *, split: str | None = None, max_megapixels: float | None = None
+) -> ImageSet:
+    """Returns an image set that is open already, or opens one as `open_dataset`."""
+    if not isinstance(data, ImageSet):
+        return open_dataset(data, split=split, max_megapixels=max_megapixels)
+    if max_megapixels is None:
+        return data
+    return data.with_limits(DecodeLimits.of_megapixels(max_megapixels))
+
+
+def _open(data: str | Path, split: str | None) -> ImageSet:
     source = str(data)
     if not source or "\0" in source:
         raise DataError("The data path is empty or has a NUL. Give a folder, a set or shards.")

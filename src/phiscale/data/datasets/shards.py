@@ -24,7 +24,7 @@ from phiscale.data.datasets.shard_cache import Shard, index_of, shard_at
 from phiscale.data.datasets.shard_patterns import by_split_name
 from phiscale.data.datasets.shard_scan import LABELS, MAX_LABEL_BYTES, scan_shard
 from phiscale.data.datasets.split_names import check_classes, check_known
-from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodeLimits, open_at_once
+from phiscale.data.reading.decode import open_at_once
 from phiscale.data.reading.formats import IMAGE_SUFFIXES
 from phiscale.errors import BadImage, DataError
 from phiscale.text import count_of, join_names, printable
@@ -42,10 +42,10 @@ class ShardSplit(Split):
     offsets: NDArray[np.int64]
     """int64 (n,), bytes from the shard's start."""
 
-    def raw(self, i: int, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
+    def raw(self, i: int) -> bytes:
         size = int(self.sizes[i])
-        if size > limits.max_file_bytes:
-            raise BadImage(f"{size:,} bytes, over the limit of {limits.max_file_bytes:,}")
+        if size > self.limits.max_file_bytes:
+            raise BadImage(f"{size:,} bytes, over the limit of {self.limits.max_file_bytes:,}")
         shard = shard_at(self.shards[self.shard_of[i]])
         try:
             try:

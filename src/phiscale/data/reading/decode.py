@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import re
 import stat
@@ -19,10 +20,17 @@ from pathlib import Path
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from phiscale.data.reading.formats import detect_image_format, detect_other_type
-from phiscale.data.reading.integrity import check_checksums, check_complete, check_parts
+from phiscale.data.reading.integrity import (
+    check_checksums,
+    check_complete,
+    check_parts,
+    check_passes,
+)
+from phiscale.data.reading.jpeg import WHOLE_PIXELS, decode_smaller
 from phiscale.data.reading.pixels import WHITE, to_rgb
 from phiscale.data.reading.quiet import without_pillow_warnings
-from phiscale.errors import BadImage
+from phiscale.errors import BadImage, UsageError
+from phiscale.files.values import is_finite
 
 # Pillow's other formats are left out on purpose: some start other programs (EPS), some hold
 # images of another size than they declare (ICO), some decode pixel by pixel in Python.
@@ -46,10 +54,30 @@ _TRANSPOSES = {
 class DecodeLimits:
     """What a file may claim before it is decoded. Pillow's own limit (179 megapixels) holds too."""
 
-    max_pixels: int = 64_000_000
+    max_pixels: int = WHOLE_PIXELS
+    """Decoded, they may take 3 bytes each: of 16-bit RGBA a file may have 3/8 of these pixels."""
     max_file_bytes: int = 64 * 2**20
     max_aspect: float = 100.0
     """Longer side over shorter side."""
+
+    @staticmethod
+    def of_megapixels(number: float | None) -> DecodeLimits:
+        """Returns the limits for images of so many megapixels; None: the default ones.
+
+        UsageError: the number is not above 0, or Pillow would refuse so many.
+        """
+        if number is None:
+            return DEFAULT_LIMITS
+        if not is_finite(number) or number <= 0:
+            raise UsageError(f"max_megapixels={number!r} is impossible. Use a number above 0.")
+        pixels = round(number * 1e6)
+        most = Image.MAX_IMAGE_PIXELS  # Pillow warns above it, and refuses twice as many
+        if most is not None and pixels > 2 * most:
+            raise UsageError(
+                f"max_megapixels={number:g} is more than Pillow reads. Use at most "
+                f"{2 * most // 1_000_000}, or set PIL.Image.MAX_IMAGE_PIXELS to None."
+            )
+        return DecodeLimits(max_pixels=pixels, max_file_bytes=max(64 * 2**20, 4 * pixels))
 
 
 DEFAULT_LIMITS = DecodeLimits()
@@ -154,9 +182,11 @@ def _too_big(size: int, limits: DecodeLimits) -> str:
 def _decode(data: bytes, background: tuple[int, int, int], limits: DecodeLimits) -> DecodedImage:
     check_parts(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        _check_size(image.size, limits)
-        check_checksums(data)
         mode, raw_mode = image.mode, _raw_mode(image)
+        _check_size(image, raw_mode, limits)
+        check_passes(data, image.size, limits.max_pixels)
+        check_checksums(data)
+        decode_smaller(image)
         image.load()
         check_complete(data, image)
         transpose = _TRANSPOSES.get(_orientation(image))
@@ -167,14 +197,26 @@ def _decode(data: bytes, background: tuple[int, int, int], limits: DecodeLimits)
     return DecodedImage(upright, kind, mode)
 
 
-def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
-        most = f"{limits.max_pixels / 1e6:,.4g} megapixels"
-        raise BadImage(f"{width:,} x {height:,} pixels, over the limit of {most}")
-    if max(size) > limits.max_aspect * min(size):
+def _check_size(image: Image.Image, raw_mode: str, limits: DecodeLimits) -> None:
+    width, height = image.size
+    pixel_bytes = _pixel_bytes(image, raw_mode)
+    megapixels = width * height * max(3, pixel_bytes) / 3e6
+    if megapixels > limits.max_pixels / 1e6:
+        depth = f" of {pixel_bytes} bytes" if pixel_bytes > 3 else ""
+        most = f"{limits.max_pixels / 1e6:,.4g} megapixels{' of 3' if depth else ''}"
+        raise BadImage(
+            f"{width:,} x {height:,} pixels{depth}, over the limit of {most}; "
+            f"`max_megapixels={math.ceil(megapixels)}` raises it"
+        )
+    if max(image.size) > limits.max_aspect * min(image.size):
         longest = f"more than {limits.max_aspect:g} times as long as wide"
         raise BadImage(f"{width:,} x {height:,} pixels, {longest}")
+
+
+def _pixel_bytes(image: Image.Image, raw_mode: str) -> int:
+    """Returns the bytes of a decoded pixel as its file has them."""
+    depth = 4 if image.mode in ("I", "F") else 2 if "16" in f"{image.mode} {raw_mode}" else 1
+    return depth * len(image.getbands())
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:

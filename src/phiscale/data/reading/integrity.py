@@ -1,29 +1,40 @@
 """Damage that Pillow decodes without a word: wrong PNG checksums, images whose data end early.
 
 Pillow reports most damage itself. What it lets pass is checked here on the file's bytes, so that an
-image that is only half there is never taken for a whole one. Known gap: a JPEG whose middle was
-overwritten with bytes that happen to be valid codes.
+image that is only half there is never taken for a whole one. Known gaps: a JPEG whose middle was
+overwritten with bytes that happen to be valid codes; a progressive one that ends within its last
+scan, whose lower part is a little coarser.
 """
 
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from collections.abc import Iterator
 
 from PIL import Image
 
+from phiscale.data.reading.jpeg import (
+    JPEG_MAGIC,
+    SOS,
+    decode_smaller,
+    end_of_scan,
+    header_segments,
+    lacks_scans,
+    may_have_scans,
+    scans,
+)
 from phiscale.errors import BadImage
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-JPEG_MAGIC = b"\xff\xd8\xff"
 MAX_PARTS = 20_000
 """Chunks of a PNG, or segments before a JPEG's data. Honest files have tens; each costs Pillow
 about a microsecond and a hundred bytes, so millions of empty ones are an attack."""
+MAX_PASSES = 16
+"""Scans of the largest image that may be read. Honest progressive files have about ten; a scan
+takes 14 bytes of the file, and the decoder a second for a thousand megapixels."""
 
-_END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # neither a stuffed byte nor a restart
 _PADDING = bytes(range(1, 129))
 _ADAM7 = (
     (0, 0, 8, 8),
@@ -44,12 +55,22 @@ def check_parts(data: bytes) -> None:
     if data.startswith(PNG_MAGIC):
         parts = _png_chunks(data)
     elif data.startswith(JPEG_MAGIC):
-        parts = _jpeg_segments(data)
+        parts = header_segments(data)
     else:
         return
     for count, _ in enumerate(parts):
         if count >= MAX_PARTS:
             raise BadImage(f"more than {MAX_PARTS:,} parts in one file")
+
+
+def check_passes(data: bytes, size: tuple[int, int], max_pixels: int) -> None:
+    """Checks how often a JPEG's decoder goes through the image. BadImage: absurdly often."""
+    if not data.startswith(JPEG_MAGIC):
+        return
+    width, height = size
+    most = MAX_PASSES * max_pixels // (width * height)
+    if may_have_scans(data, most) and (count := sum(1 for _ in scans(data))) > most:
+        raise BadImage(f"{count:,} scans of {width:,} x {height:,} pixels: a decompression bomb")
 
 
 def check_checksums(data: bytes) -> None:
@@ -82,6 +103,8 @@ def check_complete(data: bytes, image: Image.Image) -> None:
     last = image.getpixel((width - 1, height - 1))
     painted = set(last if isinstance(last, tuple) else (last,))
     if data.startswith(JPEG_MAGIC):
+        if lacks_scans(data):
+            raise BadImage("cut short: its JPEG data end before the image does")
         if not painted <= {127, 128}:
             return
         corner = image.crop((max(0, width - 8), max(0, height - 8), width, height)).tobytes()
@@ -127,35 +150,18 @@ def _png_ends_early(data: bytes) -> bool:
     return missing_bytes - len(inflate.flush()) > 0
 
 
-def _jpeg_segments(data: bytes) -> Iterator[int]:
-    """Yields where each segment before the image's data starts; the last is the start of scan."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill
-            at += 1
-            continue
-        yield at
-        if marker == 0xDA:
-            return
-        standalone = marker == 0x01 or 0xD0 <= marker <= 0xD7
-        at += 2 if standalone else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-
-
 def _jpeg_ends_early(data: bytes, image: Image.Image) -> bool:
     """Tells whether bytes added at the end of the first scan change the image.
 
     A decoder that has all it needs skips them; one that ran out of data decodes them.
     """
-    scan = list(_jpeg_segments(data))[-1]
-    if data[scan + 1] != 0xDA:
+    scan = list(header_segments(data))[-1]
+    if data[scan + 1] != SOS:
         return False
-    next_marker = _END_OF_SCAN.search(
-        data, scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
-    )
-    end = next_marker.start() if next_marker else len(data)
+    end = end_of_scan(data, scan)
     try:
         again = Image.open(io.BytesIO(data[:end] + _PADDING + data[end:]), formats=("JPEG",))
+        decode_smaller(again)
         again.load()
     except (OSError, SyntaxError):
         return True
