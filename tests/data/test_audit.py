@@ -115,6 +115,15 @@ def test_limits_apply_in_the_audit(tidy: Path):
     assert "stored as nothing" in report.summary().splitlines()
 
 
+def test_files_of_several_pages_are_named(tidy: Path):
+    page = Image.new("L", (8, 8), 9)
+    for name in ("two.tif", "two.gif", "two.png"):
+        page.save(
+            tidy / "train" / "a" / name, save_all=True, append_images=[Image.new("L", (8, 8))]
+        )
+    assert any(sentence.startswith("3 files have more") for sentence in audited(tidy).advice)
+
+
 def test_an_audit_is_json(tidy: Path):
     (tidy / "train" / "a" / "empty.png").touch()
     report = audited(tidy)
@@ -160,6 +169,7 @@ def test_a_set_in_order_gets_the_resolution_only():
         ({"shorter_sides": [32.0]}, "median shorter side is 32 px"),
         ({"shorter_sides": [3000.0]}, "Shrink them once"),
         ({"shorter_sides": [30.0] + [200.0] * 9}, "10 % of the images have less than half"),
+        ({"multi_page": ["a.tif"]}, "^1 file has more than one page .* is read: 'a.tif'"),
         ({"aspects": [1.0, 3.0]}, "50 % of the images are more than twice as long"),
         (
             {"duplicates": [[("train", "t/1", "cat"), ("test", "x/1", "cat")]]},

@@ -102,6 +102,18 @@ def test_a_folder_gives_a_prediction_for_each_of_its_images(
     assert "1 file not named like images, ignored" in caplog.text
 
 
+def test_files_of_several_pages_are_named_once(
+    predictor: Predictor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.gif", "b.tif"):
+        photo(1).save(tmp_path / name, save_all=True, append_images=[photo(2)])
+    photo(1).save(tmp_path / "one.gif")
+    predictor(tmp_path)
+    [record] = caplog.records
+    assert "only the first page or frame is read of 2 files ('" in record.getMessage()
+    assert "b.tif" in record.getMessage() and "one.gif" not in record.getMessage()
+
+
 def test_many_images_come_in_order_whatever_the_batch(run: Path) -> None:
     images = [photo(seed) for seed in range(23)]
     one, few, whole = (

@@ -63,6 +63,32 @@ def textured() -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(quadrants()) + noise, 0, 255).astype(np.uint8))
 
 
+def tiff_of(
+    values: np.ndarray, *, compression: int = 1, photometric: int = 1, planar: bool = False
+) -> bytes:
+    """A TIFF with one raw strip of any numbers, h w or h w bands."""
+    height, width, *bands = values.shape
+    count, kind = (bands or [1])[0], {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    photometric = 2 if count == 3 else photometric
+    strip = values.tobytes()
+    starts = [8 + k * len(strip) // count for k in range(count)] if planar else [8]
+    lengths = [len(strip) // len(starts)] * len(starts)
+    bits = [8 * values.dtype.itemsize] * count
+    tags = [(256, "I", [width]), (257, "I", [height]), (258, "H", bits)]
+    tags += [(259, "H", [compression]), (262, "H", [photometric]), (273, "I", starts)]
+    tags += [(277, "H", [count]), (278, "I", [height]), (279, "I", lengths)]
+    tags += [(284, "H", [1 + planar]), (339, "H", [kind] * count)]
+    end = 8 + len(strip) + 2 + 12 * len(tags) + 4
+    directory, beyond = struct.pack("<H", len(tags)), b""
+    for tag, letter, numbers in tags:
+        content = struct.pack(f"<{len(numbers)}{letter}", *numbers)
+        if len(content) > 4:
+            content, beyond = struct.pack("<I", end + len(beyond)), beyond + content
+        directory += struct.pack("<HHI", tag, 3 if letter == "H" else 4, len(numbers))
+        directory += content.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + directory + bytes(4) + beyond
+
+
 def noisy() -> Image.Image:
     """Noise: all scans of a progressive JPEG are long."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8))
@@ -365,7 +391,14 @@ def bad() -> list[Nasty]:
         Nasty("phone.heic", b"\0\0\0\x18ftypheic" + bytes(64), reason="HEIC"),
         Nasty("film.jpg", b"\0\0\0\x18ftypisom" + bytes(64), reason="video"),
         Nasty("next.jxl", b"\xff\x0a" + bytes(64), reason="JPEG XL"),
-        Nasty("icon.ico", saved(quadrants(), "ICO"), reason="known format"),
+        Nasty("icon.ico", saved(quadrants(), "ICO"), reason="Windows icon"),
+        Nasty("scan.dcm", bytes(128) + b"DICM" + bytes(64), reason="DICOM"),
+        Nasty("array.npy", b"\x93NUMPY\x01\0" + bytes(64), reason="NumPy array"),
+        Nasty("sky.fits", b"SIMPLE  =" + bytes(64), reason="FITS"),
+        Nasty("table.h5", b"\x89HDF\r\n\x1a\n" + bytes(64), reason="HDF5"),
+        Nasty(
+            "shard.tar", b"a.jpg".ljust(257, b"\0") + b"ustar" + bytes(250), reason="tar archive"
+        ),
         Nasty("signature-only.jpg", b"\xff\xd8\xff", reason="JPEG|cut short"),
         Nasty("signature-only.png", b"\x89PNG\r\n\x1a\n", reason="PNG|cut short"),
         Nasty(
@@ -376,8 +409,48 @@ def bad() -> list[Nasty]:
         Nasty("lab.tif", saved(Image.new("LAB", (9, 9)), "TIFF"), reason="LAB"),
     ]
     return (
-        files + _cut() + _damaged_png() + [Nasty(b.name, b.data, reason=b.reason) for b in bombs()]
+        files
+        + unusual_tiffs()
+        + _cut()
+        + _damaged_png()
+        + [Nasty(b.name, b.data, reason=b.reason) for b in bombs()]
     )
+
+
+def unusual_tiffs() -> list[Nasty]:
+    """Sound TIFFs that Pillow cannot read, and what each is."""
+    half = tiff_of(np.zeros((SIDE, SIDE), np.float16))
+    return [
+        Nasty("half.tif", half, reason="^a TIFF of 16-bit floats, .* save it as 32-bit floats$"),
+        Nasty("double.tif", tiff_of(np.zeros((SIDE, SIDE))), reason="of 64-bit floats"),
+        Nasty("long.tif", tiff_of(np.zeros((SIDE, SIDE), np.uint64)), reason="of 64-bit integers"),
+        Nasty("signed.tif", tiff_of(np.zeros((SIDE, SIDE), np.int8)), reason="signed 8-bit"),
+        Nasty(
+            "five-bands.tif",
+            tiff_of(np.zeros((SIDE, SIDE, 5), np.uint16)),
+            reason="5 bands of 16-bit integers, .*; save one as grey or three as RGB",
+        ),
+        Nasty(
+            "two-planes.tif",
+            tiff_of(np.zeros((SIDE, SIDE, 2), np.uint8), planar=True),
+            reason="2 bands of 8-bit integers, band after band",
+        ),
+        Nasty(
+            "float-colours.tif",
+            tiff_of(np.zeros((SIDE, SIDE, 3), np.float32)),
+            reason="3 bands of 32-bit floats, .*; save it as RGB of 8 bits",
+        ),
+        Nasty(
+            "jpeg-xl.tif",
+            tiff_of(np.zeros((SIDE, SIDE, 3), np.uint8), compression=50002),
+            reason="compressed as JPEG XL",
+        ),
+        Nasty(
+            "camera.tif",
+            tiff_of(np.zeros((SIDE, SIDE), np.uint16), photometric=32803),
+            reason="camera's raw image",
+        ),
+    ]
 
 
 def _cut() -> list[Nasty]:

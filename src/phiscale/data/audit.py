@@ -96,6 +96,7 @@ class _ImageFacts:
     height: int
     kind: str
     digest: bytes
+    has_more: bool
 
 
 def audit(
@@ -171,7 +172,7 @@ def _read_images(split: Split, rows: range) -> list[_ImageFacts | str]:
         digest = hashlib.blake2b(f"{width} {height} ".encode(), digest_size=16)
         digest.update(decoded.image.tobytes())
         kind = f"{decoded.format} {decoded.mode}"
-        seen.append(_ImageFacts(width, height, kind, digest.digest()))
+        seen.append(_ImageFacts(width, height, kind, digest.digest(), decoded.has_more))
     return seen
 
 
@@ -180,6 +181,7 @@ def _summary(images: ImageSet, results: dict[str, list[_ImageFacts | str]]) -> A
     good: list[_ImageFacts] = []
     groups: dict[bytes, list[ImageRef]] = {}
     counts: dict[str, tuple[int, ...]] = {}
+    multi_page: list[str] = []
     for name, split in images.splits():
         per_class = [0] * len(images.classes)
         for i, seen in enumerate(results[name]):
@@ -189,6 +191,8 @@ def _summary(images: ImageSet, results: dict[str, list[_ImageFacts | str]]) -> A
                 continue
             per_class[label] += 1
             good.append(seen)
+            if seen.has_more:
+                multi_page.append(split.keys[i])
             place = ImageRef(name, split.keys[i], images.classes[label])
             groups.setdefault(seen.digest, []).append(place)
         counts[name] = tuple(per_class)
@@ -202,6 +206,7 @@ def _summary(images: ImageSet, results: dict[str, list[_ImageFacts | str]]) -> A
         shorter_sides=sides,
         aspects=aspects,
         duplicates=[[(p.split, p.key, p.class_name) for p in group] for group in duplicates],
+        multi_page=multi_page,
     )
     return Audit(
         source=images.source,

@@ -33,6 +33,8 @@ class Facts:
     """Pixels."""
     aspects: Sequence[float]
     duplicates: Sequence[Sequence[_Place]]
+    multi_page: Sequence[str] = ()
+    """Keys of files with more than one page or frame."""
 
 
 def advise(facts: Facts) -> tuple[str, ...]:
@@ -44,7 +46,18 @@ def advise(facts: Facts) -> tuple[str, ...]:
         *_balance(facts),
         *_intervals(facts),
         *_sizes(facts),
+        *_pages(facts),
     )
+
+
+def _pages(facts: Facts) -> Iterator[str]:
+    if facts.multi_page:
+        files = count_of(len(facts.multi_page), "file")
+        verb = "has" if len(facts.multi_page) == 1 else "have"
+        yield (
+            f"{files} {verb} more than one page or frame, of which the first alone is read: "
+            f"{join_names(facts.multi_page)}."
+        )
 
 
 def _leaks(facts: Facts) -> Iterator[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from phiscale.data.datasets.listing import list_images
-from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodeLimits, read_image
+from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodedImage, DecodeLimits, decode_image
 from phiscale.errors import BadImage, DataError
 from phiscale.text import printable
 
@@ -29,19 +29,23 @@ class NamedImage:
 
     def read(
         self, background: tuple[int, int, int], limits: DecodeLimits = DEFAULT_LIMITS
-    ) -> Image.Image:
+    ) -> DecodedImage:
         """Reads the upright image; transparent pixels of files lie on `background`.
 
         BadImage: it cannot be read.
         """
         if isinstance(self.value, Path | bytes):
-            return read_image(self.value, background=background, limits=limits)
+            return decode_image(self.value, background=background, limits=limits)
         if isinstance(self.value, np.ndarray):
-            return Image.fromarray(self.value)
+            return _in_memory(Image.fromarray(self.value))
         try:
-            return ImageOps.exif_transpose(self.value)
+            return _in_memory(ImageOps.exif_transpose(self.value))
         except (OSError, SyntaxError, ValueError) as error:  # a file behind it, read only now
             raise BadImage(f"damaged: {error}") from error
+
+
+def _in_memory(image: Image.Image) -> DecodedImage:
+    return DecodedImage(image, "array", image.mode)
 
 
 def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from phiscale.deploy.backend import Backend, OnnxBackend
 from phiscale.deploy.images import ImageLike, NamedImage, is_single, name_images
 from phiscale.errors import BadImage
 from phiscale.files.values import check_at_least
-from phiscale.text import html_table, printable
+from phiscale.text import count_of, html_table, join_names, printable
 from phiscale.training.metrics import softmax
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -152,9 +155,15 @@ class Predictor:
 
     def _predictions(self, images: Iterable[NamedImage], top: int) -> Iterator[Prediction]:
         background, limits = self.preprocessing.background, self.limits
-        reader = ImageReader[NamedImage](
-            lambda image: image.read(background, limits), self.preprocessing
-        )
+        multi_page: list[str] = []
+
+        def read(image: NamedImage) -> Image.Image:
+            decoded = image.read(background, limits)
+            if decoded.has_more:
+                multi_page.append(image.name)
+            return decoded.image
+
+        reader = ImageReader[NamedImage](read, self.preprocessing)
         plan = self.backend.plan(self.batch_size)
         for batch, logits in run_batches(self.backend.logits_of_pixels, images, reader, plan):
             rows = iter(() if logits is None else softmax(logits.astype(np.float64)))
@@ -164,6 +173,9 @@ class Predictor:
                     if error is None
                     else self._failure(image, error, top)
                 )
+        if multi_page:
+            files = f"{count_of(len(multi_page), 'file')} ({join_names(sorted(multi_page), 3)})"
+            logger.warning(f"only the first page or frame is read of {files}")
 
     def _prediction(
         self, image: NamedImage, probabilities: NDArray[np.float64], top: int

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from phiscale.data.reading.formats import detect_image_format, detect_other_type
 from phiscale.data.reading.integrity import (
@@ -29,6 +29,7 @@ from phiscale.data.reading.integrity import (
 from phiscale.data.reading.jpeg import WHOLE_PIXELS, decode_smaller
 from phiscale.data.reading.pixels import WHITE, to_rgb
 from phiscale.data.reading.quiet import without_pillow_warnings
+from phiscale.data.reading.tiff import explain_tiff, is_signed_8_bit
 from phiscale.errors import BadImage, UsageError
 from phiscale.files.values import is_finite
 
@@ -93,6 +94,8 @@ class DecodedImage:
     """As Pillow calls it: JPEG, PNG, ...; "array" where there was no file."""
     mode: str
     """Pillow's mode in the file: RGB, L, P, CMYK, I;16, ..."""
+    has_more: bool = False
+    """Whether the file has further pages or frames, which are not read."""
 
 
 def read_image(
@@ -184,6 +187,8 @@ def _decode(data: bytes, background: tuple[int, int, int], limits: DecodeLimits)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         mode, raw_mode = image.mode, _raw_mode(image)
         _check_size(image, raw_mode, limits)
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and is_signed_8_bit(image):
+            raise BadImage("a TIFF of signed 8-bit integers, which is not read; add 128 to them")
         check_passes(data, image.size, limits.max_pixels)
         check_checksums(data)
         decode_smaller(image)
@@ -192,9 +197,18 @@ def _decode(data: bytes, background: tuple[int, int, int], limits: DecodeLimits)
         transpose = _TRANSPOSES.get(_orientation(image))
         upright = to_rgb(image, background, raw_mode=raw_mode)
         upright = upright.copy() if transpose is None else upright.transpose(transpose)
+        is_photo = image.format == "MPO"  # beside it lie its depths or a smaller copy
+        has_more = not is_photo and _has_more(image)
     upright.info = {}  # nobody downstream reads it, and profiles and comments are heavy
-    kind = "JPEG" if image.format == "MPO" else str(image.format)
-    return DecodedImage(upright, kind, mode)
+    kind = "JPEG" if is_photo else str(image.format)
+    return DecodedImage(upright, kind, mode, has_more)
+
+
+def _has_more(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a later frame is damaged; the first one was read
+        return True
 
 
 def _check_size(image: Image.Image, raw_mode: str, limits: DecodeLimits) -> None:
@@ -243,6 +257,8 @@ def _decoder_reason(error: Exception, data: bytes) -> str:
     text = "".join(c if c.isprintable() else " " for c in text)[:120].strip()
     if isinstance(error, Image.DecompressionBombError):
         return "more pixels than Pillow's own limit: a decompression bomb"
+    if detect_image_format(data) == "TIFF" and (reason := explain_tiff(data)):
+        return reason
     if isinstance(error, UnidentifiedImageError):
         kind = detect_image_format(data)
         return f"damaged: {kind} that cannot be read" if kind else "not an image in a known format"

@@ -36,6 +36,23 @@ _OTHER_SIGNATURES = (
     (b"8BPS", "a Photoshop document; save it as PNG"),
     (b"\xff\x0a", "JPEG XL, which is not read; save it as PNG or JPEG"),
     (b"\0\0\0\x0cJXL ", "JPEG XL, which is not read; save it as PNG or JPEG"),
+    (b"\x93NUMPY", "a NumPy array, not an image file; save it as PNG or TIFF"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, not an image; save its images as PNG or TIFF"),
+    (b"SIMPLE  =", "a FITS file, which is not read; save it as TIFF of 16 or 32 bits"),
+    (b"MATLAB 5.0", "a MATLAB file, not an image; save its images as PNG or TIFF"),
+    (b"\x76\x2f\x31\x01", "OpenEXR, which is not read; save it as PNG or TIFF"),
+    (b"#?RADIANCE", "Radiance HDR, which is not read; save it as PNG or TIFF"),
+    (b"DDS ", "a DDS texture, which is not read; save it as PNG"),
+    (b"qoif", "QOI, which is not read; save it as PNG"),
+    (b"BPG\xfb", "BPG, which is not read; save it as PNG or JPEG"),
+    (b"FUJIFILMCCD-RAW", "a camera's raw image, which is not read; develop it to JPEG or PNG"),
+    (b"\0\0\1\0", "a Windows icon, which is not read; save it as PNG"),
+    (b"PAR1", "a Parquet table, not an image"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard-compressed data, not an image"),
+    (b"BZh", "bzip2-compressed data, not an image"),
+    (b"\xfd7zXZ\0", "xz-compressed data, not an image"),
+    (b"\x1aE\xdf\xa3", "a video, not an image"),
+    (b"OggS", "a video or sound, not an image"),
     (b"\x7fELF", "a program, not an image"),
     (b"MZ", "a program, not an image"),
 )
@@ -69,10 +86,16 @@ def detect_other_type(data: bytes) -> str | None:
     for signature, reason in _OTHER_SIGNATURES:
         if data.startswith(signature):
             return reason
+    if data[128:132] == b"DICM":
+        return "DICOM, which is not read; export it as 16-bit PNG or TIFF"
+    if data[257:262] == b"ustar":
+        return "a tar archive, not an image"
     if data[4:8] == b"ftyp":
         brand = data[8:12]
         if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
             return None if b"avif" in data[12:64] else "HEIC, which is not read; save it as JPEG"
+        if brand == b"crx ":
+            return "a camera's raw image, which is not read; develop it to JPEG or PNG"
         if brand not in (b"avif", b"avis"):
             return "a video, not an image"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
