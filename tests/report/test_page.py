@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from phiscale.report.page import Drawing, Section, page_files
-from phiscale.report.svg import drawing
+from phiscale.report.svg import STYLE, drawing
 
 
 def line() -> Drawing:
@@ -38,3 +39,11 @@ def test_html_embeds_every_figure():
     page = str(page_files("P", "c", [SECTION])["report.html"])
     assert page.count("<svg") == 1 and page.count("data:image/png;base64,") == 1
     assert "figures/" not in page
+
+
+def test_a_log_axis_has_numbers_and_no_tex():
+    with rc_context(STYLE):
+        figure = Figure()
+        figure.subplots().loglog([0.3, 4], [0.3, 40])
+        content = str(drawing(figure, "log", "powers").content)
+    assert "mathdefault" not in content and ">10<" in content

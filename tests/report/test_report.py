@@ -32,6 +32,7 @@ from phiscale.report.report_data import (
     layer_rows,
 )
 from phiscale.training.metrics import measure
+from support.browser import layout_problems
 
 EVIL = "<script>alert('x')</script>"
 ODD = (
@@ -261,6 +262,12 @@ def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(kind: str):
             assert address.startswith(("#", "data:image/")), (tag, address[:40])
     styles = re.sub(r"url\(#[\w-]+\)", "", PAGES[kind])
     assert not re.search(r"https?:|url\(|@import", styles)
+
+
+@each_report
+def test_nothing_is_wider_than_the_page_or_overlaps(kind: str, tmp_path: Path):
+    (tmp_path / "report.html").write_text(PAGES[kind], encoding="utf-8")
+    assert layout_problems(tmp_path / "report.html") == []
 
 
 @each_report

@@ -17,6 +17,7 @@ from phiscale.report.runs import read_runs, rows_of, write_page
 from phiscale.training.loop import train
 from phiscale.training.recipes.table import RECIPES
 from phiscale.training.runtime import Runtime
+from support.browser import layout_problems
 
 SPEC = replace(scale(get_spec("small"), Scaling(depth=0.5, width=0.5)), resolution=8)
 
@@ -73,6 +74,11 @@ def test_the_page_has_every_curve_and_escapes_names(two: Path, tmp_path: Path):
     page = (tmp_path / "runs.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 4 and "&lt;fast&gt;" in page and "<fast>" not in page
     assert "http" not in re.sub(r"http-equiv", "", page)
+
+
+def test_nothing_on_the_page_is_too_wide_or_overlaps(two: Path, tmp_path: Path):
+    write_page(tmp_path / "runs.html", read_runs([two]))
+    assert layout_problems(tmp_path / "runs.html") == []
 
 
 def test_runs_of_the_same_name_are_shown_with_their_paths(two: Path, tmp_path: Path):

@@ -9,10 +9,14 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 from phiscale.files.run_files import REPORT
 from phiscale.text import printable
+
+STYLE = (files("phiscale.report") / "style.css").read_text(encoding="utf-8")
+_ALIGNED = ("", ' class="n"')  # the first column to the left, numbers to the right
 
 
 @dataclass(frozen=True)
@@ -100,25 +104,41 @@ def as_markdown(
 def as_html(title: str, command: str, sections: Sequence[Section]) -> str:
     """Returns the page as one self-contained HTML file."""
     return _PAGE.format(
+        style=STYLE,
         title=html.escape(title),
         body="".join(map(_section, sections)),
         command=html.escape(printable(command)),
     )
 
 
+def scroll_box(markup: str) -> str:
+    """Returns a wide table or figure in a box of its own that scrolls, with a hint on phones."""
+    return f'<div class="scroll" tabindex="0">{markup}</div>'
+
+
 def _section(section: Section) -> str:
     columns = section.columns
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    head = "".join(f"<th{_ALIGNED[at > 0]}>{html.escape(c)}</th>" for at, c in enumerate(columns))
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(row[c]))}</td>" for c in columns) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{_ALIGNED[at > 0]}>{html.escape(_cell(row[c]))}</td>"
+            for at, c in enumerate(columns)
+        )
+        + "</tr>"
         for row in section.rows
+    )
+    table = (
+        f'<table class="slim"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        if columns
+        else ""
     )
     return (
         f"<section><h2>{html.escape(section.title)}</h2>"
         + "".join(f"<p>{html.escape(printable(line))}</p>" for line in section.text)
-        + (f"<div><table><tr>{head}</tr>{body}</table></div>" if columns else "")
-        + (f'<p class="note">{html.escape(section.note)}</p>' if section.note else "")
-        + "".join(f"<figure>{figure.markup}</figure>" for figure in section.figures)
+        + (scroll_box(table) if table else "")
+        + (f'<p class="sub">{html.escape(section.note)}</p>' if section.note else "")
+        + "".join(f"<figure>{scroll_box(each.markup)}</figure>" for each in section.figures)
         + "</section>"
     )
 
@@ -133,17 +153,8 @@ _PAGE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <style>
-body {{ font: 16px/1.55 system-ui, sans-serif; color: #1b2027; margin: 2em auto; max-width: 1080px;
-       padding: 0 1.2em }}
-h1 {{ font-size: 28px }} h2 {{ font-size: 21px; margin-top: 1.8em }} p {{ max-width: 76ch }}
-table {{ border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums }}
-td, th {{ padding: .3em .65em; border-bottom: 1px solid #e1e4e8; text-align: right;
-         white-space: nowrap }}
-td:first-child, th:first-child {{ text-align: left }} th {{ color: #5a616c }}
-.note, footer {{ color: #5a616c; font-size: 14px }} div {{ overflow-x: auto }}
-figure {{ margin: 1.2em 0 }} svg {{ max-width: 100%; height: auto }}
-</style></head>
-<body><h1>{title}</h1>{body}
-<footer><p>Made by <code>{command}</code>. One file, no script, nothing loaded from elsewhere.</p>
-</footer></body></html>
+{style}</style></head>
+<body><header><div><h1>{title}</h1></div></header><main>{body}
+<footer>Made by <code>{command}</code>. One file, no script, nothing loaded from elsewhere.</footer>
+</main></body></html>
 """

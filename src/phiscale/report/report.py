@@ -26,6 +26,7 @@ from phiscale.report.numbers import (
     size,
     three_digits,
 )
+from phiscale.report.page import STYLE
 from phiscale.report.plots import curves, pareto
 from phiscale.report.report_data import ReportData
 from phiscale.text import count_of, printable
@@ -78,6 +79,7 @@ def _view(report: ReportData) -> dict[str, Any]:
     macs, params = (sum(getattr(row, what) for row in report.layers) for what in ("macs", "params"))
     train = report.train_images or sum(report.audit["counts"].get("train", ())) or None
     return {
+        "style": Markup(STYLE),
         "asked": {row.limit: row for row in report.budget if row.asked},
         "broken": [row for row in report.budget if row.met is False],
         "candidates": table,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import PhiscaleError
 from phiscale.files import read_checked, write_atomic
 from phiscale.files.run_files import DATA, RECIPE, SPEC
-from phiscale.report.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, STYLE, svg
+from phiscale.report.page import Drawing, Section, as_html
+from phiscale.report.svg import BLUE, GOLD, GREEN, INK, ORANGE, PURPLE, SKY, STYLE, drawing
 from phiscale.text import printable
 from phiscale.training.log import best_evaluation, read_log
 from phiscale.training.recipes.recipe import Recipe
@@ -126,18 +126,17 @@ def _read(folder: Path) -> RunSummary:
     return RunSummary(folder.name, read, recipe, data, tuple(read_log(folder)), folder)
 
 
-def write_page(path: Path, runs: Sequence[RunSummary]) -> None:
+def write_page(path: Path, runs: Sequence[RunSummary], command: str = "phiscale runs") -> None:
     """Writes one self-contained page with the runs' rows and curves, whole or not at all."""
-    rows = rows_of(runs)
-    columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
-    head = "".join(f"<th>{key}</th>" for key in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_cell(row[key])}</td>" for key in columns) + "</tr>" for row in rows
-    )
-    write_atomic(path, _PAGE.format(table=f"<tr>{head}</tr>{body}", figures="".join(figures(runs))))
+    rows = [{key: _shown(value) for key, value in row.items()} for row in rows_of(runs)]
+    sections = [
+        Section(title="Networks and results", rows=rows),
+        Section(title="Curves", figures=list(figures(runs))),
+    ]
+    write_atomic(path, as_html("Runs", command, sections))
 
 
-def figures(runs: Sequence[RunSummary]) -> Iterator[str]:
+def figures(runs: Sequence[RunSummary]) -> Iterator[Drawing]:
     """Yields an SVG for every quantity that at least one run has."""
     for key, title, times in CURVES:
         lines = [(run, _line(run, key, times)) for run in runs]
@@ -159,7 +158,7 @@ def figures(runs: Sequence[RunSummary]) -> Iterator[str]:
                 )
             if len(runs) > 1:
                 axes.legend(frameon=False, fontsize=8)
-            yield svg(figure, key, f"{title} of {len(runs)} runs against images seen")
+            yield drawing(figure, key, f"{title} of {len(runs)} runs against images seen")
 
 
 def _line(run: RunSummary, key: str, times: float) -> tuple[list[float], list[float]]:
@@ -171,20 +170,5 @@ def _line(run: RunSummary, key: str, times: float) -> tuple[list[float], list[fl
     return [part[-1][0] for part in kept], [sum(v for _, v in part) / len(part) for part in kept]
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return html.escape(printable(f"{value:.4g}" if isinstance(value, float) else str(value)))
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>runs</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1300px; padding: 0 1em }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
-td, th {{ padding: .2em .8em; border-bottom: 1px solid #e1e4e8; text-align: right }}
-td:first-child, th:first-child {{ text-align: left }} svg {{ margin: 1em 1em 0 0 }}
-div {{ overflow-x: auto }}</style></head>
-<body><h1>Runs</h1><div><table>{table}</table></div>{figures}</body></html>
-"""
+def _shown(value: Any) -> str | None:
+    return f"{value:.4g}" if isinstance(value, float) else None if value is None else str(value)

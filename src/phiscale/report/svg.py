@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 
 from phiscale.report.page import Drawing
 
@@ -57,6 +59,7 @@ def svg(figure: Figure, name: str, described: str) -> str:
     figure.patch.set_visible(False)
     for axes in figure.axes:
         axes.patch.set_visible(False)
+        _write_plain_ticks(axes)
     text = io.StringIO()
     with any_letters():
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -89,6 +92,22 @@ def svg(figure: Figure, name: str, described: str) -> str:
             element.text = (element.text or "").strip()
         element.tail = ""
     return ElementTree.tostring(root, encoding="unicode")
+
+
+class _PlainLogFormatter(LogFormatter):
+    """Labels the ticks that matplotlib would, with plain numbers."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _write_plain_ticks(axes: Axes) -> None:
+    """Replaces powers in TeX, which a log axis has by default and which nothing here typesets."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+            axis.set_major_formatter(_PlainLogFormatter())
+        if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
+            axis.set_minor_formatter(_PlainLogFormatter())
 
 
 @contextmanager

@@ -42,6 +42,7 @@ from phiscale.search.engine.result import Results
 from phiscale.search.engine.runner import RunnerConfig
 from phiscale.search.engine.trial import Trial
 from phiscale.search.spaces.lattice import COSTS, cost_metric, lattice
+from support.browser import layout_problems
 from support.synthetic import complete_plan
 
 SMALL = get_spec("small")
@@ -261,6 +262,7 @@ def test_a_confirmation_can_follow_later(tmp_path):
     assert "## Confirmed" in confirmed and "Looked at before" not in confirmed
     search_with(4)
     assert "Looked at before with 3 seeds" in (out / "report.md").read_text()
+    assert layout_problems(out / "report.html") == []
     with pytest.raises(UsageError, match="seeds=1 has no spread"):
         SearchRequest(seeds=1)
 

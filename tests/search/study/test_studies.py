@@ -27,6 +27,7 @@ from phiscale.search.study.presets import PRESETS
 from phiscale.search.study.report import build_report
 from phiscale.search.study.request import StudyRequest, plan_study
 from phiscale.search.study.run import run_study
+from support.browser import layout_problems
 from support.studies import CIFAR, REQUEST, all_trials, plan_preset
 from support.synthetic import ErrorFormula, complete_plan, synthetic_result
 
@@ -119,6 +120,12 @@ def test_the_predictions_give_the_accuracies_of_the_report(equal):
             row[f"{arm['name']} {seed}"] == row["truth"] for seed in range(4) for row in rows
         ]
         assert np.mean(correct) == pytest.approx(arm["accuracy"])
+
+
+def test_nothing_in_the_report_is_too_wide_or_overlaps(equal, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_bytes((equal / "report.html").read_bytes())
+    assert layout_problems(page) == []
 
 
 def test_the_report_says_which_arms_are_one_network(equal):
