@@ -59,6 +59,12 @@ def test_a_class_may_be_called_train(tmp_path: Path):
 def test_images_below_class_folders_count_for_the_class(tmp_path: Path):
     images = open_dataset(tree(tmp_path, {"a": 5, "a/2024/may": 5, "b": 10}))
     assert sum(split_sizes(images)) == 20
+    assert "images in folders below a class count for the class: 'a/2024'" in images.notes
+
+
+def test_one_inner_folder_of_the_same_name_in_each_class_is_merged_with_a_note(tmp_path: Path):
+    images = open_dataset(tree(tmp_path, {"a/images": 10, "b/images": 10}))
+    assert images.classes == ("a", "b") and any("'a/images'" in note for note in images.notes)
 
 
 @pytest.mark.parametrize(

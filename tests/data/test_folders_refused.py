@@ -46,6 +46,47 @@ def test_a_tree_that_cannot_be_trained_on_is_refused(complaint: str, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("outer", "complaint"),
+    [
+        (("training_set", "test_set"), "Rename 'test_set' to 'test', 'training_set' to 'train'"),
+        (("train2017", "val2017"), "Rename 'train2017' to 'train', 'val2017' to 'validation'"),
+        (("seg_train", "seg_test"), "'seg_train' to 'train'"),
+        (("train_images", "val_images"), "'val_images' to 'validation'"),
+        (("trainset", "holdout"), "Rename 'holdout' to 'test', 'trainset' to 'train'"),
+        (("train_set", "eval"), "'eval' to 'validation'"),
+        (("fold_1", "fold_2"), "Name the outer folders train, validation and test"),
+        (("2023", "2024"), "move the images up"),
+        (("train_set", "test"), "Rename 'train_set' to 'train'"),
+    ],
+)
+def test_split_folders_are_never_read_as_classes(
+    outer: tuple[str, ...], complaint: str, tmp_path: Path
+):
+    tree(tmp_path, {f"{split}/{name}": 5 for split in outer for name in ("cat", "dog")})
+    with pytest.raises(DataError, match=complaint):
+        open_dataset(tmp_path)
+
+
+def test_class_folders_that_hold_only_folders_are_refused_with_both_readings(tmp_path: Path):
+    tree(tmp_path, {"pets/cat": 5, "pets/dog": 5, "cars/bus": 5})
+    with pytest.raises(DataError, match=r"If these are the classes.* if not, move the images up"):
+        open_dataset(tmp_path)
+
+
+def test_splits_below_classes_are_refused_with_the_right_order(tmp_path: Path):
+    tree(tmp_path, {f"{name}/{split}": 5 for name in "ab" for split in ("train", "test")})
+    with pytest.raises(DataError, match="Put the splits above the classes: test/a"):
+        open_dataset(tmp_path)
+
+
+def test_one_folder_of_classes_beside_folders_without_images_is_proposed(tmp_path: Path):
+    tree(tmp_path, {"images/cat": 5, "images/dog": 5, "attributes": 0})
+    (tmp_path / "attributes" / "a.txt").write_text("fur")
+    with pytest.raises(DataError, match=r"Did you mean .*/images\?"):
+        open_dataset(tmp_path)
+
+
 def test_images_without_class_folders_are_refused(tmp_path: Path):
     (tmp_path / "a.png").write_bytes(image_bytes(1))
     with pytest.raises(DataError, match=r"no class folders\. Put the images of each class"):

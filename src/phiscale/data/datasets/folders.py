@@ -16,6 +16,7 @@ from phiscale.data.datasets.dataset import FileSplit, ImageSet
 from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.folder_tree import FolderTree, folder_identity, list_folder
 from phiscale.data.datasets.held_out import assemble
+from phiscale.data.datasets.nesting import check_nesting, rename_hint
 from phiscale.data.datasets.split_names import check_classes, check_known, role_of
 from phiscale.errors import DataError
 from phiscale.text import count_of, join_names, printable
@@ -49,7 +50,7 @@ def open_folder(root: Path, source: str, split: str | None = None) -> ImageSet:
         return _open_held_out(tree, layout, source, notes)
     classes = sorted(layout.splits["train"])
     where = f"{source}/{layout.names['train']}" if layout.names["train"] else source
-    _check_train(tree, layout, classes, where, source)
+    notes += _check_train(tree, layout, classes, where, source)
     splits = {}
     for role, class_folders in layout.splits.items():
         filled = {name: folder for name, folder in class_folders.items() if tree.files[folder]}
@@ -78,6 +79,8 @@ def _open_held_out(tree: FolderTree, layout: _Layout, source: str, notes: list[s
     if not classes:
         raise DataError(f"{source} has no image in any class folder. Put some there.")
     check_classes(classes, source)
+    for role, folders in filled.items():
+        notes += check_nesting(_below(tree, folders), f"{source}/{layout.names[role]}")
     splits = {
         role: _split(tree.root, tree, folders, classes)
         for role, folders in filled.items()
@@ -125,11 +128,15 @@ def _layout(root: Path, folders: Sequence[str], source: str, *, needs_train: boo
         return layout
     if "train" not in roles:
         if others:
+            fix = rename_hint(others) or "Move the class folders into a folder 'train'"
             raise DataError(
                 f"{source} has class folders and split folder {join_names(nested)} side by side. "
-                "Move the class folders into a folder 'train'."
+                f"{fix}."
             )
-        raise DataError(f"{source} has {join_names(folders)} but no 'train'. Add a folder 'train'.")
+        raise DataError(
+            f"{source} has {join_names(folders)} but no 'train'. Add a folder 'train' to train; "
+            f"`evaluate --split {next(iter(roles))}` measures a held-out split alone."
+        )
     for split, name in roles.items():
         layout.add(root, split, name)
     if not layout.splits["train"]:
@@ -163,7 +170,8 @@ def _check_apart(root: Path, names: Iterable[str], source: str) -> None:
 
 def _check_train(
     tree: FolderTree, layout: _Layout, classes: Sequence[str], where: str, source: str
-) -> None:
+) -> list[str]:
+    """Returns notes on the classes of train. DataError: they cannot be trained on."""
     folders = layout.splits["train"]
     if len(classes) == 1 and list_folder(tree.root / folders[classes[0]])[0]:
         inner = f"{source}/{folders[classes[0]]}"
@@ -172,6 +180,7 @@ def _check_train(
     if len(empty) == len(classes):
         raise DataError(f"{where} has no image in any class folder. Put some there.")
     check_classes(classes, where)
+    notes = check_nesting(_below(tree, folders), where)
     if empty:
         noun = "class folder" if len(empty) == 1 else "class folders"
         twice = [name for name in empty if folders[name] in tree.repeated]
@@ -179,6 +188,15 @@ def _check_train(
         raise DataError(
             f"{where}: no image in {noun} {join_names(empty)}{why}. Fill or remove what is empty."
         )
+    return notes
+
+
+def _below(tree: FolderTree, folders: dict[str, str]) -> dict[str, list[str]]:
+    """Class -> paths of its files below its folder."""
+    return {
+        name: [key[len(folder) + 1 :] for key, _ in tree.files[folder]]
+        for name, folder in folders.items()
+    }
 
 
 def _split(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +21,9 @@ ROLES = {
 }
 """Names of folders and shards, in small letters -> split."""
 
+_HELD_OUT_WORDS = {"eval": "validation", "holdout": "test", "heldout": "test"}
+_SPLIT_SUFFIX = re.compile(r"(?:set|data|images|imgs?)$")
+
 _JUNK = frozenset({"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"})
 
 
@@ -31,6 +35,15 @@ def is_junk(name: str) -> bool:
 def role_of(name: str) -> str | None:
     """The split that a folder of this name holds, or None."""
     return ROLES.get(name.lower())
+
+
+def likely_role(name: str) -> str | None:
+    """The split that a name such as training_set, train2017 or val_images suggests, or None."""
+    for word in re.split(r"[^a-z]+", name.lower()):
+        for candidate in (word, _SPLIT_SUFFIX.sub("", word)):
+            if role := ROLES.get(candidate) or _HELD_OUT_WORDS.get(candidate):
+                return role
+    return None
 
 
 def check_classes(classes: Sequence[str], where: str) -> None:
