@@ -1,9 +1,11 @@
 """What `fit` leaves in its folder, and that all of it gives the same predictions."""
 
 import csv
+import html
 import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,46 @@ def test_the_report_stands_alone_and_shows_the_accuracy(fitted: Path):
     sources = re.findall(r"(?:src|href)=[\"']?([^\"'>\s]+)", page)
     assert all(source.startswith(("data:", "#")) for source in sources)
     assert "url(http" not in page
+
+
+def test_the_reports_lines_for_onnx_runtime_answer_as_predict_does(
+    fitted: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    page = html.unescape((fitted / "report.html").read_text(encoding="utf-8"))
+    code = page.split("ONNX Runtime alone")[1].split("<code>")[1].split("</code>")[0]
+    assert "import phiscale" not in code and "torch" not in code
+    predict = phiscale.Predictor(fitted / "model.onnx")
+    for image in sorted(images.iterdir())[:5]:
+        exec(code.replace("photo.jpg", str(image)), {})
+        answered = capsys.readouterr().out.splitlines()
+        expected = predict([image])[0].top(3)
+        assert answered == [f"{name} {round(100 * float(p), 1)} %" for name, p in expected]
+
+
+def test_the_report_names_candidates_so_that_they_can_be_said(fitted: Path):
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"small-d\d\.\d\d-w\d\.\d\d-\d+px", page) and "depth x" not in page
+    assert "depth x" in (fitted / "choice.json").read_text()
+
+
+def test_a_map_of_less_than_four_cells_is_left_out(fitted: Path):
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    assert "Activation maps are left out" in page and "class activation map over it" not in page
+
+
+def test_wrong_samples_show_a_confusion_at_most_twice(fitted: Path):
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    pairs = re.findall(
+        r"✗ predicted</span><b><bdi>(.*?)</bdi></b><span>true</span><b><bdi>(.*?)</bdi>", page
+    )
+    assert pairs and max(Counter(pairs).values()) <= 2
+
+
+def test_the_confusion_matrix_shows_counts_on_hover(fitted: Path):
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    matrix = json.loads((fitted / "evaluation.json").read_text())["metrics"]["confusion"]
+    counts = [int(n) for n in re.findall(r"<title>true .*?, predicted .*?: (\d+) of", page)]
+    assert counts == [n for row in matrix for n in row if n]
 
 
 def test_the_report_names_the_coefficients(plan_files: Path, tmp_path: Path):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from phiscale.arch.costs import cost
 from phiscale.data.audit import Audit
-from phiscale.data.datasets.dataset import ImageSet, Split
+from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.files.run_files import (
     AUDIT,
@@ -32,27 +29,24 @@ from phiscale.files.run_files import (
     SPEC,
     WEIGHTS,
 )
-from phiscale.nn.cam import class_activation_maps, overlay
-from phiscale.nn.network import Network
 from phiscale.pipeline.choice import Choice
+from phiscale.pipeline.evidence import bases_for
+from phiscale.pipeline.report_samples import sample_predictions
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.split_gap import split_gap
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
+from phiscale.report.names import speakable
 from phiscale.report.report_data import (
     BudgetRow,
     CandidateRow,
     FileRow,
     ReportData,
-    Sample,
     Snippet,
     layer_rows,
 )
 from phiscale.training.log import best_evaluation, read_log, seconds_trained
 from phiscale.weights.sources import load
-
-SAMPLES_A_KIND = 12  # right ones, and wrong ones
-SHOWN_PIXELS = 192
 
 _PURPOSES = {
     ONNX: "the network for ONNX Runtime and others: float32 NCHW in, logits out",
@@ -99,11 +93,15 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
     log = tuple(read_log(out))
     best = best_evaluation(log)
     train_s, planned_images = seconds_trained(log), choice.recipe.images(len(images.train))
-    rows = [CandidateRow.of(row, chosen=row["name"] == choice.name) for row in choice.candidates]
+    base = inputs.request.base or bases_for(inputs.audit)[0]
+    rows = [
+        CandidateRow.of(_named(row, base), chosen=row["name"] == choice.name)
+        for row in choice.candidates
+    ]
     return ReportData(
         title=f"{images.source}: {len(images.classes)} classes",
         source=images.source,
-        model=choice.name,
+        model=speakable(choice.name, base),
         command=inputs.command,
         date=date.today().isoformat(),
         seed=inputs.request.seed,
@@ -113,16 +111,16 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
         model_bytes=exported["file"]["bytes"],
         train_s=train_s,
         budget=_budget_rows(inputs, train_s, planned_images),
-        why=choice.why,
+        why=speakable(choice.why, base),
         candidates=tuple(rows),
-        pareto=tuple(CandidateRow.of(row) for row in choice.pareto),
+        pareto=tuple(CandidateRow.of(_named(row, base)) for row in choice.pareto),
         law_sd=choice.law_sd,
-        short_runs=tuple(choice.short_runs.get("rows", ())),
+        short_runs=tuple(_named(row, base) for row in choice.short_runs.get("rows", ())),
         log=log,
         planned_images=planned_images,
         train_images=len(images.train),
         audit=inputs.audit.to_dict(),
-        samples=_samples(network, images.test, out / PREDICTIONS),
+        samples=sample_predictions(network, images.test, out / PREDICTIONS),
         layers=layer_rows(choice.spec),
         parity=exported["parity"],
         files=tuple(
@@ -136,6 +134,10 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
             inputs, split_gap(network.metadata.metrics.get("validation", {}), inputs.metrics)
         ),
     )
+
+
+def _named(row: Mapping[str, Any], base: str) -> Mapping[str, Any]:
+    return {**row, "name": speakable(row["name"], base)}
 
 
 def _budget_rows(
@@ -202,59 +204,6 @@ def _latency_note(inputs: ReportInputs) -> tuple[str, ...]:
     return ()
 
 
-def _samples(network: Network, test: Split, table: Path) -> tuple[Sample, ...]:
-    """Returns the surest right predictions of different classes, and the surest wrong ones."""
-    preprocessing, classes = network.preprocessing, network.metadata.classes
-    predicted, probabilities = _predictions(table, classes)
-    truth = test.labels
-    order = np.argsort(-probabilities, kind="stable")
-    wrong = [int(i) for i in order if predicted[i] != truth[i]][:SAMPLES_A_KIND]
-    right = _in_rounds([int(i) for i in order if predicted[i] == truth[i]], truth)
-    samples = []
-    for i in [*right[:SAMPLES_A_KIND], *wrong]:
-        image = test.image(i, background=preprocessing.background)
-        x = torch.from_numpy(preprocessing(image))[None]
-        # drawn with the pixels it has, up to what a page shows, not with the network's few
-        side = max(preprocessing.size, int(preprocessing.crop * min(image.size)))
-        shown = replace(preprocessing, size=min(SHOWN_PIXELS, side))
-        pixels = np.asarray(shown.crop_and_resize(image))
-        heat = class_activation_maps(network, x, torch.tensor([int(predicted[i])]))[0].numpy()
-        samples.append(
-            Sample(
-                image=pixels,
-                cam_overlay=overlay(pixels, heat),
-                truth=classes[int(truth[i])],
-                predicted=classes[int(predicted[i])],
-                probability=float(probabilities[i]),
-                right=bool(predicted[i] == truth[i]),
-                key=test.keys[i],
-            )
-        )
-    return tuple(samples)
-
-
-def _predictions(
-    table: Path, classes: Sequence[str]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Returns each test image's predicted class and its probability, in the split's order."""
-    numbers = {name.encode(errors="backslashreplace").decode(): i for i, name in enumerate(classes)}
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = [(numbers[row["predicted"]], row["probability"]) for row in csv.DictReader(file)]
-    predicted, probabilities = zip(*rows, strict=True)
-    return np.array(predicted, dtype=np.int64), np.array(probabilities, dtype=np.float64)
-
-
-def _in_rounds(indices: Sequence[int], labels: NDArray[np.int64]) -> list[int]:
-    """Yields the indices in rounds, each with one of every class."""
-    by_class: dict[int, list[int]] = {}
-    for i in indices:
-        by_class.setdefault(int(labels[i]), []).append(i)
-    longest = max(map(len, by_class.values()), default=0)
-    return [
-        group[n] for n in range(longest) for _, group in sorted(by_class.items()) if n < len(group)
-    ]
-
-
 def _usage(out: Path) -> tuple[Snippet, ...]:
     return (
         Snippet(
@@ -266,11 +215,36 @@ def _usage(out: Path) -> tuple[Snippet, ...]:
             f'from phiscale import Predictor\n\npredict = Predictor("{out}/model.onnx")\n'
             'print(predict(["photo.jpg"])[0].top(3))',
         ),
+        Snippet("Python, with ONNX Runtime alone: no phiscale, no torch", _onnx_lines(out)),
         Snippet(
             "Python, with torch",
             f'import phiscale\n\nrun = phiscale.Run("{out}")  # has .spec, .metrics, .predict()',
         ),
     )
+
+
+def _onnx_lines(out: Path) -> str:
+    """Returns a program that answers as `predict` does, with numpy, Pillow and onnxruntime."""
+    return f"""import json
+from pathlib import Path
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+folder = Path({str(out)!r})
+model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+p, classes = model["preprocessing"], model["classes"]
+image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+side = p["crop"] * min(image.size)
+left, top = (image.width - side) / 2, (image.height - side) / 2
+box = None if p["squash"] else (left, top, left + side, top + side)
+image = image.resize((p["size"],) * 2, Image.Resampling[p["interpolation"].upper()], box=box)
+x = (np.float32(image) / 255 - np.float32(p["mean"])) / np.float32(p["std"])
+session = onnxruntime.InferenceSession(folder / "model.onnx")
+logits = session.run(None, {{session.get_inputs()[0].name: x.transpose(2, 0, 1)[None]}})[0][0]
+probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+for i in probabilities.argsort()[::-1][:3]:
+    print(classes[i], round(100 * float(probabilities[i]), 1), "%")"""
 
 
 def _environment(device: DeviceModel) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
 from phiscale.report.svg import INK, STYLE, svg
-from phiscale.text import printable
+from phiscale.text import count_of, printable
 
 MOST_CLASSES = 40  # of a confusion matrix that can still be read
 
@@ -63,9 +64,36 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | 
         axes.set_yticks(middles, names)
         axes.tick_params(length=0, labelsize=size, labelcolor=INK, labeltop=True, labelbottom=False)
         axes.spines[:].set_visible(False)
-        return svg(
-            figure, "confusion", "Rows: true class. Columns: predicted class. Per cent of the row"
-        )
+        said = "Rows: true class. Columns: predicted class. Per cent of the row"
+        markup = svg(figure, "confusion", said)
+        titles = _titles(np.asarray(matrix), classes, corner=(margin[0], 0.1), cell=cell)
+        return markup.replace("</svg>", f"{titles}</svg>")
+
+
+def _titles(
+    counts: NDArray[np.int64],
+    classes: Sequence[str],
+    *,
+    corner: tuple[float, float],
+    cell: float,
+) -> str:
+    """Returns invisible squares over the cells with images: a browser shows their counts on hover.
+
+    `corner` is the upper left one of the matrix; it and `cell` are in inches, of 72 units each.
+    """
+    x, y = corner
+    return "".join(
+        f'<rect x="{72 * (x + column * cell):.1f}" y="{72 * (y + row * cell):.1f}" '
+        f'width="{72 * cell:.1f}" height="{72 * cell:.1f}" fill-opacity="0"><title>'
+        f"{html.escape(_hover(counts, classes, int(row), int(column)))}</title></rect>"
+        for row, column in np.argwhere(counts > 0)
+    )
+
+
+def _hover(counts: NDArray[np.int64], classes: Sequence[str], row: int, column: int) -> str:
+    truth, predicted = (printable(classes[at]) for at in (row, column))
+    number, total = int(counts[row, column]), int(counts[row].sum())
+    return f"true {truth}, predicted {predicted}: {number} of {count_of(total, 'image')}"
 
 
 def worst_pairs(

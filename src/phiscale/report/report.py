@@ -99,7 +99,7 @@ def _view(report: ReportData) -> dict[str, Any]:
         "samples": [
             {
                 "image": _data_uri(s.image),
-                "overlay": _data_uri(s.cam_overlay),
+                "overlay": None if s.cam_overlay is None else _data_uri(s.cam_overlay),
                 "sample": s,
                 "small": max(s.image.shape[:2]) <= 64,
             }

@@ -14,6 +14,8 @@ from phiscale.arch.costs import cost
 from phiscale.arch.layers import Layer
 from phiscale.arch.spec import Spec, Stage
 
+LEAST_CAM_CELLS = 4  # a side: what lies between fewer is interpolation, not evidence
+
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetRow:
@@ -66,10 +68,13 @@ class CandidateRow:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """A test image as the network saw it, with the activation map of its predicted class."""
+    """A test image as the network saw it, with the activation map of its predicted class.
+
+    There is no map where it would have fewer than `LEAST_CAM_CELLS` cells a side.
+    """
 
     image: NDArray[np.uint8]  # uint8 H W 3
-    cam_overlay: NDArray[np.uint8]  # uint8 H W 3: `cam.overlay` of the predicted class's map
+    cam_overlay: NDArray[np.uint8] | None  # uint8 H W 3: `cam.overlay` of the predicted class
     truth: str
     predicted: str
     probability: float  # of the predicted class
