@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from phiscale.text import printable
 
 ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
 """A file or folder, an encoded image, a decoded one, or uint8 pixels (height, width, 3)."""
+
+ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +100,25 @@ def _named(name: str, image: object) -> Iterator[NamedImage]:
 def _of_path(path: Path) -> Iterator[NamedImage]:
     if path.is_dir():
         yield from (NamedImage(str(file), file) for file in list_images(path))
+    elif path.suffix.lower() in ARCHIVE_SUFFIXES and path.exists():
+        raise DataError(
+            f"{printable(str(path))} is an archive. Unpack it, then give the folder of its images."
+        )
     elif path.exists():
         yield NamedImage(str(path), path)
     else:
-        raise DataError(
-            f"{printable(str(path))} does not exist. Use image files, or folders that hold some."
-        )
+        raise DataError(_missing(printable(str(path))))
+
+
+def _missing(name: str) -> str:
+    """Why a path is no image, and what is taken instead."""
+    if url := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", name):  # Path made one slash of two
+        return f"{url[1]}://{url[2]} is a URL. Download the image first; image files and folders are taken."
+    if name == "-":
+        return "- is no file: images are not read from standard input. Use image files or folders."
+    if any(c in name for c in "*?["):
+        return f"no file matches {name}. Use image files, or folders that hold some."
+    return f"{name} does not exist. Use image files, or folders that hold some."
 
 
 def _wrong_type(name: str, image: object) -> DataError:

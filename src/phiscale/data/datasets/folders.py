@@ -116,6 +116,9 @@ def _layout(root: Path, folders: Sequence[str], source: str, *, needs_train: boo
                     "Keep one of them, or rename it."
                 )
             roles[role] = name
+    for role in _unlabelled(root, roles):
+        name = printable(roles.pop(role))
+        layout.notes.append(f"'{name}' has images but no class folders: unlabelled, not read")
     others = [name for name in folders if role_of(name) is None]
     nested = [name for name in roles.values() if list_folder(root / name)[0]]
     if not roles or (others and not nested):  # a class may well be called "train"
@@ -155,6 +158,14 @@ def _layout(root: Path, folders: Sequence[str], source: str, *, needs_train: boo
         layout.notes.append(f"beside '{roles['train']}' not read: {join_names(others)}")
     _check_apart(root, layout.names.values(), source)
     return layout
+
+
+def _unlabelled(root: Path, roles: dict[str, str]) -> list[str]:
+    """Held-out splits of files alone, beside a train of class folders: nothing can measure them."""
+    if "train" not in roles or not list_folder(root / roles["train"])[0]:
+        return []
+    inside = {role: list_folder(root / name) for role, name in roles.items() if role != "train"}
+    return [role for role, (folders, files) in inside.items() if files and not folders]
 
 
 def _check_apart(root: Path, names: Iterable[str], source: str) -> None:

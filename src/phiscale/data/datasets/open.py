@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a set known by name, or tar shards. One door to all three."""
+"""Where images come from: a folder, a table, a set known by name, or tar shards: one door."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from phiscale.data.datasets.named import NAMED, open_named
 from phiscale.data.datasets.shard_cache import expand_url
 from phiscale.data.datasets.shard_patterns import braced, expand, shards_in
 from phiscale.data.datasets.shards import open_shards
-from phiscale.data.datasets.split_names import role_of
+from phiscale.data.datasets.split_names import likely_role, role_of
+from phiscale.data.datasets.tables import TABLE_SUFFIXES, open_tables, tables_of
 from phiscale.data.reading.decode import DecodeLimits
 from phiscale.errors import DataError
 from phiscale.text import did_you_mean, printable
@@ -23,7 +24,8 @@ def open_dataset(
 ) -> ImageSet:
     """The images that DATA means. Nothing is decoded. Raises DataError with what to change.
 
-    DATA is an image folder, a named set (`digits`, `cifar10`, ...) or tar shards
+    DATA is an image folder, a CSV table of files and labels (or a folder that holds one beside
+    its images), a named set (`digits`, `cifar10`, ...) or tar shards
     (`"shards-{000..099}.tar"`, a wildcard, one tar, or a folder of tars, on this disk or behind a
     URL of fsspec's).
 
@@ -64,10 +66,13 @@ def _open(data: str | Path, split: str | None) -> ImageSet:
             note = f"'{source}' is a folder here; the named set of that name is not read"
             images = images.with_note(note)
         return images
+    if is_file and path.suffix.lower() in TABLE_SUFFIXES:
+        role = likely_role(path.stem) or "train"
+        return open_tables({role: path}, path.parent, printable(source), split)
     if is_file and path.suffix.lower() != ".tar":
         raise DataError(
             f"'{printable(source)}' is a file. Give a folder with a folder of images per class, "
-            "or an uncompressed .tar."
+            "a CSV table of files and labels, or an uncompressed .tar; unpack archives first."
         )
     if is_file:
         return open_shards([path], printable(source), split)
@@ -84,6 +89,7 @@ def _open_directory(path: Path, source: str, split: str | None) -> ImageSet:
     try:
         folders = [sub for sub in path.iterdir() if sub.is_dir() and not sub.name.startswith(".")]
         shards = shards_in(path)
+        tables = {} if shards else tables_of(path)
         has_classes = any(
             role_of(sub.name) is None or any(inner.is_dir() for inner in sub.iterdir())
             for sub in folders
@@ -94,4 +100,6 @@ def _open_directory(path: Path, source: str, split: str | None) -> ImageSet:
         ) from error
     if shards and not has_classes:
         return open_shards(shards, source, split)
+    if tables:
+        return open_tables(tables, path, source, split)
     return open_folder(path, source, split)
