@@ -62,6 +62,19 @@ def test_images_below_class_folders_count_for_the_class(tmp_path: Path):
     assert "images in folders below a class count for the class: 'a/2024'" in images.notes
 
 
+def test_classes_match_across_splits_in_whichever_unicode_form(tmp_path: Path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    folders = {f"train/{composed}": 20, "train/tea": 20, f"test/{decomposed}": 3, "test/tea": 2}
+    images = open_dataset(tree(tmp_path, folders))
+    assert images.classes == (composed, "tea") and np.bincount(images.test.labels).tolist() == [
+        3,
+        2,
+    ]
+    assert f"'test' writes '{composed}' in another Unicode form than train; matched" in images.notes
+    if not (tmp_path / "test" / composed).exists():  # the file system keeps the forms apart
+        assert any(key.startswith(f"test/{decomposed}/") for key in images.test.keys)
+
+
 def test_one_inner_folder_of_the_same_name_in_each_class_is_merged_with_a_note(tmp_path: Path):
     images = open_dataset(tree(tmp_path, {"a/images": 10, "b/images": 10}))
     assert images.classes == ("a", "b") and any("'a/images'" in note for note in images.notes)

@@ -184,6 +184,12 @@ REFUSED = {
     "neither a whole number nor a class name": lambda p: shard(
         p, [*samples("ab" * 9), ("y.png", image_bytes(99)), ("y.json", b'{"label": [1]}')]
     ),
+    "'shop_2.17.png' is '17.png' of sample 'shop_2'.*Name it 'shop_2_17.png'": lambda p: shard(
+        p, [*samples("ab" * 9), ("shop_2.17.png", image_bytes(99)), ("shop_2.17.cls", b"a")]
+    ),
+    "Sample 'x.tar:00000' has 2 images: '00000.jpg' and '00000.png'": lambda p: shard(
+        p, [*samples("ab" * 9), ("00000.jpg", image_bytes(99, "JPEG"))]
+    ),
     "label of 'x.tar:z' is neither": lambda p: shard(
         p, [*samples("ab" * 9), ("z.png", image_bytes(99)), ("z.json", b"[" * 100_000)]
     ),

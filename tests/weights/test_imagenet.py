@@ -30,6 +30,7 @@ def test_classes_are_matched_by_name_or_by_wordnet_id():
     ]
     assert imagenet.class_indices(("b", "a"), ("a", "b")) == [1, 0]
     assert imagenet.class_indices(("b", "a"), ("a", "c")) is None
+    assert imagenet.class_indices(("caf\u00e9", "a"), ("a", "cafe\u0301")) == [1, 0]
     assert imagenet.class_indices(("b", "a"), ids) is None
     assert len(set(imagenet.imagenet_classes())) == 1000
 

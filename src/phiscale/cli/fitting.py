@@ -45,7 +45,7 @@ def fit(
     The same command resumes where it was stopped.
 
     Args:
-        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        data: Image folder, CSV table, named set (digits, cifar10, ...), or tar shards.
         out: Folder for the model, its report and the run.
         base: Name of the model whose scalings compete; by default the size of the images decides.
         pretrained: SOURCE of weights that compete too: file, folder of files, RUN, hf-hub:NAME,

@@ -38,7 +38,7 @@ def evaluate(
 
     Args:
         model: A model.onnx, RUN, weights file, hf-hub:NAME, torchvision:NAME, or model.tag.
-        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        data: Image folder, CSV table, named set (digits, cifar10, ...), or tar shards.
         split: Split to evaluate on.
         per_image: Write the prediction for every image to this CSV file.
         json: Print JSON.

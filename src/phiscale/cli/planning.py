@@ -136,7 +136,7 @@ def check(
     """Audit an image set: every bad file, balance, sizes, duplicates, leaks between splits.
 
     Args:
-        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        data: Image folder, CSV table, named set (digits, cifar10, ...), or tar shards.
         max_megapixels: Size above which an image counts as unreadable; by default 64.
         json: Print JSON.
     """

@@ -78,7 +78,7 @@ def search_coefficients(
 
     Args:
         spec: Network to scale: a model's name, a spec.json, or file.py:NAME.
-        data: Image folder, named set (digits, cifar10, ...), or tar shards; or several of them.
+        data: Image folders, CSV tables, named sets (digits, cifar10, ...), or tar shards.
         out: Folder of the search, new or of an earlier start of the same search.
         method: lawscale is a designed experiment with an error law; grid is the paper's search.
         compute: Size of the wanted network: its --cost over that of SPEC; below 1 to shrink.
@@ -158,7 +158,7 @@ def study(
     models of a ray and predicts the rest. The same command resumes.
 
     Args:
-        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        data: Image folder, CSV table, named set (digits, cifar10, ...), or tar shards.
         out: Folder of the study, new or of an earlier start of the same study.
         preset: Size or question of the study.
         model: Network to scale: a model's name, a spec.json, or file.py:NAME; by default small, or

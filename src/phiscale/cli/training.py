@@ -102,7 +102,7 @@ def train(arguments: Sequence[str]) -> None:
 
         Args:
             model: A model's name, a spec.json, or file.py:NAME.
-            data: Image folder, named set (digits, cifar10, ...), or tar shards.
+            data: Image folder, CSV table, named set (digits, cifar10, ...), or tar shards.
             out: Folder of the run, new or of an earlier start of the same run.
             resolution: Pixels of a side; by default the network's.
             pretrained: SOURCE of weights: file, RUN, hf-hub:NAME, torchvision:NAME, model.tag.
@@ -173,7 +173,7 @@ def rates(
     Args:
         recipe: Name of a recipe, as for train.
         model: A model's name, a spec.json, or file.py:NAME.
-        data: Image folder, named set (digits, cifar10, ...), or tar shards.
+        data: Image folder, CSV table, named set (digits, cifar10, ...), or tar shards.
         out: Folder for the trainings and the report.
         depths: Factors of the number of blocks; the others are compared with the first.
         widths: Factors of the number of channels.

@@ -113,7 +113,7 @@ def _of_path(path: Path) -> Iterator[NamedImage]:
 def _missing(name: str) -> str:
     """Why a path is no image, and what is taken instead."""
     if url := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", name):  # Path made one slash of two
-        return f"{url[1]}://{url[2]} is a URL. Download the image first; image files and folders are taken."
+        return f"{url[1]}://{url[2]} is a URL. Download it first, then give the file."
     if name == "-":
         return "- is no file: images are not read from standard input. Use image files or folders."
     if any(c in name for c in "*?["):

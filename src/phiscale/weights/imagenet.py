@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -31,11 +32,14 @@ def class_names(classes: int) -> tuple[str, ...]:
 def class_indices(model: Sequence[str], data: Sequence[str]) -> list[int] | None:
     """Returns the index of each of the data's classes among the model's; None if one is missing.
 
-    A class is found by its name, or by its WordNet id where the model's classes are ImageNet's.
+    A class is found by its name, in whichever Unicode form, or by its WordNet id where the model's
+    classes are ImageNet's.
     """
     index_of = {name: number for number, name in enumerate(model)}
     if tuple(model) == imagenet_classes():
         index_of = {**_wordnet_indices(), **index_of}
-    if any(name not in index_of for name in data):
-        return None
-    return [index_of[name] for name in data]
+    composed = {unicodedata.normalize("NFC", name): number for name, number in index_of.items()}
+    indices = [
+        index_of.get(name, composed.get(unicodedata.normalize("NFC", name))) for name in data
+    ]
+    return None if None in indices else [index for index in indices if index is not None]

@@ -17,7 +17,13 @@ from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.folder_tree import FolderTree, folder_identity, list_folder
 from phiscale.data.datasets.held_out import assemble
 from phiscale.data.datasets.nesting import check_nesting, rename_hint
-from phiscale.data.datasets.split_names import check_classes, check_known, role_of
+from phiscale.data.datasets.split_names import (
+    check_classes,
+    check_known,
+    match_unicode,
+    role_of,
+    unicode_note,
+)
 from phiscale.errors import DataError
 from phiscale.text import count_of, join_names, printable
 
@@ -61,6 +67,9 @@ def open_folder(root: Path, source: str, split: str | None = None) -> ImageSet:
                     f"{source}: folder '{printable(name)}' has no images in class folders. "
                     "Fill it as train is, or remove it."
                 )
+            if matched := match_unicode(filled, classes):
+                notes.append(unicode_note(name, matched))
+                filled = {matched.get(found, found): folder for found, folder in filled.items()}
             check_known(filled, classes, name, source)
         splits[role] = _split(root, tree, filled, classes)
     combine = keep_splits if split == "all" else assemble

@@ -20,10 +20,16 @@ from numpy.typing import NDArray
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.held_out import assemble
+from phiscale.data.datasets.listing import named_like_image
 from phiscale.data.datasets.shard_cache import Shard, index_of, shard_at
 from phiscale.data.datasets.shard_patterns import by_split_name
 from phiscale.data.datasets.shard_scan import LABELS, MAX_LABEL_BYTES, scan_shard
-from phiscale.data.datasets.split_names import check_classes, check_known
+from phiscale.data.datasets.split_names import (
+    check_classes,
+    check_known,
+    match_unicode,
+    unicode_note,
+)
 from phiscale.data.reading.decode import open_at_once
 from phiscale.data.reading.formats import IMAGE_SUFFIXES
 from phiscale.errors import BadImage, DataError
@@ -95,6 +101,10 @@ def open_shards(
     splits = {}
     for split, split_samples in samples.items():
         if split != "train":
+            own = {names[sample.label] for sample in split_samples}
+            if matched := match_unicode(own, classes):
+                notes.append(unicode_note(split, matched))
+                names |= {label: matched.get(name, name) for label, name in names.items()}
             check_known((names[sample.label] for sample in split_samples), classes, split, source)
         label_of = {name: label for label, name in enumerate(classes)}
         splits[split] = ShardSplit(
@@ -166,6 +176,7 @@ class _Index:
     def labelled(self) -> Iterator[_Sample]:
         """Yields WebDataset samples in the order of their images."""
         samples: dict[tuple[int, str], dict[str, _Member]] = {}
+        dotted: dict[tuple[int, str], _Member] = {}
         for member in self.members:
             folder, _, base = member.name.rpartition("/")
             stem, _, extension = base.partition(".")
@@ -175,10 +186,20 @@ class _Index:
                     f"Shard '{printable(self.shards[member.shard].name)}' has two members "
                     f"'{printable(member.name)}'. Write the shard again with a key per sample."
                 )
+            if "." in extension and named_like_image(base):
+                dotted.setdefault((member.shard, f"{folder}/{stem}" if folder else stem), member)
         unlabelled = []
         for (number, key), parts in samples.items():
             images = [part for ext, part in parts.items() if f".{ext}" in IMAGE_SUFFIXES]
             name = f"{self.shards[number].name}:{key}"
+            if not images and (number, key) in dotted:
+                raise DataError(_dotted_key(dotted[number, key], self.shards[number].name))
+            if len(images) > 1:
+                raise DataError(
+                    f"Sample '{printable(name)}' has {len(images)} images: "
+                    f"{join_names(sorted(image.name for image in images))}. "
+                    "Write the shard again with one image for each key."
+                )
             if not images:
                 continue
             label = self._label(number, parts, name)
@@ -214,6 +235,17 @@ class _Index:
                 'Write .cls as such, or .json as {"label": ...}.'
             )
         return label
+
+
+def _dotted_key(member: _Member, shard: str) -> str:
+    base = member.name.rpartition("/")[2]
+    key, _, extension = base.partition(".")
+    stem, _, suffix = base.rpartition(".")
+    return (
+        f"Shard '{printable(shard)}': the key of a sample ends at the first dot, so "
+        f"'{printable(base)}' is '{printable(extension)}' of sample '{printable(key)}', and no "
+        f"image. Name it '{printable(stem.replace('.', '_'))}.{suffix}'."
+    )
 
 
 def _classes(

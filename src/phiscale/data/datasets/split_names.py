@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from phiscale.errors import DataError
 from phiscale.text import join_names
@@ -61,6 +61,24 @@ def check_classes(classes: Sequence[str], where: str) -> None:
                 "case or Unicode form. Rename or merge them."
             )
         twins[folded] = name
+
+
+def match_unicode(found: Iterable[str], classes: Iterable[str]) -> dict[str, str]:
+    """Name -> class, for names that a class equals only after Unicode normalisation (NFC).
+
+    File systems and archivers differ in how they write an accented letter.
+    """
+    known = {unicodedata.normalize("NFC", name): name for name in classes}
+    same = {name: known.get(unicodedata.normalize("NFC", name), name) for name in found}
+    return {name: own for name, own in same.items() if own != name}
+
+
+def unicode_note(split: str, matched: Mapping[str, str]) -> str:
+    """Returns a note on the names that `match_unicode` matched in a split."""
+    return (
+        f"'{split}' writes {join_names(sorted(matched.values()))} in another Unicode form than "
+        "train; matched"
+    )
 
 
 def check_known(found: Iterable[str], classes: Sequence[str], split: str, where: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -17,7 +17,14 @@ from phiscale.data.datasets.dataset import FileSplit, ImageSet
 from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.folder_tree import list_folder
 from phiscale.data.datasets.held_out import assemble
-from phiscale.data.datasets.split_names import check_classes, check_known, likely_role, role_of
+from phiscale.data.datasets.split_names import (
+    check_classes,
+    check_known,
+    likely_role,
+    match_unicode,
+    role_of,
+    unicode_note,
+)
 from phiscale.data.reading.formats import IMAGE_SUFFIXES
 from phiscale.errors import DataError
 from phiscale.text import count_of, join_names, printable
@@ -85,6 +92,9 @@ def open_tables(
     check_classes(classes, f"{source} ({tables[order].name})")
     splits = {}
     for split, labelled in rows.items():
+        if matched := match_unicode({row.label for row in labelled}, classes):
+            notes.append(unicode_note(tables[split].name, matched))
+            labelled = [replace(row, label=matched.get(row.label, row.label)) for row in labelled]
         check_known((row.label for row in labelled), classes, tables[split].name, source)
         splits[split] = _split(labelled, classes, root)
     combine = assemble if "train" in splits and evaluated != "all" else keep_splits
