@@ -289,8 +289,11 @@ def test_an_unreadable_image_ends_an_evaluation(run: Path, tmp_path: Path) -> No
         evaluate(run, tmp_path, split="all")
 
 
-def test_all_is_every_image_of_a_named_set(run: Path) -> None:
+def test_all_is_every_image_of_a_named_set(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert evaluate(run / "model.onnx", "digits", split="all").images == 1797
+    with caplog.at_level("INFO", logger="phiscale"):
+        evaluate(run / "model.onnx", "digits")
+    assert "measured 179 of 1,797 images; split 'all' has every image" in caplog.text
 
 
 def test_class_folders_of_one_image_each_can_be_measured(run: Path, tmp_path: Path) -> None:

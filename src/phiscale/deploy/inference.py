@@ -23,6 +23,7 @@ from phiscale.data.datasets.published import TRANSFER_DATASETS
 from phiscale.deploy.backend import Backend, OnnxBackend, onnx_path
 from phiscale.deploy.images import ImageLike
 from phiscale.deploy.predict import Prediction, Predictor
+from phiscale.deploy.training_overlap import warn_of_training_images
 from phiscale.errors import DataError, UsageError
 from phiscale.files.run_files import WEIGHTS
 from phiscale.files.values import check_at_least
@@ -109,6 +110,10 @@ def evaluate_model(
         logits = compute_logits(backend, part, batch_size)[:, columns]
     for note in images.notes:  # on how they were split, above all
         logger.info(note)
+    total = sum(len(each) for _, each in images.splits())
+    if split == "test" and len(part) < total:
+        logger.info(f"measured {len(part):,} of {total:,} images; split 'all' has every image")
+    warn_of_training_images(model, images, part)
     if split == "test" and images.source in TRANSFER_DATASETS:
         logger.info(TRANSFER_DATASETS[images.source].summary())
     return Evaluation(measure(logits, part.labels, images.classes), logits, part, images.classes)
