@@ -74,6 +74,20 @@ def test_class_folders_that_hold_only_folders_are_refused_with_both_readings(tmp
         open_dataset(tmp_path)
 
 
+def test_one_class_folder_of_several_folders_beside_images_is_no_class(tmp_path: Path):
+    tree(tmp_path, {"images/cat": 5, "images/dog": 5, "extra": 5})
+    with pytest.raises(
+        DataError, match="'images' holds no images of its own but folders 'cat' and"
+    ):
+        open_dataset(tmp_path)
+
+
+def test_splits_that_are_nested_twice_are_named_as_splits(tmp_path: Path):
+    folders = {f"seg_{split}/seg_{split}/{c}": 5 for split in ("train", "test") for c in "ab"}
+    with pytest.raises(DataError, match="'seg_train' to 'train', and put a folder of images per"):
+        open_dataset(tree(tmp_path, folders))
+
+
 def test_splits_below_classes_are_refused_with_the_right_order(tmp_path: Path):
     tree(tmp_path, {f"{name}/{split}": 5 for name in "ab" for split in ("train", "test")})
     with pytest.raises(DataError, match="Put the splits above the classes: test/a"):

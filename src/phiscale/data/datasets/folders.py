@@ -154,7 +154,8 @@ def _layout(root: Path, folders: Sequence[str], source: str, *, needs_train: boo
     if not layout.splits["train"]:
         raise DataError(
             f"{source}/{roles['train']} has no class folders. "
-            "Put the images of each class into a folder that bears the class's name."
+            "Put the images of each class into a folder that bears the class's name, or add "
+            "train.csv with a file and a label in each row."
         )
     if len(roles) == 1 and len(others) == 1:
         inner = set(list_folder(root / others[0])[0])

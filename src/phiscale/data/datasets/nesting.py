@@ -38,8 +38,10 @@ def check_nesting(files: Mapping[str, Iterable[str]], where: str) -> list[str]:
     counts = Counter(name for names in inner.values() for name in names)
     shared = sorted(name for name, count in counts.items() if count > 1)
     # one folder of the same name in each class, as Tiny ImageNet has, is no other reading
-    if len(counts) > 1 and (shared or len(bare) == len(images)):
-        raise DataError(_refusal(nested, shared, sorted(counts), where))
+    if len(counts) > 1 and shared:
+        raise DataError(_shared(nested, shared, sorted(counts), where))
+    if len(counts) > 1 and (len(bare) == len(images) or any(len(inner[n]) > 1 for n in bare)):
+        raise DataError(_bare(bare, sorted({below for n in bare for below in inner[n]}), where))
     folders = sorted(f"{name}/{below}" for name, names in inner.items() for below in names)
     return [f"images in folders below a class count for the class: {join_names(folders)}"]
 
@@ -52,23 +54,30 @@ def rename_hint(folders: Iterable[str]) -> str:
     return "Rename " + ", ".join(f"'{printable(name)}' to '{roles[name]}'" for name in roles)
 
 
-def _refusal(outer: Sequence[str], shared: Sequence[str], inner: Sequence[str], where: str) -> str:
+def _shared(outer: Sequence[str], shared: Sequence[str], inner: Sequence[str], where: str) -> str:
     if all(role_of(name) for name in inner):
         return (
             f"{where}: class folders {join_names(outer)} hold split folders {join_names(inner)}. "
             f"Put the splits above the classes: {inner[0]}/{printable(outer[0])}."
-        )
-    if not shared:
-        return (
-            f"{where}: {join_names(outer)} hold no images of their own but folders "
-            f"{join_names(inner)}. If these are the classes, put them side by side into one "
-            "folder; if not, move the images up, directly into their class folders."
         )
     splits = rename_hint(outer) or "Name the outer folders train, validation and test"
     return (
         f"{where}: {join_names(outer)} share inner folders {join_names(shared)}, as splits do. "
         f"{splits}, if the inner folders are the classes; if not, move the images up, directly "
         "into their class folders."
+    )
+
+
+def _bare(outer: Sequence[str], inner: Sequence[str], where: str) -> str:
+    beginning = (
+        f"{where}: {join_names(outer)} {'holds' if len(outer) == 1 else 'hold'} no images of "
+        f"{'its' if len(outer) == 1 else 'their'} own but folders {join_names(inner)}. "
+    )
+    if splits := rename_hint(outer):
+        return f"{beginning}{splits}, and put a folder of images per class directly into each."
+    return (
+        f"{beginning}If these are the classes, put them side by side into one folder; if not, "
+        "move the images up, directly into their class folders."
     )
 
 
