@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import io
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -167,3 +169,45 @@ def test_an_hdf5_that_points_elsewhere_is_refused(tmp_path: Path):
         )
     with pytest.raises(WeightsError, match="does not lie in the file"):
         read_foreign(tmp_path / "huge.h5")
+
+
+@pytest.mark.parametrize(
+    ("inner", "prefix"),
+    [
+        ("state_dict_ema", ""),  # timm's train.py
+        ("model", "module."),  # torchvision's references
+        ("model_ema", "module."),
+        ("ema", "module._orig_mod."),
+        ("state_dict", "backbone."),
+        ("state_dict", "encoder."),
+    ],
+)
+def test_checkpoints_of_training_scripts_are_read_with_what_they_keep_beside_the_tensors(
+    tmp_path: Path, inner: str, prefix: str
+):
+    arguments = argparse.Namespace(lr=np.float32(0.1), out=tmp_path, epochs=np.int64(3))
+    tensors = {f"{prefix}conv1.weight": torch.ones(2)}
+    if inner == "model_ema":
+        tensors["n_averaged"] = torch.tensor(3)
+    path = tmp_path / "checkpoint.pth.tar"
+    torch.save({inner: tensors, "args": arguments, "metric": np.float64(71.2)}, path)
+    assert list(read_foreign(path).tensors) == ["conv1.weight"]
+
+
+def test_a_namespace_does_not_let_code_in(tmp_path: Path):
+    path, mark = tmp_path / "checkpoint.pth", tmp_path / "mark"
+    path.write_bytes(as_torch(argparse.Namespace(inside=Payload(mark))))
+    with pytest.raises(WeightsError, match="Nothing in it was run"):
+        read_foreign(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["pipe.safetensors", "run"])
+def test_a_named_pipe_given_as_weights_is_refused_at_once(tmp_path: Path, name: str):
+    pipe = tmp_path / name
+    if name == "run":
+        pipe.mkdir()
+        pipe = pipe / "best.safetensors"
+    os.mkfifo(pipe)
+    with pytest.raises(WeightsError, match="is a pipe, a device or a socket"):
+        load(str(tmp_path / name))

@@ -6,6 +6,8 @@ the library's names. Nothing in a file is executed: torch reads pickles with `we
 
 from __future__ import annotations
 
+import argparse
+import pathlib
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -25,11 +27,24 @@ from phiscale.weights.layouts import CONV, NORM, from_last, our_tensor_name
 LARGEST_BYTES = 8 * 2**30  # EfficientNet-L2, the largest model, needs 2 GiB
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
-_INNER = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
+_INNER = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "net")
 # keys of a checkpoint, the average first: published figures are those of the average
-_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, compile, Lightning
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")
+# of DistributedDataParallel, compile, Lightning, and of networks that hold a backbone
+_COUNT = "n_averaged"  # which torch's AveragedModel keeps beside the averaged tensors
 _TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32)
 _AVERAGE = "/ExponentialMovingAverage"
+_SCALAR = np.float64(0).__reduce__()[0]  # the function whose name differs in numpy 1 and 2
+_PATH_MODULES = ("pathlib", "pathlib._local")  # the second in Python 3.13
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+_INERT: list[Any] = [
+    argparse.Namespace,
+    *((pathlib.PurePath, f"{module}.{name}") for module in _PATH_MODULES for name in _PATHS),
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
+]
+"""What training scripts keep beside the tensors; making one of these runs nothing of the file's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +132,8 @@ def _stored_zip(path: Path) -> Path:
 
 def _torch(path: Path) -> ForeignWeights:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_INERT):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle can fail in any way
         match = re.search(r"GLOBAL ([\w.]+)|Unsupported \w+ ([\w.]+)", str(error))
         what = f" ({next(filter(None, match.groups()))})" if match else ""
@@ -139,10 +155,16 @@ def _flat(loaded: Any) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping):
         return {}
     named = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
-        if named and all(name.startswith(prefix) for name in named):
-            named = {name.removeprefix(prefix): value for name, value in named.items()}
+    named.pop(_COUNT, None)
+    while prefix := _shared_prefix(named):
+        named = {name.removeprefix(prefix): value for name, value in named.items()}
     return named
+
+
+def _shared_prefix(names: Mapping[str, Any]) -> str | None:
+    """Returns the wrapper's prefix that all names share; None where there is none."""
+    shared = (p for p in _PREFIXES if names and all(name.startswith(p) for name in names))
+    return next(shared, None)
 
 
 def _hdf5(path: Path) -> ForeignWeights:

@@ -39,9 +39,15 @@ class WeightsSource:
 
 
 def path_of(source: str | Path) -> Path:
-    """Returns the path of a source; for a folder, the path of a run's weights in it."""
+    """Returns the path of a source; for a folder, the path of a run's weights in it.
+
+    WeightsError: it is a named pipe, a device or a socket, which might never end.
+    """
     path = Path(source)
-    return path / WEIGHTS if path.is_dir() else path
+    path = path / WEIGHTS if path.is_dir() else path
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise WeightsError(f"{path} is a pipe, a device or a socket. Give a regular file.")
+    return path
 
 
 def locate(source: str) -> WeightsSource:

@@ -31,6 +31,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: ModelMetadata) -> 
 
 def is_ours(path: Path) -> bool:
     """Tells whether a file's header is phiscale's. Its tensors are not read."""
+    if not path.is_file():  # opening a named pipe would wait for ever
+        return False
     try:
         with safe_open(path, "pt") as file:
             return HEADER in (file.metadata() or {})
