@@ -12,16 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.cli.output import log_to
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.data.datasets.open import open_dataset
-from phiscale.errors import CheckpointError, PhiscaleError, TrainingError
+from phiscale.errors import CheckpointError, PhiscaleError, TrainingError, UsageError
 from phiscale.files import lock_folder
 from phiscale.training.log import read_log
 from phiscale.training.loop import train
 from phiscale.training.recipes.recipe import Optim, Recipe
 from phiscale.training.recipes.table import RECIPES
+from phiscale.training.run import TrainRequest, train_run
 from phiscale.training.runtime import Runtime
 from support.killing import PREPROCESSING, SPEC, start
 from support.logs import log_without_times
@@ -204,3 +206,19 @@ def test_training_on_a_handful_of_images_learns_them(tmp_path: Path):
         max(r["validation_top1"] for r in read_log(tmp_path / "few") if "validation_top1" in r)
         == 1.0
     )
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro_batch", "fix"), [(1, 0, "batch=2"), (4, 1, "micro_batch=2")]
+)
+def test_one_value_a_channel_in_a_batch_norm_is_refused_before_the_images_are_read(
+    tmp_path: Path, batch: int, micro_batch: int, fix: str
+):
+    recipe = replace(RECIPES["small-data"], batch=batch, micro_batch=micro_batch, lanes=1)
+    request = TrainRequest(
+        spec=get_spec("efficientnet_b0"), data="no/such/folder", recipe=recipe, resolution=32
+    )
+    with pytest.raises(UsageError, match=f"`{fix}` or more"):
+        train_run(request, tmp_path / "run")
+    with pytest.raises(PhiscaleError, match="no/such/folder"):
+        train_run(replace(request, resolution=128), tmp_path / "run")

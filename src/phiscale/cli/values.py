@@ -103,11 +103,15 @@ def command_line() -> str:
 
 
 def check_file(flag: str, path: Path) -> None:
-    """Raises UsageError for a file that cannot be written, before the work and not after it."""
+    """Raises UsageError for a file that cannot be written, before the work and not after it.
+
+    Missing folders are made when it is written, as those of runs are.
+    """
     if path.is_dir():
         raise UsageError(f"{flag} {path} is a folder. Name a file in it.")
-    if not path.parent.is_dir():
-        raise UsageError(f"{flag} {path}: there is no folder {path.parent}. Create it first.")
+    above = next((folder for folder in path.parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise UsageError(f"{flag} {path}: {above} is no folder. Name another.")
 
 
 def lift_pillow_limit(megapixels: float | None) -> None:

@@ -31,6 +31,7 @@ def draw_law(path: Path, fit: Posterior, held_out: Points | None, unit: str) -> 
         draw = _draw_along_axis if len(fit.points.axes) == 1 else _draw_against_measured
         draw(figure.subplots(), fit, held_out, unit)
         undated = {"Date": None} if path.suffix == ".svg" else {}  # same numbers, same file
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150, metadata=undated)
 
 

@@ -35,6 +35,7 @@ def plot(path: Path | str) -> None:
     path = Path(path)
     if path.suffix not in (".png", ".svg"):
         raise UsageError(f"cannot draw {path.name!r}. Let the name end in .png or .svg.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     draw_models().savefig(path, dpi=150)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from phiscale.arch.families import MEMBERS, name_of
+from phiscale.arch.ops import operations
 from phiscale.arch.spec import Spec
 from phiscale.data.audit import audit, files_to_skip
 from phiscale.data.datasets.dataset import BadFile, ImageSet
@@ -74,6 +75,7 @@ def train_run(
         group.run_on_rank0(lambda: check_out_folder(out, RECIPE))
         check_start(request.recipe, request.pretrained)
         require_rgb(request.spec, "`model`")
+        _check_norms(request.recipe, request.spec, request.resolution or request.spec.resolution)
         start_from, metadata = _start(request.spec, request.pretrained)
         images = _images(request, out, group, runtime.workers)
         spec = _adapted_spec(request, metadata, len(images.classes))
@@ -83,6 +85,24 @@ def train_run(
         preprocessing = replace(preprocessing, size=spec.resolution)
         runtime = replace(runtime, device=local_device, group=group)
         return train(out, spec, images, recipe, preprocessing, runtime, start_from=start_from)
+
+
+def _check_norms(recipe: Recipe, spec: Spec, resolution: int) -> None:
+    """Raises UsageError where a batch norm would see one value a channel, which has no variance."""
+    if recipe.norms != "train" or recipe.images_at_once // recipe.lanes > 1:
+        return
+    side = recipe.pixels(resolution, 0.0)  # images are smallest at the start
+    sizes = operations(replace(spec, resolution=side))
+    if all(each.side > 1 for each in sizes if each.kind == "norm"):
+        return
+    fix = f"batch={2 * recipe.lanes}"
+    if recipe.micro_batches > 1:  # must divide the batch
+        enough = range(2 * recipe.lanes, recipe.batch)
+        fix = f"micro_batch={next((n for n in enough if recipe.batch % n == 0), recipe.batch)}"
+    raise UsageError(
+        f"With one image at once in a lane and {side} px a batch norm sees one value a channel, "
+        f"which has no variance. Use `{fix}` or more, or a larger `resolution`."
+    )
 
 
 def _images(request: TrainRequest, out: Path, group: ProcessGroup, workers: int) -> ImageSet:
