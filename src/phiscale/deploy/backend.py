@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from phiscale.data.batches import BatchPlan, core_count, cpu_batch_size
 from phiscale.data.preprocessing import Preprocessing
-from phiscale.deploy.runtime import open_session, run
-from phiscale.errors import ExportError, PhiscaleError
-from phiscale.files import verify_checksum
+from phiscale.deploy.artefact import read_model
 from phiscale.files.run_files import ONNX
-from phiscale.weights.metadata import ModelMetadata
-
-METADATA_KEY = "phiscale"
-"""Where a model.onnx keeps its metadata, as JSON."""
 
 
 class Backend(Protocol):
@@ -65,16 +56,12 @@ class OnnxBackend:
     def __init__(self, artefact: str | os.PathLike[str], *, threads: int = 0):
         """Opens a model.onnx, or the one in a folder. `threads`: CPU threads; 0: one per core.
 
-        ExportError: there is none, or its metadata are missing or damaged.
+        ExportError: there is none, it is damaged, or it is not a classifier of phiscale's.
         """
         self.path = onnx_path(artefact)
-        if not self.path.is_file():
-            raise ExportError(
-                f"No model at {self.path}. Use a model.onnx, or the folder that holds one."
-            )
         self.threads = threads or core_count()
-        self.session = open_session(self.path, threads)
-        self.metadata = read_onnx_metadata(self.session, self.path)
+        self.model = read_model(self.path, threads)
+        self.metadata = self.model.metadata
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -91,34 +78,12 @@ class OnnxBackend:
         return BatchPlan(size=size, streams=streams, readers=max(2, self.threads))
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return run(self.session, images)
+        return self.model.logits(images)
 
     def logits_of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Returns logits (n, classes) of uint8 pixels (n, size, size, 3), normalised here.
 
         A single image uses all cores, a batch one.
         """
-        session = self.session if len(pixels) == 1 else self._one_thread_session
-        return run(session, self.preprocessing.normalise(pixels))
-
-    @cached_property
-    def _one_thread_session(self) -> ort.InferenceSession:
-        return self.session if self.threads == 1 else open_session(self.path, 1)
-
-
-def read_onnx_metadata(session: ort.InferenceSession, path: Path) -> ModelMetadata:
-    """Reads the metadata of an exported model. ExportError: they are missing or damaged."""
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise ExportError(
-            f"{path} does not say how to prepare its input. "
-            "Use a model.onnx that phiscale exported."
-        )
-    try:
-        what = f"the metadata of {path}"
-        payload = verify_checksum(json.loads(text), what, "Export the model again.")
-        return ModelMetadata.from_dict(payload, str(path))
-    except PhiscaleError as error:
-        raise ExportError(str(error)) from None
-    except (ValueError, RecursionError):
-        raise ExportError(f"{path} has damaged metadata. Export the model again.") from None
+        session = None if len(pixels) == 1 else self.model.one_thread_session
+        return self.model.logits(self.preprocessing.normalise(pixels), session)

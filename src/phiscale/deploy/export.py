@@ -17,7 +17,7 @@ from phiscale.data.batches import read_batches, split_reader
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.datasets.open import open_dataset
 from phiscale.data.loader import channels_first, normalise_batch
-from phiscale.deploy.backend import METADATA_KEY
+from phiscale.deploy.artefact import METADATA_KEY, with_file_checksum
 from phiscale.deploy.inference import class_columns
 from phiscale.deploy.runtime import latency_ms, open_session, run
 from phiscale.errors import ExportError
@@ -129,7 +129,7 @@ def _onnx(network: Network, metadata: ModelMetadata) -> bytes:
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(with_checksum(metadata.to_dict()))
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return with_file_checksum(model.SerializeToString())
 
 
 def _parity(network: Network, metadata: ModelMetadata, split: Split | None, session: Any) -> Parity:

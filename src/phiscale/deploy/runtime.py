@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from phiscale.errors import ExportError
+from phiscale.text import printable
+
+EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
-def open_session(model: bytes | Path, threads: int = 0) -> ort.InferenceSession:
-    """Opens a session on the CPU. `threads`: 0: one per core.
+def open_session(model: bytes, threads: int = 0, name: str = "the model") -> ort.InferenceSession:
+    """Opens a session on the CPU. `threads`: 0: one per core. `name`: for the error.
 
-    ExportError: ONNX Runtime cannot open the model.
+    ExportError: ONNX Runtime cannot open the model, or its weights are in other files.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    source = model if isinstance(model, bytes) else str(model)
+    # a folder that cannot exist: weights in other files, which no checksum covers, are not read
+    options.add_session_config_entry(EXTERNAL_FOLDER, os.devnull)
     try:
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exception classes share no base but this
-        name = model if isinstance(model, Path) else "the model"
-        raise ExportError(
-            f"ONNX Runtime cannot open {name}: {str(error).splitlines()[0]}"
-        ) from None
+        raise ExportError(f"ONNX Runtime cannot open {name}: {_first_line(error)}") from None
 
 
-def run(session: ort.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns logits (n, classes) of float32 images (n, 3, size, size)."""
-    return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
+def run(
+    session: ort.InferenceSession, images: NDArray[np.float32], name: str = "the model"
+) -> NDArray[np.float32]:
+    """Returns logits (n, classes) of float32 images (n, 3, size, size).
+
+    `name`: for the error. ExportError: ONNX Runtime cannot run the model on them.
+    """
+    try:
+        return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
+    except Exception as error:  # as in `open_session`
+        raise ExportError(f"ONNX Runtime cannot run {name}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return printable((str(error).splitlines() or [type(error).__name__])[0])
 
 
 def latency_ms(
