@@ -23,10 +23,15 @@ def write_atomic(path: Path, content: bytes | str, *, overwrite: bool = True) ->
     """Writes a file so that a kill at any point leaves the old file or the new one.
 
     The content goes into a file beside it, which is synced and renamed. Without `overwrite` a file
-    that exists stays: of several writers, on any machine, the first one's counts. PhiscaleError: no
-    space or no permission.
+    that exists stays: of several writers, on any machine, the first one's counts. A link stays one:
+    the file it points to is written. A device or a pipe is written into. PhiscaleError: no space,
+    no permission, or a folder or socket has this name.
     """
     data = content.encode() if isinstance(content, str) else content
+    path = _final_path(path)
+    if path.exists() and not path.is_file():
+        _write_into(path, data)
+        return
     # machines and containers that share a folder may have processes of the same number
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -45,6 +50,29 @@ def write_atomic(path: Path, content: bytes | str, *, overwrite: bool = True) ->
         raise PhiscaleError(
             f"cannot write {path}: {error.strerror}. Free some space or write elsewhere."
         ) from None
+
+
+def _final_path(path: Path) -> Path:
+    """Follows links, the last of which may point to a file that is yet to be made."""
+    if not path.is_symlink():
+        return path
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        raise PhiscaleError(f"cannot write {path}: its links form a circle. Fix them.") from None
+
+
+def _write_into(path: Path, data: bytes) -> None:
+    """Writes into what is no regular file: to rename onto it would replace the device itself."""
+    if path.is_dir() or path.is_socket():
+        kind = "folder" if path.is_dir() else "socket"
+        raise PhiscaleError(f"cannot write {path}: it is a {kind}. Name a file.")
+    try:
+        with path.open("wb", buffering=0) as file:
+            while data:
+                data = data[file.write(data) :]
+    except OSError as error:
+        raise PhiscaleError(f"cannot write into {path}: {error.strerror}. Name a file.") from None
 
 
 def _rename_if_absent(partial: Path, path: Path) -> None:
