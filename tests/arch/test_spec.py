@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -148,3 +148,28 @@ def test_a_notebook_shows_every_stage_and_a_terminal_one_line():
     html = B0._repr_html_()
     assert html.count("<tr>") == 1 + 1 + 7 + 1  # heads, stem, stages, head
     assert "<td>mbconv, 5x5</td><td>2</td><td>2</td><td>6</td><td>40</td><td>0.25</td>" in html
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stages": [asdict(STAGE)] * 100_000},
+        {"stages": [{**asdict(STAGE), "repeats": 9_000}] * 2},
+        *({"stages": [{**asdict(STAGE), name: 10**400}]} for name in ("repeats", "channels")),
+        *({"stages": [{**asdict(STAGE), name: 10**9}]} for name in ("repeats", "expand")),
+        *(
+            {name: 10**400}
+            for name in ("resolution", "classes", "stem_channels", "channel_divisor")
+        ),
+    ],
+)
+def test_a_spec_far_beyond_any_network_is_refused_at_once_in_one_line(change: dict):
+    with pytest.raises(SpecError, match="any network") as caught:
+        Spec.from_dict({**json.loads(B0.to_json()), **change})
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_a_number_with_more_digits_than_python_reads_is_refused_too():
+    text = B0.to_json().replace("224", "9" * 5000)
+    with pytest.raises(SpecError, match="not a spec"):
+        Spec.from_json(text)

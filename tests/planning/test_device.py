@@ -197,7 +197,7 @@ def test_training_times_come_with_their_batch() -> None:
 
 # The file
 
-number = st.floats(0, 1e6)
+number = st.one_of(st.just(0.0), st.floats(1e-90, 1e6))
 
 
 @given(st.lists(number, min_size=6, max_size=6).filter(any), number, number, st.booleans())
@@ -245,7 +245,7 @@ def set_in(data: dict[str, Any], where: str, value: object) -> None:
         ("fingerprint.date", 20250131, "fingerprint.date is 20250131, not a text"),
         ("fingerprint.gpu", "none", "fingerprint has unknown fields 'gpu'"),
         ("latency", [1, 2], r"latency is \[1, 2\], not an object"),
-        ("latency.rates.convs", -1, "rate convs=-1 is not 0 or more"),
+        ("latency.rates.convs", -1, "rate convs=-1 is not 0"),
         ("latency.rates.convs", "1", "latency.rates.convs is '1', not a number"),
         ("latency.rates.convs", math.inf, "latency.rates.convs is inf, not a finite number"),
         ("latency.rates.convs", KeyError, "latency.rates lacks 'convs'"),
@@ -281,3 +281,15 @@ def test_a_cost_is_all_that_a_device_needs() -> None:
     totals = replace(cost(get_spec("small")), layers=())
     assert isinstance(totals, Cost)
     assert DEVICE.latency_ms(totals) > 0
+
+
+@pytest.mark.parametrize("rate", [1e308, 1e13, 10**400, -1e-9, 1e-320])
+def test_rates_whose_times_would_overflow_are_refused_and_the_file_is_named(
+    tmp_path: Path, rate: float
+) -> None:
+    path, data = tmp_path / "device.json", DEVICE.to_dict()
+    data["latency"]["rates"]["activations"] = rate
+    path.write_text(json.dumps(data))
+    with pytest.raises(UsageError, match=r"device\.json") as caught:
+        DeviceModel.read(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args
 
 from phiscale.errors import SpecError
 from phiscale.files import Format
+from phiscale.files.decoding import quoted
 from phiscale.files.values import is_finite, is_whole
 from phiscale.text import html_table
 
@@ -19,6 +20,26 @@ Activation = Literal["silu", "relu", "relu6"]
 Padding = Literal["symmetric", "same"]
 DepthRounding = Literal["ceil", "round"]
 ChannelRounding = Literal["at_least_90", "nearest"]
+
+# about 100 times the largest published network, which has 100 blocks, 8,256 channels and 800
+# pixels. Larger numbers only keep a machine busy: costs walk every block.
+MOST = {
+    "repeats": 10_000,
+    "kernel": 1_000,
+    "channels": 1_000_000,
+    "expand": 1_000,
+    "group_width": 1_000_000,
+    "expand_from": 1_000_000,
+    "stem_channels": 1_000_000,
+    "head_channels": 1_000_000,
+    "resolution": 100_000,
+    "classes": 10_000_000,
+    "in_channels": 10_000,
+    "stem_kernel": 1_000,
+    "channel_divisor": 1_000_000,
+}
+MOST_STAGES = 1_000
+MOST_BLOCKS = 10_000
 
 
 @dataclass(frozen=True)
@@ -139,6 +160,11 @@ class Spec:
         _check(len(self.stages) > 0, "a spec without stages is no network", "add a Stage")
         for stage in cast("tuple[object, ...]", self.stages):
             _check(isinstance(stage, Stage), f"{stage!r} is not a Stage", "write Stage(...)")
+        _check(
+            len(self.stages) <= MOST_STAGES and self.blocks <= MOST_BLOCKS,
+            f"{len(self.stages):,} stages with {self.blocks:,} blocks are more than any network's",
+            f"use {MOST_STAGES:,} stages and {MOST_BLOCKS:,} blocks at most",
+        )
         for name in ("stem_pool", "fixed_ends"):
             _flag(name, getattr(self, name))
         for name in ("norm_eps", "norm_momentum"):
@@ -236,7 +262,7 @@ class Spec:
         """Returns the spec of what `to_json` wrote. SpecError: the text is no such JSON."""
         try:
             data = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"not a spec: {error}. {FORMAT.fix}") from None
         return Spec.from_dict(data)
 
@@ -270,17 +296,26 @@ def hidden_channels(channels: int, expand: float) -> int:
 
 
 def _positive_int(name: str, value: object) -> None:
-    wrong = f"{name}={value!r} is not a positive whole number"
+    wrong = f"{name}={quoted(value)} is not a positive whole number"
     _check(is_whole(value) and value > 0, wrong, f"use {name}=1 or more")
+    _at_most(name, value)
 
 
 def _count(name: str, value: object) -> None:
-    wrong = f"{name}={value!r} is not a count"
+    wrong = f"{name}={quoted(value)} is not a count"
     _check(is_whole(value) and value >= 0, wrong, f"use {name}=0 for none")
+    _at_most(name, value)
 
 
 def _number(name: str, value: object) -> None:
-    _check(is_finite(value), f"{name}={value!r} is not a number", "use a finite one")
+    _check(is_finite(value), f"{name}={quoted(value)} is not a number", "use a finite one")
+    _at_most(name, value)
+
+
+def _at_most(name: str, value: Any) -> None:
+    most = MOST.get(name)
+    if most is not None and value > most:  # the value may have more digits than can be printed
+        raise SpecError(f"{name} is larger than any network's; use {most:,} at most.")
 
 
 def _flag(name: str, value: object) -> None:

@@ -16,6 +16,7 @@ from phiscale.arch.costs import Cost
 from phiscale.arch.sizes import Number
 from phiscale.errors import UsageError
 from phiscale.files import Format
+from phiscale.files.decoding import quoted
 from phiscale.files.values import is_finite, is_whole
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+LEAST_RATE, MOST_RATE = 1e-100, 1e12
+"""Milliseconds or seconds per unit: every device is within, and no time or speed overflows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +44,10 @@ class UnitTimes:
     def __post_init__(self) -> None:
         values = {name: getattr(self, name) for name in FEATURES}
         for name, value in values.items():
-            if not is_finite(value) or value < 0:
+            if not is_finite(value) or (value and not LEAST_RATE <= value <= MOST_RATE):
                 raise UsageError(
-                    f"the rate {name}={value!r} is not 0 or more. "
+                    f"the rate {name}={quoted(value)} is not 0, and not between "
+                    f"{LEAST_RATE:g} and {MOST_RATE:g}. "
                     "Measure again: phiscale calibrate --out device.json."
                 )
         if not any(values.values()):
