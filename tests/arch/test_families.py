@@ -24,7 +24,7 @@ from phiscale.arch.families.published import (
 )
 from phiscale.arch.scaling import Scaling, compound, scale
 from phiscale.arch.spec import Spec
-from phiscale.errors import SpecError
+from phiscale.errors import SpecError, UnknownModel
 
 # Parameters with batch norm's two a channel and without running statistics; multiply-adds of
 # convolutions and linear layers of one image of `pixels` a side; million outputs of those layers.
@@ -496,3 +496,20 @@ def test_what_is_neither_a_spec_nor_a_name_is_refused_in_one_line(model: object)
         cost(model)  # type: ignore[arg-type]
     assert str(caught.value).startswith(f"{model!r} is neither a Spec nor a model's name. Use")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("b0", "efficientnet_b0"),
+        ("b3a", "efficientnet_b3"),
+        ("EfficientNet_B0", "efficientnet_b0"),
+        ("EfficientNetV2S", "efficientnetv2_s"),
+        ("efficientnet_b0.ra_in1k", "efficientnet_b0"),
+        ("tf_efficientnet_b0_ns", "tf_efficientnet_b0"),
+        ("tf_efficientnetv2_s_in21ft1k", "tf_efficientnetv2_s"),
+    ],
+)
+def test_an_old_or_tagged_name_proposes_only_the_model_that_it_means(name: str, meant: str):
+    with pytest.raises(UnknownModel, match=rf"Did you mean {meant}\? "):
+        get_spec(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -38,12 +39,21 @@ MEMBERS: dict[str, Member] = {
 def get_spec(name: str) -> Spec:
     """Returns the spec of a registered model. UnknownModel: there is none of this name."""
     if name not in MEMBERS:
-        from difflib import get_close_matches  # only errors need it
-
-        near = get_close_matches(name.lower(), MEMBERS, n=3, cutoff=0.5)
+        near = _near(name)
         fix = f"Did you mean {' or '.join(near)}? " if near else ""
         raise UnknownModel(f"{name!r} is not a model. {fix}`phiscale models` lists all of them.")
     return MEMBERS[name].spec
+
+
+def _near(name: str) -> list[str]:
+    """Returns the models that an unknown name may mean: one where only the spelling differs."""
+    from difflib import get_close_matches  # only errors need it
+
+    plain = re.sub(r"_(ns|ap|in21ft1k|in21k)$", "", name.lower().partition(".")[0])  # timm's tags
+    plain = re.sub(r"^b(\d)a?$", r"efficientnet_b\1", plain)
+    plain = re.sub(r"^efficientnet(v2)?[-_]?([bsml]\d?)a?$", r"efficientnet\1_\2", plain)
+    near = get_close_matches(plain, MEMBERS, n=3, cutoff=0.5)
+    return [plain] if plain in MEMBERS else near
 
 
 def as_spec(model: Spec | str) -> Spec:
