@@ -114,4 +114,4 @@ def _cell(value: Any) -> str:
         case float():
             return f"{value:.4g}"
         case _:
-            return str(value)
+            return printable(str(value))

@@ -20,6 +20,7 @@ from phiscale.cli.values import (
 )
 from phiscale.errors import SpecError, UsageError
 from phiscale.files.values import check_at_least
+from phiscale.text import printable
 
 if TYPE_CHECKING:
     from phiscale.arch.scaling import Scaling
@@ -120,7 +121,7 @@ def describe(
     else:
         print("\n".join(format_lines(base, by)))
         if powers:
-            print(f"coefficients of {coefficients}: {powers.summary()}")
+            print(f"coefficients of {coefficients}: {printable(powers.summary())}")
 
 
 def deviation(

@@ -80,7 +80,8 @@ class _LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        self.write(f"{prefix}{as_flags(record.getMessage())}")
+        text = as_flags(record.getMessage())
+        self.write(prefix + "\n".join(printable(line) for line in text.split("\n")))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.optimum import Optimum, Triple
 from phiscale.planning.laws.points import Points
 from phiscale.report.describe import name_network
+from phiscale.text import printable
 
 RUN_SD_SOURCES = {
     "given": "given",
@@ -118,7 +119,8 @@ class LawReport:
         fit, axes = self.law.fit, self.law.axes
         e0, terms = fit.terms()
         formula = " + ".join(f"{100 * t.A:.3g} {axis}^-{t.p:.2g}" for axis, t in terms.items())
-        yield f"error % = {100 * e0:.3g} + {formula}, over {_name_base(axes.base)} ({fit.source})"
+        source = printable(fit.source)
+        yield f"error % = {100 * e0:.3g} + {formula}, over {_name_base(axes.base)} ({source})"
         yield (
             f"One run differs by {100 * fit.run_sd:.2f} points "
             f"({RUN_SD_SOURCES[fit.run_sd_from]}), the law's form by {100 * fit.floor:.2f}."
