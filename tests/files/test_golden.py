@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from phiscale.search.engine.result import Result
 from phiscale.training.recipes.recipe import FORMAT as RECIPE
 from phiscale.weights.metadata import FORMAT as METADATA
 from phiscale.weights.store import read as read_weights
+from support.damage import DAMAGE
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SOURCE = Path(__file__).parents[2] / "src"
@@ -74,8 +74,6 @@ CHECKS = """
 import json, shutil, sys
 from pathlib import Path
 golden, out = Path(sys.argv[1]), Path(sys.argv[2])
-sys.path.insert(0, str(golden))
-sys.path.insert(0, str(golden.parent / "files"))
 import make, test_golden
 from phiscale.data.datasets.open import open_dataset
 from phiscale.arch.spec import Spec, Stage
@@ -119,43 +117,17 @@ def test_a_later_field_with_a_default_changes_no_key_no_hash_and_no_resume(tmp_p
             assert text.count(before) >= 1, (name, before)
             text = text.replace(before, after, 1)
         path.write_text(text)
+    tests = GOLDEN.parent
+    imported = os.pathsep.join(map(str, (later, tests, GOLDEN, tests / "files")))
     process = subprocess.run(
         [sys.executable, "-c", CHECKS, str(GOLDEN), str(run)],
-        env={**os.environ, "PYTHONPATH": str(later), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": imported, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert process.returncode == 0, process.stderr
     assert (run / "best.safetensors").exists()
-
-
-def _half_the_keys(text: str) -> str:
-    data = json.loads(text)
-    return json.dumps({key: data[key] for key in list(data)[::2]})
-
-
-def _other_types(text: str) -> str:
-    data = json.loads(text)
-    changed = {k: [v] if isinstance(v, dict) else {"a": v} for k, v in data.items()}
-    return json.dumps(changed)
-
-
-def _a_flipped_bit(text: str) -> str:
-    """In the middle of the file: of a digit or a letter, so that it is JSON as before."""
-    middle = next(i for i in range(len(text) // 2, len(text)) if text[i].isalnum())
-    return text[:middle] + chr(ord(text[middle]) ^ 1) + text[middle + 1 :]
-
-
-DAMAGE: dict[str, Callable[[str], str]] = {
-    "an empty list": lambda text: "[]",
-    "an empty object": lambda text: "{}",
-    "half of its keys": _half_the_keys,
-    "values of other types": _other_types,
-    "cut in half": lambda text: text[: len(text) // 2],
-    "empty": lambda text: "",
-    "a flipped bit": _a_flipped_bit,
-}
 
 
 @pytest.mark.parametrize("name", READERS)

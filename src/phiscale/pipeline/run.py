@@ -223,11 +223,9 @@ def _evaluation(images: ImageSet, out: Path, torch_device: torch.device) -> dict
     """Evaluates the test split, once; the prediction of every image is kept."""
     path = out / EVALUATION
     weights = sha256((out / WEIGHTS).read_bytes())
-    with suppress(PhiscaleError, OSError):  # missing or damaged: evaluated anew
-        kept = read_checked(path, "")
-        predictions = sha256((out / PREDICTIONS).read_bytes())
-        if kept["weights"] == weights and kept["predictions"] == predictions:
-            return kept
+    kept = _kept_results(path)
+    if kept.get("weights") == weights and _is_same(out / PREDICTIONS, kept.get("predictions")):
+        return kept
     network = load(out).to(torch_device)
     logits = logits_of(network, images.test, network.preprocessing, device=torch_device)
     metrics = measure(logits, images.test.labels, images.classes)
@@ -251,10 +249,30 @@ def _evaluation(images: ImageSet, out: Path, torch_device: torch.device) -> dict
 def _export(images: ImageSet, out: Path, latency_s: float) -> dict[str, Any]:
     """Exports model.onnx, unless it is there and whole; returns what `model.json` holds."""
     model, metadata = out / ONNX, out / MODEL
-    with suppress(PhiscaleError, OSError):  # missing or damaged: exported anew
-        kept = read_checked(metadata, "")
-        if kept["file"]["sha256"] == sha256(model.read_bytes()):
-            return kept
+    kept = _kept_results(metadata)
+    if kept and _is_same(model, kept["file"]["sha256"]):
+        return kept
     logger.info("exporting model.onnx; verifying its outputs against PyTorch")
     network = load(out)
     return export_onnx(network, network.metadata, images.validation, out, latency_s)
+
+
+def _kept_results(path: Path) -> dict[str, Any]:
+    """Returns what an earlier start wrote; nothing where it is missing, or damaged and named."""
+    if not path.exists():
+        return {}
+    try:
+        return read_checked(path, "It is made anew.")
+    except PhiscaleError as error:
+        logger.warning(str(error))
+        return {}
+
+
+def _is_same(path: Path, digest: str | None) -> bool:
+    """Tells whether a file is as it was written, and names one that is not."""
+    if not path.exists():
+        return False
+    if digest == sha256(path.read_bytes()):
+        return True
+    logger.warning(f"{path} does not match its checksum. It is made anew.")
+    return False

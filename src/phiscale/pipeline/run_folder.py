@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from phiscale.arch.spec import FORMAT as SPEC_FORMAT
 from phiscale.arch.spec import Spec
-from phiscale.errors import CheckpointError, PhiscaleError
+from phiscale.errors import CheckpointError
 from phiscale.files import read_checked
 from phiscale.files.run_files import EVALUATION, RECIPE, REPORT, SPEC, WEIGHTS
 from phiscale.text import html_table
@@ -84,11 +84,14 @@ class Run(os.PathLike[str]):
     @property
     def metrics(self) -> Mapping[str, Any]:
         """Metrics of the best weights, as fractions: those of the test split after a `fit`, else
-        what the training measured on the validation split."""
-        try:
-            return read_checked(self.folder / EVALUATION, "")["metrics"]
-        except (PhiscaleError, OSError):
+        what the training measured on the validation split.
+
+        Raises PhiscaleError where the file that a `fit` left is damaged or was edited.
+        """
+        path = self.folder / EVALUATION
+        if not path.exists():
             return self.metadata.metrics.get("validation", {})
+        return read_checked(path, "Run its `fit` again, which evaluates anew.")["metrics"]
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -97,7 +100,10 @@ class Run(os.PathLike[str]):
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The records of log.jsonl: one for each step and each evaluation, in order."""
+        """The records of log.jsonl: one for each step and each evaluation, in order.
+
+        Raises CheckpointError for a damaged one.
+        """
         return [dict(record) for record in read_log(self.folder)]
 
     @property

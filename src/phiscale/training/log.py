@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phiscale.errors import CheckpointError
 from phiscale.files.run_files import LOG
+from phiscale.files.values import is_finite
 from phiscale.training.trackers import Tracker
 
 if TYPE_CHECKING:
@@ -149,11 +151,27 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def read_log(run: Path) -> Iterator[dict[str, Any]]:
-    """Yields the records of a run's log."""
+    """Yields the records of a run's log. CheckpointError: a line is none that `Log` wrote."""
     path = run / LOG
     if path.is_file():
         lines = path.read_bytes().split(b"\n")[:-1]  # the last one may be incomplete
-        yield from (json.loads(line) for line in lines if line.strip(b"\0"))
+        for number, line in enumerate(lines, 1):
+            if line.strip(b"\0"):
+                yield _record(line, f"{path} is damaged in line {number}")
+
+
+def _record(line: bytes, problem: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if (
+        isinstance(record, dict)
+        and {"images_seen", "seconds"} <= record.keys()
+        and all(map(is_finite, record.values()))
+    ):
+        return record
+    raise CheckpointError(f"{problem}: it is no record of a training. Restore or delete that line.")
 
 
 def seconds_trained(records: Iterable[Mapping[str, Any]]) -> float:
