@@ -94,6 +94,8 @@ TORCH_FREE = (
     "phiscale.deploy.runtime",
     "phiscale.deploy.untrained_onnx",
     "phiscale.deploy.inference",
+    "phiscale.weights.listing",
+    "phiscale.pipeline.run_folder",
     "phiscale.search.spaces.rays",
     "phiscale.search.coefficients.design",
     "phiscale.search.study.verdict",

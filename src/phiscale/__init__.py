@@ -11,12 +11,14 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from phiscale.errors import full_install
+
 if TYPE_CHECKING:
     from phiscale.arch.costs import Cost, cost
     from phiscale.arch.families import MEMBERS, get_spec
     from phiscale.arch.scaling import Scaling, compound, scale
     from phiscale.arch.spec import Spec, Stage
-    from phiscale.compat import create_model, list_models
+    from phiscale.compat import create_model
     from phiscale.data.audit import audit
     from phiscale.data.datasets.open import open_dataset
     from phiscale.deploy.calibrate import calibrate
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from phiscale.training.recipes.recipe import Recipe
     from phiscale.training.recipes.table import RECIPES
     from phiscale.weights.importing import import_weights
+    from phiscale.weights.listing import list_models
     from phiscale.weights.sources import load
     from phiscale.weights.store import save
 
@@ -83,7 +86,7 @@ _HOMES = {
     "fit_law": "report.law_fit",
     "get_spec": "arch.families",
     "import_weights": "weights.importing",
-    "list_models": "compat",
+    "list_models": "weights.listing",
     "load": "weights.sources",
     "open_dataset": "data.datasets.open",
     "predict": "deploy.inference",
@@ -148,7 +151,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'phiscale' has no attribute {name!r}")
-    return getattr(import_module(f"phiscale.{_HOMES[name]}"), name)
+    with full_install(f"phiscale.{name}"):
+        return getattr(import_module(f"phiscale.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

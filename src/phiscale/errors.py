@@ -14,10 +14,14 @@ PhiscaleError
 ├── TrainingError     a training that cannot continue (a loss that is not a number, ...)
 ├── WeightsError      a weights file that does not fit or cannot be trusted
 ├── ExportError       an exported file that differs from its network
-└── MissingExtra      an optional dependency that is not installed
+├── MissingExtra      an optional dependency that is not installed
+└── MissingPackage    a package that phiscale-core lacks; it is an ImportError as well
 """
 
 from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
 
 
 class PhiscaleError(Exception):
@@ -115,6 +119,34 @@ class MissingExtra(PhiscaleError):
 
     def __init__(self, task: str, package: str, extra: str):
         super().__init__(f"{task} needs {package}. pip install 'phiscale[{extra}]'")
+
+
+class MissingPackage(PhiscaleError, ImportError):
+    """A package that phiscale needs for this and phiscale-core does without, such as torch.
+
+    Example: "phiscale.fit needs torch. Install it with: pip install phiscale"
+    """
+
+    def __init__(self, task: str, package: str):
+        super().__init__(f"{task} needs {package}. Install it with: pip install phiscale")
+        self.package = package
+
+
+@contextmanager
+def full_install(task: str) -> Generator[None, None, None]:
+    """Raises MissingPackage where a package that is imported within is not installed.
+
+    Of tasks within each other the outermost one is named: it is what the user called.
+    """
+    try:
+        yield
+    except MissingPackage as error:
+        raise MissingPackage(task, error.package) from None
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "phiscale"):
+            raise
+        raise MissingPackage(task, package) from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

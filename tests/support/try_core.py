@@ -42,8 +42,11 @@ def main(command: str, fit: str) -> None:
         assert done.returncode == 1 and "pip install phiscale" in done.stderr, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     environment = Path(command).parents[1]
-    python = [str(environment / "bin" / "python"), "-c", "import torch"]
-    assert subprocess.run(python, capture_output=True).returncode == 1, "torch is installed"
+    python = str(environment / "bin" / "python")
+    torch = [python, "-c", "import torch"]
+    assert subprocess.run(torch, capture_output=True).returncode == 1, "torch is installed"
+    calls = Path(__file__).with_name("core_calls.py")
+    subprocess.run([python, str(calls), fit, str(out / "one.png")], check=True, timeout=120)
     size = sum(file.stat().st_size for file in environment.rglob("*") if file.is_file()) / 2**20
     assert size < MOST_MIB, f"{size:.0f} MiB"
     print(f"phiscale-core plans and predicts without torch, {size:.0f} MiB installed")

@@ -17,7 +17,7 @@ from phiscale.cli.planning import calibrate, check, solve
 from phiscale.cli.science import law_fit, law_predict
 from phiscale.cli.searching import search_coefficients, study
 from phiscale.cli.training import rates, runs, train
-from phiscale.errors import PhiscaleError, UsageError, is_out_of_memory
+from phiscale.errors import PhiscaleError, UsageError, full_install, is_out_of_memory
 from phiscale.text import printable
 from phiscale.training.ownership import is_first_process, own_process
 from phiscale.training.signals import Interrupted
@@ -54,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _escape_unprintable_names()
     try:
-        with own_process(), log_to(to_stderr if is_first_process() else lambda line: None):
+        with (
+            own_process(),
+            log_to(to_stderr if is_first_process() else lambda line: None),
+            full_install(f"phiscale {command_of(arguments)[0]}"),
+        ):
             _run(arguments)
         sys.stdout.flush()
     except PhiscaleError as error:
@@ -66,8 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-    except ModuleNotFoundError as error:
-        _fail(_missing_package(error, arguments), 1)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -149,15 +151,6 @@ def _escape_unprintable_names() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _missing_package(error: ModuleNotFoundError, arguments: Sequence[str]) -> str:
-    """The line for a package that is not installed. Raises what is no missing package."""
-    package = (error.name or "").partition(".")[0]
-    if package in ("", "phiscale"):
-        raise error
-    command = command_of(arguments)[0]
-    return f"phiscale {command} needs {package}. Install it with: pip install phiscale"
 
 
 def _leave(stop: Interrupted) -> None:

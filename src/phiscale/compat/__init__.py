@@ -6,17 +6,15 @@ Tensors keep phiscale's names in `state_dict`; `phiscale convert` writes a libra
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from phiscale.arch.families import MEMBERS, get_spec
+from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.compat import data
 from phiscale.data.preprocessing import Preprocessing
@@ -25,13 +23,10 @@ from phiscale.nn.init import Linear, initialise
 from phiscale.nn.network import Network
 from phiscale.weights.adapt import adapt_weights
 from phiscale.weights.aliases import member_of
+from phiscale.weights.listing import list_models, list_pretrained
 from phiscale.weights.locate import HUB, TORCHVISION
 from phiscale.weights.peers import LIBRARIES, Library, library_of, spec_of, to_ours
-from phiscale.weights.pretrained import (
-    original_preprocessing,
-    pretrained_weights,
-    weights_of_member,
-)
+from phiscale.weights.pretrained import original_preprocessing, weights_of_member
 from phiscale.weights.sources import weights_file
 from phiscale.weights.store import fill, read
 
@@ -200,34 +195,6 @@ def _source(library: Library, name: str, model_name: str) -> str:
     return f"{name}.{tag}".rstrip(".")
 
 
-def list_models(
-    filter: str | Iterable[str] = "*",
-    pretrained: bool = False,
-    exclude_filters: str | Iterable[str] = (),
-) -> list[str]:
-    """Returns the sorted names of models; with `pretrained`, `name.tag` of known weights."""
-    return (
-        list_pretrained(filter, exclude_filters)
-        if pretrained
-        else [
-            name for name in sorted(MEMBERS, key=_natural) if _passes(name, filter, exclude_filters)
-        ]
-    )
-
-
-def list_pretrained(
-    filter: str | Iterable[str] = "*", exclude_filters: str | Iterable[str] = ()
-) -> list[str]:
-    """Returns the sorted `name.tag` of all known weights."""
-    names = [f"{row.member}.{row.tag}" for row in pretrained_weights()]
-    return sorted((name for name in names if _passes(name, filter, exclude_filters)), key=_natural)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Returns a key for sorting in which numbers count as numbers: resnet50 before resnet101."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
 def is_model(model_name: str) -> bool:
     """Tells whether `create_model` knows the name."""
     return any(member_of(library, model_name.partition(".")[0]) for library in LIBRARIES)
@@ -241,14 +208,3 @@ def _member(name: str) -> tuple[Library, str]:
             return library, member
     get_spec(base)  # its error lists similar names
     raise AssertionError(base)
-
-
-def _passes(name: str, include: str | Iterable[str], exclude: str | Iterable[str]) -> bool:
-    """Tells whether the patterns include a name, by the whole name or the part before its tag."""
-
-    def matches(patterns: str | Iterable[str]) -> bool:
-        listed = [patterns] if isinstance(patterns, str) else patterns
-        forms = (name, name.partition(".")[0])
-        return any(fnmatchcase(form, pattern or "*") for pattern in listed for form in forms)
-
-    return matches(include) and not matches(exclude)

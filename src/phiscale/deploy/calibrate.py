@@ -23,6 +23,7 @@ from phiscale.arch.scaling import Scaling, scale
 from phiscale.arch.spec import Spec
 from phiscale.deploy.runtime import latency_ms, open_session
 from phiscale.deploy.untrained_onnx import untrained_onnx
+from phiscale.errors import full_install
 from phiscale.planning.device import DeviceFingerprint, DeviceModel, Timing
 from phiscale.training.devices import compute_device, cpu_name
 
@@ -64,6 +65,7 @@ _TRAINING = (
 )
 
 
+@full_install("phiscale.calibrate")
 def calibrate(device: str | torch.device = "auto") -> DeviceModel:
     """Measures this machine in under a minute, for `solve` and `fit` here or elsewhere.
 

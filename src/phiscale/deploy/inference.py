@@ -24,7 +24,7 @@ from phiscale.deploy.backend import Backend, OnnxBackend, onnx_path
 from phiscale.deploy.images import ImageLike
 from phiscale.deploy.predict import Prediction, Predictor
 from phiscale.deploy.training_overlap import warn_of_training_images
-from phiscale.errors import DataError, UsageError
+from phiscale.errors import DataError, UsageError, full_install
 from phiscale.files.run_files import WEIGHTS
 from phiscale.files.values import check_at_least
 from phiscale.text import count_of, join_names
@@ -159,7 +159,8 @@ def open_backend(
     if isinstance(model, str | os.PathLike) and (onnx := _exported(model, prefer_export)):
         yield OnnxBackend(onnx)
         return
-    from phiscale.deploy.torch_backend import TorchBackend, eval_mode
+    with full_install(f"running {_name(model)}"):
+        from phiscale.deploy.torch_backend import TorchBackend, eval_mode
 
     network = _load_network(model)
     require_rgb(network.spec, _name(model))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from phiscale.arch.spec import FORMAT as SPEC_FORMAT
 from phiscale.arch.spec import Spec
-from phiscale.errors import CheckpointError
+from phiscale.errors import CheckpointError, full_install
 from phiscale.files import read_checked
 from phiscale.files.run_files import EVALUATION, RECIPE, REPORT, SPEC, WEIGHTS
 from phiscale.text import html_table
@@ -17,7 +17,6 @@ from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import FORMAT as RECIPE_FORMAT
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.weights.metadata import ModelMetadata
-from phiscale.weights.store import read_metadata
 
 if TYPE_CHECKING:
     from phiscale.data.datasets.dataset import ImageSet
@@ -95,7 +94,9 @@ class Run(os.PathLike[str]):
 
     @property
     def metadata(self) -> ModelMetadata:
-        """What the weights carry: spec, preprocessing, classes, metrics, recipe."""
+        """What the weights carry: spec, preprocessing, classes, metrics, recipe. It needs torch."""
+        with full_install("Run.metadata"):
+            from phiscale.weights.store import read_metadata
         return read_metadata(self.weights)
 
     @property
@@ -114,7 +115,8 @@ class Run(os.PathLike[str]):
 
     def load(self) -> Network:
         """Returns the trained network in eval mode, with its spec, preprocessing and metadata."""
-        from phiscale.weights.sources import load
+        with full_install("Run.load"):
+            from phiscale.weights.sources import load
 
         return load(self.weights)
 
@@ -168,7 +170,8 @@ class Run(os.PathLike[str]):
         data: ImageSet | str | Path | None = None,
     ) -> Path:
         """Writes the deployable file, after its outputs were verified: see `phiscale.export`."""
-        from phiscale.pipeline.export import export
+        with full_install("Run.export"):
+            from phiscale.pipeline.export import export
 
         return export(self.weights, to, out=out, data=data)
 

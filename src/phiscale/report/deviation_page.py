@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from phiscale.arch.costs import cost
+from phiscale.errors import full_install
 from phiscale.report.deviation import (
     DeviationRow,
     format_power_table,
@@ -16,7 +17,6 @@ from phiscale.report.deviation import (
     list_slopes,
     percent,
 )
-from phiscale.report.deviation_figures import draw_causes, draw_growth, draw_times
 from phiscale.report.deviation_networks import smallest_of_families
 from phiscale.report.latencies import TimeFit, Timings, fit_times
 from phiscale.report.page import Section
@@ -29,6 +29,8 @@ POWER_TOLERANCE = 0.05  # of a power that counts as equal
 
 def list_sections(rows: Sequence[DeviationRow], timings: Timings | None = None) -> list[Section]:
     """Returns the page: MACs by cause, the growth of every cost, and what explains time."""
+    with full_install("the page of a deviation"):  # the sentences alone need no matplotlib
+        from phiscale.report.deviation_figures import draw_causes, draw_growth, draw_times
     sections = [
         Section(
             title="MACs",

@@ -53,7 +53,7 @@ class DeviationReport:
         return as_html(title, self.command, sections)
 
     def _page(self) -> tuple[str, list[Section]]:
-        from phiscale.report.deviation_page import TITLE, list_sections  # it loads matplotlib
+        from phiscale.report.deviation_page import TITLE, list_sections
 
         return TITLE, list_sections(self.rows, self.timings)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from phiscale.arch.spec import Spec
+from phiscale.errors import full_install
 from phiscale.planning.laws.file import FittedLaw
 from phiscale.planning.laws.optimum import Optimum, Triple
 from phiscale.planning.laws.points import Points
@@ -39,7 +40,8 @@ class LawReport:
 
     def draw(self, path: str | os.PathLike[str]) -> None:
         """Draws the law, its 95 % band and the rows to a .png or .svg file."""
-        from phiscale.report.law_plot import draw_law
+        with full_install("drawing a law"):
+            from phiscale.report.law_plot import draw_law
 
         draw_law(Path(path), self.law.fit, self.held_out, _name_base(self.law.axes.base))
 

@@ -21,7 +21,7 @@ from phiscale.data.datasets.evaluated import keep_splits
 from phiscale.data.datasets.folders import open_folder
 from phiscale.data.datasets.held_out import assemble
 from phiscale.data.datasets.published import TRANSFER_DATASETS
-from phiscale.errors import DataError
+from phiscale.errors import DataError, full_install
 from phiscale.text import printable
 
 Combine = Callable[..., ImageSet]
@@ -73,7 +73,8 @@ def open_named(name: str, split: str | None = None) -> ImageSet:
         return _digits(combine)
     if not known.torchvision:
         return _by_hand(name, cache_folder() / name, split)
-    from torchvision import datasets
+    with full_install(f"the set {name}"):
+        from torchvision import datasets
 
     build: Callable[..., Any] = getattr(datasets, known.torchvision)
     root = cache_folder() / name
@@ -95,7 +96,8 @@ def _by_hand(name: str, folder: Path, split: str | None) -> ImageSet:
 
 
 def _digits(combine: Combine) -> ImageSet:
-    from sklearn.datasets import load_digits
+    with full_install("the set digits"):
+        from sklearn.datasets import load_digits
 
     digits: Any = load_digits()
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # n 8 8, 0..16 in the source
