@@ -153,6 +153,15 @@ def test_functions_are_verbs_and_none_is_a_module():
             assert not (ROOT / f"{name}.py").exists() and not (ROOT / name).exists()
 
 
+def test_a_class_name_stands_for_one_class_of_the_package():
+    homes: dict[str, list[str]] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'biuld'"):
         phiscale.biuld  # noqa: B018

@@ -238,7 +238,7 @@ MISTAKES = (
     ("law fit efficientnet --run-sd 0.15", 2, r"--run-sd 0\.15 is 15 points\. Use 0\.15% or"),
     ("law fit efficientnet --run-sd some", 2, r"--run-sd: 'some' is not a number"),
     ("law fit efficientnet --plot law.txt", 2, r"cannot draw 'law\.txt'"),
-    ("law fit efficientnet --out no/law.json", 2, r"there is no folder no"),
+    ("law fit efficientnet --out two.csv/law.json", 2, r"--out two\.csv/law\.json: two\.csv is no"),
     ("law fit efficientnet --axs macs", 2, r"unknown flag --axs\. Did you mean --axes"),
     ("law predict", 2, r"law predict needs LAW\.json"),
     ("law predict macs.json", 2, r"law predict needs a network"),
@@ -295,6 +295,11 @@ def test_a_mistake_is_one_line_that_says_what_to_type(
     monkeypatch.chdir(bad)
     capsys.readouterr()
     check_mistake(line, code, says, capsys)
+
+
+def test_a_missing_folder_of_the_law_is_made(place: Path) -> None:
+    main(shlex.split("law fit efficientnet --out new/folder/law.json"))
+    assert FittedLaw.read(place / "new" / "folder" / "law.json").fit.points.names
 
 
 def test_a_law_alone_lists_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:

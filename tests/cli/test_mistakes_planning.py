@@ -98,7 +98,7 @@ MISTAKES = (
     ("solve small --macs 1 --coefficients found.json", 1, r"by these coefficients has macs <= 1"),
     ("check nope", 1, r"'nope' does not exist\. Sets known by name: digits"),
     ("check digitz", 1, r"'digitz' does not exist\. Did you mean digits"),
-    ("check empty", 1, r"empty is empty\. Put a folder of (images|pictures) per class"),
+    ("check empty", 1, r"empty is empty\. Put a folder of images per class"),
     ("check text.txt", 1, r"'text\.txt' is a file\. Give a folder"),
     ("check no-weights", 1, r"has files but no class folders"),
     ("check single", 1, r"single has one class"),

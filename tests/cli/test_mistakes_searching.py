@@ -46,7 +46,7 @@ MISTAKES = (
     (f"{STUDY} --networks 9", 2, r"--networks is for --design-space"),
     (f"{STUDY} --design-space free", 2, r"compares two\. Use e\.g\. --design-space free compound"),
     (f"{STUDY} --design-space free tidy", 2, r"tidy is unknown\. Use two of free, compound"),
-    (f"{STUDY} --resolution 16", 2, r"arm resolution needs 32 px, the (images|pictures) have 16"),
+    (f"{STUDY} --resolution 16", 2, r"arm resolution needs 32 px, the images have 16"),
     (f"{STUDY} --seed=-1", 2, r"--seed -1 is out of range"),
     (f"{STUDY} --study-name=", 2, r"--study-name is empty"),
 )

@@ -1,1 +1,1 @@
-"""What tests of several rooms share: made pictures, trees of them, crews, trainings that die."""
+"""What tests of several folders share: synthetic images, folders of them, trainings that are killed."""

@@ -243,7 +243,7 @@ def test_an_update_that_half_precision_skips_leaves_the_statistics_as_they_were(
             assert not torch.is_tensor(tensor) or torch.isfinite(tensor).all(), name
 
 
-MEETING = """
+BARRIERS = """
 import os, signal
 import torch
 from phiscale.errors import TrainingError
@@ -278,7 +278,7 @@ def test_the_process_that_keeps_the_store_hangs_and_the_others_end(tmp_path: Pat
     with stderr.open("w") as file:
         first, second = (
             subprocess.Popen(
-                [sys.executable, "-c", MEETING],
+                [sys.executable, "-c", BARRIERS],
                 stdout=file,
                 env={**environment, "RANK": str(rank)},
             )

@@ -52,15 +52,15 @@ def check_classes(classes: Sequence[str], where: str) -> None:
         raise DataError(
             f"{where} has one class only, {join_names(classes)}. A classifier needs at least two."
         )
-    twins: dict[str, str] = {}
+    earlier: dict[str, str] = {}
     for name in classes:
         folded = unicodedata.normalize("NFC", name).casefold()
-        if folded in twins:
+        if folded in earlier:
             raise DataError(
-                f"{where} has classes {join_names([twins[folded], name])}, which differ only by "
+                f"{where} has classes {join_names([earlier[folded], name])}, which differ only by "
                 "case or Unicode form. Rename or merge them."
             )
-        twins[folded] = name
+        earlier[folded] = name
 
 
 def match_unicode(found: Iterable[str], classes: Iterable[str]) -> dict[str, str]:

@@ -11,12 +11,12 @@ from typing import Any
 from phiscale.planning.laws.optimum import Triple
 from phiscale.report.page import Section, page_files
 from phiscale.search.caveats import machine_notes
+from phiscale.search.coefficients.completed import CompletedSearch
 from phiscale.search.coefficients.law import MethodResult
 from phiscale.search.coefficients.law_report import law_sections
 from phiscale.search.coefficients.plan import SearchOutcome
 from phiscale.search.coefficients.report_answer import answer_section
 from phiscale.search.coefficients.report_confirmation import confirmation_sections
-from phiscale.search.coefficients.report_inputs import ReportInputs
 from phiscale.search.engine.result import unique_results
 from phiscale.search.tuning import edge_rate_notes
 
@@ -27,20 +27,20 @@ COLUMNS = (
 )
 
 
-def search_report(inputs: ReportInputs, command: str) -> dict[str, str | bytes]:
+def search_report(search: CompletedSearch, command: str) -> dict[str, str | bytes]:
     """Returns the files of a finished search's report, by name."""
     sections = [
-        answer_section(inputs),
-        *confirmation_sections(inputs),
-        *(law_sections(inputs.plan, inputs.lawful, inputs.answers) if inputs.lawful else []),
-        _protocol(inputs),
-        *(_trainings(result) for result in inputs.outcome.searched),
+        answer_section(search),
+        *confirmation_sections(search),
+        *(law_sections(search.plan, search.lawful, search.answers) if search.lawful else []),
+        _protocol(search),
+        *(_trainings(result) for result in search.outcome.searched),
     ]
-    return {**page_files(TITLE, command, sections), "runs.csv": _csv(inputs.outcome)}
+    return {**page_files(TITLE, command, sections), "runs.csv": _csv(search.outcome)}
 
 
-def _protocol(inputs: ReportInputs) -> Section:
-    plan, outcome, dataset = inputs.plan, inputs.outcome, inputs.dataset
+def _protocol(search: CompletedSearch) -> Section:
+    plan, outcome, dataset = search.plan, search.outcome, search.dataset
     images = plan.conditions.train_images or dataset.train
     recipe, surface = plan.conditions.recipe, outcome.rates.surface
     spent = sum(run.cpu_seconds for run in unique_results(outcome.runs.values()))
@@ -56,7 +56,7 @@ def _protocol(inputs: ReportInputs) -> Section:
             f"{surface.a:.2f} {surface.b:+.2f} ln depth {surface.c:+.2f} ln width.",
             *edge_rate_notes(outcome.rates.tuned, plan.tuning),
             *([f"The confirmation took {spent:,.0f} core seconds."] if outcome.runs else []),
-            *machine_notes(inputs.trainings),
+            *machine_notes(search.trainings),
         ],
     )
 

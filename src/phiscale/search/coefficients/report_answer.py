@@ -12,20 +12,20 @@ from phiscale.planning.laws.posterior import Posterior
 from phiscale.planning.laws.sheet import DIMENSIONS
 from phiscale.report.law_report import describe_bootstrap
 from phiscale.report.page import Section
+from phiscale.search.coefficients.completed import CompletedSearch
 from phiscale.search.coefficients.law import MethodResult, law_error
 from phiscale.search.coefficients.law_report import useless_dimensions
 from phiscale.search.coefficients.plan import CoefficientSearch
-from phiscale.search.coefficients.report_inputs import ReportInputs
 
 
-def answer_section(inputs: ReportInputs) -> Section:
+def answer_section(search: CompletedSearch) -> Section:
     """The coefficients of each method, and what is known of them."""
     return Section(
         title="Answer",
-        text=list(_text(inputs)),
+        text=list(_text(search)),
         rows=[
             _row(result, each)
-            for result, each in zip(inputs.outcome.searched, inputs.answers, strict=True)
+            for result, each in zip(search.outcome.searched, search.answers, strict=True)
         ],
         note="The paper's coefficients, from ImageNet: 1.2, 1.1, 1.15. Intervals end at 1, where "
         "another dimension would shrink, and for MACs at 2, 1.41 and 1.41. An interval that ends "
@@ -46,11 +46,11 @@ def _row(result: MethodResult, coefficients: Coefficients) -> dict[str, Any]:
     }
 
 
-def _text(inputs: ReportInputs) -> Iterator[str]:
-    plan, answers, law = inputs.plan, inputs.answers, inputs.law
+def _text(search: CompletedSearch) -> Iterator[str]:
+    plan, answers, law = search.plan, search.answers, search.law
     extras = [each.extra for each in answers]
     yield (
-        f"The best scaling of the base to {plan.compute:g} times its {inputs.cost_name}, as "
+        f"The best scaling of the base to {plan.compute:g} times its {search.cost_name}, as "
         "multipliers for each doubling. A unit is the cost of one training of the base."
     )
     yield from (extra["refused"] for extra in extras if "refused" in extra)
@@ -61,7 +61,7 @@ def _text(inputs: ReportInputs) -> Iterator[str]:
     yield from (_by_cross_entropy(each) for each in answers if "by_cross_entropy" in each.extra)
     for each in answers:
         yield from _held_at_one(plan, each)
-    yield from (_as_built(inputs.cost_name, each) for each in answers)
+    yield from (_as_built(search.cost_name, each) for each in answers)
     if law is not None:
         yield from _if_free(plan, law)
 

@@ -13,8 +13,8 @@ from phiscale.arch.scaling import ScaledNetwork, Scaling, Strategy
 from phiscale.planning.laws.posterior import Posterior
 from phiscale.report.page import Section
 from phiscale.search.caveats import interim_look_notes
+from phiscale.search.coefficients.completed import CompletedSearch
 from phiscale.search.coefficients.plan import SearchOutcome
-from phiscale.search.coefficients.report_inputs import ReportInputs
 from phiscale.search.spaces.rays import ray_distance
 from phiscale.search.study.resampling import bootstrap_interval, measure_spread, sign_flip_test
 
@@ -36,17 +36,17 @@ _NOTE = (
 Correct = Mapping[str, NDArray[np.bool_]]  # by network: (seeds, images)
 
 
-def confirmation_sections(inputs: ReportInputs) -> list[Section]:
+def confirmation_sections(search: CompletedSearch) -> list[Section]:
     """The confirmation; a note where it is still missing; nothing where a method was refused."""
-    if any(result.refused for result in inputs.outcome.searched):
+    if any(result.refused for result in search.outcome.searched):
         return []  # the answer says so
-    return [_confirmed(inputs)] if inputs.plan.seeds else [UNCONFIRMED]
+    return [_confirmed(search)] if search.plan.seeds else [UNCONFIRMED]
 
 
-def _confirmed(inputs: ReportInputs) -> Section:
+def _confirmed(search: CompletedSearch) -> Section:
     """Every proposal and every baseline, trained anew with the same seeds."""
-    outcome, seeds = inputs.outcome, inputs.plan.seeds
-    labels = inputs.dataset.test_labels
+    outcome, seeds = search.outcome, search.plan.seeds
+    labels = search.dataset.test_labels
     correct = {
         name: np.stack([run.correct(labels) for run in outcome.of(name)])
         for name in outcome.confirmed
@@ -54,12 +54,12 @@ def _confirmed(inputs: ReportInputs) -> Section:
     others = len({network.spec for network in outcome.confirmed.values()}) - 1
     return Section(
         title="Confirmed",
-        rows=[_row(inputs, name, correct) for name in outcome.confirmed],
+        rows=[_row(search, name, correct) for name in outcome.confirmed],
         text=[
             f"Trained anew with {seeds} seeds each, evaluated on the test images. With so many "
             f"seeds the smallest possible p is {2 / 2**seeds:.2g}, and {others} other networks are "
             "compared: this can show large differences, but no small ones.",
-            *interim_look_notes(inputs.interim_looks),
+            *interim_look_notes(search.interim_looks),
             *(
                 f"{' and '.join(names)} are one network here: rounding leaves no difference."
                 for names in _equal_networks(outcome)
@@ -69,10 +69,10 @@ def _confirmed(inputs: ReportInputs) -> Section:
     )
 
 
-def _row(inputs: ReportInputs, name: str, correct: Correct) -> dict[str, Any]:
-    outcome = inputs.outcome
+def _row(search: CompletedSearch, name: str, correct: Correct) -> dict[str, Any]:
+    outcome = search.outcome
     network, first = outcome.confirmed[name], next(iter(outcome.confirmed))
-    rays = {f"{each.method} proposal": each.at(1.0) for each in inputs.answers}
+    rays = {f"{each.method} proposal": each.at(1.0) for each in search.answers}
     top1 = correct[name].mean(axis=1)
     off = _off_ray(network, rays[name]) if name in rays else network.off_ray
     row: dict[str, Any] = {
@@ -80,9 +80,9 @@ def _row(inputs: ReportInputs, name: str, correct: Correct) -> dict[str, Any]:
         "depth": f"x{network.by.depth:.2f}",
         "width": f"x{network.by.width:.2f}",
         "pixels": network.spec.resolution,
-        inputs.plan.cost: f"x{network.cost_ratio:.2f}",
+        search.plan.cost: f"x{network.cost_ratio:.2f}",
         "off its ray": f"{off:.2f}" if off >= 0.005 else None,
-        "predicted error, %": _predicted(inputs.law, network),
+        "predicted error, %": _predicted(search.law, network),
         "test top-1, %": f"{100 * top1.mean():.2f}",
         "sd": f"{100 * top1.std(ddof=1):.2f}",
         f"{first} minus it": None,

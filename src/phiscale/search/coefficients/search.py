@@ -19,9 +19,10 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.report.page import Section, page_files
 from phiscale.search.coefficients.answer import derive_coefficients
+from phiscale.search.coefficients.completed import CompletedSearch
 from phiscale.search.coefficients.grid import grid_networks
 from phiscale.search.coefficients.plan import CoefficientSearch, SearchOutcome
-from phiscale.search.coefficients.report import ReportInputs, search_report
+from phiscale.search.coefficients.report import search_report
 from phiscale.search.coefficients.request import SearchRequest, images_per_epoch, plan_search
 from phiscale.search.coefficients.sets import compare_sets, set_folders
 from phiscale.search.engine.folder import DatasetInfo, dataset_info, read_interim_looks
@@ -197,7 +198,7 @@ def _write(
 ) -> None:
     """Writes the report, and every method's coefficients that can be trusted."""
     out = runner.out
-    inputs = ReportInputs(
+    search = CompletedSearch(
         plan=plan,
         outcome=outcome,
         answers=answers,
@@ -205,7 +206,7 @@ def _write(
         trainings=list(runner.results.read(sorted(outcome.keys)).values()),
         interim_looks=read_interim_looks(out),
     )
-    for name, text in search_report(inputs, command).items():
+    for name, text in search_report(search, command).items():
         write_atomic(out / name, text)
     for each in answers if len(answers) > 1 else ():
         if "refused" not in each.extra:

@@ -1,4 +1,4 @@
-"""What the sections of a search's report are made from."""
+"""A search whose trainings are done: what the sections of its report are made from."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from phiscale.search.engine.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportInputs:
-    """A finished search and everything that its report says of it."""
+class CompletedSearch:
+    """A search, its images, its results and its answers."""
 
     plan: CoefficientSearch
     outcome: SearchOutcome
