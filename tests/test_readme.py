@@ -1,4 +1,4 @@
-"""The README is a test too: its commands and their Python counterparts run, its table and links hold."""
+"""The README is a test too: its commands and Python calls run, its table and links hold."""
 
 from __future__ import annotations
 

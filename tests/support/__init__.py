@@ -1,1 +1,1 @@
-"""What tests of several folders share: synthetic images, folders of them, trainings that are killed."""
+"""What tests of several folders share: synthetic images, folders of them, killed trainings."""
