@@ -71,6 +71,14 @@ def test_data_of_the_training_that_are_gone_are_said_to_be(
     assert "which is not here: whether these images were in it cannot be told" in message
 
 
+def test_damaged_data_of_a_run_are_named(
+    run: Path, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (run / DATA).write_text("[]")
+    [message] = _warnings(run, data, "all", caplog)
+    assert str(run / DATA) in message and message.endswith("are unknown.")
+
+
 def test_a_model_that_is_no_run_has_no_training_images(
     tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -62,13 +62,20 @@ def test_a_damaged_file_of_a_run_is_one_line_for_whoever_reads_it(
 @pytest.mark.parametrize("name", ["request.json", "choice.json", *MADE_ANEW])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_of_a_plan_is_one_line_or_made_anew(
-    name: str, damage: str, restored: Path, plan_files: Path
+    name: str,
+    damage: str,
+    restored: Path,
+    plan_files: Path,
+    caplog: pytest.LogCaptureFixture,
 ):
     path = restored / name
     path.write_text(DAMAGE[damage](path.read_text()))
     if name in MADE_ANEW:
-        prepare_fit(request(plan_files), restored, fixed_measurements())
+        with caplog.at_level(logging.WARNING, "phiscale"):
+            prepare_fit(request(plan_files), restored, fixed_measurements())
         assert json.loads(path.read_text())["sha256"]
+        [warning] = [line for line in caplog.messages if str(path) in line]
+        assert warning.endswith("It is made anew.") and "\n" not in warning
         return
     with pytest.raises(PhiscaleError) as caught:
         prepare_fit(request(plan_files), restored, fixed_measurements())

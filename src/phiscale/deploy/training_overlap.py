@@ -71,10 +71,20 @@ def _training_source(model: object) -> str | None:
     if not isinstance(model, str | os.PathLike):
         return None
     path = Path(model)
-    with suppress(PhiscaleError, OSError, KeyError, ValueError):
-        folder = path if path.is_dir() else path.parent
-        return str(read_checked(folder / DATA, "")["source"])
+    with suppress(OSError, ValueError):  # a name that no file can have
+        file = (path if path.is_dir() else path.parent) / DATA
+        if file.is_file():
+            return _source_of(file)
     return None
+
+
+def _source_of(file: Path) -> str | None:
+    """The data that a data.json names; None, with a warning, where it is damaged."""
+    try:
+        return read_checked(file, "So the images of its training are unknown.").get("source")
+    except PhiscaleError as error:
+        logger.warning(printable(str(error)))
+        return None
 
 
 def _training_split(source: str, images: ImageSet) -> Split | None:

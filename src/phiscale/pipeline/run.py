@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +24,7 @@ from phiscale.deploy.export import export_onnx
 from phiscale.deploy.inference import per_image_csv
 from phiscale.errors import CheckpointError, PhiscaleError
 from phiscale.files import (
+    Format,
     check_out_folder,
     lock_folder,
     read_checked,
@@ -68,6 +69,7 @@ from phiscale.weights.sources import load
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 SHOWN = 12  # candidates; the report has them all
 
 
@@ -173,13 +175,9 @@ def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Aud
 
 def _earlier_audit(request: Request, images: ImageSet, out: Path) -> Audit | None:
     """Returns an earlier start's audit, if the images have not changed; None if it is damaged."""
-    path = out / AUDIT
-    try:
-        payload = read_checked(path, AUDIT_FORMAT.fix)
-        audited = AUDIT_FORMAT.decode(payload, str(path))
-    except PhiscaleError:
-        return None
-    if payload.get("fingerprint") == images.fingerprint():
+    payload = _kept_results(out / AUDIT)
+    audited = _decoded(AUDIT_FORMAT, payload)
+    if audited is None or payload.get("fingerprint") == images.fingerprint():
         return audited
     if (out / CHOICE).exists():
         raise CheckpointError(
@@ -193,8 +191,8 @@ def _device_model(
     named: DeviceModel | None, out: Path, torch_device: torch.device, measurements: Measurements
 ) -> DeviceModel:
     path = out / DEVICE
-    with suppress(PhiscaleError):  # missing or damaged: measured anew
-        return DEVICE_FORMAT.read(path, required=True)
+    if kept := _decoded(DEVICE_FORMAT, _kept_results(path)):
+        return kept
     (named or measurements.calibrate(torch_device)).write(path)
     return DeviceModel.read(path)
 
@@ -202,11 +200,9 @@ def _device_model(
 def _kept_choice(out: Path) -> Choice | None:
     """Returns the choice of an earlier start; None where there is none, or a damaged one."""
     path = out / CHOICE
-    with suppress(PhiscaleError):
+    if (out / CHECKPOINTS).exists():  # its network is being trained: no other may be selected
         return CHOICE_FORMAT.read(path, required=True)
-    if (out / CHECKPOINTS).exists():  # damaged, and its network is being trained
-        return CHOICE_FORMAT.read(path, required=True)
-    return None
+    return _decoded(CHOICE_FORMAT, _kept_results(path))
 
 
 def _new_choice(
@@ -266,6 +262,13 @@ def _kept_results(path: Path) -> dict[str, Any]:
     except PhiscaleError as error:
         logger.warning(str(error))
         return {}
+
+
+def _decoded(form: Format[T], payload: Mapping[str, Any]) -> T | None:
+    """Returns what an earlier start wrote as its class; None where it no longer is one."""
+    with suppress(PhiscaleError):
+        return form.decode(payload, "") if payload else None
+    return None
 
 
 def _is_same(path: Path, digest: str | None) -> bool:
