@@ -94,6 +94,7 @@ TORCH_FREE = (
     "phiscale.deploy.runtime",
     "phiscale.deploy.untrained_onnx",
     "phiscale.deploy.inference",
+    "phiscale.weights.header",
     "phiscale.weights.listing",
     "phiscale.pipeline.run_folder",
     "phiscale.search.spaces.rays",

@@ -40,6 +40,7 @@ def works(fit: str, image: str) -> None:
     run = phiscale.Run(fit)
     assert phiscale.cost(run.spec).params and 0 <= run.metrics["top1"] <= 1
     assert run.recipe.batch and run.history and run.report
+    assert run.metadata.spec == run.spec and run.metadata.metrics["validation"]
     run.predict(image)
     phiscale.predict(Path(fit) / "model.onnx", image)
     assert phiscale.solve("small", phiscale.Budget(macs=1e6))
@@ -59,7 +60,6 @@ def calls_that_need_more(fit: str) -> dict[str, Callable[[], Any]]:
         f"running {weights} ": lambda: phiscale.predict(weights, []),
         "Run.load ": run.load,
         "Run.export ": run.export,
-        "Run.metadata ": lambda: run.metadata,
         "drawing a law ": lambda: law.draw("law.svg"),
         "the page of a deviation ": page.to_html,
     }

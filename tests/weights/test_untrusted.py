@@ -24,6 +24,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import PhiscaleError, WeightsError
 from phiscale.nn.network import build
 from phiscale.weights.formats import read_foreign
+from phiscale.weights.header import read_metadata
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.sources import load
 from phiscale.weights.store import read, save
@@ -127,6 +128,11 @@ def test_a_damaged_file_of_ours_is_refused(data: st.DataObject, tmp_path_factory
         del damaged[data.draw(st.integers(0, len(whole) - 1)) :]
     other = path.with_name("damaged.safetensors")
     other.write_bytes(damaged)
+    try:
+        read_metadata(other)
+        assert len(damaged) == len(whole), "a cut file was read"
+    except PhiscaleError as error:
+        assert "\n" not in str(error)
     try:
         metadata, tensors = read(other)
     except PhiscaleError as error:

@@ -23,7 +23,7 @@ from phiscale.training.parallel.replicas import lanes_for
 from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted
-from phiscale.weights.store import read_metadata
+from phiscale.weights.header import read_metadata
 
 WARM_STEPS = 4
 

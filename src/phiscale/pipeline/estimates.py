@@ -16,7 +16,7 @@ from phiscale.planning.budget import (
     Pretraining,
     estimate,
 )
-from phiscale.weights.store import read_metadata
+from phiscale.weights.header import read_metadata
 
 
 def estimate_pretrained(request: Request, evidence: Evidence) -> list[Candidate]:

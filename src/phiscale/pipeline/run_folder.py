@@ -16,6 +16,7 @@ from phiscale.text import html_table
 from phiscale.training.log import read_log
 from phiscale.training.recipes.recipe import FORMAT as RECIPE_FORMAT
 from phiscale.training.recipes.recipe import Recipe
+from phiscale.weights.header import read_metadata
 from phiscale.weights.metadata import ModelMetadata
 
 if TYPE_CHECKING:
@@ -94,9 +95,7 @@ class Run(os.PathLike[str]):
 
     @property
     def metadata(self) -> ModelMetadata:
-        """What the weights carry: spec, preprocessing, classes, metrics, recipe. It needs torch."""
-        with full_install("Run.metadata"):
-            from phiscale.weights.store import read_metadata
+        """What the weights carry: spec, preprocessing, classes, metrics, recipe."""
         return read_metadata(self.weights)
 
     @property

@@ -21,8 +21,9 @@ from phiscale.training.parallel.processes import ProcessGroup
 from phiscale.training.schedule import ema_cap
 from phiscale.training.state import RunConfig, State
 from phiscale.weights.adapt import adapt_weights
+from phiscale.weights.header import read_metadata
 from phiscale.weights.metadata import ModelMetadata
-from phiscale.weights.store import fill, read, read_metadata
+from phiscale.weights.store import fill, read
 
 
 def open_run(

@@ -29,10 +29,10 @@ from phiscale.training.schedule import find_problems
 from phiscale.training.state import RUN_FIX
 from phiscale.training.transfer import check_start
 from phiscale.weights.adapt import differing_fields
+from phiscale.weights.header import read_metadata
 from phiscale.weights.metadata import ModelMetadata
 from phiscale.weights.pretrained import original_preprocessing
 from phiscale.weights.sources import weights_file
-from phiscale.weights.store import read_metadata
 
 logger = logging.getLogger(__name__)
 

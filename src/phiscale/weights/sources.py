@@ -16,10 +16,11 @@ from pathlib import Path
 from phiscale.files import cache_folder
 from phiscale.nn.network import Network, build
 from phiscale.weights.adapt import adapt_weights
+from phiscale.weights.header import read_metadata
 from phiscale.weights.hub import local_repo
 from phiscale.weights.importing import import_located
 from phiscale.weights.locate import locate, path_of
-from phiscale.weights.store import fill, is_ours, read, read_metadata
+from phiscale.weights.store import fill, is_ours, read
 
 logger = logging.getLogger(__name__)
 

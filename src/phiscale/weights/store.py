@@ -16,9 +16,8 @@ from torch import Tensor
 from phiscale.errors import WeightsError
 from phiscale.files import CHECKSUM, checksum, write_atomic
 from phiscale.nn.network import Network
+from phiscale.weights.header import HEADER, stored_metadata
 from phiscale.weights.metadata import ModelMetadata
-
-HEADER = "phiscale"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: ModelMetadata) -> None:
@@ -40,18 +39,12 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def read_metadata(path: Path) -> ModelMetadata:
-    """Reads the metadata of a weights file. Its tensors are neither read nor checked."""
-    header, _ = _read_file(path)
-    return ModelMetadata.from_dict(header, str(path))
-
-
 def read(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
     """Reads metadata and tensors, and checks them against the hash in the header.
 
     WeightsError: the file is damaged, or phiscale did not write it.
     """
-    header, tensors = _read_file(path, whole=True)
+    header, tensors = stored_metadata(path), _tensors(path)
     metadata = ModelMetadata.from_dict(header, str(path))
     if header.get(CHECKSUM) != _digest(header, tensors):
         raise WeightsError(
@@ -60,32 +53,14 @@ def read(path: Path) -> tuple[ModelMetadata, dict[str, Tensor]]:
     return metadata, tensors
 
 
-def _read_file(path: Path, *, whole: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Returns the header as it is stored, and the tensors where `whole`."""
-    if not path.is_file():
-        raise WeightsError(f"no weights at {path}. Give a .safetensors file or a run folder.")
-    tensors: dict[str, Tensor] = {}
+def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get(HEADER)
-            if whole:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path} is no readable safetensors file ({error}). Copy or train it again."
         ) from None
-    if header is None:
-        raise WeightsError(
-            f"{path} has no phiscale header, so its network is unknown. "
-            "Use a file that phiscale wrote."
-        )
-    try:
-        stored = json.loads(header)
-    except (ValueError, RecursionError):
-        stored = None
-    if not isinstance(stored, dict):
-        raise WeightsError(f"{path}: its header is damaged. Copy or train it again.")
-    return stored, tensors
 
 
 def fill(network: Network, tensors: Mapping[str, Tensor], origin: Path) -> None:
