@@ -282,11 +282,8 @@ def _greys() -> list[Nasty]:
             tiff((65535 - sixteen).astype("<u2").tobytes(), 16, white_is_zero=True),
         ),
         Nasty("16-bit.pgm", saved(Image.fromarray(sixteen.astype(np.uint16)), "PPM")),
-        Nasty("integers.tif", saved(Image.fromarray(sixteen.astype(np.int32)), "TIFF")),
+        Nasty("floats-to-1.tif", saved(Image.fromarray(levels(1).astype(np.float32)), "TIFF")),
     ]
-    for name, top in (("to-1", 1), ("to-255", 255), ("to-65535", 65535)):
-        floats = Image.fromarray(levels(top).astype(np.float32))
-        files.append(Nasty(f"floats-{name}.tif", saved(floats, "TIFF")))
     bits = Image.fromarray(levels(255) > 128)
     black_white = ((0, 0, 0), (0, 0, 0), WHITE, WHITE)
     return [Nasty(file.name, file.data, GREYS) for file in files] + [
@@ -415,6 +412,21 @@ def bad() -> list[Nasty]:
         + _damaged_png()
         + [Nasty(b.name, b.data, reason=b.reason) for b in bombs()]
     )
+
+
+def without_white() -> list[Nasty]:
+    """Sound grey TIFFs whose white nothing states: refused one by one, read in a set."""
+    files = []
+    for name, top, kind in (
+        ("integers", 65535, np.int32),
+        ("floats-to-255", 255, np.float32),
+        ("floats-to-65535", 65535, np.float32),
+    ):
+        values = np.rint(levels(top)).astype(kind)
+        stored = saved(Image.fromarray(values), "TIFF")
+        reason = r"nothing says which of them is white; `value_range=\(LOW, HIGH\)` does$"
+        files.append(Nasty(f"{name}.tif", stored, reason=reason))
+    return files
 
 
 def unusual_tiffs() -> list[Nasty]:

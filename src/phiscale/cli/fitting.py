@@ -13,6 +13,7 @@ from phiscale.cli.values import (
     Member,
     Number,
     Out,
+    Range,
     Seed,
     Sources,
     command_line,
@@ -37,6 +38,7 @@ def fit(
     on_bad: Literal["stop", "skip"] = "stop",
     min_epochs: Number = None,
     max_megapixels: Number = None,
+    range: Range = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
@@ -60,6 +62,8 @@ def fit(
         on_bad: Stop with the list of unreadable images, or skip and record them.
         min_epochs: Fewest epochs worth training; by default 4, or 2 for pretrained networks.
         max_megapixels: Size above which an image counts as unreadable; by default 64.
+        range: Values of black and white in grey images of more than 8 bits; by default those that
+            the training images use.
         device: Device that trains; auto uses a GPU where there is one.
         seed: Seed of the whole run.
     """
@@ -81,6 +85,7 @@ def fit(
         on_bad=on_bad,
         min_epochs=min_epochs,
         max_megapixels=max_megapixels,
+        value_range=range,
         device=device,
         seed=seed,
     )

@@ -14,6 +14,7 @@ from phiscale.cli.values import (
     Model,
     Number,
     OptionalData,
+    Range,
     Run,
     Switch,
     check_file,
@@ -32,6 +33,7 @@ def evaluate(
     per_image: File = None,
     json: Switch = False,
     max_megapixels: Number = None,
+    range: Range = None,
     device: Device = "auto",
 ) -> None:
     """Measure a model on a split: top-1 and top-5 with interval, per class, calibration.
@@ -43,6 +45,8 @@ def evaluate(
         per_image: Write the prediction for every image to this CSV file.
         json: Print JSON.
         max_megapixels: Size above which an image counts as unreadable; by default 64.
+        range: Values of black and white in grey images of more than 8 bits; by default those that
+            the model was trained with.
         device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
     """
     from phiscale.cli.output import metrics_lines
@@ -53,7 +57,12 @@ def evaluate(
         check_file("--per-image", per_image)
     lift_pillow_limit(max_megapixels)
     evaluation = evaluate_model(
-        model, data, split=split, device=device, max_megapixels=max_megapixels
+        model,
+        data,
+        split=split,
+        device=device,
+        max_megapixels=max_megapixels,
+        value_range=range,
     )
     if per_image:
         write_atomic(per_image, evaluation.per_image_csv())
@@ -71,6 +80,7 @@ def predict(
     format: Literal["table", "csv", "json"] = "table",
     top: Annotated[int, arg(metavar="N")] = 5,
     max_megapixels: Number = None,
+    range: Range = None,
     device: Device = "auto",
 ) -> None:
     """Predict the class and its probability for each image.
@@ -81,6 +91,8 @@ def predict(
         format: Output format.
         top: Number of classes to print for each image, the most probable first.
         max_megapixels: Size above which an image counts as unreadable; by default 64.
+        range: Values of black and white in grey images of more than 8 bits; by default those that
+            the model was trained with.
         device: Compute device; auto uses a GPU where there is one. A model.onnx runs on the CPU.
     """
     from phiscale.cli.output import print_predictions
@@ -94,7 +106,7 @@ def predict(
         raise UsageError("predict needs IMAGES. See phiscale predict --help.")
     lift_pillow_limit(max_megapixels)
     with open_backend(model, device, prefer_export=True) as backend:
-        predictor = Predictor(backend, max_megapixels=max_megapixels)
+        predictor = Predictor(backend, max_megapixels=max_megapixels, value_range=range)
         predictions = predictor.iter_predictions(images, top=top)
         bad, count = print_predictions(predictions, format)
     if bad:

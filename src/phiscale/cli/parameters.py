@@ -23,6 +23,7 @@ _OTHER_NAMES = {
     "train_memory_bytes": "train_memory",
     "compute_ratio": "compute",
     "timeout_s": "timeout",
+    "value_range": "range",
 }
 _PREFIXES = ("budget.", "recipe.", "request.", "runtime.", "task.")
 

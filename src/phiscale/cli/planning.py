@@ -1,5 +1,6 @@
 """Commands that plan: what fits, how fast this machine is, what the images are."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from phiscale.cli.values import (
     Limited,
     Number,
     Pixels,
+    Range,
     SpecName,
     Switch,
     Whole,
@@ -23,7 +25,7 @@ from phiscale.cli.values import (
     spec_of,
 )
 from phiscale.errors import UsageError
-from phiscale.files.values import check_at_least
+from phiscale.files.values import check_at_least, check_range
 from phiscale.text import printable
 
 
@@ -131,13 +133,20 @@ def calibrate(*, out: Annotated[Path, arg(metavar="FILE")], device: Device = "au
 
 
 def check(
-    data: Positional[Data], /, *, max_megapixels: Number = None, json: Switch = False
+    data: Positional[Data],
+    /,
+    *,
+    max_megapixels: Number = None,
+    range: Range = None,
+    json: Switch = False,
 ) -> None:
     """Audit an image set: every bad file, balance, sizes, duplicates, leaks between splits.
 
     Args:
         data: Image folder, CSV table, named set (digits, cifar10, ...), or tar shards.
         max_megapixels: Size above which an image counts as unreadable; by default 64.
+        range: Values of black and white in grey images of more than 8 bits; by default those that
+            the training images use.
         json: Print JSON.
     """
     from phiscale.data.audit import audit
@@ -146,7 +155,9 @@ def check(
     from phiscale.text import count_of
 
     lift_pillow_limit(max_megapixels)
+    check_range(value_range=range)
     audited = audit(open_dataset(data, max_megapixels=max_megapixels))
+    audited = replace(audited, value_range=range or audited.value_range)
     if json:
         show_json(audited.to_dict())
     else:

@@ -16,6 +16,7 @@ from phiscale.cli.values import (
     Number,
     Out,
     Pixels,
+    Range,
     Seed,
     Source,
     SpecName,
@@ -56,6 +57,7 @@ def train(arguments: Sequence[str]) -> None:
         device: Device = "auto",
         on_bad: Literal["stop", "skip"] = "stop",
         max_megapixels: Number = None,
+        range: Range = None,
         accept_changed_data: Switch = False,
         keep: Annotated[int, arg(metavar="N")] = 2,
         workers: Annotated[int, arg(metavar="N")] = 2,
@@ -80,6 +82,7 @@ def train(arguments: Sequence[str]) -> None:
                 resolution=resolution,
                 on_bad=on_bad,
                 max_megapixels=max_megapixels,
+                value_range=range,
                 accept_changed_data=accept_changed_data,
                 device=device,
                 deterministic=deterministic,
@@ -110,6 +113,8 @@ def train(arguments: Sequence[str]) -> None:
             device: Compute device; auto uses a GPU where there is one.
             on_bad: Stop with the list of unreadable images, or skip and record them.
             max_megapixels: Size above which an image counts as unreadable; by default 64.
+            range: Values of black and white in grey images of more than 8 bits; by default those
+                that the training images use.
             accept_changed_data: Resume although images were added, removed or edited.
             keep: Number of checkpoints to keep, the newest ones.
             workers: Threads that read and augment images; results do not depend on it.

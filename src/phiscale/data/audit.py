@@ -15,13 +15,18 @@ from statistics import median
 from typing import Any
 
 from phiscale.data.audit_advice import Facts, advise
+from phiscale.data.audit_values import ValueFacts, range_of, value_facts
 from phiscale.data.datasets.dataset import BadFile, ImageSet, Split
+from phiscale.data.reading.pixels import DecodeOptions
 from phiscale.errors import BadImage, DataError
-from phiscale.files import Format
+from phiscale.files import Format, added_field
 from phiscale.text import count_of, printable
 
 _CHUNK = 64  # images handed to a thread at once
 _AHEAD = 8  # chunks per thread in flight
+_ANY_RANGE = DecodeOptions(
+    value_range=(0, 1)
+)  # of deep images only the stored values are looked at
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Audit:
     imbalance: float
     """Images of the largest class over those of the smallest, in train."""
     advice: tuple[str, ...]
+    value_range: tuple[float, float] | None = added_field(None)
+    """Smallest and largest value of the training images' grey files of more than eight bits."""
 
     @property
     def total(self) -> int:
@@ -97,6 +104,8 @@ class _ImageFacts:
     kind: str
     digest: bytes
     has_more: bool
+    values: ValueFacts | None
+    """Of a grey image of more than eight bits."""
 
 
 def audit(
@@ -164,15 +173,18 @@ def _read_images(split: Split, rows: range) -> list[_ImageFacts | str]:
     seen: list[_ImageFacts | str] = []
     for i in rows:
         try:
-            decoded = split.decode(i)
+            decoded = split.decode(i, _ANY_RANGE)
         except BadImage as error:
             seen.append(error.reason)
             continue
         width, height = decoded.image.size
         digest = hashlib.blake2b(f"{width} {height} ".encode(), digest_size=16)
         digest.update(decoded.image.tobytes())
+        if decoded.stored:  # of which the eight bits may show next to nothing
+            digest.update(decoded.stored.values.tobytes())
         kind = f"{decoded.format} {decoded.mode}"
-        seen.append(_ImageFacts(width, height, kind, digest.digest(), decoded.has_more))
+        values = value_facts(decoded.stored) if decoded.stored else None
+        seen.append(_ImageFacts(width, height, kind, digest.digest(), decoded.has_more, values))
     return seen
 
 
@@ -182,6 +194,7 @@ def _summary(images: ImageSet, results: dict[str, list[_ImageFacts | str]]) -> A
     groups: dict[bytes, list[ImageRef]] = {}
     counts: dict[str, tuple[int, ...]] = {}
     multi_page: list[str] = []
+    values: dict[str, list[ValueFacts]] = {}
     for name, split in images.splits():
         per_class = [0] * len(images.classes)
         for i, seen in enumerate(results[name]):
@@ -193,6 +206,8 @@ def _summary(images: ImageSet, results: dict[str, list[_ImageFacts | str]]) -> A
             good.append(seen)
             if seen.has_more:
                 multi_page.append(split.keys[i])
+            if seen.values:
+                values.setdefault(name, []).append(seen.values)
             place = ImageRef(name, split.keys[i], images.classes[label])
             groups.setdefault(seen.digest, []).append(place)
         counts[name] = tuple(per_class)
@@ -207,6 +222,7 @@ def _summary(images: ImageSet, results: dict[str, list[_ImageFacts | str]]) -> A
         aspects=aspects,
         duplicates=[[(p.split, p.key, p.class_name) for p in group] for group in duplicates],
         multi_page=multi_page,
+        values=values,
     )
     return Audit(
         source=images.source,
@@ -220,6 +236,7 @@ def _summary(images: ImageSet, results: dict[str, list[_ImageFacts | str]]) -> A
         duplicates=duplicates,
         imbalance=max(train) / max(1, min(train)),
         advice=advise(facts),
+        value_range=range_of(values.get("train", ())),
     )
 
 
@@ -250,6 +267,9 @@ def _summary_lines(result: Audit) -> Iterator[str]:
             f"shorter side {side.minimum:g} to {side.maximum:g} px, median {side.median:g}; "
             f"aspect {aspect.minimum:.2f} to {aspect.maximum:.2f}, median {aspect.median:.2f}"
         )
+    if result.value_range:
+        low, high = result.value_range
+        yield f"grey values {low:,.6g} to {high:,.6g} become black to white"
     yield "stored as " + (", ".join(f"{k}: {n:,}" for k, n in result.modes.items()) or "nothing")
     if result.bad:
         yield f"{count_of(len(result.bad), 'file')} cannot be read:"

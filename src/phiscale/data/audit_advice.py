@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 
+from phiscale.data.audit_values import ValueFacts, describe_values
 from phiscale.text import count_of, join_names, printable
 
 FEW_PER_CLASS = 20
@@ -35,6 +36,8 @@ class Facts:
     duplicates: Sequence[Sequence[_Place]]
     multi_page: Sequence[str] = ()
     """Keys of files with more than one page or frame."""
+    values: Mapping[str, Sequence[ValueFacts]] = field(default_factory=dict)
+    """Split -> what its grey files of more than eight bits hold."""
 
 
 def advise(facts: Facts) -> tuple[str, ...]:
@@ -42,6 +45,7 @@ def advise(facts: Facts) -> tuple[str, ...]:
     return (
         *_leaks(facts),
         *_two_classes(facts),
+        *describe_values(facts.values),
         *_numbers(facts),
         *_balance(facts),
         *_intervals(facts),

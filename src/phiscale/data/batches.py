@@ -97,7 +97,8 @@ class ImageReader(Generic[T]):
 
 def split_reader(split: Split, preprocessing: Preprocessing) -> ImageReader[int]:
     """Reader of a split's images by their index. An unreadable one raises DataError."""
-    return ImageReader(lambda i: split.image(i, background=preprocessing.background), preprocessing)
+    options = preprocessing.decode_options
+    return ImageReader(lambda i: split.image(i, options), preprocessing)
 
 
 def read_batches(

@@ -17,6 +17,7 @@ from phiscale.data.batches import map_ahead
 from phiscale.data.datasets.dataset import Split
 from phiscale.data.order import Order, draw_uniforms
 from phiscale.data.preprocessing import Preprocessing
+from phiscale.data.reading.pixels import DEFAULT_OPTIONS, DecodeOptions
 
 CACHE_BYTES = 3 * 2**30
 
@@ -44,10 +45,10 @@ class ImageCache:
         self,
         split: Split,
         shortest: int,
-        background: tuple[int, int, int] = (255, 255, 255),
+        options: DecodeOptions = DEFAULT_OPTIONS,
         cache_bytes: int = CACHE_BYTES,
     ):
-        self.split, self.shortest, self.background = split, shortest, background
+        self.split, self.shortest, self.options = split, shortest, options
         self._free_bytes = cache_bytes
         self._cached: dict[int, NDArray[np.uint8]] = {}
 
@@ -63,7 +64,7 @@ class ImageCache:
         cached = self._cached.get(index)
         if cached is not None:
             return cached
-        image = self.split.image(index, background=self.background)
+        image = self.split.image(index, self.options)
         shorter = min(image.size)
         if shorter > self.shortest:
             width, height = (max(1, round(s * self.shortest / shorter)) for s in image.size)

@@ -7,17 +7,17 @@ same on every machine); after it come one multiplication and one subtraction in 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from phiscale.data.reading.pixels import WHITE, to_rgb
+from phiscale.data.reading.pixels import WHITE, DecodeOptions, to_rgb
 from phiscale.errors import DataError
-from phiscale.files import Format
-from phiscale.files.values import is_finite, is_whole
+from phiscale.files import Format, added_field
+from phiscale.files.values import is_finite, is_range, is_whole
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -46,6 +46,8 @@ class Preprocessing:
     """What transparent pixels lie on, 0 to 255."""
     squash: bool = False
     """The whole image becomes the square, whatever its shape; `crop` is not used."""
+    value_range: tuple[float, float] | None = added_field(None)
+    """Values of black and white in grey images of more than eight bits; None: their format's."""
 
     def __post_init__(self) -> None:
         if not is_whole(self.size) or not 1 <= self.size <= 16_384:
@@ -76,13 +78,27 @@ class Preprocessing:
                 f"Preprocessing background is {self.background!r}. "
                 f"Give three whole numbers from 0 to 255, such as {WHITE}."
             )
+        if self.value_range is not None and not is_range(self.value_range):
+            raise DataError(
+                f"Preprocessing value_range is {self.value_range!r}. "
+                "Give two numbers, the lower first, such as (0, 4095)."
+            )
+
+    @property
+    def decode_options(self) -> DecodeOptions:
+        """How files are read for this preprocessing."""
+        return DecodeOptions(background=self.background, value_range=self.value_range)
+
+    def with_range(self, value_range: tuple[float, float] | None) -> Preprocessing:
+        """Returns it with another range of grey values; None: with its own."""
+        return replace(self, value_range=value_range or self.value_range)
 
     def crop_and_resize(self, image: Image.Image) -> Image.Image:
         """Returns the central square of side crop x min(height, width), size x size pixels, RGB.
 
         With `squash` the whole image becomes the square.
         """
-        image = to_rgb(image, self.background)
+        image = to_rgb(image, self.decode_options)
         if self.squash:
             return image.resize((self.size, self.size), _RESAMPLING[self.interpolation])
         side = self.crop * min(image.size)
@@ -119,7 +135,12 @@ class Preprocessing:
         """Returns a line for people: pixels, crop, interpolation, mean and std."""
         how = "the whole image squeezed" if self.squash else f"the central {self.crop:g}"
         mean, std = (", ".join(f"{v:.3g}" for v in each) for each in (self.mean, self.std))
-        return f"{self.size} px, {how}, {self.interpolation}, mean {mean}, std {std}"
+        deep = (
+            ""
+            if self.value_range is None
+            else ", grey values {:g} to {:g}".format(*self.value_range)
+        )
+        return f"{self.size} px, {how}, {self.interpolation}, mean {mean}, std {std}{deep}"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data, complete and versioned."""

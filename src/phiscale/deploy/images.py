@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from phiscale.data.datasets.listing import list_images
 from phiscale.data.reading.decode import DEFAULT_LIMITS, DecodedImage, DecodeLimits, decode_image
+from phiscale.data.reading.pixels import DecodeOptions
 from phiscale.errors import BadImage, DataError
 from phiscale.text import printable
 
@@ -30,15 +31,13 @@ class NamedImage:
     """Its path; else its position, such as images[2]."""
     value: Path | bytes | Image.Image | NDArray[np.uint8]
 
-    def read(
-        self, background: tuple[int, int, int], limits: DecodeLimits = DEFAULT_LIMITS
-    ) -> DecodedImage:
-        """Reads the upright image; transparent pixels of files lie on `background`.
+    def read(self, options: DecodeOptions, limits: DecodeLimits = DEFAULT_LIMITS) -> DecodedImage:
+        """Reads the upright image; of files in RGB, without transparency.
 
         BadImage: it cannot be read.
         """
         if isinstance(self.value, Path | bytes):
-            return decode_image(self.value, background=background, limits=limits)
+            return decode_image(self.value, options, limits=limits)
         if isinstance(self.value, np.ndarray):
             return _in_memory(Image.fromarray(self.value))
         try:

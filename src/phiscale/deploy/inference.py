@@ -26,7 +26,7 @@ from phiscale.deploy.predict import Prediction, Predictor
 from phiscale.deploy.training_overlap import warn_of_training_images
 from phiscale.errors import DataError, UsageError, full_install
 from phiscale.files.run_files import WEIGHTS
-from phiscale.files.values import check_at_least
+from phiscale.files.values import check_at_least, check_range
 from phiscale.text import count_of, join_names
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.metrics import Metrics, measure, softmax
@@ -64,6 +64,7 @@ def evaluate(
     device: str = "auto",
     batch_size: int | None = None,
     max_megapixels: float | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> Metrics:
     """Measures a model on a split of an image set.
 
@@ -78,6 +79,8 @@ def evaluate(
         batch_size: images computed at once; None: what suits the network and the device.
         max_megapixels: size above which an image counts as unreadable; None: that of the image
             set, 64 unless it was opened with another.
+        value_range: values of black and white in grey images of more than eight bits; None: those
+            that the model was trained with.
 
     DataError: the data lack this split or have unknown classes. WeightsError, ExportError: the
     model cannot be read. UsageError: an argument is out of range.
@@ -89,6 +92,7 @@ def evaluate(
         device=device,
         batch_size=batch_size,
         max_megapixels=max_megapixels,
+        value_range=value_range,
     ).metrics
 
 
@@ -100,14 +104,16 @@ def evaluate_model(
     device: str = "auto",
     batch_size: int | None = None,
     max_megapixels: float | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> Evaluation:
     """Evaluates as `evaluate`, with the logits of every image."""
     check_at_least(1, batch_size=batch_size)
+    check_range(value_range=value_range)
     images = as_image_set(data, split=split, max_megapixels=max_megapixels)
     part = select_split(images, split)
     with open_backend(model, device) as backend:
         columns = class_columns(_name(model), backend.classes, images)
-        logits = compute_logits(backend, part, batch_size)[:, columns]
+        logits = compute_logits(backend, part, batch_size, value_range)[:, columns]
     for note in images.notes:  # on how they were split, above all
         logger.info(note)
     total = sum(len(each) for _, each in images.splits())
@@ -127,6 +133,7 @@ def predict(
     device: str = "auto",
     batch_size: int | None = None,
     max_megapixels: float | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> Prediction | list[Prediction]:
     """Predicts classes with probabilities: one prediction for one image, a list for many.
 
@@ -138,13 +145,16 @@ def predict(
         device: as for `evaluate`.
         batch_size: images computed at once; None: what suits the network and the device.
         max_megapixels: size above which an image counts as unreadable; None: 64.
+        value_range: as for `evaluate`.
 
     BadImage: the one image cannot be read; among many it is a prediction with `error`.
     DataError: a path does not exist, or something is no image. For a model or an argument out of
     range the errors are those of `evaluate`.
     """
     with open_backend(model, device, prefer_export=True) as backend:
-        predictor = Predictor(backend, batch_size=batch_size, max_megapixels=max_megapixels)
+        predictor = Predictor(
+            backend, batch_size=batch_size, max_megapixels=max_megapixels, value_range=value_range
+        )
         return predictor(images, top=top)
 
 
@@ -171,10 +181,17 @@ def open_backend(
 
 
 def compute_logits(
-    backend: Backend, split: Split, batch_size: int | None = None
+    backend: Backend,
+    split: Split,
+    batch_size: int | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> NDArray[np.float32]:
-    """Logits (images, classes) of a split, in its order. An unreadable image raises DataError."""
-    reader, plan = split_reader(split, backend.preprocessing), backend.plan(batch_size)
+    """Logits (images, classes) of a split, in its order. An unreadable image raises DataError.
+
+    `value_range` replaces that of the preprocessing.
+    """
+    preprocessing = backend.preprocessing.with_range(value_range)
+    reader, plan = split_reader(split, preprocessing), backend.plan(batch_size)
     batches = run_batches(backend.logits_of_pixels, range(len(split)), reader, plan)
     return np.concatenate([logits for _, logits in batches if logits is not None])
 

@@ -18,7 +18,7 @@ from phiscale.data.reading.decode import DecodeLimits
 from phiscale.deploy.backend import Backend, OnnxBackend
 from phiscale.deploy.images import ImageLike, NamedImage, is_single, name_images
 from phiscale.errors import BadImage
-from phiscale.files.values import check_at_least
+from phiscale.files.values import check_at_least, check_range
 from phiscale.text import count_of, html_table, join_names, printable
 from phiscale.training.metrics import softmax
 
@@ -83,12 +83,14 @@ class Predictor:
         threads: int = 0,
         batch_size: int | None = None,
         max_megapixels: float | None = None,
+        value_range: tuple[float, float] | None = None,
     ):
         """Opens a model.onnx, a folder that holds one, or a backend.
 
         `threads`: CPU threads of ONNX Runtime; 0: one per core. `batch_size`: images computed at
         once; None: what suits the network and the device. `max_megapixels`: size above which an
-        image counts as unreadable; None: 64.
+        image counts as unreadable; None: 64. `value_range`: values of black and white in grey
+        images of more than eight bits; None: those that the model was trained with.
         ExportError: the file is no model of phiscale's. UsageError: a number is out of
         range.
         """
@@ -97,11 +99,13 @@ class Predictor:
         is_path = isinstance(model, str | os.PathLike)
         self.backend: Backend = OnnxBackend(model, threads=threads) if is_path else model
         self.batch_size = batch_size
+        check_range(value_range=value_range)
+        self.value_range = value_range
         self.limits = DecodeLimits.of_megapixels(max_megapixels)
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return self.backend.preprocessing
+        return self.backend.preprocessing.with_range(self.value_range)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -154,11 +158,11 @@ class Predictor:
         return self.backend.logits(images)
 
     def _predictions(self, images: Iterable[NamedImage], top: int) -> Iterator[Prediction]:
-        background, limits = self.preprocessing.background, self.limits
+        options, limits = self.preprocessing.decode_options, self.limits
         multi_page: list[str] = []
 
         def read(image: NamedImage) -> Image.Image:
-            decoded = image.read(background, limits)
+            decoded = image.read(options, limits)
             if decoded.has_more:
                 multi_page.append(image.name)
             return decoded.image

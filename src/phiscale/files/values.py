@@ -31,6 +31,23 @@ def is_finite(value: object) -> TypeGuard[float]:
     return is_number(value) and abs(value) <= sys.float_info.max  # an int may be too large
 
 
+def is_range(value: object) -> TypeGuard[tuple[float, float]]:
+    """Tells whether a value is two finite numbers, the lower first."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(is_finite(each) for each in value)
+        and value[0] < value[1]
+    )
+
+
+def check_range(**ranges: tuple[float, float] | None) -> None:
+    """Raises UsageError for what is not two finite numbers, the lower first. None is allowed."""
+    for name, value in ranges.items():
+        if value is not None and not is_range(value):
+            raise UsageError(f"{name}={value!r} is no range. Use two numbers, the lower first.")
+
+
 def check_at_least(least: int, **numbers: int | None) -> None:
     """Raises UsageError for a whole number below `least` or above 64 bits. None is allowed."""
     for name, value in numbers.items():

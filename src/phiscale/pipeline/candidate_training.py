@@ -40,7 +40,8 @@ def candidate_preprocessing(evidence: Evidence, candidate: Candidate) -> Preproc
     if candidate.pretrained is None:
         return suitable_preprocessing(candidate.spec, evidence.audit)
     expected = read_metadata(Path(candidate.pretrained)).preprocessing
-    return replace(expected, size=candidate.spec.resolution)
+    value_range = evidence.audit.value_range  # of these images, not of those behind the weights
+    return replace(expected, size=candidate.spec.resolution, value_range=value_range)
 
 
 def measure_training_speed(

@@ -41,6 +41,7 @@ def fit(
     on_bad: Literal["stop", "skip"] = "stop",
     min_epochs: float | None = None,
     max_megapixels: float | None = None,
+    value_range: tuple[float, float] | None = None,
     device: str = "auto",
     seed: int = 0,
     callbacks: Sequence[AnyCallback] = (),
@@ -58,8 +59,9 @@ def fit(
     `from_scratch`: whether scalings of the base compete. `device_model`, `law`, `coefficients`:
     values, or the files of `calibrate`, `law fit` and `search coefficients`. `on_bad`: what happens
     to unreadable images. `min_epochs`: the fewest epochs worth training. `max_megapixels`: size
-    above which an image counts as unreadable, by default 64. `callbacks` receive the
-    progress.
+    above which an image counts as unreadable, by default 64. `value_range`: values of
+    black and white in grey images of more than eight bits, by default those that the training
+    images use. `callbacks` receive the progress.
 
     Raises UsageError for contradicting arguments, DataError for images that cannot be used,
     BudgetError where no network fits, CheckpointError where `out` holds the result of different
@@ -88,6 +90,7 @@ def fit(
         on_bad=on_bad,
         min_epochs=min_epochs,
         max_megapixels=max_megapixels,
+        value_range=value_range,
         device=device,
         seed=seed,
     )

@@ -34,7 +34,7 @@ def sample_predictions(network: Network, test: Split, table: Path) -> tuple[Samp
     has_map = layer_rows(network.spec)[-2].side >= LEAST_CAM_CELLS
     samples = []
     for i in [*right[:SAMPLES_A_KIND], *wrong[:SAMPLES_A_KIND]]:
-        image = test.image(i, background=preprocessing.background)
+        image = test.image(i, preprocessing.decode_options)
         # drawn with the pixels it has, up to what a page shows, not with the network's few
         side = max(preprocessing.size, int(preprocessing.crop * min(image.size)))
         shown = replace(preprocessing, size=min(SHOWN_PIXELS, side))

@@ -13,7 +13,7 @@ from phiscale.data.datasets.open import open_dataset
 from phiscale.errors import CheckpointError, PhiscaleError, UsageError
 from phiscale.files import Format, added_field, differences, remove_partial_files, sha256
 from phiscale.files.run_files import CHOICE, COEFFICIENTS, DEVICE, LAW, REQUEST
-from phiscale.files.values import check_at_least, check_one_of, check_trains
+from phiscale.files.values import check_at_least, check_one_of, check_range, check_trains
 from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
@@ -40,6 +40,7 @@ class Request:
     device: str = "auto"
     seed: int = 0
     max_megapixels: float | None = added_field(None)
+    value_range: tuple[float, float] | None = added_field(None)
 
     @property
     def targets_other_device(self) -> bool:
@@ -66,6 +67,7 @@ class Request:
         check_trains(min_epochs=self.min_epochs)
         check_one_of(("stop", "skip"), on_bad=self.on_bad)
         check_at_least(0, seed=self.seed)
+        check_range(value_range=self.value_range)
 
 
 FORMAT = Format(

@@ -141,6 +141,7 @@ def prepare_fit(
         begin_or_resume(request, out)
         in_memory.write(out)
         images, audited = _audit(request, inputs.images, out)
+        audited = replace(audited, value_range=request.value_range or audited.value_range)
         inputs = replace(inputs, images=images)
         device_model = _device_model(inputs.device_model, out, torch_device, measurements)
         choice = _kept_choice(out)

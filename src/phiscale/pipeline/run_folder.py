@@ -127,6 +127,7 @@ class Run(os.PathLike[str]):
         device: str = "auto",
         batch_size: int | None = None,
         max_megapixels: float | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> Metrics:
         """Measures the best weights on a split of an image set: see `phiscale.evaluate`."""
         from phiscale.deploy.inference import evaluate
@@ -138,6 +139,7 @@ class Run(os.PathLike[str]):
             device=device,
             batch_size=batch_size,
             max_megapixels=max_megapixels,
+            value_range=value_range,
         )
 
     def predict(
@@ -148,6 +150,7 @@ class Run(os.PathLike[str]):
         device: str = "auto",
         batch_size: int | None = None,
         max_megapixels: float | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> Prediction | list[Prediction]:
         """Predicts the class of images, with probabilities: see `phiscale.predict`."""
         from phiscale.deploy.inference import predict
@@ -159,6 +162,7 @@ class Run(os.PathLike[str]):
             device=device,
             batch_size=batch_size,
             max_megapixels=max_megapixels,
+            value_range=value_range,
         )
 
     def export(

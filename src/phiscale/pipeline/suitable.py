@@ -31,7 +31,9 @@ def suitable_recipe(images: ImageSet, audit: Audit, *, pretrained: bool = False)
 def suitable_preprocessing(spec: Spec, audit: Audit) -> Preprocessing:
     """Takes small images whole; of photographs the centre, where that leaves real pixels."""
     whole = has_small_images(audit) or native_pixels(audit) * 0.875 < spec.resolution
-    return Preprocessing(size=spec.resolution, crop=1.0 if whole else 0.875)
+    return Preprocessing(
+        size=spec.resolution, crop=1.0 if whole else 0.875, value_range=audit.value_range
+    )
 
 
 def native_pixels(audit: Audit) -> int:

@@ -43,6 +43,7 @@ def train(
     resolution: int | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
     max_megapixels: float | None = None,
+    value_range: tuple[float, float] | None = None,
     accept_changed_data: bool = False,
     device: str = "auto",
     deterministic: bool = False,
@@ -67,10 +68,12 @@ def train(
     with its flaws.
 
     `on_bad`: what happens to unreadable images. `max_megapixels`: size above which an image counts
-    as unreadable, by default 64. `accept_changed_data`: resume although images were
-    added, removed or edited. `deterministic`: the same bits every time on a GPU too, somewhat
-    slower. `workers`: threads that read images. `keep`: number of checkpoints to keep.
-    `timeout_s`: heartbeat timeout of a process in seconds. `callbacks` receive the progress.
+    as unreadable, by default 64. `value_range`: values of black and white in grey images of more
+    than eight bits, by default those that the training images use. `accept_changed_data`:
+    resume although images were added, removed or edited. `deterministic`: the same bits every time
+    on a GPU too, somewhat slower. `workers`: threads that read images. `keep`: number of
+    checkpoints to keep. `timeout_s`: heartbeat timeout of a process in seconds. `callbacks` receive
+    the progress.
     `track`: "mlflow", "wandb" or a Tracker, besides TensorBoard.
 
     Raises UsageError for contradicting arguments, DataError for images that cannot be used,
@@ -94,6 +97,7 @@ def train(
         resolution=resolution,
         on_bad=on_bad,
         max_megapixels=max_megapixels,
+        value_range=value_range,
     )
     runtime = Runtime(
         workers=workers,

@@ -164,11 +164,12 @@ def train_at_rates(
     check_out_folder(out, RESULT)
     payload: dict[str, Any] = {"command": command, "networks": []}
     images = open_dataset(request.data)
-    check_readable(audit(images, workers=runtime.workers))
+    audited = audit(images, workers=runtime.workers)
+    check_readable(audited)
     if not (out / RESULT).exists():
         write_json(out / RESULT, payload)  # shows what the folder belongs to
     results: list[ScalingRates] = []
-    trainings = _Trainings(request, images, out, runtime, device)
+    trainings = _Trainings(request, images, audited.value_range, out, runtime, device)
     for number, by in enumerate(request.scalings, 1):
         logger.info(f"network {number} of {len(request.scalings)}")
         results.append(trainings.of_scaling(by))
@@ -185,6 +186,7 @@ class _Trainings:
 
     request: RateRequest
     images: ImageSet
+    value_range: tuple[float, float] | None
     out: Path
     runtime: Runtime
     device: str
@@ -218,6 +220,7 @@ class _Trainings:
             spec=scale(self.request.spec, by),
             data=self.images,
             audited=True,
+            value_range=self.value_range,
             recipe=recipe,
             entry=self.request.entry,
             resolution=self.request.resolution,

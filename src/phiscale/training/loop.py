@@ -252,7 +252,7 @@ def _batches(
     cache = ImageCache(
         images.train,
         _shortest_side(preprocessing, recipe),
-        preprocessing.background,
+        preprocessing.decode_options,
         CACHE_BYTES // group.local_size,
     )
     plan = TrainingBatchPlan(

@@ -17,7 +17,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import check_out_folder, differences, read_checked
 from phiscale.files.run_files import DATA, RECIPE
-from phiscale.files.values import check_at_least, check_one_of
+from phiscale.files.values import check_at_least, check_one_of, check_range
 from phiscale.training.devices import compute_device, require_rgb
 from phiscale.training.loop import train
 from phiscale.training.parallel.processes import ProcessGroup, init_distributed
@@ -53,11 +53,13 @@ class TrainRequest:
     resolution: int | None = None  # pixels a side; None: the network's own
     on_bad: Literal["stop", "skip"] = "stop"  # what an unreadable image does
     max_megapixels: float | None = None  # above them an image is unreadable; None: 64
+    value_range: tuple[float, float] | None = None  # of deep grey images; None: what they use
     audited: bool = False  # whether every image of `data` has been read before
 
     def __post_init__(self) -> None:
         check_at_least(1, resolution=self.resolution)
         check_one_of(("stop", "skip"), on_bad=self.on_bad)
+        check_range(value_range=self.value_range)
 
 
 def train_run(
@@ -77,12 +79,12 @@ def train_run(
         require_rgb(request.spec, "`model`")
         _check_norms(request.recipe, request.spec, request.resolution or request.spec.resolution)
         start_from, metadata = _start(request.spec, request.pretrained)
-        images = _images(request, out, group, runtime.workers)
+        images, value_range = _images(request, out, group, runtime.workers)
         spec = _adapted_spec(request, metadata, len(images.classes))
         recipe = _adapted_recipe(request, spec, len(images.train))
         preprocessing = metadata.preprocessing if metadata else _default_preprocessing(spec, recipe)
         # pretrained weights expect their own size otherwise
-        preprocessing = replace(preprocessing, size=spec.resolution)
+        preprocessing = replace(preprocessing, size=spec.resolution, value_range=value_range)
         runtime = replace(runtime, device=local_device, group=group)
         return train(out, spec, images, recipe, preprocessing, runtime, start_from=start_from)
 
@@ -105,25 +107,30 @@ def _check_norms(recipe: Recipe, spec: Spec, resolution: int) -> None:
     )
 
 
-def _images(request: TrainRequest, out: Path, group: ProcessGroup, workers: int) -> ImageSet:
-    """Returns the readable images of the request.
+def _images(
+    request: TrainRequest, out: Path, group: ProcessGroup, workers: int
+) -> tuple[ImageSet, tuple[float, float] | None]:
+    """Returns the readable images of the request, and the range of their grey values.
 
     The first process reads each image once; unreadable ones stop the run or are left out. Images
     that the run in `out` has read before are not read again.
     """
     images = as_image_set(request.data, max_megapixels=request.max_megapixels)
     if request.audited:
-        return images
+        return images, request.value_range
 
-    def find_bad() -> tuple[BadFile, ...]:
+    def find_bad() -> tuple[tuple[BadFile, ...], tuple[float, float] | None]:
         if (before := _skipped(images, out)) is not None:
-            return before
-        return files_to_skip(audit(images, workers=workers), request.on_bad)
+            return before, _range_before(out)
+        audited = audit(images, workers=workers)
+        is_new = not (out / DATA).is_file()
+        value_range = audited.value_range if is_new else _range_before(out)
+        return files_to_skip(audited, request.on_bad), value_range
 
-    bad = group.run_on_rank0(find_bad)
+    bad, value_range = group.run_on_rank0(find_bad)
     if bad:
         logger.warning(f"{len(bad)} unreadable images are skipped (data.json lists them)")
-    return images.without(bad)
+    return images.without(bad), request.value_range or value_range
 
 
 def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:
@@ -133,6 +140,12 @@ def _skipped(images: ImageSet, out: Path) -> tuple[BadFile, ...] | None:
     stored = read_checked(out / DATA, RUN_FIX)
     skipped = tuple(BadFile(**file) for file in stored.get("skipped", ()))
     return skipped if images.without(skipped).fingerprint() == stored.get("fingerprint") else None
+
+
+def _range_before(out: Path) -> tuple[float, float] | None:
+    """Returns the range of grey values that the run in `out` was started with."""
+    stored = read_checked(out / DATA, RUN_FIX)
+    return Preprocessing.from_dict(stored.get("preprocessing"), str(out / DATA)).value_range
 
 
 def _start(spec: Spec, pretrained: str | None) -> tuple[Path | None, ModelMetadata | None]:

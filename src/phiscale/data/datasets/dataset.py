@@ -25,7 +25,7 @@ from phiscale.data.reading.decode import (
     read_bytes,
     regular_size,
 )
-from phiscale.data.reading.pixels import WHITE
+from phiscale.data.reading.pixels import DEFAULT_OPTIONS, DecodeOptions
 from phiscale.errors import BadImage, DataError
 from phiscale.text import count_of, join_names, printable
 
@@ -76,18 +76,18 @@ class Split(ABC):
         arrays = {name: getattr(self, name)[rows] for name in ("labels", "sizes", *self.PER_IMAGE)}
         return replace(self, keys=tuple(self.keys[i] for i in rows), **arrays)
 
-    def decode(self, i: int, *, background: tuple[int, int, int] = WHITE) -> DecodedImage:
+    def decode(self, i: int, options: DecodeOptions = DEFAULT_OPTIONS) -> DecodedImage:
         """Decodes image i, and tells how it was stored. BadImage: it cannot be read."""
         raw = self.raw(i)
         if isinstance(raw, bytes):
-            return decode_image(raw, background=background, limits=self.limits)
+            return decode_image(raw, options, limits=self.limits)
         image = Image.fromarray(raw)
         return DecodedImage(image.convert("RGB"), "array", image.mode)
 
-    def image(self, i: int, *, background: tuple[int, int, int] = WHITE) -> Image.Image:
+    def image(self, i: int, options: DecodeOptions = DEFAULT_OPTIONS) -> Image.Image:
         """Returns image i in RGB, upright. DataError, which names it: it cannot be read."""
         try:
-            return self.decode(i, background=background).image
+            return self.decode(i, options).image
         except BadImage as error:
             raise DataError(
                 f"{printable(self.keys[i])} cannot be read: {error.reason}. "

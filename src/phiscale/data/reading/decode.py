@@ -27,7 +27,13 @@ from phiscale.data.reading.integrity import (
     check_passes,
 )
 from phiscale.data.reading.jpeg import WHOLE_PIXELS, decode_smaller
-from phiscale.data.reading.pixels import WHITE, to_rgb
+from phiscale.data.reading.pixels import (
+    DEFAULT_OPTIONS,
+    DecodeOptions,
+    StoredValues,
+    stored_values,
+    to_rgb,
+)
 from phiscale.data.reading.quiet import without_pillow_warnings
 from phiscale.data.reading.tiff import explain_tiff, is_signed_8_bit
 from phiscale.errors import BadImage, UsageError
@@ -94,24 +100,26 @@ class DecodedImage:
     """As Pillow calls it: JPEG, PNG, ...; "array" where there was no file."""
     mode: str
     """Pillow's mode in the file: RGB, L, P, CMYK, I;16, ..."""
+    stored: StoredValues | None = None
+    """What a grey file of more than eight bits holds, not turned upright."""
     has_more: bool = False
     """Whether the file has further pages or frames, which are not read."""
 
 
 def read_image(
     source: Path | bytes,
+    options: DecodeOptions = DEFAULT_OPTIONS,
     *,
-    background: tuple[int, int, int] = WHITE,
     limits: DecodeLimits = DEFAULT_LIMITS,
 ) -> Image.Image:
-    """Reads an image: RGB, upright, transparency laid on `background`. All errors are BadImage."""
-    return decode_image(source, background=background, limits=limits).image
+    """Reads an image: RGB, upright, without transparency. All errors are BadImage."""
+    return decode_image(source, options, limits=limits).image
 
 
 def decode_image(
     source: Path | bytes,
+    options: DecodeOptions = DEFAULT_OPTIONS,
     *,
-    background: tuple[int, int, int] = WHITE,
     limits: DecodeLimits = DEFAULT_LIMITS,
 ) -> DecodedImage:
     """Reads an image as `read_image`, with what its file says of it. All errors are BadImage."""
@@ -124,7 +132,7 @@ def decode_image(
         raise BadImage(reason)
     with without_pillow_warnings():
         try:
-            return _decode(data, background, limits)
+            return _decode(data, options, limits)
         except BadImage:
             raise
         except Exception as error:  # decoders raise nearly everything on damaged files
@@ -182,7 +190,7 @@ def _too_big(size: int, limits: DecodeLimits) -> str:
     return f"{size / 2**20:,.1f} MiB, over the limit of {limits.max_file_bytes / 2**20:,.4g} MiB"
 
 
-def _decode(data: bytes, background: tuple[int, int, int], limits: DecodeLimits) -> DecodedImage:
+def _decode(data: bytes, options: DecodeOptions, limits: DecodeLimits) -> DecodedImage:
     check_parts(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         mode, raw_mode = image.mode, _raw_mode(image)
@@ -195,13 +203,14 @@ def _decode(data: bytes, background: tuple[int, int, int], limits: DecodeLimits)
         image.load()
         check_complete(data, image)
         transpose = _TRANSPOSES.get(_orientation(image))
-        upright = to_rgb(image, background, raw_mode=raw_mode)
+        upright = to_rgb(image, options, raw_mode=raw_mode)
         upright = upright.copy() if transpose is None else upright.transpose(transpose)
+        stored = stored_values(image, raw_mode)
         is_photo = image.format == "MPO"  # beside it lie its depths or a smaller copy
         has_more = not is_photo and _has_more(image)
     upright.info = {}  # nobody downstream reads it, and profiles and comments are heavy
     kind = "JPEG" if is_photo else str(image.format)
-    return DecodedImage(upright, kind, mode, has_more)
+    return DecodedImage(upright, kind, mode, stored, has_more)
 
 
 def _has_more(image: Image.Image) -> bool:

@@ -1,12 +1,16 @@
-"""Any of Pillow's modes to RGB of eight bits: scaled, never clipped; transparency on a background.
+"""Any of Pillow's modes to RGB of eight bits: scaled; transparency on a background.
 
-Depths above eight bits are scaled by their whole range: 16-bit files by 65,535, 12-bit TIFF by
-4,095. Floats and 32-bit integers do not say their range; it is then the smallest of 1 (floats
-only), 255 and 65,535 that holds every value, else the image's own minimum to maximum.
+Depths above eight bits are scaled by one range for a whole image set, which the audit finds and
+`Preprocessing` keeps; values beyond it are clipped. Where there is none, 16-bit files are scaled by
+65,535, 12-bit TIFF by 4,095, floats by 1. Nothing is ever scaled by its own extremes: other floats
+and 32-bit integers are refused then.
 Colour profiles are not applied, neither here nor in training, evaluation or serving.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +24,56 @@ _NO_ALPHA = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
 _ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """How what a file holds becomes RGB of eight bits."""
+
+    background: tuple[int, int, int] = WHITE
+    """What transparent pixels lie on."""
+    value_range: tuple[float, float] | None = None
+    """Values of black and white in grey images of more than eight bits; None: their format's."""
+
+
+DEFAULT_OPTIONS = DecodeOptions()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredValues:
+    """A grey image of more than eight bits as its file counts."""
+
+    values: NDArray[Any]
+    white: int | None
+    """Value of white by the file's format; None: the format states none."""
+
+
+def stored_values(image: Image.Image, raw_mode: str = "") -> StoredValues | None:
+    """Returns the values of a loaded grey image of more than eight bits; None for all others.
+
+    `raw_mode` as for `to_rgb`. BadImage: some values are not numbers.
+    """
+    if image.mode not in _DEEP:
+        return None
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise BadImage("has values that are not numbers")
+    if raw_mode.startswith("I;32") and not raw_mode.endswith("S"):
+        values = values.view(np.uint32)  # Pillow takes them for signed
+    if image.mode.startswith("I;16"):
+        return StoredValues(values, 4095 if raw_mode.startswith("I;12") else 65535)
+    is_scaled = image.mode == "I" and image.format == "PPM"  # Pillow has scaled it to 65,535
+    return StoredValues(values, 65535 if is_scaled else None)
+
+
 def to_rgb(
-    image: Image.Image, background: tuple[int, int, int] = WHITE, *, raw_mode: str = ""
+    image: Image.Image, options: DecodeOptions = DEFAULT_OPTIONS, *, raw_mode: str = ""
 ) -> Image.Image:
     """Returns a loaded image in RGB. BadImage: its mode has no way to RGB.
 
     `raw_mode` is the depth in the file, where Pillow's mode does not tell it ("L;4", "I;12").
     """
+    background = options.background
     if image.mode in _DEEP:
-        grey, alpha = _eight_bits(image, raw_mode)
+        grey, alpha = _eight_bits(image, raw_mode, options.value_range)
         return grey.convert("RGB") if alpha is None else _composite(grey, alpha, background)
     if image.mode not in (*_NO_ALPHA, *_ALPHA):
         raise BadImage(f"colour mode {image.mode} is not read; convert the file to RGB")
@@ -61,40 +106,43 @@ def _rescale_transparent_colour(image: Image.Image, raw_mode: str) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
-def _eight_bits(image: Image.Image, raw_mode: str) -> tuple[Image.Image, Image.Image | None]:
+def _eight_bits(
+    image: Image.Image, raw_mode: str, value_range: tuple[float, float] | None
+) -> tuple[Image.Image, Image.Image | None]:
     """Returns a deep grey image in eight bits, and its transparency if it has any."""
-    values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        top = 4095 if raw_mode.startswith("I;12") else 65535
-        table = np.minimum((np.arange(65536) * 255 + top // 2) // top, 255).astype(np.uint8)
-        grey = table[values]
+    stored = stored_values(image, raw_mode)
+    assert stored is not None
+    low, high = value_range or _usual_range(stored)
+    if stored.values.dtype.itemsize == 2:
+        grey = _scale(np.arange(65536), low, high)[stored.values]
     else:
-        grey = _scale(values, *_value_range(image, values))
+        grey = _scale(stored.values, low, high)
     if _white_is_zero(image):
         grey = 255 - grey
     alpha = None
     colour = image.info.get("transparency")
     if isinstance(colour, int):
-        alpha = Image.fromarray(np.where(values == colour, 0, 255).astype(np.uint8))
+        alpha = Image.fromarray(np.where(stored.values == colour, 0, 255).astype(np.uint8))
     return Image.fromarray(grey), alpha
 
 
-def _value_range(image: Image.Image, values: np.ndarray) -> tuple[float, float]:
-    """Returns the values that black and white stand for."""
-    if not np.isfinite(values).all():
-        raise BadImage("has values that are not numbers")
-    if image.mode == "I" and image.format == "PPM":
-        return 0, 65535  # Pillow has already scaled them to this
-    low, high = float(values.min()), float(values.max())
-    for top in (1, 255, 65535) if image.mode == "F" else (255, 65535):
-        if low >= 0 and high <= top:
-            return 0, top
-    return low, high
+def _usual_range(stored: StoredValues) -> tuple[float, float]:
+    """Returns the values of black and white where no range was found for the whole set."""
+    if stored.white is not None:
+        return 0, stored.white
+    low, high = float(stored.values.min()), float(stored.values.max())
+    if stored.values.dtype.kind == "f" and low >= 0 and high <= 1:
+        return 0, 1
+    kind = "floats" if stored.values.dtype.kind == "f" else "integers"
+    raise BadImage(
+        f"{kind} from {low:g} to {high:g}, and nothing says which of them is white; "
+        "`value_range=(LOW, HIGH)` does"
+    )
 
 
-def _scale(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
-    scale = 255 / (high - low) if high > low else 0.0
-    return np.rint((values.astype(np.float64) - low) * scale).astype(np.uint8)
+def _scale(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    levels = (values.astype(np.float64) - low) * (255 / (high - low))
+    return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
 
 
 def _white_is_zero(image: Image.Image) -> bool:

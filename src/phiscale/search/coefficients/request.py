@@ -82,6 +82,7 @@ def plan_search(
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
+            value_range=dataset.value_range,
             recipe=replace(request.recipe, epochs=request.epochs),
             crop=choose_crop(dataset),
             train_images=dataset.limit(request.train_images),

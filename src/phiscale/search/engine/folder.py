@@ -52,12 +52,15 @@ class DatasetInfo:
     train: int  # number of images
     validation: int
     test_labels: NDArray[np.int64]
+    value_range: tuple[float, float] | None = None  # of grey images of more than eight bits
 
     def limit(self, count: int | None) -> int | None:
         """Limits a number of training images; None where that is all of them."""
         return None if count is None or count >= self.train else count
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data for plan.json; without a range, as before there was one."""
+        deep = {"value_range": list(self.value_range)} if self.value_range else {}
         return {
             "source": self.source,
             "fingerprint": self.fingerprint,
@@ -66,13 +69,17 @@ class DatasetInfo:
             "train": self.train,
             "validation": self.validation,
             "test_labels": pack_labels(self.test_labels),
+            **deep,
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> DatasetInfo:
         labels = unpack_labels(data["test_labels"])
         assert labels is not None
-        return DatasetInfo(**{**data, "classes": tuple(data["classes"]), "test_labels": labels})
+        values = {"classes": tuple(data["classes"]), "test_labels": labels}
+        if deep := data.get("value_range"):
+            values["value_range"] = tuple(deep)
+        return DatasetInfo(**{**data, **values})
 
 
 def dataset_info(data: str, out: Path) -> DatasetInfo:
@@ -94,6 +101,7 @@ def dataset_info(data: str, out: Path) -> DatasetInfo:
         train=len(images.train),
         validation=len(images.validation),
         test_labels=np.asarray(images.test.labels),
+        value_range=report.value_range,
     )
 
 

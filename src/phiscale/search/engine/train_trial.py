@@ -13,6 +13,7 @@ import torch
 from phiscale.arch.costs import cost
 from phiscale.data.datasets.dataset import ArraySplit, ImageSet, Split
 from phiscale.data.loader import CACHE_BYTES
+from phiscale.data.reading.pixels import DEFAULT_OPTIONS, DecodeOptions
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.files.run_files import CHECKPOINTS
 from phiscale.search.engine.result import Result
@@ -106,20 +107,20 @@ def draw_evenly(split: Split, count: int | None, seed: int = 0) -> Split:
     return split.subset(np.sort(first))
 
 
-def in_memory(images: ImageSet) -> ImageSet:
+def in_memory(images: ImageSet, options: DecodeOptions = DEFAULT_OPTIONS) -> ImageSet:
     """Decodes small images of one size once for all trials, if memory allows."""
-    return replace(images, **{name: _decoded(split) for name, split in images.splits()})
+    return replace(images, **{name: _decoded(split, options) for name, split in images.splits()})
 
 
-def _decoded(split: Split) -> Split:
+def _decoded(split: Split, options: DecodeOptions) -> Split:
     if isinstance(split, ArraySplit) or not len(split):
         return split
-    first = np.asarray(split.image(0))
+    first = np.asarray(split.image(0, options))
     if first.nbytes * len(split) > CACHE_BYTES or max(first.shape[:2]) > 96:
         return split
     pixels = np.empty((len(split), *first.shape), np.uint8)
     for i in range(len(split)):
-        one = np.asarray(split.image(i))
+        one = np.asarray(split.image(i, options))
         if one.shape != first.shape:
             return split
         pixels[i] = one

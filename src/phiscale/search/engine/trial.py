@@ -74,6 +74,7 @@ class TrialConditions:
     train_images: int | None = None  # per epoch; None: all
     threads: int = 1  # of torch
     seed: int = 0  # the first one
+    value_range: tuple[float, float] | None = None  # of grey images of more than eight bits
 
     def trial(
         self,
@@ -91,7 +92,9 @@ class TrialConditions:
             spec=spec,
             recipe=recipe,
             data=self.fingerprint,
-            preprocessing=Preprocessing(size=spec.resolution, crop=self.crop),
+            preprocessing=Preprocessing(
+                size=spec.resolution, crop=self.crop, value_range=self.value_range
+            ),
             train_images=self.train_images,
             test=test,
             threads=self.threads,
@@ -101,9 +104,12 @@ class TrialConditions:
     def to_dict(self, **fields: Any) -> dict[str, Any]:
         """Plain data for plan.json, with `fields` of the plan.
 
-        A first seed of 0 is left out, so that folders from before there was another stay valid.
+        A first seed of 0 and no range are left out, so that folders from before there were others
+        stay valid.
         """
-        seed = {"seed": self.seed} if self.seed else {}
+        later: dict[str, Any] = {"seed": self.seed} if self.seed else {}
+        if self.value_range:
+            later["value_range"] = list(self.value_range)
         return {
             "data": self.data,
             "fingerprint": self.fingerprint,
@@ -111,6 +117,6 @@ class TrialConditions:
             "train_images": self.train_images,
             "threads": self.threads,
             **fields,
-            **seed,
+            **later,
             "recipe": self.recipe.to_dict(),
         }

@@ -180,6 +180,7 @@ def _runtime(device: str) -> Runtime:
 
 def _load_images(plan: Plan[Any]) -> ImageSet:
     from phiscale.data.datasets.open import open_dataset
+    from phiscale.data.reading.pixels import DecodeOptions
     from phiscale.search.engine.train_trial import in_memory
 
     images = open_dataset(plan.conditions.data)
@@ -188,7 +189,7 @@ def _load_images(plan: Plan[Any]) -> ImageSet:
             f"{plan.conditions.data} holds other images than those that the study was begun with. "
             "Use the same images, or a new `out`."
         )
-    return in_memory(images)
+    return in_memory(images, DecodeOptions(value_range=plan.conditions.value_range))
 
 
 def _failed(trial: Trial, why: str) -> Result:

@@ -88,7 +88,7 @@ def _maps(
     size = preprocessing.size
     pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
     for number in numbers:
-        image = split.image(number, background=preprocessing.background)
+        image = split.image(number, preprocessing.decode_options)
         x = torch.from_numpy(preprocessing(image))[None]
         label = torch.tensor([int(split.labels[number])])
         cam = class_activation_maps(network, x, label)[0].numpy()

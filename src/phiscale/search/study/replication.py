@@ -49,6 +49,7 @@ def replicate_as_published(data: str, dataset: DatasetInfo) -> ScalingStudy:
         conditions=TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
+            value_range=dataset.value_range,
             recipe=recipe,
             crop=1.0,
             train_images=None,

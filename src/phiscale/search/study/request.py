@@ -74,6 +74,7 @@ class StudyRequest:
         return TrialConditions(
             data=data,
             fingerprint=dataset.fingerprint,
+            value_range=dataset.value_range,
             recipe=replace(preset.recipe, epochs=epochs),
             crop=choose_crop(dataset),
             train_images=dataset.limit(self.train_images or preset.train_images),
