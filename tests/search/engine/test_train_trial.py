@@ -28,7 +28,12 @@ def test_the_validation_error_is_that_of_the_weights_that_were_kept(
         records = [
             {"images_seen": 256, "loss": 1.0, "seconds": 3.0},
             *(
-                {"images_seen": seen, "validation_top1": top1, "validation_cross_entropy": loss}
+                {
+                    "images_seen": seen,
+                    "seconds": 3.0,
+                    "validation_top1": top1,
+                    "validation_cross_entropy": loss,
+                }
                 for seen, top1, loss in EVALUATIONS
             ),
         ]
