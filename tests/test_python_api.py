@@ -11,7 +11,7 @@ import pytest
 
 import phiscale
 from phiscale.cli import COMMANDS
-from phiscale.errors import CheckpointError, UsageError
+from phiscale.errors import CheckpointError, PhiscaleError, UsageError
 from phiscale.pipeline.notebook import bar, in_kernel
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.run import FitRuntime, PreparedFit, prepare_fit
@@ -21,7 +21,7 @@ from phiscale.training.recipes.recipe import Recipe
 from phiscale.training.recipes.table import RECIPE_ENTRIES
 from phiscale.training.run import TrainRequest
 from phiscale.training.transfer import check_start
-from support.fits import EVERYTHING, fixed_measurements
+from support.fits import EVERYTHING, fixed_measurements, made_up_device, write_plan_files
 
 FIT = (
     "data",
@@ -375,7 +375,10 @@ def test_a_variant_of_a_named_recipe_scales_as_that_one(
             r"latency.ms.0 is not a finite number above 0",
         ),
         (lambda out: phiscale.fit("digits", out, macs="lots"), r"macs='lots' is not a count"),
-        (lambda out: phiscale.fit("digits", out, from_scratch=False), r"`from_scratch=False`"),
+        (
+            lambda out: phiscale.fit("digits", out, from_scratch=False, pretrained=None),
+            r"`from_scratch=False`",
+        ),
         (lambda out: phiscale.train("small", "digits", out, "fotos"), r"unknown recipe 'fotos'"),
         (
             lambda out: phiscale.train("small", "digits", out, "photos", variant_of="photos"),
@@ -427,3 +430,24 @@ def test_progress_in_a_notebook_is_one_line():
     progress = Progress(images_seen=50, total=100, loss=0.5, images_per_s=10.0)
     assert bar(progress, width=4) == "██░░ 50/100 images, 10 img/s, loss 0.500"
     assert not in_kernel()
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: phiscale.Budget(macs="400M"), r"macs='400M' is text"),  # type: ignore[arg-type]
+        (lambda: phiscale.solve("small", {"macs": 4e8}), r"is no Budget"),  # type: ignore[arg-type]
+        (lambda: phiscale.scale("small", 1.0), r"by=1.0 is no Scaling"),  # type: ignore[arg-type]
+        (lambda: phiscale.Recipe(epochs="x"), r"epochs='x' is no number"),  # type: ignore[arg-type]
+    ],
+)
+def test_values_of_another_type_are_refused_by_name(call, says: str):  # type: ignore
+    with pytest.raises(PhiscaleError, match=says):
+        call()
+
+
+def test_paths_may_be_texts_everywhere(tmp_path: Path):
+    write_plan_files(tmp_path)
+    device = phiscale.DeviceModel.read(f"{tmp_path}/device.json")
+    assert device == made_up_device()
+    assert phiscale.audit("digits") == phiscale.audit(phiscale.open_dataset("digits"))

@@ -7,6 +7,7 @@ Near-duplicates (resized, re-encoded) are not searched for.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +18,11 @@ from typing import Any
 from phiscale.data.audit_advice import Facts, advise
 from phiscale.data.audit_values import ValueFacts, range_of, value_facts
 from phiscale.data.datasets.dataset import BadFile, ImageSet, Split
+from phiscale.data.datasets.open import open_dataset
 from phiscale.data.reading.pixels import DecodeOptions
 from phiscale.errors import BadImage, DataError
 from phiscale.files import Format, added_field
+from phiscale.files.values import PathOrName
 from phiscale.text import count_of, printable
 
 _CHUNK = 64  # images handed to a thread at once
@@ -109,15 +112,19 @@ class _ImageFacts:
 
 
 def audit(
-    images: ImageSet,
+    images: ImageSet | PathOrName,
     *,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
     """Reads every image once, in `workers` threads (Pillow decodes outside Python's lock).
 
+    `images`: an ImageSet, or what `open_dataset` takes.
+
     `progress(done, total)` is called from this thread. A bad image is reported, never raised.
     """
+    if not isinstance(images, ImageSet):
+        images = open_dataset(os.fspath(images))
     total = sum(len(split) for _, split in images.splits())
     results: dict[str, list[_ImageFacts | str]] = {}
     done = 0

@@ -51,7 +51,7 @@ def check_range(**ranges: tuple[float, float] | None) -> None:
 def check_at_least(least: int, **numbers: int | None) -> None:
     """Raises UsageError for a whole number below `least` or above 64 bits. None is allowed."""
     for name, value in numbers.items():
-        if value is not None and not least <= value < 2**63:
+        if value is not None and not (is_whole(value) and least <= value < 2**63):
             raise UsageError(f"{name}={value} is out of range. Use {least} or more.")
 
 

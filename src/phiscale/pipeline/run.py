@@ -99,12 +99,12 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
     `out`: the folder of the result, new or of an earlier start, which is then resumed.
     """
     runtime = runtime or FitRuntime()
-    plan = prepare_fit(request, out, runtime.measurements, runtime.in_memory)
-    torch_device, choice = compute_device(request.device), plan.choice
+    prepared = prepare_fit(request, out, runtime.measurements, runtime.in_memory)
+    torch_device, choice = compute_device(request.device), prepared.choice
     train(
         out,
         choice.spec,
-        plan.images,
+        prepared.images,
         choice.recipe,
         choice.preprocessing,
         Runtime(device=torch_device, callbacks=runtime.callbacks),
@@ -113,12 +113,12 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
     with lock_folder(out):
         report = ReportInputs(
             request=request,
-            images=plan.images,
-            audit=plan.audit,
-            device_model=plan.device_model,
+            images=prepared.images,
+            audit=prepared.audit,
+            device_model=prepared.device_model,
             choice=choice,
-            metrics=_evaluation(plan.images, out, torch_device)["metrics"],
-            exported=_export(plan.images, out, runtime.measurements.export_latency_s),
+            metrics=_evaluation(prepared.images, out, torch_device)["metrics"],
+            exported=_export(prepared.images, out, runtime.measurements.export_latency_s),
             command=runtime.command,
         )
         write_report(out / REPORT, collect_report(out, report))
@@ -209,7 +209,8 @@ def _kept_choice(out: Path) -> Choice | None:
 def _new_choice(
     request: Request, evidence: Evidence, measurements: Measurements, out: Path
 ) -> Choice:
-    # half of the short runs say nothing: speeds are measured anew, so their lengths would differ
+    # some of the short runs cannot be compared with later ones: speeds are measured anew, so their
+    # lengths would differ
     shutil.rmtree(out / SHORT_RUNS, ignore_errors=True)
     path = out / CHOICE
     CHOICE_FORMAT.write(path, choose(request, evidence, measurements, out))

@@ -15,7 +15,7 @@ from phiscale.data.datasets.dataset import ImageSet
 from phiscale.errors import UsageError
 from phiscale.pipeline.notebook import default_callbacks
 from phiscale.pipeline.run_folder import Run
-from phiscale.training.callbacks import AnyCallback
+from phiscale.training.callbacks import AnyCallback, check_callbacks
 from phiscale.training.ownership import is_first_process
 from phiscale.training.parallel.processes import TIMEOUT_S
 from phiscale.training.recipes.recipe import Recipe
@@ -79,6 +79,9 @@ def train(
     Raises UsageError for contradicting arguments, DataError for images that cannot be used,
     CheckpointError where `out` holds another run.
     """
+    check_callbacks(callbacks)
+    if not isinstance(recipe, Recipe | str | None):
+        raise UsageError(f"recipe={recipe!r} is neither a name nor a Recipe. Use one.")
     if recipe is None:
         recipe = "small-data" if pretrained is None else "finetune"
         logger.info(f"recipe: {recipe}")

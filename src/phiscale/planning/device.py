@@ -212,9 +212,9 @@ class DeviceModel:
         return FORMAT.decode(data, where)
 
     @staticmethod
-    def read(path: Path) -> DeviceModel:
+    def read(path: Path | str) -> DeviceModel:
         """Reads `device.json`. UsageError: the file is no device model."""
-        return FORMAT.read(path)
+        return FORMAT.read(Path(path))
 
 
 FORMAT = Format(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from phiscale.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -49,6 +51,19 @@ class _OnStep(Callback):
 
     def on_step(self, progress: Progress) -> None:
         self.function(progress)
+
+
+def check_callbacks(callbacks: object) -> None:
+    """Raises UsageError unless these are several callbacks."""
+    if not isinstance(callbacks, Sequence) or not all(map(callable_or_callback, callbacks)):
+        raise UsageError(
+            "`callbacks` is a list of functions or `phiscale.Callback`s. Write callbacks=[print]."
+        )
+
+
+def callable_or_callback(value: object) -> bool:
+    """Tells whether a value can receive the progress of a training."""
+    return callable(value) or isinstance(value, Callback)
 
 
 def as_callbacks(callbacks: Sequence[AnyCallback]) -> list[Callback]:

@@ -52,6 +52,17 @@ def seeded(seed: int) -> Iterator[None]:
         torch.default_generator.set_state(state)
 
 
+@contextmanager
+def thread_count(threads: int) -> Iterator[None]:
+    """Sets torch's number of threads while inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 _changing_threads = Lock()
 
 

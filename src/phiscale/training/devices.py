@@ -24,7 +24,10 @@ def require_rgb(spec: Spec, what: str) -> None:
 
 
 def compute_device(name: str) -> torch.device:
-    """Returns the torch device of a name: cpu, cuda or mps; auto prefers a CUDA GPU."""
+    """Returns the torch device of a name: cpu, cuda, cuda:1 or mps; auto prefers a CUDA GPU.
+
+    UsageError: there is no such device here.
+    """
     import torch
 
     if name == "auto":
@@ -33,7 +36,12 @@ def compute_device(name: str) -> torch.device:
         raise UsageError("device='cuda': torch finds no CUDA device here. Use `device='cpu'`.")
     if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device='mps': torch finds no Apple GPU here. Use `device='cpu'`.")
-    return torch.device(name)
+    if name.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device={name!r} is unknown. Use 'auto', 'cpu', 'cuda' or 'mps'.")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device={name!r} is no device. Use a name such as 'cuda:1'.") from None
 
 
 def cpu_name() -> str:

@@ -68,7 +68,8 @@ def train(
     """Trains a network into the folder `run`; returns the path of its best weights.
 
     Called again with the same arguments it resumes, bit for bit as if it had never stopped (on the
-    same machine with the same number of threads). `start_from`: a weights file for the start; the
+    same machine with the same number of threads; on a GPU with `Runtime(deterministic=True)`).
+    `start_from`: a weights file for the start; the
     network gets a new classifier if the class names differ. Under torchrun every process makes the
     same call.
 

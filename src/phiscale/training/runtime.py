@@ -23,8 +23,8 @@ SAVE_EVERY_S = 60.0  # so a kill loses about a minute of work at most
 class Runtime:
     """Where and how a training runs: nothing of it is compared when a run is resumed.
 
-    Only `device` and `deterministic` can change bits of the result, and `accept_changed_data` lets
-    a run resume with other images.
+    Only `device`, `deterministic` and the number of processes in `group` can change bits of the
+    result, and `accept_changed_data` lets a run resume with other images.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

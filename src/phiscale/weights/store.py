@@ -20,12 +20,12 @@ from phiscale.weights.header import HEADER, stored_metadata
 from phiscale.weights.metadata import ModelMetadata
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], metadata: ModelMetadata) -> None:
+def save(path: Path | str, tensors: Mapping[str, Tensor], metadata: ModelMetadata) -> None:
     """Writes tensors and metadata as one safetensors file, whole or not at all."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     header = json.loads(json.dumps(metadata.to_dict()))
     header[CHECKSUM] = _digest(header, ready)
-    write_atomic(path, to_bytes(ready, metadata={HEADER: json.dumps(header)}))
+    write_atomic(Path(path), to_bytes(ready, metadata={HEADER: json.dumps(header)}))
 
 
 def is_ours(path: Path) -> bool:

@@ -47,8 +47,10 @@ def test_the_validation_error_is_that_of_the_weights_that_were_kept(
         recipe=Recipe(),
         preprocessing=Preprocessing(size=8),
         data="fingerprint",
-        threads=torch.get_num_threads(),
+        threads=torch.get_num_threads() + 1,
     )
+    before = torch.get_num_threads()
     result = engine.train_trial(trial, open_dataset("digits"), tmp_path, Runtime())
     assert (result.validation_error, result.validation_loss) == (0.25, 0.9)
     assert result.images_seen == 256  # of the whole training
+    assert torch.get_num_threads() == before  # a lone worker is the host's own process

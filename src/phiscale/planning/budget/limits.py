@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import cast
 
 from phiscale.errors import UsageError
 
@@ -46,6 +47,11 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in self.limits.items():
+            if isinstance(cast("object", value), str):
+                raise UsageError(
+                    f"{name}={value!r} is text. Use a number such as 400e6; `fit` and `solve` of "
+                    "the command line read texts."
+                )
             if isinstance(value, bool) or not (math.isfinite(value) and value > 0):
                 raise UsageError(
                     f"{name}={value} is not a finite number above 0. Use one, or leave it out."

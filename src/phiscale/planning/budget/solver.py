@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from phiscale.arch.families import as_spec
 from phiscale.arch.spec import Spec
@@ -61,6 +61,8 @@ def solve(
     Raises BudgetError where no network fits, UsageError where the task lacks something, SpecError
     for a text that names no network.
     """
+    if not isinstance(cast("object", budget), Budget | None):
+        raise UsageError(f"budget={budget!r} is no Budget. Write phiscale.Budget(macs=400e6).")
     name = name or (base if isinstance(base, str) else "this network")
     spec = as_spec(base)
     budget = budget or Budget()

@@ -106,9 +106,9 @@ class FittedLaw:
         write_json(path, self.to_dict())
 
     @staticmethod
-    def read(path: Path) -> FittedLaw:
+    def read(path: Path | str) -> FittedLaw:
         """Reads `law.json`. UsageError: it has no rows of a fit."""
-        return FittedLaw.from_dict(read_json(path), str(path))
+        return FittedLaw.from_dict(read_json(Path(path)), str(path))
 
     @staticmethod
     def from_dict(data: Any, where: str = "the law") -> FittedLaw:

@@ -14,7 +14,7 @@ from phiscale.arch.spec import Spec
 from phiscale.errors import UsageError
 from phiscale.files import write_atomic
 from phiscale.files.run_files import COEFFICIENTS, REPORT
-from phiscale.files.values import PathOrName
+from phiscale.files.values import PathOrName, check_one_of
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.report.page import Section, page_files
@@ -111,6 +111,7 @@ def search_coefficients(  # noqa: PLR0913
     Raises UsageError for arguments out of range, and where the law cannot be trusted at `compute`.
     """
     command = command or python_call(search_coefficients, locals())
+    check_one_of(("lawscale", "grid", "both"), method=method)
     if isinstance(device_model, str | os.PathLike):
         device_model = DeviceModel.read(Path(device_model))
     request = SearchRequest(

@@ -1,6 +1,7 @@
 """Results of trials, one file each. This module imports no torch.
 
-The files count. Whatever else holds a result, such as the database, is filled from them.
+In one folder the files count, and the database is filled from them. Machines that share only a
+server take the first result that is marked there (`worker.py`).
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ Train = Callable[[Trial, "ImageSet", Path, "Runtime"], Result]
 
 
 def train_with_torch(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
-    """Trains a trial. torch is imported only here."""
+    """Trains a trial. Importing this module imports no torch."""
     from phiscale.search.engine.train_trial import train_trial
 
     return train_trial(trial, images, run, runtime)

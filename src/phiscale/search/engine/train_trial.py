@@ -18,6 +18,7 @@ from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.files.run_files import CHECKPOINTS
 from phiscale.search.engine.result import Result
 from phiscale.search.engine.trial import Trial
+from phiscale.training.determinism import thread_count
 from phiscale.training.devices import cpu_name
 from phiscale.training.evaluate import logits_of
 from phiscale.training.log import best_evaluation, read_log
@@ -31,7 +32,11 @@ def train_trial(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> 
 
     Interrupted: a signal came.
     """
-    torch.set_num_threads(trial.threads)
+    with thread_count(trial.threads):
+        return _result_of(trial, images, run, runtime)
+
+
+def _result_of(trial: Trial, images: ImageSet, run: Path, runtime: Runtime) -> Result:
     subset = replace(images, train=draw_evenly(images.train, trial.train_images))
     costs = cost(trial.spec)
     common = {

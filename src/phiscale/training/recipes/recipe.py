@@ -12,6 +12,7 @@ from typing import Any, Literal
 from phiscale.data.augment.augment import Augment
 from phiscale.errors import PhiscaleError, UsageError
 from phiscale.files import Format
+from phiscale.files.values import is_number
 
 FRACTION = "0 to less than 1"
 
@@ -264,6 +265,9 @@ def _as_floats(value: Any) -> None:
     """Turns whole numbers in float fields into floats: 6 epochs and 6.0 are one recipe, and are
     written alike. `value` is frozen; `__post_init__` calls this."""
     for field_ in fields(value):
+        number = getattr(value, field_.name)
+        if field_.type in ("float", "int") and not is_number(number):
+            raise UsageError(f"{field_.name}={number!r} is no number. Use one.")
         if field_.type == "float" and isinstance(number := getattr(value, field_.name), int):
             object.__setattr__(value, field_.name, float(number))
 
