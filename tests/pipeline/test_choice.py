@@ -1,6 +1,7 @@
 """How a network is selected: what competes, what measurements exclude, what short runs decide."""
 
 import json
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,14 @@ from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.errors import BudgetError, UsageError, WeightsError
 from phiscale.pipeline.choice import missed_by_limits
+from phiscale.pipeline.fine_tuning import Probe
+from phiscale.pipeline.request import pretrained_sources
 from phiscale.pipeline.run import FitRuntime, prepare_fit, run_fit
 from phiscale.planning.budget import Budget, PlanningTask, Pretraining, estimate, ray
 from phiscale.planning.coefficients import Coefficients
+from phiscale.training.recipes.recipe import Growth
 from phiscale.weights.pretrained import pretrained_weights
-from support.fits import BUDGET, fixed_measurements, made_up_device, request
+from support.fits import BUDGET, fixed_measurements, made_up_device, made_up_law, request
 
 
 def test_a_run_folder_competes_as_pretrained_and_counts_what_it_has_seen(
@@ -48,10 +52,11 @@ def test_auto_lets_the_best_known_weights_compete(
     measurements = fixed_measurements(known_weights=lambda: three, fetch_weights=fetch)
     budget = replace(BUDGET, macs=1_000_000_000)
     arguments = request(plan_files, from_scratch=False, pretrained=("auto",), budget=budget)
-    plan = prepare_fit(arguments, tmp_path / "auto", measurements)
+    with caplog.at_level(logging.INFO):
+        plan = prepare_fit(arguments, tmp_path / "auto", measurements)
     assert fetched == ["small.huge", "small.ours"]  # the third breaks the limits: not fetched
-    warning = "1 of the known weights cannot be fetched: the hub cannot be reached"
-    assert f"pretrained='auto': {warning}" in caplog.messages
+    refused = "known pretrained weights that cannot be fetched: the hub cannot be reached"
+    assert refused in caplog.messages
     assert plan.choice.name == "small.ours"
 
 
@@ -158,3 +163,49 @@ def test_the_device_model_is_measured_where_none_is_named(plan_files: Path, tmp_
         request(plan_files, device_model=None), tmp_path / "out", fixed_measurements()
     )
     assert plan.device_model == made_up_device()
+
+
+def test_a_probe_that_was_measured_replaces_the_prediction(
+    fitted: Path, plan_files: Path, tmp_path: Path
+):
+    """It is named, it fits into any time, and its network starts from the weights."""
+    good = Probe(error=0.01, train_images=1000, validation_images=100, seconds=0.01)
+    measurements = fixed_measurements(
+        packaged_weights=lambda: {"ours": fitted / "best.safetensors"}, probe=lambda *_: good
+    )
+    arguments = request(
+        plan_files, pretrained=("auto",), budget=replace(BUDGET, macs=10**9), min_epochs=None
+    )
+    choice = prepare_fit(arguments, tmp_path / "out", measurements).choice
+    assert choice.name == "ours" and choice.pretrained == str(fitted / "best.safetensors")
+    assert choice.predicted["probe_error"] == 0.01 and choice.predicted["predicted_error"] <= 0.01
+    assert "its linear probe has 1.0 %, measured" in choice.why
+    assert choice.recipe.head == "probe" and choice.recipe.growth == Growth()
+
+
+def test_a_budget_under_which_nothing_beats_guessing_is_refused(plan_files: Path, tmp_path: Path):
+    hopeless = replace(made_up_law(), e0=0.95)
+    hopeless.write(tmp_path / "law.json")
+    arguments = request(
+        plan_files,
+        law=str(tmp_path / "law.json"),
+        budget=replace(BUDGET, train_minutes=5),
+        min_epochs=None,
+    )
+    with pytest.raises(BudgetError, match=r"better than always naming the largest class\. .*Raise"):
+        prepare_fit(arguments, tmp_path / "out", fixed_measurements())
+
+
+@pytest.mark.parametrize(
+    ("named", "sources"),
+    [((), ("auto",)), (("none",), ()), (("a.safetensors", "auto"), ("a.safetensors", "auto"))],
+)
+def test_pretrained_weights_at_hand_compete_unless_others_or_none_are_named(
+    named: tuple[str, ...], sources: tuple[str, ...]
+):
+    assert pretrained_sources(named) == sources
+
+
+def test_none_beside_other_weights_is_refused():
+    with pytest.raises(UsageError, match="Drop one"):
+        pretrained_sources(("none", "auto"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phiscale.cli import main
+from phiscale.pipeline.fine_tuning import Probe
 from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.request import Request
 from phiscale.planning.budget import Budget
@@ -35,7 +36,10 @@ EVERYTHING = {
 """What `fit` leaves in its folder."""
 
 BUDGET = Budget(train_minutes=0.05, latency_ms=5, macs=330_000)
-FLAGS = "digits --train-minutes 0.05 --min-epochs 0.1 --macs 330K --latency-ms 5 --seed 3"
+FLAGS = (
+    "digits --train-minutes 0.05 --min-epochs 0.1 --macs 330K --latency-ms 5 --seed 3 "
+    "--pretrained none"
+)
 """`request` as a command line."""
 
 
@@ -84,6 +88,9 @@ def fixed_measurements(**changes: Any) -> Measurements:
     fixed: dict[str, Any] = {
         "calibrate": lambda device: made_up_device(),
         "latency_ms": lambda spec: 0.1,
+        "packaged_weights": dict,
+        "features_per_s": lambda *_: 1000.0,
+        "probe": lambda *_: Probe(error=0.3, train_images=100, validation_images=50, seconds=0.01),
         "images_per_s": lambda *_: 400.0,
         "clock": lambda: 0.0,
         "load": lambda: 0.0,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from phiscale.errors import WeightsError
+from phiscale.arch.scaling import first_stages
+from phiscale.errors import SpecError, WeightsError
 from phiscale.nn.network import build
 from phiscale.weights.adapt import adapt_weights, over_channels
 from phiscale.weights.sources import load
@@ -51,3 +52,25 @@ def test_a_loaded_network_takes_other_classes_channels_and_any_size(timm_file: P
     assert network(torch.randn(1, 4, 97, 130)).shape == (1, 2)
     assert network.metadata.spec == network.spec
     assert load(timm_file, classes=0)(torch.randn(1, 3, 64, 64)).shape == (1, 512)
+
+
+def test_the_first_stages_keep_their_weights_and_get_a_new_classifier():
+    whole, part = build(RESNET18), build(first_stages(RESNET18, 2))
+    fresh = part.state_dict()
+    adapted = adapt_weights(whole.state_dict(), RESNET18, part.spec, fresh)
+    assert adapted.keys() == fresh.keys()
+    for name, tensor in adapted.items():
+        source = fresh if name.startswith("classifier") else whole.state_dict()
+        assert torch.equal(tensor, source[name]), name
+    part.load_state_dict(adapted)
+    x = torch.randn(1, 3, 64, 64)
+    whole.eval(), part.eval()
+    assert torch.equal(whole.intermediates(x)["stages.1"], part.intermediates(x)["stages.1"])
+
+
+def test_stages_that_are_not_the_first_ones_are_another_network():
+    last = replace(RESNET18, stages=RESNET18.stages[1:])
+    with pytest.raises(WeightsError, match="differs in stages"):
+        adapt_weights({}, RESNET18, last, {})
+    with pytest.raises(SpecError, match="between 1 and the 4 stages"):
+        first_stages(RESNET18, 5)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 from phiscale.arch.families import as_spec
 from phiscale.arch.rounding import Scaling, round_channels, scale_spec, scaled_repeats
@@ -17,6 +18,7 @@ __all__ = [
     "Strategy",
     "compound",
     "effective",
+    "first_stages",
     "round_channels",
     "scale",
     "scaled_repeats",
@@ -98,8 +100,12 @@ def scale(model: Spec | str, by: Scaling) -> Spec:
     """Returns the network `by` times as deep, wide and finely sampled, rounded to integers.
 
     `model`: a spec or a model's name. The spec's fields say how to round.
-    SpecError: there is no such model.
+    SpecError: there is no such model, or `by` is no Scaling.
     """
+    if not isinstance(cast("object", by), Scaling):
+        raise SpecError(
+            f"by={by!r} is no Scaling. Write phiscale.Scaling(depth=1.2), or compound(1)."
+        )
     return scale_spec(as_spec(model), by)
 
 
@@ -148,3 +154,17 @@ def _width(spec: Spec, over: Spec) -> float:
         return sum(stage.channels**2 for stage in of.stages) / len(of.stages)
 
     return math.sqrt(mean_square(spec) / mean_square(over))
+
+
+def first_stages(network: Spec, count: int) -> Spec:
+    """Returns the network without its last stages and without the convolution before pooling.
+
+    What is left computes what it computed before, so that it can keep its weights. All stages: the
+    network as it is. SpecError: it has fewer stages, or `count` is below 1.
+    """
+    stages = len(network.stages)
+    if not 1 <= count <= stages:
+        raise SpecError(f"count={count} is not between 1 and the {stages} stages of this network.")
+    if count == stages:
+        return network
+    return replace(network, stages=network.stages[:count], head_channels=0)

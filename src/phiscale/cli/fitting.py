@@ -50,9 +50,10 @@ def fit(
         data: Image folder, CSV table, named set (digits, cifar10, ...), or tar shards.
         out: Folder for the model, its report and the run.
         base: Name of the model whose scalings compete; by default the size of the images decides.
-        pretrained: SOURCE of weights that compete too: file, folder of files, RUN, hf-hub:NAME,
-            torchvision:NAME, a model's name, or auto: the known ones. May be repeated.
-        from_scratch: Let scalings of the base compete.
+        pretrained: SOURCE of weights that compete: file, folder of files, RUN, hf-hub:NAME,
+            torchvision:NAME, a model's name; auto, the default: those at hand, which are
+            EfficientNet-Lite0 and what is installed, cached or on the hub; none. May be repeated.
+        from_scratch: Let scalings of the base compete, which are trained from random weights.
         device_model: The device.json of `phiscale calibrate` on the target; by default this
             machine is measured.
         law: The law.json of `phiscale law fit`, instead of phiscale's law.
@@ -67,7 +68,7 @@ def fit(
         device: Device that trains; auto uses a GPU where there is one.
         seed: Seed of the whole run.
     """
-    from phiscale.pipeline.request import Request
+    from phiscale.pipeline.request import Request, pretrained_sources
 
     check_at_least(0, seed=seed)
     lift_pillow_limit(max_megapixels)
@@ -77,7 +78,7 @@ def fit(
         data=data,
         budget=limits.budget(),
         base=base,
-        pretrained=pretrained,
+        pretrained=pretrained_sources(pretrained),
         from_scratch=from_scratch,
         law=str(law) if law else None,
         coefficients=str(coefficients) if coefficients else None,

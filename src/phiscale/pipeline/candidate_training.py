@@ -20,7 +20,7 @@ from phiscale.planning.budget import Candidate
 from phiscale.training.log import best_evaluation, read_log
 from phiscale.training.loop import train
 from phiscale.training.parallel.replicas import lanes_for
-from phiscale.training.recipes.recipe import Recipe
+from phiscale.training.recipes.recipe import Growth, Recipe
 from phiscale.training.runtime import Runtime
 from phiscale.training.signals import Interrupted
 from phiscale.weights.header import read_metadata
@@ -32,6 +32,8 @@ def candidate_recipe(request: Request, evidence: Evidence, candidate: Candidate)
     """Returns the named recipe of these images for a candidate; its length is still to be set."""
     pretrained = candidate.pretrained is not None
     named = suitable_recipe(evidence.images, evidence.audit, pretrained=pretrained)
+    if pretrained:  # smaller images would undo the probe, which is fitted at the full size
+        named = replace(named, growth=Growth())
     return replace(named, seed=request.seed, lanes=lanes_for(named.batch, evidence.torch_device))
 
 

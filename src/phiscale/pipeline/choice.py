@@ -1,8 +1,8 @@
 """How `fit` chooses a network: exact costs and a law propose, measurements correct, and short runs
 on the validation split decide between networks that the law cannot separate.
 
-Each step is a function that returns the evidence with more: `known_weights.py`, `ranking.py` (with
-`solving.py`), `short_runs.py`, and `decide` in this file."""
+Each step is a function that returns the evidence with more: `known_weights.py`, `probing.py` (with
+`variants.py`), `ranking.py` (with `solving.py`), `short_runs.py`, and `decide` in this file."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from phiscale.pipeline.candidate_training import candidate_preprocessing, candid
 from phiscale.pipeline.evidence import Evidence
 from phiscale.pipeline.known_weights import propose_pretrained
 from phiscale.pipeline.measurements import Measurements
+from phiscale.pipeline.probing import probe_pretrained
 from phiscale.pipeline.ranking import rank_by_measurements
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.short_runs import short_runs
@@ -65,12 +66,13 @@ FORMAT = Format(
 
 
 def choose(request: Request, evidence: Evidence, measurements: Measurements, out: Path) -> Choice:
-    """Selects the best network within the budget: propose, measure, short runs, decide.
+    """Selects the best network within the budget: propose, probe, measure, short runs, decide.
 
     Short runs train in the folder `out`. Raises BudgetError where no network fits the budget and
     WeightsError where no network competes.
     """
     evidence = propose_pretrained(request, evidence, measurements)
+    evidence = probe_pretrained(request, evidence, measurements)
     evidence = rank_by_measurements(request, evidence, measurements)
     evidence = short_runs(request, evidence, measurements, out)
     return decide(request, evidence)
@@ -113,8 +115,8 @@ def missed_by_limits(winner: Candidate, pretrained: Iterable[Candidate]) -> str:
     if all(limit.met or limit.name == "train_minutes" for limit in best.limits):
         fix = "Allow more training minutes, or a training of fewer epochs"
     return (
-        f" {best.name} has a predicted top-1 error of {100 * best.error:.1f} % but is excluded "
-        f"({best.excluded_by}). {fix}."
+        f" {best.name} has a predicted top-1 error of {100 * best.shown_error:.1f} % but is "
+        f"excluded ({best.excluded_by}). {fix}."
     )
 
 

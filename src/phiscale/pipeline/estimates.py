@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from phiscale.arch.spec import Spec
 from phiscale.pipeline.evidence import Evidence
+from phiscale.pipeline.fine_tuning import fine_tuned_error
 from phiscale.pipeline.request import Request
 from phiscale.pipeline.suitable import native_pixels, suitable_recipe
+from phiscale.pipeline.variants import Variant
 from phiscale.planning.budget import (
     MAX_EPOCHS,
     Budget,
@@ -20,17 +22,39 @@ from phiscale.weights.header import read_metadata
 
 
 def estimate_pretrained(request: Request, evidence: Evidence) -> list[Candidate]:
-    """Estimates the networks with weights at hand, with new heads for the images' classes."""
-    candidates = []
-    for name, path in evidence.pretrained.items():
-        metadata = read_metadata(path)
-        images_seen = metadata.metrics.get("validation", {}).get("images_seen")
-        candidates.append(
-            estimate_with_weights(
-                request, evidence, name, metadata.spec, _pretraining(str(path), images_seen)
-            )
-        )
-    return candidates
+    """Estimates the variants of the pretrained networks, with what has been measured of them."""
+    return [estimate_variant(request, evidence, variant) for variant in evidence.variants]
+
+
+def estimate_variant(request: Request, evidence: Evidence, variant: Variant) -> Candidate:
+    """Estimates one variant of a pretrained network."""
+    images_seen = read_metadata(variant.weights).metrics.get("validation", {}).get("images_seen")
+    pretraining = _pretraining(str(variant.weights), images_seen)
+    candidate = estimate_with_weights(request, evidence, variant.name, variant.network, pretraining)
+    return as_measured(evidence, candidate)
+
+
+def as_measured(evidence: Evidence, candidate: Candidate) -> Candidate:
+    """Returns the candidate with its measured latency, and the error that its probe promises.
+
+    A probe fits into any training time, and it is never lost.
+    """
+    latency = evidence.latencies.get(candidate.name)
+    if latency is not None:
+        candidate = _with_limit(replace(candidate, latency_ms=latency), "latency_ms", latency)
+    probe = evidence.probes.get(candidate.name)
+    if probe is None:
+        return candidate
+    error = fine_tuned_error(probe, len(evidence.images.train), candidate.images_seen)
+    candidate = replace(candidate, error=error, probe_error=probe.error)
+    return _with_limit(candidate, "train_minutes", probe.seconds / 60)
+
+
+def _with_limit(candidate: Candidate, name: str, value: float) -> Candidate:
+    limits = (
+        replace(each, value=value) if each.name == name else each for each in candidate.limits
+    )
+    return replace(candidate, limits=tuple(limits))
 
 
 def estimate_with_weights(
@@ -59,7 +83,7 @@ def estimate_again(
     """Estimates the same candidate under another budget or at another training speed."""
     weights = candidate.pretrained
     task = task_for(request, evidence, pretrained=weights is not None)
-    return estimate(
+    estimated = estimate(
         candidate.spec,
         budget,
         task=replace(task, min_epochs=min_epochs),
@@ -68,6 +92,7 @@ def estimate_again(
         images_per_s=images_per_s,
         family_offset=candidate.family_offset,
     )
+    return as_measured(evidence, estimated)
 
 
 def task_for(request: Request, evidence: Evidence, *, pretrained: bool = False) -> PlanningTask:

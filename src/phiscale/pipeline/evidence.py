@@ -7,19 +7,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from phiscale.arch.families import get_spec
 from phiscale.arch.spec import Spec
 from phiscale.data.audit import Audit
 from phiscale.data.datasets.dataset import ImageSet
+from phiscale.pipeline.fine_tuning import Probe
 from phiscale.pipeline.request import LoadedInputs, Request
 from phiscale.pipeline.suitable import has_small_images
+from phiscale.pipeline.variants import Variant
 from phiscale.planning.budget import Candidate, Solution
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import ErrorLaw
 from phiscale.planning.priors import law_for
+from phiscale.weights.header import read_metadata
 
 # Extra top-1 error of a family at the same scaling, compared with EfficientNet-B0. Lite0 has 75.1 %
 # top-1 where B0 has 76.7 %: ImageNet, both without AutoAugment, from the READMEs of
@@ -39,7 +43,11 @@ class Evidence:
     law: ErrorLaw
     coefficients: Coefficients | None = None  # scalings by these alone compete
     pretrained: Mapping[str, Path] = field(default_factory=dict)  # weights files by name
-    pretrained_speeds: Mapping[str, float] = field(default_factory=dict)  # measured images/s
+    found: frozenset[str] = frozenset()  # of them those that nobody named: "auto" found them
+    variants: tuple[Variant, ...] = ()  # of the pretrained networks
+    latencies: Mapping[str, float] = field(default_factory=dict)  # measured ms, by variant
+    probes: Mapping[str, Probe] = field(default_factory=dict)  # measured, by variant
+    pretrained_speeds: Mapping[str, float] = field(default_factory=dict)  # images/s, by variant
     proposal: Solution | None = None  # all candidates, by the law and the device model
     finalists: tuple[Candidate, ...] = ()  # best of the proposal, at their measured speeds
     pretrained_candidates: tuple[Candidate, ...] = ()  # all of them, at their measured speeds
@@ -57,6 +65,16 @@ class Evidence:
     def spec(self, name: str) -> Spec:
         """Returns a registered model's spec, with as many classes as the images have."""
         return replace(get_spec(name), classes=len(self.images.classes))
+
+    def pretrained_network(self, weights: Path) -> Spec:
+        """Returns the network of a weights file, with as many classes as the images have."""
+        return replace(read_metadata(weights).spec, classes=len(self.images.classes))
+
+    @property
+    def largest_class_error(self) -> float:
+        """The error of always naming the class with the most training images."""
+        labels = self.images.train.labels
+        return 1 - float(np.bincount(labels).max()) / len(labels)
 
     def used(self, seconds: float) -> Evidence:
         """Counts seconds of the training time as used."""

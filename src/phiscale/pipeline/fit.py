@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from phiscale.errors import UsageError
 from phiscale.files.values import PathOrName
 from phiscale.pipeline.notebook import default_callbacks
-from phiscale.pipeline.request import InMemoryInputs, Request, content_name
+from phiscale.pipeline.request import (
+    InMemoryInputs,
+    Request,
+    content_name,
+    pretrained_sources,
+)
 from phiscale.pipeline.run import FitRuntime, run_fit
 from phiscale.pipeline.run_folder import Run
 from phiscale.planning.budget import Budget
@@ -18,7 +24,7 @@ from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import Law
 from phiscale.text import python_call
-from phiscale.training.callbacks import AnyCallback
+from phiscale.training.callbacks import AnyCallback, check_callbacks
 
 
 def fit(
@@ -33,7 +39,7 @@ def fit(
     train_memory_bytes: float | str | None = None,
     budget: Budget | None = None,
     base: str | None = None,
-    pretrained: PathOrName | Sequence[PathOrName] | None = None,
+    pretrained: PathOrName | Sequence[PathOrName] | None = "auto",
     from_scratch: bool = True,
     device_model: PathOrName | DeviceModel | None = None,
     law: PathOrName | Law | None = None,
@@ -54,8 +60,9 @@ def fit(
     parameters, bytes; counts and sizes may be text such as "400M" or "20MB". `budget` holds the
     same limits as one value.
 
-    `base`: model whose scalings compete. `pretrained`: weights that compete too: a file, a folder
-    of files, a `Run`, "hf-hub:NAME", "torchvision:NAME", a model's name, or "auto": the known ones.
+    `base`: model whose scalings compete. `pretrained`: weights that compete: a file, a folder of
+    files, a `Run`, "hf-hub:NAME", "torchvision:NAME", a model's name; "auto": those at hand, which
+    are EfficientNet-Lite0 and what is installed, cached or on the hub; None: none.
     `from_scratch`: whether scalings of the base compete. `device_model`, `law`, `coefficients`:
     values, or the files of `calibrate`, `law fit` and `search coefficients`. `on_bad`: what happens
     to unreadable images. `min_epochs`: the fewest epochs worth training. `max_megapixels`: size
@@ -68,6 +75,7 @@ def fit(
     arguments.
     """
     command = python_call(fit, {**locals(), "callbacks": ()})
+    check_callbacks(callbacks)
     request = Request(
         data=os.fspath(data),
         budget=budget_of(
@@ -110,7 +118,7 @@ def _sources(pretrained: PathOrName | Sequence[PathOrName] | None) -> tuple[str,
     if pretrained is None:
         return ()
     if isinstance(pretrained, str | os.PathLike):
-        return (os.fspath(pretrained),)
+        return pretrained_sources((os.fspath(pretrained),))
     return tuple(os.fspath(source) for source in pretrained)
 
 
@@ -118,4 +126,11 @@ def _name(source: PathOrName | DeviceModel | Law | Coefficients | None) -> str |
     """Returns the name that the request has for it: of a file its path."""
     if source is None or isinstance(source, str):
         return source
-    return os.fspath(source) if isinstance(source, os.PathLike) else content_name(source)
+    if isinstance(source, os.PathLike):
+        return os.fspath(source)
+    if not isinstance(source, DeviceModel | Law | Coefficients):
+        raise UsageError(
+            f"{source!r} is neither a file nor a DeviceModel, Law or Coefficients. "
+            "Use one for `device_model`, `law` or `coefficients`."
+        )
+    return content_name(source)

@@ -14,6 +14,7 @@ from phiscale.planning.budget import Candidate, Solution, fewest_epochs, finalis
 
 logger = logging.getLogger(__name__)
 
+MEASURED_PRETRAINED = 3  # pretrained candidates whose training is timed, at most
 MEASURED_SHARE = 0.012  # of the training minutes: every finalist's speed, to plan with
 
 
@@ -47,17 +48,33 @@ def rank_by_measurements(
 def _with_pretrained_speeds(
     request: Request, evidence: Evidence, measurements: Measurements
 ) -> Evidence:
-    """Measures the training speed of each pretrained candidate that meets the other limits: they
-    are few, and a wrong device model must not exclude them."""
+    """Measures the training speed of the most promising pretrained candidates, since a wrong device
+    model must not exclude them. The others' speeds follow from theirs by their MACs."""
     if request.budget.train_minutes is None:
         return evidence
-    for candidate in estimate_pretrained(request, evidence):
-        if all(limit.met or limit.name == "train_minutes" for limit in candidate.limits):
-            speed, evidence = _training_speed(request, evidence, measurements, candidate)
-            evidence = replace(
-                evidence, pretrained_speeds={**evidence.pretrained_speeds, candidate.name: speed}
-            )
+    measured: dict[str, float] = {}
+    for _ in range(MEASURED_PRETRAINED):
+        best = _most_promising(request, evidence)
+        if best is None or best.name in measured:
+            break
+        speed, evidence = _training_speed(request, evidence, measurements, best)
+        measured[best.name] = speed
+        likely = {
+            each.name: speed * best.cost.macs / each.cost.macs
+            for each in estimate_pretrained(request, evidence)
+        }
+        evidence = replace(evidence, pretrained_speeds={**likely, **measured})
     return evidence
+
+
+def _most_promising(request: Request, evidence: Evidence) -> Candidate | None:
+    """Returns the pretrained candidate of least predicted error, of those within the limits."""
+    fitting = [
+        each
+        for each in estimate_pretrained(request, evidence)
+        if all(limit.met or limit.name == "train_minutes" for limit in each.limits)
+    ]
+    return min(fitting, key=lambda each: each.error, default=None)
 
 
 def _with_best(request: Request, evidence: Evidence, measurements: Measurements) -> Evidence:
@@ -96,7 +113,8 @@ def _at_measured_speed(
 ) -> tuple[Candidate, Evidence]:
     """Estimates the candidate again at the speed of its real training, here on these images.
 
-    Half of the fewest epochs is enough by now: noise must not exclude what was solved for.
+    Half of `min_epochs` is enough by now, so that noise of the measured speed does not exclude what
+    was solved for.
     """
     speed = evidence.pretrained_speeds.get(candidate.name)
     if not speed:

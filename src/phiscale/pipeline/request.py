@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from phiscale.planning.budget import Budget
 from phiscale.planning.coefficients import Coefficients
 from phiscale.planning.device import DeviceModel
 from phiscale.planning.laws import Law
-from phiscale.weights.locate import AUTO
+from phiscale.weights.locate import AUTO, NONE
 from phiscale.weights.sources import weights_files
 from phiscale.weights.store import read as read_weights
 
@@ -49,7 +50,7 @@ class Request:
 
     @property
     def known_weights(self) -> bool:
-        """Whether the best of the known pretrained weights compete."""
+        """Whether the pretrained weights at hand compete."""
         return AUTO in self.pretrained
 
     def check(self) -> None:
@@ -76,6 +77,16 @@ FORMAT = Format(
     CheckpointError,
     "Restore it, or use another `out`.",
 )
+
+
+def pretrained_sources(named: Sequence[str]) -> tuple[str, ...]:
+    """Returns the sources of weights that compete: those at hand (`auto`) where none is named.
+
+    `none` stands for no pretrained weights. UsageError: it stands beside others.
+    """
+    if NONE in named and len(named) > 1:
+        raise UsageError("`pretrained` names weights and `none`. Drop one.")
+    return () if NONE in named else tuple(named) or (AUTO,)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from phiscale.pipeline.evidence import FAMILY_OFFSETS, Evidence
 from phiscale.pipeline.measurements import Measurements
 from phiscale.pipeline.request import Request
 from phiscale.planning.budget import Budget, Candidate, Solution, rank, solve
-from phiscale.planning.priors import origin_of
+from phiscale.planning.priors import guessing_error_of, origin_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +32,12 @@ def solve_within_latency(
             if attempt == 0:
                 raise
             break  # its message would name the latency that was tightened below
+        _refuse_guessing(request, evidence, solution)
         if allowed is None or budget.latency_ms is None:
             return replace(evidence, proposal=solution)
-        real = _latency_ms(request, measurements, solution.best)
+        real = evidence.latencies.get(solution.best.name)
+        if real is None:
+            real = _latency_ms(request, measurements, solution.best)
         how = "by the device model" if request.targets_other_device else "measured"
         logger.info(f"{solution.best.name}: {real:.3g} ms {how}, {allowed:g} ms allowed")
         if real <= allowed:
@@ -45,6 +48,32 @@ def solve_within_latency(
         f"no network was within latency_ms={allowed:g}; the last one took "
         f"{real:.3g} ms. Raise it to {real * 1.1:.2g}, or try again on an idle machine."
     )
+
+
+def _refuse_guessing(request: Request, evidence: Evidence, solution: Solution) -> None:
+    """Raises BudgetError where even the best network is predicted to do no better than guessing.
+
+    Whoever sets `min_epochs` has decided what is worth training. Without a limit there is none to
+    raise.
+    """
+    if request.min_epochs is not None or not request.budget.limits:
+        return
+    best, guessing = solution.best, guessing_error_of(evidence.law)
+    if best.probe_error is not None or guessing is None:  # errors are those of these images
+        guessing = evidence.largest_class_error
+    if best.error < guessing:
+        return
+    raise BudgetError(
+        "no network within these limits is predicted to be better than always naming the largest "
+        f"class. The best is {best.name}. Raise {_tightest(best)}."
+    )
+
+
+def _tightest(candidate: Candidate) -> str:
+    """Returns the limits that a candidate nearly uses up."""
+    used = sorted(candidate.limits, key=lambda limit: -limit.value / limit.allowed)
+    near = [f"`{limit.name}`" for limit in used if limit.value > 0.5 * limit.allowed]
+    return " or ".join(near or [f"`{limit.name}`" for limit in used[:1]] or ["`train_minutes`"])
 
 
 def within_latency(

@@ -1,8 +1,4 @@
-"""Prepares pretrained weights for a training: batch-norm statistics and the new classifier.
-
-The classifier can start as the best linear one on the frozen features, so that fine-tuning does
-not begin by distorting them (Kumar et al., arXiv:2202.10054).
-"""
+"""Prepares pretrained weights for a training: batch-norm statistics and the new classifier."""
 
 from __future__ import annotations
 
@@ -10,23 +6,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from phiscale.data.batches import read_batches, split_reader
 from phiscale.data.datasets.dataset import ImageSet, Split
 from phiscale.data.loader import channels_first, normalise_batch
-from phiscale.data.order import Order
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import UsageError
 from phiscale.files import read_checked, write_checked
 from phiscale.files.run_files import TRANSFER
 from phiscale.nn.network import Network
 from phiscale.nn.norm import BatchNorm2d
-from phiscale.training.evaluate import logits_of
 from phiscale.training.optim import lr_scales
 from phiscale.training.parallel.replicas import MIN_LANE_IMAGES
+from phiscale.training.probe import LinearProbe, drawn, fit_probe, pooled_features
 from phiscale.training.recipes.recipe import Recipe
 
 Norms = Literal["train", "frozen", "reestimated"]
@@ -34,8 +28,8 @@ Norms = Literal["train", "frozen", "reestimated"]
 ENOUGH_LANE_IMAGES = 2 * MIN_LANE_IMAGES  # batch statistics of these are as good as the old ones
 FAR = 0.3  # standard deviations: running means so far off no longer fit the images
 STATISTICS_FROM, BATCH = 1024, 32  # images
-PROBED_AT_MOST = 20_000  # images, whose features fit in memory
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's penalty; validation selects one
+PROBED_AT_LEAST, PROBED_OF_CLASS = 6_000, 100  # training images: more hardly change a probe
+PROBED_AT_MOST = 20_000  # their features fit in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +84,8 @@ def prepare(
     plan = _norms(network, recipe, images.train, preprocessing, device)
     if recipe.head == "probe":
         plan = _probed(network, plan, recipe, images, preprocessing, device)
+    elif plan.norms == "reestimated":
+        _reestimate(network, _for_statistics(images.train), preprocessing, device)
     write_checked(path, asdict(plan))
     return plan
 
@@ -101,7 +97,7 @@ def _norms(
     preprocessing: Preprocessing,
     device: torch.device,
 ) -> TransferPlan:
-    """Selects the norm policy, and reestimates statistics where it says so.
+    """Selects the norm policy.
 
     `auto` decides by batch size and shift. Statistics of enough images in a step are good as they
     are. Those of few images are noise: the old ones stay where they still fit, else they are
@@ -109,15 +105,47 @@ def _norms(
     """
     if recipe.norms in ("train", "frozen"):
         return TransferPlan(norms=recipe.norms)
-    even = min(STATISTICS_FROM, max(1, len(split) // BATCH) * BATCH)
-    few = split.subset(_spread(split, even))
-    shift = _shift(network, few, preprocessing, device)
+    shift = _shift(network, _for_statistics(split), preprocessing, device)
     norms: Norms = "reestimated" if recipe.norms == "reestimated" or shift > FAR else "frozen"
     if recipe.norms == "auto" and recipe.batch // recipe.lanes >= ENOUGH_LANE_IMAGES:
         norms = "train"
-    if norms == "reestimated":
-        _reestimate(network, few, preprocessing, device)
     return TransferPlan(norms=norms, shift=round(shift, 4), share=recipe.batch // recipe.lanes)
+
+
+def _for_statistics(split: Split) -> Split:
+    """Returns whole batches of images, enough for statistics."""
+    return drawn(split, min(STATISTICS_FROM, max(1, len(split) // BATCH) * BATCH))
+
+
+def _probed(
+    network: Network,
+    plan: TransferPlan,
+    recipe: Recipe,
+    images: ImageSet,
+    preprocessing: Preprocessing,
+    device: torch.device,
+) -> TransferPlan:
+    """Sets the classifier to a linear probe, and reestimates statistics where the plan says so.
+
+    Where that was only presumed (`auto`), the validation split decides: reestimated statistics
+    must have the better probe, else the old ones stay.
+    """
+    probe = None
+    if plan.norms != "reestimated" or recipe.norms == "auto":
+        probe = _probe(network, recipe, images, preprocessing, device)
+    if plan.norms == "reestimated":
+        old = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        _reestimate(network, _for_statistics(images.train), preprocessing, device)
+        again = _probe(network, recipe, images, preprocessing, device)
+        if probe is None or again.validation_top1 > probe.validation_top1:
+            probe = again
+        else:
+            plan = replace(plan, norms="frozen")
+            for name, buffer in network.named_buffers():
+                buffer.copy_(old[name])
+    assert probe is not None
+    probe.set_classifier(network)
+    return replace(plan, strength=probe.strength, validation_top1=round(probe.validation_top1, 6))
 
 
 def freeze(network: nn.Module, recipe: Recipe) -> int:
@@ -197,65 +225,25 @@ def _pass(
         network(normalise_batch(channels_first(batch.pixels), preprocessing, device))
 
 
-def _probed(
+def _probe(
     network: Network,
-    plan: TransferPlan,
     recipe: Recipe,
     images: ImageSet,
     preprocessing: Preprocessing,
     device: torch.device,
-) -> TransferPlan:
-    """Sets the classifier to a logistic regression on pooled features.
-
-    The penalty is the one with the best validation accuracy.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    body = _Body(network)
-    train = images.train.subset(_spread(images.train, PROBED_AT_MOST))
-    x = logits_of(body, train, preprocessing, device=device).astype(np.float64)
-    x_validation = logits_of(body, images.validation, preprocessing, device=device).astype(
-        np.float64
+) -> LinearProbe:
+    """Fits a linear probe to at most so many training images that it takes seconds."""
+    train, validation = drawn(images.train, _probed_at_most(images)), images.validation
+    return fit_probe(
+        (pooled_features(network, train, preprocessing, device), train.labels),
+        (pooled_features(network, validation, preprocessing, device), validation.labels),
+        classes=len(images.classes),
+        balanced=recipe.class_weights == "balanced",
     )
-    mean, spread = x.mean(0), x.std()  # one scale for all: features that hardly vary stay small
-    x, x_validation = (x - mean) / spread, (x_validation - mean) / spread
-    best: tuple[float, float, LogisticRegression] | None = None
-    for strength in STRENGTHS:
-        weights = "balanced" if recipe.class_weights == "balanced" else None
-        model = LogisticRegression(C=1 / (strength * len(x)), max_iter=1000, class_weight=weights)
-        model.fit(x, train.labels)
-        top1 = float(np.mean(model.predict(x_validation) == images.validation.labels))
-        if best is None or top1 >= best[0]:  # the stronger penalty where two are equal
-            best = (top1, strength, model)
-    assert best is not None
-    top1, strength, model = best
-    weight = np.zeros((len(images.classes), x.shape[1]))
-    bias = np.full(len(images.classes), -1e2)  # of classes without a training image
-    rows, offset = np.asarray(model.coef_), np.asarray(model.intercept_)
-    if len(model.classes_) == 2:  # one row for two classes: half each
-        rows, offset = np.stack([-rows[0], rows[0]]) / 2, np.array([-offset[0], offset[0]]) / 2
-    weight[model.classes_], bias[model.classes_] = rows / spread, offset - (rows / spread) @ mean
-    with torch.no_grad():
-        network.classifier.get_parameter("weight").copy_(torch.from_numpy(weight))
-        network.classifier.get_parameter("bias").copy_(torch.from_numpy(bias))
-    return replace(plan, strength=strength, validation_top1=round(top1, 6))
 
 
-class _Body(nn.Module):
-    """The pooled features of a network."""
-
-    def __init__(self, network: Network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network.forward_head(self.network.forward_features(x), pre_logits=True)
-
-
-def _spread(split: Split, most: int) -> np.ndarray:
-    """Returns indices of at most `most` images of a split, drawn at random."""
-    order = Order(len(split), 0).samples(0, len(split))
-    return np.sort(order[:most])
+def _probed_at_most(images: ImageSet) -> int:
+    return min(PROBED_AT_MOST, max(PROBED_AT_LEAST, PROBED_OF_CLASS * len(images.classes)))
 
 
 def check_start(recipe: Recipe, start_from: Path | str | None) -> None:

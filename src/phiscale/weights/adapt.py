@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from phiscale.arch.scaling import first_stages
 from phiscale.arch.spec import Spec
 from phiscale.errors import WeightsError
 
@@ -25,17 +26,22 @@ def adapt_weights(
 ) -> dict[str, Tensor]:
     """Returns the tensors of the network `have`, adapted to the network `want`.
 
-    The classifier comes from `fresh` where the number of classes differs, or with `new_head`. The
-    stem's input channels are adapted by `over_channels`. The resolution may differ, since no tensor
-    depends on it. WeightsError: the networks differ in anything else.
+    `want` may also be the first stages of `have` (`first_stages`): they keep their weights. The
+    classifier comes from `fresh` where the number of classes differs, where stages are left out, or
+    with `new_head`. The stem's input channels are adapted by `over_channels`. The resolution may
+    differ, since no tensor depends on it. WeightsError: the networks differ in anything else.
     """
-    if names := differing_fields(have, want):
+    names = differing_fields(have, want)
+    shortened = bool(names) and is_first_part(have, want)
+    if names and not shortened:
         raise WeightsError(
             f"these weights are of another network: it differs in {', '.join(names)}. "
             "Start from weights of the same network."
         )
     adapted = dict(tensors)
-    if new_head or have.classes != want.classes:
+    if shortened:
+        adapted = {name: t for name, t in adapted.items() if name in fresh}
+    if shortened or new_head or have.classes != want.classes:
         adapted |= {name: fresh[name] for name in HEAD if name in fresh}
         if not want.classes:
             adapted = {name: tensor for name, tensor in adapted.items() if name not in HEAD}
@@ -53,6 +59,12 @@ def differing_fields(have: Spec, want: Spec) -> list[str]:
         have, classes=want.classes, in_channels=want.in_channels, resolution=want.resolution
     )
     return [name for name in vars(want) if getattr(body, name) != getattr(want, name)]
+
+
+def is_first_part(have: Spec, want: Spec) -> bool:
+    """Returns whether `want` is made of the first stages of `have`."""
+    count = len(want.stages)
+    return count < len(have.stages) and not differing_fields(first_stages(have, count), want)
 
 
 def over_channels(kernel: Tensor, channels: int) -> Tensor:

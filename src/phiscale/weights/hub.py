@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -142,8 +143,11 @@ def check_reachable(url: str, what: str, fix: str) -> None:
 def is_reachable(endpoint: str) -> bool:
     """Tells by one name lookup whether a host can be reached; the client would try for 30 s.
 
-    Behind a proxy, which looks names up itself, every host counts as reachable.
+    Behind a proxy, which looks names up itself, every host counts as reachable. With
+    HF_HUB_OFFLINE=1, the hub's own variable, none does.
     """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
     if getproxies():
         return True
     try:

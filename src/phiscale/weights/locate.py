@@ -23,7 +23,8 @@ from phiscale.weights.imagenet import class_names
 from phiscale.weights.packaged import PACKAGED
 from phiscale.weights.pretrained import PretrainedWeights, pretrained_weights, weights_of_member
 
-HUB, TORCHVISION, AUTO = "hf-hub:", "torchvision:", "auto"
+HUB, TORCHVISION = "hf-hub:", "torchvision:"
+AUTO, NONE = "auto", "none"  # what a `fit` takes instead of a SOURCE: what is at hand, or nothing
 
 
 @dataclass(frozen=True, kw_only=True)

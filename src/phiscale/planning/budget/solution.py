@@ -53,9 +53,11 @@ def explain(solution: Solution) -> str:
     if best.epochs is not None:
         costs.append(f"{best.epochs:.3g} epochs")
     origin = f" ({solution.law_origin})" if solution.law_origin else ""
+    if best.probe_error is not None:
+        origin = f" (after fine-tuning; its linear probe has {percent(best.probe_error)}, measured)"
     text = (
-        f"{best.name} ({', '.join(costs)}): predicted top-1 error {percent(best.error)}{origin}, "
-        f"the least of {solution.fitting:,} networks within all limits. "
+        f"{best.name} ({', '.join(costs)}): predicted top-1 error {percent(best.shown_error)}"
+        f"{origin}, the least of {solution.fitting:,} networks within all limits. "
         f"Typical error of a predicted difference: {sd} points."
     )
     if over := [f"by {limit}: {count:,}" for limit, count in solution.excluded.items() if count]:
@@ -72,7 +74,7 @@ def explain(solution: Solution) -> str:
 def _cells(candidate: Candidate, latency: bool) -> list[str]:
     cells = [
         candidate.name,
-        percent(candidate.error),
+        percent(candidate.shown_error),
         quantity("macs", candidate.cost.macs),
         quantity("params", candidate.cost.params),
     ]
