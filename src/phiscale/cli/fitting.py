@@ -92,7 +92,7 @@ def fit(
     )
     request.check()
 
-    from phiscale.cli.output import training_progress
+    from phiscale.cli.progress import training_progress
     from phiscale.pipeline.run import FitRuntime, run_fit
 
     with training_progress() as callbacks:

@@ -6,18 +6,15 @@ import csv
 import json
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from phiscale.cli.parameters import as_flags
 from phiscale.text import format_table, printable
-from phiscale.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from phiscale.deploy.predict import Prediction
-    from phiscale.training.callbacks import Progress
     from phiscale.training.metrics import Metrics
 
 
@@ -101,97 +98,6 @@ def log_to(write: Callable[[str], None]) -> Iterator[None]:
         logger.setLevel(level)
         for each in before:
             logger.addHandler(each)
-
-
-@contextmanager
-def training_progress(quiet: bool = False) -> Iterator[Sequence[Callback]]:
-    """A progress bar on a terminal, below what is logged; elsewhere a line now and then.
-
-    `quiet`: no progress, since another process shows it."""
-    if quiet:
-        yield ()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield (_Shown(_lines()),)
-        return
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("images"),
-        TextColumn("{task.fields[words]}"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, transient=False, refresh_per_second=4) as bar:
-        task: list[Any] = []
-        best = [""]
-
-        def report(progress: Progress) -> None:
-            if not task:
-                task.append(bar.add_task("training", total=progress.total, words=""))
-            best[0] = _validation(progress) or best[0]
-            words = f"{_state(progress)}{best[0]}"
-            bar.update(task[0], completed=progress.images_seen, words=words)
-
-        with log_to(lambda line: bar.console.print(line, markup=False, highlight=False)):
-            yield (_Shown(report),)
-
-
-class _Shown(Callback):
-    """Shows progress after steps and evaluations alike."""
-
-    def __init__(self, show: Callable[[Progress], None]):
-        self.show = show
-
-    def on_step(self, progress: Progress) -> None:
-        self.show(progress)
-
-    def on_evaluation(self, progress: Progress) -> None:
-        self.show(progress)
-
-
-def _lines(every_s: float = 30.0) -> Callable[[Progress], None]:
-    last = [time.monotonic()]
-
-    def report(progress: Progress) -> None:
-        if progress.validation_top1 is None and time.monotonic() - last[0] < every_s:
-            return
-        last[0] = time.monotonic()
-        left = (progress.total - progress.images_seen) / max(1e-9, progress.images_per_s)
-        line = (
-            f"{progress.images_seen}/{progress.total} images, {_state(progress)}"
-            f"{_validation(progress)}, {left:.0f} s left"
-        )
-        print(line, file=sys.stderr, flush=True)
-
-    return report
-
-
-def _state(progress: Progress) -> str:
-    waits = f", data wait {100 * progress.wait_share:.0f} %" if progress.wait_share >= 0.01 else ""
-    memory = f", {progress.memory_bytes / 1e9:.1f} GB" if progress.memory_bytes else ""
-    return (
-        f"{progress.images_per_s:.0f} img/s{waits}, loss {progress.loss:.3f}, "
-        f"lr {progress.learning_rate:.2g}{memory}"
-    )
-
-
-def _validation(progress: Progress) -> str:
-    """Validation accuracy of the EMA, which is kept, and of the raw weights."""
-    if progress.validation_top1 is None or progress.raw_top1 is None:
-        return ""
-    top1, raw = 100 * progress.validation_top1, 100 * progress.raw_top1
-    return f", validation top-1 {top1:.2f} % (EMA; raw weights {raw:.2f} %)"
 
 
 def metrics_lines(metrics: Metrics) -> list[str]:

@@ -65,7 +65,7 @@ def train(arguments: Sequence[str]) -> None:
         timeout: Annotated[float, arg(metavar="SECONDS")] = 60.0,
         track: UseAppendAction[tuple[Literal["mlflow", "wandb"], ...]] = (),
     ) -> None:
-        from phiscale.cli.output import training_progress
+        from phiscale.cli.progress import training_progress
         from phiscale.pipeline.train import train as train_network
 
         lift_pillow_limit(max_megapixels)
@@ -189,7 +189,7 @@ def rates(
         device: Compute device; auto uses a GPU where there is one.
     """
     from phiscale import compare_rates
-    from phiscale.cli.output import training_progress
+    from phiscale.cli.progress import training_progress
 
     with training_progress() as callbacks:
         comparison = compare_rates(

@@ -5,6 +5,7 @@ RECIPE = "recipe.json"
 SPEC = "spec.json"
 DATA = "data.json"
 TRANSFER = "transfer.json"
+LENGTH = "length.json"  # only where a time limit changed the planned length
 LOG = "log.jsonl"
 CHECKPOINTS = "checkpoints"  # a folder
 WEIGHTS = "best.safetensors"

@@ -15,7 +15,7 @@ from typing import Any
 from phiscale.arch.spec import Spec
 from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import CheckpointError
-from phiscale.files import Format
+from phiscale.files import Format, added_field
 from phiscale.pipeline.candidate_training import candidate_preprocessing, candidate_recipe
 from phiscale.pipeline.evidence import Evidence
 from phiscale.pipeline.known_weights import propose_pretrained
@@ -29,6 +29,7 @@ from phiscale.training.recipes.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
+TIME_KEPT = 0.98  # of the training minutes: the training is shortened if it would take longer
 TIME_USED = 0.88  # of the training minutes: the rest covers saving and a slower machine
 EVALUATION_SPEED = 3.0  # images evaluated in the time of one trained
 EVALUATION_SHARE = 0.03  # of the training time
@@ -51,6 +52,7 @@ class Choice:
     coefficients: Mapping[str, Any] | None = None  # that the scalings were bound to
     pretrained: str | None = None
     short_runs: Mapping[str, Any] = field(default_factory=dict)  # rows of the short runs
+    train_s: float | None = added_field(default=None)  # seconds that the training may take
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data: what `choice.json` holds."""
@@ -102,7 +104,14 @@ def decide(request: Request, evidence: Evidence) -> Choice:
         coefficients=coefficients.to_dict() if coefficients else None,
         pretrained=winner.pretrained,
         short_runs={"rows": list(evidence.short_runs)} if evidence.short_runs else {},
+        train_s=_train_seconds(request, evidence),
     )
+
+
+def _train_seconds(request: Request, evidence: Evidence) -> float | None:
+    """Returns what measurements and short runs have left of the training minutes."""
+    minutes = request.budget.train_minutes
+    return None if minutes is None else round(60 * minutes * TIME_KEPT - evidence.seconds_used, 1)
 
 
 def missed_by_limits(winner: Candidate, pretrained: Iterable[Candidate]) -> str:

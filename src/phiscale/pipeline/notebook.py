@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ class NotebookProgress(Callback):
 def bar(progress: Progress, width: int = 30) -> str:
     """Returns progress as text: `████░░ 1,200/3,000 images, 410 img/s, loss 0.312`."""
     full = round(width * min(1.0, progress.images_seen / max(1, progress.total)))
-    return (
-        f"{'█' * full}{'░' * (width - full)} {progress.images_seen:,}/{progress.total:,} images, "
-        f"{progress.images_per_s:.0f} img/s, loss {progress.loss:.3f}"
-    )
+    done = f"{'█' * full}{'░' * (width - full)} {progress.images_seen:,}/{progress.total:,} images"
+    if not math.isfinite(progress.loss):  # before the first step
+        return done
+    return f"{done}, {progress.images_per_s:.0f} img/s, loss {progress.loss:.3f}"

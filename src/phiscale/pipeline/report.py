@@ -45,6 +45,7 @@ from phiscale.report.report_data import (
     Snippet,
     layer_rows,
 )
+from phiscale.training.length import images_in_all
 from phiscale.training.log import best_evaluation, read_log, seconds_trained
 from phiscale.weights.sources import load
 
@@ -92,7 +93,8 @@ def collect_report(out: Path, inputs: ReportInputs) -> ReportData:
     network = load(out)
     log = tuple(read_log(out))
     best = best_evaluation(log)
-    train_s, planned_images = seconds_trained(log), choice.recipe.images(len(images.train))
+    train_s = seconds_trained(log)
+    planned_images = images_in_all(out, choice.recipe.images(len(images.train)))
     base = inputs.request.base or bases_for(inputs.audit)[0]
     rows = [
         CandidateRow.of(_named(row, base), chosen=row["name"] == choice.name)

@@ -107,7 +107,7 @@ def run_fit(request: Request, out: Path, runtime: FitRuntime | None = None) -> R
         prepared.images,
         choice.recipe,
         choice.preprocessing,
-        Runtime(device=torch_device, callbacks=runtime.callbacks),
+        Runtime(device=torch_device, callbacks=runtime.callbacks, limit_s=choice.train_s),
         start_from=Path(choice.pretrained) if choice.pretrained else None,
     )
     with lock_folder(out):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from phiscale.errors import CheckpointError
 from phiscale.files.run_files import LOG
 from phiscale.files.values import is_finite
+from phiscale.training.length import Pace
 from phiscale.training.trackers import Tracker
 
 if TYPE_CHECKING:
@@ -58,6 +59,15 @@ class Meter:
     @property
     def images_per_s(self) -> float:
         return sum(n for n, _, _ in self.recent) / max(1e-9, sum(t for _, t, _ in self.recent))
+
+    def pace(self, seconds: float, evaluation_s: float) -> Pace:
+        """Returns how fast the training is, `seconds` after its start."""
+        return Pace(
+            seconds=seconds,
+            images_per_s=self.images_per_s,
+            steps=len(self.recent),
+            evaluation_s=evaluation_s,
+        )
 
     @property
     def wait_share(self) -> float:

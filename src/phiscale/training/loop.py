@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from phiscale.data.preprocessing import Preprocessing
 from phiscale.errors import TrainingError, is_out_of_memory
 from phiscale.files.run_files import WEIGHTS
 from phiscale.training.determinism import deterministic_kernels
+from phiscale.training.length import TrainingLength
 from phiscale.training.log import Log, Meter
 from phiscale.training.objective import Objective, class_weights, make_objective
 from phiscale.training.optim import LR_SCALE
@@ -98,7 +99,8 @@ def train(
         checkpoint = open_run(run, config, group, stack)
 
         # --- state ------------------------------------------------------------------------------
-        total = recipe.images(len(images.train))
+        length = TrainingLength(run, recipe, len(images.train), preprocessing.size, runtime.limit_s)
+        total = length.planned
         state = stop.run_interruptibly(
             lambda: first_state(config, device, total, run, group, resumed=checkpoint is not None)
         )
@@ -106,6 +108,7 @@ def train(
             stop.exit_resumable("stopped before the first step; run the same command to begin")
         if checkpoint is not None:
             state.load_state_dict(checkpoint)
+            total = length.total_at(state.images_seen)
         state.network.train()  # before it is copied, so that all replicas train alike
         replicas = Replicas(state.network, recipe.lanes, recipe.seed, group)
         stack.enter_context(closing(replicas))
@@ -113,8 +116,10 @@ def train(
         # --- data, log, checkpoints -------------------------------------------------------------
         objective = make_objective(recipe, class_weights(recipe, images), preprocessing, device)
         meter = Meter()
-        batches = _batches(config, state.images_seen, total, group, runtime.workers)
-        micro_batches = meter.waiting(stack.enter_context(closing(batches)))
+        open_batches = _batches_opener(config, group, runtime.workers)
+        batches = open_batches(state.images_seen, total)
+        stack.callback(lambda: batches.close())
+        micro_batches = meter.waiting(batches)
         log = None
         if group.is_rank0:
             trackers = (TensorBoard(), *runtime.trackers)
@@ -185,6 +190,20 @@ def train(
             if saver.is_due():
                 saver.save()
                 meter.pause()
+
+            # Where a time limit demands another length, what follows is planned anew.
+            if state.images_seen not in length.checks:
+                continue
+            pace = meter.pace(state.seconds, validator.seconds)
+            changed = group.run_on_rank0(partial(length.check, state.images_seen, pace))
+            if changed is not None:
+                config.log(f"to keep the time: {changed} images instead of {total}")
+                total = reporter.total = changed
+                if log is not None:
+                    log.total = changed
+                batches.close()
+                batches = open_batches(state.images_seen, total)
+                micro_batches = meter.waiting(batches)
         return run / WEIGHTS
 
 
@@ -245,10 +264,11 @@ def _enter_process(
     return group, device, stack.enter_context(StopSignal())
 
 
-def _batches(
-    config: RunConfig, start: int, total: int, group: ProcessGroup, workers: int
-) -> Generator[Batch]:
-    """Yields this process's rows of the micro-batches, from image `start` of the training on."""
+def _batches_opener(
+    config: RunConfig, group: ProcessGroup, workers: int
+) -> Callable[[int, int], Generator[Batch]]:
+    """Returns a function of an image and the length of the training: it yields this process's rows
+    of the micro-batches from that image on."""
     recipe, images, preprocessing = config.recipe, config.images, config.preprocessing
     cache = ImageCache(
         images.train,
@@ -256,18 +276,22 @@ def _batches(
         preprocessing.decode_options,
         CACHE_BYTES // group.local_size,
     )
-    plan = TrainingBatchPlan(
-        seed=recipe.seed,
-        batch=recipe.batch,
-        micro_batch=recipe.micro_batch,
-        start=start,
-        stop=total,
-        augment_at=lambda images_seen: recipe.augment_at(images_seen / total),
-        size_at=lambda images_seen: recipe.pixels(preprocessing.size, images_seen / total),
-        class_weights=class_weights(recipe, images),
-        rows_of=lambda size: group.local_range(size, recipe.lanes),
-    )
-    return training_batches(cache, preprocessing, plan, workers=workers)
+
+    def open_batches(start: int, total: int) -> Generator[Batch]:
+        plan = TrainingBatchPlan(
+            seed=recipe.seed,
+            batch=recipe.batch,
+            micro_batch=recipe.micro_batch,
+            start=start,
+            stop=total,
+            augment_at=lambda images_seen: recipe.augment_at(images_seen / total),
+            size_at=lambda images_seen: recipe.pixels(preprocessing.size, images_seen / total),
+            class_weights=class_weights(recipe, images),
+            rows_of=lambda size: group.local_range(size, recipe.lanes),
+        )
+        return training_batches(cache, preprocessing, plan, workers=workers)
+
+    return open_batches
 
 
 def _shortest_side(preprocessing: Preprocessing, recipe: Recipe) -> int:

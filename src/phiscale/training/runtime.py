@@ -24,13 +24,15 @@ class Runtime:
     """Where and how a training runs: nothing of it is compared when a run is resumed.
 
     Only `device`, `deterministic` and the number of processes in `group` can change bits of the
-    result, and `accept_changed_data` lets a run resume with other images.
+    result. `limit_s` can change its length, which `length.json` then holds. `accept_changed_data`
+    lets a run resume with other images.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     group: ProcessGroup | None = None  # None: joins the processes of torchrun
     workers: int = 2  # threads that read images
     keep: int = 2  # checkpoints to keep, the newest ones
+    limit_s: float | None = None  # seconds that the training may take; it is shortened if needed
     save_every_s: float = SAVE_EVERY_S  # between checkpoints; 0: one after every step
     timeout_s: float = TIMEOUT_S  # heartbeat timeout of a process
     callbacks: Sequence[AnyCallback] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Validator:
         self.config, self.run, self.log, self.device, self.group = config, run, log, device, group
         self.workers = workers
         self.metadata = metadata_for(config)
+        self.seconds = 0.0  # that the last evaluation took
 
     def is_due(self, state: State, total: int, evaluations: int) -> bool:
         """Tells whether an evaluation is due: evenly spread, the end included.
@@ -47,10 +49,11 @@ class Validator:
 
     def evaluate(self, state: State) -> list[EvalCounts]:
         """Returns the counts of this process's part of the split: EMA weights, raw weights."""
+        start = time.monotonic()
         ema_network = build(self.config.spec, initialised=False).to(self.device)
         ema_network.load_state_dict(state.ema.averages, assign=True)
         ema_network = ema_network.to(memory_format=torch.channels_last)
-        return count_correct(
+        counts = count_correct(
             (ema_network, state.network),
             self.config.images.validation,
             self.config.preprocessing,
@@ -58,6 +61,8 @@ class Validator:
             self.group,
             self.workers,
         )
+        self.seconds = time.monotonic() - start
+        return counts
 
     def reduce(self, counts: list[EvalCounts] | None) -> tuple[EvalResult, EvalResult] | None:
         """Adds the counts of all processes; returns None where a signal stopped one of them."""
