@@ -309,3 +309,9 @@ def test_no_torch_setting_is_left_changed(run: Path, photos: Path) -> None:
     threads = torch.get_num_threads()
     predict(run / "best.safetensors", photos)
     assert torch.get_num_threads() == threads
+
+
+def test_weights_without_a_classifier_answer_in_one_line_what_to_do():
+    body = build(SPEC, classes=0)
+    with pytest.raises(UsageError, match=r"has no classifier.*phiscale fit DATA --pretrained"):
+        predict(body, [np.zeros((32, 32, 3), np.uint8)])

@@ -229,7 +229,8 @@ def test_training_ends_when_nothing_gets_better_and_stays_ended(pretrained: Path
         norms="frozen",
         optim=Optim(lr_peak=1e-9),
     )
-    run(tmp_path / "run", recipe, pretrained)
+    messages = run(tmp_path / "run", recipe, pretrained)
+    assert "stopped early" in messages[-1]
     seen = [r["images_seen"] for r in read_log(tmp_path / "run") if "validation_top1" in r]
     assert len(seen) == 3 and seen[-1] < recipe.images(len(HIGH.train))
     run(tmp_path / "run", recipe, pretrained)

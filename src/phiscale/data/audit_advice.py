@@ -15,6 +15,7 @@ FEW_IN_ALL = 5_000
 """Training images, below which pretrained weights do better than a fresh start as a rule."""
 THUMBNAIL_PX = 64
 """Up to this size pretrained weights, made for larger images, are of little help."""
+USE_PRETRAINED = "start from pretrained weights rather than from scratch."
 UNBALANCED = 3.0
 WIDE_INTERVAL = 0.03
 """Half width of a 95 % interval, as a fraction."""
@@ -101,10 +102,7 @@ def _numbers(facts: Facts) -> Iterator[str]:
         )
     large_enough = median(facts.shorter_sides or [0]) > THUMBNAIL_PX
     if sum(train) < FEW_IN_ALL and large_enough:
-        yield (
-            f"{count_of(sum(train), 'training image')}: start from pretrained weights "
-            "rather than from scratch."
-        )
+        yield (f"{count_of(sum(train), 'training image')}: {USE_PRETRAINED}")
 
 
 def _balance(facts: Facts) -> Iterator[str]:

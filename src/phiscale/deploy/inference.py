@@ -174,6 +174,11 @@ def open_backend(
 
     network = _load_network(model)
     require_rgb(network.spec, _name(model))
+    if not network.spec.classes:
+        raise UsageError(
+            f"{_name(model)} has no classifier: it gives features, not classes. Train one on it: "
+            f"phiscale fit DATA --pretrained {_name(model)} --out run."
+        )
     if device != "auto" or network is not model:
         network = network.to(compute_device(device))
     with eval_mode(network):

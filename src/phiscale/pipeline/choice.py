@@ -144,4 +144,5 @@ def _planned_recipe(request: Request, evidence: Evidence, winner: Candidate) -> 
         evaluated += train_images + validation
     images = seconds * speed - evaluated / EVALUATION_SPEED
     epochs = min(MAX_EPOCHS, max(images, 1.0) / train_images)
-    return replace(recipe, epochs=round(epochs, 4), evaluations=evaluations)
+    # the time is there to be used, and the best weights are kept: no early stopping
+    return replace(recipe, epochs=round(epochs, 4), evaluations=evaluations, patience=0)

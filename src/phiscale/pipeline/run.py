@@ -18,6 +18,7 @@ import torch
 
 from phiscale.data.audit import FORMAT as AUDIT_FORMAT
 from phiscale.data.audit import Audit, audit, files_to_skip
+from phiscale.data.audit_advice import USE_PRETRAINED
 from phiscale.data.batches import core_count
 from phiscale.data.datasets.dataset import ImageSet
 from phiscale.deploy.export import export_onnx
@@ -170,7 +171,8 @@ def _audit(request: Request, images: ImageSet, out: Path) -> tuple[ImageSet, Aud
         write_checked(out / AUDIT, {**fingerprint, **audited.to_dict()})
     skipped = files_to_skip(audited, request.on_bad)
     for line in audited.advice:
-        logger.info(f"  {line}")
+        if not (request.pretrained and line.endswith(USE_PRETRAINED)):  # which it does anyway
+            logger.info(f"  {line}")
     return images.without(skipped), audited
 
 

@@ -146,7 +146,13 @@ def train(
                 reporter.evaluation(*results)
                 saver.save()  # so that a kill never repeats an evaluation
                 meter.pause()
-            if state.images_seen >= total or 0 < recipe.patience <= state.stale:
+            if state.images_seen >= total:
+                break
+            if 0 < recipe.patience <= state.stale:
+                config.log(
+                    f"stopped early, after {state.images_seen} of {total} images: the last "
+                    f"{state.stale} evaluations were no better than an earlier one"
+                )
                 break
 
             # Forward and backward: the gradients of all micro-batches and replicas add up.
