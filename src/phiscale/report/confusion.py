@@ -18,6 +18,7 @@ from phiscale.report.svg import INK, STYLE, svg
 from phiscale.text import count_of, printable
 
 MOST_CLASSES = 40  # of a confusion matrix that can still be read
+MOST_TITLES = 200  # cells whose count a browser shows on hover
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str | None:
@@ -79,6 +80,7 @@ def _titles(
 ) -> str:
     """Returns invisible squares over the cells with images: a browser shows their counts on hover.
 
+    Of many classes only the cells with the most images have one, so that the page stays small.
     `corner` is the upper left one of the matrix; it and `cell` are in inches, of 72 units each.
     """
     x, y = corner
@@ -86,8 +88,15 @@ def _titles(
         f'<rect x="{72 * (x + column * cell):.1f}" y="{72 * (y + row * cell):.1f}" '
         f'width="{72 * cell:.1f}" height="{72 * cell:.1f}" fill-opacity="0"><title>'
         f"{html.escape(_hover(counts, classes, int(row), int(column)))}</title></rect>"
-        for row, column in np.argwhere(counts > 0)
+        for row, column in _fullest(counts)
     )
+
+
+def _fullest(counts: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Returns row and column of the cells with the most images: (cells, 2)."""
+    cells = np.argwhere(counts > 0)
+    order = np.argsort(-counts[tuple(cells.T)], kind="stable")
+    return cells[order[:MOST_TITLES]]
 
 
 def _hover(counts: NDArray[np.int64], classes: Sequence[str], row: int, column: int) -> str:

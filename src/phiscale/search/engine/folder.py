@@ -184,7 +184,10 @@ def _read(out: Path) -> dict[str, Any]:
     payload = read_checked(out / PLAN, PLAN_FIX)
     parts = {"phiscale", "dataset", "plan"}
     fields = set(DatasetInfo.__dataclass_fields__)
-    if not (parts <= payload.keys() and payload["dataset"].keys() == fields):
+    if not (
+        parts <= payload.keys()
+        and fields - {"value_range"} <= payload["dataset"].keys() <= fields  # it may be left out
+    ):
         raise PhiscaleError(f"{out / PLAN} was not written by a study or search. {PLAN_FIX}")
     return payload
 
