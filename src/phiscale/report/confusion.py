@@ -96,7 +96,7 @@ def _fullest(counts: NDArray[np.int64]) -> NDArray[np.intp]:
     """Returns row and column of the cells with the most images: (cells, 2)."""
     cells = np.argwhere(counts > 0)
     order = np.argsort(-counts[tuple(cells.T)], kind="stable")
-    return cells[order[:MOST_TITLES]]
+    return cells[np.sort(order[:MOST_TITLES])]
 
 
 def _hover(counts: NDArray[np.int64], classes: Sequence[str], row: int, column: int) -> str:
