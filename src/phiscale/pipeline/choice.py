@@ -121,7 +121,7 @@ def missed_by_limits(winner: Candidate, pretrained: Iterable[Candidate]) -> str:
         return ""
     best = min(better, key=lambda candidate: candidate.error)
     fix = "Raise that limit"
-    if all(limit.met or limit.name == "train_minutes" for limit in best.limits):
+    if best.may_only_lack_time:
         fix = "Allow more training minutes, or a training of fewer epochs"
     return (
         f" {best.name} has a predicted top-1 error of {100 * best.shown_error:.1f} % but is "

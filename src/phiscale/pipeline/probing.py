@@ -36,7 +36,7 @@ def probe_pretrained(request: Request, evidence: Evidence, measurements: Measure
     fitting = {
         candidate.name
         for candidate in estimate_pretrained(request, evidence)
-        if all(limit.met or limit.name == "train_minutes" for limit in candidate.limits)
+        if candidate.may_only_lack_time
     }
     variants = [variant for variant in evidence.variants if variant.name in fitting]
     if not variants or not len(evidence.images.validation):

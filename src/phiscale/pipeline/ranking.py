@@ -69,11 +69,7 @@ def _with_pretrained_speeds(
 
 def _most_promising(request: Request, evidence: Evidence) -> Candidate | None:
     """Returns the pretrained candidate of least predicted error, of those within the limits."""
-    fitting = [
-        each
-        for each in estimate_pretrained(request, evidence)
-        if all(limit.met or limit.name == "train_minutes" for limit in each.limits)
-    ]
+    fitting = [each for each in estimate_pretrained(request, evidence) if each.may_only_lack_time]
     return min(fitting, key=lambda each: each.error, default=None)
 
 

@@ -50,6 +50,11 @@ class Candidate:
         return ", ".join(str(limit) for limit in self.limits if not limit.met) or None
 
     @property
+    def may_only_lack_time(self) -> bool:
+        """Whether it is within all limits but, perhaps, that of the training minutes."""
+        return all(limit.met or limit.name == "train_minutes" for limit in self.limits)
+
+    @property
     def shown_error(self) -> float:
         """The predicted error, but not more than guessing has where all classes are as frequent."""
         classes = self.spec.classes
